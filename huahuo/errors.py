@@ -35,16 +35,11 @@ class JobCancelled(Exception):  # noqa: N818  an event
 
 
 def ways_on(data: Path) -> str:
-    """The options for a log whose end is lost."""
+    """The ways on from a log that is damaged, or whose end is lost."""
     return (
-        "nothing was changed; keep a copy of the directory, then either restore a backup into a new one"
-        f" (huahuo restore), or go on without what is missing (huahuo doctor --data {data} --accept-loss)"
+        "nothing was changed: restore a backup into a new directory (huahuo restore); if there is none, take"
+        f" what can be read (huahuo salvage {data} --data NEW)"
     )
-
-
-def doctor_lists(data: Path) -> str:
-    """What to do about a log that is damaged so that the service does not start."""
-    return f"`huahuo doctor --data {data}` lists all that is damaged, and says what to do"
 
 
 def copied_again(data: Path) -> str:

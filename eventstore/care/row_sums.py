@@ -10,7 +10,6 @@ from pathlib import Path
 
 from huahuo.eventstore.errors import Corrupt, Damaged
 from huahuo.eventstore.sqlite.connecting import connect_reader
-from huahuo.eventstore.sqlite.old_formats import has_sums
 from huahuo.eventstore.sqlite.schema import SUMMED
 
 type RowSums = dict[str, tuple[int, int]]
@@ -18,7 +17,7 @@ type RowSums = dict[str, tuple[int, int]]
 
 
 def row_sums(path: Path) -> RowSums:
-    """Those of the database `path`. Of a file of an older format, tables without checksums are left out.
+    """Those of the database `path`.
 
     Raises:
         Damaged: it cannot be read.
@@ -28,7 +27,6 @@ def row_sums(path: Path) -> RowSums:
             return {
                 table: connection.execute(f"SELECT count(*), ifnull(sum(crc), 0) FROM {table}").fetchone()  # noqa: S608
                 for table in sorted((*SUMMED, "pruned"))
-                if has_sums(connection, table)
             }
     except sqlite3.DatabaseError as error:
         raise Damaged(0, str(error)) from None

@@ -66,7 +66,6 @@ class Draft:
         self._head = place.head
         self._durable = place.position
         self._lookup = lookup
-        self._check_names = lookup.names_check()
         self.build = build
         self.age_ms = age_ms
         self._commands: dict[CommandKey, CommandRecord] = {}
@@ -111,8 +110,6 @@ class Draft:
     def accept(self, append: Append, carried: Carried = NOTHING) -> Outcome:
         """Accept `append`, which `refusal` did not refuse."""
         try:
-            if self._check_names is not None:
-                self._check_names(append, self.build)
             return self._accept(append, carried)
         except UnicodeEncodeError:
             return ValueError("a text of the append holds a lone surrogate")

@@ -6,7 +6,7 @@ secrets in the clear, or the waiting callers. Calls of a `Store` never overlap. 
 with each other and with calls of the `Store`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 from huahuo.eventstore.core.changes import Group
@@ -14,7 +14,6 @@ from huahuo.eventstore.core.place import Loaded
 from huahuo.eventstore.corruption import Corruption
 from huahuo.eventstore.model import (
     Ack,
-    Append,
     CommandKey,
     CommandRecord,
     Head,
@@ -24,8 +23,6 @@ from huahuo.eventstore.model import (
     Tombstone,
     Usage,
 )
-
-type NamesCheck = Callable[[Append, str], None]
 
 
 class Lookup(Protocol):
@@ -48,13 +45,6 @@ class Lookup(Protocol):
 
     def ended_head(self, stream: str, upto: int) -> Head | None:
         """The head of a stream that ended, when the log ended at position `upto`; None if it did not end."""
-        ...
-
-    def names_check(self) -> NamesCheck | None:
-        """What each append is given to first, with the build; None while the tables of names are whole.
-
-        It raises Corrupt if the append needs a place for a new name.
-        """
         ...
 
 

@@ -153,9 +153,6 @@ class MemoryStore:
         kept = bisect_right(tables.streams[stream], upto, key=position)
         return Head(tables.firsts.get(stream, 1), tables.streams[stream][kept - 1].seq) if kept else None
 
-    def names_check(self) -> None:
-        """See `Lookup`. Memory is not damaged."""
-
     def ended_streams(self, prefix: str) -> list[str]:
         """See `Reads`."""
         return [name for name in self.tables.ended if name.startswith(prefix)]

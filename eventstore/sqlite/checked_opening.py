@@ -12,8 +12,7 @@ from huahuo.eventstore.core.ages import AgeNote
 from huahuo.eventstore.core.kept import KeptLimits
 from huahuo.eventstore.core.place import Loaded
 from huahuo.eventstore.core.seal import Vault
-from huahuo.eventstore.core.sums import must_fit
-from huahuo.eventstore.errors import Corrupt, Damaged, EventStoreError, WrongKey
+from huahuo.eventstore.errors import Corrupt, EventStoreError, WrongKey
 from huahuo.eventstore.sqlite import seq_index
 from huahuo.eventstore.sqlite.changes import AGE_KEY
 from huahuo.eventstore.sqlite.connecting import connect_reader, connect_writer
@@ -22,26 +21,25 @@ from huahuo.eventstore.sqlite.faults import is_corrupt
 from huahuo.eventstore.sqlite.index_proof import prove_index
 from huahuo.eventstore.sqlite.loading import load, select_end
 from huahuo.eventstore.sqlite.mark import MARK, Mark, MarkFile
-from huahuo.eventstore.sqlite.meta import get_meta, put_meta
+from huahuo.eventstore.sqlite.meta import FIRST_NUMBER, get_meta, put_meta
 from huahuo.eventstore.sqlite.names import Names
 from huahuo.eventstore.sqlite.naming import read_naming
 from huahuo.eventstore.sqlite.page_faults import check_pages
 from huahuo.eventstore.sqlite.passed import follows_an_order, leave_order, with_passed
 from huahuo.eventstore.sqlite.preparing import prepare
 from huahuo.eventstore.sqlite.reads import SqliteReads
-from huahuo.eventstore.sqlite.remaking import FIRST_NUMBER, LOSS_STRIDE
 from huahuo.eventstore.sqlite.schema import COMMAND_FITS
 from huahuo.eventstore.sqlite.store import SqliteStore
 from huahuo.eventstore.sqlite.table_faults import check_first
-from huahuo.eventstore.sqlite.tail_check import UNPLACED, Misfit, tail_damage
+from huahuo.eventstore.sqlite.tail_check import tail_damage
 from huahuo.eventstore.sqlite.unindexed import Unindexed
 
 
-def check_log(path: Path, proven: bool, **how: Any) -> tuple[SqliteStore, SqliteReads, Loaded]:
+def check_log(path: Path, **how: Any) -> tuple[SqliteStore, SqliteReads, Loaded]:
     """Open the database at `path` to write it. `how`, and what it raises: as `_checked`."""
     connection = connect_writer(path)
     try:
-        return _checked(path, connection, proven, **how)
+        return _checked(path, connection, **how)
     except BaseException:
         connection.close()
         raise
@@ -50,21 +48,16 @@ def check_log(path: Path, proven: bool, **how: Any) -> tuple[SqliteStore, Sqlite
 def _checked(
     path: Path,
     connection: sqlite3.Connection,
-    proven: bool,
     *,
     lock: DirectoryLock,
     ambient: Ambient,
     vault: Vault,
     restored: bool,
-    lost: bool,
     limits: KeptLimits,
     log_id: str,
     alone: bool,
 ) -> tuple[SqliteStore, SqliteReads, Loaded]:
-    """Everything that must hold before the log may be written again.
-
-    `proven`: a new event that does not fit the chain cannot be put right. Otherwise it raises `Misfit`.
-    """
+    """Everything that must hold before the log may be written again."""
     # The commits of a killed process may be in the page cache only: make them durable before they are read.
     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     if lock.lost_power:  # reads every page: seconds if the log is large
@@ -74,41 +67,27 @@ def _checked(
     # Before the first write, so that what is damaged stays as it was found; and by a connection of its own,
     # since SQLite writes no more in a transaction that met a damaged page.
     with contextlib.closing(connect_reader(path)) as looking:
-        torn = check_first(looking)
-        torn_naming = read_naming(looking, whole=False) if torn else None
-    _identify(connection, path, ambient, vault, log_id=log_id, anew=restored or lost, alone=alone)
-    if lost:
-        _move_on(connection)
-    naming = torn_naming or read_naming(connection)
-    caught = seq_index.catch_up(connection, naming, whole=naming.is_whole and not (restored or lost))
-    if caught.misfit and not proven:
-        raise Misfit(caught.misfit, "the event does not fit the hash chain")
-    if caught.misplaced:
-        raise Damaged(caught.misplaced, UNPLACED)
-    ends = prove_index(connection, naming, select_end(connection)[0], caught.unfit)
+        check_first(looking)
+    _identify(connection, path, ambient, vault, log_id=log_id, anew=restored, alone=alone)
+    naming = read_naming(connection)
+    links = seq_index.catch_up(connection, naming, whole=not restored)
+    ends = prove_index(connection, naming, select_end(connection)[0])
     master_key, old_epoch = (_must_have(connection, key) for key in ("master_key", "writer_epoch"))
     if not vault.knows(master_key):
         raise WrongKey(f"the log in {path.parent} was made with another master key")
     epoch = int(old_epoch) + 1
     put_meta(connection, "writer_epoch", str(epoch).encode())
     connection.execute("COMMIT")
-    if restored or lost:
+    if restored:
         # The new id must not be lost with the write-ahead log: the mark belongs to it.
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     names, unindexed = Names(), Unindexed()
     reads = SqliteReads(path, names, unindexed)
-    reads.torn, reads.torn_naming = frozenset(torn), torn_naming
-    for damage in torn.values():
-        reads.corruption.note(damage)
-    reads.note(naming)
-    loaded = load(connection, names, unindexed, naming, summed=True, links=caught.links, ends=ends)
+    loaded = load(connection, names, unindexed, naming, summed=True, links=links, ends=ends)
     noted = {"first_number": _first_number(connection), "age": _age(connection)}
     loaded = with_passed(connection, msgspec.structs.replace(loaded, **noted))
-    damages = tail_damage(connection, names, unindexed, loaded, naming, lock.left)
-    if damages and not proven:
-        raise Misfit(damages[0].position, damages[0].reason)
-    for damage in damages:
+    for damage in tail_damage(connection, names, unindexed, loaded, lock.left):
         reads.corruption.note(damage)
     counted = sum(loaded.counters.values())
     mark = MarkFile(path.with_name(MARK), Mark(loaded.log_id, loaded.position, loaded.chain, counted))
@@ -131,7 +110,7 @@ def _identify(
     anew: bool,
     alone: bool,
 ) -> None:
-    """Give a new log its id, and one that was restored or lost events another."""
+    """Give a new log its id, and one that was restored another."""
     if prepare(connection):
         put_meta(connection, "log", (log_id or ambient.token()).encode())
         put_meta(connection, "writer_epoch", b"0")
@@ -146,25 +125,13 @@ def _identify(
         )
 
 
-def _move_on(connection: sqlite3.Connection) -> None:
-    """Move the counters on: a number that only the lost part holds must not be handed out again."""
-    for name, following, crc in connection.execute("SELECT name, next, crc FROM counter").fetchall():
-        must_fit(crc, "counter", name, following)
-    first = _first_number(connection) + LOSS_STRIDE
-    put_meta(connection, FIRST_NUMBER, str(first).encode())
-    following = "max(next + :stride, :first)"
-    connection.execute(
-        f"UPDATE counter SET next = {following}, crc = row_crc('counter', name, {following})",  # noqa: S608
-        {"stride": LOSS_STRIDE, "first": first},
-    )
-
-
 def _first_number(connection: sqlite3.Connection) -> int:
+    """The first number of a counter without a row."""
     return int(get_meta(connection, FIRST_NUMBER) or b"1")
 
 
 def _age(connection: sqlite3.Connection) -> AgeNote | None:
-    """The last note of the command records' clock; an older version aged the records by the wall clock."""
+    """The last note of the command records' clock, or else the time of the newest record."""
     noted = get_meta(connection, AGE_KEY)
     if noted is not None:
         return msgspec.json.decode(noted, type=AgeNote)

@@ -6,7 +6,6 @@ from pathlib import Path
 
 from huahuo.eventstore.core.sums import register
 from huahuo.eventstore.errors import EventStoreError
-from huahuo.eventstore.sqlite.old_formats import has_all_sums, show_as_present
 from huahuo.eventstore.sqlite.schema import PAGE_BYTES
 
 BUSY_TIMEOUT_MS = 5000
@@ -56,10 +55,6 @@ def connect_reader(path: Path) -> sqlite3.Connection:
         connection.setconfig(sqlite3.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, True)
         connection.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
         _set(connection, _COMMON_PRAGMAS)
-        if not has_all_sums(connection):
-            show_as_present(connection)
-        if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'ended'").fetchone():
-            connection.execute("CREATE TEMP VIEW ended AS SELECT 0 AS stream WHERE 0")
     except BaseException:
         connection.close()
         raise

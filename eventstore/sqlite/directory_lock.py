@@ -14,7 +14,7 @@ import structlog
 
 from huahuo.eventstore.errors import InUse
 from huahuo.eventstore.sqlite.faults import unusable
-from huahuo.eventstore.sqlite.others import AFTER_A_KILL, WHILE_CLOSED, Stamp, stamp_of, was_written
+from huahuo.eventstore.sqlite.foreign_writer import AFTER_A_KILL, WHILE_CLOSED, Stamp, stamp_of, was_written
 from huahuo.eventstore.sqlite.schema import DATABASE
 from huahuo.eventstore.sqlite.wal import size_bytes
 
@@ -128,16 +128,10 @@ class DirectoryLock:
             with contextlib.suppress(OSError):
                 self._write(msgspec.structs.replace(self._noted, wal=int(frames)), durable=False)
 
-    def note_counters(self, counters: str) -> None:
-        """Note the checksum of counters that were made again, so that the next opening compares with it."""
-        if not self.left.pid and self.left.counters:
-            self.left = msgspec.structs.replace(self.left, counters=counters)
-            self._write(self.left)
-
     def leave(self, left: Left | None) -> None:
         """Release the lock; with `left`, note a clean close. If the note fails, the close is unclean.
 
-        Call it when the database is closed. What this process mended meanwhile counts as left so.
+        Call it when the database is closed.
         """
         try:
             noted, database = self.left.database, stamp_of(self._database)

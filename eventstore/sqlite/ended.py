@@ -83,14 +83,11 @@ def select_ended(connection: sqlite3.Connection, prefix: str) -> list[str]:
     return [name for _, name in _fitting(connection.execute(_WITH_PREFIX, (len(prefix), prefix)))]
 
 
-def select_head(
-    connection: sqlite3.Connection, unindexed: Unindexed, number: int, upto: int, first: int | None = None
-) -> Head | None:
-    """The head of stream `number` when the log ended at position `upto`. `first`: None, or what is proven."""
+def select_head(connection: sqlite3.Connection, unindexed: Unindexed, number: int, upto: int) -> Head | None:
+    """The head of stream `number` when the log ended at position `upto`."""
     held = unindexed.last(number)  # before the query of the table, see `Unindexed`
     [seq] = connection.execute(_END, (number,)).fetchone()
-    if first is None:
-        [first] = connection.execute(_FIRST, (number,)).fetchone()
+    [first] = connection.execute(_FIRST, (number,)).fetchone()
     seq = held or (first - 1 if seq is None else seq)
     # A commit that nobody heard of yet may have added to it.
     while seq and select_positions(connection, unindexed, [(number, seq)])[0] > upto:

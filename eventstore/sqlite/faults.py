@@ -7,8 +7,10 @@ import sqlite3
 from pathlib import Path
 from typing import Final
 
-from huahuo.eventstore.errors import Corrupt, EventStoreError, NoRoom, Unavailable
+from huahuo.eventstore.errors import MISREAD, Corrupt, EventStoreError, NoRoom, Unavailable
 
+FAULTS: Final = (sqlite3.Error, *MISREAD)
+"""What reading a damaged file raises."""
 _ROOM_BYTES: Final = 1 << 20
 """With this much free, a failure to make, lengthen or map a file has another cause than a full disk."""
 _FOR_WANT_OF_ROOM: Final = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN}

@@ -4,28 +4,21 @@ The head of a stream is its last row there. If that row were lost, or changed, t
 that was given out before. The seqs of a stream have no gap, and a row is kept in the order of stream and seq.
 So three facts prove all heads without a look at the events: there are as many rows as events, each stream
 begins at its first kept seq, and at either end the row next to the end has the next seq.
-
-A gap that stays after the index was made again from the events is one of theirs. It is noted in `meta`.
 """
 
 import sqlite3
 from array import array
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from itertools import batched
 from typing import Final
 
-import msgspec
-
 from huahuo.eventstore.errors import MISREAD, Damaged
-from huahuo.eventstore.sqlite.meta import get_meta, put_meta
 from huahuo.eventstore.sqlite.naming import Naming
-from huahuo.eventstore.sqlite.packed import PackedNames
 from huahuo.eventstore.sqlite.page_cache import passing_through
 from huahuo.eventstore.sqlite.pages import is_pruned
 
 FALSE_INDEX: Final = "the index by stream and seq is not what was written"
-_GAPS_KEY: Final = "index_gaps"
 _ROWS_A_STREAM: Final = 16
 """With this many rows for each stream or fewer, one walk over all rows is cheaper than seeks to the ends
 of each stream: 0.09 µs a row and 0.6 µs a stream, where the seeks take 2 µs a stream."""
@@ -80,63 +73,39 @@ class Columns:
         return zip(self.numbers, self.ended, (seq or None for seq in self.seqs), strict=True)
 
 
-class Gaps(msgspec.Struct, frozen=True):
-    """What is missing in the index because it is missing among the events: rows, and in which streams."""
-
-    rows: int = 0
-    streams: frozenset[int] = frozenset()
-
-
-def prove_index(connection: sqlite3.Connection, naming: Naming, end: int, unfit: Iterable[int] = ()) -> Ends:
-    """Prove the whole index of a log that ends at position `end`. In a transaction that may write.
-
-    `unfit`: the streams of the events, added last, that do not fit the chain; each may have left a gap.
+def prove_index(connection: sqlite3.Connection, naming: Naming, end: int) -> Ends:
+    """Prove the whole index of a log that ends at position `end`, in a transaction.
 
     Raises:
         Damaged: a row is missing, or one that tells where a stream ends is false.
     """
-    noted = get_meta(connection, _GAPS_KEY)
-    known = Gaps() if noted is None else msgspec.json.decode(noted, type=Gaps)
-    ends, found = _look(connection, naming, end)
-    unfit = list(unfit)
-    if found.streams - known.streams - set(unfit) or not 0 <= found.rows - known.rows <= len(unfit):
-        raise Damaged(0, FALSE_INDEX)
-    _note(connection, known, found)
-    return ends
-
-
-def note_gaps(connection: sqlite3.Connection, naming: Naming, end: int) -> None:
-    """What the index lacks that was just made again is missing among the events."""
-    _note(connection, None, _look(connection, naming, end)[1])
-
-
-def _note(connection: sqlite3.Connection, known: Gaps | None, found: Gaps) -> None:
-    if found != known:
-        put_meta(connection, _GAPS_KEY, msgspec.json.encode(found))
-
-
-def _look(connection: sqlite3.Connection, naming: Naming, end: int) -> tuple[Ends, Gaps]:
     try:
         with passing_through(connection):
             rows, pruned = connection.execute(_COUNTS).fetchone()
             few = rows <= max(_WALKED_MAX, _ROWS_A_STREAM * len(naming.streams))
-            if not few and naming.is_whole:
-                ends, odd = _sought(connection, naming)
-            else:
-                ends, odd = _walked(connection, naming)
+            ends, odd = (_walked if few else _sought)(connection, naming)
     except MISREAD:
         raise Damaged(0, FALSE_INDEX) from None
-    return ends, Gaps(end - rows - pruned, frozenset(odd))
+    if rows + pruned != end or not all(_is_gone(connection, naming, number) for number in odd):
+        raise Damaged(0, FALSE_INDEX)
+    return ends
+
+
+def _is_gone(connection: sqlite3.Connection, naming: Naming, number: int) -> bool:
+    """Whether tombstones are all that is left of a stream, as where a salvage found none of its events."""
+    sql = "SELECT count(*) FROM seq_index WHERE stream = ?"
+    first = naming.first(number)
+    no_row = connection.execute(sql, (number,)).fetchone() == (0,)
+    return first > 1 and no_row and is_pruned(connection, number, range(1, first))
 
 
 def _walked(connection: sqlite3.Connection, naming: Naming) -> tuple[Ends, set[int]]:
     """By all rows as they stand. A stream that is met twice has a row that is not its own."""
     # Closed also where a row is damaged, since an open statement keeps the file locked.
-    names = naming.streams
     with closing(connection.execute(_GROUPS)) as rows:
-        if naming.is_whole and isinstance(names, PackedNames) and names.is_dense:
+        if naming.streams.is_dense:
             return _compared_in_runs(connection, naming, rows)
-        with closing(_numbers(connection, naming)) as numbers:
+        with closing(connection.execute(_STREAMS)) as numbers:
             return _compared(connection, naming, rows, numbers)
 
 
@@ -208,12 +177,6 @@ def _compared(
     if found != _NO_GROUP[0]:
         odd.update((found, *(number for number, *_ in rows)))
     return ends, odd
-
-
-def _numbers(connection: sqlite3.Connection, naming: Naming) -> sqlite3.Cursor | Generator[tuple[int, int]]:
-    if naming.is_whole:
-        return connection.execute(_STREAMS)
-    return ((number, 0) for number in sorted(naming.streams.keys() | naming.lost))
 
 
 def _pruned_between(connection: sqlite3.Connection, number: int, low: int, high: int) -> int:

@@ -6,8 +6,7 @@ from collections.abc import Iterable, Iterator
 from itertools import compress
 
 from huahuo.eventstore.core.chain import GENESIS
-from huahuo.eventstore.core.place import NOTHING_PACKED, Loaded
-from huahuo.eventstore.core.sums import must_fit
+from huahuo.eventstore.core.place import Loaded
 from huahuo.eventstore.errors import Corrupt
 from huahuo.eventstore.model import Head
 from huahuo.eventstore.sqlite import seq_index
@@ -20,7 +19,7 @@ from huahuo.eventstore.sqlite.naming import Naming
 from huahuo.eventstore.sqlite.packed import NOT_HERE, PackedHeads, PackedNames
 from huahuo.eventstore.sqlite.page_cache import passing_through
 from huahuo.eventstore.sqlite.seq_index import Links
-from huahuo.eventstore.sqlite.small_tables import sum_of_counters
+from huahuo.eventstore.sqlite.small_tables import read_counters, sum_of_counters
 from huahuo.eventstore.sqlite.unindexed import Unindexed
 
 _ENDS = (
@@ -28,11 +27,8 @@ _ENDS = (
     " (SELECT max(seq) FROM seq_index WHERE stream = stream.id) END"
     " FROM stream NOT INDEXED LEFT JOIN ended ON ended.stream = stream.id ORDER BY id"
 )
-_END = "SELECT max(seq) FROM seq_index WHERE stream = ?"
-
 _ENDED_MANY = 8
 """If more than one in this many streams has ended, their names do not stay in memory."""
-_IS_ENDED = "SELECT 1 FROM ended WHERE stream = ?"
 
 
 def load(
@@ -58,23 +54,16 @@ def load(
     seq_index.look(connection, unindexed, naming, summed=summed)
     ids = {text: number for number, text in naming.texts.items()}
     with passing_through(connection):
-        if ends is None or not naming.is_whole:
-            ends = _ends(connection, naming)
+        if ends is None:
+            ends = connection.execute(_ENDS)
         heads, packed = _heads(ends, naming, unindexed, links or {}, ended)
-    if packed is None:
-        numbers = {name: number for number, name in naming.streams.items() if name in heads}
-        names.replace(PackedNames(), numbers, ids, ended, naming.lost)
-    else:
-        names.replace(packed.names, {}, ids, ended, naming.lost)
-    counters: dict[str, int] = {}
-    for counter, following, crc in connection.execute("SELECT name, next, crc FROM counter"):
-        must_fit(crc, "counter", counter, following)
-        counters[counter] = following
+    names.replace(packed.names, {}, ids, ended)
+    counters = read_counters(connection)
     log_id = get_meta(connection, "log")
     if log_id is None:
         raise Corrupt("the log's own value `log`", "missing")
     position, chain = select_end(connection)
-    return Loaded(log_id.decode(), position, chain, heads, counters, packed=packed or NOTHING_PACKED)
+    return Loaded(log_id.decode(), position, chain, heads, counters, packed=packed)
 
 
 def _heads(
@@ -83,35 +72,32 @@ def _heads(
     unindexed: Unindexed,
     links: Links,
     ended: EndedFilter,
-) -> tuple[dict[str, Head], PackedHeads | None]:
-    """The heads of all streams; those that ended are added to `ended`. They are packed if `naming` is."""
+) -> tuple[dict[str, Head], PackedHeads]:
+    """The heads of all streams; those that ended are added to `ended`."""
     heads: dict[str, Head] = {}
     names, firsts, has_newer = naming.streams, naming.firsts, unindexed.count > 0
-    packed = names if isinstance(names, PackedNames) else None
-    lasts = _lasts(ends, packed) if packed is not None and isinstance(ends, Columns) else None
+    packed = names
+    lasts = _lasts(ends, packed) if isinstance(ends, Columns) else None
     each: Iterable[tuple[int, tuple[int, int, int | None]]]
     if lasts is not None and isinstance(ends, Columns):
         seqs = lasts
         each = _odd_ends(ends, seqs, {*unindexed.streams, *firsts, *links})
     else:
-        seqs = array("I", (NOT_HERE,)) * (0 if packed is None else len(packed))
+        seqs = array("I", (NOT_HERE,)) * len(packed)
         each = enumerate(ends)  # both are in the order of the numbers, from one snapshot
     kept = bytearray(b"\1") * len(seqs)
     for place, (number, has_ended, seq) in each:
         if has_ended:
             ended.add(names[number])
-            if packed is not None:
-                kept[place] = 0
+            kept[place] = 0
             continue
         first = firsts.get(number, 1)
         last = (unindexed.last(number) if has_newer else 0) or (first - 1 if seq is None else seq)
         link = links[number][1] if number in links and links[number][0] == last else b""
-        if packed is None or link or first != 1 or last >= NOT_HERE:
+        if link or first != 1 or last >= NOT_HERE:
             heads[names[number]] = Head(first, last, link)
         else:
             seqs[place] = last
-    if packed is None:
-        return heads, None
     if kept.count(0) * _ENDED_MANY > len(kept):
         packed, seqs = packed.only(kept), array("I", compress(seqs, kept))
     return heads, PackedHeads(packed, seqs)
@@ -139,21 +125,12 @@ def _odd_ends(
             yield place, (number, ends.ended[place], last or None)
 
 
-def _ends(connection: sqlite3.Connection, naming: Naming) -> Ends:
-    """Of each stream whether it ended, and its last seq in the table. One whose row is hurt did not end."""
-    return connection.execute(_ENDS) if naming.is_whole else _ends_one_by_one(connection, naming)
-
-
-def _ends_one_by_one(connection: sqlite3.Connection, naming: Naming) -> Iterator[tuple[int, int, int | None]]:
-    for number in naming.streams:
-        has_ended = number not in naming.hurt and connection.execute(_IS_ENDED, (number,)).fetchone()
-        [seq] = connection.execute(_END, (number,)).fetchone()
-        yield number, int(bool(has_ended)), seq
-
-
 def select_end(connection: sqlite3.Connection) -> tuple[int, bytes]:
-    """The last position and its link of the chain."""
-    sql = "SELECT position, chain FROM event ORDER BY position DESC LIMIT 1"
+    """The last position and its link of the chain: an event's, or a tombstone's behind a salvage."""
+    sql = (
+        "SELECT position, chain FROM event UNION ALL SELECT position, chain FROM pruned"
+        " ORDER BY position DESC LIMIT 1"
+    )
     row: tuple[int, bytes] | None = connection.execute(sql).fetchone()
     return row or (0, GENESIS)
 
@@ -161,5 +138,5 @@ def select_end(connection: sqlite3.Connection) -> tuple[int, bytes]:
 def note_of_end(connection: sqlite3.Connection, log_id: str) -> Left:
     """What a clean close notes of the log."""
     position, chain = select_end(connection)
-    counters = dict(connection.execute("SELECT name, next FROM counter"))
+    counters = read_counters(connection)
     return Left(log=log_id, position=position, chain=chain.hex(), counters=sum_of_counters(counters))

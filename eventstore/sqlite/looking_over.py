@@ -9,7 +9,7 @@ import contextlib
 import functools
 import sqlite3
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from pathlib import Path
 
 import structlog
@@ -19,7 +19,7 @@ from huahuo.eventstore.errors import Corrupt, EventStoreError
 from huahuo.eventstore.executor import Executor
 from huahuo.eventstore.sqlite.connecting import connect_reader
 from huahuo.eventstore.sqlite.faults import translated
-from huahuo.eventstore.sqlite.table_faults import damage_of, index_of, rows_of
+from huahuo.eventstore.sqlite.table_faults import damage_of
 
 _log = structlog.get_logger(__name__)
 
@@ -29,15 +29,6 @@ LATER = ("projection", "data_key", "command", "ack", "usage", "sealed", "keyfram
 First what a start reads, then what the first commands ask for. A command that waits for the records also
 waits for the keys, because an owner must not get a second key. Last the contents, which may take minutes.
 """
-DERIVED = {
-    "keyframe": "states are folded again",
-    "ack": "clients tell where they are",
-    "usage": "the events of users are counted again, and their contents from now on",
-}
-"""Those of them that are made anew, empty, if a page is damaged: what they hold comes again by itself. Writes
-to a damaged page are refused, and any group of appends may write to these."""
-SALVAGED = frozenset({"projection", "data_key", "command", "sealed"})
-"""Those that are made again from their rows and the keys in their index."""
 HOLD_S = {"projection": 2.0, "command": 10.0}
 """Seconds after the start for which lists of rows, and groups with commands, wait for the look at these."""
 _STEPS_BETWEEN_LOOKS = 100_000
@@ -47,25 +38,12 @@ _STOP_AGAIN_S = 0.05
 
 
 class LookingOver:
-    """One look at all tables in `LATER`, by an executor that it closes. Damage is an alarm, and 503.
+    """One look at all tables in `LATER`, by an executor that it closes. Damage is an alarm, and 503."""
 
-    Where only an index is damaged, `mend` makes it again; where a page of a table is, `salvage` makes that
-    again from its index, and says how many rows are lost. `mend` is told whether the pages are whole.
-    """
-
-    def __init__(
-        self,
-        path: Path,
-        corruption: Corruption,
-        executor: Executor,
-        mend: Callable[[str, bool], Awaitable[None]],
-        salvage: Callable[[str], Awaitable[int]],
-    ) -> None:
+    def __init__(self, path: Path, corruption: Corruption, executor: Executor) -> None:
         self._path = path
         self._corruption = corruption
         self._executor = executor
-        self._mend = mend
-        self._salvage = salvage
         self._passed = {table: asyncio.Event() for table in LATER}
         self._hold_until = {
             table: asyncio.get_running_loop().time() + seconds for table, seconds in HOLD_S.items()
@@ -76,7 +54,7 @@ class LookingOver:
         self._task = asyncio.create_task(self._run(), name="look at the rows")
 
     async def passed(self, table: str) -> None:
-        """Wait until `table` was looked at and mended, at most until `HOLD_S` after the start."""
+        """Wait until `table` was looked at, at most until `HOLD_S` after the start."""
         passed = self._passed[table]
         if not passed.is_set():
             with contextlib.suppress(TimeoutError):
@@ -92,10 +70,7 @@ class LookingOver:
         await self._task
 
     async def stop(self) -> None:
-        """End it, within milliseconds also in the middle of a table or of a large tree of pages.
-
-        Only indexes that are just made again are waited for: 2 µs a row.
-        """
+        """End it, within milliseconds also in the middle of a table or of a large tree of pages."""
         self._ending = True
         try:
             while not self._task.done():
@@ -125,10 +100,6 @@ class LookingOver:
     async def _look_at(self, table: str) -> None:
         try:
             found = await self._executor.run(functools.partial(self._look, table))
-            if found is not None and (found.place == index_of(table) or table in DERIVED):
-                found = await self._mended(table, found)
-            elif found is not None and table in SALVAGED and found.place == f"table {table}":
-                found = await self._salvaged(table, found)
         except Corrupt as error:
             found = error
         except EventStoreError as error:  # it is being stopped, or the file cannot be read now
@@ -137,34 +108,6 @@ class LookingOver:
             return
         if found is not None:
             self._corruption.note(found)
-
-    async def _mended(self, table: str, found: Corrupt) -> Corrupt:
-        """Make `table` or its indexes again. What is said of it after that."""
-        try:
-            await self._mend(table, found.place == rows_of(table))
-            left = await self._executor.run(functools.partial(self._look, table))
-        except EventStoreError as error:
-            return Corrupt(f"table {table}", f"{found.reason}; it cannot be made again: {error}")
-        if left is None and found.place == rows_of(table):
-            return Corrupt(found.place, f"{found.reason}; they were deleted: {DERIVED[table]}")
-        if left is None:
-            then = f" anew: {DERIVED[table]}" if table in DERIVED else " again"
-            return Corrupt(found.place, f"{found.reason}; it was made{then}")
-        return Corrupt(f"table {table}", left.reason)
-
-    async def _salvaged(self, table: str, found: Corrupt) -> Corrupt:
-        """Make `table` again from what can be read of it. What is said of it after that."""
-        try:
-            lost = await self._salvage(table)
-            left = await self._executor.run(functools.partial(self._look, table))
-        except EventStoreError as error:
-            return Corrupt(found.place, f"{found.reason}; it cannot be made again from its index: {error}")
-        if left is not None:
-            return left
-        if not lost:
-            return Corrupt(index_of(table), f"{found.reason}; it was made again")
-        rows = "one row of it is" if lost == 1 else f"{lost} rows of it are"
-        return Corrupt(rows_of(table), f"{found.reason}; it was made again, but {rows} lost")
 
     def _look(self, table: str) -> Corrupt | None:
         """A connection of its own for each table, so that no snapshot is kept for longer than one takes."""

@@ -4,19 +4,15 @@ import sqlite3
 from collections.abc import Sequence
 from itertools import batched
 
-from huahuo.eventstore.core.storage_port import NamesCheck
 from huahuo.eventstore.core.sums import must_fit
-from huahuo.eventstore.errors import Corrupt
-from huahuo.eventstore.model import Append, CommandKey, CommandRecord, Head
+from huahuo.eventstore.model import CommandKey, CommandRecord, Head
 from huahuo.eventstore.sqlite.absent import owners_must_be_absent
 from huahuo.eventstore.sqlite.commands import select_commands
 from huahuo.eventstore.sqlite.faults import translated
 from huahuo.eventstore.sqlite.names import Names
 from huahuo.eventstore.sqlite.reads import SqliteReads
-from huahuo.eventstore.sqlite.table_faults import TWICE
 
 _LOOKED_UP_AT_ONCE = 256
-_NO_NEW = "no new one can be written until `huahuo doctor --rebuild`"
 
 
 class SqliteLookup:
@@ -65,17 +61,3 @@ class SqliteLookup:
     def ended_head(self, stream: str, upto: int) -> Head | None:
         """See `Lookup`."""
         return self._reads.ended_head(stream, upto)
-
-    def names_check(self) -> NamesCheck | None:
-        """See `Lookup`. A write to a damaged page would fail the whole group."""
-        return self._must_take if self._reads.torn or self._reads.wrong_names else None
-
-    def _must_take(self, append: Append, build: str) -> None:
-        names, torn, wrong = self._names, self._reads.torn, self._reads.wrong_names
-        new = {event.stream for event in append.events if names.number(event.stream) is None}
-        if "stream" in torn and (new or append.prune is not None or append.ended):
-            raise Corrupt(TWICE["stream"], _NO_NEW)
-        if "name" in torn and not {build, *(event.type for event in append.events)} <= names.ids.keys():
-            raise Corrupt(TWICE["name"], _NO_NEW)
-        if not wrong.isdisjoint(new):
-            raise Corrupt(TWICE["stream"], "the row of another one has this name")

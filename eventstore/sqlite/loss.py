@@ -6,22 +6,20 @@ position. Reading the log must not run SQLite's checkpoint, which would erase th
 
 import contextlib
 import sqlite3
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import structlog
 
 from huahuo.eventstore.core.chain import GENESIS
 from huahuo.eventstore.errors import MISREAD, Corrupt, Damaged, EventStoreError, Lost
-from huahuo.eventstore.sqlite.chain_check import check_chain
 from huahuo.eventstore.sqlite.connecting import connect_reader
-from huahuo.eventstore.sqlite.directory_lock import DirectoryLock, Left
+from huahuo.eventstore.sqlite.directory_lock import Left
 from huahuo.eventstore.sqlite.faults import no_room
 from huahuo.eventstore.sqlite.mark import Mark, read_marks
-from huahuo.eventstore.sqlite.page_faults import page_faults
+from huahuo.eventstore.sqlite.meta import get_meta
 from huahuo.eventstore.sqlite.schema import DATABASE
-from huahuo.eventstore.sqlite.small_tables import read_log_id
 from huahuo.eventstore.sqlite.wal import size_bytes
 from huahuo.eventstore.sqlite.wal_frames import Frames, read_frames
 
@@ -58,52 +56,9 @@ def check_loss(directory: Path, left: Left, *, whole: bool) -> None:
         )  # fmt: skip
 
 
-def settle_loss(directory: Path, lock: DirectoryLock) -> None:
-    """If the end of a log is lost, decide what to keep: all that SQLite can still read.
-
-    That is the database with the whole commits of its write-ahead log. If the database had already copied
-    more commits than the write-ahead log still gives, it is the database alone, and the write-ahead log is
-    removed.
-
-    Raises:
-        EventStoreError: nothing is lost. Damaged: neither can be used; a backup is needed.
-    """
-    try:
-        check_loss(directory, lock.left, whole=not lock.lost_power)
-    except Lost as lost:
-        _log.warning("loss_accepted", found=str(lost))
-    except Damaged as damaged:
-        _log.warning("loss_accepted", found=str(damaged))
-    else:
-        raise EventStoreError(f"nothing is missing from the log in {directory}: start the service as usual")
-    path = directory / DATABASE
-    if not path.exists():
-        ends = [0, -1]
-    else:
-        ends = [_usable(lambda: untouched(path)), _usable(lambda: _without_wal(path))]
-    if max(ends) < 0:
-        raise Damaged(0, "neither the database nor its write-ahead log can be used: restore a backup")
-    if ends[1] > ends[0] or not path.exists():
-        for suffix in ("-wal", "-shm"):
-            path.with_name(path.name + suffix).unlink(missing_ok=True)
-
-
-def _usable(connect: Callable[[], AbstractContextManager[sqlite3.Connection]]) -> int:
-    """The last position of a log whose pages and chain are whole, -1 if they are not."""
-    try:
-        with connect() as connection:
-            if page_faults(connection, "integrity_check", 1):
-                return -1
-            end = _find_end(connection, 0)
-            if end.log_id:
-                check_chain(connection, 0, end.position)
-            return end.position
-    except (sqlite3.DatabaseError, Damaged, *MISREAD):
-        return -1
-
-
 @contextmanager
-def _without_wal(path: Path) -> Iterator[sqlite3.Connection]:
+def without_wal(path: Path) -> Iterator[sqlite3.Connection]:
+    """A connection that reads the database alone."""
     connection = sqlite3.connect(f"{path.absolute().as_uri()}?immutable=1", uri=True, isolation_level=None)
     with contextlib.closing(connection):
         yield connection
@@ -166,10 +121,18 @@ def _find_end(connection: sqlite3.Connection, position: int) -> End:
     tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     if not {"meta", "event", "pruned"} <= tables:
         return End("", 0, GENESIS)
-    log_id = read_log_id(connection)
+    log_id = _log_id(connection)
     sql = "SELECT position, chain FROM event ORDER BY position DESC LIMIT 1"
     last, chain = connection.execute(sql).fetchone() or (0, GENESIS)
     return End(log_id, last, _bytes(chain), at_mark=_link_at(connection, position))
+
+
+def _log_id(connection: sqlite3.Connection) -> str:
+    """The log's id, "" if it is damaged or missing."""
+    try:
+        return (get_meta(connection, "log") or b"").decode(errors="replace")
+    except Corrupt:
+        return ""
 
 
 def _link_at(connection: sqlite3.Connection, position: int) -> bytes:
@@ -195,7 +158,7 @@ def untouched(path: Path) -> Iterator[sqlite3.Connection]:
     """A connection that reads the database with its write-ahead log and leaves every file as it is."""
     has_frames, has_journal = (size_bytes(f"{path}{suffix}") > 0 for suffix in ("-wal", "-journal"))
     if not (has_frames or has_journal):  # SQLite would make an empty write-ahead log
-        with _without_wal(path) as connection:
+        with without_wal(path) as connection:
             yield connection
         return
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)

@@ -5,6 +5,9 @@ import sqlite3
 from huahuo.eventstore.core.sums import row_crc
 from huahuo.eventstore.errors import Corrupt
 
+FIRST_NUMBER = "first_number"
+"""Key of the first number of a counter without a row, since its row may be among what a salvage lost."""
+
 
 def put_meta(connection: sqlite3.Connection, key: str, value: bytes) -> None:
     """Write a value."""

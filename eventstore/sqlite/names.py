@@ -37,10 +37,6 @@ class Names:
         self.ids: dict[str, int] = {}
         self.texts: dict[int, str] = {}
         self.ended = EndedFilter()
-        self.lost: frozenset[int] = frozenset()
-        """Numbers whose name is lost (`huahuo.eventstore.sqlite.naming`)."""
-        self.found: frozenset[int] = frozenset()
-        """Those that were asked for by their name since: their heads are looked up, as if they had ended."""
 
     def replace(
         self,
@@ -48,10 +44,9 @@ class Names:
         streams: dict[str, int],
         ids: dict[str, int],
         ended: EndedFilter,
-        lost: frozenset[int],
     ) -> None:
         """Hold exactly these; a reader at work sees the old ones or the new ones, never none."""
-        self.ended, self.lost, self.found = ended, lost, frozenset()
+        self.ended = ended
         stream_names = _ByNumber((number, name) for name, number in streams.items())
         stream_names.packed = packed
         self._unpacked = deque()
@@ -89,12 +84,6 @@ class Names:
             stream, number = self._unpacked.popleft()
             self.streams.pop(stream, None)
             self.stream_names.pop(number, None)
-
-    def recognise(self, number: int, stream: str) -> None:
-        """`stream` is the name of `number`, which was lost."""
-        self.stream_names[number] = stream
-        self.streams[stream] = number
-        self.found |= {number}
 
     def end(self, stream: str) -> int | None:
         """Forget `stream`, which ended; returns its number. Readers now find it on the disk."""

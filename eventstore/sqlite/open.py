@@ -19,25 +19,19 @@ from huahuo.eventstore.core.log import StoreLog
 from huahuo.eventstore.core.place import Loaded
 from huahuo.eventstore.core.seal import Vault
 from huahuo.eventstore.core.writer import Writer, WriterOf
-from huahuo.eventstore.errors import MISREAD, Corrupt, EventStoreError
+from huahuo.eventstore.errors import MISREAD, Corrupt
 from huahuo.eventstore.executor import Executor, ThreadExecutor
 from huahuo.eventstore.sqlite.checked_opening import check_log
 from huahuo.eventstore.sqlite.directory_lock import DirectoryLock
 from huahuo.eventstore.sqlite.faults import no_room, translated, unusable
 from huahuo.eventstore.sqlite.looking_over import LookingOver
-from huahuo.eventstore.sqlite.loss import settle_loss
-from huahuo.eventstore.sqlite.mark import Mark, read_marks
-from huahuo.eventstore.sqlite.mended_opening import checked_or_mended, mend_events, nothing_lost
-from huahuo.eventstore.sqlite.mending import mend, salvage
+from huahuo.eventstore.sqlite.loss import check_loss
+from huahuo.eventstore.sqlite.mark import read_marks
 from huahuo.eventstore.sqlite.meta import put_meta
 from huahuo.eventstore.sqlite.page_faults import COPY
 from huahuo.eventstore.sqlite.reads import SqliteReads
-from huahuo.eventstore.sqlite.remaking import (
-    remake_small,
-)
-from huahuo.eventstore.sqlite.remaking_events import complete_file, cut_back
 from huahuo.eventstore.sqlite.schema import DATABASE
-from huahuo.eventstore.sqlite.search_scratch import SCRATCH
+from huahuo.eventstore.sqlite.small_tables import check_small
 from huahuo.eventstore.sqlite.store import SqliteStore
 
 _READERS = 2
@@ -63,7 +57,6 @@ class SqliteLog(StoreLog):
         writer: Executor | None = None,
         readers: Executor | None = None,
         restored: bool = False,
-        accept_loss: bool = False,
         limits: KeptLimits = DEFAULT_LIMITS,
         writer_of: WriterOf = Writer,
         log_id: str = "",
@@ -71,8 +64,7 @@ class SqliteLog(StoreLog):
         """Open the log in `directory`, created if necessary. The caller closes the executors that it passes.
 
         `restored` says that the files come from a backup. Numbers may have gone back, so the log gets a
-        new id; and it may end at another position than that at which the directory was left. `accept_loss`
-        opens a log that lost its end (`Lost`) all the same: under a new id, with its counters moved on.
+        new id; and it may end at another position than that at which the directory was left.
         `log_id`: of a log that is created ("": one by chance).
 
         Raises:
@@ -97,7 +89,7 @@ class SqliteLog(StoreLog):
         try:
             opening = functools.partial(
                 _open, directory, ambient, vault,
-                restored=restored, accept_loss=accept_loss, limits=limits, log_id=log_id,
+                restored=restored, limits=limits, log_id=log_id,
                 alone=writer_of is Writer,
             )  # fmt: skip
             store, reads, loaded = await writer.run(opening)
@@ -118,22 +110,7 @@ class SqliteLog(StoreLog):
 
         The caller stops it before it closes the log; that closes the executor.
         """
-        store = self._store
-
-        async def mend_table(table: str, pages_whole: bool) -> None:
-            await self.writer.between_commits(lambda: mend(store, table, pages_whole=pages_whole))
-
-        async def salvage_table(table: str) -> int:
-            lost = 0
-
-            def job() -> None:
-                nonlocal lost
-                lost = salvage(self._database, store, table)
-
-            await self.writer.between_commits(job)
-            return lost
-
-        looking = LookingOver(self._database, self.corruption, executor, mend_table, salvage_table)
+        looking = LookingOver(self._database, self.corruption, executor)
         self.before_commands = functools.partial(looking.passed, "command")
         self.writer.before_commands = self.before_commands
         self.before_lists = functools.partial(looking.passed, "projection")
@@ -169,8 +146,8 @@ class SqliteLog(StoreLog):
 
     @property
     def written_by_others(self) -> str:
-        """What other programs did to the database's file, "" if nothing is known."""
-        return self._store.others.told
+        """What other programs did to the database's file before the start, "" if nothing is known."""
+        return self._store.written_before
 
     @property
     def ack_clients(self) -> int:
@@ -184,7 +161,6 @@ def _open(
     vault: Vault,
     *,
     restored: bool,
-    accept_loss: bool,
     limits: KeptLimits,
     log_id: str,
     alone: bool,
@@ -194,29 +170,20 @@ def _open(
         lock = DirectoryLock(directory)
     except OSError as error:
         raise no_room(error, directory) or unusable(error, directory) from None
-    cut_off_at = 0
     try:
         path = directory / DATABASE
-        marks = read_marks(directory) or []
-        for unfinished in (path.with_name(COPY), *directory.glob(f"{SCRATCH}*")):
-            unfinished.unlink(missing_ok=True)
-        cut_off_at = complete_file(path)
-        remade = _settled(directory, lock, marks) if accept_loss else []
-        if not (accept_loss or restored):
-            remade = nothing_lost(directory, lock, marks)
+        path.with_name(COPY).unlink(missing_ok=True)
+        if not restored:
+            check_loss(directory, lock.left, whole=not lock.lost_power)
         _make(path)
-        remade += remake_small(
-            path, marks=marks, lock=lock, vault=vault, ambient=ambient,
-            compared=not (restored or accept_loss),
+        if not restored:
+            check_small(path, read_marks(directory) or [], lock.left)
+        return check_log(
+            path, lock=lock, ambient=ambient, vault=vault,
+            restored=restored, limits=limits, log_id=log_id, alone=alone,
         )  # fmt: skip
-        check = functools.partial(
-            check_log, path, lock=lock, ambient=ambient, vault=vault,
-            restored=restored, lost=accept_loss, limits=limits, log_id=log_id, alone=alone,
-        )  # fmt: skip
-        return checked_or_mended(path, check, remade, [] if restored else marks, accept=accept_loss)
     except BaseException as error:
         lock.leave(None)
-        cut_back(directory / DATABASE, cut_off_at)
         if isinstance(error, sqlite3.Error | OSError) and (full := no_room(error, directory)) is not None:
             raise full from None
         if isinstance(error, sqlite3.Error):
@@ -226,18 +193,6 @@ def _open(
         if isinstance(error, MISREAD):
             raise Corrupt("the log's file", f"a value is none that was written ({error})") from error
         raise
-
-
-def _settled(directory: Path, lock: DirectoryLock, marks: list[Mark]) -> list[Corrupt]:
-    """Decide what is kept of a log with a loss. Raises as `settle_loss`."""
-    try:
-        settle_loss(directory, lock)
-    except EventStoreError:  # its end is there, or no file of it can be read as a whole
-        damage = mend_events(directory / DATABASE, None, marks=marks, accept=True)
-        if damage is None:
-            raise
-        return [damage]
-    return []
 
 
 def _make(path: Path) -> None:

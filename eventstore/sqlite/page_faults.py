@@ -1,13 +1,7 @@
-"""Whether the pages of a log's file are whole. Every verdict on a file is made here.
-
-A table of which a page is damaged is made again in new pages. The old ones stay in the file, since one of
-them may belong to another table; nothing refers to them, and SQLite calls them "never used". That is no
-damage. But they still hold what was erased later. So the file is copied without them where that is possible.
-"""
+"""Whether the pages of a log's file are whole. Every verdict on a file is made here."""
 
 import contextlib
 import os
-import re
 import sqlite3
 from pathlib import Path
 from typing import Final, Literal
@@ -17,13 +11,12 @@ import structlog
 from huahuo.eventstore.errors import Damaged
 from huahuo.eventstore.sqlite.connecting import connect_writer
 from huahuo.eventstore.sqlite.looking_over import LATER
-from huahuo.eventstore.sqlite.table_faults import TWICE, faults_said
+from huahuo.eventstore.sqlite.table_faults import faults_said
 
 COPY: Final = "log.db.copying"
-"""A copy without old pages that is not complete yet. One that was left is removed at the next start."""
+"""A copy without free pages that is not complete yet. One that was left is removed at the next start."""
 _COPYING_PAGES: Final = 256
 """Pages in memory while they are copied: 2 MiB, since each is read once."""
-_NEVER_USED: Final = re.compile(r"Page \d+: never used")
 
 _log = structlog.get_logger(__name__)
 
@@ -31,9 +24,8 @@ _log = structlog.get_logger(__name__)
 def page_faults(
     connection: sqlite3.Connection, check: Literal["quick_check", "integrity_check"], most: int
 ) -> list[str]:
-    """At most `most` faults of the file's pages. A page that nothing refers to is no fault."""
-    faults, _old = _faults(connection, check, most)
-    return faults
+    """At most `most` faults of the file's pages."""
+    return faults_said(connection, f"PRAGMA {check}({most})")[:most]
 
 
 def check_pages(connection: sqlite3.Connection) -> None:
@@ -47,45 +39,20 @@ def check_pages(connection: sqlite3.Connection) -> None:
         return
     tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
     harmed = {table for table in tables if faults_said(connection, f"PRAGMA quick_check('{table}')")}
-    if not harmed or not harmed <= {*LATER, *TWICE}:
+    if not harmed or not harmed <= {*LATER}:
         raise Damaged(0, said[0])
 
 
-def _faults(connection: sqlite3.Connection, check: str, most: int) -> tuple[list[str], bool]:
-    """The faults, and whether there are pages that nothing refers to."""
-    said = faults_said(connection, f"PRAGMA {check}({most})")
-    faults = [line for line in said if not _NEVER_USED.match(line)]
-    if len(said) == len(faults):
-        return faults, False
-    # They count as faults, so they may have left no room for the others: one line a page, at most.
-    [pages] = connection.execute("PRAGMA page_count").fetchone()
-    said = faults_said(connection, f"PRAGMA {check}({pages + most})")
-    return [line for line in said if not _NEVER_USED.match(line)][:most], True
-
-
-def give_old_pages_back(path: Path) -> str:
-    """Copy the database without pages that nothing refers to, if it has some, in place of it.
-
-    Returns why not, else "". No other connection may be open. It takes room on the disk for a second file,
-    and no memory.
-    """
-    return _copied(path, free_too=False)
-
-
 def give_free_pages_back(path: Path) -> str:
-    """As `give_old_pages_back`, but also without free pages, and always."""
-    return _copied(path, free_too=True)
+    """Copy the database without free pages, in place of it. Returns why not, else "".
 
-
-def _copied(path: Path, *, free_too: bool) -> str:
+    No other connection may be open. It takes room on the disk for a second file, and no memory.
+    """
     copy = path.with_name(COPY)
     try:
         with contextlib.closing(connect_writer(path)) as connection:
-            faults, has_old = _faults(connection, "integrity_check", 1)
-            if not (has_old or free_too):
-                return ""
-            if faults:  # a copy would lack what only an index tells of a damaged table
-                return f"another page is damaged: {faults[0]}"
+            if faults := page_faults(connection, "integrity_check", 1):
+                return f"a page is damaged: {faults[0]}"
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             copy.unlink(missing_ok=True)
             os.close(os.open(copy, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
@@ -107,7 +74,7 @@ def put_in_place(copy: Path, path: Path) -> None:
     of = path.stat()
     file = os.open(copy, os.O_RDWR)
     try:
-        os.fchown(file, of.st_uid, of.st_gid)  # a rebuild may be another user's
+        os.fchown(file, of.st_uid, of.st_gid)
         os.fsync(file)
     finally:
         os.close(file)

@@ -1,11 +1,10 @@
-"""The tables of a log when it is opened for writing: made, upgraded, or refused."""
+"""The tables of a log when it is opened for writing: made, or refused."""
 
 import sqlite3
 
 from huahuo.eventstore.errors import EventStoreError
 from huahuo.eventstore.sqlite import seq_index
 from huahuo.eventstore.sqlite.ended import MAKE_ENDED
-from huahuo.eventstore.sqlite.old_formats import upgrade
 from huahuo.eventstore.sqlite.passed import MAKE_PASSED
 from huahuo.eventstore.sqlite.schema import (
     FORMAT,
@@ -22,19 +21,11 @@ from huahuo.eventstore.sqlite.usage import MAKE_USAGE
 def prepare(connection: sqlite3.Connection) -> bool:
     """Create the tables if there are none; returns whether the log is new. Call it in a transaction.
 
-    Tables of an older format are upgraded.
-
     Raises:
-        EventStoreError: the tables were made by a newer version, or are not ours.
+        EventStoreError: the tables were made by another version, or are not ours.
     """
-    version = known_format(connection)
-    if version:
-        connection.execute(MAKE_ENDED)
-        connection.execute(MAKE_USAGE)
-        connection.execute(MAKE_PASSED)
-        if version < FORMAT:
-            upgrade(connection, version)
-        missing = {*TABLES, "seq_index"} - tables(connection)
+    if known_format(connection):
+        missing = {*TABLES, "seq_index", "ended", "usage", "passed"} - tables(connection)
         if missing:
             raise EventStoreError(f"the log lacks its tables {', '.join(sorted(missing))}")
         return False

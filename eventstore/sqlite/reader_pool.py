@@ -8,7 +8,6 @@ from pathlib import Path
 from huahuo.eventstore.errors import MISREAD, Closed, Corrupt
 from huahuo.eventstore.sqlite.connecting import connect_reader
 from huahuo.eventstore.sqlite.faults import translated
-from huahuo.eventstore.sqlite.old_formats import is_old
 
 
 class ReaderPool:
@@ -18,8 +17,6 @@ class ReaderPool:
         self._path = path
         self._idle: list[sqlite3.Connection] = []
         self._closed = False
-        self.is_old = False
-        """The file has a format without checksums. Known once something was read."""
 
     def close(self) -> None:
         """Close all connections. One that a call still has is closed when that ends."""
@@ -45,7 +42,6 @@ class ReaderPool:
                 connection = self._idle.pop()
             except IndexError:
                 connection = connect_reader(self._path)
-                self.is_old = is_old(connection)
             try:
                 yield connection
             finally:

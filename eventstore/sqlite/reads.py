@@ -33,9 +33,8 @@ from huahuo.eventstore.sqlite.events import (
 )
 from huahuo.eventstore.sqlite.links import select_positions
 from huahuo.eventstore.sqlite.loading import load
-from huahuo.eventstore.sqlite.name_proofs import first_of, proves
 from huahuo.eventstore.sqlite.names import Names
-from huahuo.eventstore.sqlite.naming import Naming, read_naming
+from huahuo.eventstore.sqlite.naming import read_naming
 from huahuo.eventstore.sqlite.pages import Asked, as_json, select_joined
 from huahuo.eventstore.sqlite.reader_pool import ReaderPool
 from huahuo.eventstore.sqlite.row_reads import RowReads
@@ -56,12 +55,6 @@ class SqliteReads(RowReads):
         self._names = names
         self._unindexed = unindexed
         self.corruption = Corruption()
-        self.torn: frozenset[str] = frozenset()
-        """Which of the tables `stream` and `name` have a damaged page. They take no new rows."""
-        self.wrong_names: frozenset[str] = frozenset()
-        """What stands in rows whose name is lost: no new stream can have such a name."""
-        self.torn_naming: Naming | None = None
-        """Then what they hold: they are not read again, since an error makes SQLite's next write fail."""
 
     def close(self) -> None:
         """Close all connections. One that a call still has is closed when that ends."""
@@ -72,24 +65,10 @@ class SqliteReads(RowReads):
         with self._pool.connection() as connection:
             connection.execute("BEGIN")
             try:
-                naming = self.read_naming(connection)
+                naming = read_naming(connection)
                 return load(connection, self._names, self._unindexed, naming, summed=False)
             finally:
                 connection.execute("COMMIT")
-
-    def read_naming(self, connection: sqlite3.Connection) -> Naming:
-        """The names as `connection` sees them now. What is damaged is noted."""
-        if self.torn_naming is not None:
-            return self.torn_naming
-        naming = read_naming(connection)
-        self.note(naming)
-        return naming
-
-    def note(self, naming: Naming) -> None:
-        """Tell of what is damaged in the names."""
-        self.wrong_names = naming.wrong
-        for damage in naming.damages:
-            self.corruption.note(damage)
 
     def events(
         self, stream: str, after: int, upto: int, events_max: int, bytes_max: int
@@ -131,8 +110,7 @@ class SqliteReads(RowReads):
         """Prove a page by the hash chain, where its checksums do not fit or are not known."""
         events = self.events(*span)
         joined = joined_of(((event.seq, event.body) for event in events), span.bytes_max)
-        has_checksums = not self._pool.is_old and (page.crcs or not page.positions)
-        if joined is not None and has_checksums:
+        if joined is not None and (page.crcs or not page.positions):
             self.corruption.note(
                 Corrupt(
                     f"index of stream {span.stream}", f"the checksums behind event {span.after} do not fit"
@@ -143,12 +121,11 @@ class SqliteReads(RowReads):
     def ended_head(self, stream: str, upto: int) -> Head | None:
         """See `Reads`."""
         names = self._names
-        if not (names.lost or names.ended.may_hold(stream)):
+        if not names.ended.may_hold(stream):
             return None
         with self._pool.connection(f"stream {stream}") as connection:
             number = self._number(connection, stream)
-            first = first_of(connection, number) if number in names.found else None
-            return select_head(connection, self._unindexed, number, upto, first) if number else None
+            return select_head(connection, self._unindexed, number, upto) if number else None
 
     def ended_streams(self, prefix: str) -> list[str]:
         """See `Reads`."""
@@ -222,18 +199,7 @@ class SqliteReads(RowReads):
         number = self._names.number(stream)
         if number is None and self._names.ended.may_hold(stream):
             number = select_number(connection, stream)
-        if number is None and self._names.lost:
-            number = self._recognised(connection, stream)
         return number or 0
-
-    def _recognised(self, connection: sqlite3.Connection, stream: str) -> int | None:
-        """The number of a stream whose name was lost, if it is `stream` by the hash chain."""
-        names = self._names
-        for number in tuple(names.lost):
-            if proves(connection, names.texts, number, stream):
-                names.recognise(number, stream)
-                return number
-        return None
 
     def _asked(self, name: str, stream: int, after: int, upto: int, limit: int) -> Asked:
         """Call it before the query: an event that leaves `Unindexed` after this is in the table by then."""

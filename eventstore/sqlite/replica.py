@@ -19,11 +19,10 @@ from huahuo.eventstore.replicated.shared import dump, load
 from huahuo.eventstore.sequencer.port import Sequencer
 from huahuo.eventstore.sqlite.connecting import connect_reader, connect_writer
 from huahuo.eventstore.sqlite.directory_lock import lock_to_change
-from huahuo.eventstore.sqlite.made_anew import made_by
 from huahuo.eventstore.sqlite.meta import get_meta
 from huahuo.eventstore.sqlite.open import SqliteLog
 from huahuo.eventstore.sqlite.passed import read_passed, statements
-from huahuo.eventstore.sqlite.schema import DATABASE, known_format
+from huahuo.eventstore.sqlite.schema import DATABASE, known_format, tables
 
 
 async def open_log(
@@ -70,7 +69,7 @@ def held_in(directory: Path) -> Held | None:
         # the write-ahead log was looked at.
         with contextlib.closing(connect_reader(path)) as connection:
             connection.execute("BEGIN")
-            if not made_by(connection, "meta"):
+            if "meta" not in tables(connection):
                 return None  # the first start was cut off
             found, log_id = read_passed(connection), get_meta(connection, "log")
             used = connection.execute("SELECT 1 FROM event LIMIT 1").fetchone()

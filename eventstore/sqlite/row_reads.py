@@ -1,7 +1,5 @@
 """Reading what a SQLite log keeps besides its events: records of commands, secrets, blobs, rows and acks."""
 
-import sqlite3
-
 from huahuo.eventstore.core.sums import must_fit, row_crc
 from huahuo.eventstore.errors import Corrupt
 from huahuo.eventstore.model import Ack, CommandKey, CommandRecord, Keyframe, Usage
@@ -24,17 +22,12 @@ class RowReads:
     def __init__(self, pool: ReaderPool) -> None:
         self._pool = pool
 
-    def _must_be_absent(self, connection: sqlite3.Connection, table: str, *key: str | bytes) -> None:
-        """See `absent`. Tables of an old format are views here, whose rows have no number."""
-        if not self._pool.is_old:
-            must_be_absent(connection, table, *key)
-
     def command(self, key: CommandKey) -> CommandRecord | None:
         """See `Reads`."""
         with self._pool.connection(f"command record {key.user} {key.client} {key.id}") as connection:
             record = select_command(connection, key)
             if record is None:
-                self._must_be_absent(connection, "command", key.user, key.client, key.id)
+                must_be_absent(connection, "command", key.user, key.client, key.id)
             return record
 
     def sealed(self, owner: str, name: str) -> tuple[bytes, bytes] | None:
@@ -46,7 +39,7 @@ class RowReads:
         with self._pool.connection(f"secret {name} of {owner}") as connection:
             row = connection.execute(sql, (owner, name)).fetchone()
             if row is None:
-                self._must_be_absent(connection, "sealed", owner, name)
+                must_be_absent(connection, "sealed", owner, name)
                 return None
             wrapped, box, key_crc, box_crc = row
             if wrapped is None:  # a key goes together with all that is sealed under it
@@ -88,7 +81,7 @@ class RowReads:
         with self._pool.connection(f"projection {table} {part}") as connection:
             row = connection.execute(sql, (table, part, key)).fetchone()
             if row is None:
-                self._must_be_absent(connection, "projection", table, part, key)
+                must_be_absent(connection, "projection", table, part, key)
                 return None
             must_fit(row[1], "projection", table, part, key, row[0])
             value: bytes = row[0]

@@ -27,8 +27,7 @@ from huahuo.eventstore.errors import EventStoreError
 from huahuo.eventstore.sqlite.usage import COLUMNS
 
 FORMAT = 4
-"""The format of the tables, kept in `user_version`. A newer format is refused; an older one is upgraded when
-the log is opened for writing (`huahuo.eventstore.sqlite.old_formats`)."""
+"""The format of the tables, kept in `user_version`. Another one is refused."""
 
 DATABASE = "log.db"
 
@@ -103,12 +102,6 @@ SUMMED: dict[str, tuple[str, ...]] = {
     if "crc" in columns and name != "pruned"
 } | {"usage": COLUMNS}
 """The tables whose rows carry a checksum of their own, each with the columns that it covers, in order."""
-STAND_INS: dict[str, list[str | bytes | int]] = {
-    name: [kind() for kind in columns.values()][:-1]
-    for name, (columns, _) in TABLES.items()
-    if name in SUMMED
-}
-"""Of each of them an empty value for every column of `SUMMED`."""
 COMMAND_FITS = f"crc = row_crc('command', {', '.join(SUMMED['command'])})"
 """A condition for the writer's statements: the command record fits its checksum."""
 
@@ -122,7 +115,7 @@ def known_format(connection: sqlite3.Connection) -> int:
     """The format of the tables, 0 if there are none.
 
     Raises:
-        EventStoreError: they were made by a newer version.
+        EventStoreError: they were made by another version.
     """
     version: int = connection.execute("PRAGMA user_version").fetchone()[0]
     if version > FORMAT:
@@ -130,9 +123,9 @@ def known_format(connection: sqlite3.Connection) -> int:
             f"a newer version of huahuo wrote this log: it has format {version}, and this one knows up to"
             f" {FORMAT}. Update huahuo, or restore a backup of before"
         )
+    if 0 < version < FORMAT:
+        raise EventStoreError(
+            f"an unreleased version of huahuo wrote this log: it has format {version}, not {FORMAT}."
+            " Open it with the version that wrote it"
+        )
     return version
-
-
-def make_index(connection: sqlite3.Connection) -> None:
-    """Create the table of `huahuo.eventstore.sqlite.seq_index`, empty."""
-    connection.execute(SEQ_INDEX)

@@ -11,9 +11,7 @@ stream (`huahuo.eventstore.core.sums`).
 """
 
 import sqlite3
-from collections.abc import Sequence
 from functools import lru_cache
-from typing import NamedTuple
 
 import structlog
 
@@ -34,17 +32,7 @@ type Links = dict[int, tuple[int, bytes]]
 """By the number of a stream: the seq of an event, and its link of the hash chain."""
 
 
-class CaughtUp(NamedTuple):
-    """The links of the newest event of each stream that is what was written.
-
-    `misfit`: the position of the first event that does not fit the chain, 0 if all do. `misplaced`: of the
-    first whose place cannot be its own, either. `unfit`: the stream of each event that does not fit.
-    """
-
-    links: Links
-    misfit: int
-    misplaced: int
-    unfit: Sequence[int]
+UNPLACED = "nothing proves to which place in which stream the event belongs"
 
 
 def write(connection: sqlite3.Connection, found: Slice) -> None:
@@ -84,45 +72,48 @@ def put_mark(connection: sqlite3.Connection, position: int) -> None:
     put_meta(connection, "indexed", str(position).encode())
 
 
-def catch_up(connection: sqlite3.Connection, naming: Naming, *, whole: bool = False) -> CaughtUp:
+def catch_up(connection: sqlite3.Connection, naming: Naming, *, whole: bool = False) -> Links:
     """Add the missing rows to the table, inside a transaction. Each event is checked on the way.
 
-    A damaged event gets a checksum that does not fit, so that no reader is served it; if its place cannot be
-    its own, it gets the next one of its stream, unless another event is proven to be there. A tombstone gives
-    no link: nothing proves its own. `whole`: there must be one at each position. Raises Damaged if there is
-    not.
+    Returns the link of the newest event of each stream that is what was written. A damaged event gets a
+    checksum that does not fit, so that no reader is served it. A tombstone gives no link: nothing proves its
+    own. `whole`: there must be one at each position.
+
+    Raises:
+        Damaged: there is none at a position, or one whose place in its stream cannot be its own, or is proven
+            by nothing: the last of a stream that does not fit the chain may be another stream's.
     """
     mark, end = _mark(connection), _end(connection)
     last = mark
+    unproven: dict[int, int] = {}
     rows: list[Row] = []
-    misplaced: list[Row] = []
     links: Links = {}
-    misfit = 0
-    unfit: list[int] = []
     for one in walk(connection, mark, naming):
         if whole and one.position != last + 1:
             raise Damaged(last + 1, f"missing, the next event stands at {one.position}")
+        if one.is_misplaced:
+            raise Damaged(one.position, UNPLACED)
         last = one.position
         if one.fits and not one.is_pruned:
             links[one.stream] = (one.seq, one.link)
+            unproven.pop(one.stream, None)
         else:
             links.pop(one.stream, None)
-            misfit = misfit or (0 if one.is_pruned else one.position)
-            if not one.fits:
-                unfit.append(one.stream)
+            if not one.is_pruned:
+                unproven[one.stream] = one.position
         if one.is_pruned:
             connection.execute("UPDATE pruned SET crc = ? WHERE position = ?", (one.crc, one.position))
-        elif one.is_misplaced:
-            misplaced.append(one[:4])
         else:
             rows.append(one[:4])
         if len(rows) >= _CHUNK_EVENTS:
             _insert_all(connection, [value for one in sorted(rows) for value in one])
             rows.clear()
             _log.info("index_made", position=one.position, upto=end)
-    _insert_all(connection, [value for part in (sorted(rows), misplaced) for one in part for value in one])
+    if unproven:
+        raise Damaged(min(unproven.values()), UNPLACED)
+    _insert_all(connection, [value for one in sorted(rows) for value in one])
     put_mark(connection, end)
-    return CaughtUp(links, misfit, misplaced[0][2] if misplaced else 0, unfit)
+    return links
 
 
 def look(connection: sqlite3.Connection, into: Unindexed, naming: Naming, *, summed: bool) -> None:

@@ -23,7 +23,6 @@ from huahuo.eventstore.core.changes import (
     PutCommand,
     PutCounter,
     Shred,
-    Touch,
 )
 from huahuo.eventstore.core.kept import KeptLimits
 from huahuo.eventstore.core.place import Loaded
@@ -41,7 +40,7 @@ from huahuo.eventstore.sqlite.loading import load, note_of_end
 from huahuo.eventstore.sqlite.lookup import SqliteLookup
 from huahuo.eventstore.sqlite.mark import MarkFile
 from huahuo.eventstore.sqlite.names import Names
-from huahuo.eventstore.sqlite.others import Others
+from huahuo.eventstore.sqlite.naming import read_naming
 from huahuo.eventstore.sqlite.passed import with_passed
 from huahuo.eventstore.sqlite.reads import SqliteReads
 from huahuo.eventstore.sqlite.stream_sums import StreamSums
@@ -87,7 +86,9 @@ class SqliteStore(SqliteLookup):
         self._fenced = False
         self._grew_little = False  # the write-ahead log, by the last commit
         self._unproven = False  # a new connection took over frames that may not be synced
-        self.others = Others(connection, before=lock.written_before)
+        self.written_before = lock.written_before
+        if self.written_before:
+            _log.error("log_written_by_others", told=self.written_before)
         _keep_wal_at_close(connection, keep=True)
 
     @property
@@ -158,8 +159,6 @@ class SqliteStore(SqliteLookup):
         """What a commit with changes of these kinds asks for."""
         if ForgetUser in kinds:
             self.kept.count(self.connection)
-        if Touch in kinds:
-            self.others.look()
         if not kinds.isdisjoint(_ERASING):
             self.wal.erase()
 
@@ -200,7 +199,6 @@ class SqliteStore(SqliteLookup):
         self._note(loaded)
         self._mark.write(*self._end, self._counted)  # listeners will be told what is durable
         try:
-            self.others.watch(self.connection)
             self.kept.count(self.connection)
         except sqlite3.Error as error:
             raise translated(error) from None
@@ -252,7 +250,6 @@ class SqliteStore(SqliteLookup):
         try:
             if not (self._fenced or self._files.lost):
                 self._files.must_be_ours()
-                self.others.look()
                 left = self._settle()
         except (sqlite3.Error, InUse) as error:
             _log.warning("unclean_close", reason=str(error))
@@ -280,7 +277,7 @@ class SqliteStore(SqliteLookup):
 
     def load(self) -> Loaded:
         """Read the durable state of the log."""
-        naming = self._reads.read_naming(self.connection)
+        naming = read_naming(self.connection)
         loaded = load(self.connection, self._names, self._unindexed, naming, summed=True)
         return with_passed(self.connection, loaded)
 

@@ -14,51 +14,34 @@ from huahuo.eventstore.sqlite.schema import SUMMED
 
 FIRST = ("meta", "name", "stream", "counter")
 """What an opening reads as a whole: a lost row here would let numbers or names be given out again."""
-TWICE = {"name": "the table of type names", "stream": "the table of stream names"}
-"""Of these every row is in an index as well: `naming` finds it there. With the place of their damage."""
 SUMS_LOOKED_AT = frozenset({"ack", "usage"})
-"""Tables whose rows are also held against their checksums, and deleted where they do not fit: a read that
-finds no row cannot know whether one with a damaged key was it."""
+"""Tables whose rows are also held against their checksums: a read that finds no row cannot know whether one
+with a damaged key was it."""
 _SMALL = frozenset({"meta", "counter"})
 """Tables of a few rows: each row is compared with SQLite's index, too."""
 _TOLD_MAX = 100
 """SQLite stops after this many faults of a table. Then there may be worse ones that it did not report."""
 _REASONS_MAX = 3
 """At most this many of them are in a sentence."""
-_LACKS_ROW = re.compile(r"row \d+ missing from index")
-_OF_TREE = re.compile(r"Tree (\d+) page")
-_WRONG_COUNT = re.compile(r"wrong # of entries in index")
 _HIDES_NOTHING = re.compile(r"non-|NULL value in|NUMERIC|TEXT value in|Fragmentation of")
 """How SQLite's words begin for a fault inside a row, or in the free space of a page. Every table in
 `looking_over.LATER` has an index, so a row that a page lost is told in other words as well."""
 
 
-def check_first(connection: sqlite3.Connection) -> dict[str, Corrupt]:
-    """As `damage_first`, of the tables in `TWICE`. Raises Corrupt for another one."""
-    torn = damage_first(connection)
-    for table, damage in torn.items():
-        if table not in TWICE:
-            raise damage
-    return torn
-
-
-def damage_first(connection: sqlite3.Connection) -> dict[str, Corrupt]:
-    """Those of the tables in `FIRST` that have a damaged page. In a new file there are none yet."""
-    torn: dict[str, Corrupt] = {}
+def check_first(connection: sqlite3.Connection) -> None:
+    """Raises Corrupt for the first table in `FIRST` of which a page is damaged. A new file has none."""
     made = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     for table in FIRST:
         if table in made:
             pragma = "integrity_check" if table in _SMALL else "quick_check"
-            said = faults_said(connection, f"PRAGMA {pragma}('{table}')")
-            if said:
-                torn[table] = corrupt(TWICE.get(table, f"table {table}"), said)
-    return torn
+            if said := faults_said(connection, f"PRAGMA {pragma}('{table}')"):
+                raise corrupt(f"table {table}", said)
 
 
 def damage_of(connection: sqlite3.Connection, table: str) -> Corrupt | None:
     """Compare every row of `table` with SQLite's indexes.
 
-    The place is `table …` if the damage can hide rows, `index_of` if only its index is damaged, else another.
+    The place is `table …` if the damage can hide rows, else another.
     """
     said = faults_said(connection, f"PRAGMA integrity_check('{table}')")
     if not said:
@@ -68,27 +51,7 @@ def damage_of(connection: sqlite3.Connection, table: str) -> Corrupt | None:
     hiding = [line for line in said if not _HIDES_NOTHING.match(line)]
     if not hiding and len(said) < _TOLD_MAX:
         return corrupt(f"a row of table {table}", said)
-    if _only_of_indexes(connection, said) and (table not in SUMMED or not has_misfits(connection, table)):
-        return corrupt(index_of(table), hiding)
     return corrupt(f"table {table}", hiding or said)
-
-
-def _only_of_indexes(connection: sqlite3.Connection, said: list[str]) -> bool:
-    """Whether all that SQLite said is about indexes. It tells of pages before rows.
-
-    A wrong number of entries alone may as well mean that the table lost a row. To make the index again would
-    hide that. If a page of the index is none any more, that explains the number.
-    """
-    found = connection.execute("SELECT rootpage FROM sqlite_master WHERE type = 'index'").fetchall()
-    roots = {root for (root,) in found}
-    broken = False
-    for line in said:
-        tree = _OF_TREE.match(line)
-        if tree is not None and int(tree[1]) in roots:
-            broken = True
-        elif not _LACKS_ROW.match(line) and not (broken and _WRONG_COUNT.match(line)):
-            return False
-    return True
 
 
 def has_misfits(connection: sqlite3.Connection, table: str) -> bool:
@@ -105,15 +68,6 @@ def has_misfits(connection: sqlite3.Connection, table: str) -> bool:
         return True
     finally:
         connection.text_factory = before
-
-
-def none_was_pruned(connection: sqlite3.Connection) -> bool:
-    """Whether the table of events has one at every position."""
-    try:
-        count, last = connection.execute("SELECT count(*), max(position) FROM event").fetchone()
-    except sqlite3.Error:
-        return False
-    return bool(count == (last or 0))
 
 
 def index_of(table: str) -> str:

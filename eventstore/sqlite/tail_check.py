@@ -14,32 +14,22 @@ from huahuo.eventstore.sqlite.ended import select_head, select_number
 from huahuo.eventstore.sqlite.events import EVENTS_BY_POSITION, select_events, select_tombstones
 from huahuo.eventstore.sqlite.faults import translated
 from huahuo.eventstore.sqlite.names import Names
-from huahuo.eventstore.sqlite.naming import Naming
 from huahuo.eventstore.sqlite.unindexed import Unindexed
 
 TAIL_EVENTS = 1000
 """How many of the last events are checked against the hash chain at every opening."""
 NOT_INDEXED = "it is not in the index by stream and seq"
-UNPLACED = "nothing proves to which place in which stream the event belongs"
-_NAMELESS = "?"
-"""Stands for the stream of an event whose name is lost."""
 
 
-class Misfit(Damaged):
-    """An event does not fit the chain, and it was not tried yet to put it right."""
-
-
-def _with_stand_ins(names: Names, naming: Naming) -> Names:
+def _with_stand_ins(names: Names) -> Names:
     """`names`, with a text for each number that has none: such an event does not fit the chain."""
     found = copy(names)
     found.texts = defaultdict(str, names.texts)
-    if naming.damages:
-        found.stream_names = names.stream_names | dict.fromkeys(naming.lost, _NAMELESS)
     return found
 
 
 def _check_tail(
-    connection: sqlite3.Connection, names: Names, unindexed: Unindexed, loaded: Loaded, naming: Naming
+    connection: sqlite3.Connection, names: Names, unindexed: Unindexed, loaded: Loaded
 ) -> list[Corrupt]:
     """Check the last events against the chain, starting from the link before them.
 
@@ -56,7 +46,7 @@ def _check_tail(
             raise Damaged(start, "missing")
         chain = row[0]
     bounds = (start, loaded.position, TAIL_EVENTS)
-    known = _with_stand_ins(names, naming)
+    known = _with_stand_ins(names)
     tail = select_events(connection, known, EVENTS_BY_POSITION, bounds, 1 << 62).events
     pruned: list[Tombstone] = []
     if len(tail) < loaded.position - start:
@@ -68,23 +58,16 @@ def _check_tail(
     unproven = {damage.position for damage in found}
     place = loaded.place()
     for event in tail:
-        if event.stream == _NAMELESS or event.position in unproven:
+        if event.position in unproven:
             continue
         head = place.head(event.stream)
-        if head is None and (number := _number(connection, naming, event.stream)) is not None:
+        if head is None and (number := select_number(connection, event.stream)) is not None:
             head = select_head(connection, unindexed, number, loaded.position)
         if head is None or head.seq < event.seq:
             raise Damaged(event.position, NOT_INDEXED)
     if not found:
         _note_links(tail, place)
     return found
-
-
-def _number(connection: sqlite3.Connection, naming: Naming, stream: str) -> int | None:
-    """The number of a stream that ended. SQLite's index of the names may be what is damaged."""
-    if naming.is_whole:
-        return select_number(connection, stream)
-    return next((number for number, name in naming.streams.items() if name == stream), None)
 
 
 def _note_links(proven: Sequence[StoredEvent], place: Place) -> None:
@@ -97,15 +80,14 @@ def _note_links(proven: Sequence[StoredEvent], place: Place) -> None:
 
 
 def tail_damage(
-    connection: sqlite3.Connection, names: Names, unindexed: Unindexed, loaded: Loaded, naming: Naming,
-    left: Left | None,
-) -> list[Corrupt]:  # fmt: skip
+    connection: sqlite3.Connection, names: Names, unindexed: Unindexed, loaded: Loaded, left: Left | None
+) -> list[Corrupt]:
     """As `_check_tail`, but events that cannot be read are only noted if the log was closed at this position.
 
     Then its index holds every head, and no number can be given out again.
     """
     try:
-        return _check_tail(connection, names, unindexed, loaded, naming)
+        return _check_tail(connection, names, unindexed, loaded)
     except (Damaged, sqlite3.DatabaseError) as error:
         closed_here = left is not None and not left.pid and left.position == loaded.position
         damage = translated(error) if isinstance(error, sqlite3.Error) else error

@@ -20,13 +20,12 @@ from huahuo.eventstore.errors import EventStoreError
 from huahuo.eventstore.executor import Executor, ThreadExecutor
 from huahuo.eventstore.sqlite.connecting import connect_reader
 from huahuo.eventstore.sqlite.directory_lock import LOCK
-from huahuo.eventstore.sqlite.faults import unusable
+from huahuo.eventstore.sqlite.faults import FAULTS, unusable
 from huahuo.eventstore.sqlite.loss import missing_from
 from huahuo.eventstore.sqlite.mark import MARK
 from huahuo.eventstore.sqlite.meta import get_meta
 from huahuo.eventstore.sqlite.names import Names
 from huahuo.eventstore.sqlite.reads import SqliteReads
-from huahuo.eventstore.sqlite.salvage import FAULTS
 from huahuo.eventstore.sqlite.schema import DATABASE
 from huahuo.eventstore.sqlite.unindexed import Unindexed
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from huahuo.app import watching
 from huahuo.app.config import Settings
 from huahuo.app.stopping import AtStop, Parts
-from huahuo.errors import HuahuoError, doctor_lists
+from huahuo.errors import HuahuoError, ways_on
 from huahuo.eventstore.ambient import Ambient, SystemAmbient
 from huahuo.eventstore.awake import AwakeAmbient
 from huahuo.eventstore.errors import Corrupt
@@ -49,7 +49,7 @@ class Life(ABC):
         except BaseException as error:
             await self._parts.stop(self.settings.drain_timeout_s)
             if isinstance(error, Corrupt):
-                raise HuahuoError(f"{error}; {doctor_lists(self.settings.data)}") from error
+                raise HuahuoError(f"{error}; {ways_on(self.settings.data)}") from error
             if (full := no_room(error, self.settings.data)) is not None:
                 raise HuahuoError(str(full)) from error
             raise

@@ -12,11 +12,11 @@ from huahuo.app.nodes import open_node
 from huahuo.app.stopping import Parts
 from huahuo.app.waiting_room import WaitingRoom
 from huahuo.build import BUILD
-from huahuo.errors import HuahuoError, copied_again, doctor_lists, ways_on
+from huahuo.errors import HuahuoError, copied_again, ways_on
 from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.core.fair_executor import FairExecutor
 from huahuo.eventstore.core.kept import KeptLimits
-from huahuo.eventstore.errors import Damaged, EventStoreError, Lost, WrongKey
+from huahuo.eventstore.errors import Damaged, EventStoreError, WrongKey
 from huahuo.eventstore.executor import Executor, ThreadExecutor
 from huahuo.eventstore.port import Log
 from huahuo.eventstore.sqlite.open import SqliteLog
@@ -69,7 +69,7 @@ class World:
         try:
             log = await self.open_log(settings, secrets, ambient, room)
         except Damaged as error:
-            raise HuahuoError(f"{error}; {_way_on(error, settings)}") from error
+            raise HuahuoError(f"{error}; {_way_on(settings)}") from error
         except WrongKey as error:
             raise HuahuoError(f"{error}: {keys.OWN_KEY}") from error
         except EventStoreError as error:
@@ -93,10 +93,8 @@ class World:
         return executor
 
 
-def _way_on(error: Damaged, settings: Settings) -> str:
-    if settings.log:
-        return copied_again(settings.data)
-    return ways_on(settings.data) if isinstance(error, Lost) else doctor_lists(settings.data)
+def _way_on(settings: Settings) -> str:
+    return copied_again(settings.data) if settings.log else ways_on(settings.data)
 
 
 REAL: Final = World()

@@ -1,4 +1,4 @@
-"""`huahuo audit`, `backup`, `restore`, `compact`, `shred`: names, flags and help. Bodies are elsewhere."""
+"""`huahuo audit`, `backup`, `restore`, `salvage`, `compact`, `shred`: names, flags, help; no bodies."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -211,6 +211,18 @@ def restore(
     _done(maintenance.restore(settings(data, config_file), _ambient, source, as_json=as_json))
 
 
+def salvage(
+    source: Annotated[Path, typer.Argument(help="The damaged directory; no service may run on it.")],
+    data: Fresh = None,
+    config_file: ConfigFile = None,
+    as_json: Json = False,
+) -> None:
+    """Make a log of what can be read of a damaged one, and say what is lost. A backup is better."""
+    from huahuo.cli import maintenance
+
+    _done(maintenance.salvage(settings(data, config_file), _ambient, source, as_json=as_json))
+
+
 def compact(
     data: Look = None,
     config_file: ConfigFile = None,
@@ -262,6 +274,7 @@ def add_to(program: typer.Typer) -> None:
     program.add_typer(app)
     program.command(epilog="Example:  huahuo backup --data ./data /backups/2026-11-24")(backup)
     program.command(epilog="Example:  huahuo restore /backups/2026-11-24 --data ./restored")(restore)
+    program.command(epilog="Example:  huahuo salvage ./data --data ./salvaged")(salvage)
     program.command(epilog="Example:  huahuo compact --data ./data --older-than 30d")(compact)
     program.command(epilog="Example:  huahuo shred 17 --data ./data")(shred)
 

@@ -21,16 +21,15 @@ from huahuo.eventstore.sqlite.open import SqliteLog
 from huahuo.eventstore.sqlite.schema import DATABASE
 
 _AHEAD_S = 3600.0
-_REBUILD = "Stop the service and run `huahuo doctor --rebuild`"
 _RESTORE = (
-    "It cannot be made again from what is whole: stop the service and `huahuo restore` a backup into a new"
-    " directory. Until then "
+    "Stop the service and `huahuo restore` a backup into a new directory; if there is none, `huahuo salvage`"
+    " takes what can be read. Until then "
 )
 _BY_OTHERS = (
     "If nobody meant to, `huahuo restore` a backup into a new directory. This is said once: the file counts"
     " as it is now from the next start on"
 )
-_COPY = "It cannot be made again from what is whole: stop the node; "
+_COPY = "Stop the node; "
 _SERVED = "what is damaged is refused, and the rest is served"
 _NOT_SERVED = "the service does not start"
 
@@ -73,7 +72,7 @@ async def of_log(settings: Settings, ambient: Ambient) -> AsyncIterator[Finding]
         yield Finding("error", "log", f"{error}; {ways_on(settings.data)}")
         return
     except Damaged as error:
-        yield Finding("error", "log", str(error))
+        yield Finding("error", "log", f"{error}; {ways_on(settings.data)}")
         for finding in _content(path, f"{_RESTORE}{_NOT_SERVED}"):
             yield finding
         return
@@ -123,14 +122,13 @@ async def _times(log: SqliteLog, ambient: Ambient) -> list[Finding]:
 
 
 def _content(path: Path, restore: str) -> Iterator[Finding]:
-    """Verify every page, row and event of the database. `restore`: what helps if a rebuild does not."""
+    """Verify every page, row and event of the database. `restore`: what helps."""
     damages = find_damage(path)
     if not damages:
         yield Finding("ok", "content", "every event, row and place in the index fits its check")
         return
     for damage in damages:
-        way = _REBUILD if damage.can_rebuild else restore
-        yield Finding("error", "content", f"{damage.text}. {way}")
+        yield Finding("error", "content", f"{damage}. {restore}")
     if len(damages) >= DAMAGES_MAX:
         yield Finding("error", "content", "perhaps there is more: not everything was looked at")
 

@@ -182,17 +182,6 @@ using.add_to(app)  # here: the help lists commands in the order in which they ar
 def doctor(
     data: Data = None,
     as_json: Json = False,
-    accept_loss: Annotated[
-        bool,
-        typer.Option("--accept-loss", help="Go on with a log that lost its end: new id, clients are reset."),
-    ] = False,
-    rebuild: Annotated[
-        bool,
-        typer.Option(
-            "--rebuild",
-            help="First make the log's index and checksums again from its events; no service may run.",
-        ),
-    ] = False,
     check: Annotated[
         bool,
         typer.Option("--check", help="Also judge the invariants that the log's events alone can show."),
@@ -201,21 +190,11 @@ def doctor(
 ) -> None:
     """Look over configuration, keys, log, clock and port; exit 1 if something is wrong."""
     from huahuo.app import logs
-    from huahuo.cli.accepting_loss import accept_loss as accept
     from huahuo.cli.doctor import examine, show
     from huahuo.eventstore.ambient import SystemAmbient
-    from huahuo.eventstore.errors import EventStoreError
-    from huahuo.eventstore.sqlite.rebuild import rebuild as rebuild_index
 
     logs.configure("critical", as_json=False)  # the findings tell it
     given = settings(data, config_file)
-    try:
-        if accept_loss:
-            typer.echo(asyncio.run(accept(given, SystemAmbient())), err=as_json)
-        if rebuild:
-            rebuild_index(given.data)
-    except EventStoreError as error:
-        raise HuahuoError(str(error)) from error
     findings = asyncio.run(examine(given, SystemAmbient(), os.environ, check=check))
     show(findings, as_json=as_json, console=console())
     if any(finding.level == "error" for finding in findings):

@@ -1,4 +1,4 @@
-"""The bodies of `huahuo backup`, `restore` and `compact`."""
+"""The bodies of `huahuo backup`, `restore`, `salvage` and `compact`."""
 
 import contextlib
 import os
@@ -23,10 +23,13 @@ from huahuo.eventstore.audit.checkpoint import KEY_FILE
 from huahuo.eventstore.care.backup import MANIFEST, Manifest, back_up, put_back, shrink, taken_out_of
 from huahuo.eventstore.care.compaction import compact as compact_log
 from huahuo.eventstore.care.placing import placing
+from huahuo.eventstore.care.salvage import salvage as read_salvageable
 from huahuo.eventstore.care.verify import Verified
-from huahuo.eventstore.core.receipts import AUDIT_STREAM
+from huahuo.eventstore.core.receipts import AUDIT_STREAM, receipt
+from huahuo.eventstore.core.seal import Vault
 from huahuo.eventstore.errors import Damaged, EventStoreError
 from huahuo.eventstore.model import Append, NewEvent
+from huahuo.eventstore.sqlite.directory_lock import lock_to_change
 from huahuo.eventstore.sqlite.faults import unusable
 from huahuo.eventstore.sqlite.loss import missing_from
 from huahuo.eventstore.sqlite.open import SqliteLog
@@ -35,6 +38,7 @@ from huahuo.storage.copying import name_at
 from huahuo.storage.objects import SCHEME, Objects
 
 RESTORED = "restored"
+SALVAGED = "salvaged"
 COMPACT_TIMEOUT_S = 3600.0
 _KEY_FILES = (keys.JWT_FILE, keys.MASTER_FILE, KEY_FILE)
 
@@ -163,15 +167,60 @@ async def _restore(settings: Settings, ambient: Ambient, source: Path, named: st
         print(f"    what was restored is not all: {missing}", file=sys.stderr)  # noqa: T201
 
 
+async def salvage(settings: Settings, ambient: Ambient, source: Path, *, as_json: bool) -> None:
+    """Make a log in `settings.data` of what can be read of the damaged one in `source`, under a new id.
+
+    Raises:
+        ConfigError: there is no log, or no key for it. InUse: a service runs on it.
+        EventStoreError: nothing can be read, or there is a log already.
+    """
+    if not (source / DATABASE).is_file():
+        raise ConfigError(f"there is no log in {source}")
+    _must_be_readable(source)
+    _need_keys(settings, source)
+    lock = lock_to_change(source)
+    try:
+        with placing(settings.data, source) as staged:
+            _copy_keys(source, settings.data)
+            secrets = keys.read(settings)
+            found = read_salvageable(source, staged, Vault(secrets.master_key, ambient).mark())
+            log = await SqliteLog.open(
+                staged, ambient=ambient, master_key=secrets.master_key, build=BUILD, restored=True
+            )
+            try:
+                now_ms, told = ambient.now_ms(), list(found.sentences())
+                body = {
+                    "type": SALVAGED,
+                    "timestamp": rfc3339(now_ms),
+                    "position": found.position,
+                    "lost": told,
+                }
+                events = [NewEvent(AUDIT_STREAM, SALVAGED, json_bytes(body))]
+                if found.lost:
+                    events.append(receipt(found.lost, {"salvage": True}, now_ms))
+                await log.append(Append(ts_ms=now_ms, events=tuple(events), principal=principal()))
+                new = log.log_id
+            finally:
+                await log.close()
+    finally:
+        lock.leave(None)
+    if as_json:
+        show_json({"log": new, "position": found.position, "lost": told})
+        return
+    count = found.position - len(found.lost)
+    print(f"salvaged {count} events into {settings.data}; the log's id is now {new}")  # noqa: T201
+    for line in told:
+        print(f"    {line}")  # noqa: T201
+
+
 async def _put_back(source: Path, into: Path, named: str) -> Verified:
     """Raises Damaged with what to do, and `put_back`'s others. `named`: as of `_restore`."""
     try:
         return await put_back(source, into)
     except Damaged as error:
         told = (
-            f"the backup {named} is damaged, and nothing was restored: {error}. Take an older one. If"
-            " there is none, put the keys into a copy of it, run `huahuo doctor --rebuild` there, which mends"
-            " what can be mended, and restore the copy"
+            f"the backup {named} is damaged, and nothing was restored: {error}. Take an older one; if"
+            " there is none, take what can be read of this one: huahuo salvage"
         )
         error.args = (told,)
         raise

@@ -10,9 +10,9 @@ from huahuo.eventstore.errors import Corrupt, Damaged, EventStoreError
 from huahuo.eventstore.sqlite.directory_lock import lock_to_change
 from huahuo.eventstore.sqlite.loss import check_loss
 from huahuo.eventstore.sqlite.mark import read_marks
-from huahuo.eventstore.sqlite.remaking import damage_of_small
 from huahuo.eventstore.sqlite.replica import held_in
 from huahuo.eventstore.sqlite.schema import DATABASE
+from huahuo.eventstore.sqlite.small_tables import check_small
 
 NONE_YET: Final = Finding("ok", "log", "none yet; the node gets a copy at its start, or follows the others")
 """Also where a first start was cut off: what it left in the log's file has no content to look at."""
@@ -38,8 +38,8 @@ def examined(settings: Settings) -> list[Finding]:
     try:
         check_loss(settings.data, lock.left, whole=not lock.lost_power)
         held = held_in(settings.data)
-        marks = read_marks(settings.data) or []
-        small = [] if held is None else damage_of_small(settings.data / DATABASE, marks, lock.left)
+        if held is not None:
+            check_small(settings.data / DATABASE, read_marks(settings.data) or [], lock.left)
     except Damaged as error:
         return [Finding("error", "log", f"{error}; {copied_again(settings.data)}")]
     except EventStoreError as error:
@@ -48,9 +48,8 @@ def examined(settings: Settings) -> list[Finding]:
         lock.leave(None)
     if held is None:
         return [NONE_YET]
-    wrong = [*map(str, small), *([lock.written_before] if lock.written_before else [])]
-    if wrong:
-        return [Finding("error", "log", f"{one}; {copied_again(settings.data)}") for one in wrong]
+    if lock.written_before:
+        return [Finding("error", "log", f"{lock.written_before}; {copied_again(settings.data)}")]
     text = f"the replica of a node, id {held.log_id}, which has applied proposal {held.offset}"
     return [Finding("ok", "log", text), *_differs(settings)]
 

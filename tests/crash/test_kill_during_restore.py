@@ -14,9 +14,9 @@ from huahuo.eventstore.ambient import FakeAmbient
 from huahuo.eventstore.care.backup import back_up
 from huahuo.eventstore.model import Append, NewEvent
 from huahuo.eventstore.sqlite.connecting import connect_reader
+from huahuo.eventstore.sqlite.meta import get_meta
 from huahuo.eventstore.sqlite.open import SqliteLog
 from huahuo.eventstore.sqlite.schema import DATABASE
-from huahuo.eventstore.sqlite.small_tables import read_log_id
 from tests.support.drivers.command_line import KEYS
 from tests.support.patience import WITHIN_S
 from tests.support.servers.serving import MASTER_KEY
@@ -57,7 +57,7 @@ def id_in(directory: Path) -> str:
     if not (directory / DATABASE).exists():
         return ""
     with closing(connect_reader(directory / DATABASE)) as connection:
-        return read_log_id(connection)
+        return (get_meta(connection, "log") or b"").decode()
 
 
 def test_a_restore_that_is_killed_leaves_no_log_under_its_former_id(tmp_path: Path) -> None:

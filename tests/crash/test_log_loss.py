@@ -11,11 +11,14 @@ from pathlib import Path
 import pytest
 
 from huahuo.eventstore.ambient import FakeAmbient, SystemAmbient
-from huahuo.eventstore.errors import EventStoreError, Lost
+from huahuo.eventstore.care.salvage import LOSS_STRIDE, salvage
+from huahuo.eventstore.core.receipts import receipt
+from huahuo.eventstore.core.seal import Vault
+from huahuo.eventstore.errors import Lost
+from huahuo.eventstore.model import Append
 from huahuo.eventstore.sqlite.directory_lock import LOCK
 from huahuo.eventstore.sqlite.mark import MARK, read_marks
 from huahuo.eventstore.sqlite.open import SqliteLog
-from huahuo.eventstore.sqlite.remaking import LOSS_STRIDE
 from huahuo.eventstore.sqlite.schema import DATABASE
 from huahuo.eventstore.sqlite.view import SqliteView
 from huahuo.eventstore.sqlite.wal_frames import read_frames
@@ -83,12 +86,6 @@ async def refused(directory: Path) -> str:
         await opened(directory)
     assert contents(directory) == before
     return str(caught.value)
-
-
-async def accepted(directory: Path) -> SqliteLog:
-    return await SqliteLog.open(
-        directory, ambient=SystemAmbient(), master_key=MASTER_KEY, build="parent", accept_loss=True
-    )
 
 
 async def older_copy_put_back(log: SqliteLog, directory: Path) -> None:
@@ -187,48 +184,42 @@ async def test_an_older_copy_put_back_under_the_same_id_is_refused(tmp_path: Pat
     assert "log.mark says 2, the log ends at 1" in await refused(tmp_path)
 
 
-async def test_an_accepted_loss_goes_on_under_a_new_id_and_reuses_no_number(directory: Path) -> None:
+async def test_a_salvage_of_a_log_that_lost_its_end_keeps_its_positions_and_reuses_no_number(
+    directory: Path, tmp_path: Path
+) -> None:
     before = await SqliteView.open(directory)
     log_id, mark = before.log_id, mark_of(directory)
     await before.close()
     flip_in_the_middle(directory)
     await refused(directory)
-    log = await accepted(directory)
+    left, into, ambient = contents(directory), tmp_path / "salvaged", SystemAmbient()
+    found = salvage(directory, into, Vault(MASTER_KEY, ambient).mark())
+    assert contents(directory) == left
+    assert found.position >= mark
+    assert found.lost
+    log = await SqliteLog.open(into, ambient=ambient, master_key=MASTER_KEY, build="parent", restored=True)
     assert log.log_id != log_id
-    assert 0 < log.position < mark
+    assert log.position == found.position
+    await log.append(Append(ts_ms=1, events=(receipt(found.lost, {}, 1),)))
     assert await log.verify() == log.position
-    assert log.take("mailbox") > LOSS_STRIDE
+    assert log.take("mailbox") > LOSS_STRIDE, "of a counter that was in no commit, too"
     await log.append(append(event("a")))
+    position = log.position
     await log.close()
-    log = await opened(directory)
-    assert log.take("mailbox") > LOSS_STRIDE, "a counter that was in no commit begins there too"
-    await log.close()
+    again = salvage(into, tmp_path / "again", Vault(MASTER_KEY, ambient).mark())
+    assert (again.position, again.lost) == (position, [])
 
 
-async def test_counters_that_were_committed_are_moved_on(tmp_path: Path) -> None:
-    log = await opened(tmp_path)
+async def test_a_salvage_moves_counters_on_that_were_committed(tmp_path: Path) -> None:
+    log = await opened(tmp_path / "log")
     assert log.take("mail", 5) == 1
-    await older_copy_put_back(log, tmp_path)
-    log = await accepted(tmp_path)
+    await older_copy_put_back(log, tmp_path / "log")
+    ambient = SystemAmbient()
+    salvage(tmp_path / "log", tmp_path / "new", Vault(MASTER_KEY, ambient).mark())
+    log = await SqliteLog.open(
+        tmp_path / "new", ambient=ambient, master_key=MASTER_KEY, build="parent", restored=True
+    )
     assert log.take("mail") == LOSS_STRIDE + 6
-    await log.close()
-
-
-async def test_the_loss_of_everything_can_be_accepted(directory: Path) -> None:
-    for name in (DATABASE, WAL, f"{DATABASE}-shm"):
-        (directory / name).unlink()
-    log = await accepted(directory)
-    assert log.position == 0
-    await log.close()
-    log = await opened(directory)
-    assert log.take("check") > LOSS_STRIDE
-    await log.close()
-
-
-async def test_there_is_nothing_to_accept_where_nothing_is_missing(directory: Path) -> None:
-    with pytest.raises(EventStoreError, match="nothing is missing"):
-        await accepted(directory)
-    log = await opened(directory)
     await log.close()
 
 

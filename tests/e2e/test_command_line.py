@@ -252,7 +252,8 @@ def test_a_deleted_log_ends_the_service_with_an_error(tmp_path: Path) -> None:
         assert "Traceback" not in server.log()
 
 
-def test_a_damaged_write_ahead_log_is_found_by_doctor_and_can_be_accepted(tmp_path: Path) -> None:
+def test_a_log_that_lost_its_end_is_refused_and_salvaged_into_another_directory(tmp_path: Path) -> None:
+    salvaged = tmp_path / "salvaged"
     with serving(tmp_path / "data") as server:
         log = asyncio.run(published(server, 20))
         server.kill()
@@ -264,16 +265,21 @@ def test_a_damaged_write_ahead_log_is_found_by_doctor_and_can_be_accepted(tmp_pa
         assert found.returncode == 1
         line = next(line for line in found.stdout.splitlines() if "log.mark says" in line)
         assert "huahuo restore" in line
-        assert "--accept-loss" in line
+        assert f"huahuo salvage {server.data} --data NEW" in line
         refused = huahuo("serve", "--data", str(server.data), "--port", "0", **KEYS)
         assert refused.returncode == 1
         assert "acknowledged events are missing" in refused.stderr
-        accepted = doctor_of(server.data, "--accept-loss")
-        assert accepted.returncode == 0, accepted.stdout + accepted.stderr
-        assert "with the new id" in accepted.stdout
-        server.start()
+        assert f"huahuo salvage {server.data} --data NEW" in refused.stderr
+        done = huahuo("salvage", str(server.data), "--data", str(salvaged), **KEYS)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "the log's id is now" in done.stdout
+        assert "events are lost" in done.stdout
+        again = huahuo("salvage", str(server.data), "--data", str(salvaged), **KEYS)
+        assert again.returncode == 2, "there is a log already"
+    with serving(salvaged) as server:
         assert asyncio.run(outcome(server, log, 20)) == "reset"
         assert server.stop() == 0
+    assert doctor_of(salvaged).returncode == 0
 
 
 def test_a_word_that_is_no_address_ends_tail_with_one_line() -> None:

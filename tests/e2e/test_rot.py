@@ -1,4 +1,4 @@
-"""A log's file with a damaged place, under a real service: that stream says so, the rest goes on."""
+"""A log's file with a damaged place, under a real service: it is withheld or refused, and salvaged."""
 
 import asyncio
 import json
@@ -99,9 +99,9 @@ async def read(server: Serving, stream: str, last: int, **fields: Any) -> tuple[
                 return seqs, ""
 
 
-@pytest.mark.parametrize(("damage", "mended"), [(flip, True), (flip_more, False), (move, True)])
+@pytest.mark.parametrize("damage", [flip, flip_more, move])
 def test_a_damaged_stream_says_so_and_the_others_go_on(
-    tmp_path: Path, damage: Callable[[Path], None], mended: bool
+    tmp_path: Path, damage: Callable[[Path], None]
 ) -> None:
     data = tmp_path / "data"
     asyncio.run(fill(data))
@@ -124,38 +124,31 @@ def test_a_damaged_stream_says_so_and_the_others_go_on(
             assert done.returncode == 1
             wrong = [found for found in json.loads(done.stdout) if found["level"] == "error"]
             assert any("position" in found["text"] or "group/a" in found["text"] for found in wrong)
-        rebuilt = huahuo("doctor", "--rebuild", "--data", str(data), "--json", **KEYS, **port)
-        assert (rebuilt.returncode == 0) is mended, rebuilt.stdout
-        server.start()
-        assert asyncio.run(read(server, "group/a", 20))[1] == ("" if mended else "corrupt")
+            assert any("huahuo salvage" in found["text"] for found in wrong)
 
 
-def test_a_name_that_is_lost_in_both_copies_is_recognised_and_told(tmp_path: Path) -> None:
-    data = tmp_path / "data"
+@pytest.mark.parametrize("damage", [rename, spoil_name])
+def test_a_log_that_is_refused_names_salvage_and_what_is_salvaged_is_served(
+    tmp_path: Path, damage: Callable[[Path], None]
+) -> None:
+    data, salvaged = tmp_path / "data", tmp_path / "salvaged"
     asyncio.run(fill(data))
-    rename(data / DATABASE)
-    with serving(data) as server:
-        assert asyncio.run(read(server, "group/a", 20)) == (list(range(1, 21)), "")
-        assert asyncio.run(read(server, "group/b", 20)) == (list(range(1, 21)), "")
-        status, text = readiness(server)
-        assert status == 503
-        assert "its name is lost" in text
-
-
-def test_a_name_that_is_damaged_in_one_copy_is_told_and_a_rebuild_mends_it(tmp_path: Path) -> None:
-    data = tmp_path / "data"
-    asyncio.run(fill(data))
-    spoil_name(data / DATABASE)
-    with serving(data) as server:
-        assert asyncio.run(read(server, "group/a", 20)) == (list(range(1, 21)), "")
-        assert readiness(server)[0] == 503
-        server.stop()
-        port = {"HUAHUO_PORT": str(server.port)}
-        rebuilt = huahuo("doctor", "--rebuild", "--data", str(data), "--json", **KEYS, **port)
-        assert rebuilt.returncode == 0, rebuilt.stdout
-        server.start()
-        assert asyncio.run(read(server, "group/a", 20)) == (list(range(1, 21)), "")
+    damage(data / DATABASE)
+    refused = huahuo("serve", "--data", str(data), "--port", "0", **KEYS)
+    assert refused.returncode == 1
+    assert f"huahuo salvage {data} --data NEW" in refused.stderr
+    before = (data / DATABASE).read_bytes()
+    done = huahuo("salvage", str(data), "--data", str(salvaged), "--json", **KEYS)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (data / DATABASE).read_bytes() == before
+    lost = json.loads(done.stdout)["lost"]
+    with serving(salvaged) as server:
+        for stream in ("group/a", "group/b"):
+            if stream == "group/b" or damage is spoil_name:
+                assert asyncio.run(read(server, stream, 20)) == (list(range(1, 21)), "")
         assert readiness(server)[0] == 200
+        server.stop()
+    assert any("20 events are lost" in line for line in lost) is (damage is rename)
 
 
 def test_what_is_found_while_a_command_runs_is_not_among_what_it_prints(tmp_path: Path) -> None:

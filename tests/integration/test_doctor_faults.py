@@ -86,6 +86,10 @@ def newer_format(p: Plant) -> None:
     p.sql("PRAGMA user_version = 99")
 
 
+def older_format(p: Plant) -> None:
+    p.sql("PRAGMA user_version = 3")
+
+
 def page_spoilt(p: Plant) -> None:
     overwrite(p.data / "log.db", 8192, b"\xff" * 4096)
 
@@ -180,10 +184,11 @@ FAULTS: tuple[tuple[Callable[[Plant], None], str, str, str], ...] = (
     (event_changed, "error", "content", "restore"),
     (event_gone, "error", "content", "restore"),
     (end_lost, "error", "log", "restore"),
-    (row_changed, "error", "content", "--rebuild|restore"),
-    (name_changed, "error", "content", "what is damaged is refused"),
-    (place_gone, "error", "log", "made again from the events"),
+    (row_changed, "error", "content", "restore"),
+    (name_changed, "error", "log|content", "restore|salvage"),
+    (place_gone, "error", "log", "salvage"),
     (newer_format, "error", "log", "a newer version of huahuo wrote this log"),
+    (older_format, "error", "log", "Open it with the version that wrote it"),
     (page_spoilt, "error", "log|content", ""),
     (database_gone, "error", "log", "restore"),
     (master_gone, "error", "keys", "put the key"),

@@ -14,7 +14,11 @@ import pytest
 from huahuo.eventstore.ambient import FakeAmbient
 from huahuo.eventstore.blobs import blob_id
 from huahuo.eventstore.care.compaction import Policy, compact
+from huahuo.eventstore.care.salvage import LOST_STREAM, Salvaged, salvage
+from huahuo.eventstore.care.verify import verify
 from huahuo.eventstore.core.reader import LogReader
+from huahuo.eventstore.core.receipts import receipt
+from huahuo.eventstore.core.seal import Vault
 from huahuo.eventstore.errors import EventStoreError
 from huahuo.eventstore.model import (
     LOG_STREAM,
@@ -252,3 +256,68 @@ async def test_no_read_of_a_log_with_an_accident_tells_anything_but_the_truth(
             raise
         shutil.rmtree(directory)
     assert seen[FLIPPED]
+
+
+async def salvaged(damaged: Path, into: Path) -> tuple[SqliteLog, Salvaged]:
+    """The log that `huahuo salvage` makes of a damaged one."""
+    ambient = FakeAmbient(2)
+    found = salvage(damaged, into, Vault(MASTER_KEY, ambient).mark())
+    log = await SqliteLog.open(into, ambient=ambient, master_key=MASTER_KEY, build="b", restored=True)
+    if found.lost:
+        await log.append(Append(ts_ms=1, events=(receipt(found.lost, {}, 1),)))
+    return log, found
+
+
+async def holds_what_was_left(log: SqliteLog, truth: Truth, found: Salvaged) -> None:
+    """Every event is there as it was, or is listed as lost; rows, answers and secrets likewise."""
+    lost = {(stone.stream, stone.seq) for stone in found.lost}
+    unknown = sum(stone.stream == LOST_STREAM for stone in found.lost)
+    for stream, kept in truth.kept.items():
+        there = {event.seq: event for event in await log.read(stream, 0, events_max=5000)}
+        for seq in kept:
+            event, was = there.get(seq), truth.events[stream][seq]
+            if event is None:
+                unknown -= (stream, seq) not in lost
+                continue
+            assert (event.body, event.type, event.ts_ms, event.position) == (
+                was.body, was.type, was.ts_ms, was.position
+            )  # fmt: skip
+        assert set(there) <= {*kept, *range(kept[-1] + 1, kept[-1] + 3)}, "only the receipt is new"
+    assert unknown >= 0, "an event is missing, and no tombstone stands for it"
+    for key, value in await log.rows("mailboxes", "user/1", limit=1000):
+        assert truth.rows[key] == value
+    for command, record in truth.commands.items():
+        assert await log.command(command) in (record, None)
+    for (owner, what), secret in truth.secrets.items():
+        assert await log.secret(owner, what) in (Secret(secret), None)
+    assert log.take("one") > 1 << 30, "no number is given out again"
+
+
+@pytest.mark.parametrize("batch", range(BATCHES))
+async def test_a_salvage_takes_what_is_whole_and_names_what_is_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch: int
+) -> None:
+    truth = await filled(tmp_path / "whole", monkeypatch)
+    some_lost = 0
+    for seed in range(batch * SEEDS, (batch + 1) * SEEDS):
+        rng = random.Random(seed)
+        directory, into = tmp_path / f"seed-{seed}", tmp_path / f"salvaged-{seed}"
+        shutil.copytree(tmp_path / "whole", directory)
+        for _ in range(rng.choice((0, 1, 1, 3))):
+            damage(directory / DATABASE, rng, FLIPPED if rng.random() < 0.6 else rng.choice(KINDS))
+        try:
+            log, found = await salvaged(directory, into)
+            try:
+                await holds_what_was_left(log, truth, found)
+                await verify(log, into / DATABASE)
+                assert len(found.lost) <= 400, "more than three pages of events"
+                some_lost += bool(found.lost)
+            finally:
+                await log.close()
+            assert find_damage(into / DATABASE) == []
+        except Exception as error:
+            error.add_note(f"seed {seed}")
+            raise
+        shutil.rmtree(directory)
+        shutil.rmtree(into)
+    assert some_lost

@@ -1,6 +1,6 @@
 """A log of which columns of one event, or of one tombstone, are changed; and what it then answers.
 
-All cases: `python -m tests.support.worlds.changed_columns [rebuilt]`, for pairs of columns with `pairs`, for
+All cases: `python -m tests.support.worlds.changed_columns`, for pairs of columns with `pairs`, for
 events that exchanged their positions with `exchanged`.
 """
 
@@ -16,12 +16,11 @@ from itertools import combinations, product
 from pathlib import Path
 from typing import NamedTuple
 
-from huahuo.eventstore.errors import Corrupt, EventStoreError
+from huahuo.eventstore.errors import Corrupt, EventStoreError, Lost
 from huahuo.eventstore.model import Append, NewEvent, Pruning, StoredEvent
 from huahuo.eventstore.sqlite.damage import find_damage
 from huahuo.eventstore.sqlite.directory_lock import LOCK
 from huahuo.eventstore.sqlite.open import SqliteLog
-from huahuo.eventstore.sqlite.rebuild import rebuild
 from huahuo.eventstore.sqlite.schema import DATABASE
 from tests.support.worlds.spoilt import as_killed, opened
 
@@ -153,25 +152,17 @@ class Verdict(NamedTuple):
     wrong: str = ""
 
 
-async def judge(made: Path, directory: Path, truth: Truth, case: Case, *, rebuilt: bool = False) -> Verdict:
+async def judge(made: Path, directory: Path, truth: Truth, case: Case) -> Verdict:
     """Damage a copy, in `directory`, of the log `made`, and ask for everything."""
     shutil.copytree(made / case.left, directory)
     as_it_was(directory)
     change(directory, case)
-    if rebuilt:
-        said_so = all(damage.can_rebuild for damage in find_damage(directory / DATABASE))
-        try:
-            rebuild(directory)
-        except EventStoreError as error:
-            return Verdict(f"not rebuilt: {error}", "the rebuild is refused")
-        left = find_damage(directory / DATABASE)
-        if said_so and left:
-            return Verdict("not mended", f"doctor promised that a rebuild mends it, and it left {left}")
     truth = {stream: list(events) for stream, events in truth.items()}
     try:
         log = await opened(directory)
     except EventStoreError as error:
-        return Verdict(f"refused: {error}", "the start is refused")
+        told = find_damage(directory / DATABASE) or isinstance(error, Lost)
+        return Verdict(f"refused: {error}", "" if told else "doctor finds nothing")
     outcome, wrong = await _asked(log, truth)
     for stream, events in truth.items():
         try:
@@ -188,7 +179,7 @@ async def judge(made: Path, directory: Path, truth: Truth, case: Case, *, rebuil
     try:
         log = await opened(directory)
     except EventStoreError as error:
-        return Verdict(outcome, wrong or f"the next start is refused: {error}")
+        return Verdict(f"{outcome}, then refused: {error}", wrong)
     again, wrong_again = await _asked(log, truth)
     await log.close()
     if again != "served" and not find_damage(directory / DATABASE):
@@ -226,11 +217,11 @@ async def _asked(log: SqliteLog, truth: Truth) -> tuple[str, str]:
     return ("served" if not refused else f"refused alone: {', '.join(refused)}"), wrong
 
 
-async def sweep(directory: Path, chosen: Iterable[Case], *, rebuilt: bool) -> None:
+async def sweep(directory: Path, chosen: Iterable[Case]) -> None:
     """Print the verdict of each case."""
     truth = await make(directory)
     for n, case in enumerate(chosen):
-        verdict = await judge(directory, directory / str(n), truth, case, rebuilt=rebuilt)
+        verdict = await judge(directory, directory / str(n), truth, case)
         told = f"{case.event}, {case.left}: {case.column} = {case.sql}: {verdict.outcome}"
         print(told if not verdict.wrong else f"WRONG {told}: {verdict.wrong}")
         shutil.rmtree(directory / str(n), ignore_errors=True)
@@ -241,4 +232,4 @@ CASES = {"pairs": pairs, "exchanged": exchanges}
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as directory:
         chosen = next((CASES[word] for word in sys.argv if word in CASES), cases)
-        asyncio.run(sweep(Path(directory), chosen(), rebuilt="rebuilt" in sys.argv))
+        asyncio.run(sweep(Path(directory), chosen()))

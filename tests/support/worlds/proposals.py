@@ -34,9 +34,6 @@ class Nothing:
         del stream, upto
         return None
 
-    def names_check(self) -> None:
-        return None
-
 
 def proposal(number: int = 1, *items: Item, **more: Any) -> Proposal:
     known = {

@@ -12,16 +12,13 @@ from huahuo.eventstore.sqlite.view import SqliteView
 from tests.support.worlds.logs import MASTER_KEY, read_joined
 
 
-async def opened(
-    directory: Path, *, restored: bool = False, accept_loss: bool = False, seed: int = 1
-) -> SqliteLog:
+async def opened(directory: Path, *, restored: bool = False, seed: int = 1) -> SqliteLog:
     return await SqliteLog.open(
         directory,
         ambient=FakeAmbient(seed),
         master_key=MASTER_KEY,
         build="b",
         restored=restored,
-        accept_loss=accept_loss,
     )
 
 

@@ -1,6 +1,5 @@
 """A row that a damaged entry of SQLite's index hides is not taken for absent, also while the service runs."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -8,8 +7,6 @@ import pytest
 from huahuo.eventstore.errors import Corrupt
 from huahuo.eventstore.model import Append, CommandKey, CommandRecord, RowPut, Secret, SecretPut
 from huahuo.eventstore.sqlite.open import SqliteLog
-from huahuo.eventstore.sqlite.view import SqliteView
-from tests.support.worlds.older_formats import OLDER
 from tests.support.worlds.spoilt import change_key, opened
 
 NUMBER = 40
@@ -78,19 +75,6 @@ async def test_no_owner_gets_a_second_key_where_the_index_may_hide_its_own(tmp_p
     with pytest.raises(Corrupt, match="index of table data_key"):
         await log.append(Append(ts_ms=0, secrets=(SecretPut("owner-19", "password", Secret("new")),)))
     await log.close()
-
-
-@OLDER
-async def test_what_a_log_of_an_older_format_lacks_is_absent(
-    tmp_path: Path, older: Callable[[Path], None]
-) -> None:
-    await filled(tmp_path)
-    older(tmp_path)
-    view = await SqliteView.open(tmp_path)
-    assert await view.row("table", "part", b"key-19") == b"value"
-    assert await view.row("table", "part", b"key-99") is None
-    assert await view.command(CommandKey("user/1", "c", "command-99")) is None
-    await view.close()
 
 
 async def test_an_import_looks_for_its_new_owners_in_few_statements(tmp_path: Path) -> None:

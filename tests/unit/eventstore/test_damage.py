@@ -1,6 +1,5 @@
 """Reading a damaged row raises a typed error with its place, and everything else can still be read."""
 
-import shutil
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -8,21 +7,16 @@ from pathlib import Path
 import pytest
 
 from huahuo.eventstore.ambient import FakeAmbient
-from huahuo.eventstore.errors import Corrupt, Lost
+from huahuo.eventstore.errors import Corrupt
 from huahuo.eventstore.model import LOG_STREAM, Append, CommandKey, CommandRecord, Keyframe, NewEvent, RowPut
 from huahuo.eventstore.sqlite.damage import find_damage
-from huahuo.eventstore.sqlite.mark import MARK
 from huahuo.eventstore.sqlite.open import SqliteLog
-from huahuo.eventstore.sqlite.rebuild import rebuild
-from huahuo.eventstore.sqlite.remaking import LOSS_STRIDE
 from huahuo.eventstore.sqlite.schema import DATABASE
 from tests.support.worlds.logs import MASTER_KEY, read_joined
 
 
-async def opened(directory: Path, *, accept_loss: bool = False) -> SqliteLog:
-    return await SqliteLog.open(
-        directory, ambient=FakeAmbient(1), master_key=MASTER_KEY, build="b", accept_loss=accept_loss
-    )
+async def opened(directory: Path) -> SqliteLog:
+    return await SqliteLog.open(directory, ambient=FakeAmbient(1), master_key=MASTER_KEY, build="b")
 
 
 async def filled(directory: Path) -> None:
@@ -42,24 +36,13 @@ async def filled(directory: Path) -> None:
     await log.close()
 
 
-async def without_last_event(directory: Path) -> Path:
-    """A copy whose mark tells of one event more than its database has."""
-    lost = directory / "lost"
-    shutil.copytree(directory, lost)
-    log = await opened(directory)
-    await log.append(Append(ts_ms=0, events=(NewEvent("a", "t", b"{}"),)))
-    await log.close()
-    (lost / MARK).write_bytes((directory / MARK).read_bytes())
-    return lost
-
-
 def changed(directory: Path, statement: str) -> Path:
     with closing(sqlite3.connect(directory / DATABASE, isolation_level=None)) as connection:
         assert connection.execute(statement).rowcount == 1
     return directory
 
 
-async def test_a_place_that_leads_to_another_stream_is_refused_and_found_and_mended(tmp_path: Path) -> None:
+async def test_a_place_that_leads_to_another_stream_is_refused_and_found(tmp_path: Path) -> None:
     await filled(tmp_path)
     changed(tmp_path, "UPDATE seq_index SET position = 4 WHERE position = 3")
     log = await opened(tmp_path)
@@ -73,15 +56,10 @@ async def test_a_place_that_leads_to_another_stream_is_refused_and_found_and_men
     ]  # fmt: skip
     assert (await log.probe() or "").startswith("stream a is damaged")
     await log.close()
-    assert [damage.can_rebuild for damage in find_damage(tmp_path / DATABASE)] == [True] * 2
-    rebuild(tmp_path)
-    assert find_damage(tmp_path / DATABASE) == []
-    log = await opened(tmp_path)
-    assert len(await log.read("a", 0, events_max=9)) == 3
-    await log.close()
+    assert len(find_damage(tmp_path / DATABASE)) == 2
 
 
-async def test_a_body_of_another_event_is_refused_and_stays_so_after_a_rebuild(tmp_path: Path) -> None:
+async def test_a_body_of_another_event_is_refused_at_every_start(tmp_path: Path) -> None:
     await filled(tmp_path)
     changed(tmp_path, "UPDATE event SET body = CAST('{\"a\":77}' AS BLOB) WHERE position = 3")
     for _ in range(2):
@@ -93,7 +71,6 @@ async def test_a_body_of_another_event_is_refused_and_stays_so_after_a_rebuild(t
             await read_joined(log, "a", 0, events_max=9)
         assert len(await log.read("b", 0, events_max=9)) == 3, "the link behind it is whole"
         await log.close()
-        rebuild(tmp_path)
 
 
 async def test_a_page_whose_checksum_alone_is_damaged_is_served_by_the_chain_and_reported(
@@ -139,8 +116,6 @@ async def test_a_damaged_keyframe_counts_as_none_and_is_reported(tmp_path: Path)
     assert await log.keyframe("a", "fold", "f") is None
     assert list(log.corruption.places) == ["keyframe a fold f"]
     await log.close()
-    rebuild(tmp_path)
-    assert find_damage(tmp_path / DATABASE) == []
 
 
 async def test_a_link_is_told_only_if_its_event_fits_the_chain(tmp_path: Path) -> None:
@@ -156,39 +131,3 @@ async def test_a_link_is_told_only_if_its_event_fits_the_chain(tmp_path: Path) -
     assert await log.links(places) == [whole[0], None, None, whole[3]]
     assert list(log.corruption.places) == ["stream a"]
     await log.close()
-
-
-async def test_nothing_is_rebuilt_of_a_log_that_lost_its_end(tmp_path: Path) -> None:
-    await filled(tmp_path)
-    lost = await without_last_event(tmp_path)
-    before = (lost / DATABASE).read_bytes()
-    with pytest.raises(Lost):
-        rebuild(lost)
-    assert (lost / DATABASE).read_bytes() == before
-
-
-async def test_an_accepted_loss_also_makes_a_damaged_counter_again(tmp_path: Path) -> None:
-    log = await opened(tmp_path)
-    log.take("mailbox", 7)
-    await log.append(Append(ts_ms=0, events=(NewEvent("a", "t", b"{}"),)))
-    await log.close()
-    lost = await without_last_event(tmp_path)
-    changed(lost, "UPDATE counter SET next = 2")
-    with pytest.raises(Lost):
-        await opened(lost)
-    log = await opened(lost, accept_loss=True)
-    assert log.take("mailbox") > LOSS_STRIDE
-    await log.close()
-
-
-async def test_counters_that_were_moved_on_fit_their_checksums(tmp_path: Path) -> None:
-    log = await opened(tmp_path)
-    log.take("mailbox", 7)
-    await log.append(Append(ts_ms=0, events=(NewEvent("a", "t", b"{}"),)))
-    await log.close()
-    with closing(sqlite3.connect(tmp_path / DATABASE, isolation_level=None)) as connection:
-        connection.execute("DELETE FROM event")
-    log = await opened(tmp_path, accept_loss=True)
-    assert log.take("mailbox") == 8 + LOSS_STRIDE
-    await log.close()
-    assert [damage.text for damage in find_damage(tmp_path / DATABASE) if "counter" in damage.text] == []

@@ -13,7 +13,6 @@ from huahuo.eventstore.ambient import FakeAmbient
 from huahuo.eventstore.care.backup import back_up
 from huahuo.eventstore.errors import NoRoom
 from huahuo.eventstore.sqlite.open import SqliteLog
-from huahuo.eventstore.sqlite.rebuild import rebuild
 from huahuo.eventstore.sqlite.schema import DATABASE
 from tests.support.worlds.logs import MASTER_KEY, append, event
 
@@ -85,18 +84,6 @@ async def test_a_directory_that_was_closed_and_one_that_is_new_say_it_too(
         log = await opened(tmp_path / name)
         await log.append(append(event("a")))
         await log.close()
-
-
-async def test_a_rebuild_on_a_full_disk_does_not_send_anybody_to_a_backup(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    directory = await left_by_a_killed_process(tmp_path)
-    with full(monkeypatch), pytest.raises(NoRoom, match="delete other files"):
-        rebuild(directory)
-    rebuild(directory)
-    log = await opened(directory)
-    assert log.head("a").seq == 5
-    await log.close()
 
 
 async def test_another_io_error_is_said_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

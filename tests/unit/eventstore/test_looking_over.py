@@ -15,140 +15,84 @@ from huahuo.eventstore.model import (
     Append,
     CommandKey,
     CommandRecord,
-    Duplicate,
     Keyframe,
     NewEvent,
     RowPut,
     Secret,
     SecretPut,
-    Usage,
 )
 from huahuo.eventstore.sqlite.damage import find_damage
 from huahuo.eventstore.sqlite.looking_over import LATER
-from huahuo.eventstore.sqlite.rebuild import rebuild
 from huahuo.eventstore.sqlite.schema import DATABASE
-from huahuo.eventstore.sqlite.usage import EVENT_BYTES
 from tests.support.worlds.spoilt import change_key, filled, flip, hide_last_row, opened, page_of, spoil
 
 
-@pytest.mark.parametrize(
-    ("table", "key"), [("command", b"command-1"), ("projection", b"key-1")]
-)  # fmt: skip
-async def test_an_index_that_lost_a_row_is_made_again_and_told_by_the_probe(
-    tmp_path: Path, table: str, key: bytes
+def hide(directory: Path, table: str, key: bytes, how: str) -> None:
+    index = f"sqlite_autoindex_{table}_1"
+    match how:
+        case "a key of the index":
+            change_key(directory, index, key)
+        case "an entry of the index":
+            hide_last_row(directory, index)
+        case "a row of the table":
+            hide_last_row(directory, table)
+        case "the page of the index":
+            spoil(directory, index)
+        case "both pages":
+            spoil(directory, index)
+            spoil(directory, table)
+
+
+HOW = (
+    "a key of the index",
+    "an entry of the index",
+    "a row of the table",
+    "the page of the index",
+    "both pages",
+)
+
+
+@pytest.mark.parametrize("how", HOW)
+async def test_a_command_that_waits_for_the_look_is_refused_if_its_record_may_be_hidden(
+    tmp_path: Path, how: str
 ) -> None:
     await filled(tmp_path)
-    change_key(tmp_path, f"sqlite_autoindex_{table}_1", key)
+    hide(tmp_path, "command", b"command-2", how)
     log = await opened(tmp_path)
     look = log.look_over(ThreadExecutor(1, "look"))
-    await look.finished()
-    said = await log.probe() or ""
-    assert said.startswith(f"index of table {table} is damaged: row 2 missing from index")
-    assert "it was made again" in said
-    assert await log.command(CommandKey("user/1", "c", "command-1")) is not None
-    assert len(await log.rows("table", "part", limit=9)) == 3
-    await look.stop()
-    await log.close()
-    assert find_damage(tmp_path / DATABASE) == []
-
-
-async def test_a_row_whose_key_is_another_rows_in_the_index_is_not_lost(tmp_path: Path) -> None:
-    await filled(tmp_path)
-    change_key(tmp_path, "sqlite_autoindex_command_1", b"command-1", bit=1)  # command-0 twice
-    change_key(tmp_path, "sqlite_autoindex_projection_1", b"key-1", bit=1)
-    log = await opened(tmp_path)
-    look = log.look_over(ThreadExecutor(1, "look"))
-    await look.finished()
-    command = CommandRecord(CommandKey("user/1", "c", "command-1"), b"f", b"{}")
-    done = await log.append(Append(ts_ms=0, events=(NewEvent("s9", "t", b"{}"),), command=command))
-    assert isinstance(done, Duplicate)
-    assert [key for key, _ in await log.rows("table", "part", limit=9)] == [b"key-2", b"key-1", b"key-0"]
-    assert await log.row("table", "part", b"key-1") == b"value"
-    assert "lost" not in (await log.probe() or "")
-    await look.stop()
-    await log.close()
-    assert find_damage(tmp_path / DATABASE) == []
-
-
-async def test_a_command_waits_for_the_look_and_does_not_run_twice(tmp_path: Path) -> None:
-    await filled(tmp_path)
-    change_key(tmp_path, "sqlite_autoindex_command_1", b"command-1")
-    log = await opened(tmp_path)
-    look = log.look_over(ThreadExecutor(1, "look"))
-    command = CommandRecord(CommandKey("user/1", "c", "command-1"), b"f", b"{}")
-    done = await log.append(Append(ts_ms=0, events=(NewEvent("s9", "t", b"{}"),), command=command))
-    assert isinstance(done, Duplicate)
+    for name in ("command-2", "a new one"):
+        command = CommandRecord(CommandKey("user/1", "c", name), b"f", b"{}")
+        with pytest.raises(Corrupt):
+            await log.append(Append(ts_ms=0, events=(NewEvent("s9", "t", b"{}"),), command=command))
     assert log.head("s9").seq == 0
+    await log.append(Append(ts_ms=0, events=(NewEvent("s1", "t", b"{}"),)))
+    await look.finished()
+    assert "table command is damaged" in (await log.probe() or "")
     await look.stop()
     await log.close()
+    assert find_damage(tmp_path / DATABASE)
 
 
-async def test_a_list_waits_for_the_look_and_is_complete(tmp_path: Path) -> None:
-    await filled(tmp_path)
-    start = page_of(tmp_path, "sqlite_autoindex_projection_1")
-    flip(tmp_path, (tmp_path / DATABASE).read_bytes().index(b"tablepartkey-1", start) + len(b"tablepar"))
-    log = await opened(tmp_path)
-    assert len(await log.rows("table", "part", limit=9)) < 3, "some are hidden"
-    look = log.look_over(ThreadExecutor(1, "look"))
-    assert len(await log.rows("table", "part", limit=9)) == 3
-    await look.stop()
-    await log.close()
-
-
-async def test_of_a_table_that_lost_a_row_only_what_needs_the_row_is_refused(tmp_path: Path) -> None:
-    await filled(tmp_path)
-    hide_last_row(tmp_path, "projection")
-    log = await opened(tmp_path)
-    look = log.look_over(ThreadExecutor(1, "look"))
-    with pytest.raises(Corrupt, match="projection row table part 6b65792d32"):  # key-2
-        await log.rows("table", "part", limit=9)
-    assert await log.row("table", "part", b"absent") is None
-    assert await log.row("table", "part", b"key-0") == b"value"
-    assert await log.rows("table", "another part", limit=9) == []
-    assert "one row of it is lost" in (await log.probe() or "")
-    put = RowPut("table", "part", b"key-2", b"again")
-    await log.append(Append(ts_ms=0, events=(NewEvent("s1", "t", b"{}"),), rows=(put,)))
-    assert [value for _, value in await log.rows("table", "part", limit=9)] == [b"again", b"value", b"value"]
-    await look.stop()
-    await log.close()
-    assert find_damage(tmp_path / DATABASE) == []
-
-
-async def test_a_list_of_which_the_index_lost_an_entry_is_whole_again(tmp_path: Path) -> None:
-    await filled(tmp_path)
-    hide_last_row(tmp_path, "sqlite_autoindex_projection_1")
-    log = await opened(tmp_path)
-    look = log.look_over(ThreadExecutor(1, "look"))
-    assert len(await log.rows("table", "part", limit=9)) == 3
-    await look.stop()
-    await log.close()
-
-
-async def test_a_list_is_refused_if_neither_the_table_nor_its_index_tells_which_rows_are_lost(
-    tmp_path: Path,
+@pytest.mark.parametrize("how", HOW)
+async def test_a_list_that_waits_for_the_look_is_refused_if_a_row_may_be_hidden(
+    tmp_path: Path, how: str
 ) -> None:
     await filled(tmp_path)
-    for page in ("projection", "sqlite_autoindex_projection_1"):
-        spoil(tmp_path, page)
+    hide(tmp_path, "projection", b"key-2", how)
     log = await opened(tmp_path)
     look = log.look_over(ThreadExecutor(1, "look"))
-    with pytest.raises(Corrupt, match="table projection"):
+    with pytest.raises(Corrupt):
         await log.rows("table", "part", limit=9)
+    with pytest.raises(Corrupt):
+        await log.row("table", "part", b"absent")
+    await look.finished()
+    assert "table projection is damaged" in (await log.probe() or "")
     await look.stop()
     await log.close()
+    assert find_damage(tmp_path / DATABASE)
 
 
-async def test_a_row_that_a_start_reads_is_waited_for_while_its_index_is_made_again(tmp_path: Path) -> None:
-    await filled(tmp_path)
-    spoil(tmp_path, "sqlite_autoindex_projection_1")
-    log = await opened(tmp_path)
-    look = log.look_over(ThreadExecutor(1, "look"))
-    assert await log.row("table", "part", b"key-1") == b"value"
-    await look.stop()
-    await log.close()
-
-
-async def test_a_secret_beside_lost_ones_is_opened_and_a_lost_one_is_refused(tmp_path: Path) -> None:
+async def test_an_owner_whose_key_may_be_hidden_gets_no_second_one(tmp_path: Path) -> None:
     log = await opened(tmp_path)
     for owner in ("o1", "o2"):
         await log.append(Append(ts_ms=0, secrets=(SecretPut(owner, "p", Secret(owner)),)))
@@ -162,90 +106,26 @@ async def test_a_secret_beside_lost_ones_is_opened_and_a_lost_one_is_refused(tmp
         await log.secret("o2", "p")
     with pytest.raises(Corrupt):
         await log.append(Append(ts_ms=0, secrets=(SecretPut("o2", "q", Secret("new")),)))
-    await log.append(Append(ts_ms=0, secrets=(SecretPut("o3", "q", Secret("new")),)))
     await look.stop()
     await log.close()
 
 
-@pytest.mark.parametrize("table", ["projection", "command", "data_key", "sealed", "blob"])
-async def test_an_index_of_which_a_page_is_none_any_more_is_made_again(tmp_path: Path, table: str) -> None:
-    await filled(tmp_path)
-    spoil(tmp_path, f"sqlite_autoindex_{table}_1")
+@pytest.mark.parametrize("page", ["ack", "sqlite_autoindex_ack_1", "keyframe", "usage", "blob", "sealed"])
+async def test_a_page_that_is_none_any_more_is_told_by_the_probe(tmp_path: Path, page: str) -> None:
     log = await opened(tmp_path)
-    look = log.look_over(ThreadExecutor(1, "look"))
-    assert len(await log.rows("table", "part", limit=9)) == 3
-    await look.finished()
-    assert list(log.corruption.places) == [f"index of table {table}"]
-    command = CommandRecord(CommandKey("user/1", "c", "command-1"), b"f", b"{}")
-    assert isinstance(await log.append(Append(ts_ms=0, command=command)), Duplicate)
-    await log.append(Append(ts_ms=0, rows=(RowPut("table", "part", b"key-1", b"newer"),)))
-    await log.append(Append(ts_ms=0, secrets=(SecretPut("o", "p", Secret("s")),)))
-    assert await log.row("table", "part", b"key-1") == b"newer"
-    await look.stop()
+    await log.append(Append(ts_ms=0, events=(NewEvent("user/1", "t", b"{}"),)))
+    await log.save_acks([Ack("user/1", "c", "user/1", 1)])
+    await log.put_keyframe(Keyframe("user/1", "fold", "f", 1, b"state"))
+    await log.count_usage(log.position)
     await log.close()
-    assert find_damage(tmp_path / DATABASE) == []
-
-
-async def test_an_index_with_two_rows_of_one_key_is_not_made_again_and_hides(tmp_path: Path) -> None:
-    await filled(tmp_path)
-    change_key(tmp_path, "sqlite_autoindex_projection_1", b"key-1")
+    spoil(tmp_path, page)
     log = await opened(tmp_path)
-    await log.append(Append(ts_ms=0, rows=(RowPut("table", "part", b"key-1", b"newer"),)))
-    look = log.look_over(ThreadExecutor(1, "look"))
-    with pytest.raises(Corrupt, match="table projection"):
-        await log.rows("table", "part", limit=9)
-    await log.append(Append(ts_ms=0, events=(NewEvent("s0", "t", b"{}"),)))
-    await look.stop()
-    await log.close()
-
-
-async def test_a_command_that_an_index_hides_is_found_again(tmp_path: Path) -> None:
-    await filled(tmp_path)
-    hide_last_row(tmp_path, "sqlite_autoindex_command_1")
-    log = await opened(tmp_path)
-    assert await log.command(CommandKey("user/1", "c", "command-2")) is None, "a repeat would run twice"
     look = log.look_over(ThreadExecutor(1, "look"))
     await look.finished()
-    assert (await log.probe() or "").startswith("index of table command is damaged")
-    hidden = CommandRecord(CommandKey("user/1", "c", "command-2"), b"f", b"{}")
-    done = await log.append(Append(ts_ms=0, events=(NewEvent("s9", "t", b"{}"),), command=hidden))
-    assert isinstance(done, Duplicate)
+    assert "is damaged" in (await log.probe() or "")
     await look.stop()
     await log.close()
-
-
-async def test_a_command_whose_record_is_lost_is_refused_and_others_run(tmp_path: Path) -> None:
-    await filled(tmp_path)
-    hide_last_row(tmp_path, "command")
-    log = await opened(tmp_path)
-    look = log.look_over(ThreadExecutor(1, "look"))
-
-    async def run(name: str) -> object:
-        record = CommandRecord(CommandKey("user/1", "c", name), b"f", b"{}")
-        return await log.append(Append(ts_ms=0, events=(NewEvent("s9", "t", b"{}"),), command=record))
-
-    with pytest.raises(Corrupt, match="command record user/1 c command-2"):
-        await run("command-2")
-    assert isinstance(await run("command-1"), Duplicate)
-    await run("a new one")
-    assert log.head("s9").seq == 1
-    await look.stop()
-    await log.close()
-
-
-async def test_the_doctor_says_that_a_page_of_an_index_can_be_made_again_and_that_mends_it(
-    tmp_path: Path,
-) -> None:
-    await filled(tmp_path)
-    hide_last_row(tmp_path, "sqlite_autoindex_command_1")
-    found = find_damage(tmp_path / DATABASE)
-    assert found
-    assert all(damage.can_rebuild for damage in found), found
-    rebuild(tmp_path)
-    assert find_damage(tmp_path / DATABASE) == []
-    log = await opened(tmp_path)
-    assert await log.command(CommandKey("user/1", "c", "command-2")) is not None
-    await log.close()
+    assert find_damage(tmp_path / DATABASE)
 
 
 async def test_nothing_is_told_of_a_whole_log_and_a_look_can_be_ended_at_once(tmp_path: Path) -> None:
@@ -270,33 +150,6 @@ async def test_damage_that_hides_nothing_is_an_alarm_and_commands_go_on(tmp_path
     assert (await log.probe() or "").startswith("a row of table command is damaged: Fragmentation of")
     new = CommandRecord(CommandKey("user/1", "c", "new"), b"f", b"{}")
     await log.append(Append(ts_ms=0, events=(NewEvent("s9", "t", b"{}"),), command=new))
-    await look.stop()
-    await log.close()
-
-
-async def test_what_hides_a_row_is_known_behind_damage_that_hides_nothing(tmp_path: Path) -> None:
-    await filled(tmp_path)
-    flip(tmp_path, page_of(tmp_path, "command") + 7)
-    hide_last_row(tmp_path, "sqlite_autoindex_command_1")
-    log = await opened(tmp_path)
-    look = log.look_over(ThreadExecutor(1, "look"))
-    await look.finished()
-    assert await log.command(CommandKey("user/1", "c", "command-2")) is not None
-    await look.stop()
-    await log.close()
-
-
-async def test_an_owner_whose_key_an_index_hides_gets_no_second_one(tmp_path: Path) -> None:
-    log = await opened(tmp_path)
-    for owner in ("o1", "o2"):
-        await log.append(Append(ts_ms=0, secrets=(SecretPut(owner, "p", Secret("old")),)))
-    await log.close()
-    hide_last_row(tmp_path, "sqlite_autoindex_data_key_1")
-    log = await opened(tmp_path)
-    look = log.look_over(ThreadExecutor(1, "look"))
-    await look.finished()
-    await log.append(Append(ts_ms=0, secrets=(SecretPut("o2", "q", Secret("new")),)))
-    assert await log.secret("o2", "p") == Secret("old")
     await look.stop()
     await log.close()
 
@@ -358,28 +211,6 @@ async def test_a_stop_that_is_given_up_frees_its_thread_and_does_not_wait_for_it
         await stopping
     assert executor.waits is False
     await log.close()
-
-
-@pytest.mark.parametrize("page", ["ack", "sqlite_autoindex_ack_1", "keyframe", "usage"])
-async def test_a_table_that_fills_again_by_itself_is_made_anew(tmp_path: Path, page: str) -> None:
-    log = await opened(tmp_path)
-    await log.append(Append(ts_ms=0, events=(NewEvent("user/1", "t", b"{}"),)))
-    await log.save_acks([Ack("user/1", "c", "user/1", 1)])
-    await log.put_keyframe(Keyframe("user/1", "fold", "f", 1, b"state"))
-    await log.count_usage(log.position)
-    await log.close()
-    spoil(tmp_path, page)
-    log = await opened(tmp_path)
-    look = log.look_over(ThreadExecutor(1, "look"))
-    await look.finished()
-    assert "it was made" in (await log.probe() or "")
-    await log.save_acks([Ack("user/1", "c", "user/1", 1)])
-    await log.put_keyframe(Keyframe("user/1", "fold", "f", 1, b"state"))
-    await log.count_usage(log.position)
-    assert (await log.usage())[1] == [Usage("user/1", 2 + EVENT_BYTES, 0)]
-    await look.stop()
-    await log.close()
-    assert find_damage(tmp_path / DATABASE) == []
 
 
 async def test_a_damaged_page_refuses_only_the_appends_that_write_to_it(tmp_path: Path) -> None:

@@ -13,7 +13,6 @@ from huahuo.eventstore.model import Append, NewEvent
 from huahuo.eventstore.sqlite.directory_lock import LOCK
 from huahuo.eventstore.sqlite.mark import MARK
 from huahuo.eventstore.sqlite.open import SqliteLog
-from huahuo.eventstore.sqlite.rebuild import rebuild
 from huahuo.eventstore.sqlite.schema import DATABASE
 from tests.support.worlds.logs import MASTER_KEY
 
@@ -96,19 +95,6 @@ async def test_a_pipe_in_a_backup_is_refused_and_not_waited_for(tmp_path: Path, 
             await put_back(backup, tmp_path / "data")
     finally:
         os.close(writer)
-
-
-def test_a_rebuild_of_a_directory_that_cannot_be_locked_says_why(tmp_path: Path) -> None:
-    (tmp_path / LOCK).mkdir()
-    with pytest.raises(EventStoreError, match=r"writer\.lock cannot be used"):
-        rebuild(tmp_path)
-
-
-async def test_a_rebuild_beside_a_directory_in_place_of_the_write_ahead_log_says_why(tmp_path: Path) -> None:
-    await (await opened(tmp_path)).close()
-    (tmp_path / f"{DATABASE}-wal").mkdir()
-    with pytest.raises(EventStoreError, match=r"cannot be rebuilt: .*log\.db-wal"):
-        rebuild(tmp_path)
 
 
 async def test_a_backup_that_lies_where_a_restore_works_is_refused_and_stays(tmp_path: Path) -> None:

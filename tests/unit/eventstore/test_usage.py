@@ -108,18 +108,6 @@ async def test_blobs_count_for_their_owner_each_reference_whole_until_it_is_drop
     await log.close()
 
 
-async def test_a_log_that_was_never_counted_is_counted_from_its_beginning(tmp_path: Path) -> None:
-    log = await opened(tmp_path)
-    await put(log, "user/1", 3)
-    await log.close()
-    connection = sqlite3.connect(tmp_path / "log.db")  # as an earlier version left it
-    connection.execute("DROP TABLE usage")
-    connection.close()
-    log = await opened(tmp_path)
-    assert await counted(log) == {"user/1": (3 * ONE, 0)}
-    await log.close()
-
-
 async def test_counts_are_those_of_all_events_whatever_was_appended_pruned_failed_and_restarted_between(
     tmp_path: Path,
 ) -> None:

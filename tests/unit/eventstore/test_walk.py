@@ -31,7 +31,7 @@ async def filled(directory: Path) -> None:
 
 
 def walked(connection: sqlite3.Connection, after: int) -> list[Walked]:
-    return list(walk(connection, after, read_naming(connection, whole=False)))
+    return list(walk(connection, after, read_naming(connection)))
 
 
 @pytest.mark.parametrize("change", ["", *CHANGES])

@@ -15,16 +15,14 @@ from huahuo.eventstore.ambient import FakeAmbient
 from huahuo.eventstore.model import RowPut, Secret, SecretPut
 from huahuo.eventstore.sqlite import connecting
 from huahuo.eventstore.sqlite.directory_lock import LOCK, DirectoryLock
-from huahuo.eventstore.sqlite.open import SqliteLog
-from huahuo.eventstore.sqlite.others import (
+from huahuo.eventstore.sqlite.foreign_writer import (
     AFTER_A_KILL,
     WHILE_CLOSED,
-    WHILE_OPEN,
     Stamp,
     stamp_of,
     was_written,
 )
-from huahuo.eventstore.sqlite.rebuild import rebuild
+from huahuo.eventstore.sqlite.open import SqliteLog
 from huahuo.eventstore.sqlite.schema import DATABASE
 from tests.support.worlds.logs import MASTER_KEY, append, event
 
@@ -72,36 +70,13 @@ async def test_a_row_that_was_deleted_while_the_log_was_closed_is_told_of_at_the
     assert await told(closed) == ""
 
 
-async def test_a_row_that_is_deleted_beside_the_service_is_told_of_by_its_next_probe(closed: Path) -> None:
-    ambient = FakeAmbient(1)
-    log = await opened(closed, ambient)
-    await put(log, 7)
-    assert await log.probe() is None
-    assert log.written_by_others == ""
-    sql(closed, DELETE)
-    await put(log, 8)
-    ambient.advance(2)
-    assert await log.probe() is None, "it goes on"
-    assert log.written_by_others == WHILE_OPEN
-    await log.close()
-
-
-async def test_it_is_told_of_at_the_close_if_nobody_asked_before(closed: Path) -> None:
-    log = await opened(closed)
-    sql(closed, DELETE)
-    await log.close()
-    assert log.written_by_others == WHILE_OPEN
-
-
-async def test_what_the_service_writes_checkpoints_and_mends_itself_is_nobody_elses(closed: Path) -> None:
+async def test_what_the_service_writes_and_checkpoints_itself_is_nobody_elses(closed: Path) -> None:
     ambient = FakeAmbient(1)
     log = await opened(closed, ambient)
     for _ in range(40):
         await log.append(append(*(event("a", b"x" * 10_000) for _ in range(20))))
     await log.probe()
     await log.close()
-    assert log.written_by_others == ""
-    rebuild(closed)
     assert await told(closed) == ""
 
 
@@ -140,11 +115,9 @@ async def test_a_write_ahead_log_that_the_service_emptied_itself_is_nobody_elses
     assert not (closed / f"{DATABASE}-wal").stat().st_size, "erased data is in no file"
     emptied = killed(closed, tmp_path / "emptied")
     await put(log, 7)
-    rebuilt, starting = killed(closed, tmp_path / "rebuilt"), killed(closed, tmp_path / "starting")
+    starting = killed(closed, tmp_path / "starting")
     await log.close()
     assert await told(emptied) == ""
-    rebuild(rebuilt)
-    assert await told(rebuilt) == ""
     lock = DirectoryLock(starting)
     with contextlib.closing(sqlite3.connect(starting / DATABASE)) as connection:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
