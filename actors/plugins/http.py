@@ -151,6 +151,7 @@ class HttpRoute(msgspec.Struct, frozen=True, kw_only=True):
     `refuse` makes the body of a refusal from the members of a problem (docs/http.md).
     `waits`: the answer may wait for something. It then counts as a connection of its address, is cancelled if
     the client leaves, and ends with 503 when the service stops.
+    `parameters`: those that its query may have, any other one is refused; None: any.
     `language`: the only one of its client, whatever the browser prefers; None: the one that is asked for.
     """
 
@@ -162,6 +163,7 @@ class HttpRoute(msgspec.Struct, frozen=True, kw_only=True):
     waits: bool = False
     who: Callable[[HttpRequest], Principal | None] | None = None
     refuse: Callable[[Mapping[str, Any]], Mapping[str, Any]] | None = None
+    parameters: tuple[str, ...] | None = None
     language: Language | None = None
 
     def __post_init__(self) -> None:

@@ -58,7 +58,8 @@ class CodeRoute:
 
     def routes(self) -> list[HttpRoute]:
         """The route."""
-        return [HttpRoute(method="GET", path=PATH, handler=self._answer, waits=True)]
+        parameters = ("wait", "max_age", "after")
+        return [HttpRoute(method="GET", path=PATH, handler=self._answer, waits=True, parameters=parameters)]
 
     async def _answer(self, request: HttpRequest) -> HttpAnswer:
         user = request.user

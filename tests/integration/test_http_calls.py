@@ -398,3 +398,23 @@ async def test_an_ack_that_is_not_written_yet_is_seen_without_waiting() -> None:
         await c.post("/acks", json={"cursors": {STREAM: 1}, "client": "d"})
         seen = await c.get("/seen", params={"stream": STREAM, "seq": 1, "client": "d"})
         assert seen.json()["seen"]
+
+
+@pytest.mark.parametrize(
+    ("path", "known"),
+    [
+        (f"/streams/{STREAM}?type=said", "after, limit, wait, ticket"),
+        ("/seen?stream=a&seq=1&client=c&x", "stream, seq, client, wait"),
+        ("/who?user=7", "-"),
+    ],
+)
+def test_a_parameter_that_a_route_does_not_have_is_refused_with_those_that_it_has(
+    path: str, known: str
+) -> None:
+    async def main() -> None:
+        async with world() as w, http(w, ADMIN) as c:
+            answer = await c.get(path)
+            assert (answer.status_code, answer.json()["code"]) == (400, "invalid_field")
+            assert answer.json()["detail"].endswith(f"there are: {known}")
+
+    run(main())

@@ -116,7 +116,7 @@ def test_a_ticket_signs_in_once() -> None:
                     await events.until("live")
                 async with reader(stranger, STREAM, ticket=ticket) as events:
                     assert events.answer.status_code == 401
-                assert (await stranger.post("/publish?ticket=" + ticket)).status_code == 401
+                assert (await stranger.post("/publish?ticket=" + ticket)).status_code == 400
 
     run(main())
 

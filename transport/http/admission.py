@@ -34,6 +34,8 @@ _NAMED: Final = (Target.STREAM, Target.COMMAND, Target.DURABLE)
 _STRANGER_MS: Final = -1
 """In place of an expiry, for somebody without a token."""
 _BEARER: Final = "bearer "
+_PARAMETER_CHARS_MAX: Final = 64
+"""At most this much of an unknown parameter's name is told back."""
 _SAFE: Final = re.compile(r"[^A-Za-z0-9_.]")
 
 
@@ -154,6 +156,11 @@ class Admission:
             return problem(ErrorCode.NOT_FOUND, http_zh.NOTHING_HERE, ends=True)
         if len(route.name) > STREAM_CHARS_MAX:
             why = http_zh.NAME_TOO_LONG.format(STREAM_CHARS_MAX)
+            return problem(ErrorCode.INVALID_FIELD, why, ends=True)
+        if route.parameters is not None and not request.query.keys() <= {*route.parameters}:
+            odd = next(name for name in request.query if name not in route.parameters)
+            there = ", ".join(route.parameters) or "-"
+            why = http_zh.NO_SUCH_PARAMETER.format(odd[:_PARAMETER_CHARS_MAX], there)
             return problem(ErrorCode.INVALID_FIELD, why, ends=True)
         now_s = self._wires.ambient.monotonic_s()
         address = self._server.admission.address_of(request.peer, request.all("x-forwarded-for"))

@@ -9,6 +9,7 @@ import h11
 from huahuo.transport.http.messages import Answer, Headers
 
 HEAD_BYTES_MAX: Final = 64 << 10
+_VERSIONS: Final = (b"1.0", b"1.1")
 _BODILESS = (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED)
 
 
@@ -17,6 +18,11 @@ def refusal_of(head: bytes) -> HTTPStatus | None:
     if len(head) > HEAD_BYTES_MAX:  # h11 takes one that came in a single piece
         return HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
     if b"\n" in head.replace(b"\r\n", b""):  # a proxy in front may have seen another end of a line
+        return HTTPStatus.BAD_REQUEST
+    version = head.partition(b"\r\n")[0].rpartition(b"HTTP/")[2]
+    if version not in _VERSIONS:  # h11 takes any two digits
+        return HTTPStatus.HTTP_VERSION_NOT_SUPPORTED
+    if version == b"1.0" and b"\r\ntransfer-encoding:" in head.lower():  # RFC 9112, 6.1: it knows no chunks
         return HTTPStatus.BAD_REQUEST
     return None
 

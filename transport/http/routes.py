@@ -32,18 +32,21 @@ class Target(Enum):
 class Route(msgspec.Struct, frozen=True):
     """`name`: the rest of the path, of a stream or an action. `methods`: those that it answers.
 
+    `parameters`: those that its query may have; None: any, as an open protocol or a plug-in wants it.
+
     `plugin`: the plug-in's route (any of this path, if the method is none of them); `names`: its parts.
     """
 
     target: Target
     methods: tuple[str, ...]
     name: str = ""
+    parameters: tuple[str, ...] | None = ()
     plugin: HttpRoute | None = None
     names: Mapping[str, str] = {}
 
 
 EXACT: Final[Mapping[str, Route]] = {
-    "/seen": Route(Target.SEEN, _READ),
+    "/seen": Route(Target.SEEN, _READ, parameters=("stream", "seq", "client", "wait")),
     "/publish": Route(Target.PUBLISH, _WRITE),
     "/acks": Route(Target.ACKS, _WRITE),
     "/ticket": Route(Target.TICKET, _WRITE),
@@ -51,12 +54,12 @@ EXACT: Final[Mapping[str, Route]] = {
     "/login": Route(Target.LOGIN, _WRITE),
 }
 BELOW: Final[Mapping[str, Route]] = {
-    "/streams/": Route(Target.STREAM, _READ),
+    "/streams/": Route(Target.STREAM, _READ, parameters=("after", "limit", "wait", "ticket")),
     "/commands/": Route(Target.COMMAND, _WRITE),
-    "/ds/": Route(Target.DURABLE, ("GET", "HEAD", "PUT", "POST", "DELETE", "OPTIONS")),
+    "/ds/": Route(Target.DURABLE, ("GET", "HEAD", "PUT", "POST", "DELETE", "OPTIONS"), parameters=None),
 }
 
-BETWEEN_NODES: Final[Mapping[str, Route]] = {"/nodes/": Route(Target.NODE, ("POST",))}
+BETWEEN_NODES: Final[Mapping[str, Route]] = {"/nodes/": Route(Target.NODE, ("POST",), parameters=None)}
 """Not for clients, so no description of the API has it."""
 
 
@@ -94,4 +97,5 @@ class PluginRoutes:
         if "GET" in found:
             found.setdefault("HEAD", found["GET"])
         some, names = found.get(method) or next(iter(found.values()))
-        return Route(Target.PLUGIN, (*found, "OPTIONS"), plugin=some, names=names)
+        methods = (*found, "OPTIONS")
+        return Route(Target.PLUGIN, methods, plugin=some, names=names, parameters=some.parameters)

@@ -15,6 +15,7 @@ WRONG_METHOD = "this path takes {} only"
 NO_HANDSHAKE = "no WebSocket can be opened ({})"
 ORIGIN_REFUSED = "this origin is not allowed"
 NAME_TOO_LONG = "a name has at most {} characters"
+NO_SUCH_PARAMETER = "there is no parameter {} here; there are: {}"
 NO_TOKEN = "send a token as `Authorization: Bearer …`, or a ticket where only a URL can be given"  # noqa: S105  a text
 TOO_MANY_REQUESTS = "too many requests: try again later"
 TOO_MANY_OF_USER = "too many requests of this user: try again later"

@@ -15,6 +15,7 @@ WRONG_METHOD = "此路径只接受 {}"
 NO_HANDSHAKE = "无法打开 WebSocket（{}）"
 ORIGIN_REFUSED = "不允许来自此来源的页面"
 NAME_TOO_LONG = "名称最多 {} 个字符"
+NO_SUCH_PARAMETER = "此处没有参数 {}，可用的参数：{}"
 NO_TOKEN = "请以 `Authorization: Bearer …` 发送令牌，只能给出 URL 时请使用票据"  # noqa: S105  a text
 TOO_MANY_REQUESTS = "请求过多，请稍后重试"
 TOO_MANY_OF_USER = "该用户的请求过多，请稍后重试"

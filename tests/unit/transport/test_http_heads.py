@@ -19,9 +19,14 @@ def _request(*headers: tuple[str, str], method: str = "POST") -> h11.Request:
         (b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", None),
         (b"GET / HTTP/1.1\r\nHost: a\n\r\n", HTTPStatus.BAD_REQUEST),
         (b"x" * (heads.HEAD_BYTES_MAX + 1), HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE),
+        (b"GET / HTTP/1.0\r\n\r\n", None),
+        (b"GET / HTTP/1.2\r\nHost: a\r\n\r\n", HTTPStatus.HTTP_VERSION_NOT_SUPPORTED),
+        (b"GET / HTTP/9.9\r\nHost: a\r\n\r\n", HTTPStatus.HTTP_VERSION_NOT_SUPPORTED),
+        (b"PRI * HTTP/2.0\r\n\r\n", HTTPStatus.HTTP_VERSION_NOT_SUPPORTED),
+        (b"POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n", HTTPStatus.BAD_REQUEST),
     ],
 )
-def test_a_head_is_refused_that_is_too_large_or_has_a_bare_end_of_line(
+def test_a_head_is_refused_that_is_too_large_or_has_a_bare_end_of_line_or_another_version(
     head: bytes, status: HTTPStatus | None
 ) -> None:
     assert heads.refusal_of(head) == status
