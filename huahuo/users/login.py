@@ -1,6 +1,7 @@
 """Sign-in with a name and a password (PROTOCOL 12, `POST /login`): the limits, the check, and the token.
 
-From the tenth failure within a minute on, a name and an address are refused at once, whatever the password.
+From the tenth failure within a minute on, a name and an address are refused at once, whatever the password. A
+device that signed in before is refused for its own failures, not for those of its user's name.
 An answer is never held back, and failures here do not count against tokens.
 """
 
@@ -17,6 +18,7 @@ from huahuo.transport.access.tokens import Authenticator
 from huahuo.transport.http.signing_in import Verdict
 from huahuo.users import en, zh
 from huahuo.users.book import UserBook
+from huahuo.users.devices import Devices
 from huahuo.users.failures import Failures
 from huahuo.users.users import User, UserRefused, key_of
 
@@ -32,6 +34,8 @@ class SignedIn(msgspec.Struct, frozen=True):
     token: str
     expires_at: str
     user: User
+    cookie: str = ""
+    """The value of `Set-Cookie` by which the device is known from now on; "": it is known already."""
 
     def __repr__(self) -> str:
         return f"SignedIn('[sealed]', {self.user.name!r})"
@@ -70,6 +74,8 @@ class Login:
         self._token_ttl_s = token_ttl_s
         self._by_name = Failures()
         self._by_address = Failures()
+        self._by_device = Failures()
+        self._devices = Devices(authenticator.signer, ambient.token)
         self._made_at = Failures()
         self._registration = registration
         self._first_code = ""
@@ -77,10 +83,12 @@ class Login:
         self.refuse_growth: RefuseGrowth | None = None
         """Asked before an account is made over HTTP. None: there is room."""
 
-    async def attempt(self, name: str, password: str, address: str) -> SignedIn | Refused:
-        """One sign-in from an address. Exceptions of the log pass through."""
+    async def attempt(self, name: str, password: str, address: str, cookies: str = "") -> SignedIn | Refused:
+        """One sign-in from an address. `cookies`: the header. Exceptions of the log pass through."""
         key, now_s = key_of(name), self._ambient.monotonic_s()
-        wait_s = max(self._by_name.wait_s(key, now_s), self._by_address.wait_s(address, now_s))
+        device = self._devices.known(cookies, key)
+        of_name, guessed = (self._by_device, device) if device else (self._by_name, key)
+        wait_s = max(of_name.wait_s(guessed, now_s), self._by_address.wait_s(address, now_s))
         if wait_s > 0:
             return Refused(wait_s)
         if self._running >= _AT_ONCE_MAX:
@@ -93,10 +101,11 @@ class Login:
             self._running -= 1
         if user is None:
             now_s = self._ambient.monotonic_s()
-            waits = self._by_name.failed(key, now_s), self._by_address.failed(address, now_s)
+            waits = of_name.failed(guessed, now_s), self._by_address.failed(address, now_s)
             return Refused(max(waits) or None)
-        self._by_name.succeeded(key)
-        return self.token_for(user, issue_ms=issue_ms)
+        of_name.succeeded(guessed)
+        signed = self.token_for(user, issue_ms=issue_ms)
+        return signed if device else msgspec.structs.replace(signed, cookie=self._devices.made_for(key))
 
     @property
     def failures(self) -> dict[str, Failures]:
@@ -104,6 +113,7 @@ class Login:
         return {
             "sign-ins of a name": self._by_name,
             "sign-ins of an address": self._by_address,
+            "sign-ins of a device": self._by_device,
             "accounts of an address": self._made_at,
         }
 
@@ -156,12 +166,12 @@ class Login:
         if refusal is not None:
             raise UserRefused(refusal.code, refusal.message, refusal.message, refusal.retry_s)
 
-    async def sign_in(self, username: str, password: str, address: str) -> Verdict:
+    async def sign_in(self, username: str, password: str, address: str, cookies: str) -> Verdict:
         """See `huahuo.transport.http.signing_in.SignIn`."""
-        found = await self.attempt(username, password, address)
+        found = await self.attempt(username, password, address, cookies)
         if isinstance(found, Refused):
             return Verdict(retry_s=found.retry_s)
-        return Verdict(json_bytes(found.body()))
+        return Verdict(json_bytes(found.body()), cookie=found.cookie)
 
     def renew(self, user_id: int | str, signed_in_ms: int) -> SignedIn | None:
         """Another token for a user who has one, of the same sign-in.

@@ -109,9 +109,12 @@ class UserRoutes:
 
     async def _sign_in(self, request: HttpRequest) -> HttpAnswer:
         given = _named(request)
-        found = await self._login.attempt(given.username, given.password, request.address)
+        cookies = request.headers.get("cookie", "")
+        found = await self._login.attempt(given.username, given.password, request.address, cookies)
         signed = _signed_in(found)
-        return HttpAnswer.json({"token": signed.token, "user": _shown(signed.user)})
+        answer = HttpAnswer.json({"token": signed.token, "user": _shown(signed.user)})
+        headers = (("Set-Cookie", signed.cookie),) if signed.cookie else ()
+        return msgspec.structs.replace(answer, headers=headers)
 
     async def _register(self, request: HttpRequest) -> HttpAnswer:
         if not self._login.registration:

@@ -254,7 +254,8 @@ class Api:
             case Target.LOGIN:
                 if self._sign_in is None:
                     return problem(ErrorCode.NOT_FOUND, http_zh.NO_PASSWORDS)
-                return await login(self._sign_in, body, visit.address)
+                cookies = visit.request.header("cookie") or ""
+                return await login(self._sign_in, body, visit.address, cookies)
             case Target.WHO:
                 return who(visit, self._wires)
             case Target.TICKET:

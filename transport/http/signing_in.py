@@ -19,6 +19,8 @@ class Verdict(msgspec.Struct, frozen=True):
 
     body: bytes = b""
     retry_s: float | None = None
+    cookie: str = ""
+    """The value of `Set-Cookie`, if the answer has one."""
 
     def __repr__(self) -> str:
         return f"Verdict('[sealed]', {self.retry_s})"
@@ -27,8 +29,8 @@ class Verdict(msgspec.Struct, frozen=True):
 class SignIn(Protocol):
     """Verifies names and passwords."""
 
-    async def sign_in(self, username: str, password: str, address: str) -> Verdict:
-        """One sign-in of a client at this address. It counts failures itself."""
+    async def sign_in(self, username: str, password: str, address: str, cookies: str) -> Verdict:
+        """One sign-in of a client at this address. `cookies`: the header. It counts failures itself."""
         ...
 
 
@@ -40,16 +42,17 @@ class _Body(msgspec.Struct, frozen=True):
         return "_Body('[sealed]')"
 
 
-async def login(sign_in: SignIn, body: bytes, address: str) -> Answer:
+async def login(sign_in: SignIn, body: bytes, address: str, cookies: str) -> Answer:
     """Answer one sign-in. A wrong name and a wrong password get the same answer, which is never held back."""
     try:
         given = msgspec.json.decode(body, type=_Body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         # The error's text could hold a piece of what was sent.
         return problem(ErrorCode.INVALID_FIELD, http_zh.NAME_AND_PASSWORD)
-    verdict = await sign_in.sign_in(given.username, given.password, address)
+    verdict = await sign_in.sign_in(given.username, given.password, address, cookies)
     if verdict.retry_s is not None:
         return problem(ErrorCode.RATE_LIMITED, zh.TOO_MANY_SIGN_INS, retry_s=verdict.retry_s)
     if not verdict.body:
         return problem(ErrorCode.UNAUTHENTICATED, zh.WRONG_PASSWORD, status=HTTPStatus.UNAUTHORIZED)
-    return json_answer(verdict.body)
+    answer = json_answer(verdict.body)
+    return answer.adding((("Set-Cookie", verdict.cookie),)) if verdict.cookie else answer

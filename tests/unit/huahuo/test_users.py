@@ -384,3 +384,33 @@ def test_a_renewed_token_says_when_its_user_signed_in() -> None:
         assert later.principal.signed_in_ms == first.principal.signed_in_ms
 
     in_world(test)
+
+
+def test_a_device_that_signed_in_before_is_let_in_while_strangers_guess_and_counts_for_itself() -> None:
+    async def test(world: World) -> None:
+        await world.add()
+        await world.add("bob")
+        signed = await world.sign_in()
+        assert isinstance(signed, SignedIn)
+        cookie = signed.cookie.partition(";")[0]
+        assert "HttpOnly; SameSite=Strict" in signed.cookie
+
+        async def attempt(cookies: str, password: str = PASSWORD, name: str = "alice") -> object:
+            return await world.login.attempt(name, password, "192.0.2.9", cookies)
+
+        for guess in range(11):
+            await world.sign_in(password="wrong", address=f"198.51.100.{guess}")
+        assert isinstance(await world.sign_in(), Refused), "the name is locked"
+        assert isinstance(await attempt(""), Refused)
+        assert isinstance(await attempt(cookie[:-2] + "xx"), Refused), "it is signed"
+        again = await attempt(f"other=1; {cookie}")
+        assert isinstance(again, SignedIn)
+        assert again.cookie == "", "it is known already"
+        for guess in range(11):
+            await world.sign_in("bob", password="wrong", address=f"198.51.100.{guess}")
+        assert isinstance(await attempt(cookie, name="bob"), Refused), "it is of one user"
+        for _ in range(10):
+            await world.login.attempt("alice", "wrong", "203.0.113.5", cookie)
+        assert isinstance(await attempt(cookie), Refused), "a device that fails waits, too"
+
+    in_world(test)
