@@ -46,6 +46,7 @@ check: ## format, lint, types, import contracts
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m scripts.weight --check
 
 format: ## put the code into shape
 	@scripts/setup.sh dev

@@ -186,7 +186,7 @@ def beside(ours: Sheet, options: Options) -> list[Sheet]:
             asked[name].start(Path(folder)) as running,
         ):
             for case, sheet in sheets.items():
-                lean(case, sheet, running, "", 0.2 if options.quick else 3.0, system=name)
+                lean(case, sheet, running, "", 1.0 if options.quick else 3.0, system=name)
 
     interleaved(names, options.rounds, measure_once, list(sheets.values()))
     return list(sheets.values())

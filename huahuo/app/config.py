@@ -262,14 +262,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     backup_every_s: Annotated[
         float,
         Meta(
-            ge=0, le=SECONDS_MAX, description="seconds between two backups that the service makes; 0 = none"
+            ge=0,
+            le=SECONDS_MAX,
+            description="seconds between two backups to backup_to, where that is set; 0 = none",
         ),
-    ] = 0.0
+    ] = 86_400.0
     backup_keep: Annotated[
         int, Meta(ge=1, description="how many of those backups stay; older ones are deleted")
     ] = 14
     backup_to: Annotated[
-        str, Meta(description="where they go: a directory, or s3://BUCKET/PREFIX (extra s3)")
+        str,
+        Meta(description="where backups go: a directory, or s3://BUCKET/PREFIX (extra s3)"),
     ] = ""
     classic_ui: Annotated[
         str,

@@ -95,13 +95,11 @@ class Storing:
             self.retaining = retaining = Retaining(log, rules, facts_of(past, registry.guarded), host.ambient)
             parts.add("retention", retaining.stop)
             retaining.start()
-        if isinstance(log, SqliteLog) and settings.backup_every_s:
+        if isinstance(log, SqliteLog) and settings.backup_to and settings.backup_every_s:
             self._back_up(host, parts)
 
     def _back_up(self, host: Host, parts: Parts) -> None:
         settings = self._settings
-        if not settings.backup_to:
-            raise ConfigError("backup_every_s needs backup_to: a directory, or s3://BUCKET/PREFIX")
         every_s = settings.backup_every_s
         make = in_process(settings.data, settings.backup_to, settings.backup_keep, every_s)
         self.backups = backups = Backups(host.log, host.ambient, make, every_s)

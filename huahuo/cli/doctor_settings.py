@@ -28,10 +28,13 @@ type Told = tuple[str, str, str]
 def of_settings(settings: Settings, ambient: Ambient) -> Iterator[Told]:
     """Findings about settings that a start would refuse, about backups, and about what was left behind."""
     yield from _refused(settings)
-    if settings.backup_every_s:
+    if settings.backup_to and settings.backup_every_s:
         yield _backups(settings, ambient)
     elif not settings.log:
-        yield "ok", "backups", "none by the service itself; `backup_every_s` and `backup_to` begin them"
+        none = (
+            "the service makes none: name a directory on another disk, or s3://BUCKET/PREFIX, in `backup_to`"
+        )
+        yield "warning", "backups", none
     yield from _left_behind(settings.data)
     service = service_file.read(settings.data)
     if service is not None and not lives(service.pid):
@@ -62,8 +65,6 @@ def _refused(settings: Settings) -> Iterator[Told]:
 
 def _backups(settings: Settings, ambient: Ambient) -> Told:
     target = settings.backup_to
-    if not target:
-        return "error", "backups", "backup_every_s needs backup_to: a directory, or s3://BUCKET/PREFIX"
     if not target.startswith(SCHEME) and (why := unusable(Path(target).absolute())):
         return "error", "backups", f"backup_to: {why}"
     try:

@@ -95,7 +95,7 @@ def test_over_kills_every_event_is_in_the_followers_database_exactly_once(tmp_pa
         server.start()
         for kill in range(KILLS):
             wanted = len(copied(tmp_path)) + 10
-            until(partial(written, tmp_path, wanted), lambda: "the follower goes on after each start")
+            until(partial(written, tmp_path, wanted), lambda: (len(copied(tmp_path)), server.log()[-2000:]))
             server.kill()
             assert len(copied(tmp_path)) < ORDERS, "killed too late to prove anything"
             if kill == KILLS - 1:

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 
-from huahuo.errors import ConfigError
 from huahuo.storage import backups
 from tests.support.worlds.storing import stored
 from tests.support.worlds.wire import until
@@ -13,16 +12,10 @@ from tests.support.worlds.wire import until
 async def test_a_running_service_backs_itself_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backups, "_FIRST_S", 0.0)
     target = tmp_path / "backups"
-    async with stored(tmp_path / "data", backup_every_s=3600.0, backup_to=str(target)) as s:
+    async with stored(tmp_path / "data", backup_to=str(target)) as s:
         await s.app.publisher.publish("group/ops", "tick", {})
         made = s.app.storing.backups
         assert made is not None
         await until(lambda: made.made == 1 or made.failures > 0)
         assert made.failure is None
         assert len(list(target.iterdir())) == 1
-
-
-async def test_a_schedule_without_a_target_is_refused_at_the_start(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="backup_to"):
-        async with stored(tmp_path / "data", backup_every_s=3600.0):
-            pass
