@@ -49,6 +49,8 @@ def test_every_command_of_the_page_runs(tmp_path: Path, monkeypatch: pytest.Monk
         ran = 0
         for program, *words in commands():
             assert program == "huahuo"
+            if words[0] == "salvage":
+                assert server.stop() == 0
             done = CliRunner().invoke(app, words, env=KEYS)
             assert done.exit_code == 0, f"{shlex.join(words)}\n{done.output}{done.exception!r}"
             ran += 1
