@@ -11,6 +11,7 @@ from bench.questions.storm_requests import (
     Sender,
     long_json,
 )
+from huahuo.transport.durable_streams.bodies import MESSAGES_MAX
 
 _USERS = 64
 _PADDING = "x" * 256
@@ -69,7 +70,7 @@ def _own(kind: str, *, body: bytes) -> Callable[[Sender, int], _Made]:
     return made
 
 
-_ITEM = b'"%b"' % (b"x" * 87)
+_ITEM = b'"%b"' % (b"x" * (LONG_BYTES // MESSAGES_MAX - 3))
 
 HTTP_REQUESTS: dict[str, Callable[[Sender, int], _Made]] = {
     "http pages": _command("pages"),
@@ -83,7 +84,7 @@ HTTP_REQUESTS: dict[str, Callable[[Sender, int], _Made]] = {
     "acks": lambda s, n: _post("/acks", {"client": f"storm-{n % _USERS}", "cursors": {s.stream: 1}}),
     "logins": _login,
     "ds appends": _append,
-    "ds json": _own("application/json", body=b"[%b]" % b",".join([_ITEM] * (LONG_BYTES // 90))),
+    "ds json": _own("application/json", body=b"[%b]" % b",".join([_ITEM] * MESSAGES_MAX)),
     "ds bytes": _own("application/octet-stream", body=b"\xff" * LONG_BYTES),
     "http long commands": _command("long commands"),
     "http long publishes": lambda _s, _n: _post(

@@ -24,7 +24,8 @@ _DATA: Final = frozenset({MESSAGE, TEXT, BYTES})
 
 PIECE_BYTES_MAX: Final = 128 << 10
 """JSON writes a control character with six, so a piece of text has at most 768 KiB in the log."""
-MESSAGES_MAX: Final = 10_000
+MESSAGES_MAX: Final = 2_000
+"""Of one request: they are made and committed at once, and others wait meanwhile."""
 _ROOM_BYTES: Final = 256
 _CONTINUED_MAX: Final = 3
 """The most bytes of a character of UTF-8 after its first one."""

@@ -177,6 +177,13 @@ def test_what_is_no_json_or_too_deep_is_refused(body: bytes) -> None:
         bodies.events_of("ds/a", "application/json", body, AT, 32)
 
 
+def test_a_body_of_more_messages_than_one_request_may_have_is_refused() -> None:
+    many = b"[%b]" % b",".join([b"1"] * (bodies.MESSAGES_MAX + 1))
+    with pytest.raises(Wrong) as refused:
+        bodies.events_of("ds/a", "application/json", many, AT, 32)
+    assert refused.value.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+
+
 def test_no_text_can_end_its_server_sent_event() -> None:
     said = bodies.sse_data("text/plain", b"a\r\n\r\nevent: control\rdata: x\n b")
     assert said == b"event: data\ndata:a\ndata:\ndata:event: control\ndata:data: x\ndata:  b\n\n"
