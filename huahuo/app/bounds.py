@@ -23,6 +23,11 @@ def of_entities(settings: Settings) -> DirectoryLimits:
     )
 
 
+def tail_bytes_max(settings: Settings) -> int:
+    """What each process may keep of recent events: the owner and its workers share the bound."""
+    return settings.tail_bytes_max // (settings.workers + 1 if settings.workers > 1 else 1)
+
+
 def of_transport(settings: Settings) -> TransportSettings:
     """Copy every setting that has the same name there. Fields without a setting keep their default."""
     wire = msgspec.convert(settings, TransportSettings, from_attributes=True)

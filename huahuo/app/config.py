@@ -177,7 +177,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         int, Meta(ge=16, description="recent events kept in memory for fast delivery")
     ] = 65_536
     tail_bytes_max: Annotated[
-        int, Meta(ge=65536, description="the same, bytes: 500 for each event, and its body")
+        int,
+        Meta(
+            ge=65536, description="the same, bytes: 500 for each event, and its body; shared by the workers"
+        ),
     ] = 64 << 20
     log_queue_bytes_per_user: Annotated[
         int,

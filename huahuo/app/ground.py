@@ -59,7 +59,7 @@ async def lay(
     """
     log = await world.open(settings, secrets, ambient, room, parts)
     executor = world.executor(settings, parts)
-    feed = Feed(log, tail_events_max=settings.tail_events_max, tail_bytes_max=settings.tail_bytes_max)
+    feed = Feed(log, tail_events_max=settings.tail_events_max, tail_bytes_max=bounds.tail_bytes_max(settings))
     feed.catch_up = nodes.catch_up_of(log)
     runtime = Runtime(asyncio.get_running_loop(), ambient=awake)
     parts.add_timed("actors", runtime.stop)

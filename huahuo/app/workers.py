@@ -20,7 +20,7 @@ def manners(settings: Settings, dictionary: bytes) -> Manners:
         language=settings.language,
         trusted_proxies=settings.trusted_proxies,
         tail_events_max=settings.tail_events_max,
-        tail_bytes_max=settings.tail_bytes_max,
+        tail_bytes_max=bounds.tail_bytes_max(settings),
         log_level=settings.log_level,
         log_json=settings.log_json,
     )
