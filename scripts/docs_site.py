@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 ELSEWHERE = {
     "README.md": "index.md",
     "CHANGELOG.md": "changelog.md",
-    "bench/NOTES.md": "measurements.md",
+    "bench/RESULTS.md": "measurements.md",
     "web/client/README.md": "browser-client.md",
 }
 """Pages outside of `docs`, by where they are on the site."""

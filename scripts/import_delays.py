@@ -1,4 +1,4 @@
-"""How long others wait for one user's longest commands (bench/NOTES.md): python scripts/import_delays.py.
+"""How long others wait for one user's longest commands (bench/RESULTS.md): python scripts/import_delays.py.
 
 Two bystanders publish and read 50 events a second at a service with default limits. Meanwhile one user sends
 imports of 20,000 lines, and deletions and checks of 1,000 ids, one after the other. Prints, for each kind,

@@ -1,7 +1,7 @@
 """The file of the master key while the service runs: written again if deleted, reported if replaced.
 
 The service needs it only at its start, so nothing fails at once. But without it the next start is refused,
-and this process may have had the last copy (ADR 112).
+and this process may have had the last copy (ADR 26).
 """
 
 import asyncio

@@ -1,6 +1,6 @@
 """Reads the sockets of connections that send nothing but acks: many of them in one call.
 
-The event loop reads each socket by itself, which costs more than all that an ack causes (ADR 132). So a
+The event loop reads each socket by itself, which costs more than all that an ack causes (ADR 13). So a
 socket whose last acks were alike is read here, while its transport does not read. The part in C (`native`)
 recognises further acks of the kind. Everything else is given to the socket as if its transport had read it,
 and the end of its stream is left to the transport.

@@ -6,7 +6,7 @@ inbox, so back-pressure reaches TCP. A connection's first message is handled at 
 All else comes through the door for urgent messages, as methods of `ConnectionRef`: plain acks at the socket,
 ticks of the hub's one timer, and the steps of the tasks that make answers and fetch events. Such a step may
 come while a message waits for its turn. Only the fan-out calls without the door: it hands in frames that many
-connections share (`Delivery.take`, ADR 30).
+connections share (`Delivery.take`, ADR 3).
 
 What the session says is carried out in `carrying_out`; when messages are handled is decided in
 `place_in_line`. An idle connection keeps no timer and no task except the handler's.

@@ -7,7 +7,7 @@ at a time, and a task takes snapshots (`snapshots`).
 While the socket's buffer is full, nothing is read: the log is the buffer.
 
 Tasks and timers change the session only in steps of the connection's actor (`ConnectionRef.step`).
-`write_events` is the exception: the fan-out calls it without the door (ADR 30).
+`write_events` is the exception: the fan-out calls it without the door (ADR 3).
 """
 
 import asyncio

@@ -2,7 +2,7 @@
 
 Twenty acks an event are most of what the interpreter does for an event to 500 connections. So such an ack
 goes from the socket to the session in one step: past the listener, the runtime and the actor's handler
-(ADR 124). It does what the longer ways do, and leaves everything else to them.
+(ADR 13). It does what the longer ways do, and leaves everything else to them.
 """
 
 from typing import Protocol

@@ -4,7 +4,7 @@
 that somebody looks at because it failed moves to the other half, and a new one takes its place.
 `code_mails/names_avoided` is held out too: none of its mails says what a code is usually called. In the mails
 of `code_mails/apart_mended` and `code_mails/apart` no name is next to the code. The weights fit the first;
-the second was written when the faults of the first had been mended; bench/NOTES.md has its figures at first
+the second was written when the faults of the first had been mended; bench/RESULTS.md has its figures at first
 sight. `code_mails/shown_tuned` and `code_mails/shown_held_out` have 14 more languages, HTML that hides text,
 quoted mails and warnings of fraud; the rules were made with the first alone. A mail begins with `=== CODE`,
 or `=== -` if it has none; its first line is the subject. A line `+++` parts the plain text from the HTML.
