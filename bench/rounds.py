@@ -1,7 +1,6 @@
 """What the questions about connected clients share: rounds in own folders, open loops at some load."""
 
 import contextlib
-import tempfile
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,25 +95,8 @@ def compare(
     *,
     once: Collection[str] = (),
 ) -> None:
-    """Rounds of every system that is wanted and installed, in turns, each in an empty folder."""
-    alternate(peers.wanted(names, options, sheet), options, one, [sheet], once=once)
-
-
-def alternate(
-    cases: Iterable[str],
-    options: Options,
-    one: Callable[[str, Path], None],
-    sheets: Sequence[Sheet],
-    *,
-    once: Collection[str] = (),
-) -> None:
-    """Rounds of every case, in turns, each in an empty folder."""
-
-    def measure(case: str) -> None:
-        with tempfile.TemporaryDirectory(dir=options.folder) as folder:
-            one(case, Path(folder))
-
-    interleaved(cases, options.rounds, measure, sheets, once=once)
+    """Rounds of every system that is wanted and installed, in turns."""
+    interleaved(peers.wanted(names, options, sheet), options, one, [sheet], once=once)
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ import sys
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 OURS = "huahuo"
@@ -164,24 +165,26 @@ def quantile(values: Sequence[float], share: float) -> float:
 
 def interleaved(
     cases: Iterable[str],
-    rounds: int,
-    measure: Callable[[str], None],
+    options: Options,
+    one: Callable[[str, Path], None],
     sheets: Sequence[Sheet],
     *,
     once: Collection[str] = (),
 ) -> None:
     """Every case once a round, so that all meet the same minutes; one that fails is out, and said so.
 
-    `once` names cases that take minutes and are far from the others: the first round is all they get.
+    `one` measures a case in an empty folder. `once` names cases that take minutes and are far from the others:
+    the first round is all they get.
     """
-    failed: dict[str, str] = {}
+    rounds, failed = options.rounds, dict[str, str]()
     for turn in range(rounds):
         for case in cases:
             if case in failed or (turn and case in once):
                 continue
             print(f"   round {turn + 1} of {rounds}: {case}{' ' * 20}", end="\r", file=sys.stderr, flush=True)
             try:
-                measure(case)
+                with TemporaryDirectory(dir=options.folder) as folder:
+                    one(case, Path(folder))
             except (TimeoutError, OSError, AssertionError) as error:
                 if case == OURS:
                     raise

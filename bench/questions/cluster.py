@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.processes import Child, answer, resident_bytes
-from bench.sheets import Metric, Options, Sheet, quantile
+from bench.sheets import Metric, Options, Sheet, interleaved, quantile
 from huahuo.app import loops
 from huahuo.eventstore.ambient import SystemAmbient
 from huahuo.eventstore.core.log import StoreLog
@@ -97,9 +97,7 @@ def run(options: Options) -> list[Sheet]:
     """See the module."""
     count, seconds = (50, 0.3) if options.quick else (500, 3.0)
     sheet = Sheet("an append over an ordered log of others", METRICS, ALONE)
-    for turn in range(1 if options.quick else options.rounds):
-        for case in NODES:
-            measure(case, sheet, count, seconds, options.folder / f"{turn}")
+    interleaved(NODES, options, lambda case, folder: measure(case, sheet, count, seconds, folder), [sheet])
     return [sheet]
 
 

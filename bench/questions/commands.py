@@ -22,8 +22,7 @@ from typing import Any
 
 from bench.peers import Huahuo
 from bench.processes import Child, answer
-from bench.rounds import alternate
-from bench.sheets import OURS, Metric, Options, Sheet
+from bench.sheets import OURS, Metric, Options, Sheet, interleaved
 from bench.sockets import frame, upgrade
 
 BODY = "x" * 110
@@ -132,8 +131,8 @@ def run(options: Options) -> list[Sheet]:
     single = Sheet("publish over one connection, one at a time", LONE_METRICS)
     flooded = Sheet("publish with ids by a lean client", METRICS)
     count, seconds = (20, 0.2) if options.quick else (200, 3.0)
-    alternate([OURS], options, lambda _, folder: lone(single, folder, count), [single])
-    alternate(CASES, options, lambda case, folder: many(case, flooded, folder, seconds), [flooded])
+    interleaved([OURS], options, lambda _, folder: lone(single, folder, count), [single])
+    interleaved(CASES, options, lambda case, folder: many(case, flooded, folder, seconds), [flooded])
     return [single, flooded]
 
 

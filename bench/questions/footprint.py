@@ -18,8 +18,8 @@ from pathlib import Path
 from bench import peers
 from bench.processes import Child, answer, raise_files_max, resident_bytes
 from bench.receivers import Receivers
-from bench.rounds import alternate, compare
-from bench.sheets import OURS, Metric, Options, Sheet
+from bench.rounds import compare
+from bench.sheets import OURS, Metric, Options, Sheet, interleaved
 from huahuo import Huahuo
 from huahuo.app import logs
 from huahuo.app.plugins import with_mail
@@ -55,7 +55,7 @@ def run(options: Options) -> list[Sheet]:
         with Child(command, start_timeout_s=600) as child:
             boxes.add(case, **child.hello)
 
-    alternate([OURS], options, held, [boxes])
+    interleaved([OURS], options, held, [boxes])
     return [idle, boxes]
 
 

@@ -25,8 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.processes import Child, answer, peak_bytes
-from bench.rounds import alternate
-from bench.sheets import OURS, Metric, Options, Sheet
+from bench.sheets import OURS, Metric, Options, Sheet, interleaved
 from huahuo import Huahuo
 from huahuo.app import logs, loops
 from huahuo.app.plugins import with_mail
@@ -167,7 +166,7 @@ def run(options: Options) -> list[Sheet]:
                         **({"memory_mb": peak_bytes(child.pid) / 1e6} if case == OURS else {}),
                     )
 
-        alternate(cases, options, one, [first, again])
+        interleaved(cases, options, one, [first, again])
     return [first, again]
 
 

@@ -18,8 +18,7 @@ import msgspec
 from msgspec import Struct
 
 from bench.processes import Child, answer, resident_bytes
-from bench.rounds import alternate
-from bench.sheets import OURS, Metric, Options, Sheet
+from bench.sheets import OURS, Metric, Options, Sheet, interleaved
 from huahuo import Command, Context, Entity, Event, Outcome
 from huahuo.actors.domain.plugin import Entities
 from huahuo.actors.timers.timer import STREAMS, Timer
@@ -168,7 +167,7 @@ def sheet_of(name: str, entities: int, each: int, options: Options) -> Sheet:
         with Child(command, start_timeout_s=900) as child:
             sheet.add(case, **child.hello)
 
-    alternate([OURS], options, one, [sheet])
+    interleaved([OURS], options, one, [sheet])
     return sheet
 
 

@@ -1,11 +1,12 @@
 """The harness tells what it measured: quantiles, ratios, tables, and what is missing from them."""
 
 from bisect import bisect_right
+from pathlib import Path
 
 import pytest
 
 from bench.receivers import BUCKETS, FIELDS, Counts, bucket_us
-from bench.sheets import Metric, Sheet, interleaved
+from bench.sheets import Metric, Options, Sheet, interleaved
 
 RATE = Metric("events", "1/s", compare=True)
 LATENCY = Metric("p99", "ms", higher_is_better=False, compare=True)
@@ -45,17 +46,19 @@ def test_the_table_shows_the_median_with_its_span_and_names_who_is_absent() -> N
     assert "third: not measured, not installed" in text
 
 
-def test_rounds_take_turns_and_one_that_fails_or_is_too_slow_has_fewer() -> None:
+def test_rounds_take_turns_and_one_that_fails_or_is_too_slow_has_fewer(tmp_path: Path) -> None:
+    options = Options(folder=tmp_path, receiver=tmp_path, rounds=3)
     sheet = Sheet("a title", (RATE,))
     measured: list[str] = []
 
-    def measure(case: str) -> None:
+    def measure(case: str, folder: Path) -> None:
+        assert not list(folder.iterdir())
         measured.append(case)
         if case == "broken":
             raise TimeoutError("no answer")
         sheet.add(case, events=1.0)
 
-    interleaved(("huahuo", "slow", "broken"), 3, measure, [sheet], once=("slow",))
+    interleaved(("huahuo", "slow", "broken"), options, measure, [sheet], once=("slow",))
     assert measured == ["huahuo", "slow", "broken", "huahuo", "huahuo"]
     assert sheet.absent == {"broken": "TimeoutError: no answer"}
     assert sheet.notes == ["slow: one round only, for it takes minutes"]
