@@ -173,8 +173,8 @@ def interleaved(
 ) -> None:
     """Every case once a round, so that all meet the same minutes; one that fails is out, and said so.
 
-    `one` measures a case in an empty folder. `once` names cases that take minutes and are far from the others:
-    the first round is all they get.
+    `one` measures a case in an empty folder. `once` names cases that take minutes and are far from the
+    others: the first round is all they get.
     """
     rounds, failed = options.rounds, dict[str, str]()
     for turn in range(rounds):
