@@ -12,11 +12,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from bench.clients import receivers
-from bench.harness.harness import OURS, Options, Sheet, number
-from bench.harness.procs import raise_files_max
+from bench import receivers
+from bench.processes import raise_files_max
+from bench.sheets import OURS, Options, Sheet, number
 
-TOOLS = Path(".tools/bench")
 FLOOR = "floor"
 
 
@@ -44,9 +43,8 @@ def run(results: Path, asked: tuple[Asked, ...] = SHORT, *, quick: bool = False)
         with tempfile.TemporaryDirectory(prefix="bench-") as folder:
             options = Options(
                 quick=quick,
-                rounds=1,
                 folder=Path(folder),
-                receiver=receivers.build(TOOLS),
+                receiver=receivers.build(),
                 peers=one.peers,
                 connections=CONNECTIONS,
                 capacity=False,

@@ -14,7 +14,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from bench.questions.bystanders import Bystanders, quantile
+from bench.questions.bystanders import Bystanders
+from bench.sheets import quantile
 from huahuo.transport.client.client import Client
 from tests.support.servers.serving import Serving, serving
 

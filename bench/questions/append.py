@@ -3,28 +3,25 @@
 The guess before the first run: with 256 appends in flight the log is at more than half of what raw
 SQLite takes in batches, because numbering and hashing cost about as much as the insert; a lone append
 costs about twice a bare commit, for the two changes of thread; ten times pyeventsourcing's recorder,
-which has a transaction for each append, and JetStream that syncs each message far behind.
+which has a transaction for each append.
 
 `raw sqlite` is the same file system, PRAGMAs, tables and rows: one `executemany` and one COMMIT a batch,
-no numbering, no hash chain, no loop. `publish_many` is what an application calls (`publish` for single
-events): events of the same size by the door of a running service, which also checks and encodes them. Disks
-are noisy: compare within a run, never between runs.
+no numbering, no hash chain, no loop. Disks are noisy: compare within a run, never between runs.
 """
 
 import asyncio
 import contextlib
+import functools
+import importlib.util
 import sqlite3
-import statistics
 import time
+import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
-from bench.harness.harness import OURS, Metric, Options, Sheet
-from bench.servers import peers
-from bench.servers.peers import recorders
-from bench.servers.peers.recorders import BODY, FIELDS, STREAMS, TYPE
-from huahuo import Huahuo
+from bench.sheets import OURS, Metric, Options, Sheet, quantile
 from huahuo.eventstore.ambient import SystemAmbient
 from huahuo.eventstore.model import Append, NewEvent
 from huahuo.eventstore.sqlite.connecting import connect_writer
@@ -32,8 +29,10 @@ from huahuo.eventstore.sqlite.inserts import INSERT_EVENT
 from huahuo.eventstore.sqlite.open import SqliteLog
 from huahuo.eventstore.sqlite.preparing import prepare
 
-RAW, DOOR = "raw sqlite", "publish_many"
-CASES = (OURS, DOOR, RAW, recorders.EVENTSOURCING, "jetstream", "jetstream-default")
+RAW, EVENTSOURCING = "raw sqlite", "eventsourcing"
+STREAMS = 1000
+BODY = b'{"type":"check_progress","email_id":17,"progress":75,"message":"%s"}' % (b"x" * 188)
+_THREADS = 16
 BATCHES = (1, 100, 1000)
 CALLERS = (16, 256)
 METRICS = (
@@ -80,32 +79,6 @@ class Ours:
         await self._log.close()
 
 
-class Door:
-    """The door of a running service."""
-
-    def __init__(self, app: Huahuo) -> None:
-        self._app = app
-
-    @classmethod
-    async def open(cls, folder: Path) -> Self:
-        """An application without entities, which nobody is connected to."""
-        app = Huahuo(data=folder, port=0, log_level="error")
-        await app.start()
-        return cls(app)
-
-    async def append(self, first: int, count: int) -> None:
-        """See `Appender`."""
-        if count == 1:
-            await self._app.publish(f"user/{first % STREAMS}", TYPE, FIELDS)
-            return
-        numbers = range(first, first + count)
-        await self._app.publish_many([(f"user/{n % STREAMS}", TYPE, FIELDS) for n in numbers])
-
-    async def close(self) -> None:
-        """See `Appender`."""
-        await self._app.stop()
-
-
 class Raw:
     """SQLite alone: the same rows and settings, and a unique index by stream and seq as such tables have."""
 
@@ -141,51 +114,63 @@ class Raw:
             yield (at, stream, seq, 1, 1, 0, f"mailbox/{stream}", "user/42", "", 0, 1, BODY, bytes(32))
 
 
+class EventSourcing:
+    """pyeventsourcing's recorder over a file, one `insert_events` an append, from a pool of threads."""
+
+    def __init__(self, path: Path) -> None:
+        from eventsourcing.persistence import StoredEvent
+        from eventsourcing.sqlite import SQLiteApplicationRecorder, SQLiteDatastore
+
+        self._event = StoredEvent
+        self._datastore: Any = SQLiteDatastore(str(path), lock_timeout=60)
+        self._recorder: Any = SQLiteApplicationRecorder(self._datastore)
+        self._recorder.create_table()
+        self._pool = ThreadPoolExecutor(_THREADS)
+        self._versions = [0] * STREAMS
+
+    async def append(self, first: int, count: int) -> None:
+        """See `Appender`."""
+        events = []
+        for stream in (n % STREAMS for n in range(first, first + count)):
+            self._versions[stream] += 1
+            made = uuid.UUID(int=stream), self._versions[stream], "mail:CheckProgress", BODY
+            events.append(self._event(*made))
+        job = functools.partial(self._recorder.insert_events, events)
+        await asyncio.get_running_loop().run_in_executor(self._pool, job)
+
+    async def close(self) -> None:
+        """See `Appender`."""
+        self._pool.shutdown()
+        self._datastore.close()
+
+
 async def open_appender(case: str, folder: Path) -> Appender:
     """The place called `case`, empty."""
     if case == OURS:
         return await Ours.open(folder / "log")
-    if case == DOOR:
-        return await Door.open(folder / "data")
-    if case == RAW:
-        return Raw(folder / "raw.db")
-    if case == recorders.EVENTSOURCING:
-        return recorders.EventSourcing(folder / "recorder.db")
-    return await recorders.JetStreamAppender.open(case, folder)
+    return Raw(folder / "raw.db") if case == RAW else EventSourcing(folder / "recorder.db")
 
 
 def run(options: Options) -> list[Sheet]:
     """See the module."""
     seconds = 0.03 if options.quick else 0.4
-    sheets = {f"batches of {n}, one after the other": (n, 1) for n in BATCHES}
-    sheets |= {f"{n} appenders of single events": (1, n) for n in CALLERS}
-    made = {title: Sheet(title, METRICS) for title in sheets}
-    for sheet in made.values():
+    sizes = {f"batches of {n}, one after the other": (n, 1) for n in BATCHES}
+    sizes |= {f"{n} appenders of single events": (1, n) for n in CALLERS}
+    sheets = {title: Sheet(title, METRICS) for title in sizes}
+    cases = [OURS, RAW]
+    for sheet in sheets.values():
         sheet.note(
             f"raw sqlite: {sqlite3.sqlite_version}, FULL, WAL; {len(BODY)} byte bodies, {STREAMS} streams"
         )
-    cases = []
-    for case in CASES:
-        why = "" if case in (OURS, DOOR, RAW) else _missing(case)
-        if not options.wants(case) and case not in (DOOR, RAW):
-            continue
-        if why:
-            for sheet in made.values():
-                sheet.miss(case, why)
-        else:
-            cases.append(case)
-
+        if options.wants(EVENTSOURCING) and importlib.util.find_spec(EVENTSOURCING) is None:
+            sheet.miss(EVENTSOURCING, "not installed: python -m bench install")
+    if options.wants(EVENTSOURCING) and not sheet.absent:
+        cases.append(EVENTSOURCING)
     for turn in range(options.rounds):
         folder = options.folder / str(turn)
         folder.mkdir()
-        asyncio.run(one_round(cases, folder, seconds, sheets, made))
-    return list(made.values())
-
-
-def _missing(case: str) -> str:
-    if case == recorders.EVENTSOURCING:
-        return recorders.EventSourcing.missing()
-    return peers.ALL[case]().missing()
+        asyncio.run(one_round(cases, folder, seconds, sizes, sheets))
+    return list(sheets.values())
 
 
 async def one_round(
@@ -207,8 +192,8 @@ async def one_round(
                 # At best, raw SQLite writes all waiting events as one batch.
                 size, at_once = (callers, 1) if case == RAW and callers > 1 else (batch, callers)
                 events, took_s, latencies_s = await flood(place, size, at_once, seconds)
-                cuts = statistics.quantiles(latencies_s, n=100) if len(latencies_s) > 1 else latencies_s * 99
-                sheets[title].add(case, events=events / took_s, p50=cuts[49] * 1e3, p99=cuts[98] * 1e3)
+                p50, p99 = (quantile(latencies_s, share) * 1e3 for share in (0.5, 0.99))
+                sheets[title].add(case, events=events / took_s, p50=p50, p99=p99)
 
 
 async def flood(place: Appender, batch: int, callers: int, seconds: float) -> tuple[int, float, list[float]]:

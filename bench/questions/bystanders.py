@@ -1,6 +1,6 @@
 """The well-behaved pair of `bench storms`: one user publishes to a group evenly, another one reads it.
 
-Latency counts from the moment an event was due, to its ack (durable, answered) and to its receipt.
+Latency counts from the moment an event was due to its receipt.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ from typing import Any, Self
 
 import msgspec
 
-from bench.clients.raw_socket import RawSocket
+from bench.sockets import RawSocket
 
 STREAM = "group/bystanders"
 STRAGGLERS_S = 30.0
@@ -40,38 +40,24 @@ class Measured:
     """Latencies of the events published in one span of time, in ms."""
 
     def __init__(self) -> None:
-        self.acks: list[float] = []
         self.receipts: list[float] = []
-        self.spent: list[float] = []
-        """For each event received: processor time that the service used, for any work, since its publish."""
         self.published = 0
-        self.refused = 0
+        self.acknowledged = 0
 
     @property
     def lost(self) -> int:
         """Events that were acknowledged and did not come."""
-        return max(0, len(self.acks) - len(self.receipts))
-
-
-def quantile(values: list[float], share: float) -> float:
-    """Of a list in any order; NaN if there is none."""
-    ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, int(len(ordered) * share))] if ordered else float("nan")
+        return max(0, self.acknowledged - len(self.receipts))
 
 
 class Bystanders:
     """See the module. Use it with `async with`."""
 
-    def __init__(
-        self, port: int, publisher_token: str, reader_token: str, spent_ms: Callable[[], float] = float
-    ) -> None:
-        """`spent_ms`: the processor time that the service has used."""
+    def __init__(self, port: int, publisher_token: str, reader_token: str) -> None:
         self._port = port
-        self._spent_ms = spent_ms
-        self._spent_before: dict[int, float] = {}
         self._tokens = (publisher_token, reader_token)
         self._unreceived: dict[int, int] = {}
-        self._unacked: dict[int, int] = {}
+        self._unacked: set[int] = set()
         self._number = 0
         self._measured = Measured()
         self._settled = asyncio.Event()
@@ -105,7 +91,6 @@ class Bystanders:
                 await self._settled.wait()
         assert not self.gone, "a bystander was cut off"
         self._unreceived.clear()
-        self._spent_before.clear()
         self._unacked.clear()
         return measured
 
@@ -113,8 +98,8 @@ class Bystanders:
         self._number += 1
         self._measured.published += 1
         self._settled.clear()
-        self._unreceived[self._number] = self._unacked[self._number] = due_ns
-        self._spent_before[self._number] = self._spent_ms()
+        self._unreceived[self._number] = due_ns
+        self._unacked.add(self._number)
         message = {"action": "publish", "stream": STREAM, "type": "tick", "n": self._number}
         self._publisher.send(json.dumps(message | {"id": str(self._number)}).encode())
 
@@ -126,11 +111,10 @@ class Bystanders:
         message = _decode(data)
         if not message.id.isdigit() or int(message.id) not in self._unacked:
             return
-        due_ns = self._unacked.pop(int(message.id))
+        self._unacked.remove(int(message.id))
         if message.type == "success":
-            self._measured.acks.append((time.monotonic_ns() - due_ns) / 1e6)
+            self._measured.acknowledged += 1
         else:
-            self._measured.refused += 1
             self._unreceived.pop(int(message.id), None)
         self._settle()
 
@@ -138,12 +122,11 @@ class Bystanders:
         message = _decode(data)
         if message.type != "events" or message.stream != STREAM:
             return
-        now_ns, spent_ms = time.monotonic_ns(), self._spent_ms()
+        now_ns = time.monotonic_ns()
         for event in message.events:
             due_ns = self._unreceived.pop(event["n"], None)
             if due_ns is not None:
                 self._measured.receipts.append((now_ns - due_ns) / 1e6)
-                self._measured.spent.append(spent_ms - self._spent_before.pop(event["n"]))
         self._settle()
         last = message.seq + len(message.events) - 1
         self._reader.send(json.dumps({"action": "ack", "cursors": {STREAM: last}}).encode())

@@ -11,12 +11,11 @@ from the moment an event was due to its receipt is taken.
 """
 
 import time
-from pathlib import Path
 
-from bench.clients.receivers import Receiving
-from bench.harness.harness import Metric, Options, Sheet, client_note
-from bench.questions import rounds
-from bench.servers.peers.base import Driven
+from bench import rounds
+from bench.peers import Running
+from bench.receivers import Receivers
+from bench.sheets import Metric, Options, Sheet, client_note
 
 AHEAD_MAX = 4096
 AHEAD_MIN = 8
@@ -45,17 +44,11 @@ _STEP_S = 0.002
 def run(options: Options) -> list[Sheet]:
     """See the module."""
     sizes = (20,) if options.quick else (500, 5000)
-    return rounds.by_size("fan-out to {} connections", sizes, METRICS, PEERS, one, options)
-
-
-def one(case: str, sheet: Sheet, count: int, folder: Path, options: Options) -> None:
-    """One round of one system."""
-    with rounds.connected(case, folder, options, lambda peer, running: peer.group(running, count)) as found:
-        measure(case, sheet, count, *found, options)
+    return rounds.by_size("fan-out to {} connections", sizes, METRICS, PEERS, rounds.group, measure, options)
 
 
 def measure(
-    case: str, sheet: Sheet, count: int, running: Driven, receivers: Receiving, options: Options
+    case: str, sheet: Sheet, count: int, running: Running, receivers: Receivers, options: Options
 ) -> None:
     """Everything about a group whose members are connected."""
     seconds = rounds.run_s(options)
@@ -77,7 +70,7 @@ def measure(
 
 
 def flood(
-    running: Driven, receivers: Receiving, count: int, seconds: float, case: str, sheet: Sheet
+    running: Running, receivers: Receivers, count: int, seconds: float, case: str, sheet: Sheet
 ) -> tuple[int, float]:
     """Publish as fast as it goes for a while; returns how many events, and how many a second arrived."""
     control = running.control

@@ -10,26 +10,22 @@ another process. A passivated mailbox is its row in its roster, a resident one h
 import asyncio
 import os
 import sys
-import tempfile
 import time
+from dataclasses import replace
+from itertools import batched
 from pathlib import Path
 
-from bench.clients.receivers import Receivers
-from bench.clients.script import Script
-from bench.harness.answers import answer
-from bench.harness.harness import OURS, Metric, Options, Sheet
-from bench.harness.procs import Child, raise_files_max, resident_bytes
-from bench.questions.rounds import compare
-from bench.servers import peers
-from huahuo.app import logs, tokens
-from huahuo.app.plugins import standard
-from huahuo.app.table import Table
-from huahuo.app.wiring import App
-from huahuo.eventstore.ambient import SystemAmbient
+from bench import peers
+from bench.processes import Child, answer, raise_files_max, resident_bytes
+from bench.receivers import Receivers
+from bench.rounds import compare
+from bench.sheets import OURS, Metric, Options, Sheet, interleaved
+from huahuo import Huahuo
+from huahuo.app import logs
+from huahuo.app.plugins import with_mail
 from huahuo.transport.client.client import Client
 
 PEERS = (OURS, "socket.io", "ws")
-SECRET = "bench-secret-that-is-long-enough-0000"
 CONNECTIONS = (
     Metric("each", "KiB", higher_is_better=False, compare=True),
     Metric("in_all", "MiB", higher_is_better=False),
@@ -53,11 +49,13 @@ def run(options: Options) -> list[Sheet]:
     compare(idle, PEERS, options, lambda case, folder: connections(case, idle, count, folder, options))
     many = 500 if options.quick else 100_000
     boxes = Sheet(f"{many:,} mailboxes of one user", MAILBOXES)
-    for _ in range(options.rounds):
-        with tempfile.TemporaryDirectory(dir=options.folder) as folder:
-            command = [sys.executable, "-m", "bench.questions.footprint", str(many), folder]
-            with Child(command, start_timeout_s=600) as child:
-                boxes.add(OURS, **child.hello)
+
+    def held(case: str, folder: Path) -> None:
+        command = [sys.executable, "-m", "bench.questions.footprint", str(many), str(folder)]
+        with Child(command, start_timeout_s=600) as child:
+            boxes.add(case, **child.hello)
+
+    interleaved([OURS], options, held, [boxes])
     return [idle, boxes]
 
 
@@ -66,66 +64,56 @@ def connections(case: str, sheet: Sheet, count: int, folder: Path, options: Opti
     peer = peers.ALL[case]()
     with peer.start(folder) as running:
         script = peer.feeds(running, count)
-        few = Script(script.port, script.clients[:_FEW], engine_io=script.engine_io)
-        rest = Script(script.port, script.clients[_FEW:], engine_io=script.engine_io)
-        with Receivers(few, folder, command=options.receiver) as first:
+        few = replace(script, clients=script.clients[:_FEW])
+        rest = replace(script, clients=script.clients[_FEW:])
+        with Receivers(few, folder, options.receiver) as first:
             first.ready()
             before, cpu_s = resident_bytes(running.pids[0]), running.cpu_s()
-            with Receivers(rest, folder, command=options.receiver) as others:
+            with Receivers(rest, folder, options.receiver) as others:
                 began_s = time.monotonic()
                 others.ready(120)
                 took_s, cpu_s = time.monotonic() - began_s, running.cpu_s() - cpu_s
                 after = resident_bytes(running.pids[0])
-    opened = count - _FEW
     sheet.add(
         case,
-        each=(after - before) / opened / 1024,
+        each=(after - before) / others.size / 1024,
         in_all=after / (1 << 20),
-        connects=opened / took_s,
-        cpu=cpu_s / opened * 1e6,
+        connects=others.size / took_s,
+        cpu=cpu_s / others.size * 1e6,
     )
 
 
 async def mailboxes(count: int, folder: Path) -> dict[str, float]:
     """Memory per mailbox: as a row of its roster, then with its entity resident too."""
-    settings = Table(standard()).load(
-        environ={"HUAHUO_JWT_SECRET": SECRET},
-        flags={"data": folder, "port": 0, "entities_resident": count + 1000, "log_level": "error"},
-    )
     loop = asyncio.get_running_loop()
-    app = App(settings, SystemAmbient(), plugins=standard())
-    await app.start()
-    try:
-        token = tokens.mint(SECRET.encode(), SystemAmbient(), user_id=1, username="u")
-        async with Client(app.url, token=token) as client:
+    app = Huahuo(plugins=with_mail(), data=folder, port=0, entities_resident=count + 1000, log_level="error")
+    async with app:
+        async with Client(app.url, token=app.token(1)) as client:
             await client.send("get_all_emails")
             before, began_s = resident_bytes(os.getpid()), loop.time()
             lines = [f"user{n}@example.com----password-{n}" for n in range(count)]
-            for start in range(0, count, 10_000):
-                text = "\n".join(lines[start : start + 10_000])
-                await client.send("import_emails", data=text, mail_type="imap")
+            for some in batched(lines, 10_000):
+                await client.send("import_emails", data="\n".join(some), mail_type="imap")
             import_s = loop.time() - began_s
-        del lines
+        del lines, some
         rows = resident_bytes(os.getpid())
         limit = asyncio.Semaphore(256)
 
         async def report(email_id: int) -> None:
             async with limit:
-                await app.api("mail").report_status(email_id, "processing", "")
+                await app.running.api("mail").report_status(email_id, "processing", "")
 
         began_s = loop.time()
         await asyncio.gather(*(report(n) for n in range(1, count + 1)))
         took_s = loop.time() - began_s
         resident = resident_bytes(os.getpid())
-        return {
-            "passivated": (rows - before) / count,
-            "resident": (resident - rows) / count,
-            "in_all": resident / (1 << 20),
-            "imports": count / import_s,
-            "reports": count / took_s,
-        }
-    finally:
-        await app.stop()
+    return {
+        "passivated": (rows - before) / count,
+        "resident": (resident - rows) / count,
+        "in_all": resident / (1 << 20),
+        "imports": count / import_s,
+        "reports": count / took_s,
+    }
 
 
 def main() -> None:

@@ -5,56 +5,64 @@ nothing new, half of what was measured when checks were new. A script with imapc
 reads the mails with the email package of Python, but stores nothing.
 
 Dovecot runs on the same cores, so the rates depend on it as much as on its client. Processor time is that of
-the process that checks. Each check connects, signs in and signs out. The scripts store nothing and tell
+the process that checks. Each check connects, signs in and signs out. The script stores nothing and tells
 nobody.
 """
 
 import asyncio
 import contextlib
 import importlib.util
+import os
+import shutil
 import sys
-import tempfile
 import time
 from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from email import message_from_bytes, policy
 from email.utils import formatdate
 from pathlib import Path
 from typing import Any
 
-from bench.clients.plain_imap import user
-from bench.harness.answers import answer
-from bench.harness.harness import OURS, Metric, Options, Sheet, interleaved
-from bench.harness.procs import Child, peak_bytes
-from bench.harness.stages import sampling, shares
-from bench.servers.dovecot import PASSWORD, Dovecot, dovecot
+from bench.processes import Child, answer, peak_bytes
+from bench.sheets import OURS, Metric, Options, Sheet, interleaved
 from huahuo import Huahuo
 from huahuo.app import logs, loops
 from huahuo.app.plugins import with_mail
+from tests.support.servers.dovecot import PASSWORD, Dovecot, dovecot
 
 USER = 1
 MAILS_EACH = 10
 AT_ONCE = 32
 _PART = 1_000
-SCRIPTS = {"imapclient, threads": "imapclient", "aioimaplib": "aioimaplib"}
+SCRIPT = "imapclient"
+"""A script that stores nothing and tells nobody."""
 _ENDED = frozenset({"ok", "error", "need_reauth", "cancelled"})
-STAGES = {
-    "/mailcheck/imap/": "IMAP",
-    "/mailcheck/checks/": "checks",
-    "/mailcheck/mime/": "reading mails",
-    "/mailcheck/codes/": "codes",
-    "/mailcheck/finding/": "index",
-    "/eventstore/fulltext/": "index",
-    "/mailcheck/": "decisions of mail",
-    "/eventstore/": "log",
-    "/replay/": "readers",
-    "/transport/": "readers",
-    "/actors/": "entities and effects",
+_CONFIG = """\
+default_client_limit = 15000
+mail_max_userip_connections = 0
+service imap-login {
+  restart_request_count = unlimited
+  process_min_avail = 1
+  process_limit = 4
 }
+service imap {
+  process_limit = 2000
+  restart_request_count = 1000
+}
+"""
+"""What lets Dovecot bear thousands of mailboxes."""
 METRICS = (
     Metric("checks", "a second", compare=True),
     Metric("mails", "a second"),
     Metric("cpu_ms", "of the processor a check", higher_is_better=False, compare=True),
     Metric("memory_mb", "the most of the process", higher_is_better=False),
 )
+
+
+def user(number: int) -> str:
+    """The name of a mailbox."""
+    return f"m{number}@example.org"
 
 
 async def measure(folder: Path, port: int, count: int) -> None:
@@ -103,44 +111,62 @@ async def _round(app: Huahuo, ids: list[int], said: "asyncio.Queue[dict[str, Any
     return {"mails": mails, "s": took_s, "cpu_s": used_s}
 
 
+def script(port: int, count: int) -> Callable[[], int]:
+    """A round of checks as a script does them, with imapclient in threads; it gives the number of mails."""
+    from imapclient import IMAPClient
+
+    seen = [0] * count
+
+    def check(number: int) -> int:
+        client = IMAPClient("127.0.0.1", port=port, ssl=False, use_uid=True)
+        client.login(user(number), PASSWORD)
+        client.select_folder("INBOX", readonly=True)
+        uids = [uid for uid in client.search(f"UID {seen[number] + 1}:*") if uid > seen[number]]
+        for uid, fields in client.fetch(uids, ["BODY.PEEK[]"]).items() if uids else ():
+            mail = message_from_bytes(fields[b"BODY[]"], policy=policy.default)
+            assert mail["subject"]
+            body = mail.get_body(("plain", "html"))
+            assert body is None or body.get_content()
+            seen[number] = max(seen[number], uid)
+        client.logout()
+        return len(uids)
+
+    pool = ThreadPoolExecutor(AT_ONCE)
+    return lambda: sum(pool.map(check, range(count)))
+
+
 def run(options: Options) -> list[Sheet]:
     """See the module. `--large`: 10,000 mailboxes; `--mailboxes`: as many."""
-    count = options.storms.mailboxes or (20 if options.quick else 10_000 if options.large else 300)
+    count = options.mailboxes or (20 if options.quick else 10_000 if options.large else 300)
     first = Sheet(f"first check of {count:,} mailboxes with {MAILS_EACH} mails each", METRICS)
     again = Sheet("a check with nothing new", METRICS)
-    cases = [OURS, *(case for case, name in SCRIPTS.items() if options.wants(name))]
-    for case in list(cases):
-        if case != OURS and importlib.util.find_spec(SCRIPTS[case]) is None:
-            first.miss(case, "not installed")
-            cases.remove(case)
-
-    with dovecot() as mails:
-        if mails is None:
-            first.miss(OURS, "no Dovecot on PATH")
-            return [first, again]
+    if shutil.which("dovecot", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin") is None:
+        first.miss(OURS, "no Dovecot on PATH")
+        return [first, again]
+    cases = [OURS]
+    if options.wants(SCRIPT):
+        if importlib.util.find_spec(SCRIPT) is None:
+            first.miss(SCRIPT, "not installed")
+        else:
+            cases.append(SCRIPT)
+    with dovecot(extra_config=_CONFIG) as mails:
         _fill(mails, count)
 
-        def measure_once(case: str) -> None:
-            with (
-                tempfile.TemporaryDirectory(dir=options.folder) as folder,
-                _child(case, folder, mails.port, count) as child,
-            ):
+        def one(case: str, folder: Path) -> None:
+            given = [case, str(folder / "data"), str(mails.port), str(count)]
+            command = [sys.executable, "-m", "bench.questions.many_mailboxes", *given]
+            with Child(command, start_timeout_s=1_800) as child:
                 for sheet in (first, again):
-                    stacks = Path(folder) / f"stacks {sheet.title}"
-                    with sampling(child.pid, stacks) if case == OURS else contextlib.nullcontext():
-                        figures = child.ask(timeout_s=3_600)
+                    figures = child.ask(timeout_s=3_600, check=True)
                     sheet.add(
                         case,
                         checks=count / figures["s"],
                         mails=figures["mails"] / figures["s"],
                         cpu_ms=figures["cpu_s"] * 1e3 / count,
-                        memory_mb=peak_bytes(child.pid) / 1e6,
+                        **({"memory_mb": peak_bytes(child.pid) / 1e6} if case == OURS else {}),
                     )
-                    if case == OURS:
-                        told = ", ".join(f"{s} {share:.0%}" for s, share in shares(stacks, STAGES).items())
-                        sheet.note(f"of the interpreter's time: {told}")
 
-        interleaved(cases, options.rounds, measure_once, [first, again])
+        interleaved(cases, options, one, [first, again])
     return [first, again]
 
 
@@ -150,30 +176,30 @@ def _fill(mails: Dovecot, count: int) -> None:
     html = "".join(f"<p>{line}</p>\r\n" for line in text.splitlines())
     parts = (("plain", text), ("html", f"<html><body>{html}</body></html>\r\n"))
     body = "".join(f"--x\r\nContent-Type: text/{kind}; charset=utf-8\r\n\r\n{part}" for kind, part in parts)
-    mails.headers = (
+    head = (
         "From: Bob <bob@example.org>\r\nMIME-Version: 1.0\r\n"
-        f"Date: {formatdate()}\r\nContent-Type: multipart/alternative; boundary=x\r\n"
+        f"Date: {formatdate()}\r\nContent-Type: multipart/alternative; boundary=x\r\n\r\n"
     )
+    made = [f"Subject: mail {number}\r\n{head}{body}--x--\r\n".encode() for number in range(MAILS_EACH)]
     for number in range(count):
-        for mail in range(MAILS_EACH):
-            mails.deliver(user(number), f"mail {mail}", f"{body}--x--\r\n")
-
-
-def _child(case: str, folder: str, port: int, count: int) -> Child:
-    if case == OURS:
-        command = [sys.executable, "-m", "bench.questions.many_mailboxes", folder, str(port), str(count)]
-    else:
-        way = SCRIPTS[case]
-        command = [sys.executable, "-m", "bench.clients.plain_imap", way, str(port), str(count), str(AT_ONCE)]
-    return Child(command, start_timeout_s=1_800)
+        mails.add_user(user(number))
+        mails.add_mail(user(number), *made)
 
 
 def main() -> None:
     """The child."""
-    folder, port, count = sys.argv[1:]
+    case, folder, port, count = sys.argv[1:]
+    if case == SCRIPT:
+        checked = script(int(port), int(count))
+        answer({"ready": True})
+        for _line in sys.stdin:
+            cpu_s, at_s = time.process_time(), time.perf_counter()
+            mails = checked()
+            answer({"mails": mails, "s": time.perf_counter() - at_s, "cpu_s": time.process_time() - cpu_s})
+        return
     loops.own_the_process()
     with contextlib.suppress(KeyboardInterrupt):
-        loops.run(measure(Path(folder) / "data", int(port), int(count)))
+        loops.run(measure(Path(folder), int(port), int(count)))
 
 
 if __name__ == "__main__":

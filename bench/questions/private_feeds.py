@@ -10,12 +10,11 @@ when the last one has arrived. Then 10 %, 50 % and 90 % of that rate as an open 
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 
-from bench.clients.receivers import Receiving
-from bench.harness.harness import Metric, Options, Sheet, client_note
-from bench.questions import rounds
-from bench.servers.peers.base import Driven
+from bench import rounds
+from bench.peers import Running
+from bench.receivers import Receivers
+from bench.sheets import Metric, Options, Sheet, client_note
 
 PEERS = ("huahuo", "socket.io", "nats", "jetstream", "jetstream-default")
 IN_FLIGHT = 5_000
@@ -39,21 +38,15 @@ METRICS = (
 def run(options: Options) -> list[Sheet]:
     """See the module."""
     sizes = (20,) if options.quick else (500, 5000)
-    return rounds.by_size("private feeds of {} users", sizes, METRICS, PEERS, one, options)
-
-
-def one(case: str, sheet: Sheet, users: int, folder: Path, options: Options) -> None:
-    """One round of one system."""
-    with rounds.connected(case, folder, options, lambda peer, running: peer.feeds(running, users)) as found:
-        measure(case, sheet, users, *found, options)
+    return rounds.by_size("private feeds of {} users", sizes, METRICS, PEERS, rounds.feeds, measure, options)
 
 
 def measure(
     case: str,
     sheet: Sheet,
     users: int,
-    running: Driven,
-    receivers: Receiving,
+    running: Running,
+    receivers: Receivers,
     options: Options,
     loads: Sequence[int] = LOADS,
 ) -> None:

@@ -10,17 +10,15 @@ moment it listens until every client has event 110.
 """
 
 import time
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from bench.clients.receivers import Receivers
-from bench.clients.script import Script
-from bench.harness.harness import OURS, Metric, Options, Sheet, client_note
-from bench.harness.procs import peak_bytes
-from bench.questions.rounds import arrived, compare
-from bench.servers import peers
-from bench.servers.peers.base import Peer, Running
-from bench.servers.peers.huahuo import Huahuo
-from bench.servers.peers.nats import JetStream, JetStreamDefault
+from bench import peers
+from bench.peers import JetStreamDefault, Running
+from bench.processes import peak_bytes
+from bench.receivers import Receivers, Script
+from bench.rounds import arrived, compare
+from bench.sheets import OURS, Metric, Options, Sheet, client_note
 
 PEERS = (OURS, "socket.io", "jetstream-default")
 SEEN = 10
@@ -37,50 +35,44 @@ _GIVE_UP_S = 30
 
 def run(options: Options) -> list[Sheet]:
     """See the module."""
-    clients, missed = (50, 20) if options.quick else (10_000, 100)
-    sheet = Sheet(f"{clients:,} clients return at once, {missed} events behind", METRICS)
-    compare(
-        sheet,
-        PEERS,
-        options,
-        lambda case, folder: one(case, sheet, clients, missed, folder, options),
-        once=(JetStreamDefault.name,),
-    )
+    sheet = storm(PEERS, options, once=(JetStreamDefault.name,))
     if "socket.io" in sheet.samples:
         sheet.note("socket.io: caught up = all connected again; what a killed process knew is gone")
     return [sheet]
 
 
-def one(case: str, sheet: Sheet, clients: int, missed: int, folder: Path, options: Options) -> None:
-    """One round of one system."""
-    peer = peers.ALL[case]()
-    goal = SEEN + missed
-    with peer.start(folder) as running:
-        with Receivers(peer.feeds(running, clients), folder, command=options.receiver) as receivers:
-            receivers.ready()
-            running.control.ask(cmd="fill", users=clients, first=1, each=SEEN)
-            arrived(receivers, "lowest", SEEN)
-            cursors = receivers.report.last()
-        running.control.ask(timeout_s=120, cmd="fill", users=clients, first=SEEN + 1, each=missed)
-        running.kill()
+def storm(names: Sequence[str], options: Options, *, once: Collection[str] = ()) -> Sheet:
+    """The sheet of these peers."""
+    clients, missed = (50, 20) if options.quick else (10_000, 100)
+    sheet = Sheet(f"{clients:,} clients return at once, {missed} events behind", METRICS)
+
+    def one(case: str, folder: Path) -> None:
+        peer, users = peers.ALL[case](), range(1, clients + 1)
+        with peer.start(folder) as running:
+            with Receivers(peer.script(running, users), folder, options.receiver) as receivers:
+                receivers.ready()
+                running.control.ask(cmd="fill", users=clients, first=1, each=SEEN)
+                arrived(receivers, "lowest", SEEN)
+                seen = receivers.report.last()
+            running.control.ask(timeout_s=120, cmd="fill", users=clients, first=SEEN + 1, each=missed)
+            running.kill()
         began_s = time.monotonic()
-        with peer.restart(running, folder) as again:
+        with peer.start(folder) as again:
             restart_s = time.monotonic() - began_s
-            script = returning(peer, again, clients, cursors, goal)
-            returned = storm(case, sheet, again, script, folder, options)
-    lost = clients * missed - returned["events"]
-    sheet.add(
-        case, restart=restart_s, lost=lost, **{k: returned[k] for k in ("doubled", "peak", "caught_up")}
-    )
-    sheet.add(case, events=returned["events"] / returned["caught_up"])
+            script = peer.script(again, users, seen, SEEN + missed)
+            events = returned(case, sheet, again, script, folder, options)
+        sheet.add(case, restart=restart_s, lost=clients * missed - events)
+
+    compare(sheet, names, options, one, once=once)
+    return sheet
 
 
-def storm(
+def returned(
     case: str, sheet: Sheet, running: Running, script: Script, folder: Path, options: Options
-) -> dict[str, float]:
-    """Everybody returns; what arrived, and by when."""
+) -> int:
+    """Everybody returns; how many events arrived."""
     began_ns = time.monotonic_ns()
-    with Receivers(script, folder, command=options.receiver) as receivers:
+    with Receivers(script, folder, options.receiver) as receivers:
         if script.goal:
             if not receivers.until("done", receivers.size, _GIVE_UP_S):
                 sheet.note(f"{case}: given up after {_GIVE_UP_S} s; what had not come by then counts as lost")
@@ -93,24 +85,6 @@ def storm(
         took_s = (end_ns - began_ns) / 1e9
         client_note(sheet, case, receivers.cpu_s(), took_s)
         peak = max(peak_bytes(pid) for pid in running.pids)
-    doubled = counts.doubled
-    return {
-        "caught_up": took_s,
-        "events": counts.events - doubled,
-        "doubled": doubled,
-        "peak": peak / (1 << 20),
-    }
-
-
-def returning(peer: Peer, running: Running, clients: int, cursors: tuple[int, ...], goal: int) -> Script:
-    """The clients as they come back, each with what its system can remember."""
-    if isinstance(peer, Huahuo):
-        return peer.feeds(running, clients, cursors=cursors, goal=goal)
-    if isinstance(peer, JetStream):
-        # `fill` went round the users, so a user's event n has the stream sequence (n - 1) * clients + user.
-        made = [
-            peer.consumer(user, (cursor - 1) * clients + user + 1, cursor)
-            for user, cursor in enumerate(cursors, 1)
-        ]
-        return Script(running.port, made, goal=goal)
-    return peer.feeds(running, clients)
+    events = counts.events - counts.doubled
+    sheet.add(case, caught_up=took_s, events=events / took_s, doubled=counts.doubled, peak=peak / (1 << 20))
+    return events

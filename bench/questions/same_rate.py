@@ -19,30 +19,17 @@ Node and Bun, the publishing. If the machine is so busy that events wait, `event
 measures each rate with each number of connections.
 """
 
-import contextlib
-from collections.abc import Callable, Iterator, Sequence
+import math
+from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
-from bench.clients.receivers import Receivers
-from bench.clients.script import Script
-from bench.harness import cores
-from bench.harness.harness import Metric, Options, Sheet, client_note
-from bench.questions import rounds
-from bench.questions.capacity import highest_rate
-from bench.questions.rounds import Calm
-from bench.servers import peers
-from bench.servers.peers.base import Peer, Running
+from bench import rounds
+from bench.peers import Running
+from bench.receivers import Receivers
+from bench.rounds import ARRIVE_TIMEOUT_S
+from bench.sheets import Metric, Options, Sheet, client_note
 
-PEERS = (
-    "huahuo",
-    "huahuo-transport",
-    "ws",
-    "bun",
-    "socket.io",
-    "nats",
-    "floor",
-)
+PEERS = ("huahuo", "ws", "bun", "socket.io", "nats", "floor")
 USUAL = ((500, 100), (5_000, 20))
 """Connections, events a second."""
 METRICS = (
@@ -63,94 +50,53 @@ _PROBE_S = 1.0
 _WARM_S = 0.5
 _QUICK_S = 0.2
 _PROBE_ARRIVES_S = 15
-
-type Rate = Callable[[float, float, float], Calm]
-"""(events a second, seconds, within how many seconds all must arrive): publish so, and say what came."""
+_STEP = 4.0
+_NEAR = 1.15
+"""The search ends when the lowest rate that failed is at most this many times the highest that did not."""
 
 
 def run(options: Options) -> list[Sheet]:
     """See the module."""
-    usual = ((20, 50),) if options.quick else USUAL
     sheets = []
-    for count, per_s in sizes(options, usual):
+    for count, per_s in sizes(options, ((20, 50),) if options.quick else USUAL):
         sheet = Sheet(f"{count:,} connections at {per_s:g} events/s", METRICS)
-
-        group = partial(_group, count)
-        compare(sheet, PEERS, per_s, options, group, "lowest", cmd="rate")
+        measure = partial(at_rate, per_s)
+        rounds.by_peer(sheet, PEERS, rounds.group, count, measure, options, apart=True)
         sheets.append(sheet)
     return sheets
 
 
-def _group(count: int, peer: Peer, running: Running) -> Script:
-    return peer.group(running, count)
-
-
-def compare(
-    sheet: Sheet, names: Sequence[str], per_s: float, options: Options,
-    script: Callable[[Peer, Running], Script], counted: str, **command: object,
-) -> None:  # fmt: skip
-    """Fill a sheet.
-
-    `script` makes the clients, `counted` is their counter of what came, `command` is the publisher's.
-    """
-
-    def one(case: str, folder: Path) -> None:
-        with connected(case, sheet, folder, options, script) as (running, receivers):
-            published = 0
-
-            def rate(per_s: float, seconds: float, arrive_s: float) -> Calm:
-                nonlocal published
-                calm = rounds.open_loop(
-                    running, receivers, counted, published, per_s, seconds, arrive_s, **command
-                )
-                published += calm.published
-                return calm
-
-            measure(case, sheet, per_s, receivers, rate, options)
-
-    rounds.compare(sheet, names, options, one)
-
-
 def sizes(options: Options, usual: tuple[tuple[int, float], ...]) -> list[tuple[int, float]]:
     """Connections and rates: each of those that were asked for with each, else the usual ones."""
-    if options.rates is not None:
+    if options.rates:
         counts = options.connections or [count for count, _ in usual]
         return [(count, per_s) for count in counts for per_s in options.rates]
-    if options.connections is None:
-        return list(usual)
     known = dict(usual)
-    return [(count, known.get(count, usual[0][1])) for count in options.connections]
+    return [(count, known.get(count, usual[0][1])) for count in options.connections or known]
 
 
-@contextlib.contextmanager
-def connected(
-    case: str, sheet: Sheet, folder: Path, options: Options, script: Callable[[Peer, Running], Script]
-) -> Iterator[tuple[Running, Receivers]]:
-    """A started system on one core and its clients on the other, all of them ready."""
-    found = cores.pair()
-    if found is None:
-        sheet.note("server and receivers share the cores")
-    server, clients = found if found is not None else (None, None)
-    with contextlib.ExitStack() as stack:
-        with cores.pinned(server):
-            running = stack.enter_context(peers.ALL[case]().start(folder))
-        if clients is not None and running.control.pid not in running.pids:
-            cores.move(running.control.pid, clients)  # it publishes to the server
-        stack.enter_context(cores.pinned(clients))  # the harness looks on from there, too
-        receivers = stack.enter_context(
-            Receivers(script(peers.ALL[case](), running), folder, command=options.receiver)
-        )
-        receivers.ready()
-        yield running, receivers
-
-
-def measure(
-    case: str, sheet: Sheet, per_s: float, receivers: Receivers, rate: Rate, options: Options
+def at_rate(
+    per_s: float,
+    case: str,
+    sheet: Sheet,
+    count: int,
+    running: Running,
+    receivers: Receivers,
+    options: Options,
 ) -> None:
     """One round of one system whose clients are connected."""
-    rate(per_s, _QUICK_S if options.quick else _WARM_S, rounds.ARRIVE_TIMEOUT_S)
-    seconds = _QUICK_S if options.quick else SECONDS
-    calm = rate(per_s, seconds, rounds.ARRIVE_TIMEOUT_S)
+    del count
+    published = 0
+
+    def rate(per_s: float, seconds: float, arrive_s: float) -> rounds.Calm:
+        nonlocal published
+        seconds = _QUICK_S if options.quick else seconds
+        calm = rounds.open_loop(running, receivers, "lowest", published, per_s, seconds, arrive_s, cmd="rate")
+        published += calm.published
+        return calm
+
+    rate(per_s, _WARM_S, ARRIVE_TIMEOUT_S)
+    calm = rate(per_s, SECONDS, ARRIVE_TIMEOUT_S)
     p50_ms = calm.quantile_ms(0.5)
     durable = {} if calm.durable_p50_ms is None else {"durable": 100 * calm.durable_p50_ms / p50_ms}
     client_note(sheet, case, calm.receivers_share, 1.0)
@@ -158,7 +104,7 @@ def measure(
     def bearable(per_s: float) -> bool | None:
         before = receivers.value("closed")
         try:
-            probe = rate(per_s, _QUICK_S if options.quick else _PROBE_S, _PROBE_ARRIVES_S)
+            probe = rate(per_s, _PROBE_S, _PROBE_ARRIVES_S)
         except (AssertionError, TimeoutError):
             return None
         return probe.quantile_ms(0.99) <= 50 if receivers.value("closed") == before else None
@@ -181,3 +127,29 @@ def measure(
         lost=counts.lost,
         doubled=counts.doubled,
     )
+
+
+def highest_rate(bearable: Callable[[float], bool | None], first: float, *, tries_max: int) -> float:
+    """The highest rate found that is bearable, 0 if none was.
+
+    `bearable`: None if the server is no longer fit to be asked. A rate is unbearable after two
+    failures, because another process may have had the core for a moment.
+    """
+    best, worst, rate = 0.0, math.inf, first
+    for _ in range(tries_max):
+        answer = bearable(rate)
+        if answer is False:
+            answer = bearable(rate)
+        if answer is None:
+            break
+        if answer:
+            best = rate
+        else:
+            worst = rate
+        if worst <= best * _NEAR:
+            break
+        if math.isinf(worst):
+            rate *= _STEP
+        else:
+            rate = math.sqrt(best * worst) if best else worst / _STEP
+    return best

@@ -11,20 +11,26 @@ import contextlib
 import json
 import os
 import sys
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
-from itertools import pairwise
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 
-from bench.clients.raw_socket import RawSocket
-from bench.harness.answers import answer
-from bench.harness.procs import raise_files_max
-from bench.questions.storm_http import HTTP_ADMIN_ONLY, HTTP_REQUESTS
-from bench.questions.storm_http_driver import HttpStormer
-from bench.questions.storm_requests import ADMIN_ONLY, REQUESTS, Sender, message, sign_in
+from bench.processes import answer, raise_files_max
+from bench.questions.storm_requests import (
+    ADMIN_ONLY,
+    HTTP_ADMIN_ONLY,
+    HTTP_REQUESTS,
+    REQUESTS,
+    Sender,
+    http_request,
+    message,
+    sign_in,
+)
+from bench.sockets import PlainHttp, RawSocket
 from huahuo.app import loops
 
 PER_S = 90.0
@@ -35,6 +41,10 @@ BURST = 64
 """What one that leaves asks for before it goes."""
 LEAVE_S = 0.2
 RETURN_S = 0.1
+HTTP_LEAVE_S = 0.02
+"""A client that leaves waits this long for its answer over plain HTTP."""
+ENDLESS_S = 0.5
+"""How long an answer without an end is read."""
 _CONNECTING_MAX = 32
 _RECEIVE_BYTES = 64 << 10
 _ANSWER_TIMEOUT_S = 10.0
@@ -65,44 +75,74 @@ class Storm:
     seconds: float
 
 
-class Stormer:
-    """One connection of one user, over all its sockets."""
+class Stormer(ABC):
+    """One connection of one user, over all its sockets. `refused_s`: how long it waits after a refusal."""
+
+    refused_s: ClassVar[float] = RETURN_S
 
     def __init__(self, storm: Storm, sender: Sender, token: str, address: str) -> None:
         self.counts: Counter[str] = Counter()
-        self.answered_at_s: list[float] = []
-        """Begins with the time of the first request."""
         self._storm = storm
         self._sender = sender
         self._token = token
         self._address = address
         self._number = 0
+
+    @abstractmethod
+    async def connect(self, connecting: asyncio.Semaphore) -> None:
+        """Sign in, before anybody storms."""
+
+    async def run(self, until_s: float, connecting: asyncio.Semaphore) -> None:
+        """Storm until then, and at least with one request."""
+        while self._goes_on(until_s):
+            pause_s = 0.0
+            try:
+                pause_s = await self._session(until_s, connecting)
+            except (OSError, TimeoutError):
+                self.counts["refused_connections"] += 1
+                pause_s = self.refused_s
+            finally:
+                self._abort()
+            await asyncio.sleep(pause_s)
+
+    def _goes_on(self, until_s: float) -> bool:
+        return asyncio.get_running_loop().time() < until_s or not self.counts["asked"]
+
+    @abstractmethod
+    async def _session(self, until_s: float, connecting: asyncio.Semaphore) -> float:
+        """Storm over one socket; for how long it stays away then. Raises OSError, TimeoutError."""
+
+    @abstractmethod
+    def _abort(self) -> None:
+        """Let go of the socket."""
+
+
+class SocketStormer(Stormer):
+    """It asks over a WebSocket."""
+
+    def __init__(self, storm: Storm, sender: Sender, token: str, address: str) -> None:
+        super().__init__(storm, sender, token, address)
         self._outstanding = 0
         self._signed_in = asyncio.Event()
         self._answered = asyncio.Event()
         self._socket: RawSocket | None = None
 
     async def connect(self, connecting: asyncio.Semaphore) -> None:
-        """Sign in, before anybody storms."""
+        """See `Stormer`."""
         async with connecting:
             await self._open()
 
-    async def run(self, until_s: float, connecting: asyncio.Semaphore) -> None:
-        """Storm until then, and at least with one request."""
-        loop = asyncio.get_running_loop()
-        while loop.time() < until_s or not self.counts["asked"]:
-            try:
-                if self._socket is None or not self._socket.is_open:
-                    await self.connect(connecting)
-                assert self._socket is not None, "it was opened"
-                await self._ask(self._socket, until_s)
-            except (OSError, TimeoutError):
-                self.counts["refused_connections"] += 1
-            finally:
-                if self._socket is not None:
-                    self._socket.abort()
-                self._socket = None
-            await asyncio.sleep(RETURN_S)
+    async def _session(self, until_s: float, connecting: asyncio.Semaphore) -> float:
+        if self._socket is None or not self._socket.is_open:
+            await self.connect(connecting)
+        assert self._socket is not None, "it was opened"
+        await self._ask(self._socket, until_s)
+        return RETURN_S
+
+    def _abort(self) -> None:
+        if self._socket is not None:
+            self._socket.abort()
+        self._socket = None
 
     async def _open(self) -> None:
         deaf = self._storm.variant == "not reading"
@@ -125,7 +165,7 @@ class Stormer:
         storm, loop = self._storm, asyncio.get_running_loop()
         reads, leaves = storm.variant == "reading", storm.variant == "leaving"
         due_s, burst = loop.time(), 0
-        while socket.is_open and (loop.time() < until_s or not self.counts["asked"]):
+        while socket.is_open and self._goes_on(until_s):
             if leaves and burst >= BURST:
                 await asyncio.sleep(LEAVE_S)
                 return
@@ -137,7 +177,6 @@ class Stormer:
                 continue
             socket.send(message(storm.request, self._sender, self._number))
             self.counts["asked"] += 1
-            self.answered_at_s = self.answered_at_s or [loop.time()]
             self._number += 1
             self._outstanding += 1
             burst += 1
@@ -168,7 +207,6 @@ class Stormer:
             self._one_answered()
 
     def _one_answered(self) -> None:
-        self.answered_at_s.append(asyncio.get_running_loop().time())
         self._outstanding -= 1
         self._answered.set()
 
@@ -176,14 +214,56 @@ class Stormer:
         self._answered.set()
 
 
-def stormer(storm: Storm, sender: Sender, user: dict[str, Any]) -> Stormer | HttpStormer:
+class HttpStormer(Stormer):
+    """It asks over plain HTTP, one request at a time, and each request signs in."""
+
+    refused_s = HTTP_LEAVE_S
+    _socket: PlainHttp | None = None
+
+    async def connect(self, connecting: asyncio.Semaphore) -> None:
+        """Nothing: see the class."""
+
+    async def _session(self, until_s: float, connecting: asyncio.Semaphore) -> float:
+        storm = self._storm
+        async with connecting:
+            self._socket = await PlainHttp.connect(storm.port, self._hear, address=self._address)
+        while self._socket.is_open and self._goes_on(until_s):
+            await self._ask(self._socket, until_s)
+        return 0.0
+
+    def _abort(self) -> None:
+        if self._socket is not None:
+            self._socket.abort()
+
+    async def _ask(self, socket: PlainHttp, until_s: float) -> None:
+        storm, loop = self._storm, asyncio.get_running_loop()
+        began_s = loop.time()
+        socket.send(http_request(storm.request, self._sender, self._number, self._token))
+        self._number += 1
+        self.counts["asked"] += 1
+        if storm.variant == "not reading":
+            socket.stop_reading()
+        wait_s = HTTP_LEAVE_S if storm.variant == "leaving" else until_s - began_s
+        if storm.request == "event streams":
+            wait_s = min(wait_s, ENDLESS_S)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(max(0.0, wait_s)):
+                await socket.answered()
+                if storm.variant == "reading":
+                    await asyncio.sleep(began_s + 1 / PER_S - loop.time())
+                    return
+        socket.abort()
+
+    def _hear(self, status: int) -> None:
+        self.counts["answered" if status < 300 else "refused"] += 1
+
+
+def stormer(storm: Storm, sender: Sender, user: dict[str, Any]) -> Stormer:
     """A connection that sends the wanted request."""
     if storm.request == MIXED:
         storm = replace(storm, request=_IN_A_MIX[(sender.user + sender.connection) % len(_IN_A_MIX)])
-    token, address = user["token"], user["address"]
-    if storm.request in HTTP_REQUESTS:
-        return HttpStormer(storm.port, storm.request, storm.variant, sender, token, address)
-    return Stormer(storm, sender, token, address)
+    kind = HttpStormer if storm.request in HTTP_REQUESTS else SocketStormer
+    return kind(storm, sender, user["token"], user["address"])
 
 
 async def play(
@@ -192,38 +272,22 @@ async def play(
     connections: int,
     log: str,
     connected: Callable[[], Awaitable[None]],
-) -> dict[str, float]:
-    """Let all users storm, once all have signed in and `connected` returned. Returns their counts.
-
-    Also: as `least` and `most` the answers, without refusals, to the users with the fewest and the most, as
-    `longest` the longest time in ms that any user was without an answer or refusal since its first request.
-    """
+) -> dict[str, int]:
+    """Let all users storm, once all have signed in and `connected` returned. Returns their counts."""
     connecting = asyncio.Semaphore(_CONNECTING_MAX)
-    stormers: dict[int, list[Stormer | HttpStormer]] = {}
-    for user in users:
-        stormers[user["user"]] = [
-            stormer(storm, Sender(user["user"], user["first_id"], user["mailboxes"], number, log), user)
-            for number in range(connections)
-        ]
-    everybody = [one for ours in stormers.values() for one in ours]
+    everybody = [
+        stormer(storm, Sender(user["user"], user["first_id"], user["mailboxes"], number, log), user)
+        for user in users
+        for number in range(connections)
+    ]
     await asyncio.gather(*(one.connect(connecting) for one in everybody))
     await connected()
-    began_s = asyncio.get_running_loop().time()
-    until_s = began_s + storm.seconds
+    until_s = asyncio.get_running_loop().time() + storm.seconds
     await asyncio.gather(*(one.run(until_s, connecting) for one in everybody))
     total: Counter[str] = Counter()
-    answers: list[int] = []
-    longest_s = 0.0
-    for ours in stormers.values():
-        of_user: Counter[str] = Counter()
-        for one in ours:
-            of_user.update(one.counts)
-        answers.append(of_user["answered"])
-        times_s = sorted(at_s for one in ours for at_s in one.answered_at_s if at_s < until_s)
-        gaps_s = (later - sooner for sooner, later in pairwise([*(times_s or [began_s]), until_s]))
-        longest_s = max(longest_s, *gaps_s)
-        total.update(of_user)
-    return dict(total) | {"least": min(answers), "most": max(answers), "longest": longest_s * 1_000}
+    for one in everybody:
+        total.update(one.counts)
+    return dict(total)
 
 
 async def refuse_logins(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -17,35 +17,32 @@ import asyncio
 import os
 import shutil
 import sys
-import tempfile
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import product
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
-from bench.harness.answers import answer
-from bench.harness.harness import Metric, Options, Sheet
-from bench.harness.procs import (
+from bench import peers
+from bench.processes import (
     Child,
     Server,
+    answer,
     await_end,
     children,
     free_port,
     memory_cgroup,
     resident_bytes,
-    threads_ms,
 )
-from bench.questions.bystanders import Bystanders, Measured, quantile
+from bench.questions.bystanders import Bystanders, Measured
 from bench.questions.storm_driver import MAIL_HOSTS, MIXED, Storm
-from bench.questions.storm_http import HTTP_ADMIN_ONLY, HTTP_REQUESTS
-from bench.questions.storm_requests import ADMIN_ONLY, REQUESTS
-from bench.servers.peers.huahuo import ENVIRON, Huahuo
-from huahuo.app.plugins import standard
-from huahuo.app.table import PREFIX, Table
-from huahuo.app.wiring import App
-from huahuo.eventstore.ambient import SystemAmbient
+from bench.questions.storm_requests import ADMIN_ONLY, HTTP_ADMIN_ONLY, HTTP_REQUESTS, REQUESTS
+from bench.sheets import Metric, Options, Sheet, quantile
+from huahuo import Huahuo
+from huahuo.app.plugins import with_mail
+from huahuo.app.table import PREFIX
 from huahuo.transport.client.client import Client
 
 VARIANTS = ("reading", "not reading", "leaving")
@@ -63,12 +60,6 @@ METRICS = (
     Metric("times", "calm", higher_is_better=False),
     Metric("p99", "ms", higher_is_better=False),
     Metric("max", "ms", higher_is_better=False),
-    Metric("spent_calm", "ms of the service's processor, publish to receipt p50", higher_is_better=False),
-    Metric("spent", "ms of the service's processor, publish to receipt p50", higher_is_better=False),
-    Metric("spent_max", "ms of the service's processor", higher_is_better=False),
-    Metric("ack_p50", "ms", higher_is_better=False),
-    Metric("ack_p99", "ms", higher_is_better=False),
-    Metric("ack_max", "ms", higher_is_better=False),
     Metric("before", "MiB", higher_is_better=False),
     Metric("top", "MiB", higher_is_better=False),
     Metric("after", "MiB", higher_is_better=False),
@@ -76,50 +67,32 @@ METRICS = (
     Metric("asked", "1/s"),
     Metric("answered", "1/s"),
     Metric("refused", "1/s", higher_is_better=False),
-    Metric("least", "answers to the user with the fewest"),
-    Metric("most", "answers to the user with the most"),
-    Metric("longest", "ms that a user was without an answer", higher_is_better=False),
     Metric("cut_off", "connections", higher_is_better=False),
     Metric("lost", "of the bystanders' events", higher_is_better=False),
 )
 
 
-@dataclass(frozen=True)
-class Sizes:
-    """How large the storms are."""
-
-    connections: int
-    mailboxes: int
-    calm_s: float
-    seconds: float
-    after_s: float
-    workers: int = 1
-    memory_mib: int = 0
-
-
 def run(options: Options) -> list[Sheet]:
     """See the module."""
-    wanted = options.storms
     quick = options.quick
-    sizes = Sizes(
-        connections=wanted.connections or (2 if quick else 30),
-        mailboxes=wanted.mailboxes or (60 if quick else 20_000),
-        calm_s=0.2 if quick else 4.0,
-        seconds=wanted.seconds or (0.3 if quick else 8.0),
-        workers=wanted.workers,
-        memory_mib=wanted.memory_mib,
-        after_s=(0.1 if quick else 60.0) if wanted.after_s is None else wanted.after_s,
+    options = replace(
+        options,
+        connections=options.connections or (2 if quick else 30,),
+        mailboxes=options.mailboxes or (60 if quick else 20_000),
+        seconds=options.seconds or (0.3 if quick else 8.0),
+        after_s=min(options.after_s, 0.1) if quick else options.after_s,
     )
+    connections = options.connections[0]
     sheets = []
-    for shift, users in enumerate(wanted.users or ((1, 3) if quick else (1, 100))):
-        title = f"{users} user{'s' if users > 1 else ''} with {sizes.connections} connections each, "
-        sheet = Sheet(f"{title}{sizes.mailboxes:,} mailboxes in all, {sizes.seconds:g} s", METRICS)
+    for shift, users in enumerate(options.users or ((1, 3) if quick else (1, 100))):
+        title = f"{users} user{'s' if users > 1 else ''} with {connections} connections each, "
+        sheet = Sheet(f"{title}{options.mailboxes:,} mailboxes in all, {options.seconds:g} s", METRICS)
         with memory_cgroup(1 << 50) as cgroup:
             how = "in a cgroup" if cgroup else "said by a setting alone, since no cgroup can be made"
-        sheet.note(f"{sizes.memory_mib or 'all'} MiB of memory, {how}; workers: {sizes.workers}")
+        sheet.note(f"{options.memory_mib or 'all'} MiB of memory, {how}; workers: {options.workers}")
         sheet.note("one round; times: by how much the bystanders' p50 grew")
-        with tempfile.TemporaryDirectory(dir=options.folder) as folder:
-            scene = Scene.make(Path(folder), users, sizes)
+        with TemporaryDirectory(dir=options.folder) as folder:
+            scene = Scene.make(Path(folder), users, options)
             for request, variant in _cases(options, shift):
                 case = f"{request}, {variant}"
                 print(f"   {users} users: {case}{' ' * 20}", end="\r", file=sys.stderr, flush=True)
@@ -133,12 +106,11 @@ def run(options: Options) -> list[Sheet]:
 
 def _cases(options: Options, shift: int) -> Iterator[tuple[str, str]]:
     """Every request in every variant; the short form takes one variant of each, in turns."""
-    wanted = options.storms
-    requests = wanted.requests or (*REQUESTS, *HTTP_REQUESTS, MIXED)
-    if options.quick and wanted.variants is None:
+    requests = options.requests or (*REQUESTS, *HTTP_REQUESTS, MIXED)
+    if options.quick and not options.variants:
         yield from ((request, VARIANTS[n % len(VARIANTS)]) for n, request in enumerate(requests, shift))
     else:
-        yield from product(requests, wanted.variants or VARIANTS)
+        yield from product(requests, options.variants or VARIANTS)
 
 
 @dataclass(frozen=True)
@@ -147,37 +119,31 @@ class Scene:
 
     folder: Path
     first_ids: list[int]
-    sizes: Sizes
+    options: Options
     mail_port: int
 
     @classmethod
-    def make(cls, folder: Path, users: int, sizes: Sizes) -> "Scene":
+    def make(cls, folder: Path, users: int, options: Options) -> "Scene":
         """Fill a directory through the service's own commands, in a process of its own."""
         mail_port = free_port()
-        each = max(1, sizes.mailboxes // users)
-        command = [
-            sys.executable,
-            "-m",
-            "bench.questions.storms",
-            str(folder / "made"),
-            str(users),
-            str(each),
-        ]
-        with Child([*command, str(mail_port)], start_timeout_s=_MAKE_TIMEOUT_S) as child:
-            return cls(folder, child.hello["first_ids"], sizes, mail_port)
+        each = max(1, options.mailboxes // users)
+        given = map(str, (folder / "made", users, each, mail_port))
+        command = [sys.executable, "-m", "bench.questions.storms", *given]
+        with Child(command, environ=peers.ENVIRON, start_timeout_s=_MAKE_TIMEOUT_S) as child:
+            return cls(folder, child.hello["first_ids"], options, mail_port)
 
     def play(self, sheet: Sheet, request: str, variant: str) -> None:
         """One storm against a service of its own."""
-        sizes, port = self.sizes, free_port()
+        options, port = self.options, free_port()
         data = self.folder / "data"
         shutil.copytree(self.folder / "made", data)
         serve = [sys.executable, "-m", "huahuo", "serve", "--data", str(data), "--port", str(port)]
         driver = [sys.executable, "-m", "bench.questions.storm_driver", str(self.mail_port)]
         try:
-            with memory_cgroup((sizes.memory_mib << 20) or 1 << 50) as cgroup, Child(driver) as child:
-                server = Server(serve, port, environ=_environ(sizes), cgroup=cgroup)
+            with memory_cgroup((options.memory_mib << 20) or 1 << 50) as cgroup, Child(driver) as child:
+                server = Server(serve, port, environ=_environ(options), cgroup=cgroup)
                 try:
-                    case = Case(server.pid, port, data, child, sizes)
+                    case = Case(server.pid, port, data, child, options)
                     figures = asyncio.run(case.run(request, variant, self._users(request)))
                 finally:
                     workers = children(server.pid)
@@ -188,8 +154,8 @@ class Scene:
         sheet.add(f"{request}, {variant}", **figures)
 
     def _users(self, request: str) -> list[dict[str, Any]]:
-        each = max(1, self.sizes.mailboxes // len(self.first_ids))
-        peer = Huahuo()
+        each = max(1, self.options.mailboxes // len(self.first_ids))
+        peer = peers.Huahuo()
         return [
             {
                 "user": user,
@@ -210,32 +176,31 @@ class Case:
     port: int
     data: Path
     child: Child
-    sizes: Sizes
+    options: Options
 
     async def run(self, request: str, variant: str, users: list[dict[str, Any]]) -> dict[str, float]:
         """Its figures."""
-        sizes, peer = self.sizes, Huahuo()
-        storm = Storm(self.port, request, variant, sizes.seconds)
+        options, peer = self.options, peers.Huahuo()
+        seconds, calm_s = options.seconds, 0.2 if options.quick else 4.0
+        storm = Storm(self.port, request, variant, seconds)
         publisher = peer.token(_PUBLISHER, admin=True)
         reader = peer.token(_READER, groups=("bystanders",))
-        spent_ms = partial(threads_ms, self.pid)
-        async with Bystanders(self.port, publisher, reader, spent_ms) as bystanders:
-            await bystanders.measure(PER_S, sizes.calm_s / 4)  # what is needed only once is made
-            calm = await bystanders.measure(PER_S, sizes.calm_s)
+        async with Bystanders(self.port, publisher, reader) as bystanders:
+            await bystanders.measure(PER_S, calm_s / 4)  # what is needed only once is made
+            calm = await bystanders.measure(PER_S, calm_s)
             before = top = self._resident()
             disk = _size(self.data)
-            timeout_s = sizes.seconds + _MAKE_TIMEOUT_S
-            ask = partial(asyncio.to_thread, self.child.ask, timeout_s)
-            connections = sizes.connections
+            ask = partial(asyncio.to_thread, self.child.ask, seconds + _MAKE_TIMEOUT_S)
+            connections = options.connections[0]
             await ask(storm=asdict(storm), users=users, connections=connections, log=bystanders.log)
             told = asyncio.create_task(ask(go=True))
-            measuring = asyncio.create_task(bystanders.measure(PER_S, sizes.seconds))
+            measuring = asyncio.create_task(bystanders.measure(PER_S, seconds))
             while not (told.done() and measuring.done()):
                 await asyncio.sleep(_SAMPLE_S)
                 top = max(top, self._resident())
             counts, measured = await told, await measuring
             loop = asyncio.get_running_loop()
-            until_s = loop.time() + sizes.after_s
+            until_s = loop.time() + options.after_s
             while loop.time() < until_s:
                 await asyncio.sleep(_SAMPLE_S)
                 top = max(top, self._resident())
@@ -254,7 +219,7 @@ class Case:
     def _figures(self, calm: Measured, measured: Measured, counts: dict[str, float]) -> dict[str, float]:
         assert measured.receipts, "no event of the bystanders arrived"
         assert counts.get("asked"), "nobody stormed"
-        seconds = self.sizes.seconds
+        seconds = self.options.seconds
         calm_ms, p50_ms = quantile(calm.receipts, 0.5), quantile(measured.receipts, 0.5)
         return {
             "calm": calm_ms,
@@ -263,18 +228,9 @@ class Case:
             "times": p50_ms / calm_ms,
             "p99": quantile(measured.receipts, 0.99),
             "max": max(measured.receipts),
-            "spent_calm": quantile(calm.spent, 0.5),
-            "spent": quantile(measured.spent, 0.5),
-            "spent_max": max(measured.spent),
-            "ack_p50": quantile(measured.acks, 0.5),
-            "ack_p99": quantile(measured.acks, 0.99),
-            "ack_max": max(measured.acks),
             "asked": counts.get("asked", 0) / seconds,
             "answered": counts.get("answered", 0) / seconds,
             "refused": counts.get("refused", 0) / seconds,
-            "least": counts["least"],
-            "most": counts["most"],
-            "longest": counts["longest"],
             "cut_off": counts.get("sent_away", 0) + counts.get("refused_connections", 0),
             "lost": measured.lost,
         }
@@ -284,43 +240,30 @@ def _size(data: Path) -> int:
     return sum(file.stat().st_size for file in data.rglob("*") if file.is_file())
 
 
-def _environ(sizes: Sizes) -> dict[str, str]:
+def _environ(options: Options) -> dict[str, str]:
     """Default limits whatever the environment says; checks may reach the mail server of the driver."""
-    ours = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
-    return (
-        ours
-        | ENVIRON
-        | {"HUAHUO_MAIL_ALLOW_PRIVATE": "1", "HUAHUO_LOG_LEVEL": "error"}
-        | {
-            "HUAHUO_WORKERS": str(sizes.workers),
-            "HUAHUO_MEMORY_BYTES_MAX": str(sizes.memory_mib << 20),
-        }
-    )
+    return {
+        **{name: value for name, value in os.environ.items() if not name.startswith(PREFIX)},
+        **peers.ENVIRON,
+        "HUAHUO_MAIL_ALLOW_PRIVATE": "1",
+        "HUAHUO_LOG_LEVEL": "error",
+        "HUAHUO_WORKERS": str(options.workers),
+        "HUAHUO_MEMORY_BYTES_MAX": str(options.memory_mib << 20),
+    }
 
 
 async def make(data: Path, users: int, each: int, mail_port: int) -> list[int]:
     """Add the mailboxes; the first id of each user's, which follow each other."""
-    settings = Table(standard()).load(
-        environ=ENVIRON,
-        flags={
-            "data": data,
-            "port": 0,
-            "messages_per_s": 0,
-            "mail_allow_private": True,
-            "log_level": "error",
-        },
+    app = Huahuo(
+        plugins=with_mail(), data=data, port=0, messages_per_s=0, mail_allow_private=True, log_level="error"
     )
-    app = App(settings, SystemAmbient(), plugins=standard())
-    await app.start()
     first_ids = []
-    try:
+    async with app:
         for user in range(1, users + 1):
-            async with Client(app.url, token=Huahuo().token(user), messages_per_s=0) as client:
+            async with Client(app.url, token=app.token(user), messages_per_s=0) as client:
                 ids = sorted(await _add(client, user, each, mail_port))
             assert ids[-1] - ids[0] == each - 1, "the ids of a user follow each other"
             first_ids.append(ids[0])
-    finally:
-        await app.stop()
     return first_ids
 
 

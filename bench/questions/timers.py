@@ -8,7 +8,6 @@ import asyncio
 import gc
 import os
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from itertools import batched
@@ -18,9 +17,8 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from bench.harness.answers import answer
-from bench.harness.harness import OURS, Metric, Options, Sheet, interleaved
-from bench.harness.procs import Child, resident_bytes
+from bench.processes import Child, answer, resident_bytes
+from bench.sheets import OURS, Metric, Options, Sheet, interleaved
 from huahuo import Command, Context, Entity, Event, Outcome
 from huahuo.actors.domain.plugin import Entities
 from huahuo.actors.timers.timer import STREAMS, Timer
@@ -154,39 +152,34 @@ CASES = {"loaded often": (10_000, 100), "one each": (1_000_000, 1)}
 
 def run(options: Options) -> list[Sheet]:
     """See the module. The case with a million entities takes minutes to fill: only with `--large`."""
-    cases = dict(CASES) if options.large else {"loaded often": (10_000, 10)}
-    if options.quick:
-        cases = {"loaded often": (100, 10)}
-    sheets = []
-    for name, (entities, each) in cases.items():
-        firings = min(entities * each, 200_000)
-        sheet = Sheet(f"{name}: {entities:,} entities with {each} timers each", METRICS)
+    cases = dict(CASES) if options.large else {"loaded often": (100 if options.quick else 10_000, 10)}
+    return [sheet_of(name, *sizes, options) for name, sizes in cases.items()]
 
-        def measure_once(case: str, entities: int = entities, each: int = each, firings: int = firings,
-                         sheet: Sheet = sheet) -> None:  # fmt: skip
-            del case
-            with tempfile.TemporaryDirectory(dir=options.folder) as folder:
-                asyncio.run(fill(Path(folder) / "data", entities=entities, each=each))
-                command = [sys.executable, "-m", "bench.questions.timers", folder, str(firings)]
-                with Child(command, start_timeout_s=900) as child:
-                    sheet.add(OURS, **child.hello)
 
-        interleaved([OURS], options.rounds, measure_once, [sheet])
-        sheets.append(sheet)
-    return sheets
+def sheet_of(name: str, entities: int, each: int, options: Options) -> Sheet:
+    """All rounds of one case."""
+    firings = min(entities * each, 200_000)
+    sheet = Sheet(f"{name}: {entities:,} entities with {each} timers each", METRICS)
+
+    def one(case: str, folder: Path) -> None:
+        asyncio.run(fill(folder / "data", entities=entities, each=each))
+        command = [sys.executable, "-m", "bench.questions.timers", str(folder), str(firings)]
+        with Child(command, start_timeout_s=900) as child:
+            sheet.add(case, **child.hello)
+
+    interleaved([OURS], options, one, [sheet])
+    return sheet
 
 
 def main() -> None:
     """The child: all figures as a line of JSON. The process is tuned as `huahuo serve` is."""
     folder, firings = sys.argv[1:]
-    figures: dict[str, object] = {}
 
     async def work() -> None:
-        figures.update(await measure(Path(folder) / "data", firings=int(firings)))
+        answer(await measure(Path(folder) / "data", firings=int(firings)))
 
     loops.own_the_process()
     loops.run(work())
-    answer(figures)
 
 
 if __name__ == "__main__":

@@ -9,10 +9,11 @@ The same rounds as `private_feeds` and `resume_storm`, with the single process b
 turns. `cpu` counts the owner and all workers.
 """
 
-from pathlib import Path
+from functools import partial
 
-from bench.harness.harness import Options, Sheet
-from bench.questions import private_feeds, resume_storm, rounds
+from bench import rounds
+from bench.questions import private_feeds, resume_storm
+from bench.sheets import Options, Sheet
 
 PEERS = ("huahuo", "huahuo-workers")
 FEEDS = [metric for metric in private_feeds.METRICS if not metric.name.endswith(("_at_10", "_at_90"))]
@@ -20,18 +21,8 @@ FEEDS = [metric for metric in private_feeds.METRICS if not metric.name.endswith(
 
 def run(options: Options) -> list[Sheet]:
     """See the module."""
-    sizes, clients, missed = ((20,), 50, 20) if options.quick else ((500, 5_000), 10_000, 100)
-    sheets = rounds.by_size("private feeds of {} users", sizes, FEEDS, PEERS, _feeds, options)
-    storm = Sheet(f"{clients:,} clients return at once, {missed} events behind", resume_storm.METRICS)
-    rounds.compare(
-        storm,
-        PEERS,
-        options,
-        lambda case, folder: resume_storm.one(case, storm, clients, missed, folder, options),
-    )
-    return [*sheets, storm]
-
-
-def _feeds(case: str, sheet: Sheet, users: int, folder: Path, options: Options) -> None:
-    with rounds.connected(case, folder, options, lambda peer, running: peer.feeds(running, users)) as found:
-        private_feeds.measure(case, sheet, users, *found, options, loads=(50,))
+    sizes = (20,) if options.quick else (500, 5_000)
+    measure = partial(private_feeds.measure, loads=(50,))
+    title = "private feeds of {} users"
+    sheets = rounds.by_size(title, sizes, FEEDS, PEERS, rounds.feeds, measure, options)
+    return [*sheets, resume_storm.storm(PEERS, options)]

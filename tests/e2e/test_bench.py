@@ -9,12 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from bench import peers, rounds
 from bench.__main__ import QUESTIONS, question
-from bench.clients.receivers import IN_PYTHON, build
-from bench.harness.harness import OURS, Options, Sheet, StormSizes
-from bench.questions import commands, storms
-from bench.questions.fan_out import METRICS, one
-from bench.servers import accepting, peers
+from bench.questions import fan_out, storms
+from bench.receivers import build
+from bench.sheets import OURS, Options, Sheet
 from tests.support.patience import WITHIN_S
 from tests.support.proofs import WHOLE
 
@@ -22,8 +21,8 @@ pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 linux = pytest.mark.skipif(sys.platform != "linux", reason="costs are read from /proc")
 
 
-def options(folder: Path, receiver: list[str]) -> Options:
-    return Options(quick=True, rounds=1, folder=folder, receiver=receiver, peers=frozenset({OURS}))
+def options(folder: Path) -> Options:
+    return Options(quick=True, folder=folder, receiver=build(), peers=frozenset({OURS}))
 
 
 _LONG = {"cluster", "commands", "same_rate", "storms", "workers"}
@@ -49,9 +48,7 @@ _ASKED = [
 @pytest.mark.parametrize("name", _ASKED)
 @linux
 def test_the_question_is_answered_and_no_event_is_lost_or_doubled(name: str, tmp_path: Path) -> None:
-    sheets = importlib.import_module(f"bench.questions.{name}").run(
-        options(tmp_path, build(tmp_path / "tools"))
-    )
+    sheets = importlib.import_module(f"bench.questions.{name}").run(options(tmp_path))
     assert sheets
     for sheet in sheets:
         assert sheet.samples, sheet.title
@@ -64,15 +61,17 @@ def test_the_question_is_answered_and_no_event_is_lost_or_doubled(name: str, tmp
 @linux
 def test_the_storm_of_one_user_loses_no_bystanders_event(tmp_path: Path) -> None:
     """Two requests of the short form; `make check-all` runs each of them, also by several users."""
-    sizes = StormSizes(requests=("lists", "http pages"), variants=("not reading",), users=(1,))
-    [sheet] = storms.run(replace(options(tmp_path, []), storms=sizes))
+    asked = replace(
+        options(tmp_path), requests=("lists", "http pages"), variants=("not reading",), users=(1,)
+    )
+    [sheet] = storms.run(asked)
     assert sheet.samples["lists, not reading"]["lost"] == [0]
     assert sheet.samples["http pages, not reading"]["lost"] == [0]
 
 
 _MEASURED = [name for name in peers.ALL if name != OURS]
 
-_FEW = {"floor", "huahuo-transport", "nats", "ws"}
+_FEW = {"floor", "nats", "ws"}
 """Of each way to start and drive a peer one: all others in `make check-all`."""
 
 
@@ -81,41 +80,11 @@ _FEW = {"floor", "huahuo-transport", "nats", "ws"}
 def test_a_peer_that_is_installed_can_be_measured(name: str, tmp_path: Path) -> None:
     if why := peers.ALL[name]().missing():
         pytest.skip(why)
-    sheet = Sheet("fan-out", METRICS)
-    one(name, sheet, 3, tmp_path, options(tmp_path, build(tmp_path / "tools")))
+    sheet = Sheet("fan-out", fan_out.METRICS)
+    asked = replace(options(tmp_path), peers=frozenset({name}))
+    rounds.by_peer(sheet, (name,), rounds.group, 3, fan_out.measure, asked)
     assert sheet.samples[name]["p50"][0] > 0
     assert sheet.samples[name]["lost"] == [0]
-
-
-_ACCEPTING = [name for name, system in accepting.ALL.items() if not system.missing()]
-
-
-@pytest.mark.parametrize("name", [name for name in _ACCEPTING if WHOLE or name == "jetstream"])
-@linux
-def test_a_system_that_accepts_events_durably_is_measured_beside(name: str, tmp_path: Path) -> None:
-    ours = Sheet("huahuo", commands.LEAN_METRICS)
-    for case in commands.BESIDE:
-        ours.add(case, commands=1.0)
-    asked = replace(options(tmp_path, []), peers=frozenset({OURS, name}))
-    sheets = commands.beside(ours, asked)
-    assert [sheet.title for sheet in sheets] == [f"durable publishes, {case}" for case in commands.BESIDE]
-    for sheet in sheets:
-        assert not sheet.absent
-        assert sheet.samples[name]["refused"] == [0]
-    assert sum(sheet.samples[name]["commands"][0] for sheet in sheets) > 0
-
-
-def test_huahuo_alone_is_measured_beside_nothing(tmp_path: Path) -> None:
-    assert commands.beside(Sheet("huahuo", commands.LEAN_METRICS), options(tmp_path, [])) == []
-
-
-@linux
-def test_the_receiver_in_python_counts_what_the_one_in_c_counts(tmp_path: Path) -> None:
-    sheet = Sheet("fan-out", METRICS)
-    one(OURS, sheet, 3, tmp_path, options(tmp_path, list(IN_PYTHON)))
-    assert sheet.samples[OURS]["deliveries"][0] > 0
-    assert sheet.samples[OURS]["lost"] == [0]
-    assert sheet.samples[OURS]["doubled"] == [0]
 
 
 @linux

@@ -18,7 +18,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 
-from bench.servers.peers.node_servers import NODE_MODULES, SERVERS
+from bench.peers import NODE_MODULES, SERVERS
 from tests.support.chaos.faults import Faults
 from tests.support.chaos.relay import network
 from tests.support.patience import WITHIN_S

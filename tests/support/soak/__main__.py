@@ -14,7 +14,7 @@ import urllib.request
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from bench.harness.procs import Child, free_port, raise_files_max
+from bench.processes import Child, free_port, raise_files_max
 from huahuo.app import tokens
 from huahuo.eventstore.ambient import SystemAmbient
 from tests.support.chaos.crowd import Member

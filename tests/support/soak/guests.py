@@ -8,7 +8,7 @@ from collections.abc import Callable
 from random import Random
 from urllib.parse import quote, urlsplit
 
-from bench.clients.raw_socket import RawSocket
+from bench.sockets import RawSocket
 from huahuo.transport.client.client import Client
 from huahuo.transport.client.model import ClientError, CommandError
 from huahuo.transport.protocol.codes import ErrorCode

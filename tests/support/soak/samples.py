@@ -5,7 +5,7 @@ import statistics
 import time
 from collections.abc import Sequence
 
-from bench.harness.procs import Child
+from bench.processes import Child
 
 STILL = 5
 """As many seconds must pass without a change before what is left counts."""

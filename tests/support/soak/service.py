@@ -7,8 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from bench.harness.answers import answer
-from bench.harness.procs import raise_files_max, resident_bytes
+from bench.processes import answer, raise_files_max, resident_bytes
 from huahuo import (
     After,
     Command,

@@ -1,6 +1,6 @@
 """The search for the highest rate that a server bears."""
 
-from bench.questions.capacity import highest_rate
+from bench.questions.same_rate import highest_rate
 
 
 def search(bears: float, first: float, tries_max: int = 20) -> float:

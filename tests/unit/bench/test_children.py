@@ -2,11 +2,11 @@
 
 import sys
 
-from bench.harness.procs import Child
+from bench.processes import Child
 
 _CHATTY = """
 import structlog
-from bench.harness.answers import answer
+from bench.processes import answer
 print("2026-11-25 a library prints this")
 structlog.get_logger().warning("before the first answer")
 answer({"ready": True})

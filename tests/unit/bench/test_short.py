@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from bench.harness.harness import Metric, Sheet
+from bench.sheets import Metric, Sheet
 from bench.short import compared, published
 
 METRICS = (Metric("cpu", "µs"), Metric("events", "1/s", compare=True), Metric("p50", "ms"))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from bench.servers.source import GROUP, Event, Source, body
+from bench.source import GROUP, Event, Source, body
 from tests.support.patience import WITHIN_S
 
 
@@ -56,14 +56,6 @@ async def test_an_open_loop_publishes_all_and_says_how_late() -> None:
     await Source(published, body).rate(20_000, 100)
     published.check(100)
     assert list(published.numbers) == [GROUP]
-
-
-async def test_a_burst_gives_one_event_to_each_of_the_next_users() -> None:
-    published = Published()
-    done = await Source(published, body).bursts(users=6, size=4, per_s=20_000, count=3)
-    assert done["published"] == 12
-    published.check(12)
-    assert {user: numbers[-1] for user, numbers in published.numbers.items()} == dict.fromkeys(range(1, 7), 2)
 
 
 async def test_an_open_loop_says_how_long_events_took_to_become_durable() -> None:

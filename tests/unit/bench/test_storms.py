@@ -5,8 +5,7 @@ import json
 import h11
 import pytest
 
-from bench.questions.storm_http import HTTP_REQUESTS, http_request
-from bench.questions.storm_requests import REQUESTS, Sender, message
+from bench.questions.storm_requests import HTTP_REQUESTS, REQUESTS, Sender, http_request, message
 
 SENDER = Sender(user=3, first_id=61, mailboxes=30, connection=1, log="a7c1")
 

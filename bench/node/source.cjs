@@ -1,4 +1,4 @@
-// The same ways of publishing as bench/servers/source.py, for servers in node.
+// The same ways of publishing as bench/source.py, for servers in node.
 "use strict";
 const fs = require("node:fs");
 const readline = require("node:readline");
@@ -10,15 +10,14 @@ const BACK =
   '"timestamp":"2026-11-24T10:31:07.114Z"}';
 
 /** A real progress event with the mark that receivers look for, as text. */
-const body = (number, atNs, pad = 0) =>
-  `{"type":"check_progress","~":${number},"t":${atNs},${pad ? `"pad":"${"x".repeat(pad)}",` : ""}${BACK}`;
+const body = (number, atNs) => `{"type":"check_progress","~":${number},"t":${atNs},${BACK}`;
 let origin = 0n;
 const now = () => process.hrtime.bigint() + origin;
-// As bench/harness/answers.py: a pipe of its own, so that no log line can be taken for an answer.
+// As bench/processes.py: a pipe of its own, so that no log line can be taken for an answer.
 const ANSWERS = Number(process.env.BENCH_ANSWERS_FD ?? 1);
 const say = (message) => fs.writeSync(ANSWERS, JSON.stringify(message) + "\n");
 
-/** `publish(user, number, atNs, pad)` sends one event at once. */
+/** `publish(user, number, atNs)` sends one event at once. */
 exports.obey = function obey(publish, hello) {
   let number = 0;
   let target = 0;
@@ -40,14 +39,13 @@ exports.obey = function obey(publish, hello) {
   function openLoop(perS, count, due) {
     const start = now();
     let done = 0;
-    let published = 0;
     const late = new Float64Array(count);
     (function look() {
       const until = Math.min(count, 1 + Math.floor((Number(now() - start) * perS) / 1e9));
       for (; done < until; done++) {
         const at = start + BigInt(Math.floor((done / perS) * 1e9));
         late[done] = Number(now() - at) / 1e6;
-        published += due(at, done);
+        due(at, done);
       }
       if (done < count) {
         setTimeout(look, Math.max(1, (done / perS) * 1e3 - Number(now() - start) / 1e6));
@@ -55,7 +53,7 @@ exports.obey = function obey(publish, hello) {
       }
       late.sort();
       say({
-        published,
+        published: count,
         start_ns: Number(start),
         end_ns: Number(now()),
         late_p50_ms: late[Math.floor(count / 2)],
@@ -69,28 +67,16 @@ exports.obey = function obey(publish, hello) {
       target = Math.max(target, n);
       if (!running) followTarget();
     },
-    rate({ per_s, count, pad }) {
+    rate({ per_s, count }) {
       openLoop(per_s, count, (at) => {
         target = ++number;
-        publish(GROUP, number, at, pad);
-        return 1;
+        publish(GROUP, number, at);
       });
     },
     feeds_rate({ users, per_s, count }) {
       openLoop(per_s, count, (at, done) => {
         const user = (done % users) + 1;
         publish(user, next(user), at);
-        return 1;
-      });
-    },
-    // To each of `size` users at once.
-    bursts({ users, size, per_s, count }) {
-      openLoop(per_s, count, (at, done) => {
-        for (let i = 0; i < size; i++) {
-          const user = ((done * size + i) % users) + 1;
-          publish(user, next(user), at);
-        }
-        return size;
       });
     },
     // Nobody confirms anything, so nothing is in flight but what one turn of the loop publishes before the
@@ -117,9 +103,6 @@ exports.obey = function obey(publish, hello) {
         for (let user = 1; user <= users; user++) publish(user, n, now());
       }
       say({ published: each * Math.max(users, 1) });
-    },
-    stop() {
-      process.exit(0);
     },
   };
   readline.createInterface({ input: process.stdin }).on("line", (line) => {

@@ -29,7 +29,7 @@ const server = Bun.serve({
     message() {},
   },
 });
-obey((user, number, atNs, pad) => server.publish(String(user), body(number, atNs, pad)), {
+obey((user, number, atNs) => server.publish(String(user), body(number, atNs)), {
   port: server.port,
   version: Bun.version,
 });

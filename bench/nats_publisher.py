@@ -1,6 +1,6 @@
 """Publishes to NATS as stdin says; speaks the text protocol without a client library.
 
-A library would be what is measured.  `python -m bench.servers.peers.nats_publisher PORT core|jetstream`
+A library would be what is measured.  `python -m bench.nats_publisher PORT core|jetstream`
 """
 
 import asyncio
@@ -10,9 +10,11 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
-from bench.servers.peers.nats import HELLO, STREAM
-from bench.servers.source import Event, Source, body, obey
+from bench.source import Event, Source, body, obey
 from huahuo.app import loops
+
+STREAM = "EV"
+HELLO = b'CONNECT {"verbose":false,"pedantic":false}\r\n'
 
 
 class Publisher:
@@ -58,11 +60,6 @@ class Publisher:
         }
         answer = await self.request(f"$JS.API.STREAM.CREATE.{STREAM}", stream)
         assert b'"error"' not in answer, answer
-
-    def close(self) -> None:
-        """Hang up."""
-        self._reading.cancel()
-        self._writer.transport.abort()
 
     async def request(self, subject: str, message: dict[str, Any]) -> bytes:
         """Ask JetStream's API."""

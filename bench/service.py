@@ -1,15 +1,15 @@
 """The real service, wired as `huahuo serve` wires it, with a source of events inside.
 
 It publishes as any application does, by `publish` and `publish_many`; connections come over the socket.
-Run as a child by `peers/huahuo.py`.
+Run as a child by `peers.Huahuo`.
 """
 
-import argparse
+import sys
 from collections.abc import Awaitable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.servers.source import Source, fields, obey
+from bench.source import Source, fields, obey
 from huahuo import Huahuo
 from huahuo.app import logs, loops
 from huahuo.app.plugins import with_mail
@@ -22,14 +22,13 @@ _TYPE = "order_progress"
 """As long as `check_progress`, which belongs to mail."""
 
 
-async def serve(data: Path, port: int, sends: str | None, workers: int) -> None:
-    """Serve until stdin ends. `sends`: how frames are written. None: as by default."""
+async def serve(data: Path, workers: int) -> None:
+    """Serve until stdin ends."""
     logs.configure("error", as_json=False)
-    how: dict[str, Any] = {} if sends is None else {"sends": sends}
     app = Huahuo(
         plugins=with_mail(),
         data=data,
-        port=port,
+        port=0,
         workers=workers,
         log_level="error",
         connections_per_ip=0,
@@ -37,7 +36,6 @@ async def serve(data: Path, port: int, sends: str | None, workers: int) -> None:
         http_requests_per_s=0,
         connections_per_user=0,
         messages_per_s=0,
-        **how,
     )
 
     def publish(events: Sequence[tuple[int, dict[str, Any]]]) -> Awaitable[object]:
@@ -72,16 +70,9 @@ def _stream(user: int) -> str:
 
 
 def main() -> None:
-    """Command line of the child."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--port", type=int, default=0)
-    parser.add_argument("--sends")
-    parser.add_argument("--workers", type=int, default=1)
-    options = parser.parse_args()
+    """Command line of the child: its directory and the number of workers."""
     loops.own_the_process()
-    how = options.sends, options.workers
-    loops.run(serve(options.data, options.port, *how))
+    loops.run(serve(Path(sys.argv[1]), int(sys.argv[2])))
 
 
 if __name__ == "__main__":

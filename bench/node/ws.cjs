@@ -15,8 +15,8 @@ server.on("connection", (socket, request) => {
 });
 server.on("listening", () => {
   obey(
-    (user, number, atNs, pad) => {
-      const data = Buffer.from(body(number, atNs, pad));
+    (user, number, atNs) => {
+      const data = Buffer.from(body(number, atNs));
       for (const socket of rooms.get(user) ?? []) socket.send(data, { binary: false });
     },
     { port: server.address().port, version: require("ws/package.json").version },

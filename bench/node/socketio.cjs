@@ -20,7 +20,7 @@ io.on("connection", (socket) => {
 http.listen(0, "127.0.0.1", 4096, () => {
   obey(
     // An application emits objects; the event's fields are JSON already, so it is parsed once here.
-    (user, number, atNs, pad) => io.to(String(user)).emit("event", JSON.parse(body(number, atNs, pad))),
+    (user, number, atNs) => io.to(String(user)).emit("event", JSON.parse(body(number, atNs))),
     { port: http.address().port, version: require("socket.io/package.json").version },
   );
 });

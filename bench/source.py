@@ -3,7 +3,7 @@
 `upto` publishes as fast as it can, up to a number that the harness raises as receivers keep up. `rate`
 publishes a number each second, each stamped with the moment it was due (an event that is published late is
 late for its receiver too, and the delay is reported). `feeds` publishes one event at a time to each of
-many users, with a number of them in flight. `bursts` publishes one event to each of some users at once.
+many users, with a number of them in flight; `feeds_rate` does so evenly. `fill` publishes large batches.
 
 A user's events are numbered in the order of the calls of `publish`. A server may finish these calls in any
 order, but must send the events in the order of the calls.
@@ -17,7 +17,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-from bench.harness.answers import answer
+from bench.processes import answer
 from huahuo.eventstore.ambient import json_bytes
 
 GROUP = 0
@@ -35,19 +35,18 @@ type Event = tuple[int, bytes]
 """(user, the event as JSON)."""
 type Publish[Content] = Callable[[Sequence[tuple[int, Content]]], Awaitable[object]]
 """Done when the events are as durable as the server makes them."""
-type Make[Content] = Callable[[int, int, int], Content]
+type Make[Content] = Callable[[int, int], Content]
 """What the server is given of an event: `body`, or `fields`."""
 
 
-def body(number: int, at_ns: int, pad: int = 0) -> bytes:
-    """A real progress event with the mark that receivers look for (`clients/receiver.c`), perhaps padded."""
-    padding = b'"pad":"%b",' % (b"x" * pad) if pad else b""
-    return _FRONT % (number, at_ns) + padding + _BACK
+def body(number: int, at_ns: int) -> bytes:
+    """A real progress event with the mark that receivers look for (`receiver.c`)."""
+    return _FRONT % (number, at_ns) + _BACK
 
 
-def fields(number: int, at_ns: int, pad: int = 0) -> dict[str, Any]:
+def fields(number: int, at_ns: int) -> dict[str, Any]:
     """As `body`, for a server that encodes the event and gives it a type and a time itself."""
-    return {"~": number, "t": at_ns, **({"pad": "x" * pad} if pad else {}), **_ABOUT}
+    return {"~": number, "t": at_ns, **_ABOUT}
 
 
 class Source[Content]:
@@ -86,24 +85,16 @@ class Source[Content]:
             first, now_ns = self._number + 1, time.monotonic_ns()
             last = min(self._target, self._number + _AT_ONCE)
             self._number = last
-            await self._publish([(GROUP, self._make(n, now_ns, 0)) for n in range(first, last + 1)])
+            await self._publish([(GROUP, self._make(n, now_ns)) for n in range(first, last + 1)])
 
-    async def rate(self, per_s: float, count: int, pad: int = 0) -> dict[str, Any]:
-        """Publish `count` events to the group, evenly, each longer by `pad` bytes."""
-        return await self._open_loop(per_s, count, lambda due: [(due, self._due_in_group(due, pad))])
+    async def rate(self, per_s: float, count: int) -> dict[str, Any]:
+        """Publish `count` events to the group, evenly."""
+        return await self._open_loop(per_s, count, lambda due: [(due, self._due_in_group(due))])
 
     async def feeds_rate(self, users: int, per_s: float, count: int) -> dict[str, Any]:
         """Publish `count` events evenly, user after user, each by itself."""
         return await self._open_loop(
             per_s, count, lambda due: [([at_ns], self._due_in_feeds(at_ns, users)) for at_ns in due]
-        )
-
-    async def bursts(self, users: int, size: int, per_s: float, count: int) -> dict[str, Any]:
-        """Publish `count` times, evenly, an event to each of `size` users at once, each by itself."""
-        return await self._open_loop(
-            per_s,
-            count,
-            lambda due: [([at_ns], self._due_in_feeds(at_ns, users)) for at_ns in due for _ in range(size)],
         )
 
     async def feeds(self, users: int, in_flight: int, seconds: float) -> dict[str, Any]:
@@ -133,7 +124,7 @@ class Source[Content]:
         batch: list[tuple[int, Content]] = []
         for number in range(first, first + each):
             for user in everybody:
-                batch.append((user, self._make(number, time.monotonic_ns(), 0)))
+                batch.append((user, self._make(number, time.monotonic_ns())))
                 if len(batch) == _FILL_AT_ONCE:
                     await self._publish(batch)
                     batch = []
@@ -178,10 +169,10 @@ class Source[Content]:
             **({"durable_p50_ms": took_ns[len(took_ns) // 2] / 1e6} if took_ns else {}),
         }
 
-    def _due_in_group(self, moments: list[int], pad: int) -> list[tuple[int, Content]]:
+    def _due_in_group(self, moments: list[int]) -> list[tuple[int, Content]]:
         first = self._number + 1
         self._number = self._target = self._number + len(moments)
-        return [(GROUP, self._make(n, at_ns, pad)) for n, at_ns in enumerate(moments, first)]
+        return [(GROUP, self._make(n, at_ns)) for n, at_ns in enumerate(moments, first)]
 
     def _due_in_feeds(self, at_ns: int, users: int) -> list[tuple[int, Content]]:
         user = self._number % users + 1
@@ -191,7 +182,7 @@ class Source[Content]:
     def _next(self, user: int, at_ns: int) -> Content:
         number = self._of_user.get(user, 0) + 1
         self._of_user[user] = number
-        return self._make(number, at_ns, 0)
+        return self._make(number, at_ns)
 
 
 class _UnderWay:
@@ -236,10 +227,8 @@ async def obey(source: Source[Any], hello: dict[str, Any]) -> None:
         command = message.pop("cmd")
         if command == "upto":
             source.raise_to(message["n"])
-        elif command == "stop":
-            break
         else:
-            assert command in ("rate", "feeds", "feeds_rate", "bursts", "fill"), command
+            assert command in ("rate", "feeds", "feeds_rate", "fill"), command
             answer(await getattr(source, command)(**message))
         if following.done():
             following.result()

@@ -1,4 +1,9 @@
-"""Child processes of a benchmark: what they cost, and a dialogue with them in lines of JSON."""
+"""The processes of a benchmark: where they run, what they cost, and a dialogue with them in lines of JSON.
+
+A child answers on a pipe that nothing else writes to. Its standard output is its parent's standard error, so
+a log line or a `print` of a library cannot be taken for an answer. One that is started by hand answers on
+standard output.
+"""
 
 import contextlib
 import json
@@ -6,21 +11,79 @@ import os
 import queue
 import re
 import resource
+import shutil
 import signal
 import socket
 import subprocess
+import sys
+import tempfile
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from bench.harness.answers import PIPE
-
+PIPE = "BENCH_ANSWERS_FD"
+"""The environment variable with the number of the pipe's file descriptor."""
+FLAGS = ("-O2",)
 START_TIMEOUT_S = 60
 _STDERR = 2
 _TICKS_S = os.sysconf("SC_CLK_TCK")
+
+
+def answer(message: Mapping[str, Any]) -> None:
+    """Write one line to the parent, at once."""
+    line = json.dumps(message) + "\n"
+    number = os.environ.get(PIPE)
+    if number is None:
+        sys.stdout.write(line)
+        sys.stdout.flush()
+        return
+    data = line.encode()
+    while data:
+        data = data[os.write(int(number), data) :]
+
+
+def build(source: Path, directory: Path) -> Path | None:
+    """The program of a C file, made once for each version of it; None where it cannot be made."""
+    target = directory / source.stem
+    compiler = shutil.which("cc") if sys.platform == "linux" else None
+    if target.exists() and target.stat().st_mtime >= source.stat().st_mtime:
+        return target
+    if compiler is None:
+        return None
+    directory.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=directory) as folder:
+        made = Path(folder) / target.name
+        if subprocess.call([compiler, *FLAGS, "-o", str(made), str(source)]):
+            return None
+        return made.replace(target)
+
+
+def cores() -> tuple[int | None, int | None]:
+    """A core for the server and one for its clients; None and None where there are no two."""
+    found = sorted(os.sched_getaffinity(0))
+    return (found[0], found[1]) if len(found) > 1 else (None, None)
+
+
+@contextlib.contextmanager
+def pinned(core: int | None) -> Iterator[None]:
+    """What this thread starts meanwhile runs on `core` alone. None: wherever it likes."""
+    before = os.sched_getaffinity(0)
+    if core is not None:
+        os.sched_setaffinity(0, {core})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def move(pid: int, core: int) -> None:
+    """Move all threads of a process to `core`."""
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with contextlib.suppress(ProcessLookupError):
+            os.sched_setaffinity(int(task.name), {core})
 
 
 def raise_files_max() -> None:
@@ -36,15 +99,6 @@ def cpu_s(pids: Iterable[int]) -> float:
         fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
         ticks += int(fields[11]) + int(fields[12])
     return ticks / _TICKS_S
-
-
-def threads_ms(pid: int) -> float:
-    """Processor time of all threads of a process, in ms; more exact than `cpu_s` (Linux)."""
-    used_ns = 0
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        with contextlib.suppress(OSError):  # the thread has ended
-            used_ns += int((task / "schedstat").read_text(encoding="utf-8").split()[0])
-    return used_ns / 1e6
 
 
 def resident_bytes(pid: int) -> int:
@@ -64,7 +118,7 @@ def _status_kib(pid: int, name: str) -> int:
 
 
 class Child:
-    """A process that answers lines of JSON with lines of JSON (`answers`). The first line: it is ready."""
+    """A process that answers lines of JSON with lines of JSON (`answer`). The first line: it is ready."""
 
     def __init__(
         self,
@@ -136,14 +190,6 @@ class Child:
         """`kill -9`."""
         self._process.send_signal(signal.SIGKILL)
         self._process.wait()
-
-    def pause(self) -> None:
-        """Let it stand still until it is resumed (or killed)."""
-        self._process.send_signal(signal.SIGSTOP)
-
-    def resume(self) -> None:
-        """Let it go on."""
-        self._process.send_signal(signal.SIGCONT)
 
     def stop(self) -> None:
         """End it: politely, then not. Idempotent."""

@@ -1,12 +1,12 @@
 /* Holds many WebSocket connections and counts what arrives, as cheaply as it can.
  *
- *     receiver SCRIPT REPORT [deaf=N]
+ *     receiver SCRIPT REPORT
  *
- * SCRIPT says what to send and what to wait for, per connection (see script.py); REPORT is a file that
- * is mapped and read by the harness while this runs (see report.py). Every event carries its number and
+ * SCRIPT says what to send and what to wait for, per connection (see receivers.py); REPORT is a file that
+ * is mapped and read by the harness while this runs (see receivers.py). Every event carries its number and
  * the time of its publication as  ~":NUMBER,"t":NANOSECONDS  and '~' occurs nowhere else, so that an
  * event costs one memchr and a few digits. Numbers must follow each other: a jump is counted as lost,
- * a step back as doubled. The first `deaf` connections are not read any more once they are ready.
+ * a step back as doubled.
  * A line on stdin ends it.
  */
 #define _GNU_SOURCE
@@ -34,7 +34,7 @@
 #define BUCKETS (64 << SUB_BITS)
 
 struct report {
-    uint64_t ready, closed, events, lost, doubled, bytes, frames, lowest, first_ns, last_ns, done;
+    uint64_t ready, closed, events, lost, doubled, bytes, frames, lowest, last_ns, done;
     uint64_t buckets[BUCKETS];
     uint64_t last[]; /* the last number of each connection */
 };
@@ -61,7 +61,7 @@ struct connection {
 
 static struct report *report;
 static struct connection *connections;
-static uint32_t count, deaf, ack_every, eio, started, connecting;
+static uint32_t count, ack_every, eio, started, connecting;
 static uint64_t goal; /* a connection that got this number is done (0: none) */
 static uint16_t port;
 static int poller;
@@ -182,7 +182,6 @@ static void next_step(struct connection *c) {
     c->setup = NULL;
     connecting--;
     report->ready++;
-    if ((uint32_t)(c - connections) < deaf) epoll_ctl(poller, EPOLL_CTL_DEL, c->fd, NULL);
 }
 
 static void payload(struct connection *c, const uint8_t *p, size_t size, uint64_t now) {
@@ -254,10 +253,7 @@ static void readable(struct connection *c) {
         next_step(c);
     }
     frames(c, p, end, now);
-    if (report->events != before) {
-        if (!report->first_ns) report->first_ns = now;
-        report->last_ns = now;
-    }
+    if (report->events != before) report->last_ns = now;
     if (ack_every && c->last >= c->acked + ack_every) ack(c);
 }
 
@@ -276,10 +272,6 @@ static void start_one(void) {
     setsockopt(c->fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof one);
     struct linger gone = {.l_onoff = 1, .l_linger = 0}; /* no port waits for minutes after a round */
     setsockopt(c->fd, SOL_SOCKET, SO_LINGER, &gone, sizeof gone);
-    if (started <= deaf) { /* the kernel must not take in what its process does not want */
-        int little = 4096;
-        setsockopt(c->fd, SOL_SOCKET, SO_RCVBUF, &little, sizeof little);
-    }
     if (bind(c->fd, (struct sockaddr *)&from, sizeof from)) die("bind");
     if (connect(c->fd, (struct sockaddr *)&to, sizeof to)) die("connect");
     fcntl(c->fd, F_SETFL, O_NONBLOCK);
@@ -343,14 +335,13 @@ static void ack_some(uint64_t passed_ns) {
     uint64_t due = 1 + count * passed_ns / ACK_NS;
     for (uint64_t i = 0; i < due && i < count; i++, next++) {
         struct connection *c = &connections[next % count];
-        if (c->fd >= 0 && !c->setup && c->last > c->acked && next % count >= deaf) ack(c);
+        if (c->fd >= 0 && !c->setup && c->last > c->acked) ack(c);
     }
 }
 
 int main(int argc, char **argv) {
     if (argc < 3) return 2;
     signal(SIGPIPE, SIG_IGN);
-    if (argc > 3) deaf = atoi(argv[3] + 5);
     read_script(argv[1]);
     map_report(argv[2]);
     poller = epoll_create1(0);
@@ -366,9 +357,9 @@ int main(int argc, char **argv) {
             readable(happened[i].data.ptr);
         }
         uint64_t now = now_ns();
-        if (now - looked > 2000000) { /* how far is the slowest that reads? */
+        if (now - looked > 2000000) { /* how far is the slowest? */
             uint64_t low = UINT64_MAX;
-            for (uint32_t i = deaf; i < count; i++) if (report->last[i] < low) low = report->last[i];
+            for (uint32_t i = 0; i < count; i++) if (report->last[i] < low) low = report->last[i];
             report->lowest = low;
             if (ack_every) ack_some(now - looked);
             looked = now;

@@ -1,26 +1,36 @@
 """What the questions about connected clients share: rounds in own folders, open loops at some load."""
 
 import contextlib
-import tempfile
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.clients.receivers import Receivers, Receiving
-from bench.clients.report import Counts
-from bench.clients.script import Script
-from bench.harness.harness import Metric, Options, Sheet, interleaved
-from bench.servers import peers
-from bench.servers.peers.base import Driven, Peer, Running
+from bench import peers
+from bench.peers import Peer, Running
+from bench.processes import cores, move, pinned
+from bench.receivers import Counts, Receivers, Script
+from bench.sheets import Metric, Options, Sheet, interleaved
 
 ARRIVE_TIMEOUT_S = 60
 _RUN_S = 1.0
 _QUICK_S = 0.1
 
 
-type Round = Callable[[str, Sheet, int, Path, Options], None]
-"""(case, sheet, connections, empty folder that is removed afterwards, options): measures, adds a row."""
+type Clients = Callable[[Peer, Running, int], Script]
+"""Makes so many connections."""
+type Round = Callable[[str, Sheet, int, Running, Receivers, Options], None]
+"""(case, sheet, connections, the system, its clients that are ready, options): measures, adds a row."""
+
+
+def group(peer: Peer, running: Running, count: int) -> Script:
+    """All read one stream."""
+    return peer.group(running, count)
+
+
+def feeds(peer: Peer, running: Running, count: int) -> Script:
+    """Each reads its own stream."""
+    return peer.feeds(running, count)
 
 
 def run_s(options: Options) -> float:
@@ -33,21 +43,48 @@ def by_size(
     sizes: Iterable[int],
     metrics: Sequence[Metric],
     names: Sequence[str],
-    one: Round,
+    clients: Clients,
+    measure: Round,
     options: Options,
 ) -> list[Sheet]:
     """A sheet for each number of connections; `title` has a `{}` for it. `--connections` chooses others."""
     sheets = []
     for count in options.connections or sizes:
         sheet = Sheet(title.format(f"{count:,}"), metrics)
-        compare(
-            sheet,
-            names,
-            options,
-            lambda case, folder, sheet=sheet, count=count: one(case, sheet, count, folder, options),  # type: ignore[misc]
-        )
+        by_peer(sheet, names, clients, count, measure, options)
         sheets.append(sheet)
     return sheets
+
+
+def by_peer(
+    sheet: Sheet,
+    names: Sequence[str],
+    clients: Clients,
+    count: int,
+    measure: Round,
+    options: Options,
+    *,
+    apart: bool = False,
+) -> None:
+    """Rounds of every system with its clients. `apart`: on different cores, where there are two."""
+
+    def one(case: str, folder: Path) -> None:
+        peer = peers.ALL[case]()
+        server, others = cores() if apart else (None, None)
+        if apart and server is None:
+            sheet.note("server and receivers share the cores")
+        with contextlib.ExitStack() as stack:
+            with pinned(server):
+                running = stack.enter_context(peer.start(folder))
+            if others is not None and running.control.pid not in running.pids:
+                move(running.control.pid, others)  # it publishes to the server
+            stack.enter_context(pinned(others))  # the harness looks on from there, too
+            script = clients(peer, running, count)
+            receivers = stack.enter_context(Receivers(script, folder, options.receiver))
+            receivers.ready()
+            measure(case, sheet, count, running, receivers, options)
+
+    compare(sheet, names, options, one)
 
 
 def compare(
@@ -58,27 +95,8 @@ def compare(
     *,
     once: Collection[str] = (),
 ) -> None:
-    """Rounds of every system that is wanted and installed, in turns, each in an empty folder."""
-
-    def measure(case: str) -> None:
-        with tempfile.TemporaryDirectory(dir=options.folder) as folder:
-            one(case, Path(folder))
-
-    interleaved(peers.wanted(names, options, sheet), options.rounds, measure, [sheet], once=once)
-
-
-@contextlib.contextmanager
-def connected(
-    case: str, folder: Path, options: Options, script: Callable[[Peer, Running], Script]
-) -> Iterator[tuple[Running, Receivers]]:
-    """A started system with its clients, all of them ready."""
-    peer = peers.ALL[case]()
-    with (
-        peer.start(folder) as running,
-        Receivers(script(peer, running), folder, command=options.receiver) as receivers,
-    ):
-        receivers.ready()
-        yield running, receivers
+    """Rounds of every system that is wanted and installed, in turns."""
+    interleaved(peers.wanted(names, options, sheet), options, one, [sheet], once=once)
 
 
 @dataclass(frozen=True)
@@ -104,8 +122,8 @@ class Calm:
 
 
 def open_loop(
-    running: Driven,
-    receivers: Receiving,
+    running: Running,
+    receivers: Receivers,
     field: str,
     before: int,
     per_s: float,
@@ -135,6 +153,6 @@ def open_loop(
     )
 
 
-def arrived(receivers: Receiving, field: str, at_least: int, within_s: float = ARRIVE_TIMEOUT_S) -> None:
+def arrived(receivers: Receivers, field: str, at_least: int, within_s: float = ARRIVE_TIMEOUT_S) -> None:
     """Wait until a figure of the receivers has grown so far, or fail."""
     assert receivers.until(field, at_least, within_s), f"not everything arrived within {within_s:g} s"

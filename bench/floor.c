@@ -1,8 +1,8 @@
 /* The floor of everybody who sends each event to each connection by itself: a WebSocket server that does nothing else.
  *
- * It publishes as bench/servers/source.py does, with its commands `upto`, `rate`, `feeds`, `feeds_rate`, `bursts` and
- * `stop` as lines on stdin. A client's room is its path, /0 is the group. It keeps nothing, checks nothing, and waits
- * for a receiver whose socket is full.
+ * It publishes as bench/source.py does, with its commands `upto`, `rate`, `feeds` and `feeds_rate` as lines on stdin.
+ * A client's room is its path, /0 is the group. It keeps nothing, checks nothing, and waits for a receiver whose
+ * socket is full.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -56,14 +56,9 @@ static void send_rest(int fd, const uint8_t *data, size_t size) {
     }
 }
 
-static size_t make_frame(uint8_t *frame, uint64_t n, uint64_t at_ns, unsigned pad) {
+static size_t make_frame(uint8_t *frame, uint64_t n, uint64_t at_ns) {
     char text[FRAME_BYTES];
     int size = sprintf(text, FRONT, (unsigned long long)n, (unsigned long long)at_ns);
-    if (pad > FRAME_BYTES / 2) die("pad");
-    if (pad) {
-        size += sprintf(text + size, "\"pad\":\"%*s\",", (int)pad, "");
-        memset(text + size - 2 - pad, 'x', pad);
-    }
     size += sprintf(text + size, "%s", BACK);
     frame[0] = 0x81;
     frame[1] = 126;
@@ -73,9 +68,9 @@ static size_t make_frame(uint8_t *frame, uint64_t n, uint64_t at_ns, unsigned pa
     return (size_t)size + 4;
 }
 
-static void publish(unsigned user, uint64_t at_ns, unsigned pad) {
+static void publish(unsigned user, uint64_t at_ns) {
     static uint8_t frame[FRAME_BYTES];
-    size_t size = make_frame(frame, user ? ++numbers[user] : ++number, at_ns, pad);
+    size_t size = make_frame(frame, user ? ++numbers[user] : ++number, at_ns);
     if (user && feed[user]) send_rest(feed[user], frame, size);
     for (int i = 0; !user && i < members; i++) send_rest(group[i], frame, size);
 }
@@ -100,26 +95,25 @@ static void wait_until(uint64_t due_ns) {
     while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &t, NULL) == EINTR) {}
 }
 
-/* `burst`: so many users at each moment, 0 for the group. Receivers of this floor send nothing meanwhile. */
-static void open_loop(double per_s, unsigned count, unsigned users, unsigned burst, unsigned pad) {
+/* `users`: how many take turns, 0 for the group. Receivers of this floor send nothing meanwhile. */
+static void open_loop(double per_s, unsigned count, unsigned users) {
     double *late = calloc(count, sizeof *late);
-    uint64_t start = now_ns(), published = 0;
+    uint64_t start = now_ns();
     for (unsigned n = 0; n < count; n++) {
         uint64_t due = start + (uint64_t)(n / per_s * 1e9);
         if (now_ns() < due) wait_until(due);
         late[n] = (double)(now_ns() - due) / 1e6;
-        for (unsigned i = 0; i < (burst ? burst : 1); i++, published++)
-            publish(burst ? (unsigned)(published % users) + 1 : 0, due, pad);
+        publish(users ? n % users + 1 : 0, due);
     }
     qsort(late, count, sizeof *late, compare);
-    answer(published, start, late[count / 2], late[count * 99ull / 100]);
+    answer(count, start, late[count / 2], late[count * 99ull / 100]);
     free(late);
 }
 
 static void feeds(unsigned users, double seconds) {
     uint64_t start = now_ns(), published = 0;
     while ((double)(now_ns() - start) < seconds * 1e9)
-        for (int i = 0; i < AT_ONCE; i++) publish((unsigned)(published++ % users) + 1, now_ns(), 0);
+        for (int i = 0; i < AT_ONCE; i++) publish((unsigned)(published++ % users) + 1, now_ns());
     answer(published, start, 0, 0);
 }
 
@@ -127,11 +121,9 @@ static void obey(const char *line) {
     double per_s = field(line, "\"per_s\": ");
     unsigned count = (unsigned)field(line, "\"count\": "), users = (unsigned)field(line, "\"users\": ");
     if (strstr(line, "\"upto\"")) target = (uint64_t)field(line, "\"n\": ");
-    else if (strstr(line, "\"rate\"")) open_loop(per_s, count, 0, 0, (unsigned)field(line, "\"pad\": "));
-    else if (strstr(line, "\"feeds_rate\"")) open_loop(per_s, count, users, 1, 0);
-    else if (strstr(line, "\"bursts\"")) open_loop(per_s, count, users, (unsigned)field(line, "\"size\": "), 0);
+    else if (strstr(line, "\"rate\"")) open_loop(per_s, count, 0);
+    else if (strstr(line, "\"feeds_rate\"")) open_loop(per_s, count, users);
     else if (strstr(line, "\"feeds\"")) feeds(users, field(line, "\"seconds\": "));
-    else if (strstr(line, "\"stop\"")) exit(0);
     if (target < number) target = number;
 }
 
@@ -199,6 +191,6 @@ int main(void) {
             if (happened.data.fd == listener) accept_one();
             else read_commands();
         }
-        for (int i = 0; i < AT_ONCE && number < target; i++) publish(0, now_ns(), 0);
+        for (int i = 0; i < AT_ONCE && number < target; i++) publish(0, now_ns());
     }
 }

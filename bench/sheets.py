@@ -1,4 +1,4 @@
-"""What the questions share: rounds that take turns, tables with ratios, results as JSON, plots.
+"""What the questions share: rounds that take turns, tables with ratios, results as JSON.
 
 A question is a module with `run(options) -> list[Sheet]`; its docstring opens with the question and the
 guess made before the first run. Everything that is compared is measured in the same run, in turns,
@@ -15,6 +15,7 @@ import sys
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 OURS = "huahuo"
@@ -24,44 +25,37 @@ CLIENT_LIMIT = 0.9
 
 
 @dataclass(frozen=True, kw_only=True)
-class StormSizes:
-    """Which storms are wanted, and how large; None: what the question takes by itself."""
-
-    requests: Sequence[str] | None = None
-    variants: Sequence[str] | None = None
-    users: Sequence[int] | None = None
-    connections: int | None = None
-    """Of each user."""
-    mailboxes: int | None = None
-    """Of all users together."""
-    workers: int = 1
-    memory_mib: int = 512
-    """What the service has; 0: all that there is."""
-    seconds: float | None = None
-    after_s: float | None = None
-    """How long after a storm memory is looked at."""
-
-
-@dataclass(frozen=True)
 class Options:
-    """What the command line says."""
+    """What the command line says. Empty, 0 or None: what the question takes by itself."""
 
-    quick: bool
-    rounds: int
     folder: Path
     """An empty directory for everything that is written."""
-    receiver: list[str]
+    receiver: Path
+    """The program that holds the connections (`receivers.build`)."""
+    quick: bool = False
+    rounds: int = 1
     peers: frozenset[str] | None = None
     """None: all that are installed."""
     large: bool = False
     """Also the sizes that take minutes and gigabytes."""
-    storms: StormSizes = StormSizes()
-    connections: Sequence[int] | None = None
-    """How many there are in each sheet; None: what the question takes by itself."""
-    rates: Sequence[float] | None = None
-    """Events a second in each sheet; None: as above."""
+    connections: Sequence[int] = ()
+    """How many there are in each sheet; in `storms`: of each user."""
+    rates: Sequence[float] = ()
+    """Events a second in each sheet."""
     capacity: bool = True
     """Also find the highest rate that is borne."""
+    mailboxes: int = 0
+    """Of all users together."""
+    requests: Sequence[str] = ()
+    variants: Sequence[str] = ()
+    users: Sequence[int] = ()
+    seconds: float = 0
+    """How long a storm goes on."""
+    after_s: float = 60
+    """How long after a storm memory is looked at."""
+    workers: int = 1
+    memory_mib: int = 512
+    """What the service has; 0: all that there is."""
 
     def wants(self, peer: str) -> bool:
         """Whether a peer was asked for."""
@@ -163,26 +157,34 @@ def number(value: float) -> str:
     return f"{value:.3g}"
 
 
+def quantile(values: Sequence[float], share: float) -> float:
+    """Of values in any order; NaN if there is none."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(len(ordered) * share))] if ordered else float("nan")
+
+
 def interleaved(
     cases: Iterable[str],
-    rounds: int,
-    measure: Callable[[str], None],
+    options: Options,
+    one: Callable[[str, Path], None],
     sheets: Sequence[Sheet],
     *,
     once: Collection[str] = (),
 ) -> None:
     """Every case once a round, so that all meet the same minutes; one that fails is out, and said so.
 
-    `once` names cases that take minutes and are far from the others: the first round is all they get.
+    `one` measures a case in an empty folder. `once` names cases that take minutes and are far from the
+    others: the first round is all they get.
     """
-    failed: dict[str, str] = {}
+    rounds, failed = options.rounds, dict[str, str]()
     for turn in range(rounds):
         for case in cases:
             if case in failed or (turn and case in once):
                 continue
             print(f"   round {turn + 1} of {rounds}: {case}{' ' * 20}", end="\r", file=sys.stderr, flush=True)
             try:
-                measure(case)
+                with TemporaryDirectory(dir=options.folder) as folder:
+                    one(case, Path(folder))
             except (TimeoutError, OSError, AssertionError) as error:
                 if case == OURS:
                     raise
@@ -236,7 +238,7 @@ def _git(*arguments: str) -> str:
 def save(
     name: str, stamp: str, question: str, sheets: Sequence[Sheet], machine: dict[str, Any], results: Path
 ) -> Path:
-    """Write `results/NAME-STAMP.json`, and a plot next to it if matplotlib is installed."""
+    """Write `results/NAME-STAMP.json`."""
     results.mkdir(parents=True, exist_ok=True)
     path = results / f"{name}-{stamp}.json"
     content = {
