@@ -1,6 +1,6 @@
 # The commands a newcomer types. Each works from a clean clone.
 .DEFAULT_GOAL := help
-.PHONY: help setup web demo cluster test coverage check-all check format bench bench-short sim proof mutants chaos soak fuzz docs release pykka-suite clean
+.PHONY: help setup web demo cluster quick test coverage check-all check format bench bench-short sim proof mutants chaos soak fuzz docs release pykka-suite clean
 BIN := .venv/bin
 export PYTHONHASHSEED := 0
 
@@ -22,6 +22,10 @@ cluster: ## three nodes over three NATS servers, sample mail, and a page that br
 	@scripts/setup.sh cluster
 	@scripts/web.sh || echo "cluster: going on without the console" >&2
 	@$(BIN)/huahuo demo --cluster
+
+quick: ## form, types, unit and property tests of one room: ROOM=transport/session
+	@scripts/setup.sh dev
+	@$(BIN)/python -m scripts.quick $(ROOM)
 
 test: ## every test, in six processes at a time; ARGS="-k resume" chooses
 	@scripts/test_needs.sh || echo "test: going on without" >&2

@@ -17,6 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 ELSEWHERE = {
     "README.md": "index.md",
     "CHANGELOG.md": "changelog.md",
+    "CONTRIBUTING.md": "contributing.md",
     "bench/RESULTS.md": "measurements.md",
     "web/client/README.md": "browser-client.md",
 }
