@@ -26,7 +26,7 @@ from huahuo.transport.access.claims import ClaimNames, own_claims, verified_of
 from huahuo.transport.access.compact import TokenError, parts_of
 from huahuo.transport.access.origin import origin_allowed
 from huahuo.transport.access.tokens import Authenticator
-from huahuo.transport.accounts.key_set import BadKeySet, KeySet
+from huahuo.transport.accounts.issuer_keys import BadKeySet, KeySet
 from huahuo.transport.client import wire as client
 from huahuo.transport.durable_streams.asking import Wrong
 from huahuo.transport.durable_streams.bodies import events_of
