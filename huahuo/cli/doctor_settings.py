@@ -19,7 +19,6 @@ from huahuo.transport.accounts.issuer_keys import refuse_url
 _OLD: Final = 2.0
 """A backup older than twice the interval is overdue."""
 _LEFT: Final = ("backup-*", "unfinished-*", "restoring", "*.restoring")
-"""The last one is of earlier versions."""
 
 type Told = tuple[str, str, str]
 """Level, subject and text of a finding."""

@@ -17,8 +17,8 @@ from huahuo.eventstore.sequencer.address import BadAddress, LogAddress
 from huahuo.eventstore.zstd.frames import BadFrame, Compressor, Decompressor
 from huahuo.mailcheck.codes.finding import code_of
 from huahuo.mailcheck.imap import wire as imap
-from huahuo.mailcheck.mime.compound import NotCompound
 from huahuo.mailcheck.mime.mail import attached, parse_headers, parse_mail
+from huahuo.mailcheck.mime.outlook import NotCompound
 from huahuo.mailcheck.roster import importer
 from huahuo.mailcheck.servers.faults import BrokenProtocol
 from huahuo.mailcheck.servers.proxies import parse_proxy
