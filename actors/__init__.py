@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from huahuo.actors.actor.errors import AskTimeout, HandlerCancelled, InboxFull
     from huahuo.actors.actor.future import LoopFuture
     from huahuo.actors.actor.loop_actor import LoopActor
-    from huahuo.actors.actor.messages import DeadLetter, Reason, Terminated
+    from huahuo.actors.actor.messages import DeadLetter, Reason
     from huahuo.actors.actor.refs import ASK_TIMEOUT_S, LoopRef, ask
-    from huahuo.actors.actor.restart import Escalate, Restart, Stop, Supervision
+    from huahuo.actors.actor.restart import Restart, Stop, Supervision
     from huahuo.actors.runtime.runtime import Runtime
 
 __all__ = [
@@ -27,7 +27,6 @@ __all__ = [
     "ActorDeadError",
     "AskTimeout",
     "DeadLetter",
-    "Escalate",
     "HandlerCancelled",
     "InboxFull",
     "LoopActor",
@@ -38,7 +37,6 @@ __all__ = [
     "Runtime",
     "Stop",
     "Supervision",
-    "Terminated",
     "ask",
 ]
 
@@ -51,11 +49,9 @@ _HOMES = {
     "LoopActor": "huahuo.actors.actor.loop_actor",
     "DeadLetter": "huahuo.actors.actor.messages",
     "Reason": "huahuo.actors.actor.messages",
-    "Terminated": "huahuo.actors.actor.messages",
     "ASK_TIMEOUT_S": "huahuo.actors.actor.refs",
     "LoopRef": "huahuo.actors.actor.refs",
     "ask": "huahuo.actors.actor.refs",
-    "Escalate": "huahuo.actors.actor.restart",
     "Restart": "huahuo.actors.actor.restart",
     "Stop": "huahuo.actors.actor.restart",
     "Supervision": "huahuo.actors.actor.restart",

@@ -4,7 +4,7 @@ Public events are on `user/<id>`, with the bytes that go over the wire (PROTOCOL
 `mailbox/<id>` and `roster/<id>`. Event names are strings of our own, not Python import paths. A body holds no
 password, token or key, only the name under which a secret is sealed.
 
-`stored_events` writes and reads them, and has their versions.
+`stored_events` writes and reads them.
 """
 
 from typing import Final
@@ -212,8 +212,6 @@ class CursorMoved(Body, tag="cursor_moved", frozen=True, gc=False, kw_only=True)
 
     `check_id` is 0 where the watcher of the mailbox found them. Mails up to `rest` are not known yet. `same`:
     ids and UIDs of mails that were known in other places.
-
-    Version 2: its mails are in the table `known`.
     """
 
     check_id: int
@@ -298,4 +296,3 @@ def type_name(body: type[Body]) -> str:
 
 
 PUBLIC_TYPES: Final = frozenset(type_name(body) for body in PUBLIC)
-INTERNAL_TYPES: Final = frozenset(type_name(body) for body in INTERNAL)

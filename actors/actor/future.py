@@ -52,11 +52,6 @@ class LoopFuture[T](Future[T]):
     def __init__(self) -> None:
         pass  # pykka's would set the attributes above
 
-    @property
-    def reader_count(self) -> int:
-        """How many wait for the value on a loop."""
-        return len(self._callbacks or ())
-
     def get(self, *, timeout: float | None = None) -> T:
         """See `pykka.Future.get`. With `timeout=0` it does not wait.
 

@@ -21,7 +21,6 @@ import asyncio
 import threading
 from asyncio.events import _get_running_loop
 from collections import deque
-from collections.abc import Callable
 from typing import Any, Final, Protocol
 
 from pykka import Actor, ActorDeadError
@@ -29,7 +28,7 @@ from pykka.messages import _ActorStop  # private: a stop must find room in a ful
 
 from huahuo.actors.actor.errors import InboxFull
 from huahuo.actors.actor.future import LoopFuture
-from huahuo.actors.actor.messages import Control, Envelope, Order, Reason, Terminated, Urgent
+from huahuo.actors.actor.messages import Control, Envelope, Order, Reason, Urgent
 from huahuo.eventstore.ambient import Ambient
 
 NEW: Final = 0
@@ -76,20 +75,17 @@ class Host(Protocol):
 
 
 class Extras:
-    """Data that few inboxes need: the watchers, the actors it watches, and its past failures.
+    """Data that few inboxes need: the actor's past failures, and the timer of its restart.
 
     `fault`: an urgent message that failed while a handler was suspended, and its error, until that handler
     has ended.
     """
 
-    __slots__ = ("failures", "fault", "parent", "timer", "watchers", "watching")
+    __slots__ = ("failures", "fault", "timer")
 
     def __init__(self) -> None:
-        self.watchers: dict[object, Callable[[Terminated], None]] = {}
-        self.watching: dict[str, Inbox] = {}
         self.failures: tuple[float, ...] = ()
         self.fault: tuple[Envelope[Any], BaseException] | None = None
-        self.parent: Inbox | None = None
         self.timer: asyncio.TimerHandle | None = None
 
 

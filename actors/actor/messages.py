@@ -8,18 +8,14 @@ import enum
 from typing import Any
 
 import msgspec
-from pykka import ActorRef
 from pykka._envelope import Envelope  # private: ActorRef.tell and ask make these
 
 __all__ = [
     "Control",
     "DeadLetter",
     "Envelope",
-    "Escalated",
     "Order",
     "Reason",
-    "Redelivered",
-    "Terminated",
     "Urgent",
 ]
 
@@ -29,23 +25,16 @@ class Order(enum.Enum):
 
     START = enum.auto()
     STOP_NOW = enum.auto()
-    RESTART_NOW = enum.auto()
 
 
 class Control(Envelope[Any]):
-    """Carries an `Order` or an `Escalated`. It overtakes messages of users."""
+    """Carries an `Order`. It overtakes messages of users."""
 
     __slots__ = ()
 
 
 class Urgent(Control):
     """Carries a message of `tell_urgent` that could not be handled at once."""
-
-    __slots__ = ()
-
-
-class Redelivered(Envelope[Any]):
-    """A message that has killed its actor once. If it does so again, it becomes a dead letter."""
 
     __slots__ = ()
 
@@ -57,20 +46,6 @@ class Reason(enum.StrEnum):
     FAILED = "failed"
     GAVE_UP = "gave up"
     IDLE = "idle"
-
-
-class Escalated(msgspec.Struct, frozen=True):
-    """A child's failure, handled by its parent as the parent's own."""
-
-    child: str
-    error: BaseException
-
-
-class Terminated(msgspec.Struct, frozen=True):
-    """Tells a watcher that `ref` is dead, once for each watch."""
-
-    ref: ActorRef[Any]
-    reason: Reason
 
 
 class DeadLetter(msgspec.Struct, frozen=True):

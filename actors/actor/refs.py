@@ -1,19 +1,16 @@
 """`LoopRef`: pykka's ActorRef with methods for loops, and `ask` for callers that are not actors."""
 
 from asyncio.events import _get_running_loop
-from collections.abc import Callable
 from typing import Any, Final, Literal, cast, overload
 from weakref import WeakValueDictionary
 
 from pykka import Actor, ActorDeadError, ActorRef, Future
 from pykka.messages import _ActorStop  # private: what ActorRef.stop sends
 
-from huahuo.actors.actor import watch
 from huahuo.actors.actor.errors import AskTimeout
 from huahuo.actors.actor.future import LoopFuture, derived, forbid_blocking
 from huahuo.actors.actor.inbox import Inbox
-from huahuo.actors.actor.messages import Control, Envelope, Order, Terminated
-from huahuo.actors.actor.restart import Restart
+from huahuo.actors.actor.messages import Control, Envelope, Order
 from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.deadline import Deadline
 
@@ -212,30 +209,6 @@ class LoopRef[A: Actor](ActorRef[A]):
         if _get_running_loop() is not runtime.loop:
             raise RuntimeError("stop_if_idle() belongs on the actor's own loop")
         return runtime.passivate(self.actor_inbox)
-
-    def restart(self) -> None:
-        """Replace the actor object before the next message. Inbox, URN and this ref stay.
-
-        This does not count as a failure. The old object's `on_stop` runs first.
-
-        Raises:
-            TypeError: the class is not supervised by `Restart`, so its arguments were not kept.
-        """
-        if not isinstance(getattr(self.actor_class, "supervision", None), Restart):
-            raise TypeError(f"{self.actor_class.__name__} is not supervised by Restart")
-        self.actor_inbox.put_unbounded(Control(Order.RESTART_NOW))
-
-    def watch(self, watcher: "LoopRef[Any]") -> None:
-        """Send `watcher` a `Terminated(self, reason)` when this actor dies, or now if it is dead."""
-        watch.watch(self, self.actor_inbox, watcher.actor_inbox, watcher.actor_urn)
-
-    def unwatch(self, watcher: "LoopRef[Any]") -> None:
-        """End a `watch`. The message may already be on its way."""
-        watch.unwatch(self, self.actor_inbox, watcher.actor_inbox, watcher.actor_urn)
-
-    def on_terminated(self, callback: Callable[[Terminated], None]) -> None:
-        """Call `callback` on the loop when this actor dies; now, in this call, if it is dead."""
-        watch.on_terminated(self, self.actor_inbox, callback, callback)
 
     @staticmethod
     def _stopped(answer: LoopFuture[Any]) -> LoopFuture[bool]:

@@ -10,20 +10,13 @@ class Stop(msgspec.Struct, frozen=True):
     """The actor ends, as in pykka. For actors that a client or an owner starts again."""
 
 
-class Escalate(msgspec.Struct, frozen=True):
-    """The actor ends, and its parent fails with the same error. Without a parent, `on_give_up` is called."""
-
-
 class Restart(msgspec.Struct, frozen=True, kw_only=True):
     """The actor object is replaced. Its ref, its URN and the messages in its inbox stay.
 
     The first restart waits `backoff_min_s`, and each further one within `window_s` twice as long, up to
     `backoff_max_s`. Chance adds at most the fraction `jitter`. After `restarts_max` restarts within
-    `window_s`, the next failure ends the actor.
-
-    `redeliver`: a message that was told (not asked) and killed the actor is handled once more after the
-    restart, so its handler must tolerate a repetition. If it kills again, it becomes a dead letter. False:
-    it becomes a dead letter at once.
+    `window_s`, the next failure ends the actor. A message that was told (not asked) and failed becomes a dead
+    letter: it would fail again.
     """
 
     backoff_min_s: float = 0.2
@@ -31,10 +24,9 @@ class Restart(msgspec.Struct, frozen=True, kw_only=True):
     jitter: float = 0.2
     restarts_max: int = 5
     window_s: float = 60.0
-    redeliver: bool = True
 
 
-type Supervision = Stop | Restart | Escalate
+type Supervision = Stop | Restart
 
 
 class RestartAfter(msgspec.Struct, frozen=True):

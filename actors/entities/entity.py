@@ -88,8 +88,7 @@ class Told(msgspec.Struct, frozen=True):
 class Entity(Folded):
     """One entity. It answers questions about its state, and decides and appends on it."""
 
-    # A message that failed would fail again at the same event or command, so none is redelivered.
-    supervision: ClassVar[Restart] = Restart(redeliver=False)
+    supervision: ClassVar[Restart] = Restart()
 
     __slots__ = ()
 

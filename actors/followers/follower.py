@@ -71,7 +71,6 @@ class Follower:
         """The follower was paused, resumed or ended, or is to try dead letters again."""
         self._ending = False
         self._task: asyncio.Task[None] | None = None
-        self.is_lost = False
         """Whether its rows were damaged as it should begin: where it stood is not known."""
 
     @property
@@ -133,13 +132,13 @@ class Follower:
         try:
             kept = await record.read(self._log, self.spec.name)
         except Corrupt as error:
-            self.is_lost, self.calls.error = True, type(error).__name__
+            self.calls.error = type(error).__name__
             _log.error(
                 "follower_place_lost", follower=self.spec.name, reason=str(error),
                 what_to_do=f"stop the service, then huahuo projections place {self.spec.name} --after N",
             )  # fmt: skip
             return
-        self.is_lost, self.calls.error = False, ""
+        self.calls.error = ""
         self.paused = kept.paused
         self.dead.take_over(kept.dead)
         after = kept.cursor

@@ -8,7 +8,7 @@ from typing import Any, Final
 from pykka import ActorDeadError
 from pykka.messages import _ActorStop  # private: a stop of a dead actor counts as done
 
-from huahuo.actors.actor.messages import Control, DeadLetter, Envelope, Terminated, Urgent
+from huahuo.actors.actor.messages import Control, DeadLetter, Envelope, Urgent
 
 KEPT: Final = 16
 
@@ -29,7 +29,7 @@ class DeadLetters:
             else:
                 refuse(envelope, ActorDeadError(f"{actor} stopped before handling the message"))
         elif isinstance(envelope, Urgent) or not (
-            isinstance(envelope, Control) or isinstance(message, _ActorStop | Terminated)
+            isinstance(envelope, Control) or isinstance(message, _ActorStop)
         ):
             self.count += 1
             self.recent.append(DeadLetter(actor, type(message).__name__, why))

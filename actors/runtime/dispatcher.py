@@ -16,14 +16,13 @@ from typing import Any, cast
 
 from pykka import Actor, ActorDeadError, ActorRegistry
 
-from huahuo.actors.actor import watch
 from huahuo.actors.actor.errors import HandlerCancelled
 from huahuo.actors.actor.inbox import BUSY, DEAD, HOOK, IDLE, RUNNING, SUSPENDED, Inbox
 from huahuo.actors.actor.loop_actor import LoopActor
-from huahuo.actors.actor.messages import Control, Envelope, Escalated, Order, Reason, Urgent
+from huahuo.actors.actor.messages import Control, Envelope, Order, Reason, Urgent
 from huahuo.actors.runtime.dead_letters import DeadLetters, answer, refuse
 from huahuo.actors.runtime.scheduler import Choice, Scheduler
-from huahuo.actors.runtime.supervisor import GiveUpHook, Supervisor
+from huahuo.actors.runtime.supervisor import Supervisor
 from huahuo.eventstore.ambient import Ambient
 
 _log = logging.getLogger("pykka")
@@ -39,7 +38,6 @@ class Dispatcher:
         rng: Choice | None,
         throughput: int,
         slice_s: float,
-        on_give_up: GiveUpHook | None,
     ) -> None:
         self.loop = loop
         self.ambient = ambient
@@ -52,7 +50,7 @@ class Dispatcher:
         self.received = 0  # messages put into inboxes; changed under the lock
         self._taken = 0  # messages taken out of inboxes; changed on the loop
         self._throughput = throughput if rng is None else 1
-        self._supervisor = Supervisor(self, on_give_up)
+        self._supervisor = Supervisor(self)
         self._background: set[asyncio.Task[None]] = set()
 
     def begin(self, inbox: Inbox) -> None:
@@ -71,20 +69,10 @@ class Dispatcher:
             self.received += 1
             self.ready_up(inbox)
 
-    def suspend(self, inbox: Inbox, retry: Envelope[Any] | None) -> None:
-        """Give an actor's inbox no turns. `retry` goes back to its front.
-
-        Escalations to the old object are dropped: they do not concern its successor.
-        """
+    def suspend(self, inbox: Inbox) -> None:
+        """Give an actor's inbox no turns."""
         with self.lock:
-            before = inbox.queue or ()
-            inbox.queue = deque(
-                envelope for envelope in before if not isinstance(envelope.message, Escalated)
-            )
-            self._taken += len(before) - len(inbox.queue)
-            if retry is not None:
-                inbox.queue.appendleft(retry)
-                self.received += 1
+            inbox.queue = inbox.queue or deque()
             inbox.state = SUSPENDED
 
     def fail(self, inbox: Inbox, envelope: Envelope[Any], error: BaseException) -> None:
@@ -164,14 +152,10 @@ class Dispatcher:
             self.fail(inbox, envelope, error)
         return None
 
-    def _obey(self, inbox: Inbox, actor: LoopActor, order: Order | Escalated) -> Any:
-        if isinstance(order, Escalated):
-            raise order.error
+    def _obey(self, inbox: Inbox, actor: LoopActor, order: Order) -> Any:
         match order:
             case Order.START:
                 return actor.on_start()  # may be a coroutine
-            case Order.RESTART_NOW:
-                return self._supervisor.restart_now(inbox)
             case Order.STOP_NOW if inbox.has_extras and inbox.extras.timer is not None:
                 actor._end()  # noqa: SLF001  it has failed, and on_failure has run
                 return None
@@ -277,7 +261,7 @@ class Dispatcher:
                 inbox.state = IDLE
 
     def _bury(self, inbox: Inbox, reason: Reason) -> Callable[[], None]:
-        """Make an inbox DEAD, under the lock. Without it, call the result to tell senders and watchers."""
+        """Make an inbox DEAD, under the lock. Without it, call the result to tell senders."""
         actor = cast("LoopActor", inbox.actor)
         left = inbox.queue or ()
         waiting = inbox.waiting or ()
@@ -299,10 +283,8 @@ class Dispatcher:
                     waiter.set(None)
                 else:
                     waiter.set_exception((ActorDeadError, error, None))
-            if extras is not None:
-                if extras.timer is not None:
-                    extras.timer.cancel()
-                watch.announce(actor.actor_ref, reason, extras)
+            if extras is not None and extras.timer is not None:
+                extras.timer.cancel()
 
         return tell
 

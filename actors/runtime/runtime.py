@@ -16,7 +16,6 @@ from huahuo.actors.actor.refs import LoopRef
 from huahuo.actors.actor.restart import Restart
 from huahuo.actors.runtime.door import Door
 from huahuo.actors.runtime.scheduler import Choice
-from huahuo.actors.runtime.supervisor import GiveUpHook
 from huahuo.eventstore.ambient import Ambient, SystemAmbient
 from huahuo.eventstore.cancelling import cancel_all
 
@@ -35,7 +34,6 @@ class Runtime(Door):
         rng: Seeded mode: a turn is one message, and chance picks the next inbox.
         throughput: At most this many messages of one actor before the next actor's turn.
         slice_s: Actors hold the loop at most this long before sockets and timers have it.
-        on_give_up: Called for each actor that is stopped for good after too many failures.
 
     Attributes:
         alive: Actors that have not ended.
@@ -50,11 +48,10 @@ class Runtime(Door):
         rng: Choice | None = None,
         throughput: int = THROUGHPUT,
         slice_s: float = SLICE_S,
-        on_give_up: GiveUpHook | None = None,
     ) -> None:
         registry.install()
         super().__init__(
-            loop or asyncio.new_event_loop(), ambient or SystemAmbient(), rng, throughput, slice_s, on_give_up
+            loop or asyncio.new_event_loop(), ambient or SystemAmbient(), rng, throughput, slice_s
         )
         self._thread: threading.Thread | None = None
         if loop is None:
@@ -83,13 +80,17 @@ class Runtime(Door):
 
     def start[A: LoopActor](self, actor_class: type[A], *args: Any, **kwargs: Any) -> LoopRef[A]:
         """Start an actor with these arguments for its class. Callable from any thread."""
-        return self._start(None, actor_class, args, kwargs)
-
-    def start_under[A: LoopActor](
-        self, parent: LoopRef[Any], actor_class: type[A], *args: Any, **kwargs: Any
-    ) -> LoopRef[A]:
-        """Start an actor. If it is supervised by `Escalate`, its failures become those of `parent`."""
-        return self._start(parent, actor_class, args, kwargs)
+        if self.loop.is_closed():
+            raise RuntimeError("the runtime's loop is closed")
+        inbox = Inbox(self, actor_class.inbox_limit)
+        actor = build(actor_class, inbox, args, kwargs)
+        if isinstance(actor_class.supervision, Restart):
+            actor._keep_arguments(args, kwargs)  # noqa: SLF001  ours
+        registry.register(actor.actor_ref)
+        with self.lock:
+            self.alive += 1
+        actor._start_actor_loop()  # noqa: SLF001  pykka's own
+        return actor.actor_ref
 
     async def stop(self, timeout_s: float = 10.0) -> bool:
         """Ask every actor to stop after the messages in its inbox, the last started first.
@@ -134,23 +135,6 @@ class Runtime(Door):
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join()
         self.loop.close()
-
-    def _start[A: LoopActor](
-        self, parent: LoopRef[Any] | None, actor_class: type[A], args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> LoopRef[A]:
-        if self.loop.is_closed():
-            raise RuntimeError("the runtime's loop is closed")
-        inbox = Inbox(self, actor_class.inbox_limit)
-        if parent is not None:
-            inbox.extras.parent = parent.actor_inbox
-        actor = build(actor_class, inbox, args, kwargs)
-        if isinstance(actor_class.supervision, Restart):
-            actor._keep_arguments(args, kwargs)  # noqa: SLF001  ours
-        registry.register(actor.actor_ref)
-        with self.lock:
-            self.alive += 1
-        actor._start_actor_loop()  # noqa: SLF001  pykka's own
-        return actor.actor_ref
 
     def _refs(self) -> list[LoopRef[Any]]:
         """The live actors of this runtime, the last started first."""

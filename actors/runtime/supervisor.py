@@ -1,4 +1,4 @@
-"""Carries out the decision about a failed actor: restart in place, stop, or escalate.
+"""Carries out the decision about a failed actor: restart in place, or stop.
 
 `huahuo.actors.actor.restart` decides. This module has the timer, the hooks, the log lines and the swap of the
 actor object. Log lines name types, never an exception's text, which may quote a secret.
@@ -12,17 +12,13 @@ from typing import Any, Protocol, assert_never, cast
 import structlog
 
 from huahuo.actors.actor.errors import where
-from huahuo.actors.actor.inbox import DEAD, SUSPENDED, Inbox
+from huahuo.actors.actor.inbox import SUSPENDED, Inbox
 from huahuo.actors.actor.loop_actor import LoopActor, build
-from huahuo.actors.actor.messages import Control, Envelope, Escalated, Order, Reason, Redelivered, Urgent
-from huahuo.actors.actor.refs import LoopRef
-from huahuo.actors.actor.restart import Escalate, GiveUp, Restart, RestartAfter, Stop, after_failure
+from huahuo.actors.actor.messages import Control, Envelope, Order, Reason, Urgent
+from huahuo.actors.actor.restart import GiveUp, Restart, RestartAfter, Stop, after_failure
 from huahuo.eventstore.ambient import Ambient
 
 _log = structlog.get_logger("actors")
-
-type GiveUpHook = Callable[[LoopRef[Any], str], None]
-"""Called with an actor that is stopped for good and the reason: "KeyError, 6 failures in 60 s"."""
 
 
 class Lifecycle(Protocol):
@@ -36,8 +32,8 @@ class Lifecycle(Protocol):
         """End an actor."""
         ...
 
-    def suspend(self, inbox: Inbox, retry: Envelope[Any] | None) -> None:
-        """Give an actor's inbox no turns. `retry` goes back to its front."""
+    def suspend(self, inbox: Inbox) -> None:
+        """Give an actor's inbox no turns."""
         ...
 
     def begin(self, inbox: Inbox) -> None:
@@ -56,42 +52,26 @@ class Lifecycle(Protocol):
 class Supervisor:
     """Each runtime has one. All methods run on its loop."""
 
-    def __init__(self, world: Lifecycle, on_give_up: GiveUpHook | None) -> None:
+    def __init__(self, world: Lifecycle) -> None:
         self._world = world
-        self._on_give_up = on_give_up
 
     async def failed(self, inbox: Inbox, envelope: Envelope[Any], error: BaseException) -> None:
         """Decide about an actor whose handling of `envelope` has failed. Leaves it dead or suspended."""
-        actor = cast("LoopActor", inbox.actor)
-        policy = Stop() if inbox.stopped is True else actor.supervision
+        policy = Stop() if inbox.stopped is True else cast("LoopActor", inbox.actor).supervision
         match policy:
             case Stop():
                 await self._end(inbox, envelope, error, Reason.FAILED)
-            case Escalate():
-                parent = inbox.extras.parent
-                await self._end(inbox, envelope, error, Reason.FAILED)
-                self._escalate(parent, actor, error)
             case Restart():
                 await self._restart_or_end(policy, inbox, envelope, error)
             case _:
                 assert_never(policy)
 
-    async def restart_now(self, inbox: Inbox) -> None:
-        """Swap the actor object on request. This is not a failure."""
-        actor = cast("LoopActor", inbox.actor)
-        timer, inbox.extras.timer = inbox.extras.timer, None
-        if timer is not None:  # the actor has failed already, and its hook has run
-            timer.cancel()
-        elif (trouble := await _hook(actor.on_stop)) is not None:
-            _log_hook(actor, trouble)
-        self._world.suspend(inbox, None)
-        self._swap(inbox)
-
     async def _restart_or_end(
         self, policy: Restart, inbox: Inbox, envelope: Envelope[Any], error: BaseException
     ) -> None:
         actor = cast("LoopActor", inbox.actor)
-        retry = self._second_chance(policy, actor, envelope)
+        if envelope.reply_to is None and (not isinstance(envelope, Control) or isinstance(envelope, Urgent)):
+            self._world.dead_letter(type(actor).__name__, envelope, "poison")
         world = self._world
         verdict = after_failure(policy, inbox.extras.failures, world.loop.time(), world.ambient.random())
         inbox.extras.failures = verdict.failures
@@ -99,7 +79,8 @@ class Supervisor:
         match verdict:
             case GiveUp():
                 await self._end(inbox, envelope, error, Reason.GAVE_UP)
-                self._give_up(actor, f"{type(error).__name__}, {failures} failures in {policy.window_s:g} s")
+                why = f"{type(error).__name__}, {failures} failures in {policy.window_s:g} s"
+                _log.error("actor_gave_up", actor=str(actor), reason=why)
             case RestartAfter(delay_s):
                 _log.warning(
                     "actor_restarts",
@@ -111,23 +92,10 @@ class Supervisor:
                 )
                 if (trouble := await self._on_failure(actor, envelope, error)) is not None:
                     _log_hook(actor, trouble)
-                world.suspend(inbox, retry)
+                world.suspend(inbox)
                 inbox.extras.timer = world.loop.call_later(delay_s, self._swap, inbox)
             case _:
                 assert_never(verdict)
-
-    def _second_chance(
-        self, policy: Restart, actor: LoopActor, envelope: Envelope[Any]
-    ) -> Envelope[Any] | None:
-        """The message to handle again after the restart; None if there is none."""
-        if envelope.reply_to is not None or (
-            isinstance(envelope, Control) and not isinstance(envelope, Urgent)
-        ):
-            return None  # the runtime's own message, or an ask whose sender was told
-        if policy.redeliver and not isinstance(envelope, Redelivered | Urgent):
-            return Redelivered(envelope.message)
-        self._world.dead_letter(type(actor).__name__, envelope, "poison")
-        return None
 
     def _swap(self, inbox: Inbox) -> None:
         """Put a new actor object behind the same inbox and let it start."""
@@ -159,20 +127,6 @@ class Supervisor:
         if isinstance(envelope, Control) and envelope.message is Order.START:
             return None
         return await _hook(lambda: actor.on_failure(type(error), error, error.__traceback__))
-
-    def _escalate(self, parent: Inbox | None, child: LoopActor, error: BaseException) -> None:
-        if parent is not None and parent.state not in (DEAD, SUSPENDED):
-            parent.put_unbounded(Control(Escalated(str(child), error)))
-        elif parent is None:
-            self._give_up(child, f"{type(error).__name__}, and no parent")
-
-    def _give_up(self, actor: LoopActor, why: str) -> None:
-        _log.error("actor_gave_up", actor=str(actor), reason=why)
-        if self._on_give_up is not None:
-            try:
-                self._on_give_up(actor.actor_ref, why)
-            except Exception as trouble:  # noqa: BLE001  user code
-                _log_hook(actor, trouble)
 
 
 async def _hook(hook: Callable[[], object]) -> BaseException | None:

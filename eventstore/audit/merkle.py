@@ -55,27 +55,3 @@ def inclusion_path(leaves: Sequence[bytes], index: int) -> list[bytes]:
             above.append(level[-1])
         level, index = above, index // 2
     return path
-
-
-def root_from_path(leaf: bytes, index: int, size: int, path: Sequence[bytes]) -> bytes:
-    """The root that a proof leads to (RFC 9162, section 2.1.3.2).
-
-    Raises:
-        ValueError: the length of the proof does not fit a tree of that size.
-    """
-    if not 0 <= index < size:
-        raise ValueError(f"a tree of {size} leaves has no leaf {index}")
-    node, at, last = leaf, index, size - 1
-    for sibling in path:
-        if not last:
-            raise ValueError("the proof is too long")
-        if at % 2 or at == last:
-            node = node_hash(sibling, node)
-            while at and not at % 2:
-                at, last = at // 2, last // 2
-        else:
-            node = node_hash(node, sibling)
-        at, last = at // 2, last // 2
-    if last:
-        raise ValueError("the proof is too short")
-    return node

@@ -5,7 +5,6 @@ millisecond or more. A long append is written in stretches, so that the loop get
 """
 
 import sqlite3
-import sys
 from collections.abc import Iterable, Sequence
 from itertools import batched
 
@@ -23,19 +22,6 @@ _INSERTS = tuple(
 )
 """(rows, statement), the largest first: up to 16 rows take one statement, any number takes few. A statement
 of more than 256 rows costs more than it saves."""
-_ALIKE_FROM = 16 if sys.version_info >= (3, 12, 4) else 1 << 62
-"""Older versions warn of each numbered parameter: there all events are written by `_INSERTS`."""
-_ALIKE_COLUMNS = 7
-_ALIKE_INSERTS = tuple(
-    (
-        rows,
-        "INSERT INTO event VALUES "  # noqa: S608  placeholders
-        + ", ".join(f"(?6 + {row}, ?, ?, ?1, ?2, ?, ?, ?3, ?, ?4, ?5, ?, ?)" for row in range(rows)),
-    )
-    for rows in (256, 128, 64, 32, 16)
-)
-"""As `_INSERTS`, for events at consecutive positions that share type, version, principal, cause and build.
-These are bound once, with the first position: a row then has seven values of its own in place of thirteen."""
 _STRETCH_EVENTS = 256
 _NAMES_A_STATEMENT = 256
 
@@ -90,19 +76,12 @@ def _statements(
 ) -> list[tuple[str, list[object]]]:
     """The statements that write `events`. Raises KeyError for a name that has no number yet."""
     statements: list[tuple[str, list[object]]] = []
-    at, end = 0, len(events)
-    if end >= _ALIKE_FROM and _are_alike(events):
-        for count, sql in _ALIKE_INSERTS:
-            while end - at >= count:
-                values = _alike_values(events[at : at + count], rows[at : at + count], ids)
-                statements.append((sql, values))
-                at += count
-    left = _values(events[at:], rows[at:], ids) if at else _values(events, rows, ids)
-    at, end = 0, len(left)
+    values = _values(events, rows, ids)
+    at, end = 0, len(values)
     for count, sql in _INSERTS:
         width = count * _EVENT_COLUMNS
         while end - at >= width:
-            statements.append((sql, left if width == end else left[at : at + width]))
+            statements.append((sql, values if width == end else values[at : at + width]))
             at += width
     return statements
 
@@ -141,29 +120,3 @@ def _values(events: Sequence[StoredEvent], rows: Sequence[Row], ids: dict[str, i
             e.principal, e.command_id, e.cause, ids[e.build], e.body, e.chain,
         )  # fmt: skip
     return values
-
-
-def _are_alike(events: Sequence[StoredEvent]) -> bool:
-    """Whether `_ALIKE_INSERTS` can write them."""
-    first, count = events[0], len(events)
-    return (
-        events[-1].position - first.position == count - 1
-        and [e.type for e in events].count(first.type) == count
-        and [e.principal for e in events].count(first.principal) == count
-        and [e.version for e in events].count(first.version) == count
-        and [e.cause for e in events].count(first.cause) == count
-        and [e.build for e in events].count(first.build) == count
-    )
-
-
-def _alike_values(events: Sequence[StoredEvent], rows: Sequence[Row], ids: dict[str, int]) -> list[object]:
-    """What they have in common, then the columns of each event, put together column by column."""
-    first = events[0]
-    own: list[object] = [None] * (_ALIKE_COLUMNS * len(events))
-    own[0::7], own[1::7] = [row[0] for row in rows], [e.seq for e in events]
-    own[2::7], own[3::7] = [e.ts_ms for e in events], [e.entity for e in events]
-    own[4::7], own[5::7] = [e.command_id for e in events], [e.body for e in events]
-    own[6::7] = [e.chain for e in events]
-    return [
-        ids[first.type], first.version, first.principal, first.cause, ids[first.build], first.position, *own,
-    ]  # fmt: skip

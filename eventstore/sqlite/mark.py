@@ -7,10 +7,10 @@ never ahead of the log.
 
 The writer alternates between two slots, so that a torn write leaves the other slot intact:
 
-    magic (4) | log id (24) | position (8) | chain (32) | CRC-32 (4) | counters (8) | CRC-32 of all (4)
+    magic (4) | log id (24) | position (8) | chain (32) | counters (8) | CRC-32 (4)
 
 `counters` is the sum of the next numbers of all counters. Counters never go back, so a log whose sum is
-lower has lost the newest state of one. Earlier versions neither write nor read what follows the first CRC-32.
+lower has lost the newest state of one.
 """
 
 import os
@@ -23,12 +23,10 @@ import structlog
 
 MARK = "log.mark"
 _MAGIC = b"hhm1"
-_SLOT = struct.Struct("<4s24sq32sI")
-_PLACE = struct.Struct("<q32s")
-"""The part of a slot with position and chain."""
-_COUNTERS = struct.Struct("<QI")
-_END = struct.Struct("<IQI")
-"""The part behind that: the first CRC-32, then the counters with the second."""
+_SLOT = struct.Struct("<4s24sq32sQI")
+_PLACE = struct.Struct("<q32sQ")
+"""The part of a slot with position, chain and counters."""
+_CRC = struct.Struct("<I")
 _SLOTS_AT = (0, 512)
 _FILE_BYTES = 1024
 
@@ -108,10 +106,8 @@ class MarkFile:
             self._failed = False
 
     def _slot(self, position: int, chain: bytes, counters: int) -> bytes:
-        place = _PLACE.pack(position, chain)
-        crc = zlib.crc32(place, self._head_crc)  # `_crc_of` without its call: it is made for each commit
-        end = _END.pack(crc, counters, zlib.crc32(counters.to_bytes(8, "little"), crc))
-        return self._head + place + end
+        place = _PLACE.pack(position, chain, counters)
+        return self._head + place + _CRC.pack(zlib.crc32(place, self._head_crc))
 
     def close(self) -> None:
         """Close the file."""
@@ -137,16 +133,7 @@ def _head(log_id: str) -> bytes:
 def _decode(slot: bytes) -> Mark | None:
     if len(slot) < _SLOT.size:
         return None
-    magic, log_id, position, chain, checksum = _SLOT.unpack_from(slot)
-    if magic != _MAGIC or checksum != zlib.crc32(slot[: _SLOT.size - 4]):
+    magic, log_id, position, chain, counters, crc = _SLOT.unpack_from(slot)
+    if magic != _MAGIC or crc != zlib.crc32(slot[: _SLOT.size - _CRC.size]):
         return None
-    counters = crc = 0
-    if len(slot) >= _SLOT.size + _COUNTERS.size:
-        counters, crc = _COUNTERS.unpack_from(slot, _SLOT.size)
-    if crc != _crc_of(counters, checksum):
-        counters = 0
     return Mark(log_id.rstrip(b"\0").decode(errors="replace"), position, chain, counters)
-
-
-def _crc_of(counters: int, crc: int) -> int:
-    return zlib.crc32(counters.to_bytes(8, "little"), crc)

@@ -79,9 +79,7 @@ def with_passed(connection: sqlite3.Connection, loaded: Loaded) -> Loaded:
 
 
 def _rows(connection: sqlite3.Connection) -> Iterator[Passed]:
-    """The newest ends, oldest first. A log of an earlier version has no table for them."""
-    if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'passed'").fetchone() is None:
-        return
+    """The newest ends, oldest first."""
     for offset, chain, digest, crc in connection.execute("SELECT * FROM passed ORDER BY offset"):
         must_fit(crc, "passed", offset, chain, digest)
         yield Passed(offset, chain, digest)

@@ -51,21 +51,6 @@ def read_frames(path: Path) -> Frames:
         return _read(file)
 
 
-def newest_pages(path: Path) -> dict[int, int]:
-    """Where the newest content of each page begins that a whole commit of a write-ahead log wrote."""
-    found: dict[int, int] = {}
-    committed = read_frames(path).committed
-    if committed:
-        with path.open("rb") as file:
-            page_bytes = _HEADER.unpack(file.read(_HEADER.size))[2]
-            for number in range(committed):
-                at = _HEADER.size + number * (_FRAME.size + page_bytes)
-                file.seek(at)
-                page, *_ = _FRAME.unpack(file.read(_FRAME.size))
-                found[page] = at + _FRAME.size
-    return found
-
-
 def _read(file: BinaryIO) -> Frames:
     header = file.read(_HEADER.size)
     if len(header) < _HEADER.size:

@@ -12,8 +12,7 @@ from huahuo.transport.access.common_time import Latest
 from huahuo.transport.access.tokens import Authenticator
 from huahuo.transport.accounts.accounts import Accounts, Issuer
 from huahuo.transport.accounts.application import AskApplication, AskRights, Authenticate, Authorize
-from huahuo.transport.accounts.fetching import refuse_url
-from huahuo.transport.accounts.key_server import KeyServer
+from huahuo.transport.accounts.issuer_keys import KeyServer, refuse_url
 
 _log = structlog.get_logger(__name__)
 

@@ -14,12 +14,11 @@ from huahuo.pages.classic import classic
 from huahuo.storage.copying import Folder, made_ms
 from huahuo.storage.objects import SCHEME, Objects
 from huahuo.storage.retaining import rules_of
-from huahuo.transport.accounts.fetching import refuse_url
+from huahuo.transport.accounts.issuer_keys import refuse_url
 
 _OLD: Final = 2.0
 """A backup older than twice the interval is overdue."""
 _LEFT: Final = ("backup-*", "unfinished-*", "restoring", "*.restoring")
-"""The last one is of earlier versions."""
 
 type Told = tuple[str, str, str]
 """Level, subject and text of a finding."""

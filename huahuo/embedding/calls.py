@@ -14,7 +14,6 @@ from huahuo.actors.domain.entity import Entity
 from huahuo.actors.plugins.principal import USER_ID_RULE, UserId, user_id_of
 from huahuo.app.wiring import App
 from huahuo.at import At
-from huahuo.eventstore.model import Appended
 from huahuo.transport.commands.published_events import PublishRefused
 from huahuo.transport.commands.publishing import place_of_last
 from huahuo.transport.protocol.english import translated
@@ -22,16 +21,7 @@ from huahuo.transport.protocol.english import translated
 
 async def publish(app: App, stream: str, type_: str, fields: Mapping[str, Any] | None = None) -> At:
     """Append one event. Raises as `publish_many`."""
-    # As few calls as can be: of events that are published one by one, each costs 1 % of the whole.
-    try:
-        submitted = app.publisher.submit_one(stream, type_, fields or {})
-    except PublishRefused as error:
-        raise refused(error) from None
-    del fields  # thousands may wait, and the collector looks through all that they hold
-    written = await submitted
-    assert isinstance(written, Appended), "only a command id makes a duplicate"
-    last = written.events[-1]
-    return At(last.stream, last.seq, written.position)
+    return await publish_many(app, ((stream, type_, fields or {}),))
 
 
 async def publish_many(app: App, events: Iterable[tuple[str, str, Mapping[str, Any]]]) -> At:
@@ -41,10 +31,11 @@ async def publish_many(app: App, events: Iterable[tuple[str, str, Mapping[str, A
         Refused: a stream, a type or a field is not allowed. Nothing was written.
     """
     try:
-        written = await app.publisher.submit_many(events)
+        submitted = app.publisher.submit_many(events)
     except PublishRefused as error:
         raise refused(error) from None
-    return At(*place_of_last(written))
+    del events  # thousands may wait, and the collector looks through all that they hold
+    return At(*place_of_last(await submitted))
 
 
 async def state(app: App, entity: Entity[Any] | str, key: int | str) -> tuple[Any, int]:

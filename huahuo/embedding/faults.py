@@ -12,7 +12,7 @@ from huahuo.transport.commands.published_events import PublishRefused
 
 
 class PublicationRefused(Refused, HuahuoError):  # noqa: N818  a refusal
-    """What `Huahuo.publish` raises as `Refused`. Programs of earlier versions catch it as `HuahuoError`."""
+    """What publishing raises: a `Refused`, and a `HuahuoError` like all that `Service` raises."""
 
 
 @contextlib.contextmanager

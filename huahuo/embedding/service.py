@@ -183,9 +183,7 @@ class Service:
             Refused: it is not allowed; also a HuahuoError. NotRunning.
             OutcomeUnknown: it is unknown whether the event was written.
         """
-        return self._position(
-            lambda app, trace: app.publisher.append_of_one(stream, type, fields or {}, trace)
-        )
+        return self.publish_many(((stream, type, fields or {}),))
 
     def publish_many(self, events: Iterable[tuple[str, str, Mapping[str, Any]]]) -> int:
         """Append (stream, type, fields) of each event in one commit. Raises as `publish`."""

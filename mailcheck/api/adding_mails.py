@@ -24,8 +24,7 @@ from huahuo.mailcheck.checks.reading import fetched_mail
 from huahuo.mailcheck.fetched import GRAPH_UIDVALIDITY, UPLOADED, FetchedMail, UidCursor
 from huahuo.mailcheck.mailbox.commands import MailsSeen
 from huahuo.mailcheck.mailbox.identity import digest_of
-from huahuo.mailcheck.mime.compound import MAGIC
-from huahuo.mailcheck.mime.outlook_file import mail_of_outlook
+from huahuo.mailcheck.mime.outlook import MAGIC, mail_of_outlook
 from huahuo.mailcheck.words import zh
 
 MAIL_BYTES_MAX: Final = 10 << 20

@@ -8,13 +8,10 @@ from huahuo.actors.entities.directory import Directory
 from huahuo.actors.entities.entity import Query
 from huahuo.actors.plugins.principal import UserId
 from huahuo.eventstore.port import Log
-from huahuo.mailcheck.events import CursorMoved
-from huahuo.mailcheck.fetched import GRAPH_UIDVALIDITY, UPLOADED
+from huahuo.mailcheck.fetched import GRAPH_UIDVALIDITY
 from huahuo.mailcheck.mailbox.state import Mailbox
 from huahuo.mailcheck.roster.state import Roster
 from huahuo.mailcheck.row import Row
-from huahuo.mailcheck.stored_events import read
-from huahuo.mailcheck.streams import mailbox_stream
 from huahuo.mailcheck.tables.records import (
     MAIL,
     MAILS,
@@ -27,7 +24,6 @@ from huahuo.mailcheck.tables.records import (
 
 _ROSTER: Final = "roster"
 _MAILBOX: Final = "mailbox"
-_PAGE_EVENTS: Final = 500
 
 
 class OnServer(msgspec.Struct, frozen=True):
@@ -80,27 +76,9 @@ class OwnMails:
         blob = await self._log.row(SOURCES, str(record.email_id), mail_key(record.mail_id))
         return None if blob is None else await self._log.blob(blob.decode())
 
-    async def on_server(self, record: MailRecord) -> OnServer | None:
-        """Where the mail was found last. The facts of its mailbox say it where its record does not."""
-        if record.uid and record.uidvalidity not in (0, GRAPH_UIDVALIDITY):
-            return OnServer(record.folder, record.uidvalidity, record.uid)
-        if record.folder == UPLOADED and record.uidvalidity == GRAPH_UIDVALIDITY:
-            return None
-        if record.remote_id:
-            return OnServer(record.folder, record.uidvalidity, record.uid, record.remote_id)
-        stream = mailbox_stream(record.email_id)
-        named = b'"mail_id":%d,' % record.mail_id
-        after, head = 0, self._log.head(stream).seq
-        while after < head:
-            events = await self._log.read(stream, after, events_max=_PAGE_EVENTS)
-            if not events:
-                return None
-            for event in events:
-                if named not in event.body:
-                    continue
-                body = read(event)
-                for found in body.mails if isinstance(body, CursorMoved) else ():
-                    if isinstance(body, CursorMoved) and found.mail_id == record.mail_id:
-                        return OnServer(body.folder, body.uidvalidity, found.uid, found.remote_id or "")
-            after = events[-1].seq
+
+def on_server(record: MailRecord) -> OnServer | None:
+    """Where the mail was found last; None if it never was on a server."""
+    if record.uidvalidity == GRAPH_UIDVALIDITY and not record.remote_id:
         return None
+    return OnServer(record.folder, record.uidvalidity, record.uid, record.remote_id or "")

@@ -18,7 +18,7 @@ from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.executor import Executor
 from huahuo.mailcheck.attachments.asking import Asking
 from huahuo.mailcheck.attachments.one_mail import Wanted
-from huahuo.mailcheck.attachments.own_mails import OwnMails
+from huahuo.mailcheck.attachments.own_mails import OwnMails, on_server
 from huahuo.mailcheck.checks.ports import Ok, Sink
 from huahuo.mailcheck.fetched import INBOX, UidCursor
 from huahuo.mailcheck.mailbox.commands import Plan
@@ -83,7 +83,7 @@ class Attachments:
         return await self._asking.answer(call.principal.name, partial(self._whole, call))
 
     async def _on_server(self, record: MailRecord, plan: Plan) -> bytes | None:
-        place = await self._mails.on_server(record)
+        place = on_server(record)
         if place is None:
             return None
         wanted = Wanted(place.remote_id)

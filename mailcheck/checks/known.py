@@ -1,7 +1,6 @@
 """Storing what a reading found: which mails are known already is looked up, and the mailbox decides.
 
-Mails that were told before there was the table `known` are found by moment, subject, sender and size. Mails
-that were taken over from another service are found by what it keeps: subject, sender and date.
+Mails that were taken over from another service are found by what it keeps: subject, sender and date.
 """
 
 import asyncio
@@ -22,18 +21,15 @@ from huahuo.mailcheck.tables.records import (
     GRAPH,
     KNOWN,
     MAILS,
-    SENDER_CHARS_MAX,
     SUBJECT_CHARS_MAX,
     MailRecord,
     clean,
-    received_ms,
     received_of,
     record_key,
     remote_key,
     sent_ms,
 )
 
-_SAME_MOMENT_MAX: Final = 32
 _SEVERAL: Final = 3
 """From this number of mails on, one question comes first: whether any mail of the mailbox is known."""
 _AROUND_MAX: Final = 2_000
@@ -134,29 +130,7 @@ class KnownMails:
                 value = await self._log.row(MAILS, str(email_id), key)
                 if value is not None:
                     records.append(msgspec.json.decode(value, type=MailRecord))
-        if plan.legacy and place not in plan.legacy:
-            taken = {known.mail_id for known in mails}
-            for record, moment_ms in await self._told_before(email_id, mail):
-                if record.mail_id not in taken:
-                    mails += (Known(record.mail_id, moment_ms, plan.legacy),)
-                    records.append(record)
         return Equals(mails, tuple(records))
-
-    async def _told_before(self, email_id: int, mail: FetchedMail) -> list[tuple[MailRecord, int]]:
-        """Records without a place that look like this mail."""
-        now_ms = self._ambient.now_ms()
-        seen = clean(mail.subject, SUBJECT_CHARS_MAX), clean(mail.sender, SENDER_CHARS_MAX), mail.size
-        found = []
-        for moment_ms in sorted({sent_ms(mail, now_ms), received_ms(mail, now_ms)}):
-            rows = await self._log.rows(
-                MAILS, str(email_id), before=record_key(moment_ms + 1, 0), limit=_SAME_MOMENT_MAX
-            )
-            first = record_key(moment_ms, 0)
-            for key, value in reversed(rows):
-                record = msgspec.json.decode(value, type=MailRecord)
-                if key >= first and not record.uid and (record.subject, record.sender, record.size) == seen:
-                    found.append((record, moment_ms))
-        return found
 
 
 def _looks(subject: str, sender: str) -> tuple[str, str]:

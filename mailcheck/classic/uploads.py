@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from huahuo.mailcheck.mime.compound import MAGIC
+from huahuo.mailcheck.mime.outlook import MAGIC
 from huahuo.mailcheck.mime.parts import parse
 
 MAILS_MAX: Final = 200

@@ -19,7 +19,7 @@ from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.errors import EventStoreError
 from huahuo.eventstore.model import Append, RowDrop
 from huahuo.eventstore.port import Log
-from huahuo.mailcheck.attachments.own_mails import OwnMails
+from huahuo.mailcheck.attachments.own_mails import on_server
 from huahuo.mailcheck.attachments.reading import ReadMail
 from huahuo.mailcheck.checks.known import KnownMails
 from huahuo.mailcheck.checks.ports import CheckFailed
@@ -52,7 +52,6 @@ class Filling:
         self,
         *,
         log: Log,
-        mails: OwnMails,
         read: ReadMail,
         plan_of: Callable[[int], Awaitable[Plan | None]],
         keeping: Keeping,
@@ -60,7 +59,6 @@ class Filling:
         ambient: Ambient,
     ) -> None:
         self._log = log
-        self._mails = mails
         self._read = read
         self._plan_of = plan_of
         self._keeping = keeping
@@ -178,7 +176,7 @@ class Filling:
             row = await self._log.row(MAILS, part, key)
             if row is not None:
                 record = msgspec.json.decode(row, type=MailRecord)
-                found.append(Missing(record.mail_id, await self._mails.on_server(record)))
+                found.append(Missing(record.mail_id, on_server(record)))
         return found
 
     async def _done(self, email_id: int) -> None:

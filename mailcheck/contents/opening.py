@@ -12,7 +12,7 @@ from huahuo.eventstore.deadline import Deadline
 from huahuo.eventstore.executor import Executor
 from huahuo.eventstore.port import Log
 from huahuo.mailcheck.attachments.one_mail import Wanted
-from huahuo.mailcheck.attachments.own_mails import OwnMails
+from huahuo.mailcheck.attachments.own_mails import on_server
 from huahuo.mailcheck.attachments.reading import ReadMail
 from huahuo.mailcheck.contents.keeping import Keeping
 from huahuo.mailcheck.fetched import INBOX, UidCursor
@@ -31,7 +31,6 @@ class Opening:
     def __init__(
         self,
         log: Log,
-        mails: OwnMails,
         read: ReadMail,
         plan_of: Callable[[int], Awaitable[Plan | None]],
         keeping: Keeping,
@@ -39,7 +38,6 @@ class Opening:
         ambient: Ambient,
     ) -> None:
         self._log = log
-        self._mails = mails
         self._read = read
         self._plan_of = plan_of
         self._keeping = keeping
@@ -66,7 +64,7 @@ class Opening:
 
     async def _source(self, record: MailRecord) -> bytes | None:
         plan = await self._plan_of(record.email_id)
-        place = await self._mails.on_server(record)
+        place = on_server(record)
         if plan is None or place is None:
             return None
         wanted = Wanted(place.remote_id)

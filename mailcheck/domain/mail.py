@@ -132,13 +132,10 @@ class MailDomain:
         self._purges = purges_of(log, ambient, settings, self._purging, shared=shared)
         own = OwnMails(log, directory)
         keeping = Keeping(log, mailboxes, known)
-        self.opening = Opening(
-            log, own, readers.one_mail.check, mailboxes.plan_of, keeping, executor, ambient
-        )
+        self.opening = Opening(log, readers.one_mail.check, mailboxes.plan_of, keeping, executor, ambient)
         """Contents of mails, from the log or from their servers."""
         self._filling = Filling(
             log=log,
-            mails=own,
             read=readers.many_mails.check,
             plan_of=mailboxes.plan_of,
             keeping=keeping,

@@ -166,8 +166,6 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     cursors: Mapping[str, UidCursor]
     user_id: UserId = 0
     folders: tuple[str, ...] | None = None
-    legacy: tuple[str, ...] = ()
-    """Places whose mails may be missing in the table `known`."""
 
 
 class Done(msgspec.Struct, frozen=True, gc=False):

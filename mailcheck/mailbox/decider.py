@@ -128,7 +128,6 @@ def plan_of(state: Mailbox) -> Plan:
         cursors=dict(state.seen),
         user_id=state.user_id,
         folders=state.folders,
-        legacy=state.legacy,
     )
 
 

@@ -33,7 +33,6 @@ from huahuo.mailcheck.events import (
     WatchTold,
 )
 from huahuo.mailcheck.fetched import UidCursor, Way
-from huahuo.mailcheck.mailbox.identity import place_of
 from huahuo.mailcheck.stored_events import read
 from huahuo.mailcheck.streams import id_of
 
@@ -95,8 +94,6 @@ class Mailbox(msgspec.Struct):
     """Read besides INBOX. None: as the service says."""
     unread: dict[str, bytes] = msgspec.field(default_factory=dict)
     """By folder: the digest of what was told last of its unread mails."""
-    legacy: tuple[str, ...] = ()
-    """Places that an earlier version read. Their mails may be missing in the table `known`."""
 
     @property
     def exists(self) -> bool:
@@ -168,7 +165,7 @@ class MailboxFold:
             case CheckProgressed() if check is not None:
                 check.progress = body.progress
             case CursorMoved():
-                _moved(state, body, event.version)
+                _moved(state, body)
             case CheckEnded():
                 state.check = None
                 _ended(state, body.status)
@@ -178,7 +175,6 @@ class MailboxFold:
                 state.deleted, state.check, state.secrets = True, None, ()
                 state.cursors.clear()
                 state.former.clear()
-                state.legacy = ()
                 state.unread.clear()
             case _:
                 pass
@@ -213,7 +209,7 @@ def _way(way: Way) -> Way:
     return way
 
 
-def _moved(state: Mailbox, body: CursorMoved, version: int) -> None:
+def _moved(state: Mailbox, body: CursorMoved) -> None:
     folders = state.cursors.setdefault(state.server.lower(), {})
     link = "" if body.link is UNSET else body.link
     rest = 0 if body.rest is UNSET else body.rest
@@ -223,9 +219,6 @@ def _moved(state: Mailbox, body: CursorMoved, version: int) -> None:
     check = state.check
     if check is not None and check.check_id == body.check_id:
         check.found += len(body.mails)
-    place = place_of(state.server, body.folder, body.uidvalidity)
-    if version == 1 and place not in state.legacy:
-        state.legacy = (*state.legacy, place)
 
 
 def _kept(state: Mailbox, body: GrantKept) -> None:

@@ -5,8 +5,8 @@ from hashlib import sha256
 from typing import Final
 from urllib.parse import quote
 
+from huahuo.mailcheck.mime.outlook import File, Packed, unpack
 from huahuo.mailcheck.mime.parts import Part, is_attachment
-from huahuo.mailcheck.mime.tnef import File, Packed, unpack
 
 _TYPES: Final = frozenset({"application/ms-tnef", "application/vnd.ms-tnef"})
 _NAME: Final = "winmail.dat"

@@ -61,7 +61,7 @@ _CLOCKS_MS = 2 * _DAY_MS
 class MailRecord(msgspec.Struct, frozen=True, gc=False):
     """One mail in its mailbox's list. `blob` is the id of its content, "" while only its headers were read.
 
-    `uid` and `uidvalidity`: where it was met last in `folder`. They are 0 in records of earlier versions.
+    `uid` and `uidvalidity`: where it was met last in `folder`.
     `remote_id`: Graph's id.
     """
 
@@ -80,7 +80,7 @@ class MailRecord(msgspec.Struct, frozen=True, gc=False):
     uidvalidity: int = 0
     remote_id: str | UnsetType = UNSET
     recipients: str | UnsetType = UNSET
-    """The addresses of To and Cc in lower case, with blanks between them. Absent in earlier versions."""
+    """The addresses of To and Cc in lower case, with blanks between them."""
 
     def is_to(self, address: str) -> bool:
         """Whether it was sent to this address."""

@@ -15,7 +15,6 @@ import pytest
 from huahuo.eventstore.ambient import SystemAmbient
 from huahuo.eventstore.sequencer import nats, postgres
 from huahuo.eventstore.sequencer.address import LogAddress
-from huahuo.eventstore.sequencer.memory import MemoryOrder, MemorySequencer
 from huahuo.eventstore.sequencer.opening import sequencer_at
 from huahuo.eventstore.sequencer.port import (
     InDoubt,
@@ -25,6 +24,7 @@ from huahuo.eventstore.sequencer.port import (
     Unreachable,
 )
 from tests.support.models.hostile_sequencer import HostileSequencer
+from tests.support.models.memory_sequencer import MemoryOrder, MemorySequencer
 from tests.support.servers.nats import nats_servers
 from tests.support.servers.postgres import postgres as postgres_server
 from tests.support.worlds.sequencers import answered, put, read

@@ -20,11 +20,11 @@ from huahuo.cluster.peers import Peers
 from huahuo.eventstore.ambient import SystemAmbient
 from huahuo.eventstore.core.changes import Passed
 from huahuo.eventstore.replicated.writer import ReplicaWriter
-from huahuo.eventstore.sequencer.memory import MemoryOrder, MemorySequencer
 from huahuo.eventstore.sqlite import schema
 from huahuo.eventstore.sqlite.open import SqliteLog
 from huahuo.eventstore.sqlite.replica import held_in, open_log
 from huahuo.eventstore.sqlite.schema import DATABASE
+from tests.support.models.memory_sequencer import MemoryOrder, MemorySequencer
 from tests.support.worlds.logs import MASTER_KEY, append, command, event
 from tests.support.worlds.wire import until, world
 

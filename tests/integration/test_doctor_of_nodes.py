@@ -19,10 +19,10 @@ from huahuo.errors import HuahuoError
 from huahuo.eventstore.ambient import SystemAmbient
 from huahuo.eventstore.care.backup import put_back
 from huahuo.eventstore.model import RowPut
-from huahuo.eventstore.sequencer.memory import MemoryOrder, MemorySequencer
 from huahuo.eventstore.sqlite.replica import open_log
 from huahuo.eventstore.sqlite.schema import DATABASE
 from huahuo.options import table
+from tests.support.models.memory_sequencer import MemoryOrder, MemorySequencer
 from tests.support.worlds.logs import append, event
 
 pytestmark = pytest.mark.anyio

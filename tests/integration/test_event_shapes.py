@@ -14,7 +14,6 @@ from huahuo.cli.doctor import examine
 from huahuo.errors import ConfigError
 from huahuo.eventstore.ambient import SystemAmbient
 from huahuo.eventstore.port import Log
-from huahuo.eventstore.sequencer.memory import MemoryOrder, MemorySequencer
 from huahuo.eventstore.sqlite.replica import open_log
 from huahuo.eventstore.sqlite.view import SqliteView
 from huahuo.options import table
@@ -24,6 +23,7 @@ from huahuo.timetravel.show import Out
 from huahuo.transport.client import Client
 from huahuo.transport.client.model import CommandError
 from tests.support.drivers.http import client
+from tests.support.models.memory_sequencer import MemoryOrder, MemorySequencer
 
 
 class Note(Struct, frozen=True):

@@ -21,10 +21,10 @@ from huahuo.cluster.members import Member
 from huahuo.errors import ConfigError
 from huahuo.eventstore.ambient import SystemAmbient
 from huahuo.eventstore.replicated.writer import PARTS, ReplicaWriter
-from huahuo.eventstore.sequencer.memory import MemoryOrder, MemorySequencer
 from huahuo.eventstore.sequencer.port import Ordered
 from huahuo.eventstore.sqlite.replica import held_in, open_log
 from huahuo.transport.server.server import Server
+from tests.support.models.memory_sequencer import MemoryOrder, MemorySequencer
 from tests.support.patience import WITHIN_S
 from tests.support.servers.ports import held_port
 from tests.support.worlds.logs import MASTER_KEY

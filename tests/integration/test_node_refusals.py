@@ -21,9 +21,9 @@ from huahuo.eventstore.errors import EventStoreError, WrongKey
 from huahuo.eventstore.limits import EVENT_BYTES_MAX
 from huahuo.eventstore.model import Append, NewEvent
 from huahuo.eventstore.port import Log
-from huahuo.eventstore.sequencer.memory import MemoryOrder, MemorySequencer
 from huahuo.eventstore.sequencer.port import InDoubt, Sequencer, Unreachable
 from huahuo.eventstore.sqlite import replica as replicas
+from tests.support.models.memory_sequencer import MemoryOrder, MemorySequencer
 from tests.support.patience import WITHIN_S
 from tests.support.servers.nats import PASSWORD, NatsServers, nats_servers
 from tests.support.worlds.sequencers import answered

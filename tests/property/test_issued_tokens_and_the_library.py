@@ -12,7 +12,7 @@ import jwt
 import pytest
 
 from huahuo.transport.access.compact import ISSUED_BYTES_MAX, TokenError, parts_of
-from huahuo.transport.accounts.key_set import ALGORITHMS, KeySet
+from huahuo.transport.accounts.issuer_keys import ALGORITHMS, KeySet
 from tests.support.models.issuer import Pair, key_set, pair
 from tests.support.proofs import WHOLE
 

@@ -31,9 +31,9 @@ from huahuo.eventstore.model import (
     Secret,
     SecretPut,
 )
-from huahuo.eventstore.sequencer.memory import MemoryOrder, MemorySequencer
 from huahuo.testing.virtual_loop import VirtualLoop
 from tests.support.models.hostile_sequencer import HostileSequencer
+from tests.support.models.memory_sequencer import MemoryOrder, MemorySequencer
 from tests.support.proofs import examples
 from tests.support.worlds.logs import command_key
 from tests.support.worlds.replicas import Node, SqliteNode

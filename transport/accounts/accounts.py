@@ -15,8 +15,7 @@ from huahuo.transport.access.compact import ISSUED_BYTES_MAX, Compact, TokenErro
 from huahuo.transport.access.tokens import Authenticator
 from huahuo.transport.access.verified import NOT_NOW, AuthFailure, Verdict, Verified
 from huahuo.transport.accounts.application import AskApplication
-from huahuo.transport.accounts.key_server import KeyServer
-from huahuo.transport.accounts.key_set import ALGORITHMS, KeySet, UnknownKey
+from huahuo.transport.accounts.issuer_keys import ALGORITHMS, KeyServer, KeySet, UnknownKey
 from huahuo.transport.protocol.codes import AuthCode
 
 APPLICATION_TOKEN_CHARS_MAX = 8192

@@ -6,6 +6,7 @@ client offers the protocol without compression.
 """
 
 import re
+from urllib.parse import urlsplit
 
 from websockets.asyncio.client import ClientConnection
 
@@ -16,7 +17,7 @@ from huahuo.eventstore.zstd.frames import (
     Decompressor,
     Dictionary,
 )
-from huahuo.transport.client.fetch import Unreachable, get
+from huahuo.transport.client.fetch import Unreachable, fetch
 from huahuo.transport.client.model import ProtocolViolation
 from huahuo.transport.client.socket import MESSAGE_BYTES_MAX, SUBPROTOCOL, ZSTD_SUBPROTOCOL
 from huahuo.transport.protocol.kinds import DictionaryPlace
@@ -64,7 +65,9 @@ class Receiver:
     async def _fetch(self, place: DictionaryPlace) -> Dictionary:
         if not _PATH.fullmatch(place.url):
             raise BadDictionary("its address is not a path on the server")
-        data = await get(self._url, place.url, bytes_max=DICTIONARY_BYTES_MAX, timeout_s=self._timeout_s)
+        server = urlsplit(self._url)
+        url = f"{'https' if server.scheme == 'wss' else 'http'}://{server.netloc}{place.url}"
+        data = await fetch(url, bytes_max=DICTIONARY_BYTES_MAX, timeout_s=self._timeout_s)
         dictionary = Dictionary.of(data)
         if dictionary.id != place.id:
             raise BadDictionary(f"the dictionary {dictionary.id} instead of {place.id}")

@@ -4,7 +4,7 @@ What was allowed once is remembered, by stream and by type: a flood of events pa
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -23,7 +23,6 @@ from huahuo.transport.commands.publish_rules import (
 )
 from huahuo.transport.protocol.codes import ErrorCode
 from huahuo.transport.protocol.english import translated
-from huahuo.transport.protocol.listed import ListedEvent
 from huahuo.transport.words import en, zh
 
 _REMEMBERED_MAX: Final = 16_384
@@ -53,34 +52,10 @@ class EventMaker:
         self._stamp = b""
         """The timestamp and the comma behind it."""
 
-    def make(self, stream: object, type_: object, fields: Mapping[str, Any], now_ms: int) -> NewEvent:
-        """The event. Raises PublishRefused."""
-        if (
-            type(stream) is str
-            and type(type_) is str
-            and type(fields) is dict
-            and fields
-            and stream in self._streams
-            and (front := self._fronts.get(type_)) is not None
-            and _is_plain(fields)
-            and RESERVED_FIELDS.isdisjoint(fields)
-        ):
-            if now_ms != self._now_ms:
-                self._stamp_at(now_ms)
-            try:
-                body = front + self._stamp + _encode(fields)[1:]
-            except (TypeError, ValueError):  # `_first` refuses it
-                body = _TOO_LONG
-            if len(body) <= EVENT_BYTES_MAX:
-                return NewEvent(stream, type_, body)
-        return self._first(stream, type_, fields, now_ms)
-
-    def make_many(
+    def make(
         self, rows: Iterable[tuple[object, object, Mapping[str, Any]]], now_ms: int
     ) -> tuple[tuple[NewEvent, ...], int]:
-        """The events, all or none, and the bytes of their bodies.
-
-        As `make`, written out, because of a thousand events each call counts.
+        """The events of (stream, type, fields), all or none, and the bytes of their bodies.
 
         Raises PublishRefused.
         """
@@ -118,33 +93,6 @@ class EventMaker:
                     all_bytes += size
                     continue
             first = self._first(stream, type_, fields, now_ms)
-            made.append(first)
-            all_bytes += len(first.body)
-        return tuple(made), all_bytes
-
-    def make_listed(self, events: Sequence[ListedEvent], now_ms: int) -> tuple[tuple[NewEvent, ...], int]:
-        """As `make_many`, of events whose fields are known to be plain. Raises PublishRefused."""
-        if now_ms != self._now_ms:
-            self._stamp_at(now_ms)
-        streams, fronts, stamp = self._streams, self._fronts, self._stamp
-        is_free, encode = RESERVED_FIELDS.isdisjoint, _encode
-        of_type, stream, front = "", "", b""
-        made: list[NewEvent] = []
-        all_bytes = 0
-        for event in events:
-            fields = event.fields
-            if event.type != of_type or event.stream != stream:
-                of_type, stream = event.type, event.stream
-                known = fronts.get(of_type) if stream in streams else None
-                front = b"" if known is None else known + stamp
-            if front and fields and is_free(fields):
-                body = front + encode(fields)[1:]
-                if (size := len(body)) <= EVENT_BYTES_MAX:
-                    made.append(NewEvent(stream, of_type, body))
-                    all_bytes += size
-                    continue
-            first = self._first(stream, of_type, fields, now_ms)
-            of_type, front = "", b""  # from now on it may be known
             made.append(first)
             all_bytes += len(first.body)
         return tuple(made), all_bytes

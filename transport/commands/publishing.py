@@ -106,10 +106,7 @@ class Publisher:
                 disk is nearly full.
             EventStoreError: as `Log.append`.
         """
-        if self.refuse_growth is not None:
-            self._need_room(principal)
-        now_ms = self._ambient.now_ms()
-        return await self._alone(self._maker.make(stream, type, fields, now_ms), principal, now_ms)
+        return await self.publish_many(((stream, type, fields),), principal)
 
     async def publish_many(
         self, events: Iterable[tuple[str, str, Mapping[str, Any]]], principal: str = _SERVICE
@@ -129,14 +126,7 @@ class Publisher:
             PublishRefused: see `publish`.
             EventStoreError: as `Log.submit`.
         """
-        append, size = self.append_of_many(events, principal, self._trace())
-        return self._log.submit(append, events_bytes=size)
-
-    def submit_one(
-        self, stream: str, type_: str, fields: Mapping[str, Any]
-    ) -> asyncio.Future[Appended | Duplicate]:
-        """As `submit_many`, of one event of the service."""
-        append, size = self.append_of_one(stream, type_, fields, self.here() if self.here else "")
+        append, size = self.append_of_many(events, principal, "" if self.here is None else self.here())
         return self._log.submit(append, events_bytes=size)
 
     def append_of_many(
@@ -152,23 +142,12 @@ class Publisher:
         if self.refuse_growth is not None:
             self._need_room(principal)
         now_ms = self._ambient.now_ms()
-        made, size = self._maker.make_many(events, now_ms)
+        made, size = self._maker.make(events, now_ms)
         if not made:
             raise PublishRefused(
                 Refusal(ErrorCode.INVALID_FIELD, zh.INVALID_FIELD, f"events: {en.NO_EVENTS}")
             )
         return Append(ts_ms=now_ms, events=made, principal=principal, command_id=trace), size
-
-    def append_of_one(
-        self, stream: str, type_: str, fields: Mapping[str, Any], trace: str = ""
-    ) -> tuple[Append, int]:
-        """As `append_of_many`, of one event of the service."""
-        if self.refuse_growth is not None:
-            self._need_room(_SERVICE)
-        now_ms = self._ambient.now_ms()
-        made = self._maker.make(stream, type_, fields, now_ms)
-        append = Append(ts_ms=now_ms, events=(made,), principal=_SERVICE, command_id=trace)
-        return append, len(made.body)
 
     async def notify(
         self, message: str, level: str = "info", principal: str = _SERVICE
@@ -185,7 +164,8 @@ class Publisher:
         now_ms = self._latest_ms(self._ambient.now_ms())
         given = {"user_id": user_id, "jti": jti}
         fields = {name: value for name, value in given.items() if value is not None}
-        return await self._alone(self._revocation(fields, now_ms), principal, now_ms)
+        append = Append(ts_ms=now_ms, events=(self._revocation(fields, now_ms),), principal=principal)
+        return place_of_last(await self._log.append(append))
 
     async def recent(self, stream: str) -> tuple[int, bytes]:
         """The snapshot (seq, `{"recent":[…]}`) of a stream whose state is its newest events."""
@@ -212,11 +192,10 @@ class Publisher:
         try:
             if "events" in fields and "type" not in fields:
                 events, size = self._listed(fields, now_ms)
-                found = OneAppend(now_ms, events, _PUBLISHED, events_bytes=size)
             else:
                 stream, type_ = fields.pop("stream", None), fields.pop("type", None)
-                made = self._maker.make(stream, type_, fields, now_ms)
-                found = OneAppend(now_ms, (made,), _PUBLISHED, events_bytes=len(made.body))
+                events, size = self._maker.make(((stream, type_, fields),), now_ms)
+            found = OneAppend(now_ms, events, _PUBLISHED, events_bytes=size)
         except PublishRefused as refused:
             return error_reply(refused.refusal)
         if self._may_publish is None or call.principal.is_admin:
@@ -256,13 +235,14 @@ class Publisher:
         """The events of a `publish` with a list, and the bytes of their bodies."""
         events = fields["events"]
         if len(fields) == 1 and type(events) is list and events and type(events[0]) is ListedEvent:
-            return self._maker.make_listed(events, now_ms)  # they were looked at where they were read
-        try:
-            listed = msgspec.convert(fields, _Listed).events
-        except msgspec.ValidationError as error:
-            why = f"events: {error}"
-            raise PublishRefused(Refusal(ErrorCode.INVALID_FIELD, zh.INVALID_FIELD, why)) from None
-        return self._maker.make_many([(one.stream, one.type, one.fields) for one in listed], now_ms)
+            listed = events  # they were looked at where they were read
+        else:
+            try:
+                listed = msgspec.convert(fields, _Listed).events
+            except msgspec.ValidationError as error:
+                why = f"events: {error}"
+                raise PublishRefused(Refusal(ErrorCode.INVALID_FIELD, zh.INVALID_FIELD, why)) from None
+        return self._maker.make([(one.stream, one.type, one.fields) for one in listed], now_ms)
 
     def _revoke_command(self, call: Call[dict[str, Any]]) -> OneAppend | Reply:
         now_ms = self._latest_ms(self._ambient.now_ms())
@@ -277,17 +257,10 @@ class Publisher:
             raise PublishRefused(refusal)
         return self._maker.unchecked(AUTH_STREAM, REVOKED, fields, now_ms)
 
-    def _trace(self) -> str:
-        return "" if self.here is None else self.here()
-
     def _need_room(self, principal: str) -> None:
         refusal = None if self.refuse_growth is None else self.refuse_growth(principal, True)
         if refusal is not None:
             raise PublishRefused(refusal)
-
-    async def _alone(self, event: NewEvent, principal: str, now_ms: int) -> tuple[str, int, int]:
-        append = Append(ts_ms=now_ms, events=(event,), principal=principal)
-        return place_of_last(await self._log.append(append))
 
 
 def place_of_last(written: Appended | Duplicate) -> tuple[str, int, int]:

@@ -4,10 +4,7 @@ An event of the stream is an unnamed event, which `EventSource.onmessage` gets. 
 the reader sends back as `Last-Event-ID`. What the service says about the stream is a named event.
 """
 
-from collections.abc import Mapping
-from typing import Any, Final
-
-import msgspec
+from typing import Final
 
 HEARTBEAT: Final = b":\n\n"
 """A comment. It keeps proxies from closing the connection."""
@@ -41,8 +38,3 @@ class ServerSent:
 def retry(seconds: float) -> bytes:
     """How long the reader should wait before it comes back."""
     return b"retry: %d\n\n" % round(seconds * 1000)
-
-
-def message_of(fields: Mapping[str, Any]) -> bytes:
-    """A message of the service as JSON."""
-    return msgspec.json.encode(fields)

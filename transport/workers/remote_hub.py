@@ -32,7 +32,6 @@ class RemoteHub:
         self._numbers: dict[LiveConnection, int] = {}
         self._joined: dict[int, LiveConnection] = {}
         self._acks: dict[_AckKey, int] = {}
-        self._flushing: asyncio.Handle | None = None
 
     @property
     def open_count(self) -> int:
@@ -88,7 +87,7 @@ class RemoteHub:
         """See `ports.Hub`. Sent in this turn of the loop, the highest of each."""
         acks = self._acks
         if not acks:
-            self._flushing = asyncio.get_running_loop().call_soon(self.flush)
+            asyncio.get_running_loop().call_soon(self.flush)
         key = (user, client, stream)
         known = acks.get(key)
         if known is None or seq > known:

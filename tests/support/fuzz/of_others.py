@@ -19,9 +19,7 @@ from huahuo.eventstore.audit.text import match_of as audit_expression
 from huahuo.eventstore.fulltext import asking
 from huahuo.mailcheck.classic.interpreter import FireMailTongue
 from huahuo.mailcheck.listing.asked import Sort, entry_of
-from huahuo.mailcheck.mime.outlook_file import mail_of_outlook
-from huahuo.mailcheck.mime.rtf import text_of_rtf
-from huahuo.mailcheck.mime.tnef import unpack
+from huahuo.mailcheck.mime.outlook import mail_of_outlook, text_of_rtf, unpack
 from huahuo.mailcheck.servers.faults import MailFault
 from huahuo.mailcheck.servers.providers import Providers
 from huahuo.mailcheck.tables.records import page_key

@@ -17,8 +17,8 @@ from huahuo.eventstore.sequencer.address import BadAddress, LogAddress
 from huahuo.eventstore.zstd.frames import BadFrame, Compressor, Decompressor
 from huahuo.mailcheck.codes.finding import code_of
 from huahuo.mailcheck.imap import wire as imap
-from huahuo.mailcheck.mime.compound import NotCompound
 from huahuo.mailcheck.mime.mail import attached, parse_headers, parse_mail
+from huahuo.mailcheck.mime.outlook import NotCompound
 from huahuo.mailcheck.roster import importer
 from huahuo.mailcheck.servers.faults import BrokenProtocol
 from huahuo.mailcheck.servers.proxies import parse_proxy
@@ -26,7 +26,7 @@ from huahuo.transport.access.claims import ClaimNames, own_claims, verified_of
 from huahuo.transport.access.compact import TokenError, parts_of
 from huahuo.transport.access.origin import origin_allowed
 from huahuo.transport.access.tokens import Authenticator
-from huahuo.transport.accounts.key_set import BadKeySet, KeySet
+from huahuo.transport.accounts.issuer_keys import BadKeySet, KeySet
 from huahuo.transport.client import wire as client
 from huahuo.transport.durable_streams.asking import Wrong
 from huahuo.transport.durable_streams.bodies import events_of

@@ -7,7 +7,7 @@ import pytest
 
 from huahuo.eventstore.core.changes import Group
 from huahuo.eventstore.core.storage_port import Store
-from huahuo.eventstore.sequencer.memory import MemoryOrder, MemorySequencer
+from tests.support.models.memory_sequencer import MemoryOrder, MemorySequencer
 from tests.support.worlds.replicas import Cluster, cluster
 
 

@@ -9,7 +9,6 @@ import random
 from collections.abc import AsyncGenerator
 from contextlib import suppress
 
-from huahuo.eventstore.sequencer.memory import MemoryOrder, MemorySequencer
 from huahuo.eventstore.sequencer.port import (
     InDoubt,
     Ordered,
@@ -18,6 +17,7 @@ from huahuo.eventstore.sequencer.port import (
     SequencerError,
     Unreachable,
 )
+from tests.support.models.memory_sequencer import MemoryOrder, MemorySequencer
 
 
 class HostileSequencer:

@@ -408,7 +408,7 @@ _ALL: Final = (
     ),
     Bug(
         "a key is found by its kid alone",
-        "huahuo.transport.accounts.key_set",
+        "huahuo.transport.accounts.issuer_keys",
         "key = self._keys.get((kid, algorithm))",
         "key = next((one for (its, _), one in self._keys.items() if its == kid), None)",
         tests=_unit("unit/transport/test_key_set"),

@@ -28,12 +28,12 @@ from huahuo.eventstore.port import Log
 from huahuo.eventstore.replicated.opening import Held, open_replica
 from huahuo.eventstore.replicated.shared import load
 from huahuo.eventstore.replicated.writer import ReplicaWriter
-from huahuo.eventstore.sequencer.memory import MemoryOrder, MemorySequencer
 from huahuo.eventstore.sequencer.port import InDoubt, Ordered
 from huahuo.eventstore.sqlite.open import SqliteLog
 from huahuo.eventstore.verdict import Verdict
 from tests.support.checkers.history import History
 from tests.support.models.hostile_sequencer import HostileSequencer
+from tests.support.models.memory_sequencer import MemoryOrder, MemorySequencer
 from tests.support.simulator.balancer import Balancer
 from tests.support.simulator.loop import Loop
 from tests.support.simulator.marks import Marks

@@ -30,10 +30,10 @@ from huahuo.actors.effects.runner import Effects
 from huahuo.actors.entities.sharing import Share
 from huahuo.eventstore.errors import EventStoreError
 from huahuo.eventstore.memory.model_disk import ModelDisk
-from huahuo.eventstore.sequencer.memory import MemoryOrder
 from huahuo.testing.virtual_ambient import VirtualAmbient
 from huahuo.testing.virtual_loop import VirtualLoop, run_virtual
 from tests.support.models.faulty_log import FaultyLog
+from tests.support.models.memory_sequencer import MemoryOrder
 from tests.support.worlds.node_logs import opened_log
 from tests.support.worlds.orders import Engine
 

@@ -15,7 +15,6 @@ from huahuo.eventstore.ambient import json_bytes
 from huahuo.eventstore.executor import InlineExecutor
 from huahuo.eventstore.memory.model_disk import ModelDisk
 from huahuo.eventstore.model import Append, CommandKey, NewEvent
-from huahuo.eventstore.sequencer.memory import MemoryOrder
 from huahuo.replay.live.feed import Feed
 from huahuo.testing.virtual_ambient import VirtualAmbient
 from huahuo.testing.virtual_loop import VirtualLoop, run_virtual
@@ -23,6 +22,7 @@ from huahuo.users.book import UserBook
 from huahuo.webhooks.posting import PostFailed
 from huahuo.webhooks.webhooks import Webhooks
 from tests.support.models.faulty_log import FaultyLog
+from tests.support.models.memory_sequencer import MemoryOrder
 from tests.support.worlds.node_logs import opened_log
 from tests.support.worlds.people import ALICE
 

@@ -21,8 +21,8 @@ from huahuo.eventstore.memory.model_disk import ModelDisk
 from huahuo.eventstore.model import Append, CommandKey, CommandRecord, Joined, NewEvent, Page
 from huahuo.eventstore.port import Log
 from huahuo.eventstore.replicated.opening import open_replica
-from huahuo.eventstore.sequencer.memory import MemoryOrder, MemorySequencer
 from huahuo.eventstore.sqlite.open import SqliteLog
+from tests.support.models.memory_sequencer import MemoryOrder, MemorySequencer
 from tests.support.patience import WITHIN_S
 
 MASTER_KEY = bytes(range(32))

@@ -4,12 +4,12 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from huahuo.eventstore.sequencer.memory import MemoryOrder
 from huahuo.mailcheck.domain.bounds import MailSettings
 from huahuo.mailcheck.watching.pace import Pace
 from huahuo.testing.virtual_ambient import VirtualAmbient
 from huahuo.testing.virtual_loop import VirtualLoop
 from tests.support.models.faulty_log import StepExecutor
+from tests.support.models.memory_sequencer import MemoryOrder
 from tests.support.worlds.mail_world import MailWorld
 
 BOTH = ("a", "b")

@@ -28,7 +28,6 @@ from huahuo.eventstore.ambient import Ambient, FakeAmbient, SystemAmbient
 from huahuo.eventstore.executor import Executor, InlineExecutor
 from huahuo.eventstore.memory.model_disk import ModelDisk
 from huahuo.eventstore.model import CommandKey, StoredEvent
-from huahuo.eventstore.sequencer.memory import MemoryOrder
 from huahuo.mailcheck.checks.ports import CheckFailed, CheckLimits, GraphTarget, Ok, Sink, Target
 from huahuo.mailcheck.domain.bounds import MailSettings
 from huahuo.mailcheck.domain.mail import MailDomain
@@ -46,6 +45,7 @@ from tests.support.models.faulty_log import FaultyLog, StepExecutor
 from tests.support.models.follower import follow
 from tests.support.models.mail_book import USER, cursor
 from tests.support.models.mail_rules import TERMINAL, broken_checks, broken_deletions, broken_mails
+from tests.support.models.memory_sequencer import MemoryOrder
 from tests.support.patience import ALL_WITHIN_S
 from tests.support.worlds.node_logs import opened_log
 

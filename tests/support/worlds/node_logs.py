@@ -7,8 +7,8 @@ from huahuo.eventstore.executor import Executor
 from huahuo.eventstore.memory.model_disk import ModelDisk
 from huahuo.eventstore.replicated.opening import open_replica
 from huahuo.eventstore.replicated.writer import ReplicaWriter
-from huahuo.eventstore.sequencer.memory import MemoryOrder, MemorySequencer
 from tests.support.models.faulty_log import FaultyLog, StepExecutor
+from tests.support.models.memory_sequencer import MemoryOrder, MemorySequencer
 
 
 async def opened_log(

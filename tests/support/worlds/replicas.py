@@ -21,12 +21,12 @@ from huahuo.eventstore.model import LOG_STREAM, CommandKey, CommandRecord, Store
 from huahuo.eventstore.replicated.opening import open_replica
 from huahuo.eventstore.replicated.shared import load
 from huahuo.eventstore.replicated.writer import ReplicaWriter
-from huahuo.eventstore.sequencer.memory import MemoryOrder, MemorySequencer
 from huahuo.eventstore.sequencer.port import Sequencer
 from huahuo.eventstore.sqlite.meta import get_meta
 from huahuo.eventstore.sqlite.open import SqliteLog
 from huahuo.eventstore.sqlite.passed import SHARED_KEY
 from huahuo.eventstore.sqlite.store import SqliteStore
+from tests.support.models.memory_sequencer import MemoryOrder, MemorySequencer
 from tests.support.worlds.logs import MASTER_KEY
 
 type Way = Callable[[MemoryOrder, str], Sequencer]

@@ -21,10 +21,10 @@ from huahuo.eventstore.memory.model_disk import ModelDisk
 from huahuo.eventstore.model import LOG_STREAM, Append, CommandKey, CommandRecord, Duplicate, NewEvent
 from huahuo.eventstore.replicated.opening import open_replica
 from huahuo.eventstore.replicated.writer import ReplicaWriter
-from huahuo.eventstore.sequencer.memory import MemoryOrder
 from huahuo.eventstore.sequencer.port import InDoubt, Ordered, Sequencer, Unreachable
 from tests.support.checkers.history import Asked, Fact, History
 from tests.support.models.hostile_sequencer import HostileSequencer
+from tests.support.models.memory_sequencer import MemoryOrder
 from tests.support.worlds.listening import listen
 from tests.support.worlds.logs import MASTER_KEY
 from tests.support.worlds.simworld import SimAmbient

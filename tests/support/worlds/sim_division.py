@@ -23,10 +23,10 @@ from huahuo.eventstore.memory.model_disk import ModelDisk
 from huahuo.eventstore.model import LOG_STREAM, StoredEvent
 from huahuo.eventstore.replicated.opening import open_replica
 from huahuo.eventstore.replicated.writer import ReplicaWriter
-from huahuo.eventstore.sequencer.memory import MemoryOrder
 from tests.support.checkers import divided
 from tests.support.models.faulty_log import FaultyLog
 from tests.support.models.hostile_sequencer import HostileSequencer
+from tests.support.models.memory_sequencer import MemoryOrder
 from tests.support.simulator.loop import Loop
 from tests.support.worlds.crates import Outside, crates, follow
 from tests.support.worlds.logs import MASTER_KEY

@@ -7,8 +7,8 @@ from typing import Any
 from huahuo import EffectRun
 from huahuo.actors.effects.facts import OpenEffect
 from huahuo.actors.effects.line import Entry
-from huahuo.eventstore.sequencer.memory import MemoryOrder
 from huahuo.testing.virtual_loop import VirtualLoop
+from tests.support.models.memory_sequencer import MemoryOrder
 from tests.support.worlds.effects import Works, in_works, one_step
 
 TAKEN_OVER_WITHIN_S = 12

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from huahuo.eventstore.sequencer.memory import MemoryOrder
 from huahuo.testing.virtual_loop import VirtualLoop
+from tests.support.models.memory_sequencer import MemoryOrder
 from tests.support.worlds.effects import Works
 from tests.support.worlds.halls import halls
 

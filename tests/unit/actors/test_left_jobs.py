@@ -8,8 +8,8 @@ import pytest
 from huahuo.actors.domain import jobs
 from huahuo.actors.domain.left_jobs import is_left
 from huahuo.actors.domain.row_facts import TABLE_PREFIX
-from huahuo.eventstore.sequencer.memory import MemoryOrder
 from huahuo.testing.virtual_loop import VirtualLoop
+from tests.support.models.memory_sequencer import MemoryOrder
 from tests.support.worlds.effects import Works
 from tests.support.worlds.orders import Engine, in_engine
 

@@ -10,8 +10,8 @@ from msgspec import Struct
 from huahuo import Command, Context, Entity, Event, Outcome, Put
 from huahuo.actors.domain import rebuilding
 from huahuo.eventstore.replicated.writer import ReplicaWriter
-from huahuo.eventstore.sequencer.memory import MemoryOrder
 from huahuo.testing.virtual_loop import VirtualLoop
+from tests.support.models.memory_sequencer import MemoryOrder
 from tests.support.worlds.effects import Works
 
 ACCOUNTS = 40

@@ -85,15 +85,13 @@ def test_runtime_stop_ends_idle_actors_the_last_started_first() -> None:
 def test_runtime_stop_cancels_a_handler_that_outlives_the_deadline() -> None:
     async def play(runtime: Runtime) -> None:
         ref = runtime.start(Gated, asyncio.Event())
-        reasons: list[Reason] = []
-        ref.on_terminated(lambda end: reasons.append(end.reason))
         answer = ref.ask("in hand", block=False)
         waiting = ref.ask("waits", block=False)
         began_s = runtime.loop.time()
         assert not await runtime.stop(timeout_s=5)
         assert runtime.loop.time() - began_s == pytest.approx(5)
         assert runtime.alive == 0
-        assert reasons == [Reason.STOPPED]
+        assert ref.actor_inbox.reason is Reason.STOPPED
         with pytest.raises(HandlerCancelled):
             await answer
         with pytest.raises(ActorDeadError):

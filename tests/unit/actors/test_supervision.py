@@ -8,9 +8,7 @@ import structlog
 
 from huahuo.actors import (
     ActorDeadError,
-    Escalate,
     LoopActor,
-    LoopRef,
     Reason,
     Restart,
     Runtime,
@@ -18,7 +16,7 @@ from huahuo.actors import (
     ask,
 )
 from tests.support.worlds.actors import Recorder, actor_of, in_world
-from tests.support.worlds.fragile import Fragile, Once, watched, with_give_up_hook
+from tests.support.worlds.fragile import Fragile
 
 pytestmark = pytest.mark.virtual_time
 
@@ -26,7 +24,7 @@ pytestmark = pytest.mark.virtual_time
 def test_a_restart_keeps_ref_urn_and_inbox_and_swaps_the_object() -> None:
     async def play(runtime: Runtime) -> list[Any]:
         log: list[Any] = []
-        ref = runtime.start(Once, log)
+        ref = runtime.start(Fragile, log)
         assert await ask(ref, "before") == 1
         urn, before = ref.actor_urn, actor_of(ref)
         ref.tell("boom")
@@ -47,7 +45,7 @@ def test_each_restart_waits_twice_as_long_as_the_last() -> None:
         starts_s: list[float] = []
 
         class Timed(LoopActor):
-            supervision = Restart(jitter=0, redeliver=False)
+            supervision = Restart(jitter=0)
 
             def on_start(self) -> None:
                 starts_s.append(round(runtime.loop.time(), 3))
@@ -65,28 +63,27 @@ def test_each_restart_waits_twice_as_long_as_the_last() -> None:
 
 
 def test_the_sixth_failure_in_a_minute_is_the_end_and_is_said() -> None:
-    async def play(runtime: Runtime, given_up: list[tuple[LoopRef[Any], str]]) -> None:
-        ref = runtime.start(Once, [])
-        reasons = watched(ref)
+    async def play(runtime: Runtime) -> None:
+        ref = runtime.start(Fragile, [])
         for _ in range(5):
             ref.tell("boom")
         await asyncio.sleep(30)
-        assert (ref.is_alive(), given_up, runtime.restarts) == (True, [], 5)
+        assert (ref.is_alive(), runtime.restarts) == (True, 5)
         with structlog.testing.capture_logs() as logs:
             ref.tell("boom")
             await asyncio.sleep(1)
-        assert reasons == [Reason.GAVE_UP]
+        assert ref.actor_inbox.reason is Reason.GAVE_UP
         assert [entry["event"] for entry in logs] == ["actor_failed", "actor_gave_up"]
-        assert given_up == [(ref, "ValueError, 6 failures in 60 s")]
+        assert logs[1]["reason"] == "ValueError, 6 failures in 60 s"
         with pytest.raises(ActorDeadError):
             ref.tell("anything")
 
-    assert len(with_give_up_hook(play)) == 1
+    in_world(play)
 
 
 def test_failures_that_are_far_apart_never_add_up() -> None:
     async def play(runtime: Runtime) -> int:
-        ref = runtime.start(Once, [])
+        ref = runtime.start(Fragile, [])
         for _ in range(20):
             ref.tell("boom")
             await asyncio.sleep(30)
@@ -96,7 +93,7 @@ def test_failures_that_are_far_apart_never_add_up() -> None:
     assert in_world(play) == 20
 
 
-def test_a_message_that_kills_twice_is_a_dead_letter_and_the_rest_goes_on() -> None:
+def test_a_message_that_kills_is_a_dead_letter_and_the_rest_goes_on() -> None:
     async def play(runtime: Runtime) -> list[Any]:
         log: list[Any] = []
         ref = runtime.start(Fragile, log)
@@ -107,29 +104,7 @@ def test_a_message_that_kills_twice_is_a_dead_letter_and_the_rest_goes_on() -> N
         assert (letter.actor, letter.message, letter.reason) == ("Fragile", "str", "poison")
         return [*log]
 
-    assert in_world(play) == ["start", *["boom", "on_failure", "start"] * 2, "next"]
-
-
-def test_a_message_that_killed_once_is_handled_after_the_restart_before_all_others() -> None:
-    tries: list[str] = []
-
-    class Moody(LoopActor):
-        supervision = Restart()
-
-        def on_receive(self, message: str) -> None:
-            tries.append(message)
-            if tries == ["first"]:
-                raise ValueError
-
-    async def play(runtime: Runtime) -> None:
-        ref = runtime.start(Moody)
-        ref.tell("first")
-        ref.tell("second")
-        await ask(ref, "third")
-        assert runtime.dead_letters == 0
-
-    in_world(play)
-    assert tries == ["first", "first", "second", "third"]
+    assert in_world(play) == ["start", "boom", "on_failure", "start", "next"]
 
 
 def test_an_exception_in_an_ask_goes_to_the_asker_and_the_actor_lives_on() -> None:
@@ -164,7 +139,7 @@ def test_an_async_handler_and_async_hooks_are_supervised_alike() -> None:
     log: list[str] = []
 
     class Async(LoopActor):
-        supervision = Restart(redeliver=False)
+        supervision = Restart()
 
         async def on_start(self) -> None:  # type: ignore[override]  # the runtime awaits it
             await asyncio.sleep(1)
@@ -231,15 +206,15 @@ def test_a_constructor_that_fails_at_a_restart_counts_as_a_failure() -> None:
             await ask(ref, "boom")
         ref.tell("boom")
         answer = await ask(ref, "waited")
-        assert runtime.restarts == 3  # after the message, after the constructor, after the poison
+        assert runtime.restarts == 2  # after the message, after the constructor
         return answer
 
     assert in_world(play) == "waited"
-    assert len(builds) == 4
+    assert len(builds) == 3
 
 
 def test_a_hook_that_fails_does_not_prevent_the_restart() -> None:
-    class Clumsy(Once):
+    class Clumsy(Fragile):
         def on_failure(self, *_: Any) -> None:
             raise RuntimeError("in the hook")
 
@@ -255,7 +230,7 @@ def test_a_hook_that_fails_does_not_prevent_the_restart() -> None:
 
 def test_log_lines_name_the_error_and_its_place_but_not_what_it_says() -> None:
     async def play(runtime: Runtime) -> list[Any]:
-        ref = runtime.start(Once, [])
+        ref = runtime.start(Fragile, [])
         with structlog.testing.capture_logs() as logs:
             ref.tell("boom")
             await ask(ref, "next")
@@ -268,9 +243,9 @@ def test_log_lines_name_the_error_and_its_place_but_not_what_it_says() -> None:
     assert "secret" not in str(line)
 
 
-@pytest.mark.parametrize("policy", [Stop(), Escalate(), Restart(restarts_max=0)])
+@pytest.mark.parametrize("policy", [Stop(), Restart(restarts_max=0)])
 def test_the_end_of_an_actor_is_logged_without_what_the_error_says(
-    policy: Stop | Escalate | Restart, caplog: pytest.LogCaptureFixture
+    policy: Stop | Restart, caplog: pytest.LogCaptureFixture
 ) -> None:
     class Mortal(Fragile):
         supervision = policy
@@ -305,3 +280,63 @@ def test_an_actor_may_ask_for_pykkas_log_lines_with_the_whole_traceback(
     in_world(play)
     assert "Unhandled exception in Talkative" in caplog.text
     assert "ValueError: a secret" in caplog.text
+
+
+def test_stop_is_pykkas_behaviour_and_the_default() -> None:
+    class Plain(Fragile):
+        supervision = Stop()
+
+    async def play(runtime: Runtime) -> list[Any]:
+        log: list[Any] = []
+        ref = runtime.start(Plain, log)
+        ref.tell("boom")
+        ref.tell("left")
+        await asyncio.sleep(1)
+        assert ref.actor_inbox.reason is Reason.FAILED
+        assert runtime.dead_letters == 1
+        return [*log]
+
+    assert LoopActor.supervision == Stop()
+    assert in_world(play) == ["start", "boom", "on_failure"]
+
+
+def test_stop_now_ends_an_actor_that_waits_for_its_restart() -> None:
+    async def play(runtime: Runtime) -> list[Any]:
+        log: list[Any] = []
+        ref = runtime.start(Fragile, log)
+        ref.tell("boom")
+        ref.tell("left")
+        await asyncio.sleep(0.01)
+        ref.stop_now()
+        await asyncio.sleep(5)
+        assert ref.actor_inbox.reason is Reason.STOPPED
+        assert runtime.restarts == 0
+        return [*log]
+
+    assert in_world(play) == ["start", "boom", "on_failure"]
+
+
+def test_runtime_stop_does_not_wait_for_a_back_off() -> None:
+    class Patient(Fragile):
+        supervision = Restart(backoff_min_s=30)
+
+    async def play(runtime: Runtime) -> None:
+        runtime.start(Patient, []).tell("boom")
+        await asyncio.sleep(0.01)
+        assert await runtime.stop()
+        assert runtime.loop.time() < 1
+
+    in_world(play)
+
+
+def test_one_actors_failure_changes_no_other() -> None:
+    async def play(runtime: Runtime) -> None:
+        broken = [runtime.start(Fragile, []) for _ in range(10)]
+        sound = [runtime.start(Fragile, []) for _ in range(10)]
+        for ref in broken:
+            ref.tell("boom")
+        for expected in (1, 2, 3):
+            for ref in sound:
+                assert await ask(ref, "well") == expected
+
+    in_world(play)

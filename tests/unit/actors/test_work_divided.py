@@ -15,8 +15,8 @@ from huahuo import After, Command, Context, Decision, EffectRun, Entity, Event, 
 from huahuo.actors.domain.plugin import Entities
 from huahuo.actors.effects.unknown import UnknownEffect
 from huahuo.actors.entities.sharing import Share
-from huahuo.eventstore.sequencer.memory import MemoryOrder
 from huahuo.testing.virtual_loop import VirtualLoop
+from tests.support.models.memory_sequencer import MemoryOrder
 from tests.support.worlds.effects import Works, parcels
 
 BOTH = ("a", "b")

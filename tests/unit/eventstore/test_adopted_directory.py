@@ -10,10 +10,10 @@ from huahuo.eventstore.core.seal import Vault
 from huahuo.eventstore.replicated import birth
 from huahuo.eventstore.replicated.birth import Birth
 from huahuo.eventstore.replicated.opening import find_beginning
-from huahuo.eventstore.sequencer.memory import MemoryOrder, MemorySequencer
 from huahuo.eventstore.sqlite.open import SqliteLog
 from huahuo.eventstore.sqlite.replica import become_replica, held_in, is_replica, larger_event, open_log
 from huahuo.eventstore.sqlite.schema import DATABASE
+from tests.support.models.memory_sequencer import MemoryOrder, MemorySequencer
 from tests.support.worlds.logs import MASTER_KEY, append, event
 
 pytestmark = pytest.mark.anyio

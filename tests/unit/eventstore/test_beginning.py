@@ -10,7 +10,7 @@ from huahuo.eventstore.replicated import birth
 from huahuo.eventstore.replicated.birth import Birth
 from huahuo.eventstore.replicated.opening import find_beginning
 from huahuo.eventstore.replicated.proposal import NewerFormat
-from huahuo.eventstore.sequencer.memory import MemoryOrder, MemorySequencer
+from tests.support.models.memory_sequencer import MemoryOrder, MemorySequencer
 from tests.support.worlds.logs import MASTER_KEY, append, event
 from tests.support.worlds.replicas import cluster
 

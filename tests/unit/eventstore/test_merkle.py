@@ -1,8 +1,10 @@
 """Merkle trees: the published vectors, and proofs that hold for every leaf and no other."""
 
+from collections.abc import Sequence
+
 import pytest
 
-from huahuo.eventstore.audit.merkle import EMPTY_ROOT, inclusion_path, leaf_hash, root, root_from_path
+from huahuo.eventstore.audit.merkle import EMPTY_ROOT, inclusion_path, leaf_hash, node_hash, root
 
 # The leaves of the Certificate Transparency reference tests (RFC 6962).
 REFERENCE = [
@@ -11,6 +13,30 @@ REFERENCE = [
         "", "00", "10", "2021", "3031", "40414243", "5051525354555657", "606162636465666768696a6b6c6d6e6f",
     )
 ]  # fmt: skip
+
+
+def root_from_path(leaf: bytes, index: int, size: int, path: Sequence[bytes]) -> bytes:
+    """The root that a proof leads to (RFC 9162, section 2.1.3.2).
+
+    Raises:
+        ValueError: the length of the proof does not fit a tree of that size.
+    """
+    if not 0 <= index < size:
+        raise ValueError(f"a tree of {size} leaves has no leaf {index}")
+    node, at, last = leaf, index, size - 1
+    for sibling in path:
+        if not last:
+            raise ValueError("the proof is too long")
+        if at % 2 or at == last:
+            node = node_hash(sibling, node)
+            while at and not at % 2:
+                at, last = at // 2, last // 2
+        else:
+            node = node_hash(node, sibling)
+        at, last = at // 2, last // 2
+    if last:
+        raise ValueError("the proof is too short")
+    return node
 
 
 def test_the_roots_are_those_of_the_reference() -> None:

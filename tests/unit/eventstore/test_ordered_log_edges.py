@@ -10,8 +10,8 @@ from huahuo.eventstore.replicated import birth
 from huahuo.eventstore.replicated.birth import Birth
 from huahuo.eventstore.replicated.newest import Newest
 from huahuo.eventstore.replicated.same_order import SameOrder
-from huahuo.eventstore.sequencer.memory import MemoryOrder, MemorySequencer
 from huahuo.eventstore.sequencer.port import Misconfigured
+from tests.support.models.memory_sequencer import MemoryOrder, MemorySequencer
 
 
 class Counting(MemorySequencer):

@@ -16,12 +16,12 @@ from huahuo.eventstore.executor import ThreadExecutor
 from huahuo.eventstore.model import Appended
 from huahuo.eventstore.replicated.shared import dump
 from huahuo.eventstore.replicated.writer import ReplicaWriter
-from huahuo.eventstore.sequencer.memory import MemoryOrder, MemorySequencer
 from huahuo.eventstore.sqlite.damage import find_damage
 from huahuo.eventstore.sqlite.open import SqliteLog
 from huahuo.eventstore.sqlite.passed import MAKE_PASSED, statements
 from huahuo.eventstore.sqlite.replica import held_in, open_log
 from huahuo.eventstore.sqlite.schema import DATABASE
+from tests.support.models.memory_sequencer import MemoryOrder, MemorySequencer
 from tests.support.worlds.logs import MASTER_KEY, append, command, event
 from tests.support.worlds.spoilt import change_key
 

@@ -16,9 +16,9 @@ from huahuo.eventstore.errors import (
 from huahuo.eventstore.model import Append, Appended, Keyframe, StoredEvent
 from huahuo.eventstore.replicated.applying import RETRY_S
 from huahuo.eventstore.replicated.proposal import OLDEST, VERSION
-from huahuo.eventstore.sequencer.memory import MemoryOrder
 from huahuo.eventstore.sequencer.port import Misconfigured, ProposalTooLarge, Unreachable
 from tests.support.models.failing_store import Way, blind, failing, one_node
+from tests.support.models.memory_sequencer import MemoryOrder
 from tests.support.worlds.logs import append, event
 from tests.support.worlds.replicas import Cluster, Node
 

@@ -17,9 +17,9 @@ from huahuo.eventstore.memory.log import MemoryLog
 from huahuo.eventstore.model import Appended, Keyframe
 from huahuo.eventstore.replicated.living import LIVING_S
 from huahuo.eventstore.replicated.opening import Held, open_replica
-from huahuo.eventstore.sequencer.memory import MemoryOrder, MemorySequencer
 from huahuo.eventstore.sequencer.port import InDoubt, Ordered, Unreachable
 from tests.support.models.failing_store import Way, one_node
+from tests.support.models.memory_sequencer import MemoryOrder, MemorySequencer
 from tests.support.worlds.logs import MASTER_KEY, append, event
 from tests.support.worlds.replicas import Node, cluster
 

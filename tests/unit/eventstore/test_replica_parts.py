@@ -23,9 +23,9 @@ from huahuo.eventstore.replicated.proposal import Item, Proposal, encode_item
 from huahuo.eventstore.replicated.reserving import Reservations
 from huahuo.eventstore.replicated.same_order import SameOrder, _Births
 from huahuo.eventstore.replicated.shared import Member, Shared
-from huahuo.eventstore.sequencer.memory import MemoryOrder, MemorySequencer
 from huahuo.eventstore.sequencer.port import Misconfigured, Ordered, SequencerError
 from huahuo.eventstore.sqlite import passed
+from tests.support.models.memory_sequencer import MemoryOrder, MemorySequencer
 from tests.support.worlds.proposals import CODEC, Nothing, encoded, proposal
 
 pytestmark = pytest.mark.anyio

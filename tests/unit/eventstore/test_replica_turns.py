@@ -4,7 +4,7 @@ import pytest
 
 from huahuo.eventstore.replicated.applying import APPLIED_AT_ONCE
 from huahuo.eventstore.replicated.writer import ReplicaWriter
-from huahuo.eventstore.sequencer.memory import MemoryOrder, MemorySequencer
+from tests.support.models.memory_sequencer import MemoryOrder, MemorySequencer
 from tests.support.worlds.logs import append, event
 from tests.support.worlds.replicas import cluster
 

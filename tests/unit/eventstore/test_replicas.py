@@ -22,8 +22,8 @@ from huahuo.eventstore.errors import (
 from huahuo.eventstore.model import Ack, Append, Appended, Duplicate, Keyframe, Secret, SecretPut
 from huahuo.eventstore.replicated.applying import RETRY_S
 from huahuo.eventstore.replicated.proposal import VERSION, Codec
-from huahuo.eventstore.sequencer.memory import MemoryOrder, MemorySequencer
 from tests.support.models.hostile_sequencer import HostileSequencer, OneLate
+from tests.support.models.memory_sequencer import MemoryOrder, MemorySequencer
 from tests.support.worlds.logs import MASTER_KEY, append, command, command_key, event
 from tests.support.worlds.replicas import Cluster, Node, cluster
 

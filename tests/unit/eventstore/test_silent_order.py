@@ -8,8 +8,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from huahuo.eventstore.replicated.reaching import SILENT_S
-from huahuo.eventstore.sequencer.memory import MemoryOrder, MemorySequencer
 from huahuo.eventstore.sequencer.port import InDoubt, Ordered
+from tests.support.models.memory_sequencer import MemoryOrder, MemorySequencer
 from tests.support.worlds.logs import append, event
 from tests.support.worlds.replicas import Node, cluster
 

@@ -5,8 +5,8 @@ import asyncio
 import pytest
 
 from huahuo.app.nodes import JOIN_S, joins_soon
-from huahuo.eventstore.sequencer.memory import MemoryOrder, MemorySequencer
 from huahuo.eventstore.sequencer.port import Unreachable
+from tests.support.models.memory_sequencer import MemoryOrder, MemorySequencer
 from tests.support.worlds.replicas import Node
 
 pytestmark = pytest.mark.virtual_time

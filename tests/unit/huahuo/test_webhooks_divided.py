@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from huahuo.actors.entities.sharing import Share
-from huahuo.eventstore.sequencer.memory import MemoryOrder
 from huahuo.testing.virtual_loop import VirtualLoop
 from huahuo.webhooks import books, deliveries, letters
+from tests.support.models.memory_sequencer import MemoryOrder
 from tests.support.worlds.hooks import HookWorld
 
 BOTH = ("a", "b")

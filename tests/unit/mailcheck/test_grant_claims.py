@@ -9,7 +9,6 @@ from typing import Any, cast
 from huahuo.actors.entities.directory import Directory
 from huahuo.actors.runtime.runtime import Runtime
 from huahuo.eventstore.model import Append, Secret, SecretPut
-from huahuo.eventstore.sequencer.memory import MemoryOrder, MemorySequencer
 from huahuo.mailcheck.checks.grants import StoredGrants
 from huahuo.mailcheck.checks.mailboxes import MAILBOX, Mailboxes, Pauses
 from huahuo.mailcheck.events import MailboxAdded
@@ -24,6 +23,7 @@ from huahuo.replay.live.feed import Feed
 from huahuo.testing.virtual_ambient import VirtualAmbient
 from huahuo.testing.virtual_loop import run_virtual, virtual_loop
 from tests.support.models.hostile_sequencer import HostileSequencer
+from tests.support.models.memory_sequencer import MemoryOrder, MemorySequencer
 from tests.support.worlds.mail_world import MailWorld, in_mail_world
 from tests.support.worlds.replicas import Node, cluster
 

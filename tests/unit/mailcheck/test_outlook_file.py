@@ -6,9 +6,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from huahuo.mailcheck.mime.compound import STORAGES_DEEP_MAX, Compound, NotCompound
 from huahuo.mailcheck.mime.mail import attached, parse_mail
-from huahuo.mailcheck.mime.outlook_file import mail_of_outlook
+from huahuo.mailcheck.mime.outlook import STORAGES_DEEP_MAX, Compound, NotCompound, mail_of_outlook
 from tests.support.models.outlook_file import FIXED, attachment, compound, sent, text
 
 AT = datetime(2026, 3, 5, 9, 30, tzinfo=UTC)

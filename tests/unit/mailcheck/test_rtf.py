@@ -4,8 +4,7 @@ import struct
 
 import pytest
 
-from huahuo.mailcheck.mime.outlook_file import mail_of_outlook
-from huahuo.mailcheck.mime.rtf import TEXT_BYTES_MAX, text_of_rtf
+from huahuo.mailcheck.mime.outlook import TEXT_BYTES_MAX, mail_of_outlook, text_of_rtf
 from tests.support.models.outlook_file import compound, text
 
 PACKED = bytes.fromhex(

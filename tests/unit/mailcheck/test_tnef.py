@@ -8,7 +8,7 @@ import pytest
 
 from huahuo.mailcheck.codes.finding import code_of
 from huahuo.mailcheck.mime.mail import Attachment, ParsedMail, attached, parse_mail
-from huahuo.mailcheck.mime.tnef import unpack
+from huahuo.mailcheck.mime.outlook import unpack
 
 SIGNATURE = struct.pack("<IH", 0x223E9F78, 1)
 BODY, SUBJECT, CODE_PAGE, PROPERTIES = 0x0002800C, 0x00018004, 0x00069007, 0x00069003

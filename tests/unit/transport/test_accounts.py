@@ -15,7 +15,7 @@ from huahuo.transport.access.tokens import Authenticator
 from huahuo.transport.access.verified import AuthFailure, Verdict, Verified
 from huahuo.transport.accounts.accounts import APPLICATION_TOKEN_CHARS_MAX, Accounts, Issuer
 from huahuo.transport.accounts.application import AskApplication, AskRights, Authenticate
-from huahuo.transport.accounts.key_server import KeyServer
+from huahuo.transport.accounts.issuer_keys import KeyServer
 from tests.support.models.forged import NOW_MS, NOW_S, SECRET, forge, revoked
 from tests.support.models.issuer import AUDIENCE, ISSUER, key_set, pair
 
@@ -34,7 +34,7 @@ def issued(
     audience: str = AUDIENCE,
     own: Authenticator | None = None,
 ) -> Accounts:
-    async def fetch(_url: str, _timeout_s: float) -> bytes:
+    async def fetch(url: str, *, bytes_max: int, timeout_s: float) -> bytes:
         return key_set(KEY)
 
     keys = KeyServer("https://issuer.example/keys", FakeAmbient(1), fetch)

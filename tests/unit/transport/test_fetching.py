@@ -1,4 +1,4 @@
-"""Fetching an issuer's keys from real servers, of which most misbehave."""
+"""Fetching a small file, such as an issuer's keys, from real servers, of which most misbehave."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -6,7 +6,10 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from huahuo.transport.accounts.fetching import BODY_BYTES_MAX, Unreachable, fetch, refuse_url
+from huahuo.transport.accounts.issuer_keys import refuse_url
+from huahuo.transport.client.fetch import Unreachable, fetch
+
+BYTES_MAX = 1_000
 
 type Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -47,7 +50,7 @@ def said(status: str, body: bytes = b"{}", headers: str = "") -> bytes:
 )
 async def test_a_plain_answer_is_read_however_it_is_framed(answer: bytes) -> None:
     async with serving(answer) as url:
-        assert await fetch(url, 5) == b"{}"
+        assert await fetch(url, bytes_max=BYTES_MAX, timeout_s=5) == b"{}"
 
 
 @pytest.mark.parametrize(
@@ -58,7 +61,7 @@ async def test_a_redirect_is_not_followed_and_an_error_is_no_key_set(status: str
         moved = said(status, headers=f"Location: {there}\r\n")
         async with serving(moved) as url:
             with pytest.raises(Unreachable, match=status[:3]):
-                await fetch(url, 5)
+                await fetch(url, bytes_max=BYTES_MAX, timeout_s=5)
 
 
 @pytest.mark.parametrize(
@@ -71,27 +74,27 @@ async def test_a_redirect_is_not_followed_and_an_error_is_no_key_set(status: str
 async def test_what_is_no_whole_answer_is_refused(answer: bytes) -> None:
     async with serving(answer) as url:
         with pytest.raises(Unreachable):
-            await fetch(url, 5)
+            await fetch(url, bytes_max=BYTES_MAX, timeout_s=5)
 
 
 async def test_a_body_without_end_is_cut_off() -> None:
-    async with serving(b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * (BODY_BYTES_MAX + 1), then_hang=True) as url:
+    async with serving(b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * (BYTES_MAX + 1), then_hang=True) as url:
         with pytest.raises(Unreachable, match="longer than"):
-            await fetch(url, 5)
+            await fetch(url, bytes_max=BYTES_MAX, timeout_s=5)
 
 
 @pytest.mark.parametrize("begun", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{"])
 async def test_a_server_that_hangs_is_given_up_at_the_deadline(begun: bytes) -> None:
     async with serving(begun, then_hang=True) as url:
         with pytest.raises(Unreachable, match="did not come within"):
-            await fetch(url, 0.1)
+            await fetch(url, bytes_max=BYTES_MAX, timeout_s=0.1)
 
 
 async def test_a_server_that_is_not_there_is_unreachable() -> None:
     async with serving(b"") as url:
         pass
     with pytest.raises(Unreachable):
-        await fetch(url, 5)
+        await fetch(url, bytes_max=BYTES_MAX, timeout_s=5)
 
 
 @pytest.mark.parametrize(

@@ -251,4 +251,3 @@ def test_a_mount_that_no_root_path_names_is_what_the_path_lacks(scope: dict[str,
 
 def test_a_reader_is_told_in_milliseconds_when_to_come_back() -> None:
     assert server_sent.retry(1.5) == b"retry: 1500\n\n"
-    assert server_sent.message_of({"reason": "drain"}) == b'{"reason":"drain"}'

@@ -9,8 +9,8 @@ from huahuo.transport.access.claims import ClaimNames
 from huahuo.transport.access.tokens import Authenticator
 from huahuo.transport.access.verified import AuthFailure, Verdict, Verified
 from huahuo.transport.accounts.accounts import Accounts, Issuer
-from huahuo.transport.accounts.fetching import Unreachable
-from huahuo.transport.accounts.key_server import FETCH_S, FRESH_S, STALE_S, UNKNOWN_S, KeyServer
+from huahuo.transport.accounts.issuer_keys import FETCH_S, FRESH_S, STALE_S, UNKNOWN_S, KeyServer
+from huahuo.transport.client.fetch import Unreachable
 from tests.support.models.forged import SECRET
 from tests.support.models.issuer import AUDIENCE, ISSUER, Pair, key_set, pair
 
@@ -29,7 +29,7 @@ class World:
         issuer = Issuer(self.keys, ClaimNames(), ISSUER, AUDIENCE)
         self.accounts = Accounts(Authenticator(SECRET), issuer=issuer)
 
-    async def _fetch(self, _url: str, _timeout_s: float) -> bytes:
+    async def _fetch(self, url: str, *, bytes_max: int, timeout_s: float) -> bytes:
         self.fetches += 1
         if self.gate is not None:
             await self.gate.wait()

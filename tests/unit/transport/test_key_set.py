@@ -9,7 +9,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from huahuo.transport.access.compact import ISSUED_BYTES_MAX, TokenError, parts_of
-from huahuo.transport.accounts.key_set import ALGORITHMS, KEYS_MAX, BadKeySet, KeySet, UnknownKey
+from huahuo.transport.accounts.issuer_keys import ALGORITHMS, KEYS_MAX, BadKeySet, KeySet, UnknownKey
 from tests.support.models.forged import b64
 from tests.support.models.issuer import Pair, key_set, pair
 

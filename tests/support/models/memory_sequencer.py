@@ -1,4 +1,4 @@
-"""An ordered log in one process: for tests, simulated worlds, and for several nodes in one program.
+"""An ordered log in one process, for tests and simulated worlds.
 
 What it keeps lives as long as the `MemoryOrder`, so it is as durable as the process.
 """
