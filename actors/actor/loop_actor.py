@@ -51,13 +51,6 @@ class LoopActor(Actor):
     supervision: ClassVar[Supervision] = Stop()
     """The policy for unhandled exceptions."""
 
-    asks_are_fatal: ClassVar[bool] = False
-    """Whether an exception in answer to an ask is also this actor's failure.
-
-    The asker gets the exception in both cases. False, as in pykka: the actor goes on. True: for an actor
-    whose state cannot be trusted after any exception.
-    """
-
     ref_class: ClassVar[type[LoopRef[Any]]] = LoopRef
     """The class of this actor's refs. A subclass may give messages the form of methods."""
 

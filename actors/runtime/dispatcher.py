@@ -243,8 +243,7 @@ class Dispatcher:
             actor._log_answer(error)  # noqa: SLF001  ours
             cancelled = isinstance(error, asyncio.CancelledError)
             refuse(envelope, HandlerCancelled(f"{actor} was cancelled") if cancelled else error)
-            if not actor.asks_are_fatal:
-                return None
+            return None
         if isinstance(error, asyncio.CancelledError) and inbox.stopped is True:
             return None  # cancelled by the runtime's own end
         return self._supervisor.failed(inbox, envelope, error)

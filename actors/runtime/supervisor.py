@@ -70,7 +70,7 @@ class Supervisor:
         self, policy: Restart, inbox: Inbox, envelope: Envelope[Any], error: BaseException
     ) -> None:
         actor = cast("LoopActor", inbox.actor)
-        if envelope.reply_to is None and (not isinstance(envelope, Control) or isinstance(envelope, Urgent)):
+        if not isinstance(envelope, Control) or isinstance(envelope, Urgent):
             self._world.dead_letter(type(actor).__name__, envelope, "poison")
         world = self._world
         verdict = after_failure(policy, inbox.extras.failures, world.loop.time(), world.ambient.random())

@@ -119,22 +119,6 @@ def test_an_exception_in_an_ask_goes_to_the_asker_and_the_actor_lives_on() -> No
     assert in_world(play) == ["start", "boom", "next"]
 
 
-def test_an_actor_whose_asks_are_fatal_restarts_after_answering_and_does_not_try_again() -> None:
-    class Strict(Fragile):
-        asks_are_fatal = True
-
-    async def play(runtime: Runtime) -> list[Any]:
-        log: list[Any] = []
-        ref = runtime.start(Strict, log)
-        with pytest.raises(ValueError, match="a secret"):
-            await ask(ref, "boom")
-        assert await ask(ref, "next") == 1
-        assert runtime.dead_letters == 0
-        return [*log]
-
-    assert in_world(play) == ["start", "boom", "on_failure", "start", "next"]
-
-
 def test_an_async_handler_and_async_hooks_are_supervised_alike() -> None:
     log: list[str] = []
 
