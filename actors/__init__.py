@@ -14,13 +14,18 @@ if __name__ != "huahuo.actors":  # the repository's root is on the path, so Pyth
 if TYPE_CHECKING:
     from pykka import ActorDeadError
 
-    from huahuo.actors.actor.errors import AskTimeout, HandlerCancelled, InboxFull
-    from huahuo.actors.actor.future import LoopFuture
     from huahuo.actors.actor.loop_actor import LoopActor
-    from huahuo.actors.actor.messages import DeadLetter, Reason
+    from huahuo.actors.actor.messages import (
+        AskTimeout,
+        DeadLetter,
+        HandlerCancelled,
+        InboxFull,
+        LoopFuture,
+        Reason,
+    )
     from huahuo.actors.actor.refs import ASK_TIMEOUT_S, LoopRef, ask
     from huahuo.actors.actor.restart import Restart, Stop, Supervision
-    from huahuo.actors.runtime.runtime import Runtime
+    from huahuo.actors.actor.runtime import Runtime
 
 __all__ = [
     "ASK_TIMEOUT_S",
@@ -42,10 +47,10 @@ __all__ = [
 
 _HOMES = {
     "ActorDeadError": "pykka",
-    "AskTimeout": "huahuo.actors.actor.errors",
-    "HandlerCancelled": "huahuo.actors.actor.errors",
-    "InboxFull": "huahuo.actors.actor.errors",
-    "LoopFuture": "huahuo.actors.actor.future",
+    "AskTimeout": "huahuo.actors.actor.messages",
+    "HandlerCancelled": "huahuo.actors.actor.messages",
+    "InboxFull": "huahuo.actors.actor.messages",
+    "LoopFuture": "huahuo.actors.actor.messages",
     "LoopActor": "huahuo.actors.actor.loop_actor",
     "DeadLetter": "huahuo.actors.actor.messages",
     "Reason": "huahuo.actors.actor.messages",
@@ -55,7 +60,7 @@ _HOMES = {
     "Restart": "huahuo.actors.actor.restart",
     "Stop": "huahuo.actors.actor.restart",
     "Supervision": "huahuo.actors.actor.restart",
-    "Runtime": "huahuo.actors.runtime.runtime",
+    "Runtime": "huahuo.actors.actor.runtime",
 }
 
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from bench.source import Event, Source, body, obey
-from huahuo.app import loops
+from huahuo.app import process
 
 STREAM = "EV"
 HELLO = b'CONNECT {"verbose":false,"pedantic":false}\r\n'
@@ -91,4 +91,4 @@ async def publish_for_harness(port: int, kind: str) -> None:
 
 
 if __name__ == "__main__":
-    loops.run(publish_for_harness(int(sys.argv[1]), sys.argv[2]))
+    process.run(publish_for_harness(int(sys.argv[1]), sys.argv[2]))

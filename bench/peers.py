@@ -24,7 +24,7 @@ from bench.service import GROUP_STREAM
 from bench.sheets import Options, Sheet
 from bench.sockets import frame, upgrade
 from bench.source import GROUP
-from huahuo.actors.plugins.principal import Principal
+from huahuo.actors.plugins.calls import Principal
 from huahuo.eventstore.ambient import SystemAmbient
 from huahuo.transport.access.tokens import Authenticator
 

@@ -11,8 +11,8 @@ from typing import Any
 
 from bench.source import Source, fields, obey
 from huahuo import Huahuo
-from huahuo.app import logs, loops
-from huahuo.app.plugins import with_mail
+from huahuo.app import logs, process
+from huahuo.app.application import with_mail
 from huahuo.eventstore.model import StoredEvent
 from huahuo.transport.server.fanout import FanOut
 
@@ -71,8 +71,8 @@ def _stream(user: int) -> str:
 
 def main() -> None:
     """Command line of the child: its directory and the number of workers."""
-    loops.own_the_process()
-    loops.run(serve(Path(sys.argv[1]), int(sys.argv[2])))
+    process.own_the_process()
+    process.run(serve(Path(sys.argv[1]), int(sys.argv[2])))
 
 
 if __name__ == "__main__":

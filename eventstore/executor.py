@@ -1,15 +1,29 @@
-"""The one port through which work leaves the event loop's thread.
+"""The one port through which work leaves the event loop's thread, and fair turns at it.
 
-A job is one call that ends by itself (one group commit, one page read, one mail parsed), never a
-loop that waits on a queue. So a simulated world can run every job inline and stay deterministic.
+A job is one call that ends by itself (one group commit, one page read, one mail parsed), never a loop that
+waits on a queue. So a simulated world can run every job inline and stay deterministic.
+
+`FairExecutor` gives users turns: a thousand reads of one user delay another user's read by only one turn.
+Jobs of a user that wait leave together, as many as a turn has: to change threads and to wake the loop for
+each costs more than a short job. A turn begins no further job after `TURN_S`; the rest waits for the next.
+
+The handler of a request names its user (`acting_for`) in the task that then submits jobs. Jobs of all other
+tasks belong to the service. They count as one more user without a bound here: their callers bound them.
 """
 
 import asyncio
+import contextlib
 import threading
-from collections.abc import Callable
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import partial
 from queue import SimpleQueue
 from threading import Thread
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
+
+from huahuo.eventstore.errors import QueueFull
 
 _GIVE_WAY_S = 50e-6
 
@@ -121,3 +135,247 @@ class InlineExecutor:
 
     def close(self, *, wait: bool = True) -> None:
         """See `Executor`."""
+
+
+WAITING_PER_USER_MAX = 1024
+WAITING_MAX = 8192
+TURN_S: Final = 0.002
+
+type Charge = Callable[[str, float], None]
+"""Called with a user and the seconds that work for this user took. It must not raise."""
+type _WaitingJob = tuple[Callable[[], Any], asyncio.Future[Any]]
+"""A job that waits, and its outcome."""
+type _Outcome = tuple[Any, BaseException | None]
+
+_acting: ContextVar[tuple[asyncio.Task[Any] | None, str]] = ContextVar("acting", default=(None, ""))
+
+
+@contextmanager
+def acting_for(user: str) -> Iterator[None]:
+    """Jobs that this task submits inside the block belong to `user`. Jobs of tasks created in it do not."""
+    token = _acting.set((asyncio.current_task(), user))
+    try:
+        yield
+    finally:
+        # If the garbage collector closes a stuck coroutine, this runs in another context, without a token.
+        with contextlib.suppress(ValueError):
+            _acting.reset(token)
+
+
+def acting_user() -> str:
+    """The user that the current task acts for; "" for the service itself."""
+    task, user = _acting.get()
+    return user if task is asyncio.current_task() else ""
+
+
+class FairExecutor:
+    """Implements `Executor`: gives at most `at_once` turns at the inner executor, to the users in order.
+
+    All methods belong to the loop's thread. Invariants: a job waits only while `at_once` turns run inside;
+    jobs of one user leave in the order in which they were submitted. One that its turn puts back may begin
+    after later jobs, which turns beside it took.
+    """
+
+    def __init__(
+        self,
+        inner: Executor,
+        *,
+        at_once: int,
+        jobs_a_turn: int = 1,
+        now_s: Callable[[], float] = float,
+        waiting_per_user_max: int = WAITING_PER_USER_MAX,
+        waiting_max: int = WAITING_MAX,
+    ) -> None:
+        """`jobs_a_turn`: of those that wait. `now_s` is a clock for `TURN_S`, called on any thread."""
+        self.refused = 0
+        """Jobs that were refused because too many waited."""
+        self.waiting_per_user_max = waiting_per_user_max
+        self.waiting_max = waiting_max
+        self._inner = inner
+        self._free = at_once
+        self._jobs_a_turn = jobs_a_turn
+        self._now_s = now_s
+        self._charge: Charge | None = None
+        self._thread_s: Callable[[], float] = float
+        self._waiting = 0
+        self._lines: OrderedDict[str, deque[_WaitingJob]] = OrderedDict()
+        """The waiting jobs of each user. The next turn is the first user's."""
+        self._turns: set[asyncio.Task[None]] = set()
+
+    @property
+    def free(self) -> int:
+        """How many jobs may start at once."""
+        return self._free
+
+    @property
+    def users_waiting(self) -> int:
+        """How many users have a job that waits."""
+        return len(self._lines)
+
+    @property
+    def waiting(self) -> int:
+        """How many jobs wait for their turn."""
+        return self._waiting
+
+    def bill(self, charge: Charge, thread_s: Callable[[], float]) -> None:
+        """From now on, report the processor time of each job to `charge`, measured by `thread_s`."""
+        self._charge, self._thread_s = charge, thread_s
+
+    async def run[T](self, job: Callable[[], T]) -> T:
+        """See `Executor`.
+
+        Raises:
+            QueueFull: too many jobs of this user, or of all users together, wait already.
+        """
+        if not self._free:
+            return await self._in_line(job)
+        self._free -= 1
+        try:
+            if self._charge is None:
+                return await self._inner.run(job)
+            return await self._charged(job, self._charge)
+        finally:
+            self._free += 1
+            self._call()
+
+    async def _charged[T](self, job: Callable[[], T], charge: Charge) -> T:
+        user, thread_s = acting_user(), self._thread_s
+        spent_s = 0.0
+
+        def timed() -> T:
+            nonlocal spent_s
+            began_s = thread_s()
+            try:
+                return job()
+            finally:
+                spent_s = thread_s() - began_s
+
+        try:
+            return await self._inner.run(timed)
+        finally:
+            if user:
+                charge(user, spent_s)
+
+    def close(self, *, wait: bool = True) -> None:
+        """See `Executor`."""
+        self._inner.close(wait=wait)
+
+    async def _in_line[T](self, job: Callable[[], T]) -> T:
+        user = acting_user()
+        line = self._lines.get(user)
+        if user and not self._has_room(0 if line is None else len(line)):
+            self.refused += 1
+            raise QueueFull(f"too many requests of {user} wait to be read: try again later")
+        if line is None:
+            line = self._lines[user] = deque()
+        done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        line.append((job, done))
+        self._waiting += 1
+        try:
+            return await done
+        except asyncio.CancelledError:
+            self._forget(user, (job, done))
+            raise
+        finally:
+            del done, job  # an exception holds this frame, and the future its exception
+
+    def _has_room(self, waiting: int) -> bool:
+        if waiting >= self.waiting_per_user_max:
+            return False
+        users = len(self._lines) + (waiting == 0)
+        return self._waiting < self.waiting_max or waiting < self.waiting_max // users
+
+    def _forget(self, user: str, job: _WaitingJob) -> None:
+        """Remove a job that was cancelled while it waited. `_call` may have removed it already."""
+        line = self._lines.get(user)
+        if line is not None and job in line:
+            line.remove(job)
+            self._waiting -= 1
+            if not line:
+                del self._lines[user]
+
+    def _call(self) -> None:
+        while self._free > 0 and self._lines:
+            user, line = next(iter(self._lines.items()))
+            jobs: list[_WaitingJob] = []
+            while line and len(jobs) < self._jobs_a_turn:
+                one = line.popleft()
+                self._waiting -= 1
+                if not one[1].done():
+                    jobs.append(one)
+            if line:
+                self._lines.move_to_end(user)
+            else:
+                del self._lines[user]
+            if jobs:
+                self._free -= 1
+                turn = asyncio.get_running_loop().create_task(
+                    self._turn(user, jobs), name="turn at an executor"
+                )
+                self._turns.add(turn)
+                turn.add_done_callback(self._turns.discard)
+
+    async def _turn(self, user: str, jobs: list[_WaitingJob]) -> None:
+        """Run jobs of a user, the first at least, and tell their callers."""
+        outcomes: list[_Outcome] = []
+        try:
+            outcomes, spent_s = await self._inner.run(partial(_together, jobs, self._now_s, self._thread_s))
+            _tell(jobs, outcomes)
+            if user and self._charge is not None:
+                self._charge(user, spent_s)
+            self._put_back(user, jobs[len(outcomes) :])
+        except asyncio.CancelledError:
+            for _, done in jobs:
+                done.cancel()
+            raise
+        except Exception as error:  # noqa: BLE001  it is the callers'
+            for _, done in jobs:
+                if not done.done():  # one each: a shared exception would collect tracebacks
+                    done.set_exception(RuntimeError(str(error)))
+        finally:
+            # An exception holds the frames that its job ran in, and one of those holds `jobs`.
+            jobs.clear()
+            outcomes.clear()
+            self._free += 1
+            self._call()
+
+    def _put_back(self, user: str, jobs: Sequence[_WaitingJob]) -> None:
+        """Jobs that have not begun are the first of the user's line again."""
+        left = [one for one in jobs if not one[1].done()]
+        if left:
+            self._lines.setdefault(user, deque()).extendleft(reversed(left))
+            self._waiting += len(left)
+
+
+def _tell(jobs: Sequence[_WaitingJob], outcomes: Sequence[_Outcome]) -> None:
+    """Tell the callers of the first `jobs`."""
+    for (_, done), (result, error) in zip(jobs, outcomes, strict=False):
+        if done.done():
+            continue
+        if error is None:
+            done.set_result(result)
+        else:
+            done.set_exception(error)
+
+
+def _together(
+    jobs: Sequence[_WaitingJob], now_s: Callable[[], float], thread_s: Callable[[], float]
+) -> tuple[list[_Outcome], float]:
+    """What became of the first `jobs`, until `TURN_S` have passed, and their processor time in seconds."""
+    until_s, began_s = now_s() + TURN_S, thread_s()
+    outcomes: list[_Outcome] = []
+    try:
+        for job, done in jobs:
+            outcomes.append((None, None) if done.cancelled() else _outcome(job))
+            if now_s() >= until_s:
+                break
+        return outcomes, thread_s() - began_s
+    finally:
+        del outcomes, jobs, job, done  # an exception among them holds this frame
+
+
+def _outcome(job: Callable[[], Any]) -> _Outcome:
+    try:
+        return job(), None
+    except BaseException as error:  # noqa: BLE001  whatever it is, it is the caller's
+        return None, error

@@ -5,7 +5,7 @@
 `timestamp` included: the bytes stored are the bytes that later go over the wire.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
 import msgspec
@@ -173,7 +173,7 @@ class SecretPut(msgspec.Struct, frozen=True):
 class Pruning(msgspec.Struct, frozen=True, array_like=True):
     """Events to reduce to tombstones: their positions, and the oldest seq then kept of each stream.
 
-    Only `huahuo.eventstore.care.compaction` makes one: the newest event of a stream may never be in it.
+    Only `huahuo.eventstore.care.pruning` makes one: the newest event of a stream may never be in it.
     """
 
     positions: tuple[int, ...]
@@ -251,3 +251,19 @@ class Ack(msgspec.Struct, frozen=True, array_like=True, gc=False):
     client: str
     stream: str
     seq: int
+
+
+def joined_of(rows: Iterable[tuple[int, bytes]], bytes_max: int) -> Joined | None:
+    """The bodies of (seq, body) rows up to the first hole, or until they would exceed `bytes_max`.
+
+    Reads no row beyond the first that does not fit. None if there is no row.
+    """
+    first, size = 0, -1
+    bodies: list[bytes] = []
+    for seq, body in rows:
+        size += len(body) + 1
+        if bodies and (size > bytes_max or seq != first + len(bodies)):
+            break
+        first = first or seq
+        bodies.append(body)
+    return Joined(first, len(bodies), b",".join(bodies)) if bodies else None

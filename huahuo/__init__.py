@@ -11,12 +11,19 @@ from typing import TYPE_CHECKING
 from huahuo.errors import ConfigError, HuahuoError, JobCancelled, NotRunning, OutcomeUnknown, Unknown
 
 if TYPE_CHECKING:
-    from huahuo.actors.domain.decision import (
+    from huahuo.actors.domain.client_actions import Rows
+    from huahuo.actors.domain.entity import Entity
+    from huahuo.actors.domain.structs import (
         After,
         CancelEffects,
+        Command,
         Context,
         Decision,
+        DefinitionError,
         Drop,
+        Effect,
+        EffectFailed,
+        Event,
         Every,
         Outcome,
         Put,
@@ -24,24 +31,18 @@ if TYPE_CHECKING:
         To,
         to,
     )
-    from huahuo.actors.domain.entity import Entity
-    from huahuo.actors.domain.errors import DefinitionError
-    from huahuo.actors.domain.lists import Rows
-    from huahuo.actors.domain.structs import Command, Effect, EffectFailed, Event
     from huahuo.actors.effects.books import RunOver
     from huahuo.actors.effects.run import EffectRun
     from huahuo.actors.followers.spec import Followed, FollowerRun
-    from huahuo.actors.plugins.actions import Action
-    from huahuo.actors.plugins.calls import Call, Refusal, Reply
-    from huahuo.actors.plugins.http import HttpAnswer, HttpRefused, HttpRequest, HttpRoute
+    from huahuo.actors.plugins.actions import Action, HttpAnswer, HttpRefused, HttpRequest, HttpRoute
+    from huahuo.actors.plugins.calls import Call, Principal, Refusal, Reply, UserId
     from huahuo.actors.plugins.past import Past
     from huahuo.actors.plugins.plugin import ApiRefused, Brought, EntityKind, Host, Plugin
-    from huahuo.actors.plugins.principal import Principal, UserId
     from huahuo.at import At
     from huahuo.embedding.huahuo import Huahuo
     from huahuo.embedding.service import Service
     from huahuo.eventstore.model import Secret
-    from huahuo.publisher.publisher import Publisher
+    from huahuo.publisher import Publisher
 
 __all__ = [
     "Action",
@@ -95,12 +96,12 @@ __all__ = [
     "to",
 ]
 
-_DECISION = "huahuo.actors.domain.decision"
+_DECISION = "huahuo.actors.domain.structs"
 _STRUCTS = "huahuo.actors.domain.structs"
 _CALLS = "huahuo.actors.plugins.calls"
-_HTTP = "huahuo.actors.plugins.http"
+_HTTP = "huahuo.actors.plugins.actions"
 _PLUGIN = "huahuo.actors.plugins.plugin"
-_PRINCIPAL = "huahuo.actors.plugins.principal"
+_PRINCIPAL = "huahuo.actors.plugins.calls"
 
 _HOMES = {
     "Action": "huahuo.actors.plugins.actions",
@@ -113,7 +114,7 @@ _HOMES = {
     "Command": _STRUCTS,
     "Context": _DECISION,
     "Decision": _DECISION,
-    "DefinitionError": "huahuo.actors.domain.errors",
+    "DefinitionError": "huahuo.actors.domain.structs",
     "Drop": _DECISION,
     "Effect": _STRUCTS,
     "EffectFailed": _STRUCTS,
@@ -134,13 +135,13 @@ _HOMES = {
     "Past": "huahuo.actors.plugins.past",
     "Plugin": _PLUGIN,
     "Principal": _PRINCIPAL,
-    "Publisher": "huahuo.publisher.publisher",
+    "Publisher": "huahuo.publisher",
     "Put": _DECISION,
     "Refusal": _CALLS,
     "Refused": _DECISION,
     "Reply": _CALLS,
     "RunOver": "huahuo.actors.effects.books",
-    "Rows": "huahuo.actors.domain.lists",
+    "Rows": "huahuo.actors.domain.client_actions",
     "Secret": "huahuo.eventstore.model",
     "Service": "huahuo.embedding.service",
     "To": _DECISION,

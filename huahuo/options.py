@@ -1,7 +1,10 @@
-"""Shared by the commands: common options, exit codes, and the style of help and errors.
+"""What the commands share: options, exit codes, the style of help and errors, and a console of rich.
 
-Help must come at once, so what only a command's body needs is imported there.
+Help must come at once, so what only a command's body needs is imported there. The import of rich costs
+0.05 s of processor time: only a command that prints pays it.
 """
+
+from __future__ import annotations
 
 import os
 import sys
@@ -16,10 +19,12 @@ from typer.core import TyperGroup
 from huahuo.errors import ConfigError
 
 if TYPE_CHECKING:
-    from huahuo.actors.plugins.past import Past
-    from huahuo.actors.plugins.reading import Reader
-    from huahuo.app.config import Settings
-    from huahuo.app.table import Table
+    from types import ModuleType
+
+    from rich.console import Console
+
+    from huahuo.actors.plugins.past import Past, Reader
+    from huahuo.app.config import Settings, Table
 
 HERE = Path("huahuo.toml")
 """Read where it is and --config names no other file."""
@@ -148,12 +153,12 @@ def _use_app(name: str | None) -> None:
     """Load the application of a command: that of the option, of HUAHUO_APP, or of a huahuo.toml here."""
     if name is None and not HERE.exists():
         return
-    from huahuo.app import application, plugins
+    from huahuo.app import application
 
     named_by = "--app" if name else f"{HERE}: [app]"
     name = name or application.named_in(HERE)
     if name is not None:
-        plugins.choose(application.load(name, named_by), name)
+        application.choose(application.load(name, named_by), name)
 
 
 def _app_option() -> Any:
@@ -198,18 +203,18 @@ def program(name: str, text: str, group: type[TyperGroup] = _WithApp) -> typer.T
     )
 
 
-def settings(data: Path | None, config_file: Path | None, **flags: Any) -> "Settings":
+def settings(data: Path | None, config_file: Path | None, **flags: Any) -> Settings:
     """The effective settings of a command; their file is `--config`, or else a huahuo.toml here.
 
     From now on log lines go to standard error: standard output is for what the command answers.
     Raises ConfigError.
     """
-    from huahuo.app import logs, plugins
+    from huahuo.app import application, logs
 
     logs.configure_unless_done("warning", as_json=False)
     given = {"data": data, **flags}
     file = config_file or (HERE if HERE.exists() else None)
-    return table().load(environ=os.environ, file=file, flags=given, base=plugins.settings())
+    return table().load(environ=os.environ, file=file, flags=given, base=application.settings())
 
 
 def assigned(text: str) -> tuple[str, Any]:
@@ -242,25 +247,47 @@ def assigned(text: str) -> tuple[str, Any]:
     return name, value if lost else found
 
 
-def known() -> "Past":
+def known() -> Past:
     """What commands know of the kinds of entities in a log."""
     from huahuo.actors.plugins.past import together
-    from huahuo.app.plugins import standard
+    from huahuo.app.application import standard
 
     return together([plugin.past for plugin in standard()])
 
 
-def reader() -> "Reader":
+def reader() -> Reader:
     """Says the texts of events in the language of this terminal."""
-    from huahuo.actors.plugins.reading import Reader
+    from huahuo.actors.plugins.past import Reader
     from huahuo.terminal import language_in
 
     return Reader(known(), language_in(os.environ))
 
 
-def table() -> "Table":
+def table() -> Table:
     """The settings that commands know."""
-    from huahuo.app.plugins import standard
-    from huahuo.app.table import Table
+    from huahuo.app.application import standard
+    from huahuo.app.config import Table
 
     return Table(standard())
+
+
+def console(*, stderr: bool = False) -> Console:
+    """A console that prints text as it is: without colours of its own choice, without emoji."""
+    from rich.console import Console
+
+    return Console(stderr=stderr, highlight=False, emoji=False)
+
+
+def import_structlog_without_rich() -> None:
+    """Hide rich from structlog, which would import rich's tracebacks and pygments: 0.03 s of each start.
+
+    Our log lines have tracebacks as plain text. Where an application imports huahuo, structlog is as usual.
+    """
+    if "structlog" in sys.modules or "rich" in sys.modules:
+        return
+    modules: dict[str, ModuleType | None] = sys.modules  # type: ignore[assignment]  # None: not to be found
+    modules["rich"] = None
+    try:
+        import structlog  # noqa: F401
+    finally:
+        del modules["rich"]

@@ -1,19 +1,113 @@
-"""The domain's events: their stored names and bodies. Pure.
+"""The domain's events, streams and effects, how events are stored, and rules of every log. Pure.
 
-Public events are on `user/<id>`, with the bytes that go over the wire (PROTOCOL 4.1). Internal facts are on
-`mailbox/<id>` and `roster/<id>`. Event names are strings of our own, not Python import paths. A body holds no
-password, token or key, only the name under which a secret is sealed.
-
-`stored_events` writes and reads them.
+Public events are on `user/<id>`, with the bytes that go over the wire (PROTOCOL 4.1). Internal facts are
+on `mailbox/<id>` and `roster/<id>`. Event names are strings of our own, not Python import paths. A body
+holds no password, token or key, only the name under which a secret is sealed. If old code could not read a
+new body, or new code an old one, the type's version rises. One function in `UPCASTS` then converts bodies
+of the version before. Each effect also stands in the commit of its decision, as a row or an end; the
+effect tells the runners at once. `ChecksEndOnce` and `MailsToldOnce` are rules that a log alone can show,
+for `huahuo doctor --check`.
 """
 
-from typing import Final
+from collections.abc import Callable, Mapping
+from typing import Any, Final
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from huahuo.actors.plugins.principal import UserId
-from huahuo.mailcheck.claim import Claim
+from huahuo.actors.plugins.calls import UserId, user_id_of
+from huahuo.eventstore.model import NewEvent, StoredEvent, Tombstone
+from huahuo.eventstore.verdict import Ends, Tally, Verdict
+
+
+class Claim(msgspec.Struct, frozen=True, gc=False):
+    """A mailbox that somebody has for a while, under this address (perhaps one of its aliases).
+
+    Nothing ends it at `until`: who reads it compares the time.
+    """
+
+    address: str
+    since: str
+    until: str
+
+
+def user_stream(user_id: UserId) -> str:
+    """The public stream of a user."""
+    return f"user/{user_id}"
+
+
+def mailbox_stream(email_id: int) -> str:
+    """The internal stream of a mailbox: also the mailbox's name as an entity and as an owner of secrets."""
+    return f"mailbox/{email_id}"
+
+
+def roster_stream(user_id: UserId) -> str:
+    """The internal stream of a user's roster, which only the roster writes."""
+    return f"roster/{user_id}"
+
+
+def id_of(stream: str) -> int:
+    """The number in a stream's name: 17 for `mailbox/17`. Raises ValueError if there is none."""
+    return int(stream.partition("/")[2])
+
+
+def user_of(stream: str) -> UserId:
+    """The user of `user/42` or `roster/42`. Raises ValueError if it is no user's stream."""
+    user_id = user_id_of(stream.partition("/")[2])
+    if user_id is None:
+        raise ValueError(f"{stream} is no stream of a user")
+    return user_id
+
+
+class StartCheck(msgspec.Struct, frozen=True, gc=False):
+    """Effect: run this check as soon as its host has a free place. `login`, `trace`: see `OpenCheck`."""
+
+    email_id: int
+    check_id: int
+    host: str
+    user_id: UserId
+    login: bool = False
+    trace: str = ""
+
+
+class StopCheck(msgspec.Struct, frozen=True, gc=False):
+    """Effect: the check has ended in the log, so the task that runs it must stop."""
+
+    check_id: int
+
+
+class Watch(msgspec.Struct, frozen=True, gc=False):
+    """Effect: watch this mailbox, or look at it anew after a change of its settings or secrets."""
+
+    email_id: int
+    host: str
+
+
+class Unwatch(msgspec.Struct, frozen=True, gc=False):
+    """Effect: do not watch this mailbox any more."""
+
+    email_id: int
+
+
+class LookAgain(msgspec.Struct, frozen=True, gc=False):
+    """Effect: a check succeeded after a failure, so the watcher of the mailbox may succeed too."""
+
+    email_id: int
+
+
+class ReadBodies(msgspec.Struct, frozen=True, gc=False):
+    """Effect: mails of this mailbox were told by their headers, so read the rest of them."""
+
+    email_id: int
+
+
+class Purge(msgspec.Struct, frozen=True, gc=False):
+    """Effect: remove the rows and blobs of a deleted mailbox."""
+
+    email_id: int
+
+
+type Effect = StartCheck | StopCheck | Watch | Unwatch | LookAgain | ReadBodies | Purge
 
 STATUSES_TERMINAL: Final = frozenset({"ok", "error", "need_reauth", "cancelled"})
 STATUSES_BUSY: Final = frozenset({"queued", "processing"})
@@ -296,3 +390,123 @@ def type_name(body: type[Body]) -> str:
 
 
 PUBLIC_TYPES: Final = frozenset(type_name(body) for body in PUBLIC)
+
+_READERS: Final[Mapping[str, Callable[[bytes], Body]]] = {
+    type_name(body): msgspec.json.Decoder(body).decode for body in (*PUBLIC, *INTERNAL)
+}
+"""By type. One lookup, because every fold reads every event through it."""
+
+
+def public(user_id: UserId, email_id: int, body: Body) -> NewEvent:
+    """`body` as an event on the user's stream, about the mailbox `email_id`."""
+    return _event(user_stream(user_id), mailbox_stream(email_id), body)
+
+
+def internal(email_id: int, body: Body) -> NewEvent:
+    """`body` as a fact on the mailbox's own stream."""
+    stream = mailbox_stream(email_id)
+    return _event(stream, stream, body)
+
+
+def of_roster(user_id: UserId, body: Body) -> NewEvent:
+    """`body` as a fact on the roster's own stream, whose head it moves."""
+    stream = roster_stream(user_id)
+    return _event(stream, stream, body)
+
+
+def guarding(user_id: UserId, timestamp: str) -> NewEvent:
+    """The event by which a change moves the head of the roster's stream."""
+    return of_roster(user_id, RosterChanged(timestamp=timestamp))
+
+
+def _event(stream: str, entity: str, body: Body) -> NewEvent:
+    return NewEvent(stream, type_name(type(body)), msgspec.json.encode(body), entity=entity)
+
+
+def read(event: StoredEvent) -> Body | None:
+    """The typed body of an event of this domain, None for any other event.
+
+    Raises:
+        ValueError: the stored body does not have the form of its type.
+    """
+    decode = _READERS.get(event.type)
+    return None if decode is None else decode(event.body)
+
+
+class ChecksEndOnce:
+    """I20: the progress of a check never goes back, it ends at most once, and says nothing after its end."""
+
+    def __init__(self) -> None:
+        self._tally = Tally("I20")
+        self._progress: dict[int, int] = {}
+        self._ended: set[int] = set()
+
+    def see(self, one: StoredEvent | Tombstone) -> None:
+        """See `Rule`."""
+        if isinstance(one, Tombstone) or one.type not in {"check_progress", "email_status_update"}:
+            return
+        if not one.stream.startswith("user/"):
+            return
+        told = msgspec.json.decode(one.body, type=dict[str, Any])
+        check = told.get("check_id", 0)
+        if not check:
+            return  # the watcher of a mailbox, or an embedding application
+        where = f"check {check} in {one.stream}, seq {one.seq}"
+        if check in self._ended:
+            self._tally.wrong(f"{where}: {one.type} after its end")
+        if one.type == "check_progress":
+            if told["progress"] < self._progress.get(check, 0):
+                self._tally.wrong(f"{where}: went back from {self._progress[check]} to {told['progress']}")
+            self._progress[check] = told["progress"]
+        elif told["status"] in STATUSES_TERMINAL:
+            self._tally.judged += 1
+            self._ended.add(check)
+
+    def verdict(self, ends: Ends) -> Verdict:
+        """See `Rule`."""
+        del ends
+        return self._tally.verdict("checks ended once")
+
+
+class MailsToldOnce:
+    """I22: a mail is told once, and each UID of a folder is taken once while its server is the same."""
+
+    def __init__(self) -> None:
+        self._tally = Tally("I22")
+        self._told: set[int] = set()
+        self._uids: dict[str, set[tuple[str, int, int]]] = {}
+
+    def see(self, one: StoredEvent | Tombstone) -> None:
+        """See `Rule`."""
+        if isinstance(one, Tombstone):
+            return
+        if one.type == "mail_received" and one.stream.startswith("user/"):
+            self._tell(one)
+        elif one.stream.startswith("mailbox/"):
+            if one.type == "mailbox_updated":
+                self._uids.pop(one.stream, None)  # perhaps another server, with UIDs of its own
+            elif one.type == "cursor_moved":
+                self._take(one)
+
+    def _tell(self, one: StoredEvent) -> None:
+        mail = msgspec.json.decode(one.body, type=dict[str, Any])["mail_id"]
+        self._tally.judged += 1
+        if mail in self._told:
+            self._tally.wrong(f"mail {mail} was told twice, in {one.stream} at seq {one.seq}")
+        self._told.add(mail)
+
+    def _take(self, one: StoredEvent) -> None:
+        moved = msgspec.json.decode(one.body, type=dict[str, Any])
+        taken = self._uids.setdefault(one.stream, set())
+        for mail in moved.get("mails", ()):
+            if mail.get("remote_id"):
+                continue  # a mail of Microsoft Graph, which has no UID
+            place = moved["folder"], moved["uidvalidity"], mail["uid"]
+            if place in taken:
+                self._tally.wrong(f"{one.stream} took UID {mail['uid']} of {moved['folder']} twice")
+            taken.add(place)
+
+    def verdict(self, ends: Ends) -> Verdict:
+        """See `Rule`."""
+        del ends
+        return self._tally.verdict("mails told once")

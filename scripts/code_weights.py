@@ -10,7 +10,7 @@ from itertools import chain
 from pathlib import Path
 
 from huahuo.mailcheck.codes import finding, weights
-from huahuo.mailcheck.codes.evidence import emphasised, evidences
+from huahuo.mailcheck.codes.finding import emphasised, evidences
 from huahuo.mailcheck.mime.shown import shown_text
 
 _ROOT = Path(__file__).parent.parent

@@ -1,12 +1,12 @@
 """Writes web/console/src/words/failures.ts: what the console says of each kind of failure.
 
-python scripts/failure_words.py        after a change of huahuo/mailcheck/servers/kinds.py
+python scripts/failure_words.py        after a change of huahuo/mailcheck/servers/faults.py
 """
 
 import json
 from pathlib import Path
 
-from huahuo.mailcheck.servers.kinds import KINDS
+from huahuo.mailcheck.servers.faults import KINDS
 
 PAGE = Path(__file__).resolve().parents[1] / "web/console/src/words/failures.ts"
 _HEAD = """/** Every kind of failure of a check. Written by scripts/failure_words.py: do not edit. */

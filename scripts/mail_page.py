@@ -5,7 +5,7 @@ Run `python scripts/mail_page.py`; a test fails when the table is not what this 
 
 from pathlib import Path
 
-from huahuo.mailcheck.servers.kinds import KINDS
+from huahuo.mailcheck.servers.faults import KINDS
 
 BEGIN, END = "<!-- kinds -->\n", "<!-- /kinds -->"
 

@@ -9,11 +9,11 @@ those in English by this list.
 import json
 from pathlib import Path
 
+from huahuo import en as admin_en
+from huahuo import zh as admin_zh
 from huahuo.actors.plugins.words import texts_of
-from huahuo.admin import en as admin_en
-from huahuo.admin import zh as admin_zh
-from huahuo.mailcheck.words import en as mail_en
-from huahuo.mailcheck.words import zh as mail_zh
+from huahuo.mailcheck import en as mail_en
+from huahuo.mailcheck import zh as mail_zh
 from huahuo.transport.words import en, zh
 
 PAGE = Path(__file__).resolve().parents[1] / "web/console/src/words/catalogue.ts"

@@ -1,14 +1,14 @@
 """Trains the dictionary that huahuo ships, from made-up events and a fixed seed: no user's data.
 
 Run `python scripts/train_dictionary.py`; it writes `huahuo/dictionaries/ID.zdict`. If ID is new, add it
-at the end of `SHIPPED` in `huahuo/dictionaries/found.py` and leave the older files where they are.
+at the end of `SHIPPED` in `huahuo/dictionaries/zstd_dictionaries.py` and leave the older files where they are.
 """
 
 import sys
 from pathlib import Path
 
-from huahuo.app.plugins import standard
-from huahuo.dictionaries.training import made_up
+from huahuo.app.application import standard
+from huahuo.dictionaries.zstd_dictionaries import made_up
 
 SEED = 20261124
 

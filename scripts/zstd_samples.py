@@ -10,8 +10,8 @@ from pathlib import Path
 
 import zstandard
 
-from huahuo.dictionaries.found import SHIPPED
-from huahuo.eventstore.zstd.frames import Compressor, Dictionary
+from huahuo.dictionaries.zstd_dictionaries import SHIPPED
+from huahuo.eventstore.zstd_frames import Compressor, Dictionary
 
 LEVEL = 3
 ROOT = Path(__file__).resolve().parent.parent

@@ -8,7 +8,7 @@ from typing import Any
 import hypothesis
 import pytest
 
-from huahuo.testing.virtual_loop import VirtualLoop
+from huahuo.testing.world import VirtualLoop
 from tests.support.absent import PROPERTY
 
 # The time of an example depends on the machine and its other work, so it proves nothing.

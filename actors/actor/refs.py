@@ -1,16 +1,30 @@
-"""`LoopRef`: pykka's ActorRef with methods for loops, and `ask` for callers that are not actors."""
+"""`LoopRef`: pykka's ActorRef with methods for loops; `ask`; death watch; the table of all actors.
 
+A watch ends with the watched actor or with the watcher, so no data of dead actors is kept. Delivery of a
+`Terminated` never fails for want of room, because it is the runtime's own message. `RefTable` replaces
+pykka's ActorRegistry: that searches a list, so at 100,000 actors one unregistration takes milliseconds,
+and stopping all is quadratic. It uses the private names `_actor_refs` and `_actor_refs_lock` of pykka 4.5.
+"""
+
+import logging
 from asyncio.events import _get_running_loop
+from collections.abc import Iterable, Iterator
 from typing import Any, Final, Literal, cast, overload
 from weakref import WeakValueDictionary
 
-from pykka import Actor, ActorDeadError, ActorRef, Future
+from pykka import Actor, ActorDeadError, ActorRef, ActorRegistry, Future
 from pykka.messages import _ActorStop  # private: what ActorRef.stop sends
 
-from huahuo.actors.actor.errors import AskTimeout
-from huahuo.actors.actor.future import LoopFuture, derived, forbid_blocking
 from huahuo.actors.actor.inbox import Inbox
-from huahuo.actors.actor.messages import Control, Envelope, Order
+from huahuo.actors.actor.messages import (
+    AskTimeout,
+    Control,
+    Envelope,
+    LoopFuture,
+    Order,
+    derived,
+    forbid_blocking,
+)
 from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.deadline import Deadline
 
@@ -255,3 +269,74 @@ def _urn(ambient: Ambient) -> str:
     """A random (version 4) UUID as a URN, as pykka gives its actors."""
     hexa = ambient.token(16)
     return f"urn:uuid:{hexa[:8]}-{hexa[8:12]}-4{hexa[13:16]}-a{hexa[17:20]}-{hexa[20:]}"
+
+
+_pykka_log = logging.getLogger("pykka")
+
+
+class RefTable:
+    """Refs in order of registration, with the list methods that ActorRegistry uses."""
+
+    def __init__(self, refs: Iterable[ActorRef[Any]] = ()) -> None:
+        self._refs: dict[ActorRef[Any], None] = {}
+        for ref in refs:
+            self.append(ref)
+
+    def append(self, ref: ActorRef[Any]) -> None:
+        """Add a ref as the newest."""
+        self._refs[ref] = None
+        if not isinstance(ref, LoopRef):  # a LoopRef adds itself to `named` when its URN is made
+            named[ref.actor_urn] = ref
+
+    def remove(self, ref: ActorRef[Any]) -> None:
+        """Forget a ref that is present."""
+        del self._refs[ref]
+
+    def by_urn(self, urn: str) -> ActorRef[Any] | None:
+        """The ref with this URN, if it is here."""
+        ref = named.get(urn)
+        return ref if ref in self._refs else None
+
+    def __contains__(self, ref: ActorRef[Any]) -> bool:
+        return ref in self._refs
+
+    def __iter__(self) -> Iterator[ActorRef[Any]]:
+        return iter(self._refs)
+
+    def __len__(self) -> int:
+        return len(self._refs)
+
+    def __getitem__(self, part: slice) -> list[ActorRef[Any]]:
+        return list(self._refs)[part]
+
+
+def install() -> None:
+    """Replace the registry's list by a table, once in a process. Registered refs are kept."""
+    with ActorRegistry._actor_refs_lock:  # noqa: SLF001
+        if isinstance(cast("object", ActorRegistry._actor_refs), RefTable):  # noqa: SLF001
+            return
+        table = RefTable(ActorRegistry._actor_refs)  # noqa: SLF001
+        ActorRegistry._actor_refs = cast("list[ActorRef[Any]]", table)  # noqa: SLF001
+
+    def get_by_urn(_cls: type[ActorRegistry], actor_urn: str) -> ActorRef[Any] | None:
+        return table.by_urn(actor_urn)
+
+    ActorRegistry.get_by_urn = classmethod(get_by_urn)  # type: ignore[method-assign,assignment]
+
+
+def register(ref: ActorRef[Any]) -> None:
+    """As `ActorRegistry.register`, without the cost of its debug log line."""
+    with ActorRegistry._actor_refs_lock:  # noqa: SLF001
+        ActorRegistry._actor_refs.append(ref)  # noqa: SLF001
+    if _pykka_log.isEnabledFor(logging.DEBUG):
+        _pykka_log.debug("Registered %s", ref)
+
+
+def unregister(ref: ActorRef[Any]) -> None:
+    """As `ActorRegistry.unregister`. A ref that is not registered is no error."""
+    with ActorRegistry._actor_refs_lock:  # noqa: SLF001
+        found = ref in ActorRegistry._actor_refs  # noqa: SLF001
+        if found:
+            ActorRegistry._actor_refs.remove(ref)  # noqa: SLF001
+    if found and _pykka_log.isEnabledFor(logging.DEBUG):
+        _pykka_log.debug("Unregistered %s", ref)

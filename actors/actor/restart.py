@@ -1,6 +1,6 @@
 """The decision about a failed actor, as data. Pure: time and chance are arguments.
 
-`huahuo.actors.runtime.supervisor` carries it out.
+`huahuo.actors.actor.loop_actor` carries it out.
 """
 
 import msgspec

@@ -1,30 +1,215 @@
-"""What clients may send to an application's entities: their commands, queries and lists as actions."""
+"""What clients may send to an application's entities: their commands, queries and lists as actions.
 
-from collections.abc import Mapping
-from typing import Any, Protocol
+A message holds the fields of a command or query and the entity's id. A list is a query that answers with
+rows of a projection, in sorted pages:
+
+    @app.query("get_orders")
+    def get_orders(who: Principal) -> Rows:
+        return Rows("orders", part=str(who.user_id))
+"""
+
+from base64 import b64decode, urlsafe_b64encode
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any, Final, Protocol
 
 import msgspec
+from msgspec import UNSET, Meta, Struct, UnsetType
 
-from huahuo.actors.domain import en
-from huahuo.actors.domain.catalog import Catalog
+from huahuo.actors.domain.catalog import Catalog, creates
 from huahuo.actors.domain.decider import EntityDecider
-from huahuo.actors.domain.decision import Refused
-from huahuo.actors.domain.entity import Entity, EntityQuery
-from huahuo.actors.domain.errors import HandlerExit, place_of
+from huahuo.actors.domain.entity import Entity, EntityQuery, Handler, must_name, parameters_of, refuse_action
 from huahuo.actors.domain.fold import Held
-from huahuo.actors.domain.lists import ListQuery, Rows, before_of, page_body
-from huahuo.actors.domain.messages import CommandMessage, InvalidMessage, query_params, struct_of
-from huahuo.actors.domain.names import is_key
-from huahuo.actors.domain.numbers import refuse_lost
-from huahuo.actors.domain.row_facts import TABLE_PREFIX
-from huahuo.actors.domain.sent import Done, Sent
-from huahuo.actors.domain.structs import Command, traits
+from huahuo.actors.domain.projection_rows import TABLE_PREFIX
+from huahuo.actors.domain.storable import is_key, refuse_lost
+from huahuo.actors.domain.structs import Command, DefinitionError, HandlerExit, Refused, place_of, traits
+from huahuo.actors.domain.writing import Done, Sent
 from huahuo.actors.entities.decider import Answer, Origin
 from huahuo.actors.entities.entity import Query
+from huahuo.actors.plugins import en
 from huahuo.actors.plugins.actions import Action
-from huahuo.actors.plugins.calls import Call, Refusal, Reply, error_reply, from_entity
+from huahuo.actors.plugins.calls import Call, Principal, Refusal, Reply, error_reply, from_entity
 from huahuo.actors.plugins.plugin import Host
-from huahuo.actors.plugins.principal import Principal
+from huahuo.eventstore.limits import BROWSER_INT_MAX
+
+_NUMBER: Final = Annotated[int, Meta(ge=1, le=BROWSER_INT_MAX)]
+_TEXT: Final = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.@+-]{1,64}$")]
+
+
+class InvalidMessage(ValueError):  # noqa: N818  a refusal
+    """A field is not allowed. The text begins with its name."""
+
+
+class CommandMessage:
+    """The struct that a message with `cls.action` is decoded into, and what it means."""
+
+    def __init__(self, entity: Entity[Any], cls: type[Command]) -> None:
+        self._cls = cls
+        self._entity = entity
+        self.key_field = f"{entity.kind}_id"
+        self.makes_id = entity.key is int and creates(entity, cls)
+        """Whether the id comes from the log, so that the message has none."""
+        self._names = tuple(field.name for field in msgspec.structs.fields(cls))
+        self.params = _with_key(cls, entity, optional=self.makes_id)
+
+    def read(self, message: Any) -> tuple[int | str | None, Command]:
+        """The entity's key (None: the log gives one) and the command.
+
+        Raises:
+            InvalidMessage: an id where the command makes one, or a value that the command itself refuses.
+        """
+        key = getattr(message, self.key_field)
+        if self.makes_id:
+            if key is not UNSET:
+                raise InvalidMessage(f"{self.key_field}: {en.MAKES_A_NEW_ONE.format(self._entity.kind)}")
+            key = None
+        elif not is_key(key, self._entity.key):
+            raise InvalidMessage(f"{self.key_field}: this value is not allowed")
+        try:
+            return key, self._cls(**{name: getattr(message, name) for name in self._names})
+        except (TypeError, ValueError) as error:  # from a __post_init__ of the application
+            raise InvalidMessage(str(error)) from error
+
+
+def key_beside(entity: Entity[Any], command: Command, fields: Mapping[str, Any]) -> int | str | None:
+    """The entity's key of a command that is an object, from the `fields` given with it.
+
+    Raises:
+        InvalidMessage: no entity can have it, it is needed and not there, or there is another field.
+    """
+    name = f"{entity.kind}_id"
+    for other in sorted(fields.keys() - {name}):
+        raise InvalidMessage(f"{other}: with an object, write its fields in it; besides, only {name}=")
+    key = fields.get(name)
+    if key is None and not (entity.key is int and creates(entity, type(command))):
+        raise InvalidMessage(f"{name}: say which {entity.kind} it is for")
+    if key is not None and not is_key(key, entity.key):
+        raise InvalidMessage(f"{name}: no {entity.kind} can have the id {key!r}")
+    return key
+
+
+def query_params(entity: Entity[Any], fields: type[msgspec.Struct] | None) -> type[msgspec.Struct]:
+    """The struct of a query's message: the entity's id, and the fields of its own struct."""
+    return _with_key(fields, entity, optional=False)
+
+
+def with_fields(
+    fields: type[msgspec.Struct] | None, base: type[msgspec.Struct], name: str
+) -> type[msgspec.Struct]:
+    """A struct with the fields of both."""
+    both = [*(() if fields is None else msgspec.structs.fields(fields)), *msgspec.structs.fields(base)]
+    copied: list[Any] = [_copied(field) for field in both]
+    return msgspec.defstruct(f"{name}Message", copied, frozen=True, kw_only=True)
+
+
+def struct_of(message: Any, cls: type[msgspec.Struct]) -> msgspec.Struct:
+    """The part of a message that belongs to `cls`."""
+    return cls(**{field.name: getattr(message, field.name) for field in msgspec.structs.fields(cls)})
+
+
+def _with_key(
+    cls: type[msgspec.Struct] | None, entity: Entity[Any], *, optional: bool
+) -> type[msgspec.Struct]:
+    fields: list[Any] = [] if cls is None else [_copied(field) for field in msgspec.structs.fields(cls)]
+    key = f"{entity.kind}_id"
+    kind = _NUMBER if entity.key is int else _TEXT
+    fields.append((key, Any, UNSET) if optional else (key, kind))
+    name = f"{'' if cls is None else cls.__name__}Message"
+    return msgspec.defstruct(name, fields, frozen=True, kw_only=True)
+
+
+def _copied(field: msgspec.structs.FieldInfo) -> tuple[Any, ...]:
+    given: dict[str, Any] = {"name": field.encode_name}
+    if field.default is not msgspec.NODEFAULT:
+        given["default"] = field.default
+    elif field.default_factory is not msgspec.NODEFAULT:
+        given["default_factory"] = field.default_factory
+    return field.name, field.type, msgspec.field(**given)
+
+
+LIMIT_MAX: Final = 1_000
+PAGE_BYTES_MAX: Final = 1 << 20
+"""A page ends before it would exceed this; one row alone may."""
+_LIMIT: Final = 100
+_TAKEN: Final = frozenset({"action", "id", "limit", "before"})
+
+
+class Rows(Struct, frozen=True):
+    """Which rows a list is about: those that decisions `Put` under this table and part."""
+
+    table: str
+    part: str = ""
+
+
+class _Page(Struct, frozen=True):
+    """The fields of every list. `before` is the `next` of the page before."""
+
+    limit: Annotated[int, Meta(ge=1, le=LIMIT_MAX)] = _LIMIT
+    before: Annotated[str, Meta(max_length=2_000)] | UnsetType = UNSET
+
+
+class ListQuery:
+    """A list: see the module.
+
+    Raises:
+        DefinitionError: the action or the function cannot be a list's.
+    """
+
+    def __init__(self, action: str, answer: Handler) -> None:
+        where = f"{place_of(answer)}: query({action!r})"
+        refuse_action(answer, action, "query")
+        self.action = action
+        self.answer = answer
+        self.fields = parameters_of(answer, ("who",))
+        taken = _TAKEN.intersection(() if self.fields is None else self.fields.__struct_encode_fields__)
+        if taken:
+            raise DefinitionError(f"{where}: a field may not be called {min(taken)!r}: every list has it")
+        self.params = with_fields(self.fields, _Page, "List")
+
+    def rows_for(self, who: Any, message: Any) -> Any:
+        """What the application answers: the rows that this user may list, or a refusal."""
+        more = () if self.fields is None else (struct_of(message, self.fields),)
+        return self.answer(who, *more)
+
+
+def before_of(message: Any) -> bytes | None:
+    """The key that a page ends before. Raises ValueError: it is none that a page gave."""
+    return None if message.before is UNSET else b64decode(message.before.encode(), b"-_", validate=True)
+
+
+def page_body(action: str, found: Sequence[tuple[bytes, bytes]], limit: int, position: int) -> bytes:
+    """The reply: at most `limit` rows of `found`, which has one more than that where there are more."""
+    size, count = 0, 0
+    for _key, value in found[:limit]:
+        size += len(value)
+        if count and size > PAGE_BYTES_MAX:
+            break
+        count += 1
+    shown = found[:count]
+    following = urlsafe_b64encode(shown[-1][0]).decode() if count < len(found) else None
+    data = [msgspec.Raw(value) for _key, value in shown]
+    return msgspec.json.encode({"type": action, "data": data, "next": following, "position": position})
+
+
+class Lists:
+    """The lists of one application. `taken` says why an action cannot be one's."""
+
+    def __init__(self, taken: Callable[[str], str | None]) -> None:
+        self.by_action: dict[str, ListQuery] = {}
+        self._taken = taken
+
+    def query[F: Callable[..., Any]](self, action: str, /) -> Callable[[F], F]:
+        """Declare one. Raises DefinitionError: the action is taken, or the function does not fit."""
+        must_name(action, "app.query", '"get_orders"')
+
+        def register(answer: F) -> F:
+            other = self.by_action.get(action)
+            why = self._taken(action) if other is None else f"{place_of(other.answer)} answers it already"
+            if why is not None:
+                raise DefinitionError(f"{place_of(answer)}: query({action!r}): {why}: choose another action")
+            self.by_action[action] = ListQuery(action, answer)
+            return answer
+
+        return register
 
 
 class Execute(Protocol):

@@ -1,11 +1,13 @@
 """An `Entity` as the engine's `Decider`: one command in, one append out. Pure.
 
-Every append expects the entity's own stream at the seq of the state, a recorded refusal too. So an answer is
-only ever about the state on which it was decided.
+Every append expects the entity's own stream at the seq of the state, a recorded refusal too. So an answer
+is only ever about the state on which it was decided.
 
-A handler that raises, or answers something impossible, is a fault: the exception goes to the caller, nothing
-is appended, and the entity goes on. A decision's own events are evolved before they are appended, because an
-event that cannot be folded would make the entity unreadable for ever.
+A handler that raises, or answers something impossible, is a fault: the exception goes to the caller,
+nothing is appended, and the entity goes on. A decision's own events are evolved before they are appended,
+because an event that cannot be folded would make the entity unreadable for ever.
+
+What one decision and one state may hold, and the state after a decision within it. Pure.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,32 +15,95 @@ from types import MappingProxyType
 from typing import Any, Final
 
 import msgspec
+from msgspec import Struct
 
-from huahuo.actors.domain import derived, en, writing
-from huahuo.actors.domain.bounds import DEFAULTS, BoundedFold, Bounds
+from huahuo.actors.domain import projection_rows, writing
 from huahuo.actors.domain.catalog import Catalog, creates
-from huahuo.actors.domain.decision import Context, Decision, Refused
-from huahuo.actors.domain.entity import Entity
-from huahuo.actors.domain.errors import Fault, HandlerExit, place_of
+from huahuo.actors.domain.entity import Entity, Handler
 from huahuo.actors.domain.event_shapes import Kept, row_of
-from huahuo.actors.domain.fold import MEASURED_BYTES, Ahead, Held
-from huahuo.actors.domain.handlers import Handler
-from huahuo.actors.domain.names import is_key
-from huahuo.actors.domain.numbers import refuse_lost
-from huahuo.actors.domain.refusals import NOT_FINAL, not_found, refusal, too_large, too_many
-from huahuo.actors.domain.row_facts import OverBound
-from huahuo.actors.domain.row_versions import RowVersions, behind, stream_of
-from huahuo.actors.domain.sent import Done, Emit, Sent
-from huahuo.actors.domain.storable import only_plain_values
-from huahuo.actors.domain.structs import Command, Event, traits
+from huahuo.actors.domain.fold import MEASURED_BYTES, Ahead, EntityFold, Held
+from huahuo.actors.domain.projection_rows import OverBound, RowVersions, behind, stream_of
+from huahuo.actors.domain.storable import is_key, only_plain_values, refuse_lost
+from huahuo.actors.domain.structs import (
+    Command,
+    Context,
+    Decision,
+    Event,
+    Fault,
+    HandlerExit,
+    Refused,
+    place_of,
+    traits,
+)
+from huahuo.actors.domain.writing import NOT_FINAL, Done, Emit, Sent, not_found, refusal, too_large, too_many
 from huahuo.actors.effects.facts import Guard
 from huahuo.actors.entities import decider as engine
-from huahuo.actors.plugins.principal import Principal
-from huahuo.actors.plugins.traceparent import carried
-from huahuo.actors.timers.changes import Changes, NotKnown
-from huahuo.actors.timers.missing import TimersMissing
-from huahuo.actors.timers.timer import STREAMS
+from huahuo.actors.plugins import en
+from huahuo.actors.plugins.calls import Principal, carried
+from huahuo.actors.timers.timer import STREAMS, Changes, NotKnown
+from huahuo.actors.timers.timer_table import TimersMissing
 from huahuo.eventstore.model import NewEvent, RowDrop, RowPut
+
+
+class Bounds(Struct, frozen=True):
+    """What one decision and one state may hold."""
+
+    decision_events_max: int = 5_000
+    state_bytes_max: int = 15 << 20
+    """Below the 16 MiB of a snapshot's frame."""
+    effect_bytes_max: int = 64 << 10
+
+
+DEFAULTS: Final = Bounds()
+
+
+class BoundedFold(EntityFold):
+    """A fold whose states are at most `state_bytes_max` long after each decision.
+
+    A state is encoded to know its size, so a large one is encoded only if the events may have made it too
+    large.
+    """
+
+    def __init__(self, entity: Entity[Any], bounds: Bounds) -> None:
+        super().__init__(entity)
+        self._bounds = bounds
+
+    def ahead(self, state: Held, events: Sequence[Event], event_bytes: int) -> Any:
+        """The state after the decision. Raises OverBound: it is too large after some of the events."""
+        after = state.state
+        if state.size + event_bytes > self._bounds.state_bytes_max:
+            after = self._measured(state, events)
+        else:
+            for event in events:
+                after = self.after(after, event)
+        if not isinstance(after, self.entity.state):
+            what, handler = type(after).__name__, self.entity.evolves[type(events[-1])]
+            raise Fault(f"{place_of(handler)}: {handler.__name__} returns {what}: return the new state")
+        return after
+
+    def _measured(self, state: Held, events: Sequence[Event]) -> Any:
+        """As `ahead`, for events that may make the state too large: a large state costs time to copy."""
+        after, grown = state.state, state.size
+        for event in events:
+            after = self.after(after, event)
+            grown += len(self._encode(event))
+            if grown > self._bounds.state_bytes_max:
+                grown = len(self._encode(after))
+                if grown > self._bounds.state_bytes_max:
+                    raise OverBound(self.said())
+        return after
+
+    def said(self) -> str:
+        """Why a state that is too large is refused."""
+        return en.STATE_TOO_LARGE.format(self._bounds.state_bytes_max)
+
+    def over(self, state: Held, after: Any, event_bytes: int) -> bool:
+        """Whether a state exceeds its bound. A large state is measured only when it may have grown much."""
+        guessed = state.size + 2 * (state.since + event_bytes)
+        if state.size > MEASURED_BYTES and guessed < self._bounds.state_bytes_max // 2:
+            return False
+        return len(self.pack(after)) > self._bounds.state_bytes_max
+
 
 _NOTHING: Final[Mapping[str, int]] = MappingProxyType({})
 _NO_FIELDS: Final[Mapping[str, Any]] = MappingProxyType({})
@@ -294,9 +359,13 @@ class EntityDecider(BoundedFold):
             write.rows += map(behind, left_out)
             try:
                 before = (
-                    derived.rows_of(self.entity, state.state, state.key, left_out) if state.exists else {}
+                    projection_rows.rows_of(self.entity, state.state, state.key, left_out)
+                    if state.exists
+                    else {}
                 )
-                changes = derived.changes(before, derived.rows_of(self.entity, after, state.key, left_out))
+                changes = projection_rows.changes(
+                    before, projection_rows.rows_of(self.entity, after, state.key, left_out)
+                )
             except OverBound as over:
                 return too_large(str(over))
             if len(changes) > bounds.decision_events_max:

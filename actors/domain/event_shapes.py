@@ -11,9 +11,8 @@ import msgspec
 from msgspec import inspect
 
 from huahuo.actors.domain.entity import Entity
-from huahuo.actors.domain.errors import place_of
-from huahuo.actors.domain.row_facts import KIND
-from huahuo.actors.domain.structs import traits
+from huahuo.actors.domain.projection_rows import KIND
+from huahuo.actors.domain.structs import place_of, traits
 from huahuo.eventstore.model import RowPut
 
 _PART: Final = "shapes"

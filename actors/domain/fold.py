@@ -6,14 +6,11 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from huahuo.actors.domain.entity import Entity
-from huahuo.actors.domain.errors import Fault, HandlerExit, place_of
-from huahuo.actors.domain.handlers import Handler
-from huahuo.actors.domain.names import key_of
-from huahuo.actors.domain.prints import print_of
-from huahuo.actors.domain.storable import structs_in
-from huahuo.actors.domain.structs import Event, traits
-from huahuo.actors.timers.known import Known
+from huahuo.actors.domain.code_fingerprint import print_of
+from huahuo.actors.domain.entity import Entity, Handler
+from huahuo.actors.domain.storable import key_of, structs_in
+from huahuo.actors.domain.structs import Event, Fault, HandlerExit, place_of, traits
+from huahuo.actors.timers.timer import Known
 from huahuo.eventstore.model import StoredEvent
 
 _STAMPED = ("type", "timestamp")

@@ -1,7 +1,13 @@
 """The built-in kind `job`: work of the application that users watch and may cancel. Pure.
 
-`job/<id>` begins with `job_started` and ends with one `job_ended`, whatever happens to the process. Only the
-service starts, reports and ends a job; its user and administrators read it and send `cancel_job`.
+`job/<id>` begins with `job_started` and ends with one `job_ended`, whatever happens to the process. Only
+the service starts, reports and ends a job; its user and administrators read it and send `cancel_job`.
+
+Jobs of other processes (`Publisher.job`): begun, told and ended by commands of administrators. Pure.
+
+Nobody sees such a process end. So each command renews a lease, and a timer of the job ends it as
+`interrupted` once the lease has run out. A timer that fires late, because the service was away, grants
+another lease: the process may be there, trying to reach us.
 """
 
 from typing import Annotated, Final, Literal, cast
@@ -10,10 +16,9 @@ import msgspec
 from msgspec import Meta, Struct
 from msgspec.structs import replace
 
-from huahuo.actors.domain.decision import Context, Decision, Drop, Outcome, Put, Refused
 from huahuo.actors.domain.entity import Entity
-from huahuo.actors.domain.structs import Command, Event
-from huahuo.actors.plugins.principal import USER_ID_RULE, Principal, UserId, user_id_of
+from huahuo.actors.domain.structs import After, Command, Context, Decision, Drop, Event, Outcome, Put, Refused
+from huahuo.actors.plugins.calls import USER_ID_RULE, Principal, UserId, user_id_of
 
 KIND: Final = "job"
 TABLE: Final = "huahuo:jobs"
@@ -164,23 +169,23 @@ def job_entity() -> Entity[Job]:
     @job.decide
     def report(state: Job, command: ReportJob, ctx: Context) -> Outcome:
         del ctx
-        return over(state) or [JobProgress(command.percent, command.message)]
+        return refusal_if_over(state) or [JobProgress(command.percent, command.message)]
 
     @job.decide
     def say(state: Job, command: SayOfJob, ctx: Context) -> Outcome:
         del ctx
-        return over(state) or [JobMessage(command.message)]
+        return refusal_if_over(state) or [JobMessage(command.message)]
 
     @job.decide
     def cancel(state: Job, command: CancelJob, ctx: Context) -> Outcome:
         del command
         if state.status == "cancelling":
             return []
-        return over(state) or [JobCancelRequested(ctx.user_id)]
+        return refusal_if_over(state) or [JobCancelRequested(ctx.user_id)]
 
     @job.decide
     def end(state: Job, command: EndJob, ctx: Context) -> Outcome:
-        if over(state) is not None:
+        if refusal_if_over(state) is not None:
             return []
         event = JobEnded(outcome_of(state, command.outcome), command.error, command.message)
         return Decision([event], rows=[Drop(TABLE, OPEN, _key(ctx))])
@@ -241,10 +246,101 @@ def _text(message: str) -> str:
     return message
 
 
-def over(state: Job) -> Refused | None:
+def refusal_if_over(state: Job) -> Refused | None:
     """The refusal, if it has ended."""
     return None if is_open(state) else Refused("conflict", f"the job has ended: {state.status}")
 
 
 def _key(ctx: Context) -> str:
     return f"{ctx.id:016d}"
+
+
+LEASE_S: Final = 60.0
+_LATE_MS: Final = 2_000
+_TIMER: Final = "lease"
+
+type _Lease = Annotated[float, Meta(ge=1, le=86_400)]
+
+
+class BeginRemoteJob(Command, action="begin_remote_job", creates=True):
+    """Begin a job that another process does."""
+
+    name: Name
+    user: int | str | None = None
+    lease_s: _Lease = LEASE_S
+
+
+class TellRemoteJob(Command, action="tell_remote_job"):
+    """Say how far it is, or something, or only that the process is there."""
+
+    percent: Percent | None = None
+    message: Text = ""
+    lease_s: _Lease = LEASE_S
+
+
+class EndRemoteJob(Command, action="end_remote_job"):
+    """End it. A second end changes nothing."""
+
+    outcome: JobOutcome
+    error: str = ""
+    message: Text = ""
+
+
+class LapseJob(Command):
+    """The lease has run out. Sent by the timer alone."""
+
+    lease_s: float
+    due_ms: int
+
+
+def add_to(job: Entity[Job]) -> None:
+    """Let the built-in kind decide these commands."""
+
+    @job.decide
+    def begin(state: Job, command: BeginRemoteJob, ctx: Context) -> Outcome:
+        del state
+        if not ctx.is_admin:
+            return _not_yours()
+        started = starting(command.name, command.user)
+        event = JobStarted(started.name, started.user)
+        return Decision([event], effects=[_lease(command.lease_s, ctx)])
+
+    @job.decide
+    def tell(state: Job, command: TellRemoteJob, ctx: Context) -> Outcome:
+        if not ctx.is_admin:
+            return _not_yours()
+        over = refusal_if_over(state)
+        if over is not None:
+            return over
+        events: list[JobProgress | JobMessage] = []
+        if command.percent is not None:
+            events = [JobProgress(command.percent, command.message)]
+        elif command.message:
+            events = [JobMessage(command.message)]
+        return Decision(events, effects=[_lease(command.lease_s, ctx)], reply={"status": state.status})
+
+    @job.decide
+    def end(state: Job, command: EndRemoteJob, ctx: Context) -> Outcome:
+        if not ctx.is_admin:
+            return _not_yours()
+        if refusal_if_over(state) is not None:
+            return Decision(reply={"status": state.status})
+        outcome = outcome_of(state, command.outcome)
+        event = JobEnded(outcome, command.error, command.message)
+        return Decision([event], reply={"status": outcome})
+
+    @job.decide
+    def lapse(state: Job, command: LapseJob, ctx: Context) -> Outcome:
+        if refusal_if_over(state) is not None:
+            return []
+        if ctx.now_ms - command.due_ms > _LATE_MS:
+            return Decision(effects=[_lease(command.lease_s, ctx)])
+        return [JobEnded("interrupted")]
+
+
+def _lease(lease_s: float, ctx: Context) -> After:
+    return After(lease_s, LapseJob(lease_s, ctx.now_ms + round(lease_s * 1000)), name=_TIMER)
+
+
+def _not_yours() -> Refused:
+    return Refused("forbidden", "only administrators' processes do jobs")

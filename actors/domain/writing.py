@@ -1,30 +1,133 @@
-"""What one decision writes, as the log's own structs. Pure.
+"""What one decision writes, as the log's own structs; its command (`Sent`) and answer (`Done`). Pure.
 
-Effects are facts on the entity's internal stream `effect/<kind>/<key>`, and timers (`huahuo.actors.timers`)
-on `timer/<kind>/<key>`, so readers of the entity never see their arguments.
+Effects are facts on the entity's internal stream `effect/<kind>/<key>`, and timers
+(`huahuo.actors.timers`) on `timer/<kind>/<key>`, so readers of the entity never see their arguments.
+Refusals are decisions too; an application may not use the codes in `NOT_FINAL` for its own.
 """
 
 import re
 from collections.abc import Container, Iterable, Mapping
+from operator import itemgetter
 from typing import Any, Final
 
 import msgspec
+from msgspec import Struct
 
-from huahuo.actors.domain import en, row_facts
+from huahuo.actors.domain import projection_rows
 from huahuo.actors.domain.catalog import Catalog
-from huahuo.actors.domain.decision import After, CancelEffects, Drop, Every, Put, To
 from huahuo.actors.domain.entity import Entity
 from huahuo.actors.domain.fold import Form
-from huahuo.actors.domain.names import is_own_stream
-from huahuo.actors.domain.numbers import refuse_lost
-from huahuo.actors.domain.row_facts import OverBound
-from huahuo.actors.domain.structs import Command, Effect, Event, encode, traits
+from huahuo.actors.domain.projection_rows import OverBound
+from huahuo.actors.domain.storable import is_own_stream, refuse_lost
+from huahuo.actors.domain.structs import (
+    After,
+    CancelEffects,
+    Command,
+    Decision,
+    Drop,
+    Effect,
+    Event,
+    Every,
+    Fault,
+    Put,
+    Refused,
+    To,
+    encode,
+    traits,
+)
 from huahuo.actors.effects import facts as effects
+from huahuo.actors.effects.facts import Guard
+from huahuo.actors.entities import decider as engine
 from huahuo.actors.entities.decider import Context
-from huahuo.actors.plugins.principal import UserId
-from huahuo.actors.timers.changes import Changes
+from huahuo.actors.plugins import en
+from huahuo.actors.plugins.calls import TEXT_CHARS_MAX, Principal, Refusal, UserId, error_body
+from huahuo.actors.timers.timer import Changes, Timer
 from huahuo.eventstore.limits import EVENT_BYTES_MAX
 from huahuo.eventstore.model import NewEvent, RowDrop, RowPut, Secret, SecretPut
+
+
+class Emit(Struct, frozen=True):
+    """Events that a run of an effect appends: a decision that is made already."""
+
+    events: tuple[Event | To, ...]
+
+
+class Sent(Struct, frozen=True):
+    """A command on its way to an entity. `who` is None for the service, timers and effects.
+
+    `guard`: it comes from a run of an effect, and holds only while the run does. `payer`: for whom, if not
+    for `who`, the effects of its decision will be. `timer`: the one that sends it. It ends, or moves to its
+    next time, with whatever is decided. `trace`: the place in a trace of what it comes from, if that is
+    not its id. `readable`: the application's `authorize` lets `who` read it.
+    """
+
+    command: Command | Emit
+    who: Principal | None = None
+    command_id: str = ""
+    guard: Guard | None = None
+    payer: UserId | None = None
+    timer: Timer | None = None
+    readable: bool = False
+    trace: str = ""
+
+
+class Done(Struct, frozen=True):
+    """The answer of an entity: the JSON object of the reply. `refused`: it is an error.
+
+    `moved`: the command's guard does not hold at this place of the books, so nothing was decided. `state`:
+    that after the decision, for a run of an effect.
+    """
+
+    body: bytes
+    refused: bool = False
+    moved: bool = False
+    state: Any = None
+
+
+NOT_FINAL: Final = frozenset(
+    {
+        "unavailable",
+        "busy",
+        "rate_limited",
+        "internal",
+        "unauthenticated",
+        "corrupt",
+        "storage_full",
+        "quota_exceeded",
+    }
+)
+"""Codes after which a client repeats the command: an application's own refusal may have none of them."""
+
+
+def not_found(entity: Entity[Any]) -> Refused:
+    """The entity has no event, or the user may not read it."""
+    return Refused("not_found", en.NO_SUCH.format(entity.kind))
+
+
+def refusal(refused: Refused) -> engine.Decision[Done, Any]:
+    """A decision that records the refusal and appends no event. Raises Fault: its details are too large."""
+    size = 0 if isinstance(refused.details, str) else len(msgspec.json.encode(refused.details))
+    if size > TEXT_CHARS_MAX:
+        raise Fault(f"Refused({refused.code!r}): details of {size} bytes, at most {TEXT_CHARS_MAX}: say less")
+    body = error_body(Refusal(refused.code, refused.message, refused.details))
+    return engine.Decision(reply=Done(body, refused=True), record=body)
+
+
+def too_many(decision: Decision, most: int) -> engine.Decision[Done, Any]:
+    """The refusal of a decision with more than `most` events, effects or rows."""
+    counts = {
+        "events": len(decision.events),
+        "effects": len(decision.effects),
+        "rows": len(decision.rows),
+    }
+    what, count = max(counts.items(), key=itemgetter(1))
+    return too_large(en.TOO_MANY.format(count, what, most))
+
+
+def too_large(why: str) -> engine.Decision[Done, Any]:
+    """The refusal of a decision that exceeds a bound in bytes or rows."""
+    return refusal(Refused("too_large", why))
+
 
 CODE: Final = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _SECRET_NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
@@ -145,12 +248,12 @@ class Writing:
         """
         rows = []
         for change in changes:
-            rows.append(row_facts.row(change))
+            rows.append(projection_rows.row(change))
             if change.table in derived:
                 why = f"rows of {change.table!r} follow from states"
                 raise ValueError(f"rows: {why}, by @….rows({change.table!r}): leave this one out")
         self.rows += rows
-        self.events += row_facts.facts(rows, self._stream, self._context.timestamp)
+        self.events += projection_rows.facts(rows, self._stream, self._context.timestamp)
 
     def _effect(self, effect: Effect) -> None:
         name = type(effect).__name__

@@ -1,7 +1,9 @@
 """What the log holds of effects: events on `effect/<kind>/<key>`, and a row for each one that is open. Pure.
 
-The events are the truth. The rows only say which effects are open, so that a start need not read all streams.
-A row is written and removed in the commit of the event that opens or ends its effect.
+The events are the truth. The rows only say which effects are open, so that a start need not read all
+streams. A row is written and removed in the commit of the event that opens or ends its effect.
+
+An open effect that today's code does not handle.
 """
 
 from typing import Any, Final
@@ -9,7 +11,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
-from huahuo.actors.plugins.principal import UserId
+from huahuo.actors.plugins.calls import UserId
 from huahuo.eventstore.model import NewEvent, RowDrop, RowPut, StoredEvent
 
 KIND: Final = "effect"
@@ -91,7 +93,7 @@ class OpenEffect(Struct, frozen=True, omit_defaults=True):
     failures: int = 0
     due_ms: int = 0
     trace: str = ""
-    """The place in a trace of the command that asked for it (`huahuo.actors.plugins.traceparent`)."""
+    """The place in a trace of the command that asked for it (`huahuo.actors.plugins.calls`)."""
 
     @property
     def entity(self) -> str:
@@ -192,3 +194,15 @@ _decode_cancel = msgspec.json.Decoder(CancelAsked).decode
 def read_row(value: bytes) -> OpenEffect:
     """The row that `put` wrote."""
     return _decode_row(value)
+
+
+class UnknownEffect(ValueError):  # noqa: N818  a refusal to start
+    """Open effects have a name that today's code does not know."""
+
+
+def unknown(row: OpenEffect, id_: int) -> str:
+    """What to say of it, for people."""
+    return (
+        f"the effect {row.effect!r} of {row.entity} (number {id_}) is open, and nothing handles it: bring"
+        f" back the class and its @{row.kind}.effect, or name= the new class {row.effect!r}"
+    )

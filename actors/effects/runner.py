@@ -1,34 +1,238 @@
-"""The shell: runs open effects as tasks, retries them, and finds again what an earlier process left.
+"""Runs open effects as tasks, retries them, and finds again what an earlier process left.
 
-At most a bounded number is in memory (`memory`). When there is room for others, the log's table is looked
-through again, the oldest first.
+A bounded number of effects is in memory: those that wait for their turn, and those that wait for their
+time. The others stay in the log's table; when there is room it is looked through again, the oldest first,
+one look at a time.
 """
 
 import asyncio
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Final
 
 import structlog
 
-from huahuo.actors.effects.attempts import Attempts
 from huahuo.actors.effects.books import Books
-from huahuo.actors.effects.bounds import Bounds
-from huahuo.actors.effects.facts import Cancel, OpenEffect, Start
-from huahuo.actors.effects.figures import Figures
-from huahuo.actors.effects.line import Entry
-from huahuo.actors.effects.spec import Spec
-from huahuo.actors.effects.sweeping import Sweeping
-from huahuo.actors.effects.traced import TracesRuns
-from huahuo.actors.effects.unknown import UnknownEffect, unknown
-from huahuo.actors.entities.sharing import Share
-from huahuo.actors.plugins.principal import UserId
+from huahuo.actors.effects.facts import (
+    CANCELLED,
+    DONE,
+    FAILED,
+    Cancel,
+    OpenEffect,
+    Start,
+    UnknownEffect,
+    unknown,
+)
+from huahuo.actors.effects.queue import Bounds, Entry, Known, Line, Part, Spec, backoff_s, group_of
+from huahuo.actors.effects.run import Attempts, TracesRuns
+from huahuo.actors.entities.rendezvous_hash import Share
+from huahuo.actors.plugins.calls import UserId
+from huahuo.actors.plugins.plugin import Gauges
 from huahuo.eventstore.ambient import Ambient
-from huahuo.eventstore.cancelling import cancel_all
+from huahuo.eventstore.deadline import cancel_all
+from huahuo.eventstore.errors import EventStoreError
 from huahuo.eventstore.port import Log
 
+_JOB_BYTES_KEPT: Final = 512
+"""Larger arguments are read from the table when the run begins."""
+
+
+class Memory(ABC):
+    """See the module. `draining`: nothing is taken into memory any more."""
+
+    def __init__(
+        self, ambient: Ambient, specs: Mapping[tuple[str, str], Spec], bounds: Bounds, *, claims: bool = True
+    ) -> None:
+        """`claims`: see `Part`."""
+        self.draining = False
+        self._ambient = ambient
+        self._specs = specs
+        self._bounds = bounds
+        self._line = Line(bounds.waiting_max, bounds.waiting_per_user_max)
+        self._known = Known()
+        self.forget = self._known.drop
+        """See `Keeper`."""
+        self._running: dict[int, asyncio.Task[None]] = {}
+        self._offered_meanwhile: set[int] = set()
+        """Effects that were offered while a run of them was still coming to its end."""
+        self._asleep: dict[int, asyncio.TimerHandle] = {}
+        self._held: dict[int, str] = {}
+        """Effects that other nodes run, and which incarnations those are."""
+        self._part = Part(claims=claims)
+        self._refused: set[UserId | None] = set()
+        """Users with effects in the table for which there was no room."""
+        self._more = False
+        """Whether the table has effects that were not looked at."""
+
+    @abstractmethod
+    def _fill(self) -> None:
+        """Begin runs of what waits, where there is room for them."""
+        ...
+
+    def _offer(self, id_: int, row: OpenEffect) -> None:
+        """Take an open effect into memory, where there is room."""
+        if id_ in self._known or self.draining or id_ in self._held:
+            return
+        if id_ in self._running:
+            self._offered_meanwhile.add(id_)
+            return
+        if self._part.is_whole and self._crowded(row):
+            return
+        spec = self._specs.get((row.kind, row.effect))
+        if spec is None:
+            return  # another node's newer code asked for it; this node's next version runs it
+        job = bytes(row.job)
+        group = group_of(spec, job)
+        if not self._part.has(id_, spec, group, row.entity):
+            return
+        if not self._part.is_whole and self._crowded(row):
+            return
+        wait_ms = row.due_ms - self._ambient.now_ms()
+        if wait_ms > 0:  # longer than any back-off: the clock was set back, perhaps by days
+            wait_ms = min(wait_ms, round(1000 * backoff_s(spec, row.failures, 1.0)))
+        entry = Entry(id_, spec, row, group, job if len(job) <= _JOB_BYTES_KEPT else None)
+        self._known.keep(entry)
+        if wait_ms > 0:
+            self._sleep(entry, wait_ms / 1000)
+        else:
+            self._stand(entry)
+
+    def _crowded(self, row: OpenEffect) -> bool:
+        """Whether it must stay in the table for now: it could run, and too many others wait."""
+        if self._line.room(row.user) or row.due_ms > self._ambient.now_ms():
+            return False
+        self._refused.add(row.user)
+        return True
+
+    def _stand(self, entry: Entry) -> None:
+        if not self._line.add(entry):
+            self._refused.add(entry.user)
+            self.forget(entry)
+
+    def _sleep(self, entry: Entry, seconds: float) -> None:
+        if len(self._asleep) >= self._bounds.waiting_max:
+            self.forget(entry)  # a sweep finds it again
+            return
+        self._asleep[entry.id] = asyncio.get_running_loop().call_later(seconds, self._wake, entry)
+
+    def _wake(self, entry: Entry) -> None:
+        del self._asleep[entry.id]
+        if self._part.keeps(entry):
+            self._stand(entry)
+            self._fill()
+        else:
+            self.forget(entry)  # meanwhile it is another node's
+
+    def _room_again(self) -> bool:
+        """Whether some that found no room would find it now, enough to look through the table for them."""
+        line = self._line
+        if not (self._refused or self._more) or len(line.waiting) > line.waiting_max // 2:
+            return False
+        return self._more or any(line.by_user[user] <= line.per_user_max // 2 for user in self._refused)
+
+
+class Figures(Memory):
+    """See the module. `Effects` counts."""
+
+    def __init__(
+        self, ambient: Ambient, specs: Mapping[tuple[str, str], Spec], bounds: Bounds, *, claims: bool
+    ) -> None:
+        super().__init__(ambient, specs, bounds, claims=claims)
+        self.by_user: Counter[UserId | None] = Counter()
+        """Runs, of each user that has any."""
+        self.opened = 0
+        """How many effects are open, in memory or not."""
+        self.retries = 0
+        self.ends: Counter[str] = Counter()
+        """Effects that ended since the start, by outcome."""
+
+    @property
+    def running(self) -> int:
+        """How many run now."""
+        return len(self._running)
+
+    @property
+    def waiting(self) -> int:
+        """How many wait in memory for their turn, or for their next attempt."""
+        return len(self._line.waiting) + len(self._asleep)
+
+    def at_work(self) -> Collection[tuple[UserId, int]]:
+        """Users, and how many effects run for each."""
+        return [(user, count) for user, count in self.by_user.items() if user is not None]
+
+    def show(self, metrics: Gauges) -> None:
+        """What can be seen of effects from outside."""
+        metrics.gauge("effects_open", "Effects that have not ended.", lambda: self.opened)
+        metrics.gauge("effects_running", "Effects that run.", lambda: self.running)
+        metrics.gauge("effects_waiting", "Effects that wait in memory.", lambda: self.waiting)
+        metrics.gauge("effects_oldest_seconds", "Age of the oldest open effect.", self.oldest_s)
+        metrics.total(
+            "effects_retried", "Runs of effects that failed and were repeated.", lambda: self.retries
+        )
+        metrics.total("effects_done", "Effects that returned.", lambda: self.ends[DONE])
+        metrics.total("effects_failed", "Effects that failed for good.", lambda: self.ends[FAILED])
+        metrics.total("effects_cancelled", "Effects that were cancelled.", lambda: self.ends[CANCELLED])
+
+    def oldest_s(self) -> float:
+        """The age of the oldest effect in memory, in seconds. One that never returns makes it grow."""
+        oldest_ms = min((entry.since_ms for entry in self._known.values()), default=None)
+        return 0.0 if oldest_ms is None else max(0.0, (self._ambient.now_ms() - oldest_ms) / 1000)
+
+
 _log = structlog.get_logger(__name__)
+
+
+class Sweeping:
+    """See the module. `look` reads the table; `wanted` says at each tick whether it must be."""
+
+    def __init__(
+        self, ambient: Ambient, look: Callable[[], Awaitable[None]], wanted: Callable[[], bool]
+    ) -> None:
+        self._ambient = ambient
+        self._look = look
+        self._wanted = wanted
+        self._every_s = self._tick_s = self._unswept_s = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+        self.lap: asyncio.Task[None] | None = None
+        """The look that is under way."""
+
+    def start(self, *, every_s: float, tick_s: float) -> None:
+        """Look every `every_s` seconds from now on; ask every `tick_s` whether it is wanted earlier."""
+        self._every_s, self._tick_s = every_s, tick_s
+        self._arm()
+
+    def stop(self) -> None:
+        """Begin no more looks by itself. The one that is under way goes on."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def again(self) -> None:
+        """Look now, unless a look is under way."""
+        if self.lap is None:
+            self.lap = asyncio.get_running_loop().create_task(self._one(), name="effects in the table")
+
+    def _tick(self) -> None:
+        self._unswept_s += self._tick_s
+        if self._unswept_s >= self._every_s or self._wanted():
+            self._unswept_s = 0.0
+            self.again()
+        self._arm()
+
+    def _arm(self) -> None:
+        wait_s = self._ambient.routine_s(self._tick_s)
+        self._timer = asyncio.get_running_loop().call_later(wait_s, self._tick)
+
+    async def _one(self) -> None:
+        try:
+            await self._look()
+        except EventStoreError as error:
+            _log.warning("effects_not_read", error=type(error).__name__)
+        finally:
+            self.lap = None
+
 
 _PAGE_ROWS: Final = 500
 """At most 32 MiB at a time: arguments may have 64 KiB each."""

@@ -2,25 +2,118 @@
 
 The entity and its effects write different streams, so progress need not pass by the entity's own commands,
 and readers of the entity see no arguments. `book` decides, `desk` puts the runs of one entity in turn.
+
+Where the runs of one entity's effects write, one after the other, knowing where the books stand.
+
+All of them expect the head of one stream. In turn, none is in another's way; only the entity itself, when
+it asks for an effect or cancels some, makes them look into the books again.
 """
 
+import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from typing import Any, Final
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from typing import Any, Final, Protocol
 
 from huahuo.actors.effects import facts
-from huahuo.actors.effects.book import ENDED, BookCommand, BookReply, Claim, End, Fail, Noted, Over, Run
-from huahuo.actors.effects.books import Hold, RunOver
-from huahuo.actors.effects.desk import Desk
-from huahuo.actors.effects.facts import CANCELLED, DONE, FAILED, Ended, Guard, OpenEffect
-from huahuo.actors.effects.line import Entry
-from huahuo.actors.effects.spec import Answered, Failure, Owners
-from huahuo.actors.entities.decider import Answer, Origin
+from huahuo.actors.effects.books import (
+    ENDED,
+    Book,
+    BookCommand,
+    BookReply,
+    Claim,
+    End,
+    Fail,
+    Hold,
+    Noted,
+    Over,
+    Run,
+    RunOver,
+    why_over,
+)
+from huahuo.actors.effects.facts import CANCELLED, DONE, FAILED, KIND, Ended, Guard, OpenEffect, stream_of
+from huahuo.actors.effects.queue import Answered, Entry, Failure, Owners
+from huahuo.actors.entities.decider import Answer, Busy, Origin
 from huahuo.actors.entities.directory import Directory
-from huahuo.actors.entities.entity import Execute
+from huahuo.actors.entities.entity import Execute, Query
 from huahuo.eventstore.ambient import Ambient, rfc3339
 from huahuo.eventstore.model import NewEvent, RowDrop
 from huahuo.eventstore.port import Log
+
+LOOKS_MAX = 8
+"""How often a run looks into the books when the entity keeps writing there."""
+
+
+class Claimant(Protocol):
+    """A run that has claimed its effect. `over`: why it may say nothing more, or ""."""
+
+    effect: int
+    claim: int
+    over: str
+
+
+class Desk:
+    """See the module. `users`: effects of the entity that are being run."""
+
+    def __init__(self, entity: str, directory: Directory) -> None:
+        self.users = 0
+        self.lock = asyncio.Lock()
+        self._stream = stream_of(entity)
+        self._entity = entity
+        self._directory = directory
+        self._seq = 0
+        self._claimants: dict[int, Claimant] = {}
+
+    def claimed(self, claimant: Claimant) -> None:
+        """A run has begun. The caller holds the lock since before the claim."""
+        if not self._claimants:
+            self._seq = claimant.claim  # nobody else can have missed what came before
+        self.wrote(claimant.claim)
+        self._claimants[claimant.effect] = claimant
+
+    def left(self, claimant: Claimant) -> None:
+        """The run is over."""
+        if self._claimants.get(claimant.effect) is claimant:
+            del self._claimants[claimant.effect]
+
+    def wrote(self, seq: int) -> None:
+        """The holder of the lock has written the event `seq`. Where others wrote before it, we must look."""
+        if seq == self._seq + 1:
+            self._seq = seq
+
+    async def guarded(
+        self, claimant: Claimant, append: Callable[[Guard], Awaitable[Answered]], *, writes: int = 0
+    ) -> Answered:
+        """Append under the guard of this claim. `writes`: the number of events for the books.
+
+        Raises:
+            RunOver: the run may say nothing more. Busy: the entity kept writing into the books.
+        """
+        async with self.lock:
+            for _ in range(LOOKS_MAX):
+                if claimant.over:
+                    raise RunOver(claimant.over)
+                answered = await append(Guard(self._stream, self._seq))
+                if answered is Answered.DONE:
+                    self._seq += writes
+                if answered is not Answered.MOVED:
+                    return answered
+                await self._look()
+        raise Busy(f"{self._stream} changed too often")
+
+    async def _look(self) -> None:
+        """Learn where the books stand, and which runs they still name."""
+        claims = [(claimant.effect, claimant.claim) for claimant in self._claimants.values()]
+
+        def look(seq: int, book: Book) -> tuple[int, list[str]]:
+            return seq, [why_over(book, effect, claim) for effect, claim in claims]
+
+        asked: Query[Book, tuple[int, list[str]]] = Query(look)
+        self._seq, verdicts = await self._directory.ask(KIND, self._entity, asked)
+        for (effect, claim), why in zip(claims, verdicts, strict=True):
+            claimant = self._claimants.get(effect)
+            if claimant is not None and claimant.claim == claim:
+                claimant.over = claimant.over or why
+
 
 SERVICE: Final = "service"
 

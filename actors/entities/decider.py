@@ -3,8 +3,14 @@
     decide(state, command, context) -> Decision      what will happen, as data
     evolve(state, event) -> state                     what happened
 
-The entity shell (`huahuo.actors.entities.entity`) stores the decision's events, evolves, replies, and only
-then starts the effects. A refusal is a reply like any other: a value, not an exception.
+The entity (`huahuo.actors.entities.entity`) stores the decision's events, evolves, replies, and only then
+starts the effects. `append_of` and `answer_of` translate a decision into an append and the outcome into an
+answer; they are pure. A refusal is a reply like any other.
+
+EntityError
++- Busy        the inbox is full, or others changed the same streams too often: try again
++- Degraded    the entity failed repeatedly and does not run for a while
+If no answer comes in time, `AskTimeout` is raised. The outcome is unknown: ask again with the same id.
 """
 
 from collections.abc import Callable, Mapping
@@ -13,8 +19,30 @@ from typing import Any, Protocol
 
 import msgspec
 
-from huahuo.eventstore.model import CommandKey, CommandRecord, NewEvent, RowDrop, RowPut, SecretPut
-from huahuo.replay.history.fold import Fold
+from huahuo.eventstore.model import (
+    Append,
+    Appended,
+    CommandKey,
+    CommandRecord,
+    NewEvent,
+    RowDrop,
+    RowPut,
+    SecretPut,
+)
+from huahuo.replay.history.subject import Fold
+
+
+class EntityError(Exception):
+    """Base of the errors that `Directory` itself raises."""
+
+
+class Busy(EntityError):  # noqa: N818  the word of the wire protocol
+    """Nothing was done; the same message may be sent again later."""
+
+
+class Degraded(EntityError):  # noqa: N818
+    """The entity cannot be loaded, or fails with the loaded state. Nothing was done."""
+
 
 _EMPTY: Mapping[str, int] = MappingProxyType({})
 
@@ -104,6 +132,59 @@ class Decider[S, C, R, E](Fold[S], Protocol):
         """Decide about a command. Pure: must not change `state`.
 
         Raises:
-            huahuo.actors.entities.missing.Missing: something must be read first.
+            huahuo.actors.entities.entity.Missing: something must be read first.
         """
         ...
+
+
+def writes(decision: Decision[Any, Any], origin: Origin) -> bool:
+    """Whether the decision writes anything to the log."""
+    return bool(
+        decision.events
+        or (origin.key is not None and decision.record is not None)
+        or decision.rows
+        or decision.blobs
+        or decision.drop_blobs
+        or decision.secrets
+        or decision.drop_secrets
+        or decision.shred
+    )
+
+
+def append_of(decision: Decision[Any, Any], origin: Origin, now_ms: int, guard: Mapping[str, int]) -> Append:
+    """The one append of a decision. `guard` is added to the decision's own expectations."""
+    record = None
+    if origin.key is not None and decision.record is not None:
+        record = CommandRecord(origin.key, origin.fingerprint, decision.record, decision.at_stream)
+    return Append(
+        ts_ms=now_ms,
+        events=decision.events,
+        expected={**decision.expected, **guard},
+        command=record,
+        principal=origin.principal,
+        command_id=origin.command_id,
+        cause=origin.cause,
+        rows=decision.rows,
+        blobs=decision.blobs,
+        drop_blobs=decision.drop_blobs,
+        secrets=decision.secrets,
+        drop_secrets=decision.drop_secrets,
+        shred=decision.shred,
+        owner=decision.owner,
+    )
+
+
+def answer_of(decision: Decision[Any, Any], outcome: Appended) -> Answer[Any]:
+    """The answer to a first execution."""
+    seq = outcome.seq_of(decision.at_stream)
+    return Answer(
+        reply=decision.reply,
+        at=(decision.at_stream, seq) if seq else None,
+        position=outcome.position,
+    )
+
+
+def repeated(record: CommandRecord) -> Answer[Any]:
+    """The answer to a command that was executed before."""
+    at = (record.at_stream, record.at_seq) if record.at_stream and record.at_seq else None
+    return Answer(reply=None, at=at, duplicate=record)

@@ -1,24 +1,37 @@
 """An event-sourced entity: the actor that folds one stream and decides its commands one at a time.
 
-Catch up, decide (pure), append, evolve, reply, start effects. The domain supplies the decider, the directory
-delivers messages, `folded` keeps the state.
+Catch up, decide (pure), append, evolve, reply, start effects. The domain supplies the decider, the
+directory delivers messages. `Kind` is what all entities of one kind share: decider, effects, log, feed and
+clock. The log can restore the state: when the outcome of an append is unknown or a fold fails, the state
+is dropped and loaded again. `Missing` is what a decision must know besides the state, and must be read
+first. `Fairness` hears each user's share of the time: entities measure it, another floor decides.
 """
 
 import asyncio
 from collections.abc import Callable, Sequence
 from itertools import batched
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final, Protocol
 
 import msgspec
 import structlog
 
+from huahuo.actors.actor.loop_actor import LoopActor
+from huahuo.actors.actor.messages import Envelope
 from huahuo.actors.actor.restart import Restart
-from huahuo.actors.entities.appending import answer_of, append_of, repeated, writes
-from huahuo.actors.entities.decider import Answer, Context, Decision, Origin
-from huahuo.actors.entities.errors import Busy, EntityError
-from huahuo.actors.entities.fairness import paid_for
-from huahuo.actors.entities.folded import UNLOADED, Folded, FoldFailed
-from huahuo.actors.entities.missing import Missing
+from huahuo.actors.entities.decider import (
+    Answer,
+    Busy,
+    Context,
+    Decider,
+    Decision,
+    EntityError,
+    Origin,
+    answer_of,
+    append_of,
+    repeated,
+    writes,
+)
+from huahuo.eventstore.ambient import Ambient, rfc3339
 from huahuo.eventstore.errors import (
     Closed,
     CommandMismatch,
@@ -29,8 +42,268 @@ from huahuo.eventstore.errors import (
     TooLarge,
 )
 from huahuo.eventstore.model import Appended, Duplicate, StoredEvent
+from huahuo.eventstore.port import Log
+from huahuo.replay.feed import Feed
+from huahuo.replay.history.keyframes import KeyframeWriter, load
+
+OTHERS_WAIT_S_MAX: Final = 5.0
+"""An entity that others ask, too, lets its user wait no longer than this."""
+
+
+class Fairness(Protocol):
+    """Shares of the loop's, the writer's and the threads' time between principals."""
+
+    def may_go(self, principal: str) -> bool:
+        """Whether `principal` owes no more time than is free."""
+        ...
+
+    async def paid(self, principal: str) -> None:
+        """Return when that is so, or it has waited long enough not to be starved."""
+        ...
+
+    def charge(self, principal: str, spent_s: float) -> None:
+        """Charge `principal` for this time."""
+        ...
+
+
+async def paid_for(fairness: Fairness, principal: str, others_wait: Callable[[], bool]) -> None:
+    """As `Fairness.paid`, but the line of one user's work holds up nobody else.
+
+    `others_wait`: whether anybody waits for what this user holds. Then it goes on after at most
+    `OTHERS_WAIT_S_MAX`.
+    """
+    if fairness.may_go(principal):
+        return
+    paid = asyncio.ensure_future(fairness.paid(principal))
+    try:
+        while not (await asyncio.wait((paid,), timeout=OTHERS_WAIT_S_MAX))[0]:
+            if others_wait():
+                return
+    finally:
+        paid.cancel()
+
+
+class Missing(Exception):  # noqa: N818  a request, not a fault
+    """Raised by `decide`: it must know more. The entity reads it and decides again."""
+
+    async def read(self, log: Log) -> None:
+        """Read it, and keep it where the next `decide` finds it. Raises Closed, Unavailable."""
+
 
 _log = structlog.get_logger(__name__)
+
+type Effects = Callable[[str, Any, int], None]
+"""Called with key, effect and the position of its decision. Starts the effect and returns at once."""
+
+
+class Kind:
+    """See the module."""
+
+    __slots__ = (
+        "_moment", "adopt", "ambient", "decider", "effects", "fairness", "feed", "keyframes", "loads", "log",
+        "name", "policy", "stream_prefix", "weigh", "weight",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        name: str,
+        decider: Decider[Any, Any, Any, Any],
+        *,
+        stream_prefix: str,
+        log: Log,
+        feed: Feed,
+        ambient: Ambient,
+        keyframes: KeyframeWriter,
+        loads: asyncio.Semaphore,
+        effects: Effects,
+        weigh: Callable[[Any], int] | None = None,
+        keyframe_every: int = 0,
+        fairness: Fairness | None = None,
+    ) -> None:
+        self.name = name
+        self.decider = decider
+        self.adopt: Callable[[Any, Any], int] | None = getattr(decider, "adopt", None)
+        """Gives a state what its decider said in `Decision.after`. Returns how many events that covers."""
+        self.stream_prefix = stream_prefix
+        self.log = log
+        self.feed = feed
+        self.ambient = ambient
+        self.keyframes = keyframes
+        self.policy = keyframes.policy.with_every(keyframe_every) if keyframe_every else keyframes.policy
+        self.loads = loads
+        self.effects = effects
+        self.weigh = weigh
+        self.fairness = fairness
+        self._moment = 0, rfc3339(0)
+        self.weight = 0
+        """The sum of `weigh` over the loaded states."""
+
+    def context(self, command_id: str = "") -> Context:
+        """The time, counters and heads for one decision."""
+        now_ms = self.ambient.now_ms()
+        if self._moment[0] != now_ms:  # many decisions are made within a millisecond
+            self._moment = now_ms, rfc3339(now_ms)
+        return Context(
+            now_ms=now_ms,
+            timestamp=self._moment[1],
+            take=self.log.take,
+            head=self._head,
+            command_id=command_id,
+        )
+
+    def _head(self, stream: str) -> int:
+        return self.log.head(stream).seq
+
+    def start_effects(self, stream: str, effects: Sequence[object], position: int) -> None:
+        """Start the effects of this stream's entity. If one fails to start, that is logged."""
+        key = stream.removeprefix(f"{self.stream_prefix}/")
+        for effect in effects:
+            try:
+                self.effects(key, effect, position)
+            except Exception:  # noqa: BLE001  user code; the events are committed
+                _log.exception("effect_not_started", kind=self.name, key=key, effect=type(effect).__name__)
+
+
+UNLOADED = -1
+"""The seq of an entity whose state is not in memory."""
+_RUN_EVENTS_MAX = 1024
+_RUN_BYTES_MAX = 1 << 20
+
+
+class FoldFailed(msgspec.Struct, frozen=True):
+    """A fold raised this. As a message to the entity itself, it fails its actor."""
+
+    error: Exception
+
+
+class Folded(LoopActor):
+    """Invariant: between two messages it has the state after event `_seq`, or is unloaded."""
+
+    # 100,000 entities may be in memory. All attributes, also of the bases, are slots: no instance has a dict.
+    __slots__ = (
+        "_actor_ref", "_frame_bytes", "_framed", "_kind", "_seq", "_state", "_stream", "_weight",
+        "actor_inbox",
+    )  # fmt: skip
+
+    def __init__(self, kind: Kind, stream: str) -> None:
+        super().__init__()
+        self._kind = kind
+        self._stream = stream
+        self._seq = UNLOADED
+        self._state: Any = None
+        self._framed = 0
+        self._frame_bytes = 0
+        self._weight = 0
+
+    def on_stop(self) -> None:
+        """Store a keyframe if loading again would take long."""
+        self._offer_keyframe(leaving=True)
+        self._drop()
+
+    def on_failure(self, *_: object) -> None:
+        """Drop the state: a new object takes over the inbox and loads its own."""
+        self._drop()
+
+    def load_from(self, events: Sequence[StoredEvent]) -> None:
+        """Take the whole stream, for a caller who holds this entity and has read it.
+
+        Nothing happens if it is not whole, or cannot be folded: the next message then loads it and says so.
+        """
+        if self._seq != UNLOADED or not events or events[0].seq != 1:
+            return
+        if events[-1].seq != self._kind.feed.head(self._stream).seq:
+            return
+        decider = self._kind.decider
+        try:
+            state = decider.initial(self._stream)
+            for event in events:
+                state = decider.evolve(state, event)
+        except Exception:  # noqa: BLE001  a fold may raise anything
+            return
+        self._state, self._seq = state, events[-1].seq
+        self._settle()
+
+    async def _catch_up(self) -> None:
+        """Fold up to the head. Returns in the step of the loop in which the head was read."""
+        if self._seq == UNLOADED:
+            await self._load()
+        feed, stream = self._kind.feed, self._stream
+        while self._seq < feed.head(stream).seq:
+            run = feed.peek(stream, self._seq, events_max=_RUN_EVENTS_MAX, bytes_max=_RUN_BYTES_MAX)
+            if run is None:
+                run = await feed.fetch(
+                    stream, self._seq, events_max=_RUN_EVENTS_MAX, bytes_max=_RUN_BYTES_MAX
+                )
+            self._take(run.events)
+            self._seq = run.last
+            if self._seq < feed.head(stream).seq:
+                await asyncio.sleep(0)  # far behind: let others use the loop
+
+    def _take(self, events: Sequence[StoredEvent]) -> None:
+        """Evolve with those of `events` that follow directly.
+
+        After a gap (another writer appended in between) the next catch-up continues.
+        """
+        evolve = self._kind.decider.evolve
+        try:
+            for event in events:
+                if event.seq == self._seq + 1:
+                    self._state = evolve(self._state, event)
+                    self._seq = event.seq
+            self._settle()
+        except Exception as error:
+            self._fail(error)
+            raise
+
+    def _fail(self, error: Exception) -> None:
+        """Drop the state, which cannot be trusted, and tell the supervisor.
+
+        An exception that answers an ask stops no actor, so a message carries the failure.
+        """
+        self._drop()
+        self.actor_inbox.put_unbounded(Envelope(FoldFailed(error)))
+
+    async def _load(self) -> None:
+        try:
+            async with self._kind.loads:
+                kind = self._kind
+                frames_from = kind.policy.leaving
+                loaded = await load(kind.log, self._stream, kind.decider, frames_from=frames_from)
+            self._seq, self._state, self._framed = loaded.seq, loaded.state, loaded.framed
+            self._settle()
+        except EventStoreError:
+            raise  # a fault of the log, not of this entity
+        except Exception as error:
+            self._fail(error)
+            raise
+
+    def _settle(self) -> None:
+        weigh = self._kind.weigh
+        if weigh is not None:
+            weight = weigh(self._state)
+            self._kind.weight += weight - self._weight
+            self._weight = weight
+        self._offer_keyframe()
+
+    def _offer_keyframe(self, *, leaving: bool = False) -> None:
+        kind, events = self._kind, self._seq - self._framed
+        policy = kind.policy
+        if events < (policy.leaving if leaving else policy.every):
+            return  # the usual case, without a call
+        if events > 0 and policy.due(events, size=self._frame_bytes, leaving=leaving):
+            if self._seq > kind.feed.head(self._stream).seq:
+                return  # ahead of an append that is not durable
+            size = kind.keyframes.offer(self._stream, kind.decider, self._seq, self._state)
+            if size is not None:
+                self._framed, self._frame_bytes = self._seq, size
+
+    def _drop(self) -> None:
+        self._kind.weight -= self._weight
+        self._weight = 0
+        self._state = None
+        self._seq = UNLOADED
+        self._framed = 0
+
 
 DECIDE_ATTEMPTS_MAX = 8
 """How often one command is decided while other writers keep changing the heads that it expects."""

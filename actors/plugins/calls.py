@@ -1,13 +1,107 @@
-"""Commands and queries of clients as a plug-in meets them, and its answers. Pure."""
+"""The user of a client, and commands and queries as a plug-in meets them, with its answers. Pure.
 
+`Place` is a span as a text (W3C Trace Context, `traceparent`), which may also be the id of a command.
+"""
+
+import re
 from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
 from typing import Any, Final, Protocol
 
 import msgspec
 
 from huahuo.actors.entities.decider import Answer, Origin
-from huahuo.actors.plugins.principal import Principal
+from huahuo.eventstore.limits import BROWSER_INT_MAX
 from huahuo.eventstore.model import CommandKey, CommandRecord
+
+type UserId = int | str
+"""The id of a user as the application gives it."""
+
+_TEXT: Final = re.compile(r"[A-Za-z0-9_.@+-]{1,64}")
+_NUMBER: Final = re.compile(r"0|-?[1-9][0-9]{0,15}")
+USER_ID_RULE: Final = (
+    "a user's id is an integer of magnitude below 2^53, or a text of 1 to 64 letters, digits or _ . @ + -"
+)
+
+
+def user_id_of(given: object) -> UserId | None:
+    """A user's id as the service knows it, None if `given` is none.
+
+    Text that spells an integer, as JSON writes it, is that integer: `user/42` is one user.
+    """
+    if isinstance(given, bool):
+        return None
+    if isinstance(given, int):
+        return given if abs(given) <= BROWSER_INT_MAX else None
+    if not isinstance(given, str) or not _TEXT.fullmatch(given) or given in (".", ".."):
+        return None
+    if _NUMBER.fullmatch(given) and abs(int(given)) <= BROWSER_INT_MAX:
+        return int(given)
+    return given
+
+
+class Principal(msgspec.Struct, frozen=True):
+    """The user that a verified token names. `groups` are names without `group/`.
+
+    An application's `authenticate` may leave `username` empty, for the id, and say when the sign-in ends:
+    `expires_at`, a moment with a time zone or seconds since 1970.
+
+    `signed_in_ms`: when the user proved who it is; 0: that is not known.
+    `rights`: what an API key may do for the user; None for a token, which may do everything. The service sets
+    it; `authenticate` leaves it out.
+    """
+
+    user_id: UserId
+    username: str = ""
+    is_admin: bool = False
+    groups: tuple[str, ...] = ()
+    expires_at: datetime | float | None = None
+    signed_in_ms: int = 0
+    rights: tuple[str, ...] | None = None
+
+    def may(self, right: str) -> bool:
+        """Whether a key has this right. A token has all."""
+        return self.rights is None or right in self.rights
+
+    @property
+    def name(self) -> str:
+        """The user's name on events: `user/42`."""
+        return f"user/{self.user_id}"
+
+
+_FORM: Final = re.compile(r"00-(?P<trace>[0-9a-f]{32})-(?P<span>[0-9a-f]{16})-(?P<flags>[0-9a-f]{2})")
+_SAMPLED: Final = 1
+LENGTH: Final = 55
+"""Characters of one. A command's id may have 64."""
+
+
+class Place(msgspec.Struct, frozen=True):
+    """A span of a trace. `sampled`: the program that began the trace wants it recorded."""
+
+    trace_id: int
+    span_id: int
+    sampled: bool
+
+    def __str__(self) -> str:
+        return f"00-{self.trace_id:032x}-{self.span_id:016x}-{int(self.sampled):02x}"
+
+
+def carried(text: str) -> str:
+    """The text itself if it is the place of a span that is recorded, else ""."""
+    if len(text) != LENGTH or (place := place_in(text)) is None or not place.sampled:
+        return ""
+    return text
+
+
+def place_in(text: str) -> Place | None:
+    """The place that a text names, None if it is any other id."""
+    if len(text) != LENGTH or (found := _FORM.fullmatch(text)) is None:
+        return None
+    trace_id, span_id = int(found["trace"], 16), int(found["span"], 16)
+    if not trace_id or not span_id:
+        return None
+    return Place(trace_id, span_id, bool(int(found["flags"], 16) & _SAMPLED))
+
 
 TEXT_CHARS_MAX: Final = 4_096
 """Of the `message` of an error and of its `details`: the rest is cut, since an answer is recorded."""

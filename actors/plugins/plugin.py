@@ -1,36 +1,155 @@
 """The interface of a plug-in. Mail is one (`huahuo.mailcheck.mail`), and uses nothing that others cannot.
 
 Before the service serves, it calls `bring` of each plug-in once, registers what that brings, and awaits
-`Brought.start`. When it stops, no client can reach it any more; then it awaits `Brought.close`.
+`Brought.start`. When it stops, no client can reach it any more; then it awaits `Brought.close`. `Jobs`:
+work that a user watches as `job/<id>` and may cancel; the entities provide them. `Lending`: places at
+something that has room for a few, such as connections to one mail server, over all nodes: of several nodes
+one gives places, and the others ask it. `Projection`: what a plug-in keeps next to the log and can make
+anew from it.
 """
 
 from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import msgspec
+from msgspec import Struct
 
 from huahuo.actors.entities.decider import Decider
 from huahuo.actors.entities.directory import Directory
-from huahuo.actors.entities.fairness import Fairness
-from huahuo.actors.entities.kind import Effects
-from huahuo.actors.entities.sharing import Share
-from huahuo.actors.outside.names import Names, Resolver
-from huahuo.actors.plugins.actions import Action, MayRead, SnapshotOf
-from huahuo.actors.plugins.http import HttpRoute
-from huahuo.actors.plugins.jobs import JobDoor
-from huahuo.actors.plugins.lending import Lending
+from huahuo.actors.entities.entity import Effects, Fairness
+from huahuo.actors.entities.rendezvous_hash import Share
+from huahuo.actors.plugins.actions import Action, HttpRoute, MayRead, SnapshotOf, Tongue
+from huahuo.actors.plugins.calls import Principal, UserId
 from huahuo.actors.plugins.past import Past
-from huahuo.actors.plugins.principal import Principal, UserId
-from huahuo.actors.plugins.projections import Projection
-from huahuo.actors.plugins.tongues import Tongue
+from huahuo.actors.plugins.resolver import Names, Resolver
 from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.executor import Executor
 from huahuo.eventstore.port import Log
 from huahuo.eventstore.verdict import Rule
-from huahuo.replay.live.feed import Feed, Today
+from huahuo.replay.feed import Feed, Today
+
+type JobOutcome = Literal["done", "failed", "cancelled", "interrupted"]
+
+
+class Jobs(Protocol):
+    """What a plug-in may do with jobs."""
+
+    async def begin(self, name: str, user: UserId | None) -> int:
+        """Begin a job that this user may read and cancel, and return its id."""
+        ...
+
+    async def progress(self, job_id: int, percent: float, message: str) -> bool:
+        """Say how far it is, 0 to 100. False: it has ended."""
+        ...
+
+    async def end(self, job_id: int, outcome: JobOutcome, message: str = "") -> None:
+        """End it; a second end changes nothing. An end that cannot be written raises, and is tried again."""
+        ...
+
+    def watch(self, job_id: int, cancelled: Callable[[], None]) -> Callable[[], None]:
+        """Call `cancelled` once somebody cancels this job; the result ends that."""
+        ...
+
+
+class JobDoor:
+    """The jobs of a service, for plug-ins that are brought before the one that provides them."""
+
+    def __init__(self) -> None:
+        self._jobs: Jobs | None = None
+
+    def open(self, jobs: Jobs) -> None:
+        """From now on they can be had."""
+        self._jobs = jobs
+
+    @property
+    def jobs(self) -> Jobs | None:
+        """The jobs, None if no plug-in provides them."""
+        return self._jobs
+
+
+type Place = AbstractAsyncContextManager[None]
+type Take = Callable[[str, int, bool], Place]
+"""Takes one of the places with this key; the number says how many there are. True: it is in use already, so
+it counts at once, also over the bound."""
+
+
+class OverNodes(Protocol):
+    """The places of all nodes."""
+
+    def borrowed(self, key: str, places_max: int) -> Place:
+        """A place of those with this key. Entering waits until there is one."""
+        ...
+
+
+class Lending:
+    """See the module."""
+
+    def __init__(self) -> None:
+        self.over_nodes: OverNodes | None = None
+        self._take: Take | None = None
+
+    def lend(self, take: Take) -> None:
+        """Say how a place of this process is taken.
+
+        Raises:
+            ValueError: another plug-in did.
+        """
+        if self._take is not None:
+            raise ValueError("two plug-ins lend places")
+        self._take = take
+
+    def take(self, key: str, places_max: int, in_use: bool) -> Place:
+        """A place of this process."""
+        assert self._take is not None, "a plug-in has said how"
+        return self._take(key, places_max, in_use)
+
+    @property
+    def lends(self) -> bool:
+        """Whether a plug-in has places."""
+        return self._take is not None
+
+    def place(self, key: str, places_max: int) -> Place:
+        """One of the `places_max` places with this key on all nodes together."""
+        if self.over_nodes is None:
+            return self.take(key, places_max, False)
+        return self.over_nodes.borrowed(key, places_max)
+
+
+class Standing(Struct, frozen=True):
+    """Where a projection or follower stands. `lag`: events of the log behind its cursor."""
+
+    name: str
+    what: str
+    cursor: int
+    lag: int
+    state: str
+    dead_letters: int = 0
+    error: str = ""
+
+
+class Projection(Protocol):
+    """A projection. `by` is the administrator who asks, written as in events: `user/1`."""
+
+    def standing(self) -> Standing:
+        """Where it stands."""
+        ...
+
+    async def pause(self, by: str, *, paused: bool) -> None:
+        """Take up nothing more, or go on."""
+        ...
+
+    async def retry(self, by: str) -> int:
+        """Try again what could not be taken up, and return how many events that are."""
+        ...
+
+    async def rebuild(self, by: str) -> None:
+        """Forget everything and begin at the start of the log. Returns when that has begun."""
+        ...
+
 
 type Readers = Callable[[Any, Principal], bool]
 """Whether a user may read an entity with this state."""
@@ -199,7 +318,7 @@ class Brought:
     forget: Callable[[UserId], Awaitable[Forgotten]] = _nothing_kept
     """Remove what is kept of a user, except events: the caller prunes those of the streams that are named."""
     trace: Callable[[Any], None] = _untraced
-    """Tell this tracer (`huahuo.actors.effects.traced.TracesRuns`) of runs. Called before `work`."""
+    """Tell this tracer (`huahuo.actors.effects.run.TracesRuns`) of runs. Called before `work`."""
     idle: Callable[[], Awaitable[None]] = _nothing
     """Return when nothing runs or waits, for tests."""
     routes: Sequence[HttpRoute] = ()

@@ -1,25 +1,29 @@
 """Sends the commands of timers when they are due. One timer of the loop, and no task for a timer that waits.
 
-It hears of new timers by the events of each commit and reads the others from the table, the next ones first.
-A timer is in the table until the commit of its command, so a crash loses none. A firing that fails is tried
-again after a while. Once a minute the table is read again from its beginning if anything was written, because
-a signal of the log may be missed, and the wall clock may jump.
+It hears of new timers by the events of each commit and reads the others from the table, the next ones
+first. A timer is in the table until the commit of its command, so a crash loses none. A firing that fails
+is tried again after a while. Once a minute the table is read again from its beginning if anything was
+written, because a signal of the log may be missed, and the wall clock may jump. The firings of one round
+share appends where they can (`Rounds`). `Group` and `Fires` are what is asked of entities. A row that was
+read was pending at some moment of the reading. If no event of that entity's timers came meanwhile
+(`Heard`), it is pending at the present head. Else it was pending at a head from that before the first such
+event on, and an entity that knows all changes since then knows whether it still is.
 """
 
 import asyncio
-from collections.abc import Callable, Collection, Coroutine, Sequence
-from typing import Final
+import contextlib
+from collections import deque
+from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
+from itertools import batched
+from typing import Final, Protocol
 
 import structlog
+from msgspec import Struct
 from msgspec.structs import replace
 
-from huahuo.actors.entities.sharing import WHOLE, Share
-from huahuo.actors.timers import known_commands, rebuilding
-from huahuo.actors.timers.heard import Heard
-from huahuo.actors.timers.limits import Limits
-from huahuo.actors.timers.ports import Fires
-from huahuo.actors.timers.retries import Retries
-from huahuo.actors.timers.rounds import Rounds
+from huahuo.actors.entities.decider import EntityError
+from huahuo.actors.entities.rendezvous_hash import WHOLE, Share
+from huahuo.actors.timers import timer_table
 from huahuo.actors.timers.timer import (
     DUE_PART,
     FIRED,
@@ -35,11 +39,270 @@ from huahuo.actors.timers.timer import (
     from_row,
     which,
 )
-from huahuo.actors.timers.window import Window
+from huahuo.actors.timers.window import Retries, Window
 from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.errors import EventStoreError
 from huahuo.eventstore.model import StoredEvent
 from huahuo.eventstore.port import Log
+
+
+class Limits(Struct, frozen=True):
+    """The bounds of a clockwork."""
+
+    in_memory_max: int = 8_192
+    """Timers that are read ahead; up to twice as many may lie there."""
+    at_once: int = 2_048
+    """Commands that are decided at the same time."""
+    retries_max: int = 1_024
+    """Failed firings that wait; others are found again by the look at the table."""
+    retry_s: float = 1.0
+    retry_max_s: float = 300.0
+
+
+class Heard:
+    """See the module. A lost signal of the log certifies nothing until the next page."""
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+        self._position = log.position
+        self._streams: dict[str, int] = {}
+        """The head of each stream before the first event that came."""
+        self._whole = False
+
+    def hear(self, events: Sequence[StoredEvent], timers: Sequence[StoredEvent]) -> None:
+        """Events of a commit, and those of timers among them."""
+        self._whole &= events[0].position == self._position + 1
+        self._position = events[-1].position
+        streams = self._streams
+        for event in timers:
+            if event.stream not in streams:
+                streams[event.stream] = event.seq - 1
+
+    def begin(self) -> None:
+        """A page is read from now on."""
+        self._streams.clear()
+        self._position = self._log.position
+        self._whole = True
+
+    def certified(self, page: list[Due]) -> list[Due]:
+        """The timers of the page that came, with the heads at which they are pending, if that is sure."""
+        if not self._whole or self._position != self._log.position:
+            return page
+        head_of, streams = self._log.head, self._streams
+        certified: list[Due] = []
+        for due in page:
+            timer = due[1]
+            stream = STREAMS + timer.entity
+            head = streams.get(stream) if streams else None
+            if head is None:
+                head = head_of(stream).seq
+            certified.append(due if timer.seq >= head else (due[0], replace(timer, seq=head)))
+        return certified
+
+
+class Group(Protocol):
+    """Firings whose commands are decided in the caller's steps and written by one append."""
+
+    @property
+    def full(self) -> bool:
+        """Whether it should take no more."""
+        ...
+
+    def add(self, timer: Timer, command_id: str) -> bool:
+        """Have its entity decide the command, if it is in memory, idle and up to date. False: it is not."""
+        ...
+
+    def submit(self) -> None:
+        """Give all to the log."""
+        ...
+
+    async def finish(self) -> bool:
+        """Return when they are durable. False: nothing was written: `fire` them. Raises: it is not known."""
+        ...
+
+    def give_up(self) -> None:
+        """Wait for them no longer."""
+        ...
+
+
+class Fires(Protocol):
+    """What is done with a timer that is due."""
+
+    def together(self) -> Group:
+        """A group that has no firing yet."""
+        ...
+
+    async def load(self, timers: Sequence[Timer]) -> None:
+        """Bring their entities into memory, if that is quickly done. Raises: it could not be done."""
+        ...
+
+    async def fire(self, timer: Timer) -> None:
+        """Have its entity decide the command. It returns when that is durable, or the timer is gone."""
+        ...
+
+
+_LOAD_S: Final = 5.0
+_PASS_SHARE: Final = 16
+"""A pass that fires less than this part of what is left is the last one."""
+_WAITS_MAX: Final = 16
+"""How often at most a pass that found every entity busy waits for an append of another round."""
+_STRETCH: Final = 128
+"""After this many decisions, other work on the loop has its turn."""
+
+type _Members = dict[str, Due]
+"""The timers of a group, by the ids of their commands."""
+
+
+class Keeper(Protocol):
+    """Is told how each firing ended."""
+
+    def done(self, keys: Collection[bytes]) -> None:
+        """These firings are in the log."""
+        ...
+
+    def again(self, timer: Timer, key: bytes, error: Exception) -> None:
+        """It failed."""
+        ...
+
+    def ended(self, firings: int = 1) -> None:
+        """These many ended, either way: others may begin."""
+        ...
+
+
+class Rounds:
+    """See the module. All methods belong to the loop's thread."""
+
+    def __init__(self, entities: Fires, keeper: Keeper) -> None:
+        self._entities = entities
+        self._keeper = keeper
+        self.deciding: dict[str, Timer] = {}
+        """Timers whose decision is in a group that is not finished, by the ids of their commands."""
+        self._in_log: set[Group] = set()
+        """Groups whose append is on its way."""
+        self._landing: asyncio.Future[None] | None = None
+
+    def is_last(self, event: StoredEvent) -> bool:
+        """Whether an event is the firing of a timer that is decided here and that is not set again."""
+        deciding, command_id = self.deciding, event.command_id
+        return command_id in deciding and not deciding[command_id].every_ms
+
+    async def fire(self, timers: list[Due]) -> None:
+        """Fire these, those that can be in shared appends.
+
+        First those whose entities can decide now; the other entities are loaded together for that. What is
+        left is sent as a message. A slow one holds no place but its own while it is decided.
+        """
+        others = await self._together(timers)
+        if others:
+            with contextlib.suppress(EventStoreError, EntityError, TimeoutError):  # a firing meets it again
+                async with asyncio.timeout(_LOAD_S):
+                    await self._entities.load([timer for _, timer in others])
+        left, waits = len(timers) + 1, 0
+        while others:
+            if len(others) < left:
+                left, waits = len(others) - len(others) // _PASS_SHARE, 0
+            elif self._in_log and waits < _WAITS_MAX:
+                waits += 1  # their entities are in an append of another round
+                await self._next_landing()
+            else:
+                break
+            others = await self._together(others)
+        if others:
+            await asyncio.gather(*(self._one(*due) for due in others))
+
+    async def _together(self, timers: list[Due]) -> list[Due]:
+        """Fire all whose entities can decide now, without a task for each. Returns the others in order.
+
+        A timer whose entity has one among the others already is left too: they fire in the order given.
+        """
+        others: list[Due] = []
+        left: set[str] = set()
+        groups: deque[tuple[Group, _Members]] = deque()
+        try:
+            group, members = self._new_group(groups)
+            for some in batched(timers, _STRETCH):
+                for due in some:
+                    timer = due[1]
+                    command_id = timer.id
+                    if timer.entity in left or not group.add(timer, command_id):
+                        others.append(due)
+                        left.add(timer.entity)
+                        continue
+                    members[command_id] = due
+                    self.deciding[command_id] = timer
+                    if group.full:
+                        self._submit(group, members)
+                        group, members = self._new_group(groups)
+                await asyncio.sleep(0)
+            self._submit(group, members)
+            unwritten: list[Due] = []
+            while groups:
+                group, members = groups[0]
+                unwritten += await self._finished(group, members)
+                groups.popleft()
+            if unwritten:
+                keys = {key for key, _ in (*others, *unwritten)}
+                others = [due for due in timers if due[0] in keys]
+        finally:
+            for group, members in groups:
+                group.give_up()
+                self._landed(group)
+                self._no_longer(members)
+        return others
+
+    def _submit(self, group: Group, members: _Members) -> None:
+        group.submit()
+        if members:
+            self._in_log.add(group)
+
+    def _landed(self, group: Group) -> None:
+        self._in_log.discard(group)
+        if self._landing is not None:
+            self._landing.set_result(None)
+            self._landing = None
+
+    async def _next_landing(self) -> None:
+        """Return when an append of a group has come to its end."""
+        if self._landing is None:
+            self._landing = asyncio.get_running_loop().create_future()
+        await asyncio.wait([self._landing])
+
+    def _new_group(self, groups: deque[tuple[Group, _Members]]) -> tuple[Group, _Members]:
+        groups.append((self._entities.together(), {}))
+        return groups[-1]
+
+    async def _finished(self, group: Group, members: _Members) -> Iterable[Due]:
+        """Wait for the log. Returns those that were not written."""
+        try:
+            written = await group.finish()
+        except EventStoreError as error:
+            for key, timer in members.values():
+                self._keeper.again(timer, key, error)
+            self._keeper.ended(len(members))
+            return ()
+        finally:
+            self._landed(group)
+            self._no_longer(members)
+        if not written:
+            return members.values()
+        self._keeper.done([key for key, _ in members.values()])
+        self._keeper.ended(len(members))
+        return ()
+
+    def _no_longer(self, members: _Members) -> None:
+        for command_id in members:
+            self.deciding.pop(command_id, None)
+
+    async def _one(self, key: bytes, timer: Timer) -> None:
+        try:
+            await self._entities.fire(timer)
+        except Exception as error:  # noqa: BLE001  whatever an application's handler raises
+            self._keeper.again(timer, key, error)
+        else:
+            self._keeper.done((key,))
+        finally:
+            self._keeper.ended()
+
 
 _log = structlog.get_logger(__name__)
 
@@ -103,8 +366,8 @@ class Clockwork:
 
     async def finish_rebuilding(self) -> None:
         """Make the table anew if that was begun and did not come to its end. One node alone does this."""
-        if await rebuilding.was_interrupted(self._log):
-            await rebuilding.rebuild(self._log, now_ms=self._ambient.now_ms())
+        if await timer_table.was_interrupted(self._log):
+            await timer_table.rebuild(self._log, now_ms=self._ambient.now_ms())
 
     def divide(self, share: Share) -> None:
         """Timers are divided among nodes by their entities: begin no firing but of those of this share."""
@@ -121,13 +384,13 @@ class Clockwork:
         Raises:
             UnknownCommand: a pending timer has another one (`known_commands`).
         """
-        await known_commands.check(self._log, commands, now_ms=self._ambient.now_ms())
+        await timer_table.check(self._log, commands, now_ms=self._ambient.now_ms())
         self._forget = self._log.listen(self._hear)
         self._look()
 
     async def known(self, commands: Collection[str]) -> None:
         """Whether `start` would begin now. Raises as `start`."""
-        await known_commands.without_timers(self._log, commands)
+        await timer_table.without_timers(self._log, commands)
 
     async def close(self) -> None:
         """Fire no more. What is not decided stays in the table. Idempotent."""

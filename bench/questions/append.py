@@ -24,10 +24,9 @@ from typing import Any, Protocol, Self
 from bench.sheets import OURS, Metric, Options, Sheet, quantile
 from huahuo.eventstore.ambient import SystemAmbient
 from huahuo.eventstore.model import Append, NewEvent
-from huahuo.eventstore.sqlite.connecting import connect_writer
-from huahuo.eventstore.sqlite.inserts import INSERT_EVENT
-from huahuo.eventstore.sqlite.open import SqliteLog
-from huahuo.eventstore.sqlite.preparing import prepare
+from huahuo.eventstore.sqlite.changes import INSERT_EVENT
+from huahuo.eventstore.sqlite.connections import connect_writer
+from huahuo.eventstore.sqlite.log import SqliteLog, prepare
 
 RAW, EVENTSOURCING = "raw sqlite", "eventsourcing"
 STREAMS = 1000

@@ -18,15 +18,14 @@ from typing import Any
 
 from bench.processes import Child, answer, resident_bytes
 from bench.sheets import Metric, Options, Sheet, interleaved, quantile
-from huahuo.app import loops
+from huahuo.app import process
 from huahuo.eventstore.ambient import SystemAmbient
 from huahuo.eventstore.core.log import StoreLog
 from huahuo.eventstore.model import Append, NewEvent, StoredEvent
 from huahuo.eventstore.replicated.writer import ReplicaWriter
 from huahuo.eventstore.sequencer.address import LogAddress
 from huahuo.eventstore.sequencer.opening import sequencer_at
-from huahuo.eventstore.sqlite.open import SqliteLog
-from huahuo.eventstore.sqlite.replica import open_log
+from huahuo.eventstore.sqlite.log import SqliteLog, open_log
 from tests.support.servers.nats import nats_servers
 from tests.support.servers.postgres import postgres
 
@@ -188,7 +187,7 @@ async def serve(folder: Path, name: str, url: str) -> None:
 def main() -> None:
     """The child: its folder, its name, the URL of the ordered log or nothing."""
     folder, name, url = sys.argv[1:]
-    loops.run(serve(Path(folder), name, url))
+    process.run(serve(Path(folder), name, url))
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from bench.rounds import compare
 from bench.sheets import OURS, Metric, Options, Sheet, interleaved
 from huahuo import Huahuo
 from huahuo.app import logs
-from huahuo.app.plugins import with_mail
+from huahuo.app.application import with_mail
 from huahuo.transport.client.client import Client
 
 PEERS = (OURS, "socket.io", "ws")

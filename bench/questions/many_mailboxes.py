@@ -27,8 +27,8 @@ from typing import Any
 from bench.processes import Child, answer, peak_bytes
 from bench.sheets import OURS, Metric, Options, Sheet, interleaved
 from huahuo import Huahuo
-from huahuo.app import logs, loops
-from huahuo.app.plugins import with_mail
+from huahuo.app import logs, process
+from huahuo.app.application import with_mail
 from tests.support.servers.dovecot import PASSWORD, Dovecot, dovecot
 
 USER = 1
@@ -197,9 +197,9 @@ def main() -> None:
             mails = checked()
             answer({"mails": mails, "s": time.perf_counter() - at_s, "cpu_s": time.process_time() - cpu_s})
         return
-    loops.own_the_process()
+    process.own_the_process()
     with contextlib.suppress(KeyboardInterrupt):
-        loops.run(measure(Path(folder), int(port), int(count)))
+        process.run(measure(Path(folder), int(port), int(count)))
 
 
 if __name__ == "__main__":

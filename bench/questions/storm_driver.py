@@ -31,7 +31,7 @@ from bench.questions.storm_requests import (
     sign_in,
 )
 from bench.sockets import PlainHttp, RawSocket
-from huahuo.app import loops
+from huahuo.app import process
 
 PER_S = 90.0
 """Requests a second and connection: within the default limit of 100."""
@@ -326,7 +326,7 @@ def main() -> None:
     """Command line of the child."""
     os.nice(10)
     raise_files_max()
-    loops.run(serve(int(sys.argv[1])))
+    process.run(serve(int(sys.argv[1])))
 
 
 if __name__ == "__main__":

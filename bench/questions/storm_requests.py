@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from huahuo.transport.durable_streams.bodies import MESSAGES_MAX
+from huahuo.transport.durable_streams.stream_rules import MESSAGES_MAX
 
 IDS = 1_000
 """Ids in one list: what a message may hold."""

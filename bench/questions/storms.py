@@ -41,8 +41,8 @@ from bench.questions.storm_driver import MAIL_HOSTS, MIXED, Storm
 from bench.questions.storm_requests import ADMIN_ONLY, HTTP_ADMIN_ONLY, HTTP_REQUESTS, REQUESTS
 from bench.sheets import Metric, Options, Sheet, quantile
 from huahuo import Huahuo
-from huahuo.app.plugins import with_mail
-from huahuo.app.table import PREFIX
+from huahuo.app.application import with_mail
+from huahuo.app.config import PREFIX
 from huahuo.transport.client.client import Client
 
 VARIANTS = ("reading", "not reading", "leaving")

@@ -22,7 +22,7 @@ from bench.sheets import OURS, Metric, Options, Sheet, interleaved
 from huahuo import Command, Context, Entity, Event, Outcome
 from huahuo.actors.domain.plugin import Entities
 from huahuo.actors.timers.timer import STREAMS, Timer
-from huahuo.app import loops
+from huahuo.app import process
 from huahuo.app.config import Settings
 from huahuo.app.wiring import App
 from huahuo.eventstore.ambient import SystemAmbient
@@ -178,8 +178,8 @@ def main() -> None:
     async def work() -> None:
         answer(await measure(Path(folder) / "data", firings=int(firings)))
 
-    loops.own_the_process()
-    loops.run(work())
+    process.own_the_process()
+    process.run(work())
 
 
 if __name__ == "__main__":

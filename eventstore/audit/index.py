@@ -7,30 +7,163 @@
 It is a projection: if it is deleted, it is rebuilt from the log. It never touches the log's own files,
 so it does not affect the writer. Any process may bring it forward: each batch is one transaction, which
 first reads how far the others came.
+
+`Audit` follows the log's head and answers questions (`Where`); `METADATA` is what Datasette shows of the
+index.
 """
 
 import contextlib
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
+from typing import Any, Final, Self
 
 import msgspec
+import structlog
 
 from huahuo.eventstore.ambient import rfc3339
-from huahuo.eventstore.audit import query, tables
-from huahuo.eventstore.audit.query import Counted, Where
+from huahuo.eventstore.audit import tables
 from huahuo.eventstore.audit.tables import (
     DROP_TEXT,
+    EXACT,
     PUT_TEXT,
     ROW,
     Row,
     columns_of,
     facts_of,
+    match_of,
     open_tables,
     searched,
+    word,
 )
-from huahuo.eventstore.core.receipts import is_receipt, read_receipt
-from huahuo.eventstore.model import StoredEvent
+from huahuo.eventstore.core.reader import LogReader, is_receipt, read_receipt
+from huahuo.eventstore.errors import Corrupt, EventStoreError
+from huahuo.eventstore.executor import Executor, ThreadExecutor
+from huahuo.eventstore.limits import PAGE_ROWS_MAX
+from huahuo.eventstore.model import LOG_STREAM, StoredEvent
+from huahuo.eventstore.model import Page as LogPage
+
+COUNTED_MAX = 5_000
+"""At most this many matches are counted and sorted into facets; beyond it the count is `more than` this."""
+
+FACETS = ("type", "stream", "principal", "entity")
+_FACET_VALUES = 10
+
+
+class Where(msgspec.Struct, frozen=True, kw_only=True):
+    """A query: every field that is given must match. Times are RFC 3339 UTC, both ends included."""
+
+    stream: str = ""
+    types: tuple[str, ...] = ()
+    principal: str = ""
+    entity: str = ""
+    command_id: str = ""
+    since: str = ""
+    until: str = ""
+    text: str = ""
+
+    def described(self) -> dict[str, object]:
+        """The query as it is recorded: only the fields that were given."""
+        return {name: value for name, value in msgspec.to_builtins(self).items() if value}
+
+
+class Counted(msgspec.Struct, frozen=True):
+    """How many events match (`exact`, or more than that), and the commonest values among them."""
+
+    count: int
+    exact: bool
+    facets: dict[str, dict[str, int]]
+
+
+def find(connection: sqlite3.Connection, where: Where, after: int, upto: int, limit: int) -> list[Row]:
+    """The first `limit` matches at positions in (after, upto], ascending.
+
+    Raises:
+        ValueError: the text to search for is empty or malformed.
+    """
+    found = _select(connection, ROW, where, after, upto, limit)
+    names = Row.__struct_fields__
+    return [
+        Row(**dict(zip(names, row, strict=True)) | {"data": msgspec.Raw(str(row[-1]).encode())})
+        for row in found
+    ]
+
+
+def count(connection: sqlite3.Connection, where: Where, upto: int) -> Counted:
+    """Count the matches (at most `COUNTED_MAX`) and their commonest values in each of `FACETS`.
+
+    Raises:
+        ValueError: as `find`.
+    """
+    columns = ", ".join(f"event.{name}" for name in FACETS)
+    found = _select(connection, columns, where, 0, upto, COUNTED_MAX + 1)
+    exact, found = len(found) <= COUNTED_MAX, found[:COUNTED_MAX]
+    tallies = {name: Counter(row[n] for row in found) for n, name in enumerate(FACETS)}
+    common = {name: tally.most_common(_FACET_VALUES) for name, tally in tallies.items()}
+    facets = {name: {value: n for value, n in best if value} for name, best in common.items()}
+    return Counted(len(found), exact, facets)
+
+
+def _select(
+    connection: sqlite3.Connection, columns: str, where: Where, after: int, upto: int, limit: int
+) -> list[tuple[Any, ...]]:
+    clauses, values = _clauses(connection, where, after, upto)
+    source, order = "event", "position"
+    if where.text:
+        # The full text gives its matches in the order of positions, so a page of them is enough.
+        source, order = "event_fts CROSS JOIN event ON position = event_fts.rowid", "event_fts.rowid"
+        clauses = ["event_fts.rowid BETWEEN ? AND ?", *clauses[1:], "event_fts MATCH ?"]
+        values.append(_match(where))
+    sql = f"SELECT {columns} FROM {source} WHERE {' AND '.join(clauses)} ORDER BY {order} LIMIT ?"  # noqa: S608  ours
+    found: list[tuple[Any, ...]] = connection.execute(sql, [*values, limit]).fetchall()
+    return found
+
+
+def _clauses(
+    connection: sqlite3.Connection, where: Where, after: int, upto: int
+) -> tuple[list[str], list[str | int]]:
+    """The conditions on a row. A time becomes a range of positions, so that it costs one look-up."""
+    lowest, highest = after + 1, upto
+    if where.since:
+        sql = "SELECT max(position) FROM stretch WHERE clock < ?"
+        lowest = max(lowest, connection.execute(sql, [where.since]).fetchone()[0] or 0)
+    if where.until:
+        back_ms = int(facts_of(connection).get("back_ms", "0"))
+        sql = "SELECT min(position) FROM stretch WHERE clock > ?"
+        found = connection.execute(sql, [rfc3339(_ms(where.until) + back_ms)]).fetchone()[0]
+        highest = min(highest, upto if found is None else found - 1)
+    clauses, values = ["position BETWEEN ? AND ?"], list[str | int]([lowest, highest])
+    for column in ("stream", "principal", "entity", "command_id"):
+        if asked := getattr(where, column):
+            clauses.append(f"event.{column} = ?")
+            values.append(asked)
+    if where.types:
+        clauses.append(f"event.type IN ({', '.join('?' * len(where.types))})")
+        values += where.types
+    for column, sign in (("since", ">="), ("until", "<=")):
+        if asked := getattr(where, column):
+            clauses.append(f"timestamp {sign} ?")
+            values.append(asked)
+    return clauses, values
+
+
+def _match(where: Where) -> str:
+    """The search in the full text, narrowed by its exact columns."""
+    parts = [f"data : ({match_of(where.text)})"]
+    for column in EXACT:
+        asked = where.types if column == "type" else (getattr(where, column),)
+        if words := [word(value) for value in asked if value]:
+            parts.append(f"{column} : ({' OR '.join(words)})")
+    return " AND ".join(parts)
+
+
+def _ms(time: str) -> int:
+    given = datetime.fromisoformat(time) - datetime.fromtimestamp(0, UTC)
+    return given // timedelta(milliseconds=1)
+
 
 DATABASE = "audit.db"
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
@@ -136,11 +269,11 @@ class AuditIndex:
 
     def find(self, where: Where, after: int, upto: int, limit: int) -> list[Row]:
         """See `query.find`."""
-        return query.find(self._db.conn, where, after, upto, limit)
+        return find(self._db.conn, where, after, upto, limit)
 
     def count(self, where: Where, upto: int) -> Counted:
         """See `query.count`."""
-        return query.count(self._db.conn, where, upto)
+        return count(self._db.conn, where, upto)
 
     def _keep_time(self, events: Sequence[StoredEvent]) -> dict[str, str]:
         """Note the newest time before these events, and how far the clock ever went back.
@@ -181,3 +314,255 @@ def is_damaged(error: sqlite3.Error) -> bool:
     """Whether the file is damaged, not only busy or full. A text that is not UTF-8 comes without a code."""
     code = getattr(error, "sqlite_errorcode", None)
     return "decode" in str(error) if code is None else code & 0xFF in _DAMAGED
+
+
+PAGE_BYTES_MAX = 4 << 20
+_BATCH_EVENTS = 1000
+_SETTLE_EVENTS = 20_000
+
+_log = structlog.get_logger(__name__)
+
+type Told = Callable[[int, int], None]
+"""Called with the position of the index and that of the log."""
+
+
+class IndexDamaged(EventStoreError):  # noqa: N818  a state, as `Damaged`
+    """The file of the index was damaged. It is empty now, and made again by `catch_up`."""
+
+
+class AuditPage(msgspec.Struct, frozen=True):
+    """Matches by ascending position. `next` is the `after` of the following page, None at the end."""
+
+    rows: list[Row]
+    next: int | None
+
+
+class Audit:
+    """Questions to one log. Calls wait for one another: the index has one connection."""
+
+    def __init__(self, log: LogReader, index: AuditIndex, executor: Executor) -> None:
+        self._log = log
+        self._index = index
+        self._executor = executor
+
+    @classmethod
+    async def open(
+        cls, log: LogReader, path: Path | None, executor: Executor | None = None, *, copied: bool = False
+    ) -> Self:
+        """Use the index at `path` (None: in memory). One of another history, or that lacks rows, is rebuilt.
+
+        An executor that is passed must have one thread. If the file was `copied`, it is checked first.
+
+        Raises:
+            EventStoreError: the index cannot be made.
+        """
+        jobs = executor or ThreadExecutor(1, "audit-index")
+        try:
+            index = await jobs.run(lambda: AuditIndex(path))
+        except sqlite3.Error as error:
+            jobs.close()
+            raise EventStoreError(f"the audit index cannot be made: {error}") from None
+        audit = cls(log, index, jobs)
+        if copied and not await audit._job(index.is_whole):
+            await audit._job(index.discard)
+        elif not await audit._belongs() or await audit._lacks_rows():
+            await audit._job(index.reset)
+        return audit
+
+    async def close(self) -> None:
+        """Close the index and the executor."""
+        await self._job(self._index.close)
+        self._executor.close()
+
+    async def behind(self) -> int:
+        """How many positions the index is behind the log."""
+        return self._log.position - await self._position()
+
+    async def catch_up(self, events_max: int | None = None, told: Told | None = None) -> bool:
+        """Bring the index forward, by about `events_max` events; returns whether it is at the head.
+
+        Raises:
+            Closed, Unavailable, Damaged: the log could not be read.
+        """
+        at, upto, taken = await self._position(), self._log.position, 0
+        while at < upto and (events_max is None or taken < events_max):
+            page = await self._log.read(LOG_STREAM, at, events_max=_BATCH_EVENTS)
+            if not page:
+                break
+            try:
+                await self._job(partial(self._index.add, self._log.log_id, page))
+            except IndexDamaged:
+                at = 0
+                continue
+            at = page[-1].position
+            taken += len(page)
+            if told is not None:
+                told(at, upto)
+        if taken >= _SETTLE_EVENTS:
+            await self._job(self._index.settle)
+        return at >= upto
+
+    async def page(
+        self, where: Where, *, after: int = 0, upto: int | None = None, limit: int = 100
+    ) -> AuditPage:
+        """The matches after `after` up to `upto`: at most `limit`, and at most `PAGE_ROWS_MAX`.
+
+        Raises:
+            ValueError: the text to search for holds no word.
+            IndexDamaged: what can be answered is known only after `catch_up`.
+        """
+        end = self._log.position if upto is None else upto
+        count = max(1, min(limit, PAGE_ROWS_MAX))
+        found = await self._job(lambda: self._index.find(where, after, end, count + 1))
+        rows = _within(found[:count])
+        written = await self._written(rows)
+        if wrong := await self._executor.run(lambda: _wrong(rows, written)):
+            await self._make_anew(f"its row of the event at {wrong} is not what was written")
+        return AuditPage(rows, rows[-1].position if len(rows) < len(found) else None)
+
+    async def count(self, where: Where, *, upto: int | None = None) -> Counted:
+        """How many events match, and their commonest values. Raises as `page`."""
+        end = self._log.position if upto is None else upto
+        return await self._job(lambda: self._index.count(where, end))
+
+    async def _job[T](self, job: Callable[[], T]) -> T:
+        try:
+            return await self._executor.run(job)
+        except sqlite3.Error as error:
+            if is_damaged(error):
+                await self._make_anew(error)
+            raise EventStoreError(f"the audit index cannot be used (it may be deleted): {error}") from None
+
+    async def _written(self, rows: Sequence[Row]) -> list[StoredEvent | None]:
+        """The events of these rows, None for one that the log has no more. None for all if one is damaged."""
+        asked = [LogPage(LOG_STREAM, row.position - 1, 1, PAGE_BYTES_MAX) for row in rows]
+        try:
+            pages = await self._log.read_pages(asked)
+        except Corrupt:  # the index may have the only good copy
+            return [None] * len(rows)
+        return [
+            page[0] if page and page[0].position == row.position else None
+            for row, page in zip(rows, pages, strict=True)
+        ]
+
+    async def _make_anew(self, error: sqlite3.Error | str) -> None:
+        """Empty a file that is damaged. Raises IndexDamaged, or EventStoreError: it cannot be emptied."""
+        try:
+            await self._executor.run(self._index.discard)
+        except (sqlite3.Error, OSError) as again:
+            raise EventStoreError(f"the audit index is damaged, delete it: {again}") from None
+        _log.warning("audit_index_made_again", reason=str(error))
+        raise IndexDamaged(
+            f"the audit index was damaged ({error}); it is made again: ask once more"
+        ) from None
+
+    async def _position(self) -> int:
+        known = await self._consumed()
+        return 0 if known is None else known.position
+
+    async def _consumed(self) -> Consumed | None:
+        try:
+            return await self._job(self._index.consumed)
+        except IndexDamaged:
+            return None
+
+    async def _lacks_rows(self) -> bool:
+        try:
+            return await self._job(self._index.lacks_rows)
+        except IndexDamaged:  # it is empty now
+            return False
+
+    async def _belongs(self) -> bool:
+        """Whether the history that the index consumed is still the log's history."""
+        try:
+            known = await self._consumed()
+        except (KeyError, ValueError):  # what it says of itself is damaged
+            return False
+        if known is None:
+            return True
+        log = self._log
+        if known.log_id != log.log_id or known.position > log.position:
+            return False
+        return await log.chains(known.position - 1, known.position) == [known.chain]
+
+
+def _wrong(rows: Sequence[Row], written: Sequence[StoredEvent | None]) -> int:
+    """The position of the first row that is not its event's, 0 if there is none."""
+    for row, event in zip(rows, written, strict=True):
+        if event is not None and msgspec.structs.astuple(row) != _told(event):
+            return row.position
+    return 0
+
+
+def _told(event: StoredEvent) -> tuple[Any, ...]:
+    *columns, data = columns_of(event)[0]
+    return (*columns, msgspec.Raw(data.encode()))
+
+
+def _within(rows: list[Row]) -> list[Row]:
+    """The first rows whose data is at most `PAGE_BYTES_MAX`; at least one."""
+    size = 0
+    for count, row in enumerate(rows):
+        size += len(bytes(row.data))
+        if count and size > PAGE_BYTES_MAX:
+            return rows[:count]
+    return rows
+
+
+_SELECT = (
+    "SELECT position, timestamp, stream, seq, type, principal, entity, command_id, cause, data FROM event"
+)
+
+METADATA: Final[dict[str, Any]] = {
+    "title": "huahuo audit",
+    "description": "Who did what, when and why. Every question is itself recorded on the stream `audit`.",
+    "allow": {"id": "root"},
+    "databases": {
+        "audit": {
+            "tables": {
+                "event": {
+                    "description": "A row an event. Put spaces between Chinese characters in a search.",
+                    "facets": ["type", "stream", "principal"],
+                    "sort_desc": "position",
+                    "size": 50,
+                    "fts_table": "event_fts",
+                    "fts_pk": "position",
+                    "hidden": False,
+                },
+                "meta": {"hidden": True},
+                "stretch": {"hidden": True},
+            },
+            "queries": {
+                "about_entity": {
+                    "title": "All about one entity",
+                    "sql": f"{_SELECT} WHERE entity = :entity ORDER BY position DESC LIMIT 500",
+                },
+                "by_principal": {
+                    "title": "All that somebody did",
+                    "sql": f"{_SELECT} WHERE principal = :principal ORDER BY position DESC LIMIT 500",
+                },
+                "by_command": {
+                    "title": "What one command caused",
+                    "sql": f"{_SELECT} WHERE command_id = :command_id ORDER BY position",
+                },
+                "consequences": {
+                    "title": "What one event led to, over all its consequences",
+                    "sql": (
+                        "WITH RECURSIVE led(position) AS (SELECT CAST(:position AS INTEGER) UNION"  # noqa: S608  constants
+                        " SELECT event.position FROM event JOIN led ON event.cause = led.position"
+                        " WHERE led.position > 0 LIMIT 1000)"
+                        f" {_SELECT} JOIN led USING (position) ORDER BY position"
+                    ),
+                },
+                "audits": {
+                    "title": "Who looked",
+                    "sql": (
+                        "SELECT position, timestamp, principal, json_extract(data, '$.action') AS action,"
+                        " json_extract(data, '$.what') AS what FROM event"
+                        " WHERE stream = 'audit' AND type = 'audit_recorded' ORDER BY position DESC LIMIT 500"
+                    ),
+                },
+            },
+        }
+    },
+}

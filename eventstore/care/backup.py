@@ -2,28 +2,60 @@
 
 BACKUP/log.db         everything that the log holds, in one file
 BACKUP/backup.json    the log's id, the position at which the copy ends, and what its tables sum up to
+DIR/restoring/        where a restored log is made; a killed process leaves it, and the next one begins anew
+
+By the sums of its tables a copy shows that no row was taken out of it: no hash chain covers these rows,
+and a row that is gone fits no checksum that could fail. A log that is put into a directory is there under
+its new id, or it is not there at all.
 """
 
 import contextlib
 import os
 import shutil
 import sqlite3
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Final
 
 import msgspec
 
 from huahuo.eventstore.ambient import Ambient, rfc3339
-from huahuo.eventstore.care.row_sums import RowSums, must_sum_up_to, row_sums
-from huahuo.eventstore.care.verify import Verified, verify
+from huahuo.eventstore.care.verify import Tell, Verified, unheard, verify
 from huahuo.eventstore.errors import MISREAD, Corrupt, Damaged, EventStoreError
-from huahuo.eventstore.sqlite.chain_check import Tell, unheard
-from huahuo.eventstore.sqlite.connecting import connect_reader
-from huahuo.eventstore.sqlite.directory_lock import LOCK, Left, left_of, lock_to_change
-from huahuo.eventstore.sqlite.faults import no_room
-from huahuo.eventstore.sqlite.loss import find_end
-from huahuo.eventstore.sqlite.page_faults import give_free_pages_back, page_faults
-from huahuo.eventstore.sqlite.schema import DATABASE
+from huahuo.eventstore.sqlite.connections import connect_reader, no_room
+from huahuo.eventstore.sqlite.damage import give_free_pages_back, page_faults
+from huahuo.eventstore.sqlite.directory_lock import LOCK, DirectoryLock, Left, left_of, lock_to_change
+from huahuo.eventstore.sqlite.mark import MARK, find_end
+from huahuo.eventstore.sqlite.schema import DATABASE, SUMMED
 from huahuo.eventstore.sqlite.view import SqliteView
+
+type RowSums = dict[str, tuple[int, int]]
+"""Of each table whose rows have checksums their number, and the sum of the checksums."""
+
+
+def row_sums(path: Path) -> RowSums:
+    """Those of the database `path`.
+
+    Raises:
+        Damaged: it cannot be read.
+    """
+    try:
+        with contextlib.closing(connect_reader(path)) as connection:
+            return {
+                table: connection.execute(f"SELECT count(*), ifnull(sum(crc), 0) FROM {table}").fetchone()  # noqa: S608
+                for table in sorted((*SUMMED, "pruned"))
+            }
+    except sqlite3.DatabaseError as error:
+        raise Damaged(0, str(error)) from None
+
+
+def must_sum_up_to(wanted: Mapping[str, tuple[int, int]], path: Path, made: str) -> None:
+    """Raises Damaged: a table of the database `path` has other rows than were `made` ("backed up")."""
+    found = row_sums(path)
+    for table, sums in wanted.items():
+        if (has := found.get(table, (0, 0))) != sums:
+            raise Corrupt(f"table {table}", f"its {has[0]} rows are not the {sums[0]} that were {made}")
+
 
 MANIFEST = "backup.json"
 _RESTORING = "log.db.restoring"
@@ -253,3 +285,80 @@ def _write(path: Path, data: bytes) -> None:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
+
+
+_STAGED: Final = "restoring"
+_BESIDE: Final = (f"{DATABASE}-wal", f"{DATABASE}-journal")
+"""What SQLite reads into a database that it finds beside it, whichever one they were written for."""
+
+
+@contextlib.contextmanager
+def placing(directory: Path, source: Path) -> Iterator[Path]:
+    """A folder to make a log in. At the end of the block, when it is closed, it is put into `directory`.
+
+    `source`: what it is made of. If the block raises, nothing is put there.
+    Nobody else can open a log in `directory` meanwhile.
+
+    Raises:
+        InUse: somebody has a log in `directory` open.
+        EventStoreError: there is a log already, or what one left; the source lies in the folder where it is
+            made; or the directory cannot be written.
+    """
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = DirectoryLock(directory)
+    except OSError as error:
+        raise EventStoreError(f"cannot write into {directory}: {error.strerror}") from None
+    staged, left = directory / _STAGED, None
+    try:
+        _must_be_free(directory, staged, source)
+        shutil.rmtree(staged, ignore_errors=True)
+        try:
+            yield staged
+            if unfolded := _beside(staged):
+                raise EventStoreError(f"cannot restore into {directory}: {unfolded} is not empty at its end")
+            left = left_of(staged)
+            _move(staged, directory)
+        finally:
+            shutil.rmtree(staged, ignore_errors=True)
+    finally:
+        lock.leave(left)
+
+
+def _must_be_free(directory: Path, staged: Path, source: Path) -> None:
+    if (directory / DATABASE).exists():
+        raise EventStoreError(f"there is a log in {directory} already: restore into another directory")
+    if left_over := _beside(directory):
+        raise EventStoreError(
+            f"{left_over} in {directory} is of a log that is not there any more, and would be read into"
+            " this one: move it away, or restore into another directory"
+        )
+    if staged.is_symlink() or (staged.exists() and not staged.is_dir()):
+        raise EventStoreError(f"{staged} is in the way: a restore makes a folder of that name. Move it away")
+    if (directory / MARK).is_dir():
+        raise EventStoreError(f"{directory / MARK} is a directory, and a file belongs there: move it away")
+    if source.resolve().is_relative_to(staged.resolve()):
+        raise EventStoreError(f"{source} is where a restore works, which empties it: move it away first")
+
+
+def _beside(directory: Path) -> str:
+    """The name of such a file that holds something, "" if there is none."""
+    return next((name for name in _BESIDE if _size(directory / name)), "")
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+def _move(staged: Path, directory: Path) -> None:
+    """The log first: the mark of another log, which an earlier one left, is passed over beside it."""
+    try:
+        for name in (DATABASE, MARK):
+            (staged / name).rename(directory / name)
+        folder = os.open(directory, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except OSError as error:
+        raise EventStoreError(f"cannot restore into {directory}: {error.strerror}") from None

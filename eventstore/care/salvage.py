@@ -15,18 +15,21 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from huahuo.eventstore.core.chain import GENESIS, Facts, link
-from huahuo.eventstore.core.sums import row_crc
 from huahuo.eventstore.errors import EventStoreError
 from huahuo.eventstore.model import Tombstone
-from huahuo.eventstore.sqlite.connecting import connect_writer
-from huahuo.eventstore.sqlite.faults import FAULTS, text_of
-from huahuo.eventstore.sqlite.inserts import INSERT_EVENT
-from huahuo.eventstore.sqlite.loss import untouched, without_wal
-from huahuo.eventstore.sqlite.mark import read_marks
-from huahuo.eventstore.sqlite.meta import FIRST_NUMBER, put_meta
-from huahuo.eventstore.sqlite.preparing import prepare
-from huahuo.eventstore.sqlite.schema import DATABASE, SUMMED, tables
-from huahuo.eventstore.sqlite.usage import FORGET_EVENTS
+from huahuo.eventstore.sqlite.changes import INSERT_EVENT
+from huahuo.eventstore.sqlite.connections import FAULTS, connect_writer, text_of
+from huahuo.eventstore.sqlite.log import prepare
+from huahuo.eventstore.sqlite.mark import read_marks, untouched, without_wal
+from huahuo.eventstore.sqlite.schema import (
+    DATABASE,
+    FIRST_NUMBER,
+    FORGET_EVENTS,
+    SUMMED,
+    put_meta,
+    row_crc,
+    tables,
+)
 
 LOSS_STRIDE: Final = 1 << 30
 """Counters move on by this: more numbers than the lost part can have used, and few enough for eight million

@@ -9,7 +9,7 @@ texts as `str`, the body as `bin`. Every stored column is covered, names as text
 engine's own row numbers, so that all engines give the same chain for the same history.
 
 The link of a pruned event stays, so that the chain continues after it. A receipt in the chain
-(`huahuo.eventstore.core.receipts`) proves that it was pruned on purpose.
+(`huahuo.eventstore.core.reader`) proves that it was pruned on purpose.
 """
 
 from collections.abc import Iterable, Iterator

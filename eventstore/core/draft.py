@@ -3,30 +3,32 @@
 Runs inside the commit's job, so that numbering and hashing cost the loop nothing. Each append of the group
 sees the appends before it as if they were durable. A refused append leaves no trace and does not affect the
 others. What needs chance or another library's version (keys, nonces, compression) comes made with the append
-(`huahuo.eventstore.core.carrying`), so the same appends on the same state give the same bytes everywhere.
+(`huahuo.eventstore.core.seal`), so the same appends on the same state give the same bytes everywhere.
 """
 
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 
-from huahuo.eventstore.core.carried import NOTHING, Carried, key_name
 from huahuo.eventstore.core.chain import link
-from huahuo.eventstore.core.changes import (
+from huahuo.eventstore.core.storage_port import (
+    NOTHING,
+    Carried,
     Change,
     DropBlob,
     DropRow,
     DropSealed,
     EndStream,
     Group,
+    Lookup,
+    Place,
     Prune,
     PutCommand,
     PutKey,
     PutRow,
     Shred,
+    key_name,
 )
-from huahuo.eventstore.core.place import Place
-from huahuo.eventstore.core.storage_port import Lookup
 from huahuo.eventstore.errors import CommandMismatch, Conflict, Corrupt, KeyConflict
 from huahuo.eventstore.executor import give_way
 from huahuo.eventstore.model import (

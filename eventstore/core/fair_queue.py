@@ -1,20 +1,23 @@
 """A queue with a line for each owner: first come first served within it, a fair order between lines. Pure.
 
-`take` is bounded in bytes and in events. If several owners wait and one has more than `TURN_COST`, this
-is weighted fair queueing: an item is due after its cost, counted from where the queue stands when it becomes
-the first of its line, and the earliest due leaves first. So each owner has the same part of the cost, and an
-owner with a small item waits for no other's large one. All wait for the group under way, so in such a group
-an owner has more than `TURN_COST` only within bounds of a `SEVERAL`th. So it is for a while after another
-wrote, since the next of its items may come just behind a large group.
+`take` is bounded in bytes and in events. If several owners wait and one has more than `TURN_COST`, this is
+weighted fair queueing: an item is due after its cost, counted from where the queue stands when it becomes
+the first of its line, and the earliest due leaves first. So each owner has the same part of the cost, and
+an owner with a small item waits for no other's large one. All wait for the group under way, so in such a
+group an owner has more than `TURN_COST` only within bounds of a `SEVERAL`th. So it is for a while after
+another wrote, since the next of its items may come just behind a large group.
 
-Usually everything fits, or all is one owner's, and all leave in the order in which they came. So arrivals are
-sorted into lines only when that is not so, or when the state of a line is asked for.
+Usually everything fits, or all is one owner's, and all leave in the order in which they came. So arrivals
+are sorted into lines only when that is not so, or when the state of a line is asked for.
+
+`has_room` says which users may still queue appends at the writer.
 """
 
 from collections import deque
 from heapq import heappop, heappush, heapreplace
 from itertools import chain
 from operator import itemgetter
+from typing import Any, Final
 
 SEVERAL = 4
 """The bounds of a group for large items of several owners are this part of the others."""
@@ -270,3 +273,24 @@ class FairQueue[T]:
             heappop(self._first)
             del self._lines[owner]
         return item
+
+
+_OWN: Final = frozenset({"", "service"})
+"""Principals of the service itself. Each of its writers waits for its answer before it goes on, so its
+queue is bounded without us, and a refusal would only lose work.
+"""
+
+
+def has_room(queue: FairQueue[Any], owner: str, size: int, *, bytes_per_user: int, bytes_max: int) -> bool:
+    """Whether a user may have `size` bytes more waiting.
+
+    An empty line accepts one append of any size. If the bound of the process is reached, each user still
+    has an even share of it, so that a few users who fill it do not lock out the others.
+    """
+    if owner in _OWN:
+        return True
+    waiting = queue.bytes_of(owner)
+    if waiting and waiting + size > bytes_per_user:
+        return False
+    users = queue.owners + (waiting == 0)
+    return queue.bytes + size <= bytes_max or waiting + size <= bytes_max // users

@@ -8,26 +8,24 @@ from typing import Any
 import msgspec
 
 from huahuo.eventstore.ambient import Ambient
-from huahuo.eventstore.core.changes import (
+from huahuo.eventstore.core.draft import check_text
+from huahuo.eventstore.core.reader import STATE_BYTES_MAX, LogReader
+from huahuo.eventstore.core.seal import Vault, pack
+from huahuo.eventstore.core.storage_port import (
     Change,
     CountUsage,
     ForgetUser,
     IndexMore,
+    Loaded,
     PutAcks,
     PutKeyframe,
+    Reads,
+    Store,
     Touch,
 )
-from huahuo.eventstore.core.draft import check_text
-from huahuo.eventstore.core.fair_executor import Charge, FairExecutor
-from huahuo.eventstore.core.packing import pack
-from huahuo.eventstore.core.place import Loaded
-from huahuo.eventstore.core.plain_reader import STATE_BYTES_MAX
-from huahuo.eventstore.core.reader import LogReader
-from huahuo.eventstore.core.seal import Vault
-from huahuo.eventstore.core.storage_port import Reads, Store
 from huahuo.eventstore.core.writer import Writer, WriterOf
 from huahuo.eventstore.errors import EventStoreError
-from huahuo.eventstore.executor import Executor, give_way
+from huahuo.eventstore.executor import Charge, Executor, FairExecutor, give_way
 from huahuo.eventstore.limits import check_names, check_number, weigh
 from huahuo.eventstore.model import Ack, Append, Appended, Duplicate, Head, Keyframe, Secret
 from huahuo.eventstore.port import Hearer, Listener

@@ -1,36 +1,326 @@
 """Group commit on the event loop: everything that reaches the log passes here.
 
-Appends gather while a commit runs (`commit_loop`); the next job commits them together. A job is one commit on
-the executor port. After a job, in this order: heads move in memory, the appends' futures resolve, listeners
-get the new events, each hearer is told of its appends, and users are charged. The hearer of an append that
-was alone is told before listeners, because nobody else waits for it. Then the loop runs once, so that woken
+Appends gather in a queue while a commit runs; the next job decides and commits them together. A job is one
+commit on the executor port. There is no timer and no thread of our own. If more appends wait than a group
+holds, the principals take turns (`huahuo.eventstore.core.fair_queue`). Between commits the store cares for
+its files.
+
+After a job, in this order: heads move in memory, the appends' futures resolve, listeners get the new
+events, each hearer is told of its appends, and users are charged. The hearer of an append that was alone
+is told before listeners, because nobody else waits for it. Then the loop runs once, so that woken
 appenders can append again, and the next job starts.
 
 The outcome of a failed commit is unknown. The engine first finds out what is durable, then every append of
 the group gets `Unavailable`: nothing is acknowledged on a second attempt.
 """
 
+import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
+import msgspec
 import structlog
 
 from huahuo.eventstore.ambient import Ambient
-from huahuo.eventstore.core.ages import AgeClock
-from huahuo.eventstore.core.changes import PutCounter
-from huahuo.eventstore.core.commit_job import commit_job
-from huahuo.eventstore.core.commit_loop import CommitLoop
+from huahuo.eventstore.core.command_records import AgeClock
 from huahuo.eventstore.core.draft import Draft, Outcome
-from huahuo.eventstore.core.fair_executor import Charge
-from huahuo.eventstore.core.pending import Commit, Pending, bill, tell_hearers, tell_listeners
-from huahuo.eventstore.core.place import Loaded
-from huahuo.eventstore.core.seal import Vault
-from huahuo.eventstore.core.storage_port import Reads, Store
-from huahuo.eventstore.errors import Corrupt, Damaged, Detached, EventStoreError, InUse, Unavailable
-from huahuo.eventstore.executor import Executor
-from huahuo.eventstore.model import LOG_STREAM, Head, StoredEvent
-from huahuo.eventstore.port import Listener
+from huahuo.eventstore.core.fair_queue import FairQueue, cost_of, has_room
+from huahuo.eventstore.core.seal import Prepared, Vault, carry
+from huahuo.eventstore.core.storage_port import Change, Loaded, PutAge, PutCounter, Reads, Store
+from huahuo.eventstore.errors import (
+    Closed,
+    Corrupt,
+    Damaged,
+    Detached,
+    EventStoreError,
+    InUse,
+    QueueFull,
+    Unavailable,
+)
+from huahuo.eventstore.executor import Charge, Executor
+from huahuo.eventstore.model import LOG_STREAM, Append, Appended, Duplicate, Head, StoredEvent
+from huahuo.eventstore.port import Hearer, Listener
+
+PETTY_S = 50e-6
+"""Smaller parts are not charged: in a group of many users, charging would cost as much as the part."""
+
+
+type Written = Appended | Duplicate
+
+
+class Pending(msgspec.Struct, frozen=True):
+    """An append, or changes without one, that waits for its group.
+
+    Either the future `done` gets its outcome, or `hearer` does, with `about`.
+    """
+
+    append: Append | None
+    changes: tuple[Change, ...]
+    size: int
+    done: asyncio.Future[Written] | None
+    prepared: Prepared | None = None
+    hearer: Hearer | None = None
+    about: Any = None
+
+
+class Commit(msgspec.Struct, frozen=True):
+    """The result of a job: an outcome for each pending, and the new end of the log."""
+
+    outcomes: list[Outcome]
+    events: list[StoredEvent]
+    newest: dict[str, StoredEvent]
+    firsts: dict[str, int]
+    ended: list[str]
+    position: int
+    chain: bytes
+    wrote: bool
+    spent_s: float
+
+
+def decided(draft: Draft, pending: Pending, vault: Vault) -> Outcome:
+    """The outcome of one pending, which the group now holds. Its secrets are sealed at its turn."""
+    append = pending.append
+    if append is None:
+        draft.changes += pending.changes
+        return Appended(draft.position, ())
+    try:
+        if not (append.secrets or append.blobs):
+            return draft.add(append)
+        refused = draft.refusal(append)
+        if refused is not None:
+            return refused
+        held = draft.wrapped_keys(put.owner for put in append.secrets)
+        return draft.accept(append, carry(append, held, vault, pending.prepared))
+    except Exception as error:  # noqa: BLE001  what cannot be decided fails alone
+        return error
+
+
+def tell_hearers(items: Sequence[Pending], outcomes: Sequence[Outcome]) -> None:
+    """Tell each hearer what became of its appends."""
+    heard: dict[Hearer, list[tuple[Any, Outcome]]] = {}
+    for pending, outcome in zip(items, outcomes, strict=True):
+        hearer = pending.hearer
+        if hearer is not None:
+            of_hearer = heard.get(hearer)
+            if of_hearer is None:
+                heard[hearer] = [(pending.about, outcome)]
+            else:
+                of_hearer.append((pending.about, outcome))
+    for hearer, told in heard.items():
+        try:
+            hearer.heard(told)
+        except Exception:  # noqa: BLE001  one bad hearer must not end the writer
+            _log.exception("hearer_failed")
+
+
+def bill(items: list[Pending], spent_s: float, charge: Charge) -> None:
+    """Charge each principal for its part of the group, weighed as in the queue."""
+    principals = {pending.append.principal for pending in items if pending.append is not None}
+    if len(principals) == 1:  # nothing to divide
+        if spent_s > PETTY_S:
+            charge(principals.pop(), spent_s)
+        return
+    costs: dict[str, int] = {}
+    for pending in items:
+        append = pending.append
+        if append is not None:
+            cost = cost_of(len(append.events), pending.size)
+            costs[append.principal] = costs.get(append.principal, 0) + cost
+    total = sum(costs.values())
+    for principal, cost in costs.items():
+        if (part_s := spent_s * cost / total) > PETTY_S:
+            charge(principal, part_s)
+
+
+def tell_listeners(listeners: Sequence[Listener], events: Sequence[StoredEvent]) -> None:
+    """Tell of durable events."""
+    for listener in tuple(listeners) if events else ():
+        try:
+            listener(events)
+        except Exception:  # noqa: BLE001  one bad listener must not end the writer
+            _log.exception("listener_failed")
+
+
+QUEUE_BYTES_PER_USER = 16 << 20
+QUEUE_BYTES_MAX = 64 << 20
+CARE_RETRY_S = 1.0
+_AHEAD = 8
+"""What is wanted of a user in the queue is one part in this many of what it may hold."""
+_ALL_AHEAD = 32
+"""As `_AHEAD`, of all users together: some groups, since in memory an event takes several times its bytes."""
+
+
+class CommitLoop(ABC):
+    """See the module. All methods are called on the loop; jobs never overlap."""
+
+    def __init__(self, store: Store, executor: Executor) -> None:
+        self.queue_bytes_per_user = QUEUE_BYTES_PER_USER
+        self.queue_bytes_max = QUEUE_BYTES_MAX
+        self.refused = 0
+        """Appends that were refused because the queue was full."""
+        self._store = store
+        self._executor = executor
+        self._queue: FairQueue[Pending] = FairQueue()
+        self._running: asyncio.Task[None] | None = None
+        self._care_timer: asyncio.TimerHandle | None = None
+        self._closed: str | None = None
+
+    @abstractmethod
+    async def _one_group(self) -> None:
+        """Commit what comes next in the queue."""
+        ...
+
+    @property
+    def queue_bytes(self) -> int:
+        """Bytes that wait for their group."""
+        return self._queue.bytes
+
+    def has_room(self, owner: str) -> bool:
+        """Whether so little of this principal waits that what it asks for next may be looked at.
+
+        Beyond this, more of it would only take memory while it waits.
+        """
+        return has_room(
+            self._queue,
+            owner,
+            0,
+            bytes_per_user=self.queue_bytes_per_user // _AHEAD,
+            bytes_max=self.queue_bytes_max // _ALL_AHEAD,
+        )
+
+    def append(self, append: Append, size: int, prepared: Prepared | None = None) -> asyncio.Future[Written]:
+        """Queue `append`, of `size` bytes, in its principal's line. The future gets its outcome.
+
+        `prepared`: its secrets, sealed ahead.
+
+        Raises:
+            QueueFull: too many bytes of its principal, or of all principals together, wait already.
+            Closed: the log accepts no more appends.
+        """
+        done: asyncio.Future[Written] = asyncio.get_running_loop().create_future()
+        self._put(append.principal, Pending(append, (), size, done, prepared), len(append.events), size)
+        return done
+
+    def append_for(self, hearer: Hearer, about: Any, append: Append, size: int) -> None:
+        """As `append`, but `hearer` is told of it, with `about`."""
+        pending = Pending(append, (), size, None, None, hearer, about)
+        self._put(append.principal, pending, len(append.events), size)
+
+    def write(self, changes: tuple[Change, ...], size: int) -> asyncio.Future[Written]:
+        """As `append`, for changes of the service itself without an append."""
+        done: asyncio.Future[Written] = asyncio.get_running_loop().create_future()
+        self._put("", Pending(None, changes, size, done), 0, size)
+        return done
+
+    async def between_commits(self, job: Callable[[], None]) -> None:
+        """Run `job` on the writer's thread, while no commit runs. It must leave no transaction open."""
+        await self._executor.run(job)
+
+    def stop(self) -> None:
+        """Accept no more appends."""
+        self._closed = self._closed or "the log has been closed"
+
+    async def settled(self) -> None:
+        """Wait until nothing waits for a commit, and the care that followed is over."""
+        while (running := self._running) is not None:
+            await asyncio.wait([running])
+            await asyncio.sleep(0)
+            if self._running is running:  # cancelled before it began
+                self._running = None
+
+    async def close(self) -> None:
+        """Commit what waits, then release the store. Call once."""
+        self.stop()
+        await self.settled()
+        if self._care_timer is not None:
+            self._care_timer.cancel()
+        await self._executor.run(self._store.close)
+
+    def _put(self, owner: str, pending: Pending, events: int, size: int) -> None:
+        """Not a coroutine, because each append has one already."""
+        queue, most = self._queue, self.queue_bytes_per_user
+        if queue.bytes + size > most and not has_room(
+            queue, owner, size, bytes_per_user=most, bytes_max=self.queue_bytes_max
+        ):
+            self.refused += 1
+            raise QueueFull(f"too much of {owner} waits to be written: nothing was written, try again later")
+        if self._closed is not None:
+            raise Closed(self._closed)
+        queue.put(owner, pending, events, size)
+        if self._running is None:
+            self._start()
+
+    def _start(self) -> None:
+        if self._running is None:
+            self._running = asyncio.get_running_loop().create_task(self._run(), name="log writer")
+
+    async def _run(self) -> None:
+        """Commit group after group until nothing waits."""
+        try:
+            while True:
+                if self._queue:
+                    await self._one_group()
+                    # The woken appenders run first, so that their next appends join the next group.
+                    await asyncio.sleep(0)
+                if self._store.care_due():
+                    await self._care()
+                    if self._store.care_due() and not self._queue:
+                        self._care_later()
+                        break
+                elif not self._queue:
+                    break
+        finally:
+            self._running = None
+
+    async def _care(self) -> None:
+        try:
+            await self._executor.run(self._store.care)
+        except Exception:  # noqa: BLE001  the files grow, the log goes on
+            _log.exception("care_failed")
+
+    def _care_later(self) -> None:
+        if self._care_timer is None and self._closed is None:
+            loop = asyncio.get_running_loop()
+            self._care_timer = loop.call_later(CARE_RETRY_S, self._care_again)
+
+    def _care_again(self) -> None:
+        self._care_timer = None
+        self._start()
+
+
+def commit_job(
+    store: Store,
+    draft: Draft,
+    items: Sequence[Pending],
+    counters: list[PutCounter],
+    ages: AgeClock,
+    vault: Vault,
+    thread_s: Callable[[], float] | None,
+) -> Commit:
+    """Decide `items` and write what was accepted. Runs on the executor's thread. Raises as `Store.commit`."""
+    began_s = thread_s() if thread_s else 0.0
+    keys = [one.append.command.key for one in items if one.append and one.append.command]
+    if len(keys) > 1:
+        draft.look_up(keys)
+    outcomes = [decided(draft, pending, vault) for pending in items]
+    wrote = bool(draft.events or draft.changes)
+    if wrote:
+        draft.changes[:0] = counters
+        note = ages.note_due()
+        if note is not None:
+            draft.changes.append(PutAge(note))
+        store.commit(draft.group())
+        if note is not None:
+            ages.noted(note)
+    newest = {event.stream: event for event in draft.events}
+    spent_s = thread_s() - began_s if thread_s else 0.0
+    return Commit(
+        outcomes, draft.events, newest, draft.firsts, draft.ended,
+        draft.position, draft.chain, wrote, spent_s,
+    )  # fmt: skip
+
 
 GROUP_EVENTS_MAX = 2048
 GROUP_BYTES_MAX = 1 << 20

@@ -22,9 +22,7 @@ from typing import Final
 import msgspec
 
 from huahuo.eventstore.errors import EventStoreError
-from huahuo.eventstore.fulltext.asking import KEY_MARK, marks_of, match_of
-from huahuo.eventstore.fulltext.model import Ask, Entry, Found, Place
-from huahuo.eventstore.fulltext.words import words_of
+from huahuo.eventstore.fulltext.words import KEY_MARK, Ask, Entry, Found, Place, marks_of, match_of, words_of
 
 FORMAT: Final = 3
 """Changes with the tables, with `words_of` and with what text an entry has.

@@ -1,15 +1,31 @@
-"""The proposals of a node that are under way: each is proposed until it is applied."""
+"""What a node proposes.
+
+Its proposals, each under way until it is applied, and the numbers of counters that it reserves.
+
+Proposals are made (sealed, packed, encoded, numbered) in jobs of the writer's executor. What a node has
+under way counts as done when the next secrets are sealed: a key that an earlier proposal of this node
+brings, or destroys, is known here before it is applied.
+
+Reserved numbers come in blocks that no other node hands out from. Numbers rise within a node, not over all
+nodes. What is left of a block when the node stops is never used.
+"""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from contextlib import suppress
 
+import msgspec
+
+from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.core.draft import Outcome
-from huahuo.eventstore.core.pending import Pending
-from huahuo.eventstore.errors import TooLarge, Unavailable
-from huahuo.eventstore.replicated.arrivals import Arrivals
-from huahuo.eventstore.replicated.proposal import Reserve
-from huahuo.eventstore.replicated.proposing import Made, Proposer, Sent
+from huahuo.eventstore.core.seal import Vault, carry
+from huahuo.eventstore.core.storage_port import Lookup, Passed, PutAcks
+from huahuo.eventstore.core.writer import Pending
+from huahuo.eventstore.errors import NumbersSpent, TooLarge, Unavailable
+from huahuo.eventstore.model import Append
+from huahuo.eventstore.replicated.order_reader import Arrivals
+from huahuo.eventstore.replicated.proposal import HEAD_BYTES_MAX, Codec, Item, Proposal, Reserve, encode_item
+from huahuo.eventstore.replicated.state_machine import Reserved
 from huahuo.eventstore.sequencer.port import (
     InDoubt,
     ProposalTooLarge,
@@ -17,6 +33,155 @@ from huahuo.eventstore.sequencer.port import (
     SequencerError,
     Unreachable,
 )
+
+type Part = Pending | Reserve
+"""What waits for the outcome of an item."""
+
+
+class Incarnation(msgspec.Struct, frozen=True):
+    """One life of a node: `epoch` counts them, and `token` tells two that begin at once apart."""
+
+    node: str
+    epoch: int
+    token: str
+
+    def id_of(self, number: int) -> str:
+        """The id of its proposal with this number."""
+        return f"{self.node}.{self.epoch}.{self.token}.{number}"
+
+
+class Sent(msgspec.Struct, eq=False):
+    """A proposal under way. `done` is resolved once it is applied, or will never be."""
+
+    number: int
+    head: Proposal
+    data: bytes
+    parts: list[Part]
+    done: asyncio.Future[None]
+
+
+class Made(msgspec.Struct):
+    """The proposals made of a group, and the appends that cannot be proposed."""
+
+    proposals: list[tuple[Proposal, bytes, list[Part]]]
+    refused: list[tuple[Pending, Exception]]
+
+
+class Proposer:
+    """See the module. Jobs never overlap, and the loop calls `forget` while none runs."""
+
+    def __init__(
+        self,
+        incarnation: Incarnation,
+        *,
+        lookup: Lookup,
+        vault: Vault,
+        ambient: Ambient,
+        codec: Codec,
+        build: str,
+    ) -> None:
+        self.incarnation = incarnation
+        self._lookup = lookup
+        self._vault = vault
+        self._ambient = ambient
+        self._codec = codec
+        self._build = build
+        self._number = 0
+        self._last_s = ambient.monotonic_s()
+        self._keys: dict[str, tuple[bytes | None, int]] = {}
+        """By owner: its key after what is under way, and the last proposal that changes it."""
+
+    def make(self, parts: Sequence[Part], seen: Passed, bytes_max: int) -> Made:
+        """The proposals for `parts`, each of at most `bytes_max` bytes if it has more than one part."""
+        made = Made([], [])
+        items: list[msgspec.Raw] = []
+        taken: list[Part] = []
+        size = HEAD_BYTES_MAX
+        for part in parts:
+            try:
+                item = self._item(part)
+                raw = encode_item(item)
+            except UnicodeEncodeError:
+                assert isinstance(part, Pending)
+                made.refused.append((part, ValueError("a text of the append holds a lone surrogate")))
+                continue
+            except Exception as error:  # noqa: BLE001  what cannot be proposed fails alone
+                assert isinstance(part, Pending)
+                made.refused.append((part, error))
+                continue
+            more = len(memoryview(raw))
+            if taken and size + more > bytes_max:
+                made.proposals.append(self._close(items, taken, seen))
+                items, taken, size = [], [], HEAD_BYTES_MAX
+            self._note_keys(item)
+            items.append(raw)
+            taken.append(part)
+            size += more
+        if taken or not parts:
+            made.proposals.append(self._close(items, taken, seen))
+        return made
+
+    def empty(self, head: Proposal) -> bytes:
+        """A proposal in place of one that the ordered log does not take: the same, without its items."""
+        return self._codec.encode(head, ())
+
+    def forget(self, number: int) -> None:
+        """The proposal `number` is applied: the replica itself knows the keys now."""
+        for owner in [owner for owner, (_, by) in self._keys.items() if by <= number]:
+            del self._keys[owner]
+
+    def _close(
+        self, items: list[msgspec.Raw], parts: list[Part], seen: Passed
+    ) -> tuple[Proposal, bytes, list[Part]]:
+        now_s = self._ambient.monotonic_s()
+        self._number += 1
+        me = self.incarnation
+        head = Proposal(
+            node=me.node, epoch=me.epoch, token=me.token, number=self._number,
+            clock_ms=self._ambient.now_ms(), advance_ms=int((now_s - self._last_s) * 1000),
+            build=self._build, seen=seen,
+        )  # fmt: skip
+        self._last_s += head.advance_ms / 1000
+        return head, self._codec.encode(head, items), parts
+
+    def _item(self, part: Part) -> Item:
+        if isinstance(part, Reserve):
+            return Item(reserve=part)
+        append = part.append
+        if append is None:
+            [acks] = part.changes
+            assert isinstance(acks, PutAcks), "the writer keeps all other changes to itself"
+            return Item(acks=acks)
+        if not (append.secrets or append.blobs):
+            return Item(append=append)
+        held = self._held({put.owner for put in append.secrets})
+        return Item(append=append, carried=carry(append, held, self._vault, part.prepared))
+
+    def _held(self, owners: Iterable[str]) -> dict[str, bytes | None]:
+        """The key of each owner after what is under way."""
+        held: dict[str, bytes | None] = {}
+        unknown = []
+        for owner in sorted(owners):
+            if owner in self._keys:
+                held[owner] = self._keys[owner][0]
+            else:
+                held[owner] = None
+                unknown.append(owner)
+        if unknown:
+            held.update(self._lookup.wrapped_keys(unknown))
+        return held
+
+    def _note_keys(self, item: Item) -> None:
+        append: Append | None = item.append
+        if append is None:
+            return
+        by = self._number + 1
+        for owner in append.shred:
+            self._keys[owner] = (None, by)
+        for use in item.carried.keys:
+            if use.wrapped:
+                self._keys[use.owner] = (use.wrapped, by)
+
 
 PROPOSE_AGAIN_S = 0.1
 """The pause before a proposal whose fate is not known is proposed again."""
@@ -137,3 +302,118 @@ class Outbox:
         task = asyncio.get_running_loop().create_task(work, name="log proposal")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+BLOCK = 1024
+"""Numbers reserved at a time: a node hands out about half of them while the next block is under way."""
+
+
+class _Counter(msgspec.Struct):
+    ranges: list[tuple[int, int]]
+    """(first, end) of what is left, ascending; one ends where the next begins in another block."""
+
+    @property
+    def left(self) -> int:
+        return sum(end - first for first, end in self.ranges)
+
+
+class Blocks:
+    """See the module."""
+
+    def __init__(self) -> None:
+        self._counters: dict[str, _Counter] = {}
+
+    def add(self, counter: str, first: int, count: int) -> None:
+        """A block was reserved."""
+        held = self._counters.setdefault(counter, _Counter([]))
+        if held.ranges and held.ranges[-1][1] == first:
+            held.ranges[-1] = (held.ranges[-1][0], first + count)
+        else:
+            held.ranges.append((first, first + count))
+
+    def take(self, counter: str, count: int) -> int | None:
+        """The first of `count` consecutive numbers, None if no block has that many left.
+
+        What is left of a block that is too short is given up, so that numbers rise.
+        """
+        held = self._counters.get(counter)
+        while held is not None and held.ranges:
+            first, end = held.ranges[0]
+            if end - first >= count:
+                held.ranges[0] = (first + count, end)
+                return first
+            if len(held.ranges) == 1:
+                break
+            held.ranges.pop(0)
+        return None
+
+    def has(self, counter: str, count: int) -> bool:
+        """Whether `take` would find a block."""
+        held = self._counters.get(counter)
+        return held is not None and any(end - first >= count for first, end in held.ranges)
+
+    def is_low(self, counter: str) -> bool:
+        """Whether fewer than half a block is left."""
+        held = self._counters.get(counter)
+        return held is None or held.left < BLOCK // 2
+
+
+class Reservations:
+    """See the module. `wanted` maps a counter to the numbers that the next proposal reserves."""
+
+    def __init__(self, wake: Callable[[], None]) -> None:
+        self.wanted: dict[str, int] = {}
+        self._wake = wake
+        self._blocks = Blocks()
+        self._coming: dict[str, asyncio.Future[None]] = {}
+
+    def take(self, counter: str, count: int) -> int:
+        """The first of `count` reserved numbers; a next block is asked for before the last is used up.
+
+        Raises:
+            NumbersSpent: fewer are reserved.
+        """
+        first = self._blocks.take(counter, count)
+        if first is None or self._blocks.is_low(counter):
+            self._want(counter, count)
+        if first is None:
+            raise NumbersSpent(counter, count)
+        return first
+
+    async def reserve(self, counter: str, count: int) -> None:
+        """Wait until `count` numbers are reserved. Raises Unavailable."""
+        while not self._blocks.has(counter, count):
+            await asyncio.shield(self._want(counter, count))
+
+    def next_wanted(self) -> list[Reserve]:
+        """What the next proposal reserves."""
+        wanted = [Reserve(counter, count) for counter, count in self.wanted.items()]
+        self.wanted.clear()
+        return wanted
+
+    def want_again(self, reserve: Reserve) -> None:
+        """What was wanted did not get into a proposal."""
+        self.wanted[reserve.counter] = reserve.count
+
+    def came(self, reserved: Reserved) -> None:
+        """A block is this node's."""
+        self._blocks.add(reserved.counter, reserved.first, reserved.count)
+        waiter = self._coming.pop(reserved.counter, None)
+        if waiter is not None:
+            waiter.set_result(None)
+
+    def end(self, reason: str) -> None:
+        """Nothing is reserved any more."""
+        for waiter in self._coming.values():
+            waiter.set_exception(Unavailable(reason))
+            waiter.exception()  # it counts as retrieved, so asyncio does not log it
+        self._coming.clear()
+        self.wanted.clear()
+
+    def _want(self, counter: str, count: int) -> asyncio.Future[None]:
+        coming = self._coming.get(counter)
+        if coming is None:
+            coming = self._coming[counter] = asyncio.get_running_loop().create_future()
+            self.wanted[counter] = max(count, BLOCK)
+            self._wake()
+        return coming

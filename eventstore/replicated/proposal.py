@@ -5,6 +5,15 @@
 The MAC is keyed by the master key and covers the log's id, so every node alike tells a proposal that is
 damaged, or of another log's node, from a good one, and ignores it. The version is read only after the MAC
 fits, so no damage looks like a newer format.
+
+The first proposal of an ordered log, its birth, gives the log its id, and names the master key by a mark:
+
+    b"b" || BLAKE2b-128 of the rest || MessagePack([format, log id, mark of the master key, events before
+    it]) b"B" || MAC (16 bytes)          || the same: the birth told again, so that all before it can be
+    trimmed
+
+Every node that finds an empty ordered log proposes one. The first in the order counts; all others are
+ignored.
 """
 
 import hmac
@@ -14,8 +23,7 @@ from typing import Any
 
 import msgspec
 
-from huahuo.eventstore.core.carried import NOTHING, Carried
-from huahuo.eventstore.core.changes import Passed, PutAcks
+from huahuo.eventstore.core.storage_port import NOTHING, Carried, Passed, PutAcks
 from huahuo.eventstore.errors import EventStoreError
 from huahuo.eventstore.model import Append
 
@@ -147,3 +155,86 @@ class Codec:
         mac = self._mac.copy()
         mac.update(body)
         return mac.digest()
+
+
+BIRTH_FORMAT = 1
+ADOPTED_BIRTH_FORMAT = 2
+"""Of a log that was a single service's before: a version that does not know it must not begin it empty."""
+NEWEST_BIRTH_FORMAT = ADOPTED_BIRTH_FORMAT
+_BIRTH_MAGIC, _BIRTH_AGAIN_MAGIC = b"b", b"B"
+_BIRTH_SUM_BYTES = 16
+
+
+class Birth(msgspec.Struct, frozen=True, array_like=True):
+    """See the module. `before`: events that the log had when it was adopted, which only copies hold."""
+
+    format: int
+    log_id: str
+    mark: bytes
+    before: int = 0
+
+
+class _PlainBirth(msgspec.Struct, frozen=True, array_like=True):
+    """As versions wrote it that knew no adopted logs: the same bytes for the same log."""
+
+    format: int
+    log_id: str
+    mark: bytes
+
+
+def dump_birth(birth: Birth) -> bytes:
+    """As it is proposed first."""
+    body = _birth_body(birth)
+    return _BIRTH_MAGIC + _birth_sum(body) + body
+
+
+def dump_birth_again(birth: Birth, key: bytes) -> bytes:
+    """As it is told again. `key`: that of the proposals."""
+    body = _birth_body(birth)
+    return _BIRTH_AGAIN_MAGIC + _birth_mac(body, key) + body
+
+
+def load_birth(proposal: bytes) -> Birth | None:
+    """The birth in a first proposal, None if it is none or damaged."""
+    body = proposal[1 + _BIRTH_SUM_BYTES :]
+    if proposal[:1] != _BIRTH_MAGIC or proposal[1 : 1 + _BIRTH_SUM_BYTES] != _birth_sum(body):
+        return None
+    return _read_birth(body)
+
+
+def load_birth_again(proposal: bytes, key: bytes) -> tuple[Birth, bool] | None:
+    """A birth that was told again, and whether it was by a node with this key. None if it is none."""
+    if proposal[:1] != _BIRTH_AGAIN_MAGIC:
+        return None
+    body = proposal[1 + _BIRTH_SUM_BYTES :]
+    born = _read_birth(body)
+    return (
+        None
+        if born is None
+        else (born, hmac.compare_digest(proposal[1 : 1 + _BIRTH_SUM_BYTES], _birth_mac(body, key)))
+    )
+
+
+def is_birth(proposal: bytes) -> bool:
+    """Whether it is a birth at all, told first or again."""
+    return proposal[:1] in (_BIRTH_MAGIC, _BIRTH_AGAIN_MAGIC)
+
+
+def _birth_body(birth: Birth) -> bytes:
+    plain = _PlainBirth(birth.format, birth.log_id, birth.mark)
+    return msgspec.msgpack.encode(birth if birth.before else plain)
+
+
+def _read_birth(body: bytes) -> Birth | None:
+    try:
+        return msgspec.msgpack.decode(body, type=Birth)
+    except (msgspec.MsgspecError, UnicodeDecodeError):  # the latter: a text that is no UTF-8
+        return None
+
+
+def _birth_sum(body: bytes) -> bytes:
+    return blake2b(body, digest_size=_BIRTH_SUM_BYTES).digest()
+
+
+def _birth_mac(body: bytes, key: bytes) -> bytes:
+    return blake2b(body, digest_size=_BIRTH_SUM_BYTES, key=key, person=b"huahuo birth").digest()

@@ -1,11 +1,12 @@
 """An ordered log in NATS JetStream: one stream, one message for each proposal; its sequence is the offset.
 
-JetStream gives sequences without gaps, and deletes none but from the front (`deny_delete`, no age, no limit
-that discards old messages). Its own removal of duplicates is not used: it forgets ids after two minutes, and
-nodes recognise a repeated proposal by its content.
+JetStream gives sequences without gaps, and deletes none but from the front (`deny_delete`, no age, no
+limit that discards old messages). Its own removal of duplicates is not used: it forgets ids after two
+minutes, and nodes recognise a repeated proposal by its content.
 
-This node reads by one ordered consumer (`nats_consumer`). It is made anew, from the next sequence, whenever
-it was silent, skipped a sequence, or its connection ended.
+This node reads by one ordered consumer (`huahuo.eventstore.sequencer.nats_stream`). It is made anew, from
+the next sequence, whenever it was silent, skipped a sequence, or its connection ended. Proposals that are
+too large for one message lie in the log's object store, by their digest.
 """
 
 import asyncio
@@ -16,18 +17,21 @@ from collections import deque
 from collections.abc import AsyncGenerator
 
 import msgspec
+import nats.errors
+import nats.js.errors
 from nats.aio.msg import Msg
+from nats.js.api import ObjectStoreConfig, StorageType
+from nats.js.object_store import ObjectStore
 
 from huahuo.eventstore.ambient import Ambient
-from huahuo.eventstore.sequencer import nats_large
 from huahuo.eventstore.sequencer.address import LogAddress
-from huahuo.eventstore.sequencer.nats_consumer import consume
 from huahuo.eventstore.sequencer.nats_link import ERRORS, ApiError, Link, open_link
 from huahuo.eventstore.sequencer.nats_stream import (
     FULL_LINE,
     NoJetStream,
     Stream,
     check_monitors,
+    consume,
     look,
     refused_line,
     subject_of,
@@ -42,6 +46,65 @@ from huahuo.eventstore.sequencer.port import (
     Unreachable,
     another_now,
 )
+
+STORE_S = 60.0
+ORPHAN_S = 86_400.0
+"""An object that is older than the log's first proposal by this is referred to by none that is kept."""
+
+
+def object_digest(proposal: bytes) -> str:
+    """The name of its object."""
+    return hashlib.sha256(proposal).hexdigest()
+
+
+async def _object_store(link: Link, name: str, replicas: int) -> ObjectStore:
+    js = link.client.jetstream(timeout=5)
+    try:
+        return await js.object_store(f"{name}_large")
+    except nats.js.errors.NotFoundError:
+        config = ObjectStoreConfig(storage=StorageType.FILE, replicas=replicas)
+        return await js.create_object_store(f"{name}_large", config)
+
+
+async def put_object(link: Link, name: str, replicas: int, proposal: bytes) -> str:
+    """Keep `proposal`, unless it is there; its digest.
+
+    Raises:
+        nats.errors.Error, TimeoutError, OSError: it may not be kept.
+    """
+    digest = object_digest(proposal)
+    async with asyncio.timeout(STORE_S):
+        store = await _object_store(link, name, replicas)
+        with contextlib.suppress(nats.js.errors.NotFoundError):
+            if not (await store.get_info(digest)).deleted:
+                return digest
+        await store.put(digest, proposal)
+    return digest
+
+
+async def get_object(link: Link, name: str, digest: str) -> bytes | None:
+    """The proposal with this digest; None if it is not there, or not whole, yet."""
+    with contextlib.suppress(nats.js.errors.Error, *ERRORS):
+        async with asyncio.timeout(STORE_S):
+            store = await _object_store(link, name, 1)
+            found = (await store.get(digest)).data or b""
+            if object_digest(found) == digest:
+                return found
+    return None
+
+
+async def sweep_objects(link: Link, name: str, first_at: dt.datetime) -> None:
+    """Delete objects that no proposal refers to; the log's first one was put in order at `first_at`."""
+    before = first_at - dt.timedelta(seconds=ORPHAN_S)
+    js = link.client.jetstream(timeout=5)
+    try:
+        store = await js.object_store(f"{name}_large")
+        for found in await store.list():
+            if found.mtime and dt.datetime.fromisoformat(found.mtime) < before:
+                await store.delete(found.name)
+    except nats.js.errors.NotFoundError:
+        return  # no store, or nothing in it
+
 
 PROPOSAL_BYTES_MAX = 64 << 20
 MESSAGE_BYTES, HEADERS_BYTES = 1 << 20, 1024
@@ -107,7 +170,7 @@ class NatsSequencer:
         if len(proposal) > self.proposal_bytes_max:
             try:
                 replicas = self._stream.replicas if self._stream is not None else 1
-                headers[OBJECT] = await nats_large.put(link, self.address.name, replicas, proposal)
+                headers[OBJECT] = await put_object(link, self.address.name, replicas, proposal)
             except ERRORS as error:
                 raise Unreachable(f"the log's object store refused: {type(error).__name__}") from None
             proposal = b""
@@ -138,7 +201,7 @@ class NatsSequencer:
             if before <= stream.first:
                 return
             await link.ask(f"STREAM.PURGE.{self.address.name}", {"seq": min(before, stream.last + 1)})
-            await nats_large.sweep(link, self.address.name, await self._first_at(link))
+            await sweep_objects(link, self.address.name, await self._first_at(link))
         except ApiError as error:
             raise Unreachable(f"the log was not trimmed: {error}") from None
         except ERRORS as error:
@@ -262,7 +325,7 @@ class NatsSequencer:
         """The proposal of a message: in it, or in the object store, which is waited for."""
         if not message.headers or not (digest := message.headers.get(OBJECT)):
             return message.data
-        while (body := await nats_large.get(link, self.address.name, digest)) is None:
+        while (body := await get_object(link, self.address.name, digest)) is None:
             self.trouble = (
                 f"the log's object store lacks a proposal at offset {message.metadata.sequence.stream}"
             )

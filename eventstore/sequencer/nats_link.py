@@ -13,16 +13,17 @@ import nats.errors
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-from huahuo.eventstore.sequencer.address import Host, LogAddress
-from huahuo.eventstore.sequencer.credentials import (
+from huahuo.eventstore.sequencer.address import (
+    Host,
+    LogAddress,
     SignInRefused,
+    let_go,
     password_of,
     tls_context,
     tls_refusal,
     user_key_of,
 )
 from huahuo.eventstore.sequencer.port import InDoubt, Unreachable
-from huahuo.eventstore.sequencer.sockets import let_go
 
 CONNECT_S = 3.0
 CLOSE_S = 0.5

@@ -4,9 +4,9 @@ A proposal gets its offset under the lock of that row, which is held until its c
 synchronous standby too, if there is one). So commits become visible in the order of their offsets, and no
 reader ever sees a gap. Proposals that wait while a commit is under way share the next one.
 
-A commit is never cancelled and never given a deadline: PostgreSQL would end its wait for the standby and make
-it visible, and a promotion of that standby would lose it. A caller that has waited for `ANSWER_S` is told
-`InDoubt`; the commit goes on, and what comes later queues behind it.
+A commit is never cancelled and never given a deadline: PostgreSQL would end its wait for the standby and
+make it visible, and a promotion of that standby would lose it. A caller that has waited for `ANSWER_S` is
+told `InDoubt`; the commit goes on, and what comes later queues behind it.
 """
 
 import asyncio
@@ -19,20 +19,152 @@ from typing import Any
 import asyncpg
 
 from huahuo.eventstore.ambient import Ambient
-from huahuo.eventstore.sequencer import postgres_statements as statements
 from huahuo.eventstore.sequencer.address import LogAddress
 from huahuo.eventstore.sequencer.port import (
     InDoubt,
+    Misconfigured,
     Ordered,
     ProposalTooLarge,
     SequencerError,
+    Trimmed,
     Unreachable,
 )
-from huahuo.eventstore.sequencer.postgres_entry import Entry
-from huahuo.eventstore.sequencer.postgres_link import LOST, Link
-from huahuo.eventstore.sequencer.postgres_links import Links
-from huahuo.eventstore.sequencer.postgres_page import PLACE, OwnNewest, compare, judge
-from huahuo.eventstore.sequencer.postgres_words import HEAD_LOST, OCCUPIED, failed, first_line
+from huahuo.eventstore.sequencer.postgres_link import (
+    HEAD_LOST,
+    LOST,
+    OCCUPIED,
+    Link,
+    Links,
+    failed,
+    first_line,
+)
+
+
+class Entry:
+    """See the module."""
+
+    __slots__ = ("body", "future", "hint", "id", "sent")
+
+    def __init__(self, body: bytes, proposal_id: str, future: asyncio.Future[int]) -> None:
+        self.body = body
+        self.id = proposal_id
+        self.future = future
+        self.sent = False
+        self.hint = ""
+        """See `InDoubt`."""
+
+    def expire(self, stuck: str) -> None:
+        """The caller has waited for long enough. `stuck`: why the commit before it may not end, or ""."""
+        if self.sent:
+            self.fail(InDoubt("the log has not said whether it keeps the proposal", self.hint))
+        elif stuck:
+            self.fail(Unreachable(f"an earlier commit has not ended: {stuck}"))
+        else:
+            self.fail(Unreachable("the log is busy with an earlier commit, or can't be reached"))
+
+    def fail(self, error: SequencerError) -> None:
+        """Tell the caller why, unless it knows already."""
+        if not self.future.done():
+            self.future.set_exception(error)
+
+
+OWN_MAX, OWN_BYTES_MAX = 64, 4 << 20
+"""Of this node's own newest proposals, those that a follower takes from memory: a question less each."""
+
+PLACE = "proposals_pkey"
+"""The constraint that such a row breaks."""
+
+
+class OwnNewest:
+    """The newest proposals of this node that are durable, by their offset."""
+
+    def __init__(self) -> None:
+        self._bodies: dict[int, bytes] = {}
+        self._bytes = 0
+
+    def keep(self, offset: int, body: bytes) -> None:
+        """Keep a proposal, and drop the oldest ones beyond the bounds."""
+        self._bodies[offset] = body
+        self._bytes += len(body)
+        while len(self._bodies) > OWN_MAX or self._bytes > OWN_BYTES_MAX:
+            self._bytes -= len(self._bodies.pop(next(iter(self._bodies))))
+
+    def __contains__(self, offset: int) -> bool:
+        return offset in self._bodies
+
+    def get(self, offset: int) -> bytes | None:
+        """The proposal at `offset`; None: it is not kept."""
+        return self._bodies.get(offset)
+
+
+def judge_page(rows: Sequence[Any], last: int) -> list[bytes]:
+    """The bodies of a page, if it goes on from `last` without a gap.
+
+    Raises:
+        Misconfigured: the log lost what it had acknowledged.
+        Trimmed: it begins later.
+    """
+    if not rows:
+        raise Misconfigured(HEAD_LOST)
+    head = rows[0]
+    if head["last"] < last:
+        raise Misconfigured(
+            f"the log went back: it ends at offset {head['last']}, and {last} was applied here."
+            " It was restored from an older copy, or a fail-over lost commits: see docs/scaling.md"
+        )
+    if head["first"] > last + 1:
+        raise Trimmed(f"the log begins at offset {head['first']}, and {last + 1} is needed", head["first"])
+    bodies = []
+    for row in rows:
+        if row["position"] is None and head["last"] <= last:
+            break
+        last += 1
+        if row["position"] != last:
+            raise Misconfigured(f"the log has no offset {last}: somebody deleted a row of its table")
+        bodies.append(row["body"])
+    return bodies
+
+
+def compare_known(found: Sequence[Any], last: int, digest: bytes) -> None:
+    """After a lost connection: the proposal that was read last must still be at its place, `found`.
+
+    Raises:
+        Misconfigured: another one is, or none.
+    """
+    if found and found[0]["first"] > last:
+        return
+    bodies = judge_page(found, last - 1)
+    if not bodies or hashlib.sha256(bodies[0]).digest() != digest:
+        raise Misconfigured(
+            f"the log has another proposal at offset {last} than the one that was read here:"
+            " a fail-over lost commits; docs/scaling.md says what to do"
+        )
+
+
+INSERT_SQL = """
+WITH place AS (UPDATE {s}.head SET last = last + cardinality($1::text[])
+               RETURNING last - cardinality($1::text[]) AS base)
+INSERT INTO {s}.proposals (position, id, body)
+SELECT base + n, id, body FROM place, unnest($1::text[], $2::bytea[]) WITH ORDINALITY AS new(id, body, n)
+RETURNING position
+"""
+KNOWN_SQL = "SELECT position FROM {s}.proposals WHERE id = $1"
+LAST_SQL = "UPDATE {s}.head SET last = last RETURNING last"
+PAGE_SQL = """
+SELECT head.first, head.last, page.position, page.body
+FROM {s}.head LEFT JOIN LATERAL (
+    SELECT position, body FROM (
+        SELECT position, body, octet_length(body) AS size,
+               sum(octet_length(body)) OVER (ORDER BY position) AS total
+        FROM (SELECT position, body FROM {s}.proposals WHERE position > $1 AND position <= head.last
+              ORDER BY position LIMIT $2) AS next
+    ) AS sums WHERE total - size < $3
+) AS page ON true ORDER BY page.position
+"""
+TRIM_SQL = """
+WITH edge AS (UPDATE {s}.head SET first = greatest(first, least($1, last + 1)) RETURNING first)
+DELETE FROM {s}.proposals USING edge WHERE position < edge.first
+"""
 
 PROPOSAL_BYTES_MAX, CUT_BYTES = 64 << 20, 4 << 20
 """What one proposal may have, and the size below which nodes cut theirs."""
@@ -117,14 +249,14 @@ class PostgresSequencer:
 
     async def last(self) -> int:
         """See `Sequencer`. A commit of its own: a server that was replaced by its standby can't give one."""
-        last = await self._aside(statements.LAST)
+        last = await self._aside(LAST_SQL)
         if last is None:
             raise Unreachable(HEAD_LOST)
         return int(last)
 
     async def trim(self, before: int) -> None:
         """See `Sequencer`."""
-        await self._aside(statements.TRIM, before)
+        await self._aside(TRIM_SQL, before)
 
     async def follow(self, after: int) -> AsyncGenerator[Ordered]:
         """See `Sequencer`."""
@@ -137,14 +269,14 @@ class PostgresSequencer:
                 try:
                     await link.connection.add_listener(self.address.name, lambda *_: hint.set())
                     if digest:
-                        here = await link.connection.fetch(self._sql(statements.PAGE), last - 1, 1, 1)
-                        compare(here, last, digest)
+                        here = await link.connection.fetch(self._sql(PAGE_SQL), last - 1, 1, 1)
+                        compare_known(here, last, digest)
                     while True:
                         hint.clear()
                         rows = await link.connection.fetch(
-                            self._sql(statements.PAGE), last, PAGE_MAX, PAGE_BYTES_MAX
+                            self._sql(PAGE_SQL), last, PAGE_MAX, PAGE_BYTES_MAX
                         )
-                        for body in judge(rows, last):
+                        for body in judge_page(rows, last):
                             last, digest = last + 1, hashlib.sha256(body).digest()
                             yield Ordered(last, body)
                         if rows[0]["position"] is None:
@@ -224,7 +356,7 @@ class PostgresSequencer:
         try:
             with self.links.succession.attended(link):
                 rows = await link.connection.fetch(
-                    self._sql(statements.INSERT),
+                    self._sql(INSERT_SQL),
                     [entry.id for entry in batch],
                     [entry.body for entry in batch],
                 )
@@ -257,8 +389,8 @@ class PostgresSequencer:
         """The offset of a proposal that the log has already, once a later commit of ours is durable too."""
         try:
             with self.links.succession.attended(link):
-                known = await link.connection.fetchval(self._sql(statements.KNOWN), entry.id)
-                await link.connection.fetchval(self._sql(statements.LAST))
+                known = await link.connection.fetchval(self._sql(KNOWN_SQL), entry.id)
+                await link.connection.fetchval(self._sql(LAST_SQL))
         except (*LOST, asyncpg.PostgresError):
             return self._doubt([entry])
         if link.broken_wait or known is None:

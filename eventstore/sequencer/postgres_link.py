@@ -1,16 +1,85 @@
-"""One connection to the PostgreSQL primary that holds an ordered log, checked before it is used."""
+"""Connections to the PostgreSQL primary that holds an ordered log, each checked before it is used.
+
+`Links` follows whichever server is the primary. A primary may be replaced while it says nothing, since it
+is frozen or cut off. A promotion raises a server's timeline. So a primary of the same address on a later
+timeline than ours has taken its place, and with a synchronous standby it has all that was acknowledged
+(`Succession`).
+
+What is wrong with such a log is said in sentences that name what may help.
+"""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+import contextlib
+import ssl
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import asyncpg
+import structlog
 
-from huahuo.eventstore.sequencer.address import Host, LogAddress
-from huahuo.eventstore.sequencer.credentials import SignInRefused, tls_context
-from huahuo.eventstore.sequencer.port import Misconfigured, SequencerError, Unreachable
-from huahuo.eventstore.sequencer.postgres_words import HEAD_LOST, LOCK_S, TABLES_LOST, told
-from huahuo.eventstore.sequencer.sockets import detect_dead_peer, let_go
+from huahuo.eventstore.ambient import Ambient
+from huahuo.eventstore.sequencer.address import (
+    Host,
+    LogAddress,
+    SignInRefused,
+    detect_dead_peer,
+    let_go,
+    password_of,
+    tls_context,
+    tls_refusal,
+)
+from huahuo.eventstore.sequencer.port import Misconfigured, SequencerError, Unreachable, another_now
+
+LOCK_S = 8
+"""A statement that waits longer for the row of the head is refused by the server, and nothing was written.
+Less than the time a caller waits (`postgres.ANSWER_S`), so that it gets this clean answer first."""
+HEAD_LOST = "the log's table head has lost its row: restore the log, or use another ?name="
+OCCUPIED = (
+    "the log's table proposals has a row behind the log's end: somebody wrote into its tables;"
+    " docs/scaling.md says what to do"
+)
+TABLES_LOST = "the log's tables are gone from the schema {}: restore the log, and start this node again"
+
+_READ_ONLY = "read-only transaction"
+_READ_ONLY_HINT = (
+    "default_transaction_read_only is on for the server, the database or the role: see \\drds in psql"
+)
+_HINTS = (
+    ("rejected SSL upgrade", "it speaks no TLS: set ssl = on there, or say ?sslmode=disable"),
+    ("no encryption", "?sslmode=verify-full speaks TLS"),
+    ("client certificate", "?sslcert=FILE&sslkey=FILE name ours"),
+    (_READ_ONLY, _READ_ONLY_HINT),
+)
+"""What a failed attempt says, and what may help."""
+_TLS_ENDED = (ssl.SSLError, ConnectionResetError, asyncpg.ConnectionDoesNotExistError)
+
+
+def explained(error: BaseException, address: LogAddress) -> str:
+    """What a failed attempt to connect says, and what may help."""
+    if isinstance(error, asyncpg.TargetServerAttributeNotMatched):
+        alone = len(address.hosts) == 1
+        return f"it is a standby{f' ({address.kind}://primary,standby/… names both)' if alone else ''}"
+    if isinstance(error, TimeoutError):
+        return "it does not answer"
+    said = first_line(error)
+    if address.encrypted and isinstance(error, _TLS_ENDED):
+        return tls_refusal(error, address, said)
+    hint = next((hint for part, hint in _HINTS if part in said), "")
+    return f"{said} ({hint})" if hint else said
+
+
+def failed(error: BaseException, stuck: str) -> str:
+    """What a failed statement says. `stuck`: why an earlier commit may not end, or ""."""
+    if isinstance(error, asyncpg.LockNotAvailableError):
+        return f"an earlier commit has not ended for {LOCK_S} s" + (f": {stuck}" if stuck else "")
+    said = first_line(error)
+    return f"{said} ({_READ_ONLY_HINT})" if _READ_ONLY in said else said
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says, without its details."""
+    return str(error).partition("\n")[0] or type(error).__name__
+
 
 CONNECT_S = 5.0
 FORMAT = 1
@@ -111,7 +180,7 @@ async def open_link(
         except SignInRefused as error:
             reasons.append(error)
         except (*LOST, asyncpg.PostgresError, TimeoutError) as error:
-            reasons.append(Unreachable(f"{host}: {told(error, address)}"))
+            reasons.append(Unreachable(f"{host}: {explained(error, address)}"))
     if refused := next((reason for reason in reasons if isinstance(reason, SignInRefused)), None):
         raise refused
     raise Unreachable(f"no primary answers at {address}: {'; '.join(map(str, reasons))}")
@@ -174,7 +243,7 @@ async def _open(address: LogAddress, password: str, host: Host, log_id: str, tim
     try:
         connection = await connect(address, password, host, _SESSION)
     except _SIGN_IN as error:
-        raise SignInRefused(f"{host} refuses to let us in: {told(error, address)}") from None
+        raise SignInRefused(f"{host} refuses to let us in: {explained(error, address)}") from None
     link = Link(connection, host)
     try:
         async with asyncio.timeout(2 * CONNECT_S):
@@ -262,3 +331,169 @@ async def _make(connection: Any, schema: str, log_id: str) -> None:
             FORMAT,
             log_id,
         )
+
+
+LOOK_S = 1.0
+"""While a statement runs longer than this, the other servers are looked at, again after each such span."""
+_CONNECT_S = 2.0
+_log = structlog.get_logger(__name__)
+
+
+class Succession:
+    """See the module. `moved` is called with the host that has taken the place of ours."""
+
+    def __init__(self, address: LogAddress, moved: Callable[[Host], None]) -> None:
+        self.timeline = 0
+        """The newest that was seen. A primary on an earlier one was replaced."""
+        self._address = address
+        self._moved = moved
+        self._waiting: set[Link] = set()
+        self._looking: asyncio.Task[None] | None = None
+
+    @contextlib.contextmanager
+    def attended(self, link: Link) -> Iterator[None]:
+        """While a statement runs on `link`, see whether its server was replaced."""
+        self._waiting.add(link)
+        handle = asyncio.get_running_loop().call_later(LOOK_S, self._begin)
+        try:
+            yield
+        finally:
+            handle.cancel()
+            self._waiting.discard(link)
+
+    def meet(self, link: Link) -> None:
+        """Take note of the timeline of a new link.
+
+        Raises:
+            Unreachable: its server was replaced while the link was opened. It is dropped.
+        """
+        if link.timeline < self.timeline:
+            link.drop()
+            raise Unreachable(f"{link.host}: another server was promoted in its place: stop it")
+        self.timeline = link.timeline
+
+    def close(self) -> None:
+        """Look no more."""
+        if self._looking is not None:
+            self._looking.cancel()
+
+    def _begin(self) -> None:
+        if self._looking is None and len(self._address.hosts) > 1:
+            self._looking = asyncio.get_running_loop().create_task(self._look(), name="succession in the log")
+
+    async def _look(self) -> None:
+        try:
+            while self._waiting:
+                ours = {link.host for link in self._waiting}
+                if await self._look_at([host for host in self._address.hosts if host not in ours]):
+                    return
+                await asyncio.sleep(LOOK_S)
+        finally:
+            self._looking = None
+
+    async def _look_at(self, hosts: Sequence[Host]) -> bool:
+        for host in hosts:
+            timeline = await _timeline_of(self._address, host)
+            if timeline is not None and timeline > self.timeline:
+                self.timeline = timeline
+                _log.warning("ordered_log_has_another_primary", host=str(host))
+                self._moved(host)
+                return True
+        return False
+
+
+async def _timeline_of(address: LogAddress, host: Host) -> int | None:
+    """The timeline of a server, None if it is no primary or does not answer."""
+    try:
+        async with asyncio.timeout(_CONNECT_S):
+            connection = await connect(address, password_of(address), host)
+            try:
+                return int(await connection.fetchval(TIMELINE))
+            finally:
+                connection.terminate()
+    except (*LOST, asyncpg.PostgresError, TimeoutError, SequencerError):
+        return None
+
+
+RETRY_S = 0.2
+"""Between two attempts to connect, so that a log that is down is not asked without pause."""
+
+
+class Links:
+    """See the module. `trouble` says why the log can't be reached, and is empty when it can."""
+
+    def __init__(self, address: LogAddress, ambient: Ambient) -> None:
+        self.address = address
+        self.trouble = ""
+        self.succession = Succession(address, self._move)
+        self._ambient = ambient
+        self._hosts = list(address.hosts)
+        self._log = ""
+        """The id of the log, once known: another one later means that the database was replaced."""
+        self._links: set[Link] = set()
+        self._tried_s = -RETRY_S
+        self._closed = False
+
+    async def wait(self) -> Link:
+        """As `connect`, until there is one. Raises Unreachable: the log was closed. Misconfigured."""
+        while True:
+            try:
+                return await self.connect()
+            except Unreachable:
+                if self._closed:
+                    raise
+
+    def _is_closed(self) -> bool:
+        """Asked again after an await: it may have been closed meanwhile."""
+        return self._closed
+
+    async def connect(self) -> Link:
+        """A checked connection. After a failed attempt the next one waits for `RETRY_S`.
+
+        Raises:
+            Unreachable: it can't be reached, or was closed.
+            Misconfigured: it is another log, or may lose commits.
+        """
+        if self._closed:
+            raise Unreachable("the log is closed")
+        pause_s = self._tried_s + RETRY_S - self._ambient.monotonic_s()
+        self._tried_s = self._ambient.monotonic_s() + max(pause_s, 0.0)
+        if pause_s > 0:
+            await asyncio.sleep(pause_s)
+        try:
+            link = await open_link(
+                self.address, password_of(self.address), tuple(self._hosts),
+                "" if self._log else self._ambient.token(), self.succession.timeline,
+            )  # fmt: skip
+            self.succession.meet(link)
+        except SequencerError as error:
+            self.trouble = str(error)
+            raise
+        if self._log and link.log != self._log:
+            link.drop()
+            raise Misconfigured(another_now(self.address))
+        if self._is_closed():
+            link.drop()
+            raise Unreachable("the log is closed")
+        self._log, self.trouble, self._tried_s = link.log, "", -RETRY_S
+        self._links.add(link)
+        return link
+
+    def _move(self, host: Host) -> None:
+        """This server is the primary now: leave all others, whatever is under way there."""
+        self._hosts.sort(key=lambda one: one != host)
+        for link in list(self._links):
+            if link.host != host:
+                self.drop(link)
+
+    def drop(self, link: Link) -> None:
+        """Leave a connection."""
+        link.drop()
+        self._links.discard(link)
+
+    def close(self) -> None:
+        """Leave all connections, and open no more."""
+        self._closed = True
+        self.succession.close()
+        for link in list(self._links):
+            self.drop(link)

@@ -1,22 +1,33 @@
-"""Changes as SQL statements: pure. One or two statements for each change, and few for many changes of a kind.
+"""What a commit writes, as SQL: its events with the new names in them, and its changes.
 
-Each statement releases the interpreter lock and must get it back. Against a busy event loop that takes up to
-5 ms: an import of 2,000 mailboxes with one statement for each secret held the writer for seconds.
+Each statement releases the interpreter lock and must get it back. Against a busy event loop that takes up
+to 5 ms: an import of 2,000 mailboxes with one statement for each secret held the writer for seconds. So
+there are one or two statements for each change, and few for many changes of a kind or many events. A long
+append is written in stretches, so that the loop gets the lock in between.
+
+How far a replica applied the ordered log is one value in `meta`, with the newest ends of its chain. It is
+written in the transaction of the group that it is about, so that neither is ever without the other.
 """
 
+import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from enum import Enum
-from itertools import chain, groupby
+from itertools import batched, chain, groupby
+from typing import Final
 
 import msgspec
 
-from huahuo.eventstore.core.changes import (
+from huahuo.eventstore.core.chain import GENESIS
+from huahuo.eventstore.core.storage_port import (
+    PASSED_KEPT,
     Change,
     DropBlob,
     DropRow,
     DropSealed,
     EndStream,
     ForgetUser,
+    Loaded,
+    Passed,
     Prune,
     PutAcks,
     PutAge,
@@ -31,11 +42,86 @@ from huahuo.eventstore.core.changes import (
     Shred,
     Touch,
 )
-from huahuo.eventstore.core.sums import Value, row_crc
+from huahuo.eventstore.errors import Corrupt
 from huahuo.eventstore.limits import KEYFRAME_SPAN, KEYFRAMES_KEPT
-from huahuo.eventstore.model import Ack
-from huahuo.eventstore.sqlite import passed, usage
-from huahuo.eventstore.sqlite.ended import PUT_ENDED
+from huahuo.eventstore.model import Ack, StoredEvent
+from huahuo.eventstore.replicated.state_machine import load_shared
+from huahuo.eventstore.sqlite import schema
+from huahuo.eventstore.sqlite.names import PUT_ENDED, Names, select_numbers
+from huahuo.eventstore.sqlite.schema import Value, get_meta, must_fit, row_crc
+from huahuo.eventstore.sqlite.unindexed import Row
+
+SHARED_KEY = "shared"
+_PASSED_PLACE: Final = "the note of what this node has applied"
+MAKE_PASSED = (
+    "CREATE TABLE IF NOT EXISTS passed"
+    " (offset INTEGER PRIMARY KEY, chain BLOB NOT NULL, digest BLOB NOT NULL, crc INTEGER NOT NULL) STRICT"
+)
+
+
+def statements_of_passed(put: PutPassed) -> Iterator[tuple[str, tuple[Value, ...]]]:
+    """The statements for it."""
+    crc = row_crc("meta", SHARED_KEY, put.shared)
+    yield "INSERT OR REPLACE INTO meta VALUES (?, ?, ?)", (SHARED_KEY, put.shared, crc)
+    for one in put.passed:
+        crc = row_crc("passed", one.offset, one.chain, one.digest)
+        yield "INSERT OR REPLACE INTO passed VALUES (?, ?, ?, ?)", (one.offset, one.chain, one.digest, crc)
+    if put.passed:
+        yield "DELETE FROM passed WHERE offset <= ?", (put.passed[-1].offset - PASSED_KEPT,)
+
+
+def leave_order(connection: sqlite3.Connection) -> None:
+    """Forget the ordered log: from here on this is the log of a single service."""
+    connection.execute("DELETE FROM meta WHERE key = ?", (SHARED_KEY,))
+    connection.execute("DELETE FROM passed")
+
+
+def follows_an_order(connection: sqlite3.Connection) -> bool:
+    """Whether the log is a node's replica, as far as its rows say: one of the two may be lost."""
+    return get_meta(connection, SHARED_KEY) is not None or next(_passed_rows(connection), None) is not None
+
+
+def read_passed(connection: sqlite3.Connection) -> tuple[bytes, tuple[Passed, ...]] | None:
+    """What the last `PutPassed` wrote, and the newest ends; None if the log is no replica. In a transaction.
+
+    A row that was lost, or an older copy of one, fits its checksum. So the rows are compared with one another
+    and with the end of the log: a node that took a wrong one for its own would apply proposals twice, or
+    would believe that the others differ.
+
+    Raises:
+        Corrupt: it is not what was written.
+    """
+    shared, passed = get_meta(connection, SHARED_KEY), tuple(_passed_rows(connection))
+    if shared is None and not passed:
+        return None
+    if shared is None:
+        raise Corrupt(_PASSED_PLACE, f"it is missing, and proposals up to {passed[-1].offset} were applied")
+    noted = load_shared(shared)
+    if [one.offset for one in passed] != [*range(noted.offset - len(passed) + 1, noted.offset + 1)]:
+        raise Corrupt(
+            _PASSED_PLACE, f"it says {noted.offset}, and the rows before it are others, or not all there"
+        )
+    row = connection.execute("SELECT chain FROM event ORDER BY position DESC LIMIT 1").fetchone()
+    end = Passed(noted.offset, row[0] if row else GENESIS, noted.digest)
+    if passed[-1:] != (end,):
+        raise Corrupt(
+            _PASSED_PLACE, f"what was applied up to proposal {noted.offset} is not what the log ends with"
+        )
+    return shared, passed
+
+
+def with_passed(connection: sqlite3.Connection, loaded: Loaded) -> Loaded:
+    """`loaded` with what `read_passed` finds. Raises as that."""
+    found = read_passed(connection)
+    return loaded if found is None else msgspec.structs.replace(loaded, shared=found[0], passed=found[1])
+
+
+def _passed_rows(connection: sqlite3.Connection) -> Iterator[Passed]:
+    """The newest ends, oldest first."""
+    for offset, chain, digest, crc in connection.execute("SELECT * FROM passed ORDER BY offset"):
+        must_fit(crc, "passed", offset, chain, digest)
+        yield Passed(offset, chain, digest)
+
 
 AGE_KEY = "command_age"
 """Key in `meta` of the clock of the command records, an `AgeNote`."""
@@ -104,14 +190,14 @@ def _put_acks(acks: Sequence[Ack]) -> tuple[str, tuple[Value, ...]]:
 
 
 def statements_of(
-    changes: Iterable[Change], tally: usage.Tally | None = None
+    changes: Iterable[Change], tally: schema.Tally | None = None
 ) -> Iterator[tuple[str, Values]]:
     """The statements for `changes`, in order. A run of changes of one kind takes few statements.
 
     Command records come last, all together: nothing else is in their table.
     """
     commands: list[Value] = []
-    tally = tally or usage.Tally()
+    tally = tally or schema.Tally()
     for kind, run in groupby(changes, _kind):
         match kind:
             case _Kind.ROWS:
@@ -132,9 +218,9 @@ def statements_of(
                 _add_commands(commands, run)
             case _:  # OTHER
                 for change in run:
-                    yield from usage.before(change, tally)
+                    yield from schema.usage_before(change, tally)
                     yield from _statements(change)
-                    yield from usage.after(change)
+                    yield from schema.usage_after(change)
     yield from _filled(_PUT_COMMANDS, commands, _COMMAND_WIDTH)
 
 
@@ -279,7 +365,7 @@ def _statements(change: Change) -> Iterator[tuple[str, Values]]:
         case PutAge(age):
             yield _PUT_META, _summed("meta", AGE_KEY, msgspec.json.encode(age))
         case PutPassed():
-            yield from passed.statements(change)
+            yield from statements_of_passed(change)
         case Touch(at_ms, pad_bytes):
             yield _PUT_META, _summed("meta", "touched", str(at_ms).encode().ljust(pad_bytes))
 
@@ -287,3 +373,111 @@ def _statements(change: Change) -> Iterator[tuple[str, Values]]:
 def _summed(table: str, *values: Value) -> tuple[Value, ...]:
     """A row with its checksum."""
     return (*values, row_crc(table, *values))
+
+
+INSERT_EVENT = "INSERT INTO event VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_EVENT_COLUMNS = INSERT_EVENT.count("?")
+_INSERTS = tuple(
+    (rows, INSERT_EVENT + ", (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)" * (rows - 1))
+    for rows in (256, 128, 64, 32, *range(16, 0, -1))
+)
+"""(rows, statement), the largest first: up to 16 rows take one statement, any number takes few. A statement
+of more than 256 rows costs more than it saves."""
+_STRETCH_EVENTS = 256
+_NAMES_A_STATEMENT = 256
+
+
+def number_streams(connection: sqlite3.Connection, names: Names, events: Sequence[StoredEvent]) -> list[int]:
+    """The stream number of each event. A new stream is written and gets a number."""
+    known = names.streams
+    try:
+        return [known[e.stream] for e in events]
+    except KeyError:  # rare: a group with a new name, or with a stream that rested
+        new = {e.stream for e in events if e.stream not in known}
+    names.unpack(new)
+    new = {stream for stream in new if stream not in known}  # `-= known.keys()` would walk over all
+    if new:
+        _name_streams(connection, names, new)
+    numbers = [known[e.stream] for e in events]
+    names.pack()
+    return numbers
+
+
+def insert_events(
+    connection: sqlite3.Connection, names: Names, events: Sequence[StoredEvent], rows: Sequence[Row]
+) -> None:
+    """Write `events` with their index rows `rows`, inside a transaction. New types and builds get numbers."""
+    if len(events) == 1 and events[0].type in names.ids and events[0].build in names.ids:
+        connection.execute(INSERT_EVENT, _event_values(events, rows, names.ids))  # the most frequent group
+        return
+    if len(events) <= _STRETCH_EVENTS:
+        _insert_in_statements(connection, names, events, rows)
+        return
+    for start in range(0, len(events), _STRETCH_EVENTS):
+        end = start + _STRETCH_EVENTS
+        _insert_in_statements(connection, names, events[start:end], rows[start:end])
+
+
+def _insert_in_statements(
+    connection: sqlite3.Connection, names: Names, events: Sequence[StoredEvent], rows: Sequence[Row]
+) -> None:
+    try:
+        statements = _insert_statements(events, rows, names.ids)
+    except KeyError:
+        _name_texts(
+            connection, names, {text for e in events for text in (e.type, e.build)} - names.ids.keys()
+        )
+        statements = _insert_statements(events, rows, names.ids)
+    for sql, values in statements:
+        connection.execute(sql, values)
+
+
+def _insert_statements(
+    events: Sequence[StoredEvent], rows: Sequence[Row], ids: dict[str, int]
+) -> list[tuple[str, list[object]]]:
+    """The statements that write `events`. Raises KeyError for a name that has no number yet."""
+    statements: list[tuple[str, list[object]]] = []
+    values = _event_values(events, rows, ids)
+    at, end = 0, len(values)
+    for count, sql in _INSERTS:
+        width = count * _EVENT_COLUMNS
+        while end - at >= width:
+            statements.append((sql, values if width == end else values[at : at + width]))
+            at += width
+    return statements
+
+
+def _name_streams(connection: sqlite3.Connection, names: Names, new: set[str]) -> None:
+    ended = [name for name in new if names.ended.may_hold(name)]
+    known = select_numbers(connection, ended) if ended else {}
+    [last] = connection.execute("SELECT coalesce(max(id), 0) FROM stream").fetchone()
+    named = list(enumerate(sorted(new - known.keys()), last + 1))
+    for some in batched(named, _NAMES_A_STATEMENT):
+        values: list[Value] = []
+        for number, name in some:
+            values += (number, name, 1, row_crc("stream", number, name, 1))
+        rows = ", ".join(["(?, ?, ?, ?)"] * len(some))
+        connection.execute(f"INSERT INTO stream VALUES {rows}", values)  # noqa: S608  placeholders
+    for number, name in (*named, *((number, name) for name, number in known.items())):
+        names.add(name, number)
+
+
+def _name_texts(connection: sqlite3.Connection, names: Names, new: Iterable[str]) -> None:
+    for text in sorted(new):
+        number = connection.execute("INSERT INTO name VALUES (NULL, ?, 0)", (text,)).lastrowid
+        assert number is not None
+        crc = row_crc("name", number, text)
+        connection.execute("UPDATE name SET crc = ? WHERE id = ?", (crc, number))
+        names.ids[text] = number
+        names.texts[number] = text
+
+
+def _event_values(events: Sequence[StoredEvent], rows: Sequence[Row], ids: dict[str, int]) -> list[object]:
+    """The columns of all `events` in a row. Raises KeyError for a name that has no number yet."""
+    values: list[object] = []
+    for e, (stream, seq, position, _) in zip(events, rows, strict=True):
+        values += (
+            position, stream, seq, ids[e.type], e.version, e.ts_ms, e.entity,
+            e.principal, e.command_id, e.cause, ids[e.build], e.body, e.chain,
+        )  # fmt: skip
+    return values

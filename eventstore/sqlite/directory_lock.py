@@ -1,22 +1,77 @@
-"""One writing process per directory: a lock on a side file that names its holder or says how it was left.
+"""One writing process per directory: its lock, and whether anybody else wrote or replaced the files.
 
-While the log is open, the file holds the process id; after a clean close, the log's end. So the next
+While the log is open, the side file holds the process id; after a clean close, the log's end. So the next
 opening knows whether to look for damage, and notices if the end of the log has gone missing.
+
+Rows outside the hash chain that somebody deletes by SQL leave nothing that could fail a check. But the
+file was written then, and nobody except the log's writer does that. A clean close notes the size and the
+time of the file. A killed service leaves frames in the write-ahead log, which another program empties when
+it closes the file, also if it only read; the lock file says whether there must be some.
+
+A file that was unlinked or replaced can still be written through its descriptor, and is lost when the
+process ends. `Files` uses `stat` only: closing another descriptor of the database would drop SQLite's
+locks. Deleting, moving or replacing a file changes its directory's time; while that stays the same, one
+`stat` is enough. A time is trusted only after it was seen often, since two changes within one tick of the
+kernel's clock share it.
 """
 
 import contextlib
 import fcntl
 import os
 from pathlib import Path
+from typing import Final
 
 import msgspec
 import structlog
 
-from huahuo.eventstore.errors import InUse
-from huahuo.eventstore.sqlite.faults import unusable
-from huahuo.eventstore.sqlite.foreign_writer import AFTER_A_KILL, WHILE_CLOSED, Stamp, stamp_of, was_written
+from huahuo.eventstore.errors import Detached, InUse
+from huahuo.eventstore.sqlite.connections import unusable
 from huahuo.eventstore.sqlite.schema import DATABASE
 from huahuo.eventstore.sqlite.wal import size_bytes
+
+WHILE_CLOSED: Final = (
+    "log.db was written by another program since the service closed it: what that deleted outside the hash"
+    " chain (secrets, contents, rows, answers of commands) is missed by no check"
+)
+AFTER_A_KILL: Final = (
+    "log.db was opened by another program, or put back from a copy, since the service ended without a close:"
+    " its write-ahead log is empty or gone. What was deleted outside the hash chain (secrets, contents, rows,"
+    " answers of commands), if anything was, is missed by no check"
+)
+_SECOND_NS: Final = 1_000_000_000
+_COARSE_NS: Final = 2 * _SECOND_NS
+"""A file system may keep whole seconds, or every second one, and tell another time after a while."""
+
+
+class Stamp(msgspec.Struct, frozen=True):
+    """The database's file as a clean close left it."""
+
+    inode: int
+    size: int
+    mtime_ns: int
+
+
+def stamp_of(path: Path) -> Stamp | None:
+    """How the file is now; None if there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return Stamp(found.st_ino, found.st_size, found.st_mtime_ns)
+
+
+def was_written(left: Stamp | None, now: Stamp | None) -> bool:
+    """Whether it is the same file, with other content. A copy is another file: nothing is known of it.
+
+    A copy may have the inode of a file that is gone: `directory_lock` drops the stamp of such a one.
+    """
+    if left is None or now is None or left.inode != now.inode:
+        return False
+    # A power cut after the close may give the file an earlier time back, which is not synced with its pages.
+    moved_ns = now.mtime_ns - left.mtime_ns
+    coarse = not (now.mtime_ns % _SECOND_NS and left.mtime_ns % _SECOND_NS)
+    return left.size != now.size or moved_ns > (_COARSE_NS if coarse else 0)
+
 
 LOCK = "writer.lock"
 _BYTES_MAX = 4096
@@ -93,11 +148,11 @@ class DirectoryLock:
         left = self.left
         if not left.pid:
             return False
-        return not left.boot or left.boot != _boot() or left.inode != os.fstat(self._file).st_ino
+        return not left.boot or left.boot != _boot_id() or left.inode != os.fstat(self._file).st_ino
 
     def hold(self) -> None:
         """Note that this process has the log open: until `leave`, a stop is unclean."""
-        self._write(Left(pid=os.getpid(), boot=_boot(), wal=int(self._has_frames())))
+        self._write(Left(pid=os.getpid(), boot=_boot_id(), wal=int(self._has_frames())))
         self._holds = True
 
     def distrust(self) -> None:
@@ -159,7 +214,7 @@ class DirectoryLock:
         return size_bytes(str(self._wal)) > 0
 
     def _read(self) -> Left:
-        return _left(os.pread(self._file, _BYTES_MAX, 0))
+        return _left_in(os.pread(self._file, _BYTES_MAX, 0))
 
     def _with_own_stamp(self, left: Left) -> Left:
         """Without the stamp of the database if it was not this very lock file that got it."""
@@ -197,7 +252,7 @@ def is_original(directory: Path) -> bool:
     """Whether a log was written in this very directory, so that it is not a copy that was only read."""
     try:
         with (directory / LOCK).open("rb") as file:
-            return _left(file.read(_BYTES_MAX)).inode == os.fstat(file.fileno()).st_ino
+            return _left_in(file.read(_BYTES_MAX)).inode == os.fstat(file.fileno()).st_ino
     except OSError:
         return False
 
@@ -205,20 +260,92 @@ def is_original(directory: Path) -> bool:
 def left_of(directory: Path) -> Left:
     """How a directory, or the one it was copied from, was left; unknown (`pid` -1) without a note."""
     try:
-        return _left((directory / LOCK).read_bytes()[:_BYTES_MAX])
+        return _left_in((directory / LOCK).read_bytes()[:_BYTES_MAX])
     except OSError:
         return Left(pid=-1)
 
 
-def _boot() -> str:
+def _boot_id() -> str:
     try:
         return _BOOT_ID.read_text(encoding="ascii").strip()
     except (OSError, ValueError):
         return ""
 
 
-def _left(data: bytes) -> Left:
+def _left_in(data: bytes) -> Left:
     try:
         return msgspec.json.decode(data, type=Left) if data else Left()
     except (msgspec.DecodeError, UnicodeDecodeError):
         return Left(pid=-1)
+
+
+_TRUSTED_AFTER = 64
+"""64 commits, each with a sync, last longer than a tick of the kernel's clock (4 ms at most)."""
+
+type Identity = tuple[int, int]
+
+
+class Files:
+    """The files at `paths` as they were when last noted."""
+
+    def __init__(self, *paths: str) -> None:
+        self._known: dict[str, Identity] = {}
+        self._directory = os.path.dirname(paths[0]) or "."  # noqa: PTH120  as below
+        self.lost = ""
+        """Which file is not ours any more, and what to do: nothing is written then. "" while all are."""
+        self._seen: tuple[int, int, int] | None = None
+        self._times = 0
+        self.note(*paths)
+
+    def note(self, *paths: str) -> None:
+        """Remember the files that are at `paths` now. Raises OSError if one is missing."""
+        for path in paths:
+            found = os.stat(path)  # noqa: PTH116  as below
+            self._known[path] = (found.st_dev, found.st_ino)
+
+    def must_be_ours(self, *but: str) -> None:
+        """Raise Detached, now and on every later commit, if a path does not lead to our file any more.
+
+        Without `but`, the paths to leave out, it is as quick as `changed_now`.
+        """
+        path = self.changed(*but) if but else self.changed_now()
+        if path is not None:
+            self.lost = (
+                f"{path} was deleted, moved or replaced while the log was open: nothing is written any"
+                " more; stop the service, then put the file back or restore a backup; a node of several"
+                " starts with its keys, `node.name` and an empty directory, and fetches a copy"
+            )
+            _log.error("log_file_gone", path=path)
+            raise Detached(self.lost)
+
+    def changed_now(self) -> str | None:
+        """As `changed`, for every commit: it skips the `stat` of each path while nothing can have changed."""
+        try:
+            found = os.stat(self._directory)  # noqa: PTH116
+        except OSError:
+            return self.changed()
+        seen = (found.st_dev, found.st_ino, found.st_mtime_ns)
+        if seen != self._seen:
+            self._seen, self._times = seen, 0
+        elif self._times >= _TRUSTED_AFTER:
+            return None
+        self._times += 1
+        return self.changed()
+
+    @property
+    def may_have_changed(self) -> bool:
+        """Whether the directory's time moved not long ago, as far as `changed_now` saw."""
+        return self._times < _TRUSTED_AFTER
+
+    def changed(self, *but: str) -> str | None:
+        """The first path, except those in `but`, at which there is another file or none."""
+        for path, known in self._known.items():
+            if path in but:
+                continue
+            try:
+                found = os.stat(path)  # noqa: PTH116  a path object costs more than the call
+            except OSError:
+                return path
+            if (found.st_dev, found.st_ino) != known:
+                return path
+        return None

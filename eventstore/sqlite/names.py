@@ -1,11 +1,315 @@
-"""The numbers of streams and of repeating texts, in memory."""
+"""The numbers of streams and of repeating texts: in memory, packed, or looked up in their tables.
+
+As entries of dictionaries, a million streams take 270 MB: three entries, and an object for each name and
+number. Streams that rest are packed into a few arrays: some 30 bytes and a name each. A look-up by name
+costs ten times that of a dictionary, so a stream that is written to also gets entries (`Names.unpack`,
+`Place.unpack`), which are found first.
+
+Of streams that ended, neither head nor name is in memory. The table `ended` only says what need not be
+there. No answer depends on it: a stream that is not loaded is found in `stream` and `seq_index`, and an
+append to it continues at its head. `Naming` is all numbers, read as a whole: a row that does not fit keeps
+the log closed.
+"""
 
 import sqlite3
+from array import array
+from bisect import bisect_left
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import accumulate, batched, chain, compress
+from operator import ge
 
-from huahuo.eventstore.sqlite.ended import EndedFilter, select_names
-from huahuo.eventstore.sqlite.packed import PackedNames
+import msgspec
+
+from huahuo.eventstore.model import Head
+from huahuo.eventstore.sqlite.connections import passing_through
+from huahuo.eventstore.sqlite.schema import fitting, must_all_fit, must_fit
+from huahuo.eventstore.sqlite.unindexed import Unindexed
+
+POSITIONS_BY_SEQ = (
+    "SELECT asked.key, found.position FROM json_each(?) AS asked CROSS JOIN seq_index AS found"
+    " ON found.stream = json_extract(asked.value, '$[0]') AND found.seq = json_extract(asked.value, '$[1]')"
+)
+
+
+def select_positions(
+    connection: sqlite3.Connection, unindexed: Unindexed, places: Sequence[tuple[int, int]]
+) -> list[int]:
+    """The position of the event at each (stream, seq), 0 where there is none.
+
+    If the index is damaged, a position may be that of another event.
+    """
+    # Before the query of the table, see `Unindexed`.
+    positions = [unindexed.position(stream, seq) for stream, seq in places]
+    in_table = [index for index, position in enumerate(positions) if not position]
+    if in_table:
+        asked = msgspec.json.encode([places[index] for index in in_table]).decode()
+        for key, position in connection.execute(POSITIONS_BY_SEQ, (asked,)):
+            positions[in_table[key]] = position
+    return positions
+
+
+_FILTER_BITS = 1 << 24
+_SHIFTS = (0, 20, 40)
+"""Of the three bits of a name in its 64-bit hash."""
+
+PUT_ENDED = "INSERT OR IGNORE INTO ended SELECT id FROM stream WHERE name = ?"
+MAKE_ENDED = "CREATE TABLE IF NOT EXISTS ended (stream INTEGER PRIMARY KEY) STRICT"
+
+_END = "SELECT max(seq) FROM seq_index WHERE stream = ?"
+_FIRST = "SELECT first FROM stream WHERE id = ?"
+_BY_NUMBERS = "SELECT id, name, first, crc FROM stream WHERE id IN (SELECT value FROM json_each(?))"
+_BY_NAMES = "SELECT id, name, first, crc FROM stream WHERE name IN (SELECT value FROM json_each(?))"
+_WITH_PREFIX = (
+    "SELECT id, name, first, crc FROM stream"
+    " WHERE id IN (SELECT stream FROM ended) AND substr(name, 1, ?) = ?"
+)
+
+
+class EndedFilter:
+    """Which streams may have ended: 2 MiB for any number of them, and never no for one that did.
+
+    So a new name costs no look at the disk; with a million ended streams, one new name in 200 does.
+    """
+
+    def __init__(self) -> None:
+        self._bits = bytearray()
+
+    def add(self, stream: str) -> None:
+        """Note that `stream` ended."""
+        if not self._bits:
+            self._bits = bytearray(_FILTER_BITS >> 3)
+        hashed = hash(stream)
+        for shift in _SHIFTS:
+            bit = (hashed >> shift) % _FILTER_BITS
+            self._bits[bit >> 3] |= 1 << (bit & 7)
+
+    def may_hold(self, stream: str) -> bool:
+        """Whether `stream` may have ended."""
+        bits = self._bits
+        if not bits:
+            return False
+        hashed = hash(stream)
+        for shift in _SHIFTS:
+            bit = (hashed >> shift) % _FILTER_BITS
+            if not bits[bit >> 3] & 1 << (bit & 7):
+                return False
+        return True
+
+
+def select_number(connection: sqlite3.Connection, stream: str) -> int | None:
+    """The number of `stream`. Raises Corrupt if its row does not fit its checksum."""
+    return select_numbers(connection, (stream,)).get(stream)
+
+
+def select_numbers(connection: sqlite3.Connection, streams: Iterable[str]) -> dict[str, int]:
+    """The numbers of those of `streams` that have one. Raises as `select_number`."""
+    rows = connection.execute(_BY_NAMES, (_json(streams),))
+    return {name: number for number, name in _fitting(rows)}
+
+
+def select_names(connection: sqlite3.Connection, numbers: Iterable[int]) -> dict[int, str]:
+    """The names of the streams with these numbers. Raises as `select_number`."""
+    return dict(_fitting(connection.execute(_BY_NUMBERS, (_json(numbers),))))
+
+
+def select_ended(connection: sqlite3.Connection, prefix: str) -> list[str]:
+    """The ended streams that begin with `prefix`. Raises as `select_number`."""
+    return [name for _, name in _fitting(connection.execute(_WITH_PREFIX, (len(prefix), prefix)))]
+
+
+def select_head(connection: sqlite3.Connection, unindexed: Unindexed, number: int, upto: int) -> Head | None:
+    """The head of stream `number` when the log ended at position `upto`."""
+    held = unindexed.last(number)  # before the query of the table, see `Unindexed`
+    [seq] = connection.execute(_END, (number,)).fetchone()
+    [first] = connection.execute(_FIRST, (number,)).fetchone()
+    seq = held or (first - 1 if seq is None else seq)
+    # A commit that nobody heard of yet may have added to it.
+    while seq and select_positions(connection, unindexed, [(number, seq)])[0] > upto:
+        seq -= 1
+    return Head(first, seq) if seq else None
+
+
+def _fitting(rows: Iterable[tuple[int, str, int, int | None]]) -> Iterable[tuple[int, str]]:
+    for number, name, first, crc in rows:
+        must_fit(crc, "stream", number, name, first)
+        yield number, name
+
+
+def _json(values: Iterable[str | int]) -> str:
+    return msgspec.json.encode(list(values)).decode()
+
+
+NOT_HERE = 0xFFFF_FFFF
+"""In place of the seq of a head that is not packed."""
+_SHORT = 256
+_SHORT_HEADS = tuple(Head(1, seq) for seq in range(_SHORT))
+"""Shared by all streams that are as long: where there are a million, most are short."""
+
+
+class PackedNames(Mapping[int, str]):
+    """Names of streams by number, and numbers by name. Only `add` changes it: many threads may read."""
+
+    def __init__(self, room: int = 0) -> None:
+        """Start empty, with room for `room` names."""
+        self._dense = 0
+        """The numbers are 1 to this one,"""
+        self._others = array("q")
+        """and these, ascending."""
+        self._text = bytearray()
+        """All names, one after the other."""
+        self._ends = array("Q", (0,))
+        self._mask = (1 << (room + room // 2).bit_length()) - 1
+        self._slots = array("I", bytes(4 * (self._mask + 1)))
+        """A hash table with open addressing: of each name its place + 1, or 0."""
+
+    def add(self, numbers: Sequence[int], names: Sequence[str]) -> None:
+        """Add some, ascending by number, after those that are there. Raises ValueError if they are not."""
+        at, slots, mask = len(self), self._slots, self._mask
+        if any(map(ge, chain(self._others[-1:] or (self._dense,), numbers), numbers)):
+            raise ValueError("the numbers of streams do not ascend")
+        if at + len(numbers) > mask:
+            raise ValueError("more names than there is room for")
+        if numbers and not self._others and numbers[-1] == at + len(numbers):
+            self._dense = numbers[-1]
+        else:
+            self._others.extend(numbers)
+        text = "".join(names)
+        lengths = map(len, names) if text.isascii() else (len(name.encode()) for name in names)
+        self._text += text.encode()
+        self._ends.extend(accumulate(lengths, initial=self._ends.pop()))
+        for place, hashed in enumerate(map(hash, names), at + 1):
+            slot = hashed & mask
+            while slots[slot]:
+                slot = (slot + 1) & mask
+            slots[slot] = place
+
+    @property
+    def is_dense(self) -> bool:
+        """Whether the numbers are 1 to their count, so that a place is a number less 1."""
+        return not self._others
+
+    def only(self, kept: Sequence[int]) -> "PackedNames":
+        """Those whose place is not 0 in `kept`."""
+        found = PackedNames(len(kept) - kept.count(0))
+        numbers = list(compress(self, kept))
+        found.add(numbers, [self[number] for number in numbers])
+        return found
+
+    def place_of(self, name: str) -> int:
+        """The place of a name, -1 if it is not here."""
+        slots, mask, text, ends = self._slots, self._mask, self._text, self._ends
+        try:
+            wanted = name.encode()
+        except UnicodeEncodeError:  # a lone surrogate, which no name has
+            return -1
+        slot = hash(name) & mask
+        while place := slots[slot]:
+            if text[ends[place - 1] : ends[place]] == wanted:
+                return place - 1
+            slot = (slot + 1) & mask
+        return -1
+
+    def place_at(self, number: int) -> int:
+        """The place of a number, -1 if it is not here."""
+        dense = self._dense
+        if 0 < number <= dense:
+            return number - 1
+        others = self._others
+        place = bisect_left(others, number)
+        return dense + place if place < len(others) and others[place] == number else -1
+
+    def number_of(self, name: str) -> int | None:
+        """The number of a name, None if it is not here."""
+        place = self.place_of(name)
+        if place < self._dense:
+            return place + 1 if place >= 0 else None
+        return self._others[place - self._dense]
+
+    def names(self) -> Iterator[str]:
+        """All, by place."""
+        text, start = self._text, 0
+        for end in self._ends[1:]:
+            yield text[start:end].decode()
+            start = end
+
+    def starting_with(self, prefix: str) -> Iterator[tuple[int, str]]:
+        """Those that begin with `prefix`, with their places. Of the others, none is looked at by itself."""
+        text, ends, wanted = self._text, self._ends, prefix.encode()
+        place, count = 0, len(self)
+        while place < count:
+            start, end = ends[place], ends[place + 1]
+            if text.startswith(wanted, start, end):
+                yield place, text[start:end].decode()
+            elif (found := text.find(wanted, start)) < 0:
+                return
+            elif found > start:  # the first name that begins there or later
+                place = bisect_left(ends, found, place + 1)
+                continue
+            place += 1
+
+    def __getitem__(self, number: int) -> str:
+        """The name of a number."""
+        place = number - 1 if 0 < number <= self._dense else self.place_at(number)
+        if place < 0:
+            raise KeyError(number)
+        return self._text[self._ends[place] : self._ends[place + 1]].decode()
+
+    def __contains__(self, number: object) -> bool:
+        return isinstance(number, int) and self.place_at(number) >= 0
+
+    def __iter__(self) -> Iterator[int]:
+        return chain(range(1, self._dense + 1), self._others)
+
+    def __len__(self) -> int:
+        return self._dense + len(self._others)
+
+
+class PackedHeads:
+    """Implements `packing_heads.Packed`: the heads of streams whose first event is kept."""
+
+    def __init__(self, names: PackedNames, seqs: "array[int]") -> None:
+        """`seqs`: by the place of the name; `NOT_HERE` for a stream whose head is elsewhere."""
+        self.names = names
+        self._seqs = seqs
+        self._count = len(seqs) - seqs.count(NOT_HERE)
+
+    def head(self, stream: str) -> Head | None:
+        """See `Packed`."""
+        place = self.names.place_of(stream)
+        if place < 0 or (seq := self._seqs[place]) == NOT_HERE:
+            return None
+        return head_at(seq)
+
+    def put(self, stream: str, head: Head) -> bool:
+        """See `Packed`."""
+        if head.first != 1 or head.seq >= NOT_HERE:
+            return False
+        self._seqs[self.names.place_of(stream)] = head.seq
+        return True
+
+    def drop(self, stream: str) -> None:
+        """See `Packed`."""
+        place = self.names.place_of(stream)
+        if place >= 0 and self._seqs[place] != NOT_HERE:
+            self._seqs[place] = NOT_HERE
+            self._count -= 1
+
+    def streams(self, prefix: str) -> Iterator[str]:
+        """See `Packed`."""
+        seqs = self._seqs
+        for place, name in self.names.starting_with(prefix):
+            if seqs[place] not in (0, NOT_HERE):
+                yield name
+
+    def __len__(self) -> int:
+        return self._count
+
+
+def head_at(seq: int) -> Head:
+    """The head of a stream of `seq` events, all kept; its link is not known."""
+    return _SHORT_HEADS[seq] if seq < _SHORT else Head(1, seq)
+
 
 _UNPACKED_MAX = 65_536
 """At most this many packed streams are entries of `Names.streams` as well: 20 MB."""
@@ -23,7 +327,7 @@ class _ByNumber(dict[int, str]):
 class Names:
     """The numbers of streams and of repeating texts. The writer adds to them; readers only look up.
 
-    Streams that ended are not among them, see `huahuo.eventstore.sqlite.ended`; `packed` may have some.
+    Streams that ended are not among them, see `huahuo.eventstore.sqlite.names`; `packed` may have some.
     """
 
     def __init__(self) -> None:
@@ -104,3 +408,37 @@ def names_of(connection: sqlite3.Connection, names: Names, numbers: set[int]) ->
     if len(found) == len(numbers):
         return found
     return found | select_names(connection, numbers - found.keys())
+
+
+_PACKED_AT_ONCE = 1000
+
+
+class Naming(msgspec.Struct, frozen=True):
+    """The name of each stream, and the texts, by number.
+
+    `firsts`: the oldest kept seq of each stream whose first event is not kept.
+    """
+
+    streams: PackedNames
+    texts: Mapping[int, str]
+    firsts: Mapping[int, int] = {}
+
+    def first(self, number: int) -> int:
+        """The oldest kept seq of a stream."""
+        return self.firsts.get(number, 1)
+
+
+def read_naming(connection: sqlite3.Connection) -> Naming:
+    """Read both tables. Raises Corrupt for the first row that does not fit its checksum."""
+    with passing_through(connection):
+        [count] = connection.execute("SELECT count(*) FROM stream").fetchone()
+        streams, firsts = PackedNames(count), dict[int, int]()
+        rows = connection.execute("SELECT id, name, first, crc FROM stream NOT INDEXED ORDER BY id")
+        for some in batched(rows, _PACKED_AT_ONCE):
+            numbers, names, those_first, crcs = zip(*some, strict=True)
+            must_all_fit("stream", (numbers, names, those_first), crcs)
+            streams.add(numbers, names)
+            if those_first.count(1) != len(some):
+                firsts.update((number, first) for number, _name, first, _crc in some if first != 1)
+        texts = dict(fitting("name", connection.execute("SELECT id, text, crc FROM name")))
+    return Naming(streams, texts, firsts)

@@ -1,44 +1,225 @@
-"""Reading a SQLite log: its events, their places and their names.
+"""Reading a SQLite log.
+
+Its events, their places and names, and the rows besides them, each proven by its checksum.
 
 Every call is one short transaction: a long one would keep the write-ahead log from being emptied.
 """
 
 import sqlite3
 from collections.abc import Sequence
+from itertools import batched
 from pathlib import Path
 
-from huahuo.eventstore.core.page_joining import joined_of
-from huahuo.eventstore.core.place import Loaded
-from huahuo.eventstore.core.storage_port import Span
+from huahuo.eventstore.core.storage_port import Loaded, Span
 from huahuo.eventstore.corruption import Corruption
 from huahuo.eventstore.errors import Corrupt, Damaged
+from huahuo.eventstore.limits import INT64_MAX
 from huahuo.eventstore.model import (
     LOG_STREAM,
+    Ack,
+    CommandKey,
+    CommandRecord,
     Head,
     Joined,
+    Keyframe,
     StoredEvent,
     Tombstone,
+    Usage,
+    joined_of,
 )
-from huahuo.eventstore.sqlite.ended import select_ended, select_head, select_number
+from huahuo.eventstore.sqlite.connections import ReaderPool
+from huahuo.eventstore.sqlite.damage import index_of, must_be_absent
 from huahuo.eventstore.sqlite.events import (
     EVENTS_AT,
     EVENTS_BY_POSITION,
+    Asked,
     Found,
+    as_json,
     prove_events,
     prove_positions,
     prove_stream,
     select_events,
+    select_joined,
     select_stream,
     select_tombstones,
 )
-from huahuo.eventstore.sqlite.links import select_positions
-from huahuo.eventstore.sqlite.loading import load
-from huahuo.eventstore.sqlite.names import Names
-from huahuo.eventstore.sqlite.naming import read_naming
-from huahuo.eventstore.sqlite.pages import Asked, as_json, select_joined
-from huahuo.eventstore.sqlite.reader_pool import ReaderPool
-from huahuo.eventstore.sqlite.row_reads import RowReads
+from huahuo.eventstore.sqlite.initial_state import load
+from huahuo.eventstore.sqlite.names import (
+    Names,
+    read_naming,
+    select_ended,
+    select_head,
+    select_number,
+    select_positions,
+)
+from huahuo.eventstore.sqlite.schema import SELECT_COUNTED, SELECT_USAGE, get_meta, must_fit, row_crc
 from huahuo.eventstore.sqlite.unindexed import Unindexed
+
+_IDS_A_STATEMENT = 256
+_COMMAND = (
+    "SELECT id, fingerprint, reply, at_stream, at_seq, ts, crc FROM command"
+    " WHERE user = ? AND client = ? AND id IN ({})"
+)
+_COMMANDS = {
+    size: _COMMAND.format(", ".join("?" * size))
+    for size in (1 << power for power in range(_IDS_A_STATEMENT.bit_length()))
+}
+
+
+def select_command(connection: sqlite3.Connection, key: CommandKey) -> CommandRecord | None:
+    """The record of a command, if any. Raises Corrupt."""
+    return select_commands(connection, (key,)).get(key)
+
+
+def select_commands(
+    connection: sqlite3.Connection, keys: Sequence[CommandKey], since_ms: int = -INT64_MAX
+) -> dict[CommandKey, CommandRecord]:
+    """The records of those of `keys` that have one since `since_ms`, by one query for each client.
+
+    Raises Corrupt.
+    """
+    ids: dict[tuple[str, str], list[str]] = {}
+    for key in keys:
+        ids.setdefault((key.user, key.client), []).append(key.id)
+    found: dict[CommandKey, CommandRecord] = {}
+    for (user, client), of_client in ids.items():
+        for some in batched(of_client, _IDS_A_STATEMENT):
+            # Few different statements, so that all of them stay prepared: the last id fills the gaps.
+            size = 1 << (len(some) - 1).bit_length()
+            asked = (*some, *some[-1:] * (size - len(some)))
+            for id_, *rest, crc in connection.execute(_COMMANDS[size], (user, client, *asked)):
+                must_fit(crc, "command", user, client, id_, *rest)
+                if rest[4] >= since_ms:
+                    key = CommandKey(user, client, id_)
+                    found[key] = CommandRecord(key, *rest[:4])
+    return found
+
+
+_SELECT_ACKS = (
+    "SELECT user, client, stream, seq, crc FROM ack WHERE (:user IS NULL OR user = :user) AND"
+    " (:client IS NULL OR client = :client) AND (:stream IS NULL OR stream = :stream) ORDER BY 1, 2, 3"
+)
+
+
+class RowReads:
+    """See the module: these methods of `storage_port.Reads`. Each value is checked before it is returned."""
+
+    def __init__(self, pool: ReaderPool) -> None:
+        self._pool = pool
+
+    def command(self, key: CommandKey) -> CommandRecord | None:
+        """See `Reads`."""
+        with self._pool.connection(f"command record {key.user} {key.client} {key.id}") as connection:
+            record = select_command(connection, key)
+            if record is None:
+                must_be_absent(connection, "command", key.user, key.client, key.id)
+            return record
+
+    def sealed(self, owner: str, name: str) -> tuple[bytes, bytes] | None:
+        """See `Reads`. Sealing binds the box to its names; a lost one that stands for it does not fit."""
+        sql = (
+            "SELECT wrapped, box, data_key.crc, sealed.crc FROM sealed LEFT JOIN data_key USING (owner)"
+            " WHERE owner = ? AND name = ?"
+        )
+        with self._pool.connection(f"secret {name} of {owner}") as connection:
+            row = connection.execute(sql, (owner, name)).fetchone()
+            if row is None:
+                must_be_absent(connection, "sealed", owner, name)
+                return None
+            wrapped, box, key_crc, box_crc = row
+            if wrapped is None:  # a key goes together with all that is sealed under it
+                raise Corrupt(index_of("data_key"), f"it lacks {owner}, which has a secret")
+            must_fit(key_crc, "data_key", owner, wrapped)
+            must_fit(box_crc, "sealed", owner, name, box)
+            return wrapped, box
+
+    def blob(self, blob_id: str) -> bytes | None:
+        """See `Reads`. The caller compares the content with its name, which is its hash."""
+        with self._pool.connection(f"blob {blob_id}") as connection:
+            row = connection.execute("SELECT packed FROM blob WHERE id = ?", (blob_id,)).fetchone()
+            if row is not None and not isinstance(row[0], bytes):
+                raise TypeError("the content is no bytes")  # its row is on a page of another table
+            return None if row is None else row[0]
+
+    def rows(
+        self, table: str, part: str, before: bytes | None, after: bytes | None, limit: int
+    ) -> list[tuple[bytes, bytes]]:
+        """See `Reads`."""
+        sql = "SELECT key, value, crc FROM projection WHERE tbl = ? AND part = ? {} LIMIT ?"
+        bounds: tuple[bytes, ...] = ()
+        if after is not None:
+            sql, bounds = sql.format("AND key > ? ORDER BY key"), (after,)
+        elif before is not None:
+            sql, bounds = sql.format("AND key < ? ORDER BY key DESC"), (before,)
+        else:
+            sql = sql.format("ORDER BY key DESC")
+        with self._pool.connection(f"projection {table} {part}") as connection:
+            found = connection.execute(sql, (table, part, *bounds, limit)).fetchall()
+            for key, value, crc in found:  # `must_fit`, without its call: a start reads each open effect
+                if crc != row_crc("projection", table, part, key, value):
+                    must_fit(crc, "projection", table, part, key, value)
+            return [(key, value) for key, value, _ in found]
+
+    def row(self, table: str, part: str, key: bytes) -> bytes | None:
+        """See `Reads`."""
+        sql = "SELECT value, crc FROM projection WHERE tbl = ? AND part = ? AND key = ?"
+        with self._pool.connection(f"projection {table} {part}") as connection:
+            row = connection.execute(sql, (table, part, key)).fetchone()
+            if row is None:
+                must_be_absent(connection, "projection", table, part, key)
+                return None
+            must_fit(row[1], "projection", table, part, key, row[0])
+            value: bytes = row[0]
+            return value
+
+    def keyframe(self, stream: str, fold: str, fingerprint: str, at: int) -> Keyframe | None:
+        """See `Reads`."""
+        sql = (
+            "SELECT seq, state, crc FROM keyframe WHERE stream = ? AND fold = ? AND fingerprint = ?"
+            " AND seq <= ? ORDER BY seq DESC LIMIT 1"
+        )
+        with self._pool.connection(f"keyframe {fold} of {stream}") as connection:
+            row = connection.execute(sql, (stream, fold, fingerprint, at)).fetchone()
+            if row is None:
+                return None
+            must_fit(row[2], "keyframe", stream, fold, fingerprint, *row[:2])
+            return Keyframe(stream, fold, fingerprint, *row[:2])
+
+    def acks(self, user: str | None, client: str | None, stream: str | None) -> list[Ack]:
+        """See `Reads`."""
+        found = []
+        with self._pool.connection("acks") as connection:
+            asked = {"user": user, "client": client, "stream": stream}
+            for *row, crc in connection.execute(_SELECT_ACKS, asked):
+                must_fit(crc, "ack", *row)
+                found.append(Ack(*row))
+        return found
+
+    def single(self, key: str) -> bytes | None:
+        """A single value of the log's, None if it has none. Raises Corrupt: it is not what was written."""
+        with self._pool.connection(f"the log's own value `{key}`") as connection:
+            return get_meta(connection, key)
+
+    def counted(self) -> int:
+        """See `Reads`."""
+        with self._pool.connection() as connection:
+            row = connection.execute(SELECT_COUNTED).fetchone()
+            return int(row[0]) if row else 0
+
+    def usage(self) -> tuple[int, list[Usage]]:
+        """See `Reads`."""
+        with self._pool.connection() as connection:
+            connection.execute("BEGIN")  # both from one moment
+            try:
+                row = connection.execute(SELECT_COUNTED).fetchone()
+                found = []
+                for *one, crc in connection.execute(SELECT_USAGE):
+                    must_fit(crc, "usage", *one)
+                    found.append(Usage(*one))
+                return int(row[0]) if row else 0, found
+            finally:
+                connection.execute("COMMIT")
+
 
 _LINKS_A_STATEMENT = 16
 """Few, because a link is proven by its event, whose body may be large."""

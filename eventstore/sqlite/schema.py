@@ -3,7 +3,7 @@
 meta        one value per key: log id, writer epoch, mark of the master key, time of the last probe
 name        texts that repeat in every event (types, builds), by number
 stream      streams by number; `first` = oldest seq still kept
-ended       streams of which nothing is kept in memory (`huahuo.eventstore.sqlite.ended`)
+ended       streams of which nothing is kept in memory (`huahuo.eventstore.sqlite.names`)
 event       the log
 seq_index   positions by stream and seq, except the newest events (`huahuo.eventstore.sqlite.seq_index`)
 pruned      tombstones: the place and the link of each pruned event
@@ -14,17 +14,298 @@ blob        packed content with its reference count
 projection  sorted rows of named projections
 keyframe    packed states of folds
 ack         processed positions of clients
-usage       bytes that each user takes (`huahuo.eventstore.sqlite.usage`)
-passed      of a replica: what it had after each of the newest proposals (`huahuo.eventstore.sqlite.passed`)
+usage       bytes that each user takes (`huahuo.eventstore.sqlite.schema`)
+passed      of a replica: what it had after each of the newest proposals (`huahuo.eventstore.sqlite.changes`)
 
-Rows outside the hash chain end with `crc`, their checksum (`huahuo.eventstore.core.sums.row_crc`) over the
+Rows outside the hash chain end with `crc`, their checksum (`huahuo.eventstore.sqlite.schema.row_crc`) over the
 columns before it; in `seq_index` and `pruned` it is the running checksum of the stream.
+
+Checksums guard against accidental damage of the disk; the hash chain, which guards against forgers, costs
+a hash for each event and needs the event before it. Rows outside the chain carry a CRC-32 over their
+table's name, their key and their value, so a value that was moved to another row does not fit. Each stream
+has a running CRC-32, kept with the position of each event in `seq_index`:
+
+    crc[0] = CRC-32 of the stream's name
+    crc[n] = CRC-32 of `,` and the body of event n, going on from crc[n-1]
+
+so the bodies of events a+1 to b, joined by commas, are proven by two numbers: they lead from crc[a] to
+crc[b]. A pruned event keeps its checksum in its tombstone, so the remaining events need not be summed
+again.
+
+`usage` has one row per user: bytes of its events, and of the blobs that were stored for it. An event
+belongs to the user of its stream (`user/42`), or else to the user that caused it (its principal). The
+table is a little behind: it counts the events up to the position `meta.counted`. Both change in one
+transaction, so a crash loses no event and counts none twice. Pruned events that were counted are
+subtracted with their pruning; blobs are counted as they come and go. The process that wrote the later
+events keeps their sum (`Tally`); after a start they are counted by statements of at most `SLICE_EVENTS`
+events: 1 to 3 µs an event.
 """
 
 import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import repeat
+from typing import Any, Final
+from zlib import crc32
 
-from huahuo.eventstore.errors import EventStoreError
-from huahuo.eventstore.sqlite.usage import COLUMNS
+import msgspec
+
+from huahuo.eventstore.core.storage_port import CountUsage, DropBlob, Prune, PutBlob
+from huahuo.eventstore.errors import Corrupt, EventStoreError
+from huahuo.eventstore.model import StoredEvent
+
+_encode = msgspec.msgpack.Encoder().encode
+
+type Value = str | bytes | int | None
+
+
+def crc_of_name(stream: str) -> int:
+    """The running checksum before the first event of `stream`."""
+    return crc32(stream.encode())
+
+
+def crc_after(before: int, bodies: bytes) -> int:
+    """The running checksum after a body, or after several that are joined by commas."""
+    return crc32(bodies, crc32(b",", before))
+
+
+def unlike(crc: int) -> int:
+    """A number other than `crc`, for an event that was damaged already when it was summed."""
+    return crc ^ 1
+
+
+def row_crc(table: str, *values: Value) -> int:
+    """The checksum of a row: its key, then its value."""
+    return crc32(_encode((table, *values)))
+
+
+def must_fit(crc: int | None, table: str, *values: Value) -> None:
+    """Compare a row with its checksum. With `crc` None (a format without checksums) nothing is compared.
+
+    Raises:
+        Corrupt: it is not what was written.
+    """
+    if crc is not None and row_crc(table, *values) != crc:
+        raise Corrupt(f"{_CALLED.get(table, table)} {_key(values)}", "it does not fit its checksum")
+
+
+def must_all_fit(table: str, columns: Sequence[Sequence[Value]], crcs: Sequence[int]) -> None:
+    """As `must_fit` for many rows, given as their columns: no step of the interpreter for each row.
+
+    Raises:
+        Corrupt: for the first that is not what was written.
+    """
+    if [*map(crc32, map(_encode, zip(repeat(table), *columns)))] != [*crcs]:
+        for crc, *values in zip(crcs, *columns, strict=True):
+            must_fit(crc, table, *values)
+
+
+def fitting(table: str, rows: Iterable[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:
+    """The rows of `table` without their last column, which is their checksum. Few calls for each row.
+
+    Raises:
+        Corrupt: as `must_fit`.
+    """
+    for row in rows:
+        values = row[:-1]
+        if row[-1] != crc32(_encode((table, *values))):
+            must_fit(row[-1], table, *values)
+        yield values
+
+
+_CALLED = {
+    "command": "command record", "projection": "projection row", "data_key": "data key",
+    "stream": "name of stream number", "name": "name of a type or build, number",
+    "usage": "bytes that are counted for",
+}  # fmt: skip
+_KEY_COLUMNS_MAX = 3
+
+
+def _key(values: Sequence[Value]) -> str:
+    """The key of a row without its value; bytes in hexadecimal."""
+    key = values[:-1][:_KEY_COLUMNS_MAX]
+    return " ".join(part.hex() if isinstance(part, bytes) else str(part) for part in key)
+
+
+def register(connection: sqlite3.Connection) -> None:
+    """Make `row_crc` known to the statements of `connection`."""
+    connection.create_function("row_crc", -1, row_crc, deterministic=True)
+
+
+FIRST_NUMBER = "first_number"
+"""Key of the first number of a counter without a row, since its row may be among what a salvage lost."""
+
+
+def put_meta(connection: sqlite3.Connection, key: str, value: bytes) -> None:
+    """Write a value."""
+    sql = "INSERT OR REPLACE INTO meta VALUES (?, ?, ?)"
+    connection.execute(sql, (key, value, row_crc("meta", key, value)))
+
+
+def get_meta(connection: sqlite3.Connection, key: str) -> bytes | None:
+    """The value of `key`, None if it has none.
+
+    Raises:
+        Corrupt: it is not what was written.
+    """
+    row = connection.execute("SELECT value, crc FROM meta WHERE key = ?", (key,)).fetchone()
+    if row is None:
+        return None
+    value: bytes = row[0]
+    if row[1] is not None and row[1] != row_crc("meta", key, value):
+        raise Corrupt(f"the log's own value `{key}`", "it does not fit its checksum")
+    return value
+
+
+MAKE_USAGE: Final = (
+    "CREATE TABLE IF NOT EXISTS usage (user TEXT PRIMARY KEY, events INTEGER NOT NULL,"
+    " blobs INTEGER NOT NULL, crc INTEGER NOT NULL) STRICT, WITHOUT ROWID"
+)
+USAGE_COLUMNS: Final = ("user", "events", "blobs")
+"""What the checksum of a row covers."""
+SLICE_EVENTS: Final = 4096
+EVENT_BYTES: Final = 128
+"""What an event takes besides its body, by estimate."""
+TALLY_USERS_MAX: Final = 8192
+"""Adding the sums of this many users takes about 10 ms of a commit. Of more, events are counted by slices."""
+_USER_PREFIX: Final = "user/"
+
+SELECT_USAGE: Final = "SELECT user, events, blobs, crc FROM usage"
+_SUMMED_AGAIN: Final = (
+    "crc = CASE WHEN usage.crc = row_crc('usage', usage.user, usage.events, usage.blobs)"
+    " THEN row_crc('usage', usage.user, {}, {}) ELSE usage.crc END"
+)
+"""The checksum of a changed row. One that did not fit before must not fit from then on."""
+_MORE_EVENTS: Final = (
+    "ON CONFLICT (user) DO UPDATE SET events = usage.events + excluded.events, "
+    + _SUMMED_AGAIN.format("usage.events + excluded.events", "usage.blobs")
+)
+FORGET_EVENTS: Final = "UPDATE usage SET events = 0, " + _SUMMED_AGAIN.format(0, "blobs")  # noqa: S608  constants
+"""They are counted again from the first one. For a log whose rows have checksums."""
+SELECT_COUNTED: Final = "SELECT value FROM meta WHERE key = 'counted'"
+_COUNTED: Final = f"coalesce((SELECT CAST(CAST(value AS TEXT) AS INTEGER) FROM ({SELECT_COUNTED})), 0)"  # noqa: S608
+_OWNER: Final = (
+    "CASE WHEN substr(stream.name, 1, 5) = 'user/' THEN stream.name"
+    " WHEN substr(event.principal, 1, 5) = 'user/' THEN event.principal END"
+)
+_BYTES: Final = (
+    f"SELECT {_OWNER} AS owner, sum(length(event.body) + {EVENT_BYTES}) AS bytes"  # noqa: S608  constants
+    " FROM event JOIN stream ON stream.id = event.stream WHERE {} GROUP BY event.stream, event.principal"
+)
+_NEXT_EVENTS: Final = f"event.position > {_COUNTED} AND event.position <= {_COUNTED} + {SLICE_EVENTS}"
+_COUNT_EVENTS: Final = (
+    "INSERT INTO usage SELECT owner, sum(bytes), 0, row_crc('usage', owner, sum(bytes), 0) FROM ("  # noqa: S608
+    + _BYTES.format(_NEXT_EVENTS)
+    + ") WHERE owner IS NOT NULL GROUP BY owner "
+    + _MORE_EVENTS
+)
+_MARK_COUNTED: Final = (
+    "INSERT OR REPLACE INTO meta SELECT 'counted', value, row_crc('meta', 'counted', value) FROM"  # noqa: S608
+    f" (SELECT CAST(CAST(min({_COUNTED} + {SLICE_EVENTS}, (SELECT max(position) FROM event)) AS TEXT)"
+    " AS BLOB) AS value) WHERE value IS NOT NULL"
+)
+_ADD_EVENTS: Final = (
+    "INSERT INTO usage SELECT value ->> 0, value ->> 1, 0, row_crc('usage', value ->> 0, value ->> 1, 0)"  # noqa: S608
+    " FROM json_each(?) WHERE true " + _MORE_EVENTS
+)
+_PUT_COUNTED: Final = "INSERT OR REPLACE INTO meta VALUES ('counted', ?, ?)"
+_CHOSEN: Final = f"event.position IN (SELECT value FROM json_each(?)) AND event.position <= {_COUNTED}"  # noqa: S608
+_UNCOUNT: Final = (
+    "UPDATE usage SET events = max(0, events - gone.bytes), "  # noqa: S608  constants
+    + _SUMMED_AGAIN.format("max(0, usage.events - gone.bytes)", "usage.blobs")
+    + " FROM (SELECT owner, sum(bytes) AS bytes FROM ("
+    + _BYTES.format(_CHOSEN)
+    + ") GROUP BY owner) AS gone WHERE usage.user = gone.owner"
+)
+_COUNT_BLOB: Final = (
+    "INSERT INTO usage SELECT owner, 0, bytes, row_crc('usage', owner, 0, bytes)"  # noqa: S608  constants
+    " FROM (SELECT ? AS owner, length(packed) AS bytes FROM blob WHERE id = ?) WHERE true"
+    " ON CONFLICT (user) DO UPDATE SET blobs = usage.blobs + excluded.blobs, "
+    + _SUMMED_AGAIN.format("usage.events", "usage.blobs + excluded.blobs")
+)
+_UNCOUNT_BLOB: Final = (
+    "UPDATE usage SET blobs = max(0, usage.blobs - gone.bytes), "  # noqa: S608  constants
+    + _SUMMED_AGAIN.format("usage.events", "max(0, usage.blobs - gone.bytes)")
+    + " FROM (SELECT length(packed) AS bytes FROM blob WHERE id = ?) AS gone WHERE usage.user = ?"
+)
+
+type Statement = tuple[str, tuple[Value, ...]]
+
+
+class Tally:
+    """The bytes of the events after `meta.counted`, by user, while they are known.
+
+    It belongs to the writer. `add` and `statements` are called within a transaction; `committed` or `forget`
+    must follow.
+    """
+
+    def __init__(self) -> None:
+        self._bytes: dict[str, int] | None = None
+        self._end = 0
+        self._moves = False  # `meta.counted` moves with this transaction
+
+    def add(self, events: Sequence[StoredEvent]) -> None:
+        """Events were inserted."""
+        known = self._bytes
+        if known is None or not events:
+            return
+        for event in events:
+            user = event.stream
+            if user[:5] != _USER_PREFIX:
+                user = event.principal
+                if user[:5] != _USER_PREFIX:
+                    continue
+            known[user] = known.get(user, 0) + len(event.body) + EVENT_BYTES
+        self._end = events[-1].position
+        if len(known) > TALLY_USERS_MAX:
+            self._bytes = None
+
+    def statements(self) -> Iterator[Statement]:
+        """The statements that count all events, or the next `SLICE_EVENTS` if they must be read."""
+        self._moves = True
+        if self._bytes is None:
+            yield _COUNT_EVENTS, ()
+            yield _MARK_COUNTED, ()
+        elif self._end:
+            yield _ADD_EVENTS, (msgspec.json.encode(sorted(self._bytes.items())).decode(),)
+            self._bytes = {}  # now: several who count at once may share a transaction
+            counted = str(self._end).encode()
+            yield _PUT_COUNTED, (counted, row_crc("meta", "counted", counted))
+
+    def committed(self, connection: sqlite3.Connection) -> None:
+        """The transaction was committed."""
+        if not self._moves:
+            return
+        self._moves = False
+        if self._bytes is not None:
+            return
+        row = connection.execute(SELECT_COUNTED).fetchone()
+        end = connection.execute("SELECT max(position) FROM event").fetchone()[0]
+        if row is not None and end is not None and int(row[0]) == end:
+            self._bytes, self._end = {}, end
+
+    def forget(self) -> None:
+        """The transaction was rolled back, or it prunes events that may not have been counted."""
+        self._bytes, self._moves = None, False
+
+
+def usage_before(change: object, tally: Tally) -> Iterator[Statement]:
+    """The statements that must come before those of `change`."""
+    match change:
+        case Prune(positions, _):
+            tally.forget()
+            yield _UNCOUNT, (msgspec.json.encode(positions).decode(),)
+        case DropBlob(id=name, owner=owner) if owner:
+            yield _UNCOUNT_BLOB, (name, owner)
+        case CountUsage():
+            yield from tally.statements()
+
+
+def usage_after(change: object) -> Iterator[Statement]:
+    """The statements that must come after those of `change`."""
+    match change:
+        case PutBlob(id=name, owner=owner) if owner:
+            yield _COUNT_BLOB, (owner, name)
+
 
 FORMAT = 4
 """The format of the tables, kept in `user_version`. Another one is refused."""
@@ -100,7 +381,7 @@ SUMMED: dict[str, tuple[str, ...]] = {
     name: tuple(column for column in columns if column != "crc")
     for name, (columns, _) in TABLES.items()
     if "crc" in columns and name != "pruned"
-} | {"usage": COLUMNS}
+} | {"usage": USAGE_COLUMNS}
 """The tables whose rows carry a checksum of their own, each with the columns that it covers, in order."""
 COMMAND_FITS = f"crc = row_crc('command', {', '.join(SUMMED['command'])})"
 """A condition for the writer's statements: the command record fits its checksum."""

@@ -1,52 +1,236 @@
 """Writing a SQLite log: one connection, one transaction for each group, and maintenance of the files.
 
-This connection is the only one that checkpoints: SQLite before 3.51.3 can corrupt a write-ahead log
-when one connection checkpoints while another commits.
+This connection is the only one that checkpoints: SQLite before 3.51.3 can corrupt a write-ahead log when
+one connection checkpoints while another commits. What the log already has is asked on it, too, while a
+group is decided. Old command records, and acks of unused clients, are forgotten with the groups that
+follow (`Kept`).
 """
 
 import contextlib
 import sqlite3
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from collections.abc import Set as AbstractSet
+from itertools import batched
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import structlog
 
-from huahuo.eventstore.core.changes import (
+from huahuo.eventstore.core.command_records import AckClients, CommandCounts, KeptLimits
+from huahuo.eventstore.core.draft import COMMANDS_KEPT_MS
+from huahuo.eventstore.core.storage_port import (
     Change,
     DropSealed,
     EndStream,
     ForgetUser,
     Group,
     IndexMore,
+    Loaded,
     Prune,
+    PutAcks,
     PutCommand,
     PutCounter,
     Shred,
 )
-from huahuo.eventstore.core.kept import KeptLimits
-from huahuo.eventstore.core.place import Loaded
 from huahuo.eventstore.errors import Detached, InUse, Unavailable
-from huahuo.eventstore.model import StoredEvent
+from huahuo.eventstore.limits import INT64_MAX
+from huahuo.eventstore.model import CommandKey, CommandRecord, Head, StoredEvent
 from huahuo.eventstore.sqlite import seq_index, wal
-from huahuo.eventstore.sqlite.changes import statements_of
-from huahuo.eventstore.sqlite.connecting import connect_writer
-from huahuo.eventstore.sqlite.directory_lock import LOCK, DirectoryLock, Left
-from huahuo.eventstore.sqlite.faults import of_commit, translated
-from huahuo.eventstore.sqlite.files import Files
-from huahuo.eventstore.sqlite.inserts import insert_events, number_streams
-from huahuo.eventstore.sqlite.kept_rows import Kept
-from huahuo.eventstore.sqlite.loading import load, note_of_end
-from huahuo.eventstore.sqlite.lookup import SqliteLookup
+from huahuo.eventstore.sqlite.changes import Values, insert_events, number_streams, statements_of, with_passed
+from huahuo.eventstore.sqlite.connections import connect_writer, is_corrupt, of_commit, text_of, translated
+from huahuo.eventstore.sqlite.damage import owners_must_be_absent
+from huahuo.eventstore.sqlite.directory_lock import LOCK, DirectoryLock, Files, Left
+from huahuo.eventstore.sqlite.initial_state import load, note_of_end
 from huahuo.eventstore.sqlite.mark import MarkFile
-from huahuo.eventstore.sqlite.names import Names
-from huahuo.eventstore.sqlite.naming import read_naming
-from huahuo.eventstore.sqlite.passed import with_passed
-from huahuo.eventstore.sqlite.reads import SqliteReads
-from huahuo.eventstore.sqlite.stream_sums import StreamSums
+from huahuo.eventstore.sqlite.names import Names, read_naming
+from huahuo.eventstore.sqlite.reads import SqliteReads, select_commands
+from huahuo.eventstore.sqlite.schema import COMMAND_FITS, Tally, must_fit
+from huahuo.eventstore.sqlite.seq_index import StreamSums
 from huahuo.eventstore.sqlite.unindexed import NOTHING, Row, Slice, Unindexed
-from huahuo.eventstore.sqlite.usage import Tally
-from huahuo.eventstore.sqlite.wal_care import WalCare
+from huahuo.eventstore.sqlite.wal import WalCare
+
+_LOOKED_UP_AT_ONCE = 256
+
+
+class SqliteLookup:
+    """Implements `storage_port.Lookup`."""
+
+    def __init__(self, connection: sqlite3.Connection, names: Names, reads: SqliteReads) -> None:
+        self.connection = connection
+        self._names = names
+        self._reads = reads
+
+    def find_commands(self, keys: Sequence[CommandKey], since_ms: int) -> dict[CommandKey, CommandRecord]:
+        """See `Lookup`."""
+        try:
+            found = select_commands(self.connection, keys, since_ms)
+        except sqlite3.Error as error:
+            raise translated(error) from None
+        if len(found) < len(keys):
+            self._reads.corruption.must_not_hide("command")
+        return found
+
+    def wrapped_keys(self, owners: Sequence[str]) -> dict[str, bytes]:
+        """See `Lookup`."""
+        found: dict[str, bytes] = {}
+        try:
+            for some in batched(owners, _LOOKED_UP_AT_ONCE):
+                asked = ", ".join("?" * len(some))
+                sql = f"SELECT owner, wrapped, crc FROM data_key WHERE owner IN ({asked})"  # noqa: S608
+                for owner, wrapped, crc in self.connection.execute(sql, some):
+                    must_fit(crc, "data_key", owner, wrapped)
+                    found[owner] = wrapped
+            owners_must_be_absent(self.connection, [owner for owner in owners if owner not in found])
+        except sqlite3.Error as error:
+            raise translated(error) from None
+        if len(found) < len(set(owners)):  # a new key in a hidden one's place would lose what that one sealed
+            self._reads.corruption.must_not_hide("data_key")
+        return found
+
+    def has_row(self, table: str, part: str, key: bytes) -> bool:
+        """See `Lookup`."""
+        sql = "SELECT 1 FROM projection WHERE tbl = ? AND part = ? AND key = ?"
+        try:
+            return self.connection.execute(sql, (table, part, key)).fetchone() is not None
+        except sqlite3.Error as error:
+            raise translated(error) from None
+
+    def ended_head(self, stream: str, upto: int) -> Head | None:
+        """See `Lookup`."""
+        return self._reads.ended_head(stream, upto)
+
+
+_PRUNE_PAUSE_MS = 1000
+_PRUNE_ROWS_MIN = 64
+_SWEEP_ROWS_MIN = 256
+_SWEEP_ROWS_EACH = 64
+"""Old records examined for each new one: enough to keep a user at its bound who owns one record in 64."""
+_SWEEP_USERS = 4
+_SWEPT_MAX = 10_000
+
+_OLDEST = "(SELECT rowid, * FROM command ORDER BY rowid LIMIT :limit) WHERE ts < :before_ms"
+_FORGET_OLDEST = (
+    f"DELETE FROM command WHERE rowid IN (SELECT rowid FROM {_OLDEST}) AND rowid <="  # noqa: S608  constants
+    f" (SELECT rowid FROM {_OLDEST} AND {COMMAND_FITS} ORDER BY rowid DESC LIMIT 1) RETURNING user"
+)
+"""Rows are ordered by age. A row with a damaged `ts` is deleted with a later row, so never too early."""
+
+
+_ACK_CLIENTS = "SELECT user, client FROM ack GROUP BY user, client ORDER BY max(rowid)"
+_OLDEST_TS = "SELECT ts FROM command ORDER BY rowid LIMIT 1"
+_COMMAND_COUNTS = "SELECT user, count(*) FROM command GROUP BY user"
+
+
+class Kept:
+    """The counts of what is kept, and its bounds. `bound` belongs to the transaction of the group."""
+
+    def __init__(self, connection: sqlite3.Connection, limits: KeptLimits) -> None:
+        self.connection = connection
+        self._limits = limits
+        self._damaged = False
+        self._swept: dict[str, int] = {}  # by user with too many records: the last row examined
+        self.count(connection)
+
+    def count(self, connection: sqlite3.Connection) -> None:
+        """Count again. Checksums are not verified, because the counts only decide how much is forgotten."""
+        self.connection = connection
+        self.due_ms = 0
+        """When old records are forgotten next, on the clock of the command records."""
+        self.ack_clients = AckClients(self._limits, self._readable(_ACK_CLIENTS))
+        self.commands = CommandCounts(self._limits, self._readable(_COMMAND_COUNTS))
+        self._readable(_OLDEST_TS)  # what the next group begins to forget
+
+    def _readable(self, sql: str) -> list[tuple[Any, ...]]:
+        """The rows of `sql`; none if a page is damaged, so that more is kept than was asked for."""
+        before, self.connection.text_factory = self.connection.text_factory, text_of
+        try:
+            return self.connection.execute(sql).fetchall()
+        except sqlite3.DatabaseError as error:
+            if not is_corrupt(error):
+                raise
+            self._damaged = True
+            return []
+        finally:
+            self.connection.text_factory = before
+
+    def bound(self, group: Group) -> None:
+        """Forget acks of unused clients and the oldest command records, always more than the group adds.
+
+        Where a damaged page is met, the group fails, and nothing is forgotten from then on.
+        """
+        if self._damaged:
+            return
+        try:
+            self._bound(group)
+        except sqlite3.DatabaseError as error:
+            self._damaged = is_corrupt(error)
+            raise
+
+    def _bound(self, group: Group) -> None:
+        counts = self.commands
+        new = 0
+        kinds = set(map(type, group.changes))  # few, of many changes
+        if PutCommand in kinds:
+            users = [change.record.key.user for change in group.changes if isinstance(change, PutCommand)]
+            new = len(users)
+            of_users: dict[str, int] = {}  # most groups are small: a `Counter` takes six calls more
+            for user in users:
+                of_users[user] = of_users.get(user, 0) + 1
+            for user, count in of_users.items():
+                counts.add(user, count)
+        if PutAcks in kinds:
+            for change in group.changes:
+                if isinstance(change, PutAcks):
+                    self._bound_acks(change)
+        if group.age_ms >= self.due_ms:
+            self._forget_old(group.age_ms, _PRUNE_ROWS_MIN + 2 * new)
+        if counts.too_many:
+            self._forget_oldest(min(_PRUNE_ROWS_MIN + 2 * new, counts.too_many), INT64_MAX)
+        if counts.over:
+            for user in list(counts.over)[:_SWEEP_USERS]:
+                self._sweep(user, _SWEEP_ROWS_MIN + _SWEEP_ROWS_EACH * new)
+
+    def _bound_acks(self, put: PutAcks) -> None:
+        gone = [one for ack in put.acks for one in self.ack_clients.use(ack.user, ack.client)]
+        for one in gone:
+            self.connection.execute("DELETE FROM ack WHERE user = ? AND client = ?", one)
+
+    def _forget_old(self, age_ms: int, limit: int) -> None:
+        """Forget command records that are old enough. Rows are in commit order, so no index is needed."""
+        if self._forget_oldest(limit, age_ms - COMMANDS_KEPT_MS) < limit:
+            oldest = self.connection.execute(_OLDEST_TS).fetchone()
+            due_ms = (oldest[0] if oldest else age_ms) + COMMANDS_KEPT_MS
+            self.due_ms = max(due_ms, age_ms + _PRUNE_PAUSE_MS)
+
+    def _forget_oldest(self, limit: int, before_ms: int) -> int:
+        """Forget those of the `limit` oldest records that are older than `before_ms`. Returns how many."""
+        return self._forgotten(_FORGET_OLDEST, {"limit": limit, "before_ms": before_ms})
+
+    def _sweep(self, user: str, limit: int) -> None:
+        """Examine the next `limit` records and forget those of a user with too many."""
+        sql = "SELECT rowid, user FROM command WHERE rowid > ? ORDER BY rowid LIMIT ?"
+        rows = self.connection.execute(sql, (self._swept.get(user, 0), limit)).fetchall()
+        chosen = [row for row, owner in rows if owner == user][: self.commands.over[user]]
+        if len(self._swept) > _SWEPT_MAX:
+            self._swept.clear()
+        if len(chosen) == self.commands.over[user]:
+            self._swept[user] = chosen[-1]
+        else:
+            self._swept[user] = rows[-1][0] if rows else 0  # at the end: start over
+        if chosen:
+            self._forgotten(
+                "DELETE FROM command WHERE rowid IN (SELECT value FROM json_each(?)) RETURNING user",
+                (msgspec.json.encode(chosen).decode(),),
+            )
+
+    def _forgotten(self, sql: str, values: Values) -> int:
+        users = Counter(user for (user,) in self.connection.execute(sql, values).fetchall())
+        for user, count in users.items():
+            self.commands.add(user, -count)
+        return users.total()
+
 
 _MOVING: frozenset[type] = frozenset((Prune, IndexMore))
 _ERASING: frozenset[type] = frozenset((Shred, DropSealed, ForgetUser))

@@ -14,19 +14,16 @@ import tempfile
 from pathlib import Path
 from typing import Self
 
-from huahuo.eventstore.core.place import Loaded
 from huahuo.eventstore.core.reader import LogReader
+from huahuo.eventstore.core.storage_port import Loaded
 from huahuo.eventstore.errors import EventStoreError
 from huahuo.eventstore.executor import Executor, ThreadExecutor
-from huahuo.eventstore.sqlite.connecting import connect_reader
+from huahuo.eventstore.sqlite.connections import FAULTS, connect_reader, unusable
 from huahuo.eventstore.sqlite.directory_lock import LOCK
-from huahuo.eventstore.sqlite.faults import FAULTS, unusable
-from huahuo.eventstore.sqlite.loss import missing_from
-from huahuo.eventstore.sqlite.mark import MARK
-from huahuo.eventstore.sqlite.meta import get_meta
+from huahuo.eventstore.sqlite.mark import MARK, missing_from
 from huahuo.eventstore.sqlite.names import Names
 from huahuo.eventstore.sqlite.reads import SqliteReads
-from huahuo.eventstore.sqlite.schema import DATABASE
+from huahuo.eventstore.sqlite.schema import DATABASE, get_meta
 from huahuo.eventstore.sqlite.unindexed import Unindexed
 
 

@@ -1,19 +1,211 @@
-"""The service's settings: the name, type, bounds, default and meaning of each.
+"""The service's settings: name, type, bounds, default and meaning of each, and where values come from.
 
-`table` reads them, and adds those of plug-ins. The page of settings, `huahuo config` and `huahuo doctor` are
-made from here. Bounds of the wire take their defaults from `huahuo.transport.protocol.limits`, so that both
+Defaults < `huahuo.toml` < `HUAHUO_*` environment < flags. `Table` reads them and adds those of plug-ins;
+it is pure except for reading a file. The page of settings, `huahuo config` and `huahuo doctor` are made
+from here.
+
+A field is `Annotated[<type>, Meta(description="…", ge=…, le=…)]` and has a default. A field of the type
+`Mapping[str, <struct>]` is tables with names of their own: `[providers.outlook]`; the environment has it
+as JSON. Bounds of the wire take their defaults from `huahuo.transport.protocol.flow_control`, so that both
 always agree.
 """
 
-from collections.abc import Mapping
+import difflib
+import ipaddress
+import json
+import re
+import tomllib
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal, get_args, get_origin, get_type_hints
+from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta
 
-from huahuo.app.fields import SECONDS_MAX
-from huahuo.transport.protocol.limits import TransportSettings
+from huahuo.actors.plugins.plugin import Plugin
+from huahuo.errors import ConfigError
+from huahuo.transport.protocol.flow_control import TransportSettings
+
+SECONDS_MAX: Final = 10 * 365 * 86_400
+"""The bound of settings in seconds; a refusal does not name it."""
+_LISTED: Final = ": `huahuo config` lists all"
+_JSON_LIST: Final = re.compile(r"""\s*\[\s*["'\]]""")
+"""How a list in JSON or TOML begins. An address of IPv6 in brackets begins otherwise."""
+_WORDS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False, "": False}
+
+
+class Fields:
+    """See the module. `owners` are structs by a name of their own; `leave_out`: fields that are no settings.
+
+    Raises:
+        ConfigError: two owners have a setting of the same name, or a setting has no meaning or default.
+    """
+
+    def __init__(
+        self,
+        prefix: str,
+        owners: Mapping[str, type[msgspec.Struct]],
+        *,
+        leave_out: Collection[str] = (),
+        secrets: Collection[str] = (),
+    ) -> None:
+        self._prefix = prefix
+        self._owners = owners
+        self._secrets = secrets
+        self._types: dict[str, Any] = {}
+        self._owner: dict[str, str] = {}
+        self._defaults: dict[str, Any] = {}
+        for owner, struct in owners.items():
+            try:
+                defaults = struct()
+            except TypeError:
+                raise ConfigError(f"{struct.__name__}: every setting must have a default") from None
+            for name, kind in get_type_hints(struct, include_extras=True).items():
+                if name not in leave_out:
+                    self._add(owner, struct, name, kind)
+                    self._defaults[name] = getattr(defaults, name)
+
+    def _add(self, owner: str, struct: type[msgspec.Struct], name: str, kind: Any) -> None:
+        if name in self._types:
+            raise ConfigError(f"the setting {name!r} of {struct.__name__} is there already")
+        if not any(getattr(one, "description", "") for one in get_args(kind)[1:]):
+            raise ConfigError(f'{struct.__name__}.{name}: write Annotated[…, Meta(description="…")]')
+        self._types[name], self._owner[name] = kind, owner
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every setting in the order of the structs."""
+        return tuple(self._types)
+
+    def variable(self, name: str) -> str:
+        """The environment variable of a setting."""
+        return self._prefix + name.upper()
+
+    def meaning(self, name: str) -> str:
+        """One sentence."""
+        return str(get_args(self._types[name])[1].description)
+
+    def default(self, name: str) -> Any:
+        """The value that holds where nothing is given."""
+        return self._defaults[name]
+
+    def value(self, name: str, first: msgspec.Struct, others: Mapping[str, msgspec.Struct]) -> Any:
+        """The value in structs such as `made` returns; `first` is the one without a name."""
+        owner = self._owner[name]
+        return getattr(others[owner] if owner else first, name)
+
+    def made(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """The structs with these values, by the owners' names."""
+        return {
+            owner: struct(**{name: value for name, value in values.items() if self._owner[name] == owner})
+            for owner, struct in self._owners.items()
+        }
+
+    def converted(self, values: Mapping[str, object], source: str) -> dict[str, Any]:
+        """Values as the fields' types. Raises ConfigError: a name is unknown or a value does not fit."""
+        for name, value in values.items():
+            if name not in self._types:
+                if isinstance(value, Mapping) and any(key in self._types for key in value):
+                    raise ConfigError(
+                        f"{source}: settings stand in no table: remove the line [{name}] above them"
+                    )
+                raise ConfigError(
+                    f"{source}: there is no setting {name!r}{_nearest(name, self._types) or _LISTED}"
+                )
+        return {name: self.convert(name, value, source) for name, value in values.items()}
+
+    def convert(self, name: str, value: object, source: str) -> Any:
+        """A text or a TOML value as the field's type, within its bounds. Raises ConfigError."""
+        kind = get_args(self._types[name])[0]
+        given = value
+        if (table := _table_of(kind)) is not None:
+            return self._tables(name, value, table, source)
+        if kind is bool and isinstance(value, str):
+            given = _WORDS.get(value.lower(), value)
+        elif kind == tuple[str, ...] and isinstance(value, str):
+            if _JSON_LIST.match(value):  # else the brackets would be part of a secret or address
+                raise ConfigError(self._refusal(name, value, source))
+            given = value.split(",")
+        elif kind is str and not isinstance(value, str):
+            raise ConfigError(self._refusal(name, value, source))
+        try:
+            converted = msgspec.convert(
+                given, self._types[name], strict=False, dec_hook=lambda kind, one: kind(one)
+            )
+        except (msgspec.ValidationError, TypeError, ValueError):
+            raise ConfigError(self._refusal(name, value, source)) from None
+        if isinstance(converted, tuple):
+            return tuple(item.strip() for item in converted if item.strip())
+        return converted
+
+    def _tables(self, name: str, value: object, table: type[msgspec.Struct], source: str) -> dict[str, Any]:
+        """Tables by their names. Refusals name the key, and the nearest one where it is unknown."""
+        try:
+            given = json.loads(value) if isinstance(value, str) else value
+        except ValueError:
+            raise ConfigError(f"{source}: {name} must be JSON") from None
+        if not isinstance(given, Mapping) or not all(isinstance(one, Mapping) for one in given.values()):
+            raise ConfigError(f"{source}: {name} must be tables: [{name}.NAME]")
+        made = {}
+        for one, keys in given.items():
+            for key in keys:
+                if key not in table.__struct_fields__:
+                    known = table.__struct_fields__
+                    nearest = _nearest(key, known) or f": there are {', '.join(known)}"
+                    raise ConfigError(f"{source}: {name}.{one}: there is no key {key!r}{nearest}")
+            try:
+                made[one] = msgspec.convert(keys, table)
+            except msgspec.ValidationError as error:
+                raise ConfigError(f"{source}: {name}.{one}: {error}".replace("`$.", "`")) from None
+        return made
+
+    def _refusal(self, name: str, value: object, source: str) -> str:
+        shown = "" if name in self._secrets else f", not {value!r}"
+        return f"{source}: {name} must be {self._wanted(name)}{shown}"
+
+    def _wanted(self, name: str) -> str:
+        """The type and bounds of a setting, in words."""
+        kind, meta = get_args(self._types[name])
+        if kind is bool:
+            return "1 or 0"
+        if kind == tuple[str, ...]:
+            return "a list of texts (in the environment: separated by commas)"
+        if kind in (int, float):
+            words = "a whole number" if kind is int else "a number"
+            most = "" if meta.le in (None, SECONDS_MAX) else f" and at most {meta.le}"
+            least = "" if meta.ge is None else f" of at least {meta.ge}"
+            return f"{words}{least}{most}"
+        options = get_args(kind)
+        return f"one of {', '.join(options)}" if options else "a text"
+
+
+def toml(value: object) -> str:
+    """A value as TOML."""
+    if isinstance(value, msgspec.Struct):
+        given = {field: getattr(value, field) for field in value.__struct_fields__}
+        value = {field: one for field, one in given.items() if one is not msgspec.UNSET}
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(f'{json.dumps(key)} = {toml(one)}' for key, one in value.items())}}}"
+    if isinstance(value, tuple):
+        return f"[{', '.join(toml(item) for item in value)}]"
+    if isinstance(value, str | Path):
+        return json.dumps(str(value), ensure_ascii=False)
+    return str(value).lower()
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    found = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return f": did you mean {found[0]!r}?" if found else ""
+
+
+def _table_of(kind: Any) -> type[msgspec.Struct] | None:
+    """The struct of a field that is tables by names, None for any other field."""
+    if get_origin(kind) is not Mapping:
+        return None
+    table: type[msgspec.Struct] = get_args(kind)[1]
+    return table
+
 
 _WIRE = TransportSettings()
 
@@ -330,3 +522,120 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 SECRETS = frozenset({"jwt_secret", "jwt_secrets_previous", "master_key", "log"})
 """Fields whose values never appear in output."""
+
+PREFIX = "HUAHUO_"
+
+_OTHER_VARIABLES = {"HUAHUO_APP", "HUAHUO_TOKEN"}
+"""Variables that commands read but that are not settings."""
+
+
+class Table(Fields):
+    """The settings of the service and of its plug-ins."""
+
+    def __init__(self, plugins: Sequence[Plugin] = ()) -> None:
+        own = {plugin.name: plugin.settings for plugin in plugins if plugin.settings is not None}
+        self._secret = SECRETS.union(*(plugin.secret_settings for plugin in plugins))
+        super().__init__(PREFIX, {"": Settings, **own}, leave_out=("plugins",), secrets=self._secret)
+
+    def load(
+        self,
+        *,
+        environ: Mapping[str, str],
+        file: Path | None = None,
+        flags: Mapping[str, Any] | None = None,
+        base: Mapping[str, Any] | None = None,
+    ) -> Settings:
+        """The effective settings. `flags` whose value is None count as not given. `base` yields to all.
+
+        Raises:
+            ConfigError: a name is unknown or a value is invalid. The text has the source and the name, but
+                never the value of a secret.
+        """
+        values = self.converted(base or {}, "the application")
+        if file is not None:
+            given = {name: value for name, value in _read(file).items() if name != "app"}  # see `application`
+            values.update(self.converted(given, str(file)))
+        variables = {
+            name: environ[self.variable(name)] for name in self.names if self.variable(name) in environ
+        }
+        values.update(
+            {name: self.convert(name, text, self.variable(name)) for name, text in variables.items()}
+        )
+        given = {name: value for name, value in (flags or {}).items() if value is not None}
+        values.update(self.converted(given, "settings"))
+        made = self.made(values)
+        settings: Settings = made.pop("")
+        _check(settings)
+        return msgspec.structs.replace(settings, plugins=made)
+
+    def unknown_variables(self, environ: Mapping[str, str]) -> list[str]:
+        """Variables with the prefix of settings that are not settings, most likely misspelled.
+
+        They cause a warning rather than an error, because a host may have variables of newer versions or of
+        other programs.
+        """
+        known = {self.variable(name) for name in self.names} | _OTHER_VARIABLES
+        return sorted(name for name in environ if name.startswith(PREFIX) and name not in known)
+
+    def as_toml(self) -> str:
+        """A `huahuo.toml` with every setting as a comment, with its meaning and its default."""
+        lines = [
+            "## Settings of huahuo. Remove the # in front of a line to change it.",
+            "## The environment (HUAHUO_PORT=…) and flags win over this file.",
+        ]
+        for name in self.names:
+            value = toml(self.default(name))
+            lines += ["", f"## {self.meaning(name)} ({self.variable(name)})", f"# {name} = {value}"]
+        return "\n".join(lines) + "\n"
+
+    def changed(self, settings: Settings) -> dict[str, str]:
+        """The settings that differ from the defaults, as TOML values without secrets."""
+        values = {name: self.value(name, settings, settings.plugins) for name in self.names}
+        return {
+            name: "(set)" if name in self._secret else toml(value)
+            for name, value in values.items()
+            if value != self.default(name)
+        }
+
+
+def _check(settings: Settings) -> None:
+    """Raises ConfigError: an address among the settings is none."""
+    for network in settings.trusted_proxies:
+        try:
+            ipaddress.ip_network(network, strict=False)
+        except ValueError:
+            raise ConfigError(f"trusted_proxies: {network!r} is not an address or a network") from None
+    if settings.advertise and not _is_reachable_at(settings.advertise):
+        shown = re.sub("//.*@", "//…@", settings.advertise)
+        raise ConfigError(
+            f"advertise: {shown!r} is no URL at which other nodes reach this one: write"
+            " http://HOST:PORT, or https://HOST"
+        )
+
+
+_ANYWHERE = ("0.0.0.0", "::")  # noqa: S104  nothing listens: they are refused
+
+
+def _is_reachable_at(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return (
+            parts.scheme in ("http", "https")
+            and bool(parts.hostname)
+            and parts.hostname not in _ANYWHERE
+            and parts.port != 0
+            and "@" not in parts.netloc
+            and not (parts.query or parts.fragment or any(map(str.isspace, url)))
+        )
+    except ValueError:  # of the port, or of brackets
+        return False
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8-sig"))  # Windows' editors write a mark
+    except OSError as error:
+        hint = ": make it by `huahuo config > huahuo.toml`" if isinstance(error, FileNotFoundError) else ""
+        raise ConfigError(f"cannot read {file}: {error.strerror}{hint}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file} is not valid TOML: {error}") from None

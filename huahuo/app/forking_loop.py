@@ -13,7 +13,7 @@ from typing import Any, override
 
 import uvloop
 
-from huahuo.app.shared_port import bound_all
+from huahuo.app.service_port import bound_all
 
 
 class ForkingLoop(uvloop.Loop):

@@ -1,4 +1,9 @@
-"""A service as one node of several: its name, its replica, and what it says of itself."""
+"""A service as one node of several: its name, its replica, how it joins, and the way to the ordered log.
+
+A node that is new, or was away for longer than the ordered log keeps, joins by a copy of another node's
+replica. An empty directory can also follow from the first proposal, if the ordered log still has it: that
+is slower, and the way for short logs and where no other node lives.
+"""
 
 import asyncio
 import re
@@ -6,34 +11,221 @@ import socket
 from collections.abc import Callable, Sequence
 from hashlib import blake2b
 from pathlib import Path
+from typing import Final
 
 import structlog
 
-from huahuo.app import keys
+from huahuo.app import credentials
 from huahuo.app.config import Settings
-from huahuo.app.joining import follow, join
-from huahuo.app.keys import Keys
-from huahuo.app.ordered_log import address_of, sequencer_of
-from huahuo.app.waiting_room import WaitingRoom
+from huahuo.app.credentials import Keys
+from huahuo.app.service_port import WaitingRoom
 from huahuo.build import BUILD
-from huahuo.cluster import formats
-from huahuo.cluster.doing import Call, Divide
-from huahuo.cluster.duty import Duty
-from huahuo.cluster.load import Load
-from huahuo.cluster.members import Member
+from huahuo.cluster import duty, members, request_signing
+from huahuo.cluster.duty import Call, Divide, Duty
+from huahuo.cluster.members import Load, Member
+from huahuo.cluster.node_requests import Asker
+from huahuo.cluster.replica_copies import NoCopy, fetch_copy
 from huahuo.errors import ConfigError, copied_again
 from huahuo.eventstore.ambient import Ambient
-from huahuo.eventstore.cancelling import cancel_all
-from huahuo.eventstore.core.kept import KeptLimits
+from huahuo.eventstore.core.command_records import KeptLimits
 from huahuo.eventstore.core.log import StoreLog
+from huahuo.eventstore.core.seal import derive
+from huahuo.eventstore.deadline import cancel_all
 from huahuo.eventstore.errors import Unavailable
 from huahuo.eventstore.port import Log
+from huahuo.eventstore.replicated.opening import HELD_S, Held, SameOrder, find_beginning
+from huahuo.eventstore.replicated.proposal import Codec
 from huahuo.eventstore.replicated.writer import ReplicaWriter
-from huahuo.eventstore.sqlite.open import SqliteLog
-from huahuo.eventstore.sqlite.replica import held_in, is_replica, open_log
-from huahuo.replay.live.feed import CatchUp
-from huahuo.transport.access.common_time import Latest, among_nodes, issued_among, own_clock
+from huahuo.eventstore.sequencer.address import BadAddress, FileUnusable, LogAddress, SignInRefused
+from huahuo.eventstore.sequencer.opening import ClientMissing, RemoteSequencer, sequencer_at
+from huahuo.eventstore.sequencer.port import Misconfigured, Sequencer, Trimmed, Unreachable
+from huahuo.eventstore.sqlite.log import SqliteLog, held_in, is_replica, open_log
+from huahuo.replay.feed import CatchUp
+from huahuo.transport.access.claims import Latest, among_nodes, issued_among, own_clock
 from huahuo.transport.commands.gate import Settle
+
+COPY_FROM: Final = 1_000
+"""Proposals from which on a copy is faster than following."""
+AGAIN_S: Final = 2.0
+TELL_S: Final = 0.25
+
+
+async def join(
+    settings: Settings, secrets: Keys, ambient: Ambient, sequencer: Sequencer, node: str, room: WaitingRoom
+) -> None:
+    """Bring a copy into the directory if it needs one, or is better off with one.
+
+    Where nothing but a copy helps, it waits until a node gives one; the `room` says so meanwhile.
+
+    Raises:
+        EventStoreError: the ordered log is of another key or a newer version; the directory is in use.
+        SequencerError: as `Sequencer.follow`.
+    """
+    held = held_in(settings.data)
+    if held is None:
+        beginning = await find_beginning(sequencer, secrets.master_key, ambient)
+        log_id, must, first = beginning.birth.log_id, not beginning.is_whole, beginning.first
+        if not must and beginning.last < COPY_FROM:
+            return
+    elif first := await _trimmed_to(sequencer, held):
+        await _must_be_the_same(sequencer, held)
+        log_id, must = held.log_id, True
+    else:
+        return
+    asker = Asker(
+        secret=derive(secrets.master_key, request_signing.PURPOSE), node=node, log_id=log_id, ambient=ambient
+    )
+    codec = Codec(derive(secrets.master_key, "proposals"), log_id)
+    await room.open()
+    while True:
+        room.tell("this node looks for another one that gives it a copy")
+        living = await members.living_nodes(sequencer, codec, await _last(sequencer), node)
+        try:
+            giver = await fetch_copy(settings.data, living, asker, log_id, room.tell, first)
+        except NoCopy as error:
+            if not must:
+                _log.warning("follows_from_the_beginning", reason=str(error))
+                return
+            room.tell(f"this node needs a copy of another one, and gets none: {error}")
+            await asyncio.sleep(AGAIN_S)
+        else:
+            _log.info("joined_by_copy", node=giver)
+            room.tell(f"this node opens the copy that {giver} gave")
+            copy = held_in(settings.data)
+            first = 0 if copy is None else await _trimmed_to(sequencer, copy)
+            if not first:
+                return
+            must = True  # the log was trimmed meanwhile
+
+
+async def follow(replica: ReplicaWriter, room: WaitingRoom) -> None:
+    """Wait until a replica that began empty has applied what was ordered: it has nothing to serve before.
+
+    Raises:
+        ConfigError: it never will.
+    """
+    joining = asyncio.ensure_future(replica.joined())
+    try:
+        while not joining.done():
+            await asyncio.wait((joining,), timeout=TELL_S)
+            if replica.trouble:
+                room.tell(replica.trouble)
+        joining.result()
+    except Unavailable as why:
+        raise ConfigError(f"this node can't go on: {why}") from None
+    finally:
+        await cancel_all([joining], 1.0)
+
+
+async def _must_be_the_same(sequencer: Sequencer, held: Held) -> None:
+    """Raises ConfigError: the ordered log is another one than the directory's."""
+    try:
+        await SameOrder(sequencer, held.log_id, held.offset).check()
+    except Misconfigured as error:
+        raise ConfigError(str(error)) from None
+    except Unreachable:
+        pass  # the nodes that give copies are of one log by their keys
+
+
+async def _trimmed_to(sequencer: Sequencer, held: Held) -> int:
+    """The oldest proposal that the ordered log keeps, if it has lost what this directory needs next; else 0.
+
+    Without an answer it has not.
+    """
+    try:
+        async with asyncio.timeout(HELD_S):
+            if await sequencer.last() <= held.offset:
+                return 0
+            ordered = sequencer.follow(held.offset)
+            try:
+                await anext(ordered)
+            finally:
+                await ordered.aclose()
+    except Trimmed as error:
+        return error.first
+    except (Unreachable, TimeoutError):
+        pass
+    return 0
+
+
+async def _last(sequencer: Sequencer) -> int:
+    while True:
+        try:
+            return await sequencer.last()
+        except Unreachable:
+            await asyncio.sleep(AGAIN_S)
+
+
+def address_of(settings: Settings) -> LogAddress | None:
+    """The ordered log of the settings; None for a single service.
+
+    Raises:
+        ConfigError: the address can't be read.
+    """
+    if not settings.log:
+        return None
+    try:
+        return LogAddress(settings.log)
+    except BadAddress as error:
+        raise ConfigError(f"log: {error}") from None
+
+
+async def sequencer_of(
+    settings: Settings, address: LogAddress, ambient: Ambient, tell: Callable[[str], None] = lambda _: None
+) -> RemoteSequencer:
+    """The way to the ordered log, once it said that it keeps what it acknowledges. Raises ConfigError.
+
+    `tell` hears why it waits.
+    """
+    try:
+        sequencer = sequencer_at(address, ambient)
+    except ClientMissing as error:
+        raise ConfigError(str(error)) from None
+    try:
+        await _look(sequencer, address, tell, empty=not is_replica(settings.data))
+    except BaseException:
+        await sequencer.close()
+        raise
+    return sequencer
+
+
+async def _look(
+    sequencer: RemoteSequencer, address: LogAddress, tell: Callable[[str], None], *, empty: bool
+) -> None:
+    """Ask the ordered log whether it keeps what it acknowledges; show its warnings.
+
+    An `empty` directory waits for its answer; one with a replica goes on without it.
+
+    Raises:
+        ConfigError: it may lose commits; a file can't be used; an empty directory is not let in.
+    """
+    told = ""
+    while True:
+        try:
+            for warning in await sequencer.check():
+                _log.warning("ordered_log", log=str(address), warning=warning)
+        except (Misconfigured, FileUnusable) as error:
+            raise ConfigError(f"{address}: {error}") from None
+        except SignInRefused as error:
+            if empty:
+                raise ConfigError(f"{address}: {error}") from None
+            told = _tell(error, told)
+        except Unreachable as error:
+            told = _tell(error, told)
+        else:
+            return
+        if not empty:
+            return
+        tell(f"this node waits for the ordered log: {told}")
+        await asyncio.sleep(1.0)
+
+
+def _tell(error: Exception, told: str) -> str:
+    """Log why it waits, once for each reason."""
+    if str(error) != told:
+        _log.warning("waiting_for_the_ordered_log", reason=str(error))
+    return str(error)
+
 
 NODE_FILE = "node.name"
 DIFFERED_FILE = "node.differs"
@@ -215,7 +407,7 @@ def duty_of(
     replica = replica_of(log)
     if replica is None:
         return None
-    secrets = keys.read(settings)
+    secrets = credentials.read_keys(settings)
     marks = ",".join(map(_mark, (secrets.jwt_secret, *secrets.previous)))
 
     load = Load(ambient)
@@ -236,7 +428,7 @@ def duty_of(
         )
 
     async def turned() -> None:
-        replica.write_format(await formats.read(log))
+        replica.write_format(await duty.read_format(log))
 
     return Duty(
         log=log, ambient=ambient, node=replica.node, tell=tell, work=work, rest=rest, divide=divide,

@@ -7,8 +7,6 @@ from typing import Annotated, Any
 
 import typer
 
-from huahuo.admin.times import moment_or_ago, seconds
-from huahuo.cli.consoles import console
 from huahuo.errors import ConfigError, HuahuoError
 from huahuo.eventstore.ambient import SystemAmbient
 from huahuo.eventstore.errors import EventStoreError
@@ -20,11 +18,13 @@ from huahuo.options import (
     Json,
     Look,
     code_of_answer,
+    console,
     known,
     program,
     reader,
     settings,
 )
+from huahuo.terminal import moment_or_ago, seconds
 
 app = program("audit", "Who did what, when and why; and whether history is what was written.")
 
@@ -59,8 +59,8 @@ def query(
     as_json: Json = False,
 ) -> None:
     """Find events by who, what, when and why, with full text, counts and facets."""
-    from huahuo.audit import bodies
-    from huahuo.eventstore.audit.query import Where
+    from huahuo.audit import commands
+    from huahuo.eventstore.audit.index import Where
 
     now_ms = _ambient.now_ms()
     try:
@@ -77,7 +77,7 @@ def query(
     except ValueError as error:
         raise ConfigError(str(error)) from None
     _found(
-        bodies.query(
+        commands.query(
             settings(data, config_file), where, known(), reader(), after=after, limit=limit, as_json=as_json
         )
     )
@@ -99,10 +99,10 @@ def verify(
     as_json: Json = False,
 ) -> None:
     """Check every event against the hash chain, and history against a signed checkpoint."""
-    from huahuo.audit import bodies
+    from huahuo.audit import commands
 
     _found(
-        bodies.verify(
+        commands.verify(
             settings(data, config_file),
             checkpoint=checkpoint,
             key=key,
@@ -118,9 +118,9 @@ def checkpoint(
     data: Look = None, config_file: ConfigFile = None, out: Out = None, as_json: Json = False
 ) -> None:
     """Check the log and sign where it stands, so that a later rewrite can be shown."""
-    from huahuo.audit import bodies
+    from huahuo.audit import commands
 
-    _done(bodies.checkpoint(settings(data, config_file), _ambient, out=out, as_json=as_json))
+    _done(commands.checkpoint(settings(data, config_file), _ambient, out=out, as_json=as_json))
 
 
 @app.command(epilog="Example:  huahuo audit prove user/42#17 --out event.proof")
@@ -133,21 +133,21 @@ def prove(
     out: Out = None,
 ) -> None:
     """Write a proof (JSON) that an event is in the log, for somebody who trusts only the checkpoint."""
-    from huahuo.audit import bodies
+    from huahuo.audit import commands
 
     _found(
-        bodies.prove(settings(data, config_file), _ambient, event, checkpoint=checkpoint, key=key, out=out)
+        commands.prove(settings(data, config_file), _ambient, event, checkpoint=checkpoint, key=key, out=out)
     )
 
 
 @app.command(epilog="Example:  huahuo audit shred 17")
 def shred(entity: Owner, data: Look = None, config_file: ConfigFile = None) -> None:
     """Destroy the key of an entity's stored secrets; a receipt stays in the log."""
-    from huahuo.audit import bodies
+    from huahuo.audit import commands
 
     owner = _entity(entity)
     missing = f"nothing about {owner} is in the log, so there is no key to destroy"
-    _found(bodies.shred(settings(data, config_file), _ambient, owner), "shredded", missing)
+    _found(commands.shred(settings(data, config_file), _ambient, owner), "shredded", missing)
 
 
 @app.command(epilog="Example:  huahuo audit serve --port 8001   (needs pip install 'huahuo[audit]')")
@@ -158,7 +158,7 @@ def serve(
     port: Annotated[int, typer.Option(help="TCP port; 0 takes a free one.")] = 8001,
 ) -> None:
     """Browse the audit index in Datasette, behind a sign-in link."""
-    from huahuo.audit.serve import serve as body
+    from huahuo.audit.commands import serve as body
 
     _done(body(settings(data, config_file), host=host, port=port))
 

@@ -1,31 +1,136 @@
-"""`huahuo doctor`: checks everything a service needs and says how to correct each fault."""
+"""`huahuo doctor`: checks everything a service needs and says how to correct each fault.
+
+What `huahuo doctor` finds about settings and files around the log, without opening it.
+"""
 
 import asyncio
 import contextlib
+import os
 import shutil
 import stat
 import sys
 from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Final
 
 import msgspec
 from rich.console import Console
 
 from huahuo.actors.domain.event_shapes import differences
-from huahuo.app import keys, service_file, token_key
+from huahuo.app import credentials, ground, service_port
+from huahuo.app.application import chosen, projections, standard
 from huahuo.app.config import Settings
-from huahuo.app.data_files import must_be_files
-from huahuo.app.plugins import chosen, projections, standard
+from huahuo.app.ground import must_be_files
 from huahuo.build import BUILD
-from huahuo.cli import doctor_settings, invariants
-from huahuo.cli.doctor_log import of_log
-from huahuo.cli.finding import Finding
-from huahuo.errors import ConfigError
+from huahuo.cli import doctor_log
+from huahuo.cli.doctor_log import Finding, log_findings
+from huahuo.dictionaries import zstd_dictionaries
+from huahuo.errors import ConfigError, HuahuoError
 from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.errors import EventStoreError
-from huahuo.eventstore.sqlite.connecting import sqlite_version
+from huahuo.eventstore.sqlite.connections import sqlite_version
 from huahuo.eventstore.sqlite.schema import DATABASE
 from huahuo.eventstore.sqlite.view import SqliteView
 from huahuo.options import table
+from huahuo.pages.site import classic_site
+from huahuo.storage.copying import SCHEME, Folder, Objects, made_ms
+from huahuo.storage.upkeep import rules_of
+from huahuo.transport.accounts.issuer_keys import refuse_url
+
+_OLD: Final = 2.0
+"""A backup older than twice the interval is overdue."""
+_LEFT: Final = ("backup-*", "unfinished-*", "restoring", "*.restoring")
+
+type Told = tuple[str, str, str]
+"""Level, subject and text of a finding."""
+
+
+def of_settings(settings: Settings, ambient: Ambient) -> Iterator[Told]:
+    """Findings about settings that a start would refuse, about backups, and about what was left behind."""
+    yield from _refused(settings)
+    if settings.backup_to and settings.backup_every_s:
+        yield _backups(settings, ambient)
+    elif not settings.log:
+        none = (
+            "the service makes none: name a directory on another disk, or s3://BUCKET/PREFIX, in `backup_to`"
+        )
+        yield "warning", "backups", none
+    yield from _left_behind(settings.data)
+    service = service_port.read_address(settings.data)
+    if service is not None and not lives(service.pid):
+        text = f"{service_port.SERVICE_FILE} is of a process that is gone: the next start writes it anew"
+        yield "warning", "service", text
+
+
+def _refused(settings: Settings) -> Iterator[Told]:
+    try:
+        rules_of(settings.retention)
+    except ValueError as error:
+        yield "error", "retention", f"{error}. Mend the setting `retention`"
+    if settings.classic_ui:
+        try:
+            classic_site(Path(settings.classic_ui))
+        except ValueError as error:
+            yield "error", "pages", str(error)
+    try:
+        zstd_dictionaries.find_dictionaries(settings.data, settings.dictionary)
+    except ConfigError as error:
+        yield "error", "dictionary", f"{error}. Mend the setting `dictionary`, or move the file away"
+    if settings.jwks_url and (why := refuse_url(settings.jwks_url)):
+        yield "error", "tokens", f"jwks_url: {why}"
+    if settings.durable_streams == "open" and settings.durable_streams_forced:
+        text = "everybody who reaches the service may read and write /ds/: unset durable_streams_forced"
+        yield "warning", "streams", text
+
+
+def _backups(settings: Settings, ambient: Ambient) -> Told:
+    target = settings.backup_to
+    if not target.startswith(SCHEME) and (why := unusable(Path(target).absolute())):
+        return "error", "backups", f"backup_to: {why}"
+    try:
+        names = Objects(target).names() if target.startswith(SCHEME) else Folder(Path(target)).names()
+    except (OSError, HuahuoError) as error:
+        return "error", "backups", f"{error}"
+    if not names:
+        return "warning", "backups", f"there is none at {target} yet: is the service running?"
+    age_s = (ambient.now_ms() - made_ms(names[-1])) / 1000
+    if age_s > _OLD * settings.backup_every_s:
+        return (
+            "error",
+            "backups",
+            f"the newest at {target} is {age_s / 3600:.1f} h old: /readyz and the log of the service say why",
+        )
+    return "ok", "backups", f"{len(names)} at {target}, the newest {age_s / 3600:.1f} h old"
+
+
+def unusable(target: Path) -> str:
+    """Why no directory can be made there by this user; "" if one can."""
+    # What this user may not look into counts as not there; `Path.exists` raises.
+    there = next(path for path in (target, *target.parents) if os.path.exists(path))  # noqa: PTH110
+    if not there.is_dir():
+        return f"{there} is no directory: name one, or move that file away"
+    if not os.access(there, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids):
+        return f"this user ({os.geteuid()}) may not write in {there}: give it to the service's user"
+    return ""
+
+
+def _left_behind(data: Path) -> Iterator[Told]:
+    for pattern in _LEFT:
+        for path in data.glob(pattern):
+            text = f"{path} was left by a backup or restore that was cut short: remove it if none runs now"
+            yield "warning", "data", text
+
+
+def lives(pid: int) -> bool:
+    """Whether there is a process of this number."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
 
 _FREE_BYTES_MIN = 256 << 20
 _CLOCK_MS_MIN = 1_767_225_600_000  # 2026-01-01: a clock with an earlier time was never set
@@ -55,16 +160,18 @@ async def examine(
     if any(finding.about == _FILES for finding in findings):
         return [*findings, await _port(settings)]  # reading a pipe would not end
     findings += _keys(settings)
-    findings += [Finding(*told) for told in doctor_settings.of_settings(settings, ambient)]
-    service = service_file.read(settings.data)
+    findings += [Finding(*told) for told in of_settings(settings, ambient)]
+    service = service_port.read_address(settings.data)
     if all(finding.level != "error" for finding in findings):
-        findings += [finding async for finding in of_log(settings, ambient)]
+        findings += [finding async for finding in log_findings(settings, ambient)]
         findings += await _events(settings)
-        if not any(keys.OWN_KEY in finding.text for finding in findings):  # else its mark cannot be compared
+        if not any(
+            credentials.OWN_KEY in finding.text for finding in findings
+        ):  # else its mark cannot be compared
             findings += _token_key(settings, ambient)
         if check:
-            findings += await invariants.judged(settings)
-    if service is None or not doctor_settings.lives(service.pid):
+            findings += await doctor_log.invariant_findings(settings)
+    if service is None or not lives(service.pid):
         findings.append(await _port(settings))
     return findings
 
@@ -146,22 +253,22 @@ async def _events(settings: Settings) -> list[Finding]:
 
 def _keys(settings: Settings) -> Iterator[Finding]:
     try:
-        keys.read(settings)
+        credentials.read_keys(settings)
     except ConfigError as error:
         yield Finding("error", "keys", str(error))
         return
-    for name in (keys.JWT_FILE, keys.MASTER_FILE):
+    for name in (credentials.JWT_FILE, credentials.MASTER_FILE):
         path = settings.data / name
         if path.exists() and stat.S_IMODE(path.stat().st_mode) & 0o077:
             yield Finding("error", "keys", f"{path} can be read by others: chmod 600 {path}")
-    yield Finding("ok", "keys", f"present; back up {keys.MASTER_FILE} apart from the data")
+    yield Finding("ok", "keys", f"present; back up {credentials.MASTER_FILE} apart from the data")
 
 
 def _token_key(settings: Settings, ambient: Ambient) -> list[Finding]:
     path = settings.data / DATABASE
     if settings.log or not path.exists():
         return []
-    told = token_key.of_file(path, keys.read(settings), ambient.now_ms())
+    told = ground.token_key_of_file(path, credentials.read_keys(settings), ambient.now_ms())
     return [Finding("warning", "keys", told)] if told else []
 
 

@@ -9,9 +9,8 @@ from typing import Annotated
 
 import typer
 
-from huahuo.cli import audit, cluster, config, dictionary, key, mailbox, projections, replay, user, using
-from huahuo.cli.consoles import console, import_structlog_without_rich
-from huahuo.errors import HuahuoError
+from huahuo.cli import account_commands, audit, service_commands
+from huahuo.errors import ConfigError, HuahuoError
 from huahuo.options import (
     EXIT_NOTHING,
     EXIT_UNUSABLE,
@@ -20,21 +19,149 @@ from huahuo.options import (
     Data,
     Json,
     code_of_failure,
+    console,
+    import_structlog_without_rich,
+    later,
     program,
+    reader,
     said_of,
     settings,
+    token_option,
+)
+
+Token = Annotated[str | None, token_option("Sign-in token; else made of --data's key.")]
+
+
+def tail(
+    url: Annotated[str, typer.Argument(help="Where the service listens, e.g. http://127.0.0.1:8765.")],
+    stream: Annotated[str, typer.Argument(help="user/ID, group/NAME, system or (admins) log.")],
+    after: Annotated[str, typer.Option(help="Start after this seq, or at: head, start, snapshot.")] = "head",
+    token: Token = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Sign in as an admin by this directory's key; --token goes first.")
+    ] = None,
+    json_lines: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+    codes: Annotated[
+        bool, typer.Option("--codes", help="Only verification codes: time, address and code.")
+    ] = False,
+    config_file: ConfigFile = None,
+) -> None:
+    """Follow a stream in the terminal; reconnects and resumes by itself."""
+    from functools import partial
+
+    from huahuo.app.application import settings as application_settings
+    from huahuo.app.credentials import token_source
+    from huahuo.app.process import run
+    from huahuo.app.service_port import way_on
+    from huahuo.cli.tail import tail as body
+    from huahuo.eventstore.ambient import SystemAmbient
+
+    own = settings(data, config_file) if data or "data" in application_settings() else None
+    source = token_source(token, own, SystemAmbient())
+    hint = None if token or own is None else partial(way_on, url, data=own.data, ambient=SystemAmbient())
+    run(
+        body(
+            url,
+            stream,
+            source,
+            after,
+            as_json=json_lines,
+            codes=codes,
+            console=console(),
+            reader=reader(),
+            way_on=hint,
+        )
+    )
+
+
+def publish(
+    stream: Annotated[str, typer.Argument(help="user/ID, group/NAME, system or an application's own.")],
+    type_: Annotated[str, typer.Argument(metavar="TYPE", help="The event's type.")],
+    fields: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[FIELD=VALUE]…",
+            help="7, true and [1] are JSON, anything else is text, also 1.10. FIELD:=1.5 is JSON always.",
+        ),
+    ] = None,
+    url: Annotated[str | None, typer.Option(help="Where the service listens; else that of --data.")] = None,
+    token: Token = None,
+    data: Data = None,
+    key: Annotated[str | None, typer.Option(help="Command id: a second try with it has no effect.")] = None,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds to try for.")] = 30.0,
+    config_file: ConfigFile = None,
+) -> None:
+    """Publish one event; tries again while the service restarts, and prints STREAM SEQ."""
+    from huahuo.cli.publish import publish as body
+
+    own = settings(data, config_file) if not (url and token) else None
+    at = body(stream, type_, fields or (), url=url, token=token, own=own, command_id=key, timeout_s=timeout)
+    typer.echo(f"{at.stream} {at.seq}")
+
+
+def types() -> None:
+    """Print an application's events, commands and states as TypeScript, for the browser client."""
+    from huahuo.cli.publish import types as body
+
+    typer.echo(body())
+
+
+def clients(
+    data: Data = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a client.")] = False,
+    config_file: ConfigFile = None,
+) -> None:
+    """List the clients of the running service, how far each has read, and how many are behind."""
+    from huahuo.app.process import run
+    from huahuo.cli.service_admin import clients as body
+
+    run(body(settings(data, config_file), as_json=as_json, console=console()))
+
+
+def revoke(
+    data: Data = None,
+    user_id: Annotated[str | None, typer.Option(help="End all sessions of this user.")] = None,
+    jti: Annotated[str | None, typer.Option(help="End the sessions of this one token.")] = None,
+    config_file: ConfigFile = None,
+) -> None:
+    """End a user's or a token's sessions, on the running service or in the log where none runs."""
+    from huahuo.app.credentials import user_id_in
+    from huahuo.app.process import run
+    from huahuo.cli.service_admin import revoke as body
+
+    if (user_id is None) == (jti is None):
+        raise ConfigError("give either --user-id or --jti")
+    run(body(settings(data, config_file), user_id=None if user_id is None else user_id_in(user_id), jti=jti))
+    typer.echo("revoked")
+
+
+def add_to(program: typer.Typer) -> None:
+    """Register the commands."""
+    program.command(epilog="Example:  huahuo tail http://127.0.0.1:8765 user/42 --after 0 --data ./data")(
+        tail
+    )
+    program.command(epilog="Example:  huahuo publish user/42 parcel_seen order_id=7 --data ./data")(publish)
+    program.command(epilog="Example:  huahuo types --app shop:app > src/huahuo-types.ts")(types)
+    program.command(epilog="Example:  huahuo clients --data ./data")(clients)
+    program.command(epilog="Example:  huahuo revoke --data ./data --user-id 42")(revoke)
+
+
+replay_app = later(
+    "replay",
+    "The log as a time-travel debugger: read-only, on a live directory, a copy or an export.",
+    "huahuo.timetravel.commands",
 )
 
 _WHAT = "Event-sourced entities, streamed to clients that may vanish and return. Without --app: mail."
 app = program("huahuo", _WHAT)
-app.add_typer(replay.app)
-app.add_typer(projections.app)
-app.add_typer(dictionary.app)
-app.add_typer(config.app)
-app.add_typer(mailbox.app)
-app.add_typer(user.app)
-app.add_typer(key.app)
-app.add_typer(cluster.app)
+app.add_typer(replay_app)
+app.add_typer(service_commands.projections_app)
+app.add_typer(service_commands.dictionary_app)
+app.add_typer(service_commands.config_app)
+app.add_typer(account_commands.mailbox_app)
+app.add_typer(account_commands.user_app)
+app.add_typer(service_commands.key_app)
+app.add_typer(service_commands.cluster_app)
 
 
 def main() -> None:
@@ -119,11 +246,11 @@ def serve(
     """Run the service until it is told to stop (a signal drains it; a second Ctrl-C or SIGTERM ends it)."""
     gc.disable()  # what is imported stays, and one collection of it takes a twentieth of the start
     import_structlog_without_rich()
+    from huahuo.app.application import chosen, standard
     from huahuo.app.hiding import hide_password
-    from huahuo.app.loops import own_the_process, run
-    from huahuo.app.plugins import chosen, standard
-    from huahuo.embedding.foreground import leave
-    from huahuo.embedding.foreground import serve as body
+    from huahuo.app.process import own_the_process, run
+    from huahuo.embedding.huahuo import leave
+    from huahuo.embedding.huahuo import serve as body
 
     hide_password(log)
     shown = None if classic_ui is None else str(classic_ui)
@@ -156,15 +283,15 @@ def token(
     config_file: ConfigFile = None,
 ) -> None:
     """Print a sign-in token (a JWT) on standard output."""
-    from huahuo.app import keys
-    from huahuo.app.tokens import mint, user_id_in
+    from huahuo.app import credentials
+    from huahuo.app.credentials import mint, user_id_in
     from huahuo.eventstore.ambient import SystemAmbient
 
     given = settings(data, config_file)
     names = tuple(name.strip() for name in groups.split(",") if name.strip())
     typer.echo(
         mint(
-            keys.read_jwt_secret(given),
+            credentials.read_jwt_secret(given),
             SystemAmbient(),
             user_id=user_id_in(user_id),
             username=username or user_id,
@@ -175,7 +302,7 @@ def token(
     )
 
 
-using.add_to(app)  # here: the help lists commands in the order in which they are added
+add_to(app)  # here: the help lists commands in the order in which they are added
 
 
 @app.command(epilog="Example:  huahuo doctor --data ./data")
@@ -208,7 +335,7 @@ def import_firemail(
     config_file: ConfigFile = None,
 ) -> None:
     """Bring users, mailboxes and mails of FireMail into a data directory. It may be run again."""
-    from huahuo.app.loops import run
+    from huahuo.app.process import run
     from huahuo.cli.import_firemail import import_firemail as body
 
     run(body(settings(data, config_file), database))
@@ -231,7 +358,7 @@ def demo(
     ] = False,
 ) -> None:
     """A local IMAP server with sample mail, the service, and a link to watch it in a browser."""
-    from huahuo.app.loops import run
+    from huahuo.app.process import run
 
     if cluster:
         from huahuo.demo.cluster import cluster as body

@@ -1,46 +1,66 @@
-"""The bodies of `huahuo backup`, `restore`, `salvage` and `compact`."""
+"""The bodies of commands on a whole directory or user: backup, restore, salvage, compact and others.
+
+Also `user erase`, `user export` and `cluster adopt`. `adopt` makes the directory of a single service the
+first node of an ordered log, which must be empty: its birth then names this directory's log. What the
+directory holds is in no proposal, so every further node begins with a copy of one that has it.
+"""
 
 import contextlib
 import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import aclosing, suppress
 from pathlib import Path
+from typing import Any, Final, cast
 
+import msgspec
+import typer
+
+from huahuo.actors.plugins.calls import UserId, user_id_of
 from huahuo.actors.plugins.past import Past
-from huahuo.admin.actions import CompactParams, policy_of
-from huahuo.app import keys
+from huahuo.admin import CompactParams, policy_of
+from huahuo.app import credentials
+from huahuo.app.application import standard
 from huahuo.app.config import Settings
-from huahuo.audit.bodies import must_be_original
-from huahuo.audit.place import reading
-from huahuo.audit.record import ask_service, principal, record, writing
-from huahuo.audit.show import show_json
+from huahuo.app.nodes import address_of, node_name, sequencer_of
+from huahuo.app.wiring import App
+from huahuo.audit.audited_log import ask_service, looking, principal, reading, record, writing
+from huahuo.audit.commands import must_be_original, show_json
 from huahuo.build import BUILD
 from huahuo.errors import ConfigError, HuahuoError
-from huahuo.eventstore.ambient import Ambient, json_bytes, rfc3339
-from huahuo.eventstore.audit.checkpoint import KEY_FILE
-from huahuo.eventstore.care.backup import MANIFEST, Manifest, back_up, put_back, shrink, taken_out_of
-from huahuo.eventstore.care.compaction import compact as compact_log
-from huahuo.eventstore.care.placing import placing
+from huahuo.eventstore.ambient import Ambient, SystemAmbient, json_bytes, rfc3339
+from huahuo.eventstore.audit.proof import KEY_FILE
+from huahuo.eventstore.care.backup import MANIFEST, Manifest, back_up, placing, put_back, shrink, taken_out_of
+from huahuo.eventstore.care.pruning import compact as compact_log
 from huahuo.eventstore.care.salvage import salvage as read_salvageable
 from huahuo.eventstore.care.verify import Verified
-from huahuo.eventstore.core.receipts import AUDIT_STREAM, receipt
+from huahuo.eventstore.core.reader import AUDIT_STREAM, LogReader, receipt
 from huahuo.eventstore.core.seal import Vault
 from huahuo.eventstore.errors import Damaged, EventStoreError
+from huahuo.eventstore.executor import InlineExecutor
+from huahuo.eventstore.limits import EVENT_BYTES_MAX
 from huahuo.eventstore.model import Append, NewEvent
+from huahuo.eventstore.port import Log
+from huahuo.eventstore.replicated import proposal
+from huahuo.eventstore.replicated.proposal import Birth
+from huahuo.eventstore.sequencer.port import InDoubt, Sequencer, SequencerError, Trimmed
+from huahuo.eventstore.sqlite.connections import unusable
 from huahuo.eventstore.sqlite.directory_lock import lock_to_change
-from huahuo.eventstore.sqlite.faults import unusable
-from huahuo.eventstore.sqlite.loss import missing_from
-from huahuo.eventstore.sqlite.open import SqliteLog
+from huahuo.eventstore.sqlite.log import SqliteLog, become_replica, is_replica, larger_event
+from huahuo.eventstore.sqlite.mark import missing_from
 from huahuo.eventstore.sqlite.schema import DATABASE
-from huahuo.storage.copying import name_at
-from huahuo.storage.objects import SCHEME, Objects
+from huahuo.storage.copying import SCHEME, Objects, name_at
+from huahuo.terminal import printable
+from huahuo.users.book import UserBook
+from huahuo.users.users import User, UserRefused
 
 RESTORED = "restored"
 SALVAGED = "salvaged"
 COMPACT_TIMEOUT_S = 3600.0
-_KEY_FILES = (keys.JWT_FILE, keys.MASTER_FILE, KEY_FILE)
+_KEY_FILES = (credentials.JWT_FILE, credentials.MASTER_FILE, KEY_FILE)
 
 
 async def backup(
@@ -74,7 +94,7 @@ async def backup(
     if deleted:
         print(f"    deleted {len(deleted)} older: {', '.join(deleted)}")  # noqa: T201
     if not with_keys:
-        print(f"    without {keys.MASTER_FILE} and the other keys: keep those apart")  # noqa: T201
+        print(f"    without {credentials.MASTER_FILE} and the other keys: keep those apart")  # noqa: T201
 
 
 async def _back_up(
@@ -142,7 +162,7 @@ async def _restore(settings: Settings, ambient: Ambient, source: Path, named: st
         found = await _put_back(source, staged, named)
         missing = missing or taken_out_of(source, found)
         _copy_keys(source, settings.data)
-        secrets = keys.read(settings)
+        secrets = credentials.read_keys(settings)
         log = await SqliteLog.open(
             staged, ambient=ambient, master_key=secrets.master_key, build=BUILD, restored=True
         )
@@ -182,7 +202,7 @@ async def salvage(settings: Settings, ambient: Ambient, source: Path, *, as_json
     try:
         with placing(settings.data, source) as staged:
             _copy_keys(source, settings.data)
-            secrets = keys.read(settings)
+            secrets = credentials.read_keys(settings)
             found = read_salvageable(source, staged, Vault(secrets.master_key, ambient).mark())
             log = await SqliteLog.open(
                 staged, ambient=ambient, master_key=secrets.master_key, build=BUILD, restored=True
@@ -269,10 +289,13 @@ async def compact(
 
 def _need_keys(settings: Settings, source: Path) -> None:
     """Raise ConfigError with what to do if neither settings, backup nor directory hold the keys."""
-    for name, given in ((keys.JWT_FILE, settings.jwt_secret), (keys.MASTER_FILE, settings.master_key)):
+    for name, given in (
+        (credentials.JWT_FILE, settings.jwt_secret),
+        (credentials.MASTER_FILE, settings.master_key),
+    ):
         if not given and not any((folder / name).is_file() for folder in (source, settings.data)):
             raise ConfigError(
-                f"the backup has no {name}: copy {keys.JWT_FILE} and {keys.MASTER_FILE}"
+                f"the backup has no {name}: copy {credentials.JWT_FILE} and {credentials.MASTER_FILE}"
                 f" of the backed-up directory into {settings.data}, and restore again"
             )
 
@@ -292,3 +315,163 @@ def _copy_keys(source: Path, target: Path) -> list[str]:
             (target / name).unlink(missing_ok=True)
             raise EventStoreError(f"cannot copy {name}: {error.strerror}") from None
     return copied
+
+
+ERASE_TIMEOUT_S: Final = 3600.0
+_PAGE_EVENTS: Final = 256
+
+
+async def erase_user(settings: Settings, name: str | None, user_id: str | None, *, as_json: bool) -> None:
+    """Erase a user through the running service. If none runs, one is started here that does not listen.
+
+    Raises:
+        ConfigError: the directory is a copy, or no user is named. HuahuoError: it was refused.
+    """
+    must_be_original(settings)
+    if (name is None) == (user_id is None):
+        raise ConfigError("name one user: NAME, or --user-id for a user of another issuer's tokens")
+    async with writing(settings) as log:
+        runs = log is None
+    if runs:
+        fields = {"name": name} if name is not None else {"user_id": user_id}
+        told: dict[str, Any] = await ask_service(settings, "erase_user", timeout_s=ERASE_TIMEOUT_S, **fields)
+    else:
+        credentials.read_keys(settings)
+        app = App(settings, SystemAmbient(), plugins=standard(), listen=False)
+        await app.start()
+        try:
+            told = msgspec.to_builtins(await app.storing.erase(user_id, name, principal()))
+        except UserRefused as refused:
+            raise HuahuoError(str(refused)) from None
+        finally:
+            await app.stop()
+    _show(told, as_json=as_json)
+
+
+async def export_user(
+    settings: Settings, ambient: Ambient, name: str | None, user_id: str | None, target: Path, past: Past
+) -> None:
+    """Write a zip of all that is kept of a user, without secrets, to the new file `target`.
+
+    Raises:
+        ConfigError: there is no log, or no such user. HuahuoError: it cannot be read.
+    """
+    if (name is None) == (user_id is None):
+        raise ConfigError("name one user: NAME, or --user-id for a user of another issuer's tokens")
+    async with looking(settings, "user export", {"user": name or user_id}) as place:
+        log = place.log
+        account = None if name is None else await _account(log, ambient, name)
+        found: UserId | None = user_id_of(user_id) if account is None else account.user_id
+        if found is None:
+            raise ConfigError(f"there is no user {name or user_id!r}")
+        descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "wb") as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+            about = {"user_id": found, "account": None if account is None else msgspec.to_builtins(account)}
+            archive.writestr("user.json", msgspec.json.encode(about))
+            archive.writestr("events.jsonl", await _events(log, found, past))
+            async for path, content in past.belongings(cast("Log", log), found):
+                archive.writestr(path, content)
+            typer.echo(f"wrote {len(archive.namelist())} files to {target}")
+
+
+async def _account(log: LogReader, ambient: Ambient, name: str) -> User:
+    book = UserBook(cast("Log", log), ambient, InlineExecutor())
+    await book.catch_up()
+    user = book.users.named(name)
+    if user is None:
+        raise ConfigError(f"there is no user {name!r}: give --user-id for a user of another issuer's tokens")
+    return user
+
+
+async def _events(log: LogReader, user_id: UserId, past: Past) -> bytes:
+    """The user's events, one a line, as audits show them."""
+    lines, stream, after = list[bytes](), f"user/{user_id}", 0
+    while page := await log.read(stream, after, events_max=_PAGE_EVENTS):
+        after = page[-1].seq
+        for event in page:
+            fields = past.shown(event.type, msgspec.json.decode(event.body))
+            lines.append(msgspec.json.encode({"stream": stream, "seq": event.seq, **fields}))
+    return b"\n".join([*lines, b""])
+
+
+def _show(told: dict[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        kept = {name: told[name] for name in ("user_id", "removed", "remains")}
+        typer.echo(msgspec.json.encode(kept).decode())
+        return
+    removed = ", ".join(f"{count} {what}" for what, count in told["removed"].items() if count)
+    typer.echo(printable(f"erased user {told['user_id']}: {removed or 'nothing was kept'}"))
+    for one in told["remains"]:
+        typer.echo(printable(f"    stays: {one['count']} {one['what']}: {one['why']}"))
+
+
+async def adopt(settings: Settings, ambient: Ambient, tell: Callable[[str], object]) -> None:
+    """Make `settings.data` the first node of the ordered log `settings.log`; `tell` what to do next.
+
+    Run again, it goes on where it was stopped.
+
+    Raises:
+        ConfigError: there is no log, or no address; or the directory is a node's already.
+        HuahuoError: an event is too large for a cluster; the ordered log is in use.
+    """
+    address = address_of(settings)
+    if address is None:
+        raise ConfigError("name the ordered log: --log postgres://… or nats://…")
+    if not (settings.data / DATABASE).is_file():
+        raise ConfigError(f"there is no log in {settings.data}: an empty directory needs no adoption")
+    secrets = credentials.read_keys(settings)
+    if is_replica(settings.data):
+        raise ConfigError(f"{settings.data} is a node's already: start it by `huahuo serve --log …`")
+    sequencer = await sequencer_of(settings, address, ambient)
+    try:
+        log = await SqliteLog.open(settings.data, ambient=ambient, master_key=secrets.master_key, build=BUILD)
+        try:
+            if (found := larger_event(settings.data, EVENT_BYTES_MAX)) is not None:
+                position, stream, kind, size = found
+                raise HuahuoError(
+                    f"the event {position} ({kind} of {stream}) has {size} bytes, and a cluster takes"
+                    f" {EVENT_BYTES_MAX}: it can't be adopted while the log has that event"
+                )
+            mark = Vault(secrets.master_key, ambient).mark()
+            made = Birth(proposal.ADOPTED_BIRTH_FORMAT, log.log_id, mark, max(1, log.position))
+            await _bear(sequencer, made)
+            chain = log.writer.place.chain
+        finally:
+            await log.close()
+    except EventStoreError as error:
+        raise HuahuoError(str(error)) from error
+    except SequencerError as error:
+        raise HuahuoError(f"{address}: {error}") from error
+    finally:
+        await sequencer.close()
+    become_replica(settings.data, chain)
+    node = node_name(settings, ambient)
+    tell(f"{settings.data} is the node {node} now: start it by `huahuo serve --log …`; others begin empty")
+
+
+async def _bear(sequencer: Sequencer, made: Birth) -> None:
+    """Make it the first proposal. One of an earlier run counts too, and so does one that is there twice.
+
+    An ordered log on a slow disk is asked again before it answers, and keeps both.
+    """
+    if await sequencer.last() == 0:
+        try:
+            await sequencer.propose(proposal.dump_birth(made), f"birth.{made.log_id}")
+        except InDoubt as error:
+            raise HuahuoError(f"{error}: run `huahuo cluster adopt` again") from None
+    if not await _holds_only(sequencer, made.log_id):
+        raise HuahuoError("the ordered log is in use already: use an empty one, for example ?name=shop")
+
+
+async def _holds_only(sequencer: Sequencer, log_id: str) -> bool:
+    """Whether the ordered log has nothing but births of this log."""
+    last = await sequencer.last()
+    with suppress(Trimmed):
+        async with aclosing(sequencer.follow(0)) as following:
+            async for ordered in following:
+                born = proposal.load_birth(ordered.proposal)
+                if born is None or born.log_id != log_id:
+                    break
+                if ordered.offset >= last:
+                    return True
+    return False

@@ -1,21 +1,26 @@
-"""`huahuo publish`: one event, from a shell or a script, to a running service."""
+"""The bodies of `huahuo publish` and `huahuo types`: what an application's programs need of huahuo.
+
+`publish` sends one event, from a shell or a script, to a running service. `types` prints the
+application's events, commands and states as a module of TypeScript.
+"""
 
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from huahuo.actors.domain.decision import Refused
-from huahuo.app import service_file
-from huahuo.app.ask import not_ready
+from huahuo.actors.domain.client_types import client_types
+from huahuo.actors.domain.structs import Refused
+from huahuo.app import service_port
+from huahuo.app.application import chosen
 from huahuo.app.config import Settings
-from huahuo.app.own_token import way_on
-from huahuo.app.tokens import token_source
+from huahuo.app.credentials import token_source
+from huahuo.app.service_port import not_ready, way_on
 from huahuo.at import At
 from huahuo.errors import ConfigError, HuahuoError, Unknown
 from huahuo.eventstore.ambient import SystemAmbient
 from huahuo.options import assigned
-from huahuo.publisher.publisher import Publisher
+from huahuo.publisher import Publisher
 from huahuo.terminal import printable
-from huahuo.transport.protocol.refusals import in_english
+from huahuo.transport.protocol.codes import in_english
 
 
 def publish(
@@ -76,10 +81,22 @@ def fields_of(pairs: Sequence[str]) -> dict[str, Any]:
 def _address(own: Settings | None) -> str:
     if own is None:
         raise ConfigError("give --url, or --data of a service that runs on this machine")
-    service = service_file.read(own.data)
+    service = service_port.read_address(own.data)
     if service is None:
         raise HuahuoError(
-            f"no running service is known for {own.data} (there is no {service_file.FILE}): start it by"
+            f"no running service is known for {own.data} (there is no {service_port.SERVICE_FILE}): start it by"
             f" `huahuo serve --data {own.data}`, or give --url"
         )
     return service.url
+
+
+def types() -> str:
+    """The module for the application of `--app`.
+
+    Raises:
+        ConfigError: no application is named.
+    """
+    entities = chosen().entities
+    if len(entities.catalog.by_kind) == 1 and not entities.lists.by_action:  # the kind `job` is always there
+        raise ConfigError("name the application whose types you want: --app MODULE:NAME")
+    return client_types(entities.catalog, entities.lists.by_action)

@@ -13,11 +13,10 @@ import msgspec
 import structlog
 
 from huahuo.cluster.duty import Duty
-from huahuo.cluster.errors import STALE, NodeRefused
-from huahuo.cluster.peers import Peers
-from huahuo.cluster.replays import WINDOW_MS
+from huahuo.cluster.node_requests import STALE, NodeRefused, Peers
+from huahuo.cluster.request_signing import WINDOW_MS
 from huahuo.eventstore.ambient import Ambient
-from huahuo.eventstore.cancelling import cancel_all
+from huahuo.eventstore.deadline import cancel_all
 from huahuo.eventstore.errors import EventStoreError
 
 REQUEST: Final = "time"

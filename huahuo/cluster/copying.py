@@ -11,8 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from huahuo.eventstore.care.backup import copy_file
-from huahuo.eventstore.care.row_sums import row_sums
+from huahuo.eventstore.care.backup import copy_file, row_sums
 from huahuo.eventstore.errors import EventStoreError
 
 _NICE = 5

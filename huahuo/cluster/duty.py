@@ -1,30 +1,90 @@
 """This node among the others: it says that it lives, does the work of all if it has it, and its share.
 
-Some work one node does for all (`work`, `rest`). The other is divided among the nodes that live (`divide`):
-the node that has the work says in the log which those are.
+Some work one node does for all (`work`, `rest`). The other is divided among the nodes that live
+(`divide`): the node that has the work says in the log which those are. `Doing` begins and stops both, one
+at a time.
+
+Nodes write the oldest format of proposals until somebody says that all know a newer one. A row of the log
+says it, so all nodes hear of it in order. A node that meets a format which it does not know stops and
+says so.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 
+import msgspec
 import structlog
 from msgspec.structs import replace
 
-from huahuo.actors.actor.errors import where
-from huahuo.actors.entities.sharing import NOTHING, Share
-from huahuo.cluster import claims, holder, members
-from huahuo.cluster.beat import Beat
-from huahuo.cluster.doing import Call, Divide, Doing
-from huahuo.cluster.holder import REST_S, SILENT_S, Heard, Holder
-from huahuo.cluster.members import Member
-from huahuo.cluster.unknown_work import UnknownWork
+from huahuo.actors.actor.messages import where
+from huahuo.actors.entities.rendezvous_hash import NOTHING, Share
+from huahuo.cluster import members
+from huahuo.cluster.members import MEMBERS_TABLE, REST_S, SILENT_S, Beat, Heard, Holder, Member, UnknownWork
 from huahuo.errors import ConfigError
-from huahuo.eventstore.ambient import Ambient
+from huahuo.eventstore.ambient import Ambient, json_bytes
 from huahuo.eventstore.errors import EventStoreError
 from huahuo.eventstore.model import Append, NewEvent, RowPut
 from huahuo.eventstore.port import Log
 from huahuo.ledger import Ledger
+
+type Call = Callable[[], Awaitable[None]]
+type Divide = Callable[[Share], Awaitable[None]]
+
+
+class Doing:
+    """See the module. `may`: whether this node takes work. What fails is undone, and the log's error raised.
+
+    A drain of this node waits only for what begins or stops just now, not for a turn of `Duty`.
+    """
+
+    def __init__(self, work: Call, rest: Call, divide: Divide, may: Callable[[], bool]) -> None:
+        self._work = work
+        self._rest = rest
+        self._divide = divide
+        self._may = may
+        self._changing = asyncio.Lock()
+        self.works = False
+        self.share = NOTHING
+
+    async def begin(self) -> None:
+        """Begin the work of all. Idempotent."""
+        async with self._changing:
+            if self.works or not self._may():
+                return
+            self.works = True
+            try:
+                await self._work()
+            except EventStoreError:  # the next turn begins it again
+                self.works = False
+                await self._rest()
+                raise
+
+    async def stop(self) -> None:
+        """Stop the work of all. Idempotent."""
+        async with self._changing:
+            if self.works:
+                self.works = False
+                await self._rest()
+
+    async def stop_all(self) -> None:
+        """Do nothing at all."""
+        await self.divide(NOTHING)
+        await self.stop()
+
+    async def divide(self, share: Share) -> None:
+        """Do this part of what is divided, and no other one."""
+        async with self._changing:
+            if share == self.share or (share != NOTHING and not self._may()):
+                return
+            self.share = share
+            try:
+                await self._divide(share)
+            except EventStoreError:  # the next turn tries it again
+                self.share = NOTHING
+                await self._divide(NOTHING)
+                raise
+
 
 TURN_S = 0.5
 DRAINED, STOPS, LACKS = "drained", "stops", "lacks"
@@ -72,9 +132,9 @@ class Duty:
         self._ambient = ambient
         self._tell = tell
         self._holder = Holder()
-        self._ledger = Ledger(log, holder.STREAM, self._holder)
+        self._ledger = Ledger(log, members.WORK_STREAM, self._holder)
         self._heard = Heard()
-        self._beat = Beat(log, ambient, lambda: members.put(self.node, self.facts()))
+        self._beat = Beat(log, ambient, lambda: members.put_member(self.node, self.facts()))
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -111,7 +171,7 @@ class Duty:
 
     async def look(self) -> None:
         """Read what all nodes say of themselves, as of now."""
-        self.members = await members.read(self._log)
+        self.members = await members.read_members(self._log)
         self._heard.hear(
             {node: member.beat for node, member in self.members.items()}, self._ambient.monotonic_s()
         )
@@ -132,7 +192,7 @@ class Duty:
             Unavailable, Closed: the log can't be read.
         """
         await self._ledger.start()
-        self.members = await members.read(self._log)
+        self.members = await members.read_members(self._log)
         members.must_share_keys(self.members, self.node, self._tell(0).keys, self._ambient.now_ms())
         await self._beat.say()
         try:
@@ -146,8 +206,8 @@ class Duty:
 
     async def remove(self, node: str) -> None:
         """Forget a node. Raises Unavailable, Closed."""
-        await self._log.append(Append(ts_ms=self._ambient.now_ms(), rows=(members.drop(node),)))
-        self.members = await members.read(self._log)
+        await self._log.append(Append(ts_ms=self._ambient.now_ms(), rows=(members.drop_member(node),)))
+        self.members = await members.read_members(self._log)
 
     async def put(self, row: RowPut) -> None:
         """Write a row that all nodes share. Raises Unavailable, Closed."""
@@ -181,7 +241,7 @@ class Duty:
                 if self.node in (self.holder, *self.sharing):
                     await self._ledger.change(self._leave)
                 else:
-                    await self.put(members.put(self.node, self.facts()))
+                    await self.put(members.put_member(self.node, self.facts()))
 
     async def _run(self) -> None:
         while True:
@@ -253,14 +313,14 @@ class Duty:
         before = self.holder
         # With its row, which may still say that this node takes no part.
         await self._ledger.change(
-            lambda state: self._append(state, claims.taking(state, self.node, before), with_row=True)
+            lambda state: self._append(state, members.take_work(state, self.node, before), with_row=True)
         )
         if self.holder == self.node:
             _log.info("work_taken", before=before or "nobody")
 
     def _leave(self, state: Holder) -> Append | None:
         """Leave what this node has, and say in its row, in the same commit, that it takes no part."""
-        return self._append(state, claims.leaving(state, self.node), with_row=True)
+        return self._append(state, members.leave_work(state, self.node), with_row=True)
 
     def _say_who_shares(self, state: Holder) -> Append | None:
         """Divide among this node and those that live and can do a part. None: that is how it is divided."""
@@ -271,7 +331,7 @@ class Duty:
             and member.divides == members.DIVISION
             and self.silent_s(node) <= SILENT_S
         }
-        return self._append(state, claims.dividing(state, self.node, able))
+        return self._append(state, members.divide_work(state, self.node, able))
 
     def _append(self, state: Holder, event: NewEvent | None, *, with_row: bool = False) -> Append | None:
         if event is None:
@@ -279,9 +339,9 @@ class Duty:
         return Append(
             ts_ms=self._ambient.now_ms(),
             principal="service",
-            expected={holder.STREAM: state.seq},
+            expected={members.WORK_STREAM: state.seq},
             events=(event,),
-            rows=(members.put(self.node, self.facts()),) if with_row else (),
+            rows=(members.put_member(self.node, self.facts()),) if with_row else (),
         )
 
     async def _take_share(self) -> None:
@@ -300,3 +360,43 @@ def _say_end(task: asyncio.Task[None]) -> None:
     """The node takes no turns any more, and no caller waits for that task: say why."""
     if not task.cancelled() and (error := task.exception()) is not None:
         _log.error("node_turns_ended", error=type(error).__name__, at=where(error))
+
+
+LIVES_S = 10.0
+FORMAT_PART, FORMAT_KEY = "format", b"written"
+
+
+class NotFinal(Exception):  # noqa: N818  the condition is the name
+    """A node knows only an older format. The text names it."""
+
+
+class Written(msgspec.Struct, frozen=True):
+    """The format that nodes may write."""
+
+    format: int
+
+
+async def read_format(log: Log) -> int:
+    """The format that nodes may write; 0 if no node has said."""
+    rows = await log.rows(MEMBERS_TABLE, FORMAT_PART, after=b"", limit=1)
+    return max((msgspec.json.decode(value, type=Written).format for _, value in rows), default=0)
+
+
+async def finalize_format(duty: Duty) -> int:
+    """Let the nodes write the newest format that this one knows; returns it.
+
+    Raises:
+        NotFinal: a node does not know it, or has not been heard of: forget that one first.
+        EventStoreError: the log cannot write.
+    """
+    me = duty.facts()
+    newest = me.format
+    for node, member in sorted(duty.members.items()):
+        if member.format < newest:
+            raise NotFinal(f"the node {node} of build {member.build} knows format {member.format}: update it")
+        if member.version != me.version:
+            raise NotFinal(f"the node {node} makes the application's rows by other code: update it")
+        if node != duty.node and (member.stopped or duty.silent_s(node) > LIVES_S):
+            raise NotFinal(f"the node {node} does not run: start it, or `huahuo cluster remove {node}`")
+    await duty.put(RowPut(MEMBERS_TABLE, FORMAT_PART, FORMAT_KEY, json_bytes({"format": newest})))
+    return newest

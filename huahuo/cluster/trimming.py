@@ -21,9 +21,9 @@ import msgspec
 import structlog
 
 from huahuo.cluster.duty import Duty
-from huahuo.cluster.members import TABLE
+from huahuo.cluster.members import MEMBERS_TABLE
 from huahuo.eventstore.ambient import Ambient, json_bytes
-from huahuo.eventstore.core.receipts import AUDIT_STREAM
+from huahuo.eventstore.core.reader import AUDIT_STREAM
 from huahuo.eventstore.errors import EventStoreError
 from huahuo.eventstore.model import Append, RowDrop, RowPut
 from huahuo.eventstore.port import Log
@@ -154,9 +154,9 @@ class Trimmer:
 
     async def _keep(self, mark: Mark) -> None:
         """Let this node, or the one that takes the work over, trim before it later."""
-        row = RowPut(TABLE, _BIRTHS, _key(mark), json_bytes(msgspec.to_builtins(mark)))
+        row = RowPut(MEMBERS_TABLE, _BIRTHS, _key(mark), json_bytes(msgspec.to_builtins(mark)))
         kept = [*self._marks, mark][-MARKS_MAX:]
-        past = [RowDrop(TABLE, _BIRTHS, _key(one)) for one in self._marks if one not in kept]
+        past = [RowDrop(MEMBERS_TABLE, _BIRTHS, _key(one)) for one in self._marks if one not in kept]
         await self._log.append(Append(ts_ms=self._ambient.now_ms(), rows=(row, *past)))
         self._marks = kept
 
@@ -186,8 +186,10 @@ class Trimmer:
     async def _trim(self, mark: Mark) -> None:
         await self._look()  # births that another node has told since are dropped too
         await self._replica.trim(mark.offset)
-        row = RowPut(TABLE, _PART, _KEY, json_bytes(msgspec.to_builtins(mark)))
-        past = [RowDrop(TABLE, _BIRTHS, _key(one)) for one in self._marks if one.offset <= mark.offset]
+        row = RowPut(MEMBERS_TABLE, _PART, _KEY, json_bytes(msgspec.to_builtins(mark)))
+        past = [
+            RowDrop(MEMBERS_TABLE, _BIRTHS, _key(one)) for one in self._marks if one.offset <= mark.offset
+        ]
         await self._log.append(Append(ts_ms=self._ambient.now_ms(), rows=(row, *past)))
         self._told = ""
         _log.info("trimmed", before=mark.offset)
@@ -195,10 +197,10 @@ class Trimmer:
 
     async def _look(self) -> None:
         """How far the log is trimmed, maybe by another node, and which shreds it has still."""
-        rows = await self._log.rows(TABLE, _PART, after=b"", limit=1)
+        rows = await self._log.rows(MEMBERS_TABLE, _PART, after=b"", limit=1)
         for _, value in rows:
             self.trimmed = msgspec.json.decode(value, type=Mark)
-        births = await self._log.rows(TABLE, _BIRTHS, after=b"", limit=_BIRTHS_READ_MAX)
+        births = await self._log.rows(MEMBERS_TABLE, _BIRTHS, after=b"", limit=_BIRTHS_READ_MAX)
         self._marks = [msgspec.json.decode(value, type=Mark) for _, value in births]
         while True:
             events = await self._log.read(AUDIT_STREAM, self._audited, events_max=_PAGE_EVENTS)

@@ -11,10 +11,8 @@ import msgspec
 from huahuo.actors.plugins.actions import Action
 from huahuo.actors.plugins.calls import Call, Refusal, Reply, error_reply, json_reply
 from huahuo.actors.plugins.plugin import Brought, Host, Plugin
-from huahuo.app.application import Application
-from huahuo.app.plugins import with_mail
-from huahuo.demo.children import Fault
-from huahuo.demo.switchboard import SOCKET, Processes, Wanted, ask
+from huahuo.app.application import Application, with_mail
+from huahuo.demo.cluster import SOCKET, Fault, Processes, Wanted, ask
 from huahuo.transport.protocol.codes import ErrorCode
 from huahuo.transport.words import zh
 

@@ -1,10 +1,13 @@
 """`app.asgi`: a `Huahuo` application inside an ASGI server, on the server's own port.
 
-api = FastAPI(lifespan=app.lifespan)
-api.mount("/live", app.asgi)                    # Starlette and Litestar mount it in the same way
-application = app.asgi(django, path="/live")    # around an application that cannot mount one
+    api = FastAPI(lifespan=app.lifespan)
+    api.mount("/live", app.asgi)                    # Starlette and Litestar mount it in the same way
+    application = app.asgi(django, path="/live")    # around an application that cannot mount one
 
 Without `lifespan`, the first request or call starts the service. Only one process may serve a directory.
+The service starts with the first of its hosts in a process and stops with the last; it starts before the
+other application and stops after it. The other one need not know lifespan events: Django and the routers
+of Channels raise an error, and others return or answer as if they were a request.
 """
 
 import asyncio
@@ -12,19 +15,158 @@ import contextlib
 import inspect
 import signal
 import threading
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, MutableMapping
+from contextlib import AbstractAsyncContextManager
 from types import FrameType
-from typing import Any, Final, cast, overload
+from typing import Any, Final, Protocol, cast, overload
 
 import structlog
 
+from huahuo.actors.actor.messages import where
 from huahuo.app.wiring import App
-from huahuo.embedding.hosts import Hosts, Owner
-from huahuo.embedding.lifespans import AsgiApp, Receive, Scope, Send, live_both
 from huahuo.errors import HuahuoError
 from huahuo.eventstore.errors import InUse
-from huahuo.transport.http.asgi import AsgiTransport
-from huahuo.transport.http.asgi_scope import path_of
+from huahuo.transport.http.asgi import AsgiTransport, path_of
+
+_ELSEWHERE: Final = (
+    "the service runs on the event loop of another thread: serve all hosts of one Huahuo on one loop, or give"
+    " each thread a Huahuo with a directory of its own"
+)
+
+
+class Owner(Protocol):
+    """The application (`Huahuo`)."""
+
+    @property
+    def app(self) -> App | None:
+        """The running service."""
+        ...
+
+    async def start_inside(self) -> App:
+        """Start without a port. Raises HuahuoError."""
+        ...
+
+    async def stop(self) -> None:
+        """Drain and stop."""
+        ...
+
+
+class Hosts:
+    """See the module. A service that was started otherwise (`async with app`) is not stopped here."""
+
+    def __init__(self, owner: Owner, start: Callable[[str], Awaitable[App]]) -> None:
+        """`start` starts the service, for the log by what: `lifespan` or `first use`."""
+        self._owner = owner
+        self._start = start
+        self._count = 0
+        self._ours: App | None = None
+        """The service that was started here last."""
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._turns = asyncio.Lock()
+
+    @contextlib.asynccontextmanager
+    async def one(self) -> AsyncGenerator[App]:
+        """The service, for as long as one host lives. Raises HuahuoError: it could not start."""
+        turns = self._turns_here()
+        async with turns:
+            app = await self._started("lifespan")
+            self._count += 1
+        try:
+            yield app
+        finally:
+            self._count -= 1  # before anything that may be cancelled
+            async with turns:
+                if self._is_ours and not self._count:
+                    self._ours = None
+                    await self._owner.stop()
+
+    async def first_use(self) -> App:
+        """The service, which starts if it does not run. Raises as `one`."""
+        async with self._turns_here():
+            return await self._started("first use")
+
+    def must_be_here(self) -> None:
+        """Raises HuahuoError: the service was started for hosts on another loop, and runs there."""
+        if self._is_ours and self._loop is not asyncio.get_running_loop():
+            raise HuahuoError(_ELSEWHERE)
+
+    @property
+    def _is_ours(self) -> bool:
+        """Whether the service that runs was started here."""
+        return self._ours is not None and self._owner.app is self._ours
+
+    def _turns_here(self) -> asyncio.Lock:
+        """Starts and stops are one at a time. A lock belongs to one loop."""
+        self.must_be_here()
+        loop = asyncio.get_running_loop()
+        if self._loop is not loop:
+            self._loop, self._turns, self._count = loop, asyncio.Lock(), 0
+        return self._turns
+
+    async def _started(self, by: str) -> App:
+        app = self._owner.app
+        if app is None:
+            app = self._ours = await self._start(by)
+        return app
+
+
+type Scope = MutableMapping[str, Any]
+type Message = MutableMapping[str, Any]
+type Receive = Callable[[], Awaitable[Message]]
+type Send = Callable[[Message], Awaitable[None]]
+type AsgiApp = Callable[[Scope, Receive, Send], Awaitable[None]]
+type Living = Callable[[], AbstractAsyncContextManager[None]]
+
+
+_STARTED: Final = "lifespan.startup.complete"
+
+
+class _NotAskedError(Exception):
+    """The other application answers before it has read what the server says, or as if it were a request."""
+
+
+async def live_both(service: Living, other: AsgiApp, scope: Scope, receive: Receive, send: Send) -> None:
+    """Serve the lifespan of `other` within that of the service."""
+    unread, said, asked = [await receive()], "", 1
+    async with contextlib.AsyncExitStack() as living:
+
+        async def receive_next() -> Message:
+            nonlocal asked
+            if unread:
+                return unread.pop()
+            message = await receive()
+            asked += 1
+            return message
+
+        async def send_when_ended(message: Message) -> None:
+            nonlocal said
+            if unread or not message["type"].startswith("lifespan."):
+                raise _NotAskedError
+            said = message["type"]
+            if message["type"] != _STARTED:
+                await living.aclose()
+            await send(message)
+
+        try:
+            await living.enter_async_context(service())
+        except HuahuoError as error:
+            await send({"type": "lifespan.startup.failed", "message": str(error)})
+            return
+        try:
+            await other(scope, receive_next, send_when_ended)
+        except Exception as error:
+            if said:
+                raise
+            if not unread:
+                _log.warning("lifespan_not_answered", error=type(error).__name__, at=where(error))
+        unread.clear()
+        if not said:  # it does not know these events
+            await send_when_ended({"type": _STARTED})
+        if said == _STARTED:  # it has nothing to do at the end
+            if asked == 1:
+                await receive()
+            await send_when_ended({"type": "lifespan.shutdown.complete"})
+
 
 _ONE_PROCESS: Final = (
     "; one process serves a directory, so start the ASGI server with one worker (uvicorn --workers 1), or run"

@@ -3,37 +3,44 @@
 app = Huahuo(entities=[order], data="shop-data")
 app.run()                                       # until Ctrl-C
 async with app: await app.publish(…)            # inside a program with a loop of its own
+
+`huahuo serve`: the service in the foreground, until a signal drains it (`huahuo.app.process`).
 """
 
 import asyncio
 import contextlib
+import faulthandler
+import logging
 import os
+import signal
+import sys
+import threading
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
+import structlog
+
 from huahuo.actors.domain.entity import Entity
-from huahuo.actors.domain.structs import Command
+from huahuo.actors.domain.structs import Command, DefinitionError
+from huahuo.actors.plugins.calls import Principal, UserId
 from huahuo.actors.plugins.plugin import Plugin
-from huahuo.actors.plugins.principal import Principal, UserId
-from huahuo.app import config, keys, logs, tokens
-from huahuo.app.accounts import Asked
+from huahuo.app import config, credentials, logs
 from huahuo.app.application import Application
-from huahuo.app.caches import letting_go
-from huahuo.app.loops import own_the_process, run
-from huahuo.app.memory import Tidier
-from huahuo.app.table import Table
-from huahuo.app.wiring import App
-from huahuo.app.world import World
+from huahuo.app.config import Settings, Table
+from huahuo.app.credentials import NOBODY, Asked
+from huahuo.app.ground import World
+from huahuo.app.process import Tidier, own_the_process, run, stop_on_signals
+from huahuo.app.wiring import App, letting_go
 from huahuo.at import At
-from huahuo.embedding import calls, following, sending
+from huahuo.embedding import calls
 from huahuo.embedding.asgi import Asgi
 from huahuo.embedding.jobs import Job
-from huahuo.errors import HuahuoError, NotRunning
+from huahuo.errors import ConfigError, HuahuoError, NotRunning
 from huahuo.eventstore.ambient import Ambient, SystemAmbient
-from huahuo.transport.accounts.application import Authenticate, Authorize
+from huahuo.transport.accounts.accounts import Authenticate, Authorize
 
 _RUNS_ALREADY: Final = (
     "the service runs already: write one `async with app:` around all that uses it; several ASGI applications"
@@ -136,7 +143,6 @@ class Huahuo(Application):
 
     def run(self) -> None:
         """Serve until Ctrl-C, SIGTERM or SIGHUP. For a program that does nothing else."""
-        from huahuo.embedding.foreground import serve
 
         self.may_run()
         own_the_process()
@@ -195,9 +201,9 @@ class Huahuo(Application):
         ttl_s: float = 3600,
     ) -> str:  # fmt: skip
         """A sign-in token for one of your users. Raises ConfigError if the service would refuse a field."""
-        secret = keys.ensure(self._settings(), self._ambient).jwt_secret
+        secret = credentials.ensure_keys(self._settings(), self._ambient).jwt_secret
         name = username or str(user_id)
-        return tokens.mint(
+        return credentials.mint(
             secret,
             self._ambient,
             user_id=user_id,
@@ -234,7 +240,7 @@ class Huahuo(Application):
         **fields: Any,
     ) -> dict[str, Any]:
         """See `sending.send`."""
-        return await sending.send(
+        return await calls.send(
             await self._ready(), command, as_user=as_user, command_id=command_id, **fields
         )
 
@@ -251,11 +257,11 @@ class Huahuo(Application):
 
     def follow(self, stream: str, after: int = 0) -> AsyncGenerator[dict[str, Any]]:
         """See `following.follow`."""
-        return following.follow(self.running, stream, after)
+        return calls.follow(self.running, stream, after)
 
     async def seen(self, stream: str, seq: int, *, client: str, timeout_s: float = 30.0) -> bool:
         """See `following.seen`."""
-        return await following.seen(await self._ready(), stream, seq, client=client, timeout_s=timeout_s)
+        return await calls.seen(await self._ready(), stream, seq, client=client, timeout_s=timeout_s)
 
     async def rights_changed(self, stream: str | None = None, *, user: UserId | None = None) -> None:
         """Ask again who may read `stream` (None: any), of this user (None: all).
@@ -274,3 +280,79 @@ class Huahuo(Application):
 
     def _settings(self) -> config.Settings:
         return Table(self.plugins()).load(environ=os.environ, file=self._config_file, flags=self.settings)
+
+
+_log = structlog.get_logger(__name__)
+
+
+async def serve(
+    settings: Settings,
+    plugins: Sequence[Plugin],
+    runs_as: Callable[[App | None], None],
+    asked: Asked = NOBODY,
+) -> None:
+    """Run with these plug-ins until a stop signal. Prints `listening on http://HOST:PORT` when it is ready.
+
+    `runs_as` and `asked`: see `Application`. Effects of the last life may ask for the service before the
+    start is over.
+
+    Raises:
+        HuahuoError: the directory is in use or damaged, a setting is invalid, or the port is taken.
+    """
+    logs.configure(settings.log_level, as_json=settings.log_json)
+    logs.quiet_libraries()
+    # On SIGUSR1, print the stacks of all threads, to see what a stuck service is doing.
+    faulthandler.register(signal.SIGUSR1, all_threads=True)
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    stop_on_signals(stopping.set)
+    for name in Table(plugins).unknown_variables(os.environ):
+        _log.warning("an environment variable is no setting of this version", variable=name)
+    app = App(settings, SystemAmbient(), plugins=plugins, asked=asked)
+    runs_as(app)
+    try:
+        if not await _started_in_front(app, stopping):
+            return
+        print(f"listening on {app.url}", flush=True)  # noqa: T201  the promised line
+        link = app.first_link()
+        if link is not None:
+            print(f"make the first administrator (works once): {link}", flush=True)  # noqa: T201  for a person
+        with Tidier(loop, collects=True, let_go=letting_go(app)):
+            await stopping.wait()
+        _log.info("draining", seconds_max=settings.drain_timeout_s)
+        await app.stop()
+    finally:
+        runs_as(None)
+
+
+async def _started_in_front(app: App, stopping: asyncio.Event) -> bool:
+    """Start, unless a stop comes before: a node may wait for its ordered log, or for a copy, for hours."""
+    starting = asyncio.create_task(app.start(), name="start")
+    told = asyncio.create_task(stopping.wait(), name="stop during the start")
+    try:
+        await asyncio.wait((starting, told), return_when=asyncio.FIRST_COMPLETED)
+        if not starting.done():
+            _log.info("stopped_before_it_served")
+            starting.cancel()
+            await asyncio.wait((starting,))
+            if starting.cancelled():
+                return False
+        await starting
+    except DefinitionError as error:
+        raise ConfigError(str(error)) from error
+    finally:
+        told.cancel()
+        if not starting.done():
+            starting.cancel()
+            await asyncio.wait((starting,))
+    return True
+
+
+def leave() -> None:
+    """End the process if a thread would keep it: the lookup of a name may take longer than a stop may."""
+    others = [thread for thread in threading.enumerate() if thread is not threading.current_thread()]
+    if any(not thread.daemon for thread in others):
+        logging.shutdown()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)

@@ -12,15 +12,15 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from huahuo.actors.domain import jobs
-from huahuo.actors.domain.api import EntityApi
 from huahuo.actors.domain.jobs import JobOutcome
+from huahuo.actors.domain.plugin import EntityApi
 from huahuo.actors.domain.structs import Command
-from huahuo.actors.plugins.principal import UserId
+from huahuo.actors.plugins.calls import UserId
 from huahuo.app.wiring import App
 from huahuo.errors import HuahuoError, JobCancelled
 
 if TYPE_CHECKING:
-    from huahuo.tracing.works import JobSpan
+    from huahuo.tracing.spans import JobSpan
 
 
 class Cancelled:

@@ -12,19 +12,19 @@ from typing import Any, Literal, Protocol, Self
 
 from huahuo.actors.domain.entity import Entity
 from huahuo.actors.domain.structs import Command
+from huahuo.actors.plugins.calls import Principal, UserId
 from huahuo.actors.plugins.plugin import Plugin
-from huahuo.actors.plugins.principal import Principal, UserId
-from huahuo.app import keys, logs, tokens
-from huahuo.app.accounts import Asked
+from huahuo.app import credentials, logs
 from huahuo.app.application import Application
-from huahuo.app.table import Table
+from huahuo.app.config import Table
+from huahuo.app.credentials import Asked
 from huahuo.app.wiring import App
-from huahuo.embedding import calls, following, sending
+from huahuo.embedding import calls
 from huahuo.embedding.jobs import BlockingJob
 from huahuo.embedding.service_thread import ServiceThread
 from huahuo.errors import NotRunning
 from huahuo.eventstore.ambient import SystemAmbient
-from huahuo.transport.accounts.application import Authenticate, Authorize
+from huahuo.transport.accounts.accounts import Authenticate, Authorize
 
 _LOOK_S = 5.0
 """One step of `follow` asks the loop again after this long: shorter than a call may take."""
@@ -148,8 +148,8 @@ class Service:
     ) -> str:
         """A sign-in token for one of your users. Raises ConfigError if the service would refuse a field."""
         app = self._thread.app
-        return tokens.mint(
-            keys.ensure(self._settings, self._ambient).jwt_secret,
+        return credentials.mint(
+            credentials.ensure_keys(self._settings, self._ambient).jwt_secret,
             self._ambient,
             user_id=user_id,
             username=username,
@@ -199,7 +199,7 @@ class Service:
     ) -> dict[str, Any]:
         """Send a command and return its reply. Raises Refused: it was refused. Else as `publish`."""
         return self._call(
-            lambda app: sending.send(app, command, as_user=as_user, command_id=command_id, **fields)
+            lambda app: calls.send(app, command, as_user=as_user, command_id=command_id, **fields)
         )
 
     def job(self, name: str, user: UserId | None = None) -> BlockingJob:
@@ -218,9 +218,7 @@ class Service:
         self._thread.running()
         while True:
             try:
-                event = self._call(
-                    partial(following.next_event, stream=stream, after=after, timeout_s=_LOOK_S)
-                )
+                event = self._call(partial(calls.next_event, stream=stream, after=after, timeout_s=_LOOK_S))
             except NotRunning:
                 return
             if event is not None:
@@ -230,7 +228,7 @@ class Service:
     def seen(self, stream: str, seq: int, *, client: str, timeout_s: float = 30.0) -> bool:
         """Whether the client installation has processed `stream` up to `seq`, within `timeout_s`."""
         return self._call(
-            lambda app: following.seen(app, stream, seq, client=client, timeout_s=timeout_s),
+            lambda app: calls.seen(app, stream, seq, client=client, timeout_s=timeout_s),
             waits_s=timeout_s,
         )
 

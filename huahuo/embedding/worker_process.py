@@ -1,6 +1,6 @@
 """The program of a worker: `python -m huahuo.embedding.worker_process OWNER PIPE GIVING LISTENER…`.
 
-Only `huahuo.app.fleet` starts it. The first argument is the owner's process, the others are descriptors.
+Only `huahuo.app.workers` starts it. The first argument is the owner's process, the others are descriptors.
 """
 
 import asyncio
@@ -13,12 +13,10 @@ import sys
 from typing import Final
 
 from huahuo.app import logs
-from huahuo.app.loops import own_the_process, run
-from huahuo.app.memory import Tidier
-from huahuo.eventstore.ambient import SystemAmbient
-from huahuo.eventstore.awake import AwakeAmbient
+from huahuo.app.process import Tidier, own_the_process, run
+from huahuo.eventstore.ambient import AwakeAmbient, SystemAmbient
 from huahuo.eventstore.executor import ThreadExecutor
-from huahuo.transport.workers.messages import Hello
+from huahuo.transport.workers.channel import Hello
 from huahuo.transport.workers.worker import Worker
 
 DRAIN_S: Final = 10.0

@@ -9,9 +9,7 @@ def import_files(self, files, user):
 
 from typing import Any
 
-from huahuo.integrations._tasks import TaskJob
-from huahuo.publisher.job import LEASE_S, UserId
-from huahuo.publisher.publisher import Publisher
+from huahuo.publisher import LEASE_S, Publisher, TaskJob, UserId
 
 
 def task_job(

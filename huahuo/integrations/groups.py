@@ -7,10 +7,10 @@ The message is an event on `group/<name>`: it is durable, and a member that was 
 from collections.abc import Mapping
 from typing import Any
 
-from huahuo.actors.domain.decision import Refused
+from huahuo.actors.domain.structs import Refused
 from huahuo.at import At
 from huahuo.embedding.huahuo import Huahuo
-from huahuo.publisher.publisher import Publisher
+from huahuo.publisher import Publisher
 
 
 async def group_send(app: Huahuo, group: str, message: Mapping[str, Any]) -> At:

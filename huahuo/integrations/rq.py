@@ -9,9 +9,7 @@ def import_files(files, user):
 from rq import get_current_job
 
 from huahuo.errors import HuahuoError
-from huahuo.integrations._tasks import TaskJob
-from huahuo.publisher.job import LEASE_S, UserId
-from huahuo.publisher.publisher import Publisher
+from huahuo.publisher import LEASE_S, Publisher, TaskJob, UserId
 
 
 def task_job(

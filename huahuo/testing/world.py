@@ -1,41 +1,203 @@
 """A whole service in virtual time: on a log in memory, with clients over loopback. All calls block.
 
-Time stands still between two calls, so a test says when it goes on (`advance`).
+Time stands still between two calls, so a test says when it goes on (`advance`). The loop's clock jumps to
+the next timer when nothing else can run: hours of timers pass in milliseconds. Nothing runnable and no
+timer is a deadlock, an error. Other threads would need real time. Sockets between two ends on the same
+loop work, because the system moves their bytes within the call that sends them.
 """
 
 import asyncio
 import contextlib
+import selectors
 from collections.abc import Coroutine, Mapping
 from contextvars import ContextVar
 from inspect import CORO_CREATED, getcoroutinelocals, getcoroutinestate
 from pathlib import Path
 from types import CoroutineType
-from typing import Any
+from typing import Any, Protocol
 from zlib import crc32
 
 from huahuo.actors.domain.entity import Entity
 from huahuo.actors.domain.structs import Command
-from huahuo.actors.plugins.principal import Principal, UserId
+from huahuo.actors.plugins.calls import Principal, UserId
 from huahuo.app import config
 from huahuo.app.application import Application
-from huahuo.app.fields import SECONDS_MAX
-from huahuo.app.keys import Keys
-from huahuo.app.table import Table
-from huahuo.app.tokens import mint
-from huahuo.app.waiting_room import WaitingRoom
+from huahuo.app.config import SECONDS_MAX, Table
+from huahuo.app.credentials import Keys, mint
+from huahuo.app.ground import World
+from huahuo.app.service_port import WaitingRoom
 from huahuo.app.wiring import App
-from huahuo.app.world import World
 from huahuo.at import At
-from huahuo.embedding import calls, sending
+from huahuo.embedding import calls
 from huahuo.eventstore.ambient import Ambient, FakeAmbient
 from huahuo.eventstore.executor import InlineExecutor
-from huahuo.eventstore.memory.log import MemoryLog
-from huahuo.eventstore.memory.model_disk import ModelDisk
+from huahuo.eventstore.memory import MemoryLog, ModelDisk
 from huahuo.eventstore.port import Log
-from huahuo.testing.client import TestClient
-from huahuo.testing.virtual_ambient import VirtualAmbient
-from huahuo.testing.virtual_loop import VirtualLoop
 from huahuo.transport.client import Client
+
+
+class Running(Protocol):
+    """The world in which a client is (`AppWorld`)."""
+
+    def run[T](self, work: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine on the world's loop."""
+        ...
+
+    def advance(self, *, seconds: float) -> None:
+        """Let time go by."""
+        ...
+
+
+class TestClient:
+    """A signed-in client that follows streams."""
+
+    __test__ = False  # the name is no test of pytest
+
+    def __init__(self, world: Running, client: Client) -> None:
+        self._world = world
+        self.client = client
+        """The Python client underneath."""
+        self._seen: dict[str, list[dict[str, Any]]] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def send(self, action: str, **fields: Any) -> dict[str, Any]:
+        """Send a command or query and return its reply. Raises CommandError: it was refused."""
+        return self._world.run(self.client.send(action, **fields))
+
+    def follow(self, stream: str) -> None:
+        """Collect the events of `stream` from its beginning. Raises StreamDenied: it may not be read."""
+        self._world.run(self._follow(stream))
+
+    def events(self, stream: str) -> list[dict[str, Any]]:
+        """The events that came so far, after everything that is under way has come."""
+        if stream not in self._seen:
+            raise LookupError(f"{stream} is not followed by this client: write .follow({stream!r}) first")
+        self._world.advance(seconds=1)
+        return list(self._seen[stream])
+
+    def drop_connection(self) -> None:
+        """Lose the connection. The client comes back by itself as time goes on."""
+        socket = self.client._line.socket  # noqa: SLF001  an application has no reason to cut its own connection
+        if socket is not None:
+            socket.transport.abort()
+
+    async def close(self) -> None:
+        """Leave."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.client.close()
+
+    async def _follow(self, stream: str) -> None:
+        seen = self._seen.setdefault(stream, [])
+        events = self.client.events(stream, first="start")
+        await events.ready()
+
+        async def collect() -> None:
+            async with events:
+                async for event in events:
+                    seen.append({**event.data, "stream": event.stream, "seq": event.seq})
+
+        self._tasks.append(asyncio.get_running_loop().create_task(collect()))
+
+
+_RESOLUTION_S = 1e-7
+"""After 97 days a time has steps of 2 ns, and a jump to a timer may end one step before it."""
+
+
+class DeadlockError(RuntimeError):
+    """Nothing can ever run again, and the program still waits."""
+
+
+class _JumpingSelector(selectors.BaseSelector):
+    """Never waits: it asks the real selector without patience and lets the clock jump instead."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+        self._real = selectors.DefaultSelector()
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        ready = self._real.select(0)
+        if not ready:
+            if timeout is None:
+                raise DeadlockError("deadlock: nothing runnable and no timer")
+            self.now_s += max(timeout, 0.0)
+        return ready
+
+    def register(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
+        return self._real.register(fileobj, events, data)
+
+    def unregister(self, fileobj: Any) -> selectors.SelectorKey:
+        return self._real.unregister(fileobj)
+
+    def get_map(self) -> Mapping[Any, selectors.SelectorKey]:
+        return self._real.get_map()
+
+    def close(self) -> None:
+        self._real.close()
+
+
+class VirtualLoop(asyncio.SelectorEventLoop):
+    """See the module. Starts at 0 s."""
+
+    def __init__(self) -> None:
+        self._jumping = _JumpingSelector()
+        super().__init__(self._jumping)
+        self._clock_resolution = _RESOLUTION_S
+        self.skips_to_s = 0.0
+        """Until then no test can observe anything: what recurs may be rarer (`Ambient.routine_s`)."""
+
+    def time(self) -> float:
+        """Seconds since the loop was made."""
+        return self._jumping.now_s
+
+    def sleep_through(self, seconds: float) -> None:
+        """As after SIGSTOP and SIGCONT: time has gone by, and nothing has run meanwhile."""
+        self._jumping.now_s += seconds
+
+
+def run_virtual[T](main: Coroutine[Any, Any, T]) -> T:
+    """As `asyncio.run`, on a virtual loop.
+
+    Raises:
+        DeadlockError: `main` waits for what can never happen.
+    """
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        return runner.run(main)
+
+
+def virtual_loop() -> VirtualLoop:
+    """The running loop, within `run_virtual`."""
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, VirtualLoop)
+    return loop
+
+
+_ROUTINE_S_MAX = 3_600.0
+_ROUTINE_SHARE = 64
+"""A look waits for at most this part of what is left, so that at the end of an `advance` all are as ever."""
+
+
+class VirtualAmbient(FakeAmbient):
+    """The loop's clock, and chance from a seed."""
+
+    def __init__(self, loop: VirtualLoop, seed: int) -> None:
+        super().__init__(seed)
+        self._loop = loop
+
+    def now_ms(self) -> int:
+        """See `Ambient`."""
+        return super().now_ms() + round(self._loop.time() * 1000)
+
+    def monotonic_s(self) -> float:
+        """See `Ambient`."""
+        return self._loop.time()
+
+    def routine_s(self, seconds: float) -> float:
+        """See `Ambient`."""
+        left_s = self._loop.skips_to_s - self._loop.time()
+        return max(seconds, min(_ROUTINE_S_MAX, left_s / _ROUTINE_SHARE))
+
 
 _SECRET = "a secret of tests, of no worth elsewhere"  # noqa: S105  as it says
 _CALL_TIMEOUT_S = 120.0
@@ -160,7 +322,7 @@ class AppWorld:
         self, command: str | Command, *, as_user: UserId | Principal | None = None, **fields: Any
     ) -> dict[str, Any]:
         """See `Huahuo.send`."""
-        return self.run(sending.send(self.running, command, as_user=as_user, **fields))
+        return self.run(calls.send(self.running, command, as_user=as_user, **fields))
 
     def publish(self, stream: str, type: str, fields: Mapping[str, Any] | None = None) -> At:  # noqa: A002
         """See `Huahuo.publish`."""

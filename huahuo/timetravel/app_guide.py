@@ -12,9 +12,8 @@ from typing import Any, Final
 
 import msgspec
 
-from huahuo.actors.domain.alike import as_json
 from huahuo.actors.domain.fold import EntityFold, Held
-from huahuo.actors.domain.names import KIND
+from huahuo.actors.domain.storable import KIND, as_json
 from huahuo.app.application import load
 from huahuo.eventstore.model import StoredEvent
 

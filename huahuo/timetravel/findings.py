@@ -1,10 +1,86 @@
-"""What the code of one version or two said of each event (`versions.judged`), as differences. Pure."""
+"""What a check found: differences between history and code, or between two versions. Pure.
 
-from collections.abc import Iterator
+Decisions are compared event by event; the current folds are compared with what the log and the service's
+keyframes hold.
+"""
+
+from collections.abc import Collection, Iterator
 from typing import Any
 
-from huahuo.replay.history.delta import differences, written
-from huahuo.timetravel.found import Report, as_json, changes, difference_of
+import msgspec
+
+from huahuo.actors.actor.messages import where
+from huahuo.actors.plugins.past import Past
+from huahuo.replay.history.conditions import differences, written
+from huahuo.replay.history.history import History, pages_of, seq_at
+from huahuo.replay.history.timeline import Timeline
+
+_KEPT_MAX = 10_000
+"""Differences kept in detail. Further ones are only counted."""
+
+
+class Difference(msgspec.Struct, frozen=True):
+    """One place where history and code, or two versions, disagree.
+
+    `kind`: `decision`, `state`, `keyframe` or `error`. `line`: the line of code that caused it.
+    """
+
+    kind: str
+    position: int
+    entity: str
+    line: str
+    what: list[str]
+
+
+class Report(msgspec.Struct):
+    """The result of a check: differences in the order of the log, and counts of what was compared."""
+
+    events: int = 0
+    decided: int = 0
+    underivable: int = 0
+    folded: int = 0
+    count: int = 0
+    differences: list[Difference] = msgspec.field(default_factory=list)
+    unknown: dict[str, int] = msgspec.field(default_factory=dict)
+    """Events of entities that change nothing, as no handler knows their types: how many of each type."""
+
+    def add(self, difference: Difference) -> None:
+        """Count a difference, and keep it if there is room."""
+        self.count += 1
+        if len(self.differences) < _KEPT_MAX:
+            self.differences.append(difference)
+
+    def by_line(self) -> dict[str, list[Difference]]:
+        """The differences by kind and line of code, most frequent first."""
+        groups: dict[str, list[Difference]] = {}
+        for difference in self.differences:
+            groups.setdefault(f"{difference.kind} {difference.line}".strip(), []).append(difference)
+        return dict(sorted(groups.items(), key=lambda group: -len(group[1])))
+
+
+def difference_of(kind: str, finding: dict[str, Any], what: list[str]) -> Difference:
+    """A finding of `versions.judged` as a difference."""
+    return Difference(
+        kind, finding.get("position", 0), finding.get("entity", ""), finding.get("line", ""), what
+    )
+
+
+def changes(before: Any, after: Any) -> list[str]:
+    """Two lists of events as lines of text."""
+    if before is None or after is None:
+        return [f"today's: {as_json(before)}", f"the other: {as_json(after)}"]
+    return [
+        f"{written(change.path)}: {as_json(change.before)} → {as_json(change.after)}"
+        for change in differences(before, after)
+    ]
+
+
+def as_json(value: Any) -> str:
+    """For a line of text."""
+    try:
+        return msgspec.json.encode(value).decode()
+    except TypeError:  # missing on one side
+        return "nothing"
 
 
 def compare_decisions(said: Iterator[dict[str, Any]], report: Report) -> None:
@@ -81,3 +157,68 @@ def _outcome(finding: dict[str, Any]) -> Any:
 def _tally(finding: dict[str, Any], report: Report) -> None:
     report.decided += finding.get("decided", 0)
     report.underivable += finding.get("underivable", 0)
+
+
+def _all_types(_event_type: str) -> bool:
+    return True
+
+
+async def compare_folds(past: Past, history: History, upto: int, report: Report) -> set[str]:
+    """Fold every entity. Returns the streams that the current code cannot read, each reported once."""
+    known = {difference.position for difference in report.differences}
+    unreadable: set[str] = set()
+    for stream in [name for kind in past.kinds for name in history.streams(f"{kind}/")]:
+        subject = past.own_subject(stream)
+        if subject is None:
+            continue
+        fold = subject.parts[0].fold
+        state, knows = fold.initial(stream), getattr(fold, "knows", _all_types)
+        async for page in pages_of(history, stream, 0, await seq_at(history, stream, upto)):
+            for event in page:
+                try:
+                    state = fold.evolve(state, event)
+                except Exception as error:  # noqa: BLE001  an application's code
+                    unreadable.add(stream)
+                    if event.position not in known:
+                        line = where(error).partition(" < ")[0]
+                        what = f"{event.type} (version {event.version}) raised {type(error).__name__}"
+                        report.add(Difference("error", event.position, stream, line, [f"{what}: {error}"]))
+                    break
+                if not knows(event.type):
+                    report.unknown[event.type] = report.unknown.get(event.type, 0) + 1
+                report.folded += 1
+            if stream in unreadable:
+                break
+    return unreadable
+
+
+async def compare_keyframes(
+    past: Past, history: History, upto: int, report: Report, unreadable: Collection[str]
+) -> None:
+    """Compare the keyframes that the service stored with the current folds of the events."""
+    for stream in [name for kind in past.kinds for name in history.streams(f"{kind}/")]:
+        subject = past.own_subject(stream)
+        if subject is None or stream in unreadable:
+            continue
+        part = subject.parts[0]
+        at = history.head(stream).seq
+        seqs: list[int] = []
+        while frame := await history.keyframe(stream, part.fold.name, part.fold.fingerprint, at=at):
+            seqs.append(frame.seq)
+            at = frame.seq - 1
+        timeline = Timeline(history, subject)
+        for seq in reversed(seqs):
+            frame = await history.keyframe(stream, part.fold.name, part.fold.fingerprint, at=seq)
+            position = await timeline.place_of(seq)
+            if frame is None or position > upto:
+                continue
+            async for _ in timeline.walk(position):
+                pass
+            stored = subject.show([part.fold.load(stream, frame.state)])
+            changes = differences(stored, timeline.show())
+            if changes:
+                texts = [
+                    f"{written(c.path)}: kept {as_json(c.before)}, folded {as_json(c.after)}"
+                    for c in changes[:10]
+                ]
+                report.add(Difference("keyframe", position, stream, "", texts))

@@ -6,7 +6,7 @@
 file of the plug-in (`Past.guides`): it finds the folds, deciders and commands of that version, and derives
 commands from events. The judge has no effects: an audit hook refuses sockets, processes and writing to files.
 
-EVENTS holds lines of an export (`huahuo.replay.history.exported.Line`) without its header. `asked` is
+EVENTS holds lines of an export (`huahuo.replay.history.detached_history.Line`) without its header. `asked` is
 `{"trace":[position, …]}`: name the line of code that made the change at these positions. The output is one
 JSON object per line:
 

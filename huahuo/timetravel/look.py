@@ -1,23 +1,211 @@
-"""`huahuo replay state`, `log`, `blame`, `why`, `effects`, `when`: viewing recorded history.
+"""`huahuo replay state`, `log`, `blame`, `why`, `effects`, `when`: recorded history, and how it is shown.
 
-Each returns the exit code: 0 found, 1 nothing found.
+Each returns the exit code: 0 found, 1 nothing found. Output is one JSON object per line, or tables and
+differences on a terminal. Foreign text (subjects, server answers) is printed without characters that
+could move the cursor or reorder the line.
 """
 
-from collections.abc import Iterable, Mapping
+import sys
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
+from huahuo.actors.plugins.past import Past, Reader
+from huahuo.actors.plugins.words import Language
 from huahuo.errors import ConfigError
 from huahuo.eventstore.ambient import Ambient, rfc3339
 from huahuo.eventstore.model import StoredEvent
-from huahuo.replay.history import causes, predicate
-from huahuo.replay.history.delta import MISSING, Path, look, parse_path, written
-from huahuo.replay.history.history import History, event_at, event_of
-from huahuo.replay.history.moment import AtHead, AtSeq, Moment, parse_event, parse_moment
-from huahuo.replay.history.timeline import Timeline, blame, first_true
-from huahuo.timetravel.show import Out, changes_plain
-from huahuo.timetravel.source import subject
+from huahuo.replay.history import conditions, detached_history
+from huahuo.replay.history import history as histories
+from huahuo.replay.history.conditions import MISSING, Change, Path, look, parse_path, written
+from huahuo.replay.history.history import (
+    AtHead,
+    AtSeq,
+    CauseLink,
+    History,
+    Moment,
+    event_at,
+    event_of,
+    parse_event,
+    parse_moment,
+)
+from huahuo.replay.history.timeline import Timeline, Used, blame, first_true
+from huahuo.terminal import counted, printable
+from huahuo.timetravel.history_files import subject
+
+_VALUE_CHARS_MAX = 200
+
+
+def changes_plain(changes: Iterable[Change]) -> list[dict[str, Any]]:
+    """Differences as JSON."""
+    return [change.plain() for change in changes]
+
+
+class Out:
+    """The output of a command. `as_json` sets its form. `flushed`: flush after each line.
+
+    `past`: what is known of the kinds of entities that are shown. `language`: that of the reader, None for
+    texts as they are stored, which JSON always has.
+    """
+
+    def __init__(
+        self,
+        *,
+        as_json: bool,
+        flushed: bool = False,
+        past: Past = Past(),  # noqa: B008  frozen
+        language: Language | None = None,
+    ) -> None:
+        self.as_json = as_json
+        self.past = past
+        self.reader = Reader(past, language)
+        self._flushed = flushed
+        self.console = Console(highlight=False, emoji=False, soft_wrap=not sys.stdout.isatty())
+
+    def json(self, value: Any) -> None:
+        """Print a JSON object on a line of its own."""
+        sys.stdout.write(printable(msgspec.json.encode(value).decode()) + "\n")
+        if self._flushed:
+            sys.stdout.flush()
+
+    def plain(self, event: StoredEvent) -> dict[str, Any]:
+        """An event as JSON, with sealed secrets marked."""
+        return detached_history.plain(self._today(event), self.past.sealed_in(event))
+
+    def _today(self, event: StoredEvent) -> StoredEvent:
+        """In today's version; as stored, if the upcast fails: `check` says why."""
+        try:
+            return self.past.today(event)
+        except Exception:  # noqa: BLE001  an application's code
+            return event
+
+    def _told(self, event: StoredEvent) -> StoredEvent:
+        return self.reader.event(self._today(event))
+
+    def line(self, text: str | Text, style: str = "") -> None:
+        """Print a line for people."""
+        shown = text if isinstance(text, Text) else Text(printable(text), style=style)
+        self.console.print(shown)
+
+    def more(self, option: str) -> None:
+        """Say by which option to see what was left out. On stderr: programs read the other output."""
+        Console(stderr=True, highlight=False, emoji=False).print(Text(f"more: {option}", style="dim"))
+
+    def state(self, state: Any) -> None:
+        """Print a state, one path per line."""
+        for text in state_texts(self.reader.state(state)):
+            self.console.print(text, soft_wrap=True)
+
+    def changes(self, changes: Iterable[Change], indent: str = "    ") -> None:
+        """Print differences: the old value in red, the new one in green."""
+        for change in changes:
+            self.console.print(change_text(told_change(change, self.reader), indent), soft_wrap=True)
+
+    def events(self, events: Sequence[StoredEvent]) -> None:
+        """Print events as a table."""
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        for name in ("position", "time", "event", "type", "by", "command", "cause", "data"):
+            table.add_column(name, justify="right" if name in ("position", "cause") else "left")
+        for event in events:
+            table.add_row(*(Text(cell) for cell in _cells(self._told(event))))
+        self.console.print(table)
+
+    def event(self, event: StoredEvent) -> None:
+        """Print one event on a line."""
+        self.console.print(event_text(self._told(event)), soft_wrap=True)
+
+    def links(self, links: Sequence[CauseLink]) -> None:
+        """Print a chain or tree of causes."""
+        for link in links:
+            mark = "└─ " if link.depth else ""
+            head = Text("   " * max(0, link.depth - 1) + mark) + event_text(self._told(link.event))
+            self.console.print(head, soft_wrap=True)
+            for other in link.siblings:
+                beside = Text("   " * link.depth + "with ", style="dim")
+                self.console.print(beside + event_text(self._told(other)), soft_wrap=True)
+
+    def used(self, used: Iterable[Used]) -> None:
+        """Print how a state was computed."""
+        for part in used:
+            frame = f"keyframe after {part.keyframe}" if part.keyframe else "no keyframe"
+            self.line(
+                f"{part.stream} ({part.fold}): {frame}, {counted(part.applied, 'event')} applied", "dim"
+            )
+
+
+def told_change(change: Change, reader: Reader) -> Change:
+    """A difference as its reader is told."""
+    name = change.path[-1] if change.path else ""
+    before, after = (reader.leaf(name, reader.state(value)) for value in (change.before, change.after))
+    return Change(change.path, before, after)
+
+
+def state_texts(state: Any) -> list[Text]:
+    """A state, a path a line."""
+    return [
+        Text.assemble((printable(path), "cyan"), " = ", printable(value_text(value)))
+        for path, value in _leaves(state)
+    ]
+
+
+def event_text(event: StoredEvent) -> Text:
+    """One event on one line."""
+    position, time, name, type_, by, command, cause, data = _cells(event)
+    text = Text.assemble((f"@{position}", "bold"), f" {time} ", (name, "magenta"), " ", (type_, "bold cyan"))
+    for label, value in (("by", by), ("command", command), ("cause", cause and f"@{cause}")):
+        if value:
+            text.append(f" {label} {value}", style="dim")
+    return text.append(f" {data}")
+
+
+def change_text(change: Change, indent: str = "") -> Text:
+    """One difference on one line."""
+    text = Text(indent).append(printable(written(change.path)), style="cyan").append(": ")
+    if change.before is not MISSING:
+        text.append(printable(value_text(change.before)), style="red")
+    if change.before is not MISSING and change.after is not MISSING:
+        text.append(" → ")
+    if change.after is not MISSING:
+        text.append(printable(value_text(change.after)), style="green")
+    elif change.before is not MISSING:
+        text.append(" removed", style="dim")
+    return text
+
+
+def _cells(event: StoredEvent) -> tuple[str, ...]:
+    body = msgspec.json.decode(event.body, type=dict[str, Any])
+    shown = {name: value for name, value in body.items() if name not in ("type", "timestamp")}
+    data = " ".join(f"{name}={value_text(value)}" for name, value in shown.items())
+    cells = (
+        str(event.position),
+        rfc3339(event.ts_ms),
+        f"{event.stream}#{event.seq}",
+        event.type,
+        event.principal,
+        event.command_id,
+        str(event.cause) if event.cause else "",
+        data,
+    )
+    return tuple(printable(cell) for cell in cells)
+
+
+def _leaves(state: Any, path: tuple[str, ...] = ()) -> Iterable[tuple[str, Any]]:
+    if isinstance(state, dict) and state:
+        for name, value in state.items():
+            yield from _leaves(value, (*path, str(name)))
+    elif path:
+        yield written(path), state
+
+
+def value_text(value: Any) -> str:
+    """A value as JSON, cut off if it is long."""
+    text = msgspec.json.encode(value).decode()
+    return text if len(text) <= _VALUE_CHARS_MAX else text[: _VALUE_CHARS_MAX - 1] + "…"
+
 
 FOUND, NOTHING = 0, 1
 """Exit codes."""
@@ -101,7 +289,7 @@ async def blamed(history: History, entity: str, path: str, at: str | None, ambie
             for line in _unknown_fields([where], entity, await timeline.seek(upto)):
                 out.line(line)
         return NOTHING
-    chain = await causes.why(history, step.event)
+    chain = await histories.why(history, step.event)
     if out.as_json:
         why = [out.plain(link.event) for link in chain[:-1]]
         out.json(out.plain(step.event) | {"changes": changes_plain(step.changes), "why": why})
@@ -116,7 +304,7 @@ async def blamed(history: History, entity: str, path: str, at: str | None, ambie
 
 async def why(history: History, name: str, out: Out) -> int:
     """Show the chain of causes that led to an event."""
-    chain = await causes.why(history, await _event(history, name))
+    chain = await histories.why(history, await _event(history, name))
     _tell(out, chain)
     return FOUND
 
@@ -124,8 +312,8 @@ async def why(history: History, name: str, out: Out) -> int:
 async def effects(history: History, name: str, out: Out, *, limit: int) -> int:
     """Show the effects of an event."""
     event = await _event(history, name)
-    first = causes.Link(event, await causes.siblings(history, event))
-    found = [link async for link in causes.effects(history, event, limit=limit + 1)]
+    first = histories.CauseLink(event, await histories.siblings(history, event))
+    found = [link async for link in histories.effects(history, event, limit=limit + 1)]
     _tell(out, [first, *found[:limit]])
     if len(found) > limit:
         out.more(f"--limit {2 * limit}")
@@ -134,8 +322,8 @@ async def effects(history: History, name: str, out: Out, *, limit: int) -> int:
 
 def _is_condition(text: str) -> bool:
     try:
-        predicate.parse(text)
-    except predicate.BadPredicate:
+        conditions.parse(text)
+    except conditions.BadPredicate:
         return False
     return True
 
@@ -162,8 +350,8 @@ async def when(
     if not text.strip():
         raise ConfigError("give an entity and a condition: 'mailbox/17 status == \"error\"'")
     try:
-        node = predicate.parse(text)
-    except predicate.BadPredicate as error:
+        node = conditions.parse(text)
+    except conditions.BadPredicate as error:
         if _is_condition(condition):
             raise ConfigError(f"name the entity first: {_with_entity(condition.strip())}") from None
         raise ConfigError(f"not a condition: {error}") from None
@@ -174,7 +362,7 @@ async def when(
     if found is None:
         if not out.as_json:
             out.line(f"it never became true up to @{upto}")
-            for line in _unknown_fields(predicate.fields(node), entity, await timeline.seek(upto)):
+            for line in _unknown_fields(conditions.fields(node), entity, await timeline.seek(upto)):
                 out.line(line)
         return NOTHING
     if out.as_json:
@@ -202,7 +390,7 @@ def _unknown_fields(paths: Iterable[Path], entity: str, state: Any) -> list[str]
     return lines
 
 
-def _tell(out: Out, links: list[causes.Link]) -> None:
+def _tell(out: Out, links: list[histories.CauseLink]) -> None:
     if not out.as_json:
         out.links(links)
         return

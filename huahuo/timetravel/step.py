@@ -8,14 +8,13 @@ from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, VerticalScroll
 from textual.widgets import Footer, Header, Input, Static
 
-from huahuo.actors.plugins.reading import AS_STORED, Reader
+from huahuo.actors.plugins.past import AS_STORED, Reader
 from huahuo.eventstore.ambient import Ambient
-from huahuo.replay.history.delta import parse_path
-from huahuo.replay.history.moment import parse_moment
-from huahuo.replay.history.predicate import parse
-from huahuo.replay.history.stepper import Stepper, View
+from huahuo.replay.history.conditions import parse, parse_path
+from huahuo.replay.history.history import parse_moment
+from huahuo.replay.history.timeline import Stepper, View
 from huahuo.terminal import printable
-from huahuo.timetravel.show import change_text, event_text, state_texts, told_change, value_text
+from huahuo.timetravel.look import change_text, event_text, state_texts, told_change, value_text
 
 _ASKS = {
     "jump": "go to: SEQ, @POSITION, a time or -5m",

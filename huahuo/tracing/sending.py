@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from opentelemetry import trace
 from opentelemetry.trace import SpanKind
 
-from huahuo.actors.plugins.traceparent import Place
+from huahuo.actors.plugins.calls import Place
 
 
 @contextmanager

@@ -2,20 +2,29 @@
 
 It works over the log of a running service, and over one that a command has opened. Every change expects the
 head of `accounts`, so two writers never decide on the same state.
+
+Passwords as argon2id hashes. Hashing takes some 50 ms and 64 MiB: callers run it on another thread.
+
+A hash that was brought from another service is verified in its own form; it is dated, so the first sign-in
+replaces it.
 """
 
 import contextlib
+import hashlib
+import hmac
 from collections.abc import Callable
+from functools import cache
+from typing import TYPE_CHECKING, Final
 
-from huahuo.actors.plugins.principal import UserId
+from huahuo import en, zh
+from huahuo.actors.plugins.calls import UserId
 from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.errors import Conflict
 from huahuo.eventstore.executor import Executor
 from huahuo.eventstore.model import Append, NewEvent, Secret, SecretPut
 from huahuo.eventstore.port import Log
 from huahuo.ledger import Ledger
-from huahuo.transport.access.common_time import Latest, own_clock
-from huahuo.users import en, passwords, zh
+from huahuo.transport.access.claims import Latest, own_clock
 from huahuo.users.users import (
     ACCOUNTS,
     ADDED,
@@ -31,6 +40,70 @@ from huahuo.users.users import (
     registration,
     revocation,
 )
+
+if TYPE_CHECKING:
+    from argon2 import PasswordHasher
+
+CHARS_MIN: Final = 8
+CHARS_MAX: Final = 256
+_BROUGHT_ROUNDS: Final = 100_000
+_BROUGHT: Final = f"$pbkdf2-sha256-hex${_BROUGHT_ROUNDS}$"
+
+UNKNOWN: Final = (
+    "$argon2id$v=19$m=65536,t=3,p=4$aHVhaHVvIG5vYm9keSdzIQ$8Ae5ki2YV4NWoCnVeVYo0kEE9vKJD9b8MlEfGqXyRNo"
+)
+"""The hash of nobody's password: a sign-in with an unknown name takes as long as any other."""
+
+
+@cache
+def hasher() -> "PasswordHasher":
+    """argon2id with the parameters of RFC 9106 for servers. Raises UserRefused: it is not installed."""
+    try:
+        from argon2 import PasswordHasher
+    except ModuleNotFoundError:
+        raise UserRefused("forbidden", en.NEEDS_ARGON2, zh.NEEDS_ARGON2) from None
+    return PasswordHasher()
+
+
+def refuse_password(password: str) -> None:
+    """Raise UserRefused if a password is too short or too long."""
+    if not CHARS_MIN <= len(password) <= CHARS_MAX:
+        bounds = CHARS_MIN, CHARS_MAX
+        raise UserRefused(
+            "invalid_field", en.PASSWORD_LENGTH.format(*bounds), zh.PASSWORD_LENGTH.format(*bounds)
+        )
+
+
+def hashed(password: str) -> str:
+    """The hash to store. Raises UserRefused as `hasher`."""
+    return hasher().hash(password)
+
+
+def brought_hash(salt: str, digest: str) -> str:
+    """The hash to store for one that another service has: PBKDF2 with SHA-256 and 100,000 rounds, in hex."""
+    return f"{_BROUGHT}{salt}${digest.lower()}"
+
+
+def password_fits(stored: str, password: str) -> bool:
+    """Whether a password is that of a hash. A hash that cannot be read fits nothing. Raises as `hasher`."""
+    if stored.startswith(_BROUGHT):
+        salt, _, digest = stored.removeprefix(_BROUGHT).rpartition("$")
+        given = password[: CHARS_MAX + 1].encode("utf-8", "replace")
+        made = hashlib.pbkdf2_hmac("sha256", given, salt.encode(), _BROUGHT_ROUNDS)
+        return hmac.compare_digest(made.hex(), digest)
+    verify = hasher().verify
+    from argon2.exceptions import InvalidHashError, VerificationError
+
+    try:
+        return verify(stored, password[: CHARS_MAX + 1])
+    except (VerificationError, InvalidHashError):
+        return False
+
+
+def is_dated(stored: str) -> bool:
+    """Whether a hash was made with other parameters than those of today."""
+    return stored.startswith(_BROUGHT) or hasher().check_needs_rehash(stored)
+
 
 type Change = Callable[[Users], Append | None]
 """What one change appends on this state, None for nothing. Raises UserRefused."""
@@ -160,18 +233,18 @@ class UserBook:
         """
         user, seq = self.users.named(name), self.users.seq
         sealed = None if user is None else await self._log.secret(owner_of(user.user_id), HASH)
-        stored = passwords.UNKNOWN if sealed is None else sealed.reveal()
-        fits = await self._executor.run(lambda: passwords.fits(stored, password))
+        stored = UNKNOWN if sealed is None else sealed.reveal()
+        fits = await self._executor.run(lambda: password_fits(stored, password))
         if user is None or sealed is None or not fits:
             return None
-        if passwords.is_dated(stored):
+        if is_dated(stored):
             await self._rehash(user.user_id, password, seq)
         now = self.users.of(user.user_id)  # it may have changed meanwhile
         return None if now is None or now.disabled else now
 
     async def _rehash(self, user_id: int, password: str, seq: int) -> None:
         """`seq`: of the users when the password was right. It may be another one by now."""
-        stored = await self._executor.run(lambda: passwords.hashed(password))
+        stored = await self._executor.run(lambda: hashed(password))
         put = SecretPut(owner_of(user_id), HASH, Secret(stored))
         changed = event(CHANGED, self._now_ms, user_id, what="hash")
         expected = {ACCOUNTS: seq}
@@ -187,8 +260,8 @@ class UserBook:
             )
 
     async def _hashed(self, password: str) -> str:
-        passwords.refuse_password(password)
-        return await self._executor.run(lambda: passwords.hashed(password))
+        refuse_password(password)
+        return await self._executor.run(lambda: hashed(password))
 
     def _append(
         self,

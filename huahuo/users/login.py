@@ -1,26 +1,113 @@
 """Sign-in with a name and a password (PROTOCOL 12, `POST /login`): the limits, the check, and the token.
 
-From the tenth failure within a minute on, a name and an address are refused at once, whatever the password. A
-device that signed in before is refused for its own failures, not for those of its user's name.
-An answer is never held back, and failures here do not count against tokens.
+From the tenth failure within a minute on, a name and an address are refused at once, whatever the
+password. Guesses of a user's password so lock the name; a device with which the user has signed in
+before, known by a cookie of its own, is refused for its own failures only. An answer is never held back,
+and failures here do not count against tokens.
 """
 
 import hmac
+from collections import Counter, OrderedDict, deque
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
 
-from huahuo.actors.plugins.calls import RefuseGrowth
-from huahuo.actors.plugins.principal import Principal
+from huahuo import en, zh
+from huahuo.actors.plugins.calls import Principal, RefuseGrowth
 from huahuo.eventstore.ambient import Ambient, json_bytes, rfc3339
-from huahuo.transport.access.common_time import IssueMs
-from huahuo.transport.access.tokens import Authenticator
-from huahuo.transport.http.signing_in import Verdict
-from huahuo.users import en, zh
+from huahuo.transport.access.claims import IssueMs, TokenError
+from huahuo.transport.access.tokens import Authenticator, Signer
+from huahuo.transport.http.sign_in import Verdict
 from huahuo.users.book import UserBook
-from huahuo.users.devices import Devices
-from huahuo.users.failures import Failures
 from huahuo.users.users import User, UserRefused, key_of
+
+FAILURES_MAX: Final = 10
+"""From this failure within a minute on, an answer is a refusal without a look at the password."""
+WINDOW_S: Final = 60.0
+KEYS_MAX: Final = 10_000
+
+
+class Failures:
+    """The last failures of the last `keys_max` names or addresses that failed."""
+
+    def __init__(self, keys_max: int = KEYS_MAX) -> None:
+        self._keys_max = keys_max
+        self._times: OrderedDict[str, deque[float]] = OrderedDict()
+        self.spent: Counter[str] | None = None
+        """The failures of each key since it was emptied, for other nodes. None: there are none."""
+
+    def __len__(self) -> int:
+        return len(self._times)
+
+    def wait_s(self, key: str, now_s: float) -> float:
+        """Seconds until a sign-in may be tried, 0 if it may now."""
+        times = self._times.get(key)
+        if times is None or len(times) < FAILURES_MAX:
+            return 0.0
+        return max(0.0, times[0] + WINDOW_S - now_s)
+
+    def failed(self, key: str, now_s: float) -> float:
+        """Note a failure. Returns as `wait_s`."""
+        if self.spent is not None and (key in self.spent or len(self.spent) < self._keys_max):
+            self.spent[key] += 1
+        self._note(key, now_s)
+        return self.wait_s(key, now_s)
+
+    def charge(self, key: str, count: int, now_s: float) -> None:
+        """The key failed `count` times on another node."""
+        for _ in range(min(count, FAILURES_MAX)):
+            self._note(key, now_s)
+
+    def _note(self, key: str, now_s: float) -> None:
+        times = self._times.setdefault(key, deque(maxlen=FAILURES_MAX))
+        self._times.move_to_end(key)
+        if len(self._times) > self._keys_max:
+            self._times.popitem(last=False)
+        times.append(now_s)
+
+    def succeeded(self, key: str) -> None:
+        """Forget the failures of a name whose user has signed in."""
+        self._times.pop(key, None)
+        if self.spent is not None:
+            self.spent.pop(key, None)
+
+
+COOKIE: Final = "huahuo_device"
+_KEPT_S: Final = 365 * 86_400
+_ID_BYTES: Final = 16
+
+
+class _Device(msgspec.Struct, frozen=True):
+    device: str
+    of: str
+    """Whose it is, by the key of the name."""
+
+
+class Devices:
+    """Makes and reads the cookies. `token` makes a random text of so many bytes."""
+
+    def __init__(self, signer: Signer, token: Callable[[int], str]) -> None:
+        self._signer = signer
+        self._token = token
+
+    def made_for(self, key: str) -> str:
+        """The value of `Set-Cookie` for a device with which the user of this name has signed in."""
+        signed = self._signer.sign(msgspec.json.encode(_Device(self._token(_ID_BYTES), key)))
+        return f"{COOKIE}={signed}; Path=/; Max-Age={_KEPT_S}; HttpOnly; SameSite=Strict"
+
+    def known(self, cookies: str, key: str) -> str:
+        """Which device of this user sends the header `Cookie`; "": none that is known."""
+        for one in cookies.split(";"):
+            name, _, value = one.strip().partition("=")
+            if name == COOKIE:
+                try:
+                    found = msgspec.json.decode(self._signer.payload(value), type=_Device)
+                except (TokenError, msgspec.DecodeError, UnicodeDecodeError):
+                    return ""
+                return found.device if found.of == key else ""
+        return ""
+
 
 _AT_ONCE_MAX: Final = 16
 """Passwords that are being verified. Each takes 64 MiB for 50 ms, on one of two threads."""
@@ -167,7 +254,7 @@ class Login:
             raise UserRefused(refusal.code, refusal.message, refusal.message, refusal.retry_s)
 
     async def sign_in(self, username: str, password: str, address: str, cookies: str) -> Verdict:
-        """See `huahuo.transport.http.signing_in.SignIn`."""
+        """See `huahuo.transport.http.sign_in.SignIn`."""
         found = await self.attempt(username, password, address, cookies)
         if isinstance(found, Refused):
             return Verdict(retry_s=found.retry_s)

@@ -8,11 +8,11 @@ from typing import Any, Final
 
 import msgspec
 
-from huahuo.actors.plugins.principal import UserId
+from huahuo import en, zh
+from huahuo.actors.plugins.calls import UserId
 from huahuo.eventstore.ambient import json_bytes, rfc3339
 from huahuo.eventstore.model import NewEvent, StoredEvent
 from huahuo.transport.access.revocations import AUTH_STREAM, REVOKED
-from huahuo.users import en, zh
 
 ACCOUNTS: Final = "accounts"
 HASH: Final = "password"

@@ -1,32 +1,163 @@
-"""Deliveries as durable effects: an event that matches is queued in the log, and sent until it was accepted.
+"""Deliveries as durable effects: an event that matches is queued in the log, sent until it is accepted.
 
-Attempts go on with back-off for about a day, also over restarts. Then the delivery is a dead letter, which
-its user can have tried again. Receivers get some events more than once, and not always in order.
+Attempts go on with back-off for about a day, also over restarts. Then the delivery is a dead letter,
+which its user can have tried again. Receivers get some events more than once, and not always in order.
+
+Each attempt is one POST to an address that a user named: resolved once, each address checked, no redirect
+followed (it could lead anywhere). The connection goes to a checked address, so a DNS server that changes
+its answer cannot swap it afterwards (DNS rebinding).
 """
 
 import asyncio
+import ssl
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final, Protocol
+from urllib.parse import SplitResult, urlsplit
 
+import h11
 import msgspec
 
-from huahuo.actors.effects.bounds import Bounds
 from huahuo.actors.effects.facts import Start
+from huahuo.actors.effects.queue import Bounds, Spec
 from huahuo.actors.effects.run import EffectRun
 from huahuo.actors.effects.runner import Effects
-from huahuo.actors.effects.spec import Spec
 from huahuo.actors.followers.spec import Followed
-from huahuo.actors.plugins.principal import UserId
+from huahuo.actors.plugins.addresses import AddressRefused, host_name, refusal
+from huahuo.actors.plugins.calls import UserId
+from huahuo.actors.plugins.resolver import Names, Resolver
 from huahuo.eventstore.ambient import Ambient
+from huahuo.eventstore.deadline import Deadline
 from huahuo.eventstore.model import LOG_STREAM, Append, RowPut, StoredEvent
 from huahuo.eventstore.port import Log
-from huahuo.replay.live.feed import Feed
-from huahuo.webhooks import letters
-from huahuo.webhooks.books import HookBooks
-from huahuo.webhooks.hooks import SECRET, SECRET_BEFORE, Hook, Hooks, owner_of
-from huahuo.webhooks.letters import DELIVERY, KIND, DeadLetter, Delivery
-from huahuo.webhooks.posting import PostFailed
-from huahuo.webhooks.signing import signed_headers
+from huahuo.replay.feed import Feed
+from huahuo.webhooks import delivery_books
+from huahuo.webhooks.delivery_books import DELIVERY, KIND, DeadLetter, Delivery, HookBooks
+from huahuo.webhooks.hooks import SECRET, SECRET_BEFORE, Hook, Hooks, owner_of, signed_headers
+
+TIMEOUT_S: Final = 15.0
+_ADDRESSES_MAX: Final = 4
+_READ_BYTES: Final = 16 << 10
+_ANSWER_BYTES_MAX: Final = 64 << 10
+"""Of an answer, of which only the status counts. Behind it, the connection is cut."""
+_PORTS: Final = {"https": 443, "http": 80}
+
+
+class PostFailed(Exception):  # noqa: N818  a fact, not a fault
+    """There was no answer. The text says why, without the URL."""
+
+
+class Posting:
+    """See the module. `tls` verifies certificates and names."""
+
+    def __init__(
+        self,
+        ambient: Ambient,
+        *,
+        allow_private: bool,
+        resolver: Resolver | None = None,
+        tls: ssl.SSLContext | None = None,
+        timeout_s: float = TIMEOUT_S,
+    ) -> None:
+        self._ambient = ambient
+        self._allow_private = allow_private
+        self._resolver = resolver or Names()
+        self._tls = tls
+        self._timeout_s = timeout_s
+
+    async def post(self, url: str, headers: Sequence[tuple[str, str]], body: bytes) -> int:
+        """The status of the answer. Raises PostFailed."""
+        parts = urlsplit(url)
+        port = parts.port or _PORTS[parts.scheme]
+        try:
+            async with Deadline(self._ambient, self._timeout_s):
+                reader, writer = await self._connected(parts.scheme, parts.hostname or "", port)
+                try:
+                    return await _exchanged(reader, writer, _request(parts, headers, body), body)
+                finally:
+                    writer.transport.abort()
+        except TimeoutError:
+            raise PostFailed(f"no answer within {self._timeout_s:g} s") from None
+        except ssl.SSLCertVerificationError as error:
+            raise PostFailed(f"its certificate is not good: {error.verify_message}") from None
+        except ssl.SSLError:
+            raise PostFailed("no secure connection") from None
+        except OSError as error:
+            raise PostFailed(error.strerror or "the connection failed") from None
+        except h11.RemoteProtocolError:
+            raise PostFailed("the answer is no HTTP") from None
+
+    async def _connected(
+        self, scheme: str, host: str, port: int
+    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """A connection to the first allowed address that accepts it."""
+        name, addresses = await self._addresses(host, port)
+        failed: OSError = ConnectionError("no address of the host can be tried")
+        for address in addresses:
+            try:
+                if scheme == "http":
+                    return await asyncio.open_connection(address, port)
+                if self._tls is None:  # loading the authorities is slow, and most services have no webhooks
+                    self._tls = ssl.create_default_context()
+                return await asyncio.open_connection(address, port, ssl=self._tls, server_hostname=name)
+            except ssl.SSLError:
+                raise
+            except OSError as error:
+                failed = error
+        raise failed
+
+    async def _addresses(self, host: str, port: int) -> tuple[str, list[str]]:
+        try:
+            name = host_name(host)
+            found = await self._resolver(name, port)
+        except AddressRefused as error:
+            raise PostFailed(str(error)) from None
+        except (OSError, UnicodeError):
+            raise PostFailed("the host's name has no address") from None
+        why, allowed = "the host's name has no address", []
+        for address in found:
+            reason = refusal(address, allow_private=self._allow_private)
+            if reason is None:
+                allowed.append(address)
+            else:
+                why = f"its address is refused: {reason}"
+        if not allowed:
+            raise PostFailed(why)
+        return name, allowed[:_ADDRESSES_MAX]
+
+
+def _request(parts: SplitResult, headers: Sequence[tuple[str, str]], body: bytes) -> h11.Request:
+    target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    given = [
+        ("host", parts.netloc),
+        ("content-type", "application/json"),
+        ("content-length", str(len(body))),
+        ("user-agent", "huahuo-webhooks"),
+        ("connection", "close"),
+        *headers,
+    ]
+    return h11.Request(method="POST", target=target, headers=given)
+
+
+async def _exchanged(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: h11.Request, body: bytes
+) -> int:
+    wire = h11.Connection(h11.CLIENT)
+    writer.write(wire.send(request) + wire.send(h11.Data(data=body)) + wire.send(h11.EndOfMessage()))
+    await writer.drain()
+    status, size = 0, 0
+    while True:
+        event = wire.next_event()
+        if event is h11.NEED_DATA:
+            data = await reader.read(_READ_BYTES)
+            size += len(data)
+            wire.receive_data(data)
+        elif isinstance(event, h11.Response):
+            status = event.status_code
+        elif isinstance(event, h11.EndOfMessage | h11.ConnectionClosed) or event is h11.PAUSED:
+            return status
+        if size > _ANSWER_BYTES_MAX:  # without a status: "100 Continue" again and again
+            return status
+
 
 RETRIES: Final = 33
 BACKOFF_S: Final = 5.0
@@ -125,9 +256,9 @@ class Deliveries:
                 if not await self._has_room(hook.webhook_id, waiting):
                     await self._too_many(delivery, event)
                     continue
-                row = letters.opened(delivery, hook.user_id, self._ambient.now_ms())
+                row = delivery_books.opened(delivery, hook.user_id, self._ambient.now_ms())
                 rows[delivery.number] = (
-                    letters.put(delivery.number, row), Start(delivery.number, row), owner_of(hook.webhook_id)
+                    delivery_books.put_delivery(delivery.number, row), Start(delivery.number, row), owner_of(hook.webhook_id)
                 )  # fmt: skip
         if rows:
             await self._open(rows)
@@ -138,10 +269,14 @@ class Deliveries:
         rows: dict[int, tuple[RowPut, Start, str]] = {}
         for position in positions:
             delivery = Delivery(hook.webhook_id, position)
-            row = letters.opened(delivery, hook.user_id, self._ambient.now_ms())
+            row = delivery_books.opened(delivery, hook.user_id, self._ambient.now_ms())
             start = Start(delivery.number, row)
-            rows[delivery.number] = letters.put(delivery.number, row), start, owner_of(hook.webhook_id)
-        gone = letters.drop_dead(hook.webhook_id, positions)
+            rows[delivery.number] = (
+                delivery_books.put_delivery(delivery.number, row),
+                start,
+                owner_of(hook.webhook_id),
+            )
+        gone = delivery_books.drop_dead(hook.webhook_id, positions)
         await self._open(rows, msgspec.structs.replace(told, rows=gone))
         self.books.count(self.books.dead, hook.webhook_id, -len(positions))
         return len(positions)
@@ -154,8 +289,10 @@ class Deliveries:
         """The dead letters of a hook by position, the oldest first."""
         found: dict[int, DeadLetter] = {}
         after = b""
-        while rows := await self._log.rows(letters.DEAD, str(webhook_id), after=after, limit=_PAGE_ROWS):
-            found.update(letters.read_dead(key, value) for key, value in rows)
+        while rows := await self._log.rows(
+            delivery_books.DEAD_TABLE, str(webhook_id), after=after, limit=_PAGE_ROWS
+        ):
+            found.update(delivery_books.read_dead(key, value) for key, value in rows)
             after = rows[-1][0]
         return found
 

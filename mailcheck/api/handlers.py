@@ -1,56 +1,212 @@
-"""The domain's commands and queries: fields in, one JSON answer out.
+"""The commands and queries of mailboxes and their groups: fields in, one JSON answer out.
 
 Commands go to the roster of the user who sent them, so a user cannot reach another user's mailboxes.
 Exceptions of the store and the entities pass through to the caller, which answers `busy` or `unavailable`.
+The mailboxes of a group use the group's proxy, if it has one. Groups belong to the rosters of their users.
 """
 
+import asyncio
+from collections import Counter, deque
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
+from msgspec import Meta
 
 from huahuo.actors.entities.decider import Answer
 from huahuo.actors.entities.directory import Directory
 from huahuo.actors.entities.entity import Execute, Query
 from huahuo.actors.plugins.actions import Action
-from huahuo.actors.plugins.calls import Call, Refusal, Reply, error_reply, from_entity, from_record
-from huahuo.actors.plugins.jobs import JobDoor
-from huahuo.actors.plugins.principal import UserId
+from huahuo.actors.plugins.calls import (
+    Call,
+    Refusal,
+    Reply,
+    UserId,
+    error_reply,
+    from_entity,
+    from_record,
+    json_reply,
+)
+from huahuo.actors.plugins.plugin import JobDoor
 from huahuo.eventstore.errors import CommandMismatch
 from huahuo.eventstore.executor import Executor, give_way
+from huahuo.eventstore.model import Secret
 from huahuo.eventstore.port import Log
-from huahuo.mailcheck.api.choosing import Choosing
-from huahuo.mailcheck.api.import_jobs import ImportJobs
-from huahuo.mailcheck.api.importing import parts_of, place_of, result_of
-from huahuo.mailcheck.api.one_at_a_time import OneAtATime
+from huahuo.mailcheck import en, zh
+from huahuo.mailcheck.api.bulk_commands import Choosing, OneAtATime, parts_of, place_of, result_of
+from huahuo.mailcheck.api.import_export import ImportJobs
+from huahuo.mailcheck.api.mailbox_list import (
+    KEYS,
+    PAGE_ROWS_MAX,
+    Order,
+    RowsCut,
+    Sort,
+    entry_of,
+    kept_order,
+    list_of,
+    order_of,
+    token_of,
+)
 from huahuo.mailcheck.api.params import (
     AddEmailParams,
     ImportParams,
     ListParams,
     UpdateEmailParams,
 )
-from huahuo.mailcheck.api.sorter import Sorter
 from huahuo.mailcheck.checks.mailboxes import Pauses
-from huahuo.mailcheck.listing.asked import PAGE_ROWS_MAX, Sort, entry_of, token_of
-from huahuo.mailcheck.listing.cut import RowsCut, list_of
-from huahuo.mailcheck.listing.kept import kept_order, order_of
-from huahuo.mailcheck.listing.order import KEYS, Order
-from huahuo.mailcheck.replies import EmailsPage, MailReply, encode
+from huahuo.mailcheck.events import roster_stream, user_stream
+from huahuo.mailcheck.records import (
+    GROUP_PROXIES,
+    EmailsPage,
+    MailReply,
+    Row,
+    encode,
+    group_key,
+    group_secret,
+)
 from huahuo.mailcheck.roster.commands import (
     AddEmail,
     ClaimMailbox,
     ImportEmails,
     ReleaseMailbox,
     RosterCommand,
+    SetGroupProxy,
     UpdateEmail,
+    refuse_settings,
 )
 from huahuo.mailcheck.roster.importer import TooManyLines, bytes_in_memory, parse
-from huahuo.mailcheck.roster.rules import refuse_settings
 from huahuo.mailcheck.roster.state import Roster
 from huahuo.mailcheck.servers.providers import STANDARD, Providers
-from huahuo.mailcheck.streams import user_stream
-from huahuo.mailcheck.words import en, zh
+
+
+class Sorter:
+    """One step of sorting in each turn of the loop, however many requests wait for orders.
+
+    If each request did a step of its own, thirty of them would hold the loop for a hundred milliseconds.
+    A request that was let go may wait before its step, until its user has paid for the last one. Meanwhile
+    the next request is let go.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._letting = False
+
+    async def ready(self, order: Order) -> None:
+        """Return once `order` may be read. Requests for the same order share its steps."""
+        while not order.ready:
+            await self._turn()
+            await asyncio.sleep(0)
+            if not order.ready:
+                order.step()
+
+    async def _turn(self) -> None:
+        turn = asyncio.get_running_loop().create_future()
+        self._waiting.append(turn)
+        if not self._letting:
+            self._letting = True
+            self._let_later()
+        await turn
+
+    def _let_later(self) -> None:
+        asyncio.get_running_loop().call_soon(self._let_one_go)
+
+    def _let_one_go(self) -> None:
+        while self._waiting:
+            turn = self._waiting.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                self._let_later()
+                return
+        self._letting = False
+
+
+_ROSTER: Final = "roster"
+
+
+class GroupProxies:
+    """See the module. Exceptions of the log and the entities pass through."""
+
+    def __init__(self, log: Log, directory: Directory) -> None:
+        self._log = log
+        self._directory = directory
+
+    async def of(self, user_id: UserId, email_id: int) -> Secret | None:
+        """The proxy of the group in which this mailbox is now, None if there is none.
+
+        A roster is asked only if its user has given any group a proxy: most have not.
+        """
+        part = str(user_id)
+        if not await self._log.rows(GROUP_PROXIES, part, limit=1):
+            return None
+
+        def look(_seq: int, state: Roster) -> str:
+            row = state.rows.get(email_id)
+            return "" if row is None else row.group or ""
+
+        group: str = await self._directory.ask(_ROSTER, user_id, Query(look))
+        if not group or await self._log.row(GROUP_PROXIES, part, group_key(group)) is None:
+            return None
+        return await self._log.secret(roster_stream(user_id), group_secret(group))
+
+
+_PAGE_ROWS: Final = 500
+
+
+class NoFields(msgspec.Struct, frozen=True):
+    """No fields."""
+
+
+class GroupProxyParams(msgspec.Struct, frozen=True):
+    """Fields of `set_group_proxy`. An empty `proxy` takes it off; `direct` means that none is used."""
+
+    group: Annotated[str, Meta(max_length=500)]
+    proxy: str
+
+    def __repr__(self) -> str:
+        return f"GroupProxyParams(group={self.group!r}, proxy='[sealed]')"
+
+
+class Grouping:
+    """See the module."""
+
+    def __init__(self, log: Log, directory: Directory) -> None:
+        self._log = log
+        self._directory = directory
+
+    def actions(self) -> list[Action]:
+        """The actions."""
+        return [
+            Action("get_groups", NoFields, self._list, query=True),
+            Action("set_group_proxy", GroupProxyParams, self._set),
+        ]
+
+    async def _set(self, call: Call[GroupProxyParams]) -> Reply:
+        params = call.params
+        command = SetGroupProxy(params.group, Secret(params.proxy) if params.proxy else None)
+        message = Execute(command, call.origin)
+        answer: Answer[MailReply] = await self._directory.ask(_ROSTER, call.principal.user_id, message)
+        return from_entity(b"" if answer.reply is None else encode(answer.reply), answer, call)
+
+    async def _list(self, call: Call[NoFields]) -> Reply:
+        user_id = call.principal.user_id
+
+        def look(_seq: int, state: Roster) -> tuple[Row, ...]:
+            return state.cut()
+
+        rows: tuple[Row, ...] = await self._directory.ask(_ROSTER, user_id, Query(look))
+        counted = Counter(row.group for row in rows if row.group)
+        proxied: set[str] = set()
+        before: bytes | None = None
+        while page := await self._log.rows(GROUP_PROXIES, str(user_id), before=before, limit=_PAGE_ROWS):
+            proxied |= {value.decode() for _, value in page}
+            before = page[-1][0]
+        data = [
+            {"group": group, "count": counted[group], "proxy": group in proxied}
+            for group in sorted({*counted, *proxied} - {""})
+        ]
+        return json_reply({"type": "groups", "data": data})
+
 
 ROSTER = "roster"
 _IMPORT_TIMEOUT_S = 120.0

@@ -13,9 +13,8 @@ from msgspec import UNSET, Meta, UnsetType
 
 from huahuo.actors.plugins.actions import Id
 from huahuo.eventstore.model import Secret
-from huahuo.mailcheck.listing.asked import PAGE_ROWS_MAX, Filter
-from huahuo.mailcheck.roster.labels import TAGS_MAX, Labels
-from huahuo.mailcheck.roster.rules import FOLDERS_MAX
+from huahuo.mailcheck.api.mailbox_list import PAGE_ROWS_MAX, Filter
+from huahuo.mailcheck.roster.commands import FOLDERS_MAX, TAGS_MAX, Labels
 
 RECORDS_MAX = 200
 FAILURES_MAX = 1_000

@@ -15,7 +15,7 @@ from weakref import WeakValueDictionary
 
 import msgspec
 
-from huahuo.actors.plugins.lending import Lending
+from huahuo.actors.plugins.plugin import Lending
 from huahuo.mailcheck.mailbox.commands import Plan
 from huahuo.mailcheck.servers.providers import Provider, Providers
 

@@ -1,23 +1,191 @@
 """One connection of FireMail's front end, between its dialect and our protocol. Pure.
 
-Its rules (what that front end does with a close code, a message that comes twice, a progress of 100) are the
-tests of `tests/unit/mailcheck/test_classic_interpreter.py`.
+Its rules (what that front end does with a close code, a message that comes twice, a progress of 100) are
+the tests of `tests/unit/mailcheck/test_classic_interpreter.py`. It repeats what it sent before it was
+authenticated, and sends no ids: two messages of one type and content within three seconds are one command
+(`Repeats`). It keeps a row "being checked" until it hears 100, also over a lost connection: its next
+connection is told how each of these checks stands (`Running`). It answers each `email_added` by a toast of
+five seconds and a request for the whole list: a few are told at once, those of a flood together, one
+message every two seconds, and what is left with the answer of its next heartbeat (`Elsewhere`).
 """
 
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from hashlib import blake2b
 from typing import Any, Final
 
-from huahuo.actors.plugins.tongues import Message, Understood
-from huahuo.mailcheck.classic import classic_zh, hearing, telling
-from huahuo.mailcheck.classic.elsewhere import Elsewhere
-from huahuo.mailcheck.classic.hearing import COMMANDS, NO_FORM, Wrong
-from huahuo.mailcheck.classic.repeats import Repeats, key_of
-from huahuo.mailcheck.classic.running import Running
-from huahuo.mailcheck.classic.shapes import PROGRESS_RUNNING_MAX
+import msgspec
+
+from huahuo.actors.plugins.actions import Message, Understood
+from huahuo.mailcheck.classic import dialect
+from huahuo.mailcheck.classic.dialect import COMMANDS, NO_MESSAGE_FORM, PROGRESS_RUNNING_MAX, Wrong
 from huahuo.mailcheck.events import PROGRESS_MAX, STATUSES_BUSY
 
-BAD_TOKEN: Final = classic_zh.SIGN_IN_AGAIN
-NOT_SIGNED_IN: Final = classic_zh.NOT_SIGNED_IN
+AT_ONCE_MAX: Final = 8
+EVERY_S: Final = 2.0
+DELETED_MAX: Final = 10_000
+"""Ids that wait. At this number they are told."""
+
+type Toast = dict[str, Any]
+
+
+class Elsewhere:
+    """What one connection was told, and what it will be told together."""
+
+    def __init__(self) -> None:
+        self._left = float(AT_ONCE_MAX)
+        self._seen_s = 0.0
+        self._told_s = 0.0
+        self._is_listed = True
+        """The page has asked for its list since it was last told that mailboxes were added."""
+        self._added = 0
+        self._last: tuple[int, str] = (0, "")
+        self._deleted: list[int] = []
+
+    def added(self, email_id: int, email: str, count: int = 1) -> None:
+        """Another client added a mailbox, the last of `count`."""
+        self._added += count
+        self._last = (email_id, email)
+
+    def deleted(self, email_id: int) -> None:
+        """Another client deleted a mailbox."""
+        self._deleted.append(email_id)
+
+    def listed(self) -> None:
+        """The page asks for the whole list, which has all that was told here."""
+        self._is_listed = True
+        self._added = 0
+        self._deleted.clear()
+
+    def due(self, now_s: float) -> list[Toast]:
+        """What the page is to be told now."""
+        if not self._added and not self._deleted:
+            return []
+        self._left = min(AT_ONCE_MAX, self._left + (now_s - self._seen_s) / EVERY_S)
+        self._seen_s = now_s
+        said = []
+        if self._deleted and (self._left >= 1 or len(self._deleted) >= DELETED_MAX):
+            said.append(_deleted(self._deleted))
+            self._deleted = []
+            self._left -= 1
+        if self._added and self._left >= 1 and (self._is_listed or now_s - self._told_s >= EVERY_S):
+            said.append(_added(self._added, *self._last))
+            self._added = 0
+            self._left -= 1
+            self._told_s = now_s
+            self._is_listed = False
+        return said
+
+
+def _added(count: int, email_id: int, email: str) -> Toast:
+    message = dialect.ADDED.format(email) if count == 1 else dialect.SOME_ADDED.format(count)
+    return {"type": "email_added", "message": message, "email_id": email_id}
+
+
+def _deleted(ids: list[int]) -> Toast:
+    return {"type": "emails_deleted", "email_ids": ids, "message": dialect.SOME_DELETED.format(len(ids))}
+
+
+WITHIN_S: Final = 3.0
+KEPT_MAX: Final = 256
+BYTES_MAX: Final = 1 << 20
+"""Answers that are kept: that of a long import names each line that failed."""
+
+
+class _Sent:
+    __slots__ = ("again", "answers", "at_s", "size_bytes")
+
+    def __init__(self, at_s: float) -> None:
+        self.at_s = at_s
+        self.answers: Sequence[Mapping[str, Any]] | None = None
+        self.again = 0
+        self.size_bytes = 0
+
+
+class Repeats:
+    """The commands of the last seconds on one connection, with their answers; the newest ones are kept."""
+
+    def __init__(self) -> None:
+        self._sent: OrderedDict[bytes, _Sent] = OrderedDict()
+        self.size_bytes = 0
+        """Of the answers."""
+
+    def __len__(self) -> int:
+        return len(self._sent)
+
+    def seen(self, key: bytes, now_s: float) -> Sequence[Mapping[str, Any]] | None:
+        """The answers if this command was sent just before; empty while it has none. None: it is new."""
+        while self._sent and next(iter(self._sent.values())).at_s < now_s - WITHIN_S:
+            self._forget_oldest()
+        known = self._sent.get(key)
+        if known is None:
+            self._sent[key] = _Sent(now_s)
+            if len(self._sent) > KEPT_MAX:
+                self._forget_oldest()
+            return None
+        if known.answers is None:
+            known.again += 1
+            return ()
+        return known.answers
+
+    def answered(self, key: bytes, answers: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
+        """What to tell now that the command has its answer: once for each time it was sent."""
+        known = self._sent.get(key)
+        if known is None or known.answers is not None:
+            return answers
+        known.answers = tuple(answers)
+        known.size_bytes = len(msgspec.json.encode(answers))
+        self.size_bytes += known.size_bytes
+        while self.size_bytes > BYTES_MAX:
+            self._forget_oldest()
+        return [*answers] * (1 + known.again)
+
+    def _forget_oldest(self) -> None:
+        _, sent = self._sent.popitem(last=False)
+        self.size_bytes -= sent.size_bytes
+
+
+def key_of(message: Mapping[str, Any]) -> bytes:
+    """The same for messages of the same content. It holds nothing of a password."""
+    return blake2b(msgspec.json.encode(message, order="sorted"), digest_size=16).digest()
+
+
+USERS_MAX: Final = 1_000
+MAILBOXES_MAX: Final = 1_000
+
+
+class Running:
+    """By user: the last progress told of each mailbox, until 100 was told. The newest are kept."""
+
+    def __init__(self) -> None:
+        self._of_user: OrderedDict[object, OrderedDict[int, int]] = OrderedDict()
+
+    def told(self, user: object, email_id: int, progress: int) -> None:
+        """A front end of the user is told this."""
+        known = self._of_user.setdefault(user, OrderedDict())
+        self._of_user.move_to_end(user)
+        known.pop(email_id, None)
+        if progress < PROGRESS_MAX:
+            known[email_id] = progress
+        if len(known) > MAILBOXES_MAX:
+            known.popitem(last=False)
+        if not known:
+            del self._of_user[user]
+        elif len(self._of_user) > USERS_MAX:
+            self._of_user.popitem(last=False)
+
+    def progress(self, user: object, email_id: int) -> int | None:
+        """What was told last of a check that runs, None if none runs."""
+        known = self._of_user.get(user)
+        return None if known is None else known.get(email_id)
+
+    def of(self, user: object) -> list[int]:
+        """The mailboxes whose checks run as far as front ends know."""
+        return list(self._of_user.get(user, ()))
+
+
+BAD_TOKEN: Final = dialect.SIGN_IN_AGAIN
+NOT_SIGNED_IN: Final = dialect.NOT_SIGNED_IN
 _SIGNED_OUT: Final = frozenset({4003, 4500, 4503, 4507})
 """Closes after which the same token cannot be used: that front end must not come back with it."""
 _ENDS: Final = 1000
@@ -72,7 +240,7 @@ class FireMail:
     def hear(self, message: object, now_s: float) -> Understood:
         """See `tongues.Interpreter`."""
         if not isinstance(message, dict):
-            return _said(NO_FORM)
+            return _said(NO_MESSAGE_FORM)
         match message.get("type"):
             case "authenticate":
                 return Understood([{"action": "authenticate", "token": message.get("token")}])
@@ -80,7 +248,7 @@ class FireMail:
                 return Understood([{"action": "heartbeat"}], self._elsewhere.due(now_s))
         if not self._signed_in:
             return _said(NOT_SIGNED_IN)
-        asked = hearing.asked_of(message)
+        asked = dialect.asked_of(message)
         if isinstance(asked, Wrong):
             return _said(asked.message)
         action = asked["action"]
@@ -124,7 +292,7 @@ class FireMail:
             case "error":
                 if message.get("code") == "unauthenticated":
                     return [_error(NOT_SIGNED_IN)]
-                return telling.replied("", {}, message)
+                return dialect.replied("", {}, message)
             case "goaway" if message.get("code") in _SIGNED_OUT and not self._told_why:
                 return [_error(BAD_TOKEN)]
             case _:
@@ -138,7 +306,7 @@ class FireMail:
 
     def too_large(self, bytes_max: int) -> Sequence[Message]:
         """See `tongues.SaysTooLarge`. Only an import can be."""
-        return telling.not_imported(classic_zh.TOO_LARGE.format(bytes_max >> 10))
+        return dialect.not_imported(dialect.TOO_LARGE.format(bytes_max >> 10))
 
     def _signed(self, message: Message) -> Sequence[Message]:
         if not message["success"]:
@@ -153,7 +321,7 @@ class FireMail:
         if asked.action == "firemail_progress":
             return self._caught_up(bare)
         self._importing -= asked.action == "firemail_import"
-        answers = telling.replied(asked.action, asked.fields, bare)
+        answers = dialect.replied(asked.action, asked.fields, bare)
         if bare["type"] != "error":
             self._expect(asked.action, bare)
         if self._imported < 0 and not self._importing:  # more came than were imported: others added them
@@ -233,7 +401,7 @@ class FireMail:
             return []
         self._pushed_s = {one: at for one, at in self._pushed_s.items() if now_s - at < _PUSH_S}
         self._pushed_s[email_id] = now_s
-        return [{**_progressed(email_id, PROGRESS_MAX, event), "message": classic_zh.NEW_MAIL}]
+        return [{**_progressed(email_id, PROGRESS_MAX, event), "message": dialect.NEW_MAIL}]
 
     def _added(self, email_id: int, event: Message) -> None:
         if email_id in self._own:

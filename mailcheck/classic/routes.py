@@ -1,26 +1,107 @@
 """The HTTP that FireMail's front end asks about mailboxes and mails. Each request is an action of its user.
 
-Its status codes are kept: that front end signs out at 401 and reads `error` of all others.
+Its status codes are kept: that front end signs out at 401 and reads `error` of all others. An import is
+one request there, several commands here, one answer. Uploads are forms (RFC 7578).
 """
 
 import re
 from base64 import b64decode, b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Final
 from urllib.parse import quote
 
 import msgspec
 from msgspec import Meta
 
-from huahuo.actors.plugins.http import HttpAnswer, HttpHandler, HttpRefused, HttpRequest, HttpRoute
-from huahuo.mailcheck.api.adding_mails import MAIL_BYTES_MAX
-from huahuo.mailcheck.classic import classic_zh, hearing
-from huahuo.mailcheck.classic.hearing import NO_DATA, NO_IDS, Wrong
-from huahuo.mailcheck.classic.importing import Import
-from huahuo.mailcheck.classic.shapes import MASK
-from huahuo.mailcheck.classic.telling import import_result
-from huahuo.mailcheck.classic.uploads import mails_in, uploaded
-from huahuo.mailcheck.words import zh
+from huahuo.actors.plugins.actions import HttpAnswer, HttpHandler, HttpRefused, HttpRequest, HttpRoute
+from huahuo.mailcheck import zh
+from huahuo.mailcheck.api.mail_actions import MAIL_BYTES_MAX
+from huahuo.mailcheck.classic import dialect
+from huahuo.mailcheck.classic.dialect import MASK, NO_IDS, NO_IMPORT_DATA, Wrong, import_result
+from huahuo.mailcheck.mime.outlook import MAGIC
+from huahuo.mailcheck.mime.parts import parse
+from huahuo.mailcheck.sending import Piece, pieces
+
+MAILS_MAX: Final = 200
+"""Of one file."""
+_BETWEEN: Final = re.compile(rb"(?:^|\r?\n)From [^\r\n]*\r?\n")
+_LENGTH: Final = re.compile(rb"\s*[0-9]{1,12}\s*\r?\n")
+
+
+def uploaded(content_type: str, body: bytes) -> tuple[str, bytes] | None:
+    """(name, content) of the first file in a form, None if there is none."""
+    if not content_type.lower().startswith("multipart/form-data"):
+        return None
+    # A form is a multipart as mails have it, except for its type.
+    kind = content_type.encode("latin-1", "replace").replace(b"\r", b"").replace(b"\n", b"")
+    mixed = re.sub(rb"^multipart/form-data", b"multipart/mixed", kind, flags=re.IGNORECASE)
+    form = parse(b"Content-Type: " + mixed + b"\r\n\r\n" + body)
+    for part in form.children:
+        if part.name:
+            return part.name, part.body
+    return None
+
+
+def mails_in(kind: str, content: bytes) -> Iterator[bytes]:
+    """The mails in a file of this kind, at most `MAILS_MAX`."""
+    if kind == "mbox":
+        pieces = [piece for piece in _BETWEEN.split(content) if piece.strip()]
+        yield from (re.sub(rb"(?m)^>(>*From )", rb"\1", piece) for piece in pieces[:MAILS_MAX])
+    elif kind == "msg" and not content.startswith(MAGIC):
+        return  # it has the name of a file of Outlook only
+    elif content.strip():
+        yield _LENGTH.sub(b"", content, count=1) if kind == "emlx" and _LENGTH.match(content) else content
+
+
+type Message = Mapping[str, Any]
+
+
+class Import:
+    """The lines of one request. `answered` is told of the reply to each of its commands, in their order."""
+
+    def __init__(self, data: str, mail_type: str) -> None:
+        self._data, self._mail_type = data, mail_type
+        self._failed: list[dict[str, Any]] = []
+        self._parts: list[Piece] = []
+        self._replies: list[Message] = []
+
+    def commands(self) -> Iterator[dict[str, Any]]:
+        """The fields of each command. The text is cut on the way, so that others have their turns between."""
+        for one in pieces(self._data):
+            if isinstance(one, int):
+                self._failed.append({"line": one, "reason": dialect.LINE_TOO_LONG})
+            else:
+                yield self._command(one)
+        if not (self._parts or self._failed):
+            yield self._command(Piece(self._data, 1, 0))  # names of columns alone
+
+    def _command(self, part: Piece) -> dict[str, Any]:
+        self._parts.append(part)
+        return {"data": part.data, "mail_type": self._mail_type}
+
+    def answered(self, reply: Message) -> None:
+        """Keep the reply to a command."""
+        self._replies.append(reply)
+
+    def reply(self) -> Message:
+        """The reply to the whole, or the first refusal where every command was refused."""
+        replies = self._replies
+        if replies and all(reply["type"] == "error" for reply in replies):
+            return replies[0]
+        failed = list(self._failed)
+        total, success, count = len(failed), 0, len(failed)
+        for part, reply in zip(self._parts, replies, strict=True):
+            if reply["type"] == "error":  # its lines were not read
+                failed.append({"line": part.line, "reason": reply["message"]})
+                total, count = total + part.lines, count + part.lines
+                continue
+            failed += [{**one, "line": part.line + one["line"] - 1} for one in reply["failed_details"]]
+            total, success = total + reply["total"], success + reply["success"]
+            count += reply["failed"]
+        failed.sort(key=lambda one: one["line"])
+        result = {"type": "import_result", "total": total, "success": success, "failed": count}
+        return {**result, "failed_details": failed}
+
 
 _BODY_BYTES: Final = 64 << 10
 _IMPORT_BYTES: Final = 16 << 20
@@ -35,7 +116,7 @@ _STATUS: Final[Mapping[str, int]] = {
     "invalid_field": _BAD,
 }
 
-_IN_CHINESE: Final = {"unauthenticated": classic_zh.SIGN_IN_FIRST, "bad_message": classic_zh.NO_JSON}
+_IN_CHINESE: Final = {"unauthenticated": dialect.SIGN_IN_FIRST, "bad_message": dialect.NO_JSON}
 
 type Fields = dict[str, Any]
 
@@ -111,12 +192,12 @@ async def _show(request: HttpRequest) -> HttpAnswer:
 
 async def _add(request: HttpRequest) -> HttpAnswer:
     fields = request.json(dict[str, Any])
-    asked = hearing.added({"mail_type": "outlook", **fields})
+    asked = dialect.added({"mail_type": "outlook", **fields})
     if isinstance(asked, Wrong):
         raise _refusal(asked.message, _BAD)
     reply = await _done(request, asked.pop("action"), **asked)
     email = asked["email"]
-    return HttpAnswer.json({"message": classic_zh.ADDED.format(email), "email_id": reply["email_id"]})
+    return HttpAnswer.json({"message": dialect.ADDED.format(email), "email_id": reply["email_id"]})
 
 
 async def _update(request: HttpRequest) -> HttpAnswer:
@@ -127,7 +208,7 @@ async def _update(request: HttpRequest) -> HttpAnswer:
     email_id = _email_id(request)
     await _done(request, "update_email", email_id=email_id, **fields)
     data = {"email_id": email_id, "email": given.get("email"), "mail_type": given.get("mail_type")}
-    return HttpAnswer.json({"message": classic_zh.UPDATED, "data": data})
+    return HttpAnswer.json({"message": dialect.UPDATED, "data": data})
 
 
 async def _delete(request: HttpRequest) -> HttpAnswer:
@@ -135,7 +216,7 @@ async def _delete(request: HttpRequest) -> HttpAnswer:
     reply = await _done(request, "delete_emails", email_ids=[email_id])
     if not reply["email_ids"]:
         raise _refusal(zh.NO_MAILBOX.format(email_id), _NOT_FOUND)
-    return HttpAnswer.json({"message": classic_zh.DELETED.format(email_id)})
+    return HttpAnswer.json({"message": dialect.DELETED.format(email_id)})
 
 
 async def _delete_many(request: HttpRequest) -> HttpAnswer:
@@ -146,18 +227,18 @@ async def _delete_many(request: HttpRequest) -> HttpAnswer:
 
 
 async def _password(_request: HttpRequest) -> HttpAnswer:
-    raise _refusal(classic_zh.NOT_SHOWN, _FORBIDDEN)
+    raise _refusal(dialect.NOT_SHOWN, _FORBIDDEN)
 
 
 async def _check(request: HttpRequest) -> HttpAnswer:
     """Begin a check. How it goes comes over the WebSocket."""
     reply = await request.call("check_emails", {"email_ids": [_email_id(request)]})
     if reply["type"] == "error":
-        raise _told(classic_zh.NO_SUCH_MAILBOX if reply["code"] == "not_found" else reply["message"], reply)
+        raise _told(dialect.NO_SUCH_MAILBOX if reply["code"] == "not_found" else reply["message"], reply)
     if not reply["accepted"]:
-        said = {"success": False, "message": classic_zh.ONE_BUSY, "status": "processing"}
+        said = {"success": False, "message": dialect.ONE_BUSY, "status": "processing"}
         return HttpAnswer.json(said, _CONFLICT)
-    said = {"success": True, "message": classic_zh.CHECKING_ONE, "status": "processing"}
+    said = {"success": True, "message": dialect.CHECKING_ONE, "status": "processing"}
     return HttpAnswer.json(said, _ACCEPTED)
 
 
@@ -166,17 +247,17 @@ async def _check_many(request: HttpRequest) -> HttpAnswer:
     if not ids:  # none named means all
         ids = [row["id"] for row in (await _done(request, "firemail_emails"))["data"]]
     if not ids:
-        raise _refusal(classic_zh.NONE_FOUND, _NOT_FOUND)
+        raise _refusal(dialect.NONE_FOUND, _NOT_FOUND)
     accepted, skipped = 0, []
     for start in range(0, len(ids), _IDS_MAX):
         some = ids[start : start + _IDS_MAX]
         reply = await request.call("check_emails", {"email_ids": some})
         if reply["type"] == "error":
-            raise _told(classic_zh.NONE_FOUND, reply)
+            raise _told(dialect.NONE_FOUND, reply)
         accepted += len(reply["accepted"])
         skipped += reply["skipped"]
     if not accepted:
-        said: Fields = {"message": classic_zh.ALL_BUSY, "processing_ids": skipped}
+        said: Fields = {"message": dialect.ALL_BUSY, "processing_ids": skipped}
         return HttpAnswer.json(said, _CONFLICT)
     said = {"message": zh.CHECKING.format(accepted), "skipped": len(skipped), "total": len(ids)}
     return HttpAnswer.json(said, _ACCEPTED)
@@ -186,10 +267,10 @@ async def _watch(request: HttpRequest) -> HttpAnswer:
     email_id, on = _email_id(request), bool(request.json(dict[str, Any]).get("enable"))
     reply = await request.call("watch_emails", {"email_ids": [email_id], "on": on})
     if reply["type"] == "error":
-        raise _told(classic_zh.NO_WATCHING if reply["code"] == "unknown_action" else reply["message"], reply)
+        raise _told(dialect.NO_WATCHING if reply["code"] == "unknown_action" else reply["message"], reply)
     if email_id in reply["refused"]:
-        raise _refusal(classic_zh.NOT_YOURS, _NOT_FOUND)
-    said = {"success": True, "message": classic_zh.WATCHED if on else classic_zh.NOT_WATCHED}
+        raise _refusal(dialect.NOT_YOURS, _NOT_FOUND)
+    said = {"success": True, "message": dialect.WATCHED if on else dialect.NOT_WATCHED}
     return HttpAnswer.json({**said, "data": {"id": email_id, "enable_realtime_check": on}})
 
 
@@ -201,8 +282,8 @@ async def _import(request: HttpRequest) -> HttpAnswer:
     fields = request.json(dict[str, Any])
     data = fields.get("data")
     if not isinstance(data, str) or not data.strip():
-        raise _refusal(NO_DATA, _BAD)
-    whole = Import(data, hearing.mail_type_of(fields))
+        raise _refusal(NO_IMPORT_DATA, _BAD)
+    whole = Import(data, dialect.mail_type_of(fields))
     for command in whole.commands():
         whole.answered(await request.call("import_emails", command))
     reply = whole.reply()
@@ -233,11 +314,11 @@ async def _upload(request: HttpRequest) -> HttpAnswer:
     """Mails from a file of a form: one (`.eml`, `.txt`, `.emlx`, `.msg`), or several (`.mbox`)."""
     file = uploaded(request.headers.get("content-type", ""), request.body)
     if file is None:
-        raise _refusal(classic_zh.NO_FILE, _BAD)
+        raise _refusal(dialect.NO_FILE, _BAD)
     name, content = file
     kind = name.lower().rpartition(".")[2]
     if kind not in _FILES:
-        raise _refusal(classic_zh.FILE_KINDS, _BAD)
+        raise _refusal(dialect.FILE_KINDS, _BAD)
     mail_ids = []
     for source in mails_in(kind, content):
         data = b64encode(source).decode()

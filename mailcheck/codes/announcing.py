@@ -8,7 +8,6 @@ from typing import Literal
 
 import msgspec
 
-from huahuo.mailcheck.codes.names import PLACES_MAX, TOKEN, Announcement, Kind, Names, has_wide, is_wide
 from huahuo.mailcheck.codes.words import (
     ASKED_AFTER,
     ASKS_AFTER,
@@ -33,15 +32,22 @@ from huahuo.mailcheck.codes.words import (
     ON_SCREEN,
     ONCE,
     PAID,
+    PLACES_MAX,
     PUT,
     PUT_IN_WIDE,
     SCREEN,
     SIGN_IN,
     STRONG,
     TELLS,
+    TOKEN,
     USE,
     WEAK,
     YOURS,
+    Announcement,
+    Kind,
+    Names,
+    has_wide,
+    is_wide,
 )
 
 STRONG_WORTH, _ONCE_WORTH, WEAK_WORTH = 0.9, 0.75, 0.68

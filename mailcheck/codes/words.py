@@ -1,13 +1,23 @@
-"""What people write around a code: words, a file for each language in `languages`, and forms of sentences.
+"""The words that people write around a code, and the plain text that is searched for them. Pure.
 
-All words are in lower case. A `*` behind a word of `strong` stands for any ending.
+Words come from a file for each language in `languages`, in lower case; a `*` behind a word of `strong`
+stands for any ending. Links, addresses and what is quoted are taken out of the text. All in linear time.
 """
 
 import json
 import re
 import unicodedata
+from collections import defaultdict
+from collections.abc import Iterator
 from importlib.resources import files
-from typing import Final
+from itertools import islice
+from string import ascii_lowercase
+from typing import Final, Literal
+
+import msgspec
+
+from huahuo.eventstore.fulltext.words import normalized
+from huahuo.mailcheck.mime.shown import TEXT_CHARS_MAX
 
 _SIMPLE: Final = str.maketrans(
     "碼驗證認動態啟號帳戶錄輸註數將請轉設綁臨時條優惠邀兌換貨郵單訂發電話會議編",
@@ -213,3 +223,188 @@ PUT_IN_WIDE: Final = re.compile(
     )
 )
 """A number that is to be put in somewhere: `画面に 4820 と打って`."""
+
+_WIDE = re.compile(r"[\u0e00-\u0e7f⺀-\U0010ffff]")
+
+type Kind = Literal["near", "close", "enter", "use", "after"]
+TOKEN = re.compile(r"[^\W\d_\u0e00-\u0e7f⺀-\U0010ffff]+")
+"""A word of a script with blanks between words."""
+_PLACES_MAX = 100
+"""Of one word. What announces a code stands near the beginning, and few places count."""
+PLACES_MAX = 600
+"""Of a list of words, or of a form of them."""
+_LETTERS = bytes(code if chr(code) in ascii_lowercase else ord(" ") for code in range(256))
+"""Blanks for all else: ten times as fast as an expression."""
+
+
+class Announcement(msgspec.Struct, frozen=True, gc=False):
+    """Where a word stands, and how surely a number next to it is a code."""
+
+    start: int
+    end: int
+    worth: float
+    kind: Kind = "near"
+    """A name is near its code, a word for a password close to it; what an order is about stands beside it, or
+    alone on a line below."""
+
+
+class Names:
+    """Words to look for in texts: those with blanks around by their first part, the others one by one."""
+
+    def __init__(self, words: tuple[str, ...], worth: float, kind: Kind = "near") -> None:
+        self._worth, self._kind = worth, kind
+        self._by_first: dict[str, list[str]] = defaultdict(list)
+        self._wide = tuple(word for word in words if not TOKEN.match(word))
+        for word in words:
+            first = TOKEN.match(word)
+            if first:
+                self._by_first[first[0]].append(word)
+
+    def places(self, lower: str, tokens: set[str], *, wide: bool) -> list[Announcement]:
+        """Where they first stand in a text with these `tokens`, with wide scripts or not."""
+        words = [word for first in sorted(self._by_first.keys() & tokens) for word in self._by_first[first]]
+        found = (
+            Announcement(at, end, self._worth, self._kind)
+            for word in (*words, *(self._wide if wide else ()))
+            if word.removesuffix("*") in lower
+            for at, end in islice(_places(lower, word), _PLACES_MAX)
+        )
+        return list(islice(found, PLACES_MAX))
+
+
+def tokens_of(lower: str) -> set[str]:
+    """The words of a text in lower case, as `Names.places` takes them."""
+    if lower.isascii():
+        return set(lower.encode("ascii").translate(_LETTERS).decode("ascii").split())
+    return set(TOKEN.findall(lower))
+
+
+def has_wide(text: str) -> bool:
+    """Whether it has characters of a script without blanks between words."""
+    return not text.isascii() and _WIDE.search(text) is not None
+
+
+def is_wide(char: str) -> bool:
+    """Whether it is of a script without blanks between words."""
+    return char >= "⺀" or "\u0e00" <= char <= "\u0e7f"
+
+
+def _places(lower: str, word: str) -> Iterator[tuple[int, int]]:
+    """Where `word` stands as a word of its own; languages without blanks have no such bounds."""
+    bound, has_endings = not is_wide(word[0]), word.endswith("*")
+    word = word.removesuffix("*")
+    at = lower.find(word)
+    while at >= 0:
+        end = at + len(word)
+        ending = TOKEN.match(lower, end) if has_endings else None
+        end = ending.end() if ending else end
+        before, after = lower[at - 1 : at], lower[end : end + 1]
+        if not bound or not (_joins(before) or _joins(after)):
+            yield at, end
+        at = lower.find(word, end)
+
+
+def _joins(char: str) -> bool:
+    """Whether a letter next to a word makes it a part of a longer one."""
+    return char.isalpha() and not is_wide(char)
+
+
+_LINK = re.compile(r"(?:https?://|www\.)[!-;=?-~]+", re.IGNORECASE)
+_ADDRESS = re.compile(r"(?<![\w.+-])[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63}){1,8}")
+_EARLIER = re.compile(
+    r"^ ?[-_*=]{3,40} ?[^\W\d_][^\n]{2,40}[^\W\d_] ?[-_*=]{3,40} ?$"
+    r"|^(?=[^\n]{0,200}\d{1,2}[:.]\d\d)(?=[^\n]{0,200}<[^\n<>]{1,100}@)[^\n]{8,300}[:\uff1a] ?\n(?!\n? ?>)"
+    rf"|^ ?(?:{'|'.join(FROM)}) ?[:\uff1a][^\n]+\n(?: ?[^\n:\uff1a]{{1,24}}[:\uff1a][^\n]*(?:\n|\Z)){{2}}",
+    re.MULTILINE | re.IGNORECASE,
+)
+"""`--- Original Message ---`, `On …, at 10:02, Support <…> wrote:` or `From: …` with two more headers.
+
+What was written before follows. Where lines with `>` follow, these alone are left out.
+"""
+_DIGITS = re.compile(r"(?![0-9])\d")
+_MARKS = re.compile(r"^(?:> ?)+", re.MULTILINE)
+_BLANKS = re.compile(r"[^\S\n]{2,}|[^\S\n ]")
+_CELLS = re.compile(r"(?<![^\n])[ ]?[0-9A-Z](?:[^\S\n]{0,8}\n\s{0,8}[0-9A-Z]){3,7}(?=\s*(?:\n|$))")
+"""A code with a line, or a cell of a table, for each of its characters."""
+_CELL = re.compile(r"\n\s{0,8}[0-9A-Z]\s{0,8}\n")
+_LINE_OF_DIGITS = re.compile(r"\n ?[0-9]{2,4}[^\S\n]{0,8}\n")
+_GROUP_CELLS = re.compile(
+    r"(?<![0-9 ]\n)(?<![^\n])[ ]?(?:[0-9]{3}(?:[^\S\n]{0,8}\n\s{0,8}[0-9]{3})|"
+    r"[0-9]{4}(?:[^\S\n]{0,8}\n\s{0,8}[0-9]{4})|[0-9]{2}(?:[^\S\n]{0,8}\n\s{0,8}[0-9]{2}){2})"
+    r"(?=[^\S\n]{0,8}(?:\n\s{0,8}[^\s0-9]|\n?$))"
+)
+"""One with a line, or a cell of a table, for each of its groups; or prices, hours, scores, lengths."""
+_LINE_CHARS = 120
+_GROUPS_OF_CODE = re.compile(
+    r"code|pin\b|otp\b|password|digits|kennwort|passwort|ziffern|zahlen|mot de passe|chiffres|código|clave|"
+    r"contraseña|cifras|dígitos|код|парол|цифр|码|碼|口令|数字|コード|番号|パスワード|코드|번호|숫자|암호",
+    re.IGNORECASE,
+)
+"""In the line directly before such groups."""
+_SPACED = str.maketrans(
+    {
+        "，": ", ", "。": ". ", "、": ", ", "；": "; ", "：": ": ", "！": "! ", "？": "? ",
+        "（": " (", "）": ") ",
+        "【": " [", "】": "] ", "「": ' "', "」": '" ', "『": ' "', "』": '" ', "“": ' "', "”": '" ',
+        "«": ' "',
+        "»": '" ', "„": ' "', "–": "-", "—": "-", "‐": "-", "‑": "-", "－": "-", "−": "-", "İ": "I",
+        "\u200b": "", "\u200c": "", "\u200d": "", "\u2060": "", "\ufeff": "", "\u00ad": "",
+        "\r": "\n",
+    }
+)  # fmt: skip
+"""Wide punctuation gets the space that it contains, else `482913，10` were one number."""
+
+
+def own_words(text: str) -> str:
+    """`text` without what it quotes of an earlier mail, or passes on."""
+    shown = text[:TEXT_CHARS_MAX]
+    begun = _EARLIER.search(shown) if "\n" in shown else None
+    if begun:
+        shown = shown[: begun.start()]
+    elif "\n>" not in shown:
+        return shown
+    return "\n".join(line for line in shown.split("\n") if not line.startswith(">"))
+
+
+def plain(text: str) -> str:
+    """`text` with narrow digits, one blank between words, and neither links nor addresses."""
+    shown = text[:TEXT_CHARS_MAX]
+    if ">" in shown:
+        shown = _MARKS.sub("", shown)
+    if shown.isascii():
+        shown = shown.replace("\r", "\n")
+    else:
+        shown = _DIGITS.sub(_of_ascii, normalized(shown.translate(_SPACED))[:TEXT_CHARS_MAX])
+    if "://" in shown or "ww" in shown or "WW" in shown:
+        shown = _LINK.sub(" ", shown)
+    if "@" in shown:
+        shown = _ADDRESS.sub(" ", shown)
+    if "  " in shown or "\t" in shown or not shown.isascii():
+        shown = _BLANKS.sub(" ", shown)
+    if _LINE_OF_DIGITS.search(shown):
+        shown = _GROUP_CELLS.sub(_joined, shown)
+    if not _CELL.search(shown):
+        return shown
+    return _CELLS.sub(lambda cells: "".join(cells[0].split()), shown)
+
+
+def _of_ascii(digit: re.Match[str]) -> str:
+    return str(unicodedata.digit(digit[0]))
+
+
+def _joined(cells: re.Match[str]) -> str:
+    """The groups of a code on one line, if the line before says that it is one or there is none before."""
+    before = cells.string[max(0, cells.start() - _LINE_CHARS) : cells.start()].rstrip()
+    if before and _GROUPS_OF_CODE.search(before.rpartition("\n")[2]) is None:
+        return cells[0]
+    return " ".join(cells[0].split())
+
+
+def folded(shown: str) -> str:
+    """`shown` as the lists of words have it: in lower case and simplified characters, at the same places."""
+    lower = shown.lower()
+    if lower.isascii():
+        return lower
+    if len(lower) != len(shown):  # a letter whose small form is longer
+        lower = "".join(char.lower() if len(char.lower()) == 1 else char for char in shown)
+    return simple(lower)

@@ -5,34 +5,66 @@
                                                        └─┘ Progress, MailsFound, reports
     the roster's cancel and delete end a check from any state
 
-Each transition is one append that expects the mailbox's stream at the seq of the state. So no event about a
-check follows its end, and it ends once: a second writer conflicts, catches up, and finds no open check with
-that id.
-
-A `Begin` of a check that runs already (after a restart) writes no event and answers with the cursors. Where
-several nodes share the log, a living node keeps its check, and that of another is taken over by name.
+Each transition is one append that expects the mailbox's stream at the seq of the state. So no event about
+a check follows its end, and it ends once: a second writer conflicts, catches up, and finds no open check
+with that id. A `Begin` of a check that runs already (after a restart) writes no event and answers with the
+cursors. Where several nodes share the log, a living node keeps its check, and that of another is taken
+over by name.
 """
 
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from msgspec import UNSET
 from msgspec.structs import replace
 
 from huahuo.actors.entities.decider import Context, Decision
-from huahuo.mailcheck.effects import Effect
-from huahuo.mailcheck.events import PROGRESS_MAX, STATUSES_TERMINAL, UidvalidityChanged
-from huahuo.mailcheck.fetched import GRAPH_UIDVALIDITY, FetchedMail, UidCursor
+from huahuo.eventstore.blobs import blob_id
+from huahuo.eventstore.model import NewEvent, RowDrop, RowPut, Secret, SecretPut
+from huahuo.mailcheck import zh
+from huahuo.mailcheck.events import (
+    PROGRESS_MAX,
+    STATUSES_TERMINAL,
+    Body,
+    CheckEnded,
+    CheckProgress,
+    CheckProgressed,
+    CheckStarted,
+    ContentsKept,
+    CursorMoved,
+    Effect,
+    EmailStatusUpdate,
+    FoundMail,
+    GrantClaimed,
+    GrantKept,
+    KeptMail,
+    LookAgain,
+    MailReceived,
+    ReadBodies,
+    StopCheck,
+    UidvalidityChanged,
+    UnreadThere,
+    WatchTold,
+    internal,
+    mailbox_stream,
+    public,
+    user_stream,
+)
+from huahuo.mailcheck.fetched import GRAPH_UIDVALIDITY, FetchedMail, UidCursor, Way
 from huahuo.mailcheck.mailbox.commands import (
     Begin,
     CheckHeld,
     CheckOver,
     ClaimGrant,
+    Content,
     Done,
+    Equals,
     Finish,
     GrantHeld,
     GrantReplaced,
     KeepContents,
     KeepGrant,
+    Known,
     LeaveGrant,
     MailboxCommand,
     MailboxReply,
@@ -45,11 +77,311 @@ from huahuo.mailcheck.mailbox.commands import (
     ReportStatus,
     SeeUnread,
     WatchState,
+    digest_of,
+    encoded,
+    place_of,
 )
-from huahuo.mailcheck.mailbox.identity import Equals
-from huahuo.mailcheck.mailbox.mail_writing import MailboxWriting
-from huahuo.mailcheck.mailbox.state import Mailbox, MailboxFold
-from huahuo.mailcheck.words import zh
+from huahuo.mailcheck.mailbox.state import Check, Mailbox, MailboxFold, unread_digest
+from huahuo.mailcheck.records import (
+    CHECKS,
+    CODE_CHARS_MAX,
+    FOLDER_CHARS_MAX,
+    KNOWN,
+    MESSAGE_CHARS_MAX,
+    MISSING,
+    SENDER_CHARS_MAX,
+    SOURCES,
+    SUBJECT_CHARS_MAX,
+    UNREAD_BODIES,
+    MailRecord,
+    check_put,
+    clean,
+    email_key,
+    mail_key,
+    mail_rows,
+    received_ms,
+    recipients_of,
+    record_key,
+    remote_put,
+    rfc3339,
+    unread_put,
+)
+
+
+class Writing:
+    """Gathers what one decision writes. It never changes the state."""
+
+    def __init__(self, state: Mailbox, context: Context) -> None:
+        self.state = state
+        self.context = context
+        self._events: list[NewEvent] = []
+        self._effects: list[Effect] = []
+        self._rows: list[RowPut | RowDrop] = []
+        self._blobs: list[bytes] = []
+        self._secrets: list[SecretPut] = []
+        self._floor = 0 if state.check is None else state.check.progress
+
+    def decision(self, reply: MailboxReply) -> Decision[MailboxReply, Effect]:
+        """Everything gathered, as one append."""
+        return Decision(
+            reply=reply,
+            at_stream=user_stream(self.state.user_id),
+            events=tuple(self._events),
+            effects=tuple(self._effects),
+            rows=tuple(self._rows),
+            blobs=tuple(self._blobs),
+            secrets=tuple(self._secrets),
+            owner=user_stream(self.state.user_id) if self._blobs else "",
+        )
+
+    def fact(self, body: Body) -> None:
+        """Add an internal fact."""
+        self._events.append(internal(self.state.email_id, body))
+
+    def say(self, body: Body) -> None:
+        """Add a public event."""
+        self._events.append(public(self.state.user_id, self.state.email_id, body))
+
+    def open_implicit(self) -> Check:
+        """Open a check that an embedding application runs."""
+        check = Check(self.context.take("check", 1), implicit=True)
+        state = self.state
+        self.started(check)
+        self._rows.append(check_put(state.email_id, state.user_id, check.check_id, implicit=True))
+        return check
+
+    def begin(self, check: Check, message: str, status: str = "processing", by: str = "") -> None:
+        """Add the start of a check."""
+        self.started(check, by)
+        self.status(check, status, message)
+
+    def keep_grant(self, way: Way, refresh_token: Secret | None) -> None:
+        """Add how a grant was accepted, and the next refresh token."""
+        self.fact(
+            GrantKept(
+                timestamp=self.context.timestamp,
+                rotated=refresh_token is not None,
+                graph=way.graph,
+                token_url=way.token_url,
+                scope=way.scope,
+            )
+        )
+        if refresh_token is not None:
+            self._secrets.append(
+                SecretPut(mailbox_stream(self.state.email_id), "refresh_token", refresh_token)
+            )
+
+    def claim_grant(self, by: str) -> None:
+        """Add who asks for a token by the grant, "" for nobody any more."""
+        self.fact(GrantClaimed(timestamp=self.context.timestamp, by=by))
+
+    def status(
+        self, check: Check, status: str, message: str, *, error_class: str = "", advice: str = ""
+    ) -> None:
+        """Add the public status of a check."""
+        self._status(check.check_id, status, message, error_class, advice)
+
+    def watcher(self, fares: WatchState, message: str) -> None:
+        """Add the public status of the mailbox's watcher, and that it was told."""
+        self._status(0, fares.status, message, fares.error_class, fares.advice)
+        self.fact(WatchTold(timestamp=self.context.timestamp, status=fares.status))
+
+    def look_again(self) -> None:
+        """Add the effect by which the mailbox's watcher tries again."""
+        self._effects.append(LookAgain(self.state.email_id))
+
+    def _status(self, check_id: int, status: str, message: str, error_class: str, advice: str) -> None:
+        self.say(
+            EmailStatusUpdate(
+                timestamp=self.context.timestamp,
+                email_id=self.state.email_id,
+                status=status,
+                message=clean(message, MESSAGE_CHARS_MAX),
+                check_id=check_id,
+                error_class=error_class,
+                advice=advice,
+            )
+        )
+
+    def progress(self, check: Check, percent: int, message: str) -> None:
+        """Add progress, never below the last one. The internal floor rises with it."""
+        percent = max(percent, self._floor)
+        self._say_progress(check, percent, message)
+        if percent > self._floor:
+            self.fact(
+                CheckProgressed(timestamp=self.context.timestamp, check_id=check.check_id, progress=percent)
+            )
+
+    def end(
+        self, check: Check, status: str, message: str, *, error_class: str = "", advice: str = ""
+    ) -> None:
+        """Add progress 100, the terminal status and the internal end."""
+        self._say_progress(check, PROGRESS_MAX, message)
+        self.status(check, status, message, error_class=error_class, advice=advice)
+        self.fact(CheckEnded(timestamp=self.context.timestamp, check_id=check.check_id, status=status))
+        self._rows.append(RowDrop(CHECKS, "", email_key(self.state.email_id)))
+
+    def stop(self, check: Check) -> None:
+        """Add the effect that stops the task of the check."""
+        self._effects.append(StopCheck(check.check_id))
+
+    def started(self, check: Check, by: str = "") -> None:
+        """Add who runs the check, and that it began if it had not."""
+        self.fact(
+            CheckStarted(
+                timestamp=self.context.timestamp,
+                check_id=check.check_id,
+                implicit=check.implicit,
+                by=by or UNSET,
+            )
+        )
+
+    def _say_progress(self, check: Check, percent: int, message: str) -> None:
+        self.say(
+            CheckProgress(
+                timestamp=self.context.timestamp,
+                email_id=self.state.email_id,
+                progress=percent,
+                message=clean(message, MESSAGE_CHARS_MAX),
+                check_id=check.check_id,
+            )
+        )
+
+
+class MailboxWriting(Writing):
+    """Gathers what one decision writes. It never changes the state."""
+
+    def mails(
+        self, fresh: list[FetchedMail], cursor: UidCursor, check_id: int, equals: Mapping[bytes, Equals]
+    ) -> None:
+        """Add new mails with their records and contents, and the cursor after them."""
+        state = self.state
+        place = place_of(state.server, cursor.folder, cursor.uidvalidity)
+        known: dict[bytes, list[Known]] = {}
+        new: list[FetchedMail] = []
+        same: list[tuple[int, int]] = []
+        for mail in fresh:
+            digest = digest_of(mail)
+            before = equals.get(digest, Equals())
+            mails = known.setdefault(digest, list(before.mails))
+            at = next((n for n, one in enumerate(mails) if place not in one.places), None)
+            if mail.remote_id:
+                self._rows.append(remote_put(state.email_id, mail.remote_id))
+            if at is None:
+                mails.append(Known(0, received_ms(mail, self.context.now_ms), (place,)))
+                new.append(mail)
+            else:
+                mails[at] = mails[at].met_in(place)
+                same.append((mails[at].mail_id, mail.uid))
+                self._met(before.record(mails[at].mail_id), mails[at].received_ms, mail)
+        found = self._new(new, known)
+        for digest, mails in known.items():
+            self._rows.append(RowPut(KNOWN, str(state.email_id), digest, encoded(mails)))
+        self.fact(
+            CursorMoved(
+                timestamp=self.context.timestamp,
+                check_id=check_id,
+                folder=cursor.folder,
+                uidvalidity=cursor.uidvalidity,
+                uid=cursor.uid,
+                mails=tuple(found),
+                link=cursor.link or UNSET,
+                rest=cursor.rest or UNSET,
+                same=tuple(same) or UNSET,
+            )
+        )
+
+    def _new(self, new: list[FetchedMail], known: dict[bytes, list[Known]]) -> list[FoundMail]:
+        """Add new mails; they get their ids in `known` too."""
+        state, now = self.state, self.context.timestamp
+        first = self.context.take("mail", len(new)) if new else 0
+        found = []
+        for mail_id, mail in enumerate(new, start=first):
+            mails = known[digest_of(mail)]
+            at = next(n for n, one in enumerate(mails) if not one.mail_id)
+            moment_ms = mails[at].received_ms
+            mails[at] = Known(mail_id, moment_ms, mails[at].places)
+            record = MailRecord(
+                mail_id=mail_id,
+                email_id=state.email_id,
+                subject=clean(mail.subject, SUBJECT_CHARS_MAX),
+                sender=clean(mail.sender, SENDER_CHARS_MAX),
+                received_time=rfc3339(moment_ms),
+                folder=clean(mail.folder, FOLDER_CHARS_MAX),
+                has_attachments=mail.has_attachments,
+                size=mail.size,
+                blob=blob_id(mail.content) if mail.content else "",
+                code=clean(mail.code, CODE_CHARS_MAX) or UNSET,
+                code_confidence=mail.code_confidence if mail.code else UNSET,
+                uid=mail.uid,
+                uidvalidity=mail.uidvalidity,
+                remote_id=mail.remote_id or UNSET,
+                recipients=recipients_of(mail.recipients),
+            )
+            self.say(
+                MailReceived(
+                    timestamp=now,
+                    email_id=record.email_id,
+                    mail_id=mail_id,
+                    subject=record.subject,
+                    sender=record.sender,
+                    received_time=record.received_time,
+                    folder=record.folder,
+                    has_attachments=record.has_attachments,
+                    code=record.code,
+                    code_confidence=record.code_confidence,
+                )
+            )
+            self._rows += mail_rows(record, state.user_id, moment_ms)
+            if mail.content:
+                self._blobs.append(mail.content)
+            else:
+                self._rows.append(RowPut(MISSING, str(state.email_id), record_key(moment_ms, mail_id), b""))
+            if mail.source:
+                source = blob_id(mail.source).encode()
+                self._rows.append(RowPut(SOURCES, str(state.email_id), mail_key(mail_id), source))
+                self._blobs.append(mail.source)
+            found.append(FoundMail(mail_id, mail.uid, mail.size, record.blob, mail.remote_id or UNSET))
+        if any(not mail.content for mail in new):
+            self._rows.append(RowPut(UNREAD_BODIES, "", email_key(state.email_id), b""))
+            self._effects.append(ReadBodies(state.email_id))
+        return found
+
+    def contents(self, contents: Sequence[Content]) -> None:
+        """Add the contents of mails that were told by their headers."""
+        kept = []
+        for one in contents:
+            record = replace(one.record, blob=blob_id(one.content), has_attachments=one.has_attachments)
+            self._rows += mail_rows(record, self.state.user_id, one.received_ms)
+            key = record_key(one.received_ms, record.mail_id)
+            self._rows.append(RowDrop(MISSING, str(self.state.email_id), key))
+            self._blobs.append(one.content)
+            kept.append(KeptMail(record.mail_id, record.blob, one.record.has_attachments))
+        self.fact(ContentsKept(timestamp=self.context.timestamp, mails=tuple(kept)))
+
+    def unread(self, seen: SeeUnread) -> None:
+        """Add which mails of a folder are unread there, if that changed."""
+        digest = unread_digest(seen.uidvalidity, seen.uids)
+        told = self.state.unread.get(seen.folder)
+        if digest == told or (told is None and not seen.uids):
+            return
+        fact = UnreadThere(
+            timestamp=self.context.timestamp,
+            folder=seen.folder,
+            uidvalidity=seen.uidvalidity,
+            uids=seen.uids,
+        )
+        self.fact(fact)
+        self._rows.append(unread_put(self.state.email_id, seen.folder, seen.uidvalidity, seen.uids))
+
+    def _met(self, record: MailRecord | None, moment_ms: int, mail: FetchedMail) -> None:
+        """A known mail was met in another place, so its record says that one."""
+        if record is not None:
+            folder = clean(mail.folder, FOLDER_CHARS_MAX)
+            place = {"folder": folder, "uid": mail.uid, "uidvalidity": mail.uidvalidity}
+            moved = replace(record, **place, remote_id=mail.remote_id or UNSET)
+            self._rows += mail_rows(moved, self.state.user_id, moment_ms)
+
 
 _RUNNING_MAX: Final = PROGRESS_MAX - 1
 """The highest progress of a running check, because 100 is its end."""

@@ -14,7 +14,7 @@ from typing import Final
 import msgspec
 from msgspec import UNSET
 
-from huahuo.actors.plugins.principal import UserId
+from huahuo.actors.plugins.calls import UserId
 from huahuo.eventstore.model import StoredEvent
 from huahuo.mailcheck.events import (
     CheckEnded,
@@ -31,10 +31,10 @@ from huahuo.mailcheck.events import (
     SecretStored,
     UnreadThere,
     WatchTold,
+    id_of,
+    read,
 )
 from huahuo.mailcheck.fetched import UidCursor, Way
-from huahuo.mailcheck.stored_events import read
-from huahuo.mailcheck.streams import id_of
 
 _FORMER_MAX: Final = 8
 """UIDVALIDITYs remembered per folder. One changes when a folder is recreated, so a few times in its life."""

@@ -12,8 +12,7 @@ from collections.abc import Container
 from dataclasses import dataclass, field
 from urllib.parse import unquote_to_bytes
 
-from huahuo.mailcheck.mime.charsets import decode
-from huahuo.mailcheck.mime.encoded_words import base64_bytes, decode_words, one_line
+from huahuo.mailcheck.mime.charsets import base64_bytes, decode, decode_words, one_line
 
 DEPTH_MAX = 20
 PARTS_MAX = 500

@@ -2,15 +2,162 @@
 
 Light to import: IMAP, MIME and the domain are imported when a service starts, the folds when somebody
 looks back.
+
+The settings of mail: a table like the service's own, and the bounds of the domain that follow from it.
 """
 
+import ssl
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import msgspec
+from msgspec import Meta
 
 from huahuo.actors.plugins.past import Past
 from huahuo.actors.plugins.plugin import Brought, Host, Plugin, Samples
+from huahuo.actors.plugins.resolver import Resolver
+from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.verdict import Rule
 from huahuo.mailcheck.events import PUBLIC_TYPES
-from huahuo.mailcheck.plugin.settings import SECRETS, MailOptions, bounds
+from huahuo.mailcheck.servers.providers import ProviderOptions, Providers, parse_proxy
+
+if TYPE_CHECKING:
+    from huahuo.mailcheck.plugin.work import MailSettings
+
+_SECONDS_MAX = 10 * 365 * 86_400
+
+
+class MailOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """Every setting of mail."""
+
+    mail_allow_private: Annotated[
+        bool, Meta(description="permit mail servers on loopback and private addresses, and any port")
+    ] = False
+    mail_ca_file: Annotated[
+        str, Meta(description="PEM file of further certificate authorities for mail servers")
+    ] = ""
+    mail_proxy: Annotated[
+        str,
+        Meta(
+            description="proxy to mail servers, token endpoints and Graph: http://HOST:PORT or socks5://HOST:PORT"
+        ),
+    ] = ""
+    providers: Annotated[
+        Mapping[str, ProviderOptions],
+        Meta(description="changes to the table of providers: [providers.NAME], see docs/mail.md"),
+    ] = MappingProxyType({})
+    checks_at_once: Annotated[int, Meta(ge=1, description="mailbox checks running at the same time")] = 64
+    checks_per_host: Annotated[
+        int, Meta(ge=1, description="mailbox checks running at the same time on one mail server")
+    ] = 8
+    checks_waiting_per_user: Annotated[
+        int, Meta(ge=1, description="queued checks of one user kept in memory; more of them wait in the log")
+    ] = 20_000
+    checks_waiting_max: Annotated[int, Meta(ge=1, description="the same, of all users")] = 100_000
+    mail_timeout_s: Annotated[
+        float, Meta(ge=0.1, le=_SECONDS_MAX, description="seconds a mail server may take for one answer")
+    ] = 30.0
+    mail_bytes_max: Annotated[
+        int, Meta(ge=65536, description="larger mails are kept with their headers only, bytes")
+    ] = 25 << 20
+    mailboxes_per_user: Annotated[int, Meta(ge=1, description="mailboxes one user may have")] = 100_000
+    mail_bodies: Annotated[
+        Literal["background", "on_demand", "at_once"],
+        Meta(
+            description="when the text of mails older than a day (of all, without mail_codes) is read:"
+            " after their headers in the background, when somebody opens one, or at once"
+        ),
+    ] = "background"
+    mail_unread: Annotated[
+        bool, Meta(description="ask at each check which of the newest mails are unread on the server")
+    ] = True
+    mail_folders: Annotated[
+        tuple[str, ...],
+        Meta(description="folders read besides INBOX: names, or junk for the one that holds junk"),
+    ] = ("junk",)
+    watch_renew_s: Annotated[
+        float,
+        Meta(ge=1, le=1740, description="longest time of one IDLE of a watched mailbox, seconds"),
+    ] = 540.0
+    watch_poll_s: Annotated[
+        float,
+        Meta(
+            ge=1,
+            le=86_400,
+            description="seconds between two looks at a watched mailbox, a quarter more or less;"
+            " with IDLE up to two fifths less, and more if many are watched",
+        ),
+    ] = 60.0
+    watch_connections_per_host: Annotated[
+        int,
+        Meta(ge=1, description="connections of watchers to a mail server without connections_max"),
+    ] = 1_000
+    mail_codes: Annotated[
+        bool, Meta(description="look for verification codes in new mails; mail_received carries them")
+    ] = True
+    mail_search: Annotated[
+        bool, Meta(description="keep a full-text index of mails, in mail-search.db of the data directory")
+    ] = True
+
+    def __repr__(self) -> str:
+        shown = (f"{name}={getattr(self, name)!r}" for name in self.__struct_fields__ if name not in SECRETS)
+        return f"MailOptions({', '.join(shown)})"
+
+
+SECRETS = frozenset({"mail_proxy", "providers"})
+"""Settings that may hold a password: that of a proxy, or an application's secret at a provider."""
+
+
+def bounds(options: MailOptions, ambient: Ambient, resolver: Resolver) -> "MailSettings":
+    """The bounds of the domain. Raises ValueError if a setting cannot be used."""
+    # The settings are read by every command of `huahuo`, most of which check no mail.
+    from huahuo.mailcheck.checks.backoff import Pace
+    from huahuo.mailcheck.checks.check_effect import CheckLimits
+    from huahuo.mailcheck.plugin.work import MailSettings
+    from huahuo.mailcheck.servers.network import Network
+
+    try:
+        proxy = parse_proxy(options.mail_proxy, trusted=True)
+    except ValueError as error:
+        raise ValueError(f"mail_proxy: {error}") from None
+    return MailSettings(
+        providers=Providers(options.providers, allow_private=options.mail_allow_private),
+        proxy=proxy,
+        network=Network(
+            allow_private=options.mail_allow_private,
+            resolver=resolver,
+            tls=_tls(options.mail_ca_file),
+            ambient=ambient,
+        ),
+        check=CheckLimits(
+            connect_timeout_s=min(options.mail_timeout_s, CheckLimits().connect_timeout_s),
+            command_timeout_s=options.mail_timeout_s,
+            mail_bytes_max=options.mail_bytes_max,
+            codes=options.mail_codes,
+            bodies=options.mail_bodies,
+            unread=options.mail_unread,
+            folders=options.mail_folders,
+        ),
+        checks_max=options.checks_at_once,
+        checks_per_host_max=options.checks_per_host,
+        checks_waiting_max=options.checks_waiting_max,
+        checks_waiting_per_user_max=options.checks_waiting_per_user,
+        mailboxes_max=options.mailboxes_per_user,
+        watch=Pace(renew_s=options.watch_renew_s, poll_s=options.watch_poll_s),
+        watch_connections_max=options.watch_connections_per_host,
+    )
+
+
+def _tls(ca_file: str) -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    if ca_file:
+        try:
+            context.load_verify_locations(Path(ca_file))
+        except (OSError, ssl.SSLError) as error:
+            raise ValueError(f"mail_ca_file: cannot load {ca_file}: {error}") from None
+    return context
 
 
 class Mail(Plugin):
@@ -32,24 +179,24 @@ class Mail(Plugin):
     @property
     def projections(self) -> Mapping[str, str]:
         """See `Plugin`."""
-        from huahuo.mailcheck.finding.names import FILE, NAME
+        from huahuo.mailcheck.records import INDEX_FILE, INDEX_NAME
 
-        return {NAME: FILE}
+        return {INDEX_NAME: INDEX_FILE}
 
     def rules(self) -> Sequence[Rule]:
         """See `Plugin`."""
-        from huahuo.mailcheck.log_rules import ChecksEndOnce, MailsToldOnce
+        from huahuo.mailcheck.events import ChecksEndOnce, MailsToldOnce
 
         return ChecksEndOnce(), MailsToldOnce()
 
     def bring(self, host: Host) -> Brought:
         """See `Plugin`."""
+        from huahuo.mailcheck import en, zh
+        from huahuo.mailcheck.api.mail_index import MailIndex
         from huahuo.mailcheck.classic.interpreter import FireMailTongue
         from huahuo.mailcheck.classic.queries import Queries
         from huahuo.mailcheck.classic.routes import routes
-        from huahuo.mailcheck.domain.mail import MailDomain
-        from huahuo.mailcheck.finding.index import MailIndex
-        from huahuo.mailcheck.words import en, zh
+        from huahuo.mailcheck.plugin.domain import MailDomain
 
         options = host.settings
         index = MailIndex(host) if options.mail_search else None

@@ -6,7 +6,7 @@ contain no data of any user. Texts and their order are those of a check.
 
 from collections.abc import Callable, Iterator, Sequence
 
-from huahuo.actors.plugins.principal import UserId
+from huahuo.actors.plugins.calls import UserId
 from huahuo.eventstore.ambient import FakeAmbient, rfc3339
 from huahuo.mailcheck.events import (
     Body,
@@ -16,9 +16,9 @@ from huahuo.mailcheck.events import (
     EmailStatusUpdate,
     EmailUpdated,
     MailReceived,
+    public,
 )
-from huahuo.mailcheck.servers.kinds import KINDS
-from huahuo.mailcheck.stored_events import public
+from huahuo.mailcheck.servers.faults import KINDS
 
 _HOSTS = ("outlook.office365.com", "imap.gmail.com", "imap.qq.com", "imap.163.com", "imap.example.org")
 _DOMAINS = ("outlook.com", "hotmail.com", "gmail.com", "qq.com", "163.com", "example.org")

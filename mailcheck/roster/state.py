@@ -10,7 +10,7 @@ from typing import Any, Final, Protocol
 import msgspec
 from msgspec.structs import replace
 
-from huahuo.actors.plugins.principal import UserId
+from huahuo.actors.plugins.calls import UserId
 from huahuo.eventstore.model import StoredEvent
 from huahuo.mailcheck.events import (
     STATUSES_BUSY,
@@ -20,10 +20,10 @@ from huahuo.mailcheck.events import (
     EmailStatusUpdate,
     EmailUpdated,
     MailReceived,
+    read,
+    user_of,
 )
-from huahuo.mailcheck.row import Row
-from huahuo.mailcheck.stored_events import read
-from huahuo.mailcheck.streams import user_of
+from huahuo.mailcheck.records import Row
 
 _CHANGEABLE = ("mail_type", "server", "port", "use_ssl", "watched")
 _LABELS = ("tags", "note", "group")

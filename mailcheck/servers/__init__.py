@@ -1,4 +1,5 @@
-"""Mail servers as data: which hosts are allowed, the endpoints of providers, what can go wrong. Pure.
+"""Mail servers: where they are, what can go wrong, and clients that only read: IMAP, Graph, OAuth.
 
-Exports: rules for hosts and ports (`host_rules`), `providers`, the faults.
+Exports: the providers, the faults and what they mean for the user (`outcome`), connecting to allowed
+addresses only (`network`), the IMAP client, Graph, and access tokens (`oauth`).
 """

@@ -1,13 +1,30 @@
-"""Recorded history for looking back: reading a log, live or copied, and finding places in it.
+"""Recorded history for looking back: reading a log, live or copied, and finding places and causes in it.
 
-Every `huahuo.eventstore.port.Log` is a `History`. So is a `ListHistory`, which holds the events of an export
-or a fork in memory. Nothing here writes.
+Pure.
+
+Every `huahuo.eventstore.port.Log` is a `History`. So is a `ListHistory`, which holds the events of an
+export or a fork in memory. Nothing here writes. Moments and events as a user names them:
+
+| text | means |
+|---|---|
+| `17` | event 17 of the stream in question (of `log`: position 17) |
+| `@4711` | position 4711 of the log |
+| `2026-11-24T10:31:07Z`, `2026-11-24 10:31`, `2026-11-24` | a time, in UTC if no zone is given |
+| `-5m`, `-90s`, `-2h`, `-3d` | this long before now |
+| `head` | now |
+
+An event names the position of the event that caused it. The facts of one append count as one: the effects
+of one of them are effects of all that are about the same entity.
 """
 
+import re
 from bisect import bisect_right
 from collections.abc import AsyncIterator, Callable, Sequence
+from datetime import UTC, datetime
 from operator import attrgetter
-from typing import Protocol
+from typing import Final, Protocol
+
+import msgspec
 
 from huahuo.eventstore.model import LOG_STREAM, Ack, Head, Keyframe, StoredEvent
 
@@ -213,3 +230,188 @@ async def merged(
                 sources[source] = following
         piece.sort(key=_position)  # cheap: the piece consists of sorted runs
         yield piece
+
+
+_AGO: Final = re.compile(r"-(\d{1,9})(ms|s|m|h|d|w)")
+_UNIT_MS: Final = {
+    "ms": 1,
+    "s": 1000,
+    "m": 60_000,
+    "h": 3_600_000,
+    "d": 86_400_000,
+    "w": 604_800_000,
+}
+_DATE: Final = re.compile(r"\d{4}-\d\d-")
+_NUMBER: Final = re.compile(r"\d{1,18}")
+
+
+class AtHead(msgspec.Struct, frozen=True):
+    """After the newest event."""
+
+
+class AtSeq(msgspec.Struct, frozen=True):
+    """After event `seq` of the stream in question."""
+
+    seq: int
+
+
+class AtPosition(msgspec.Struct, frozen=True):
+    """After the event at this position of the log."""
+
+    position: int
+
+
+class AtTime(msgspec.Struct, frozen=True):
+    """After the last event that was written up to this time."""
+
+    ms: int
+
+
+type Moment = AtHead | AtSeq | AtPosition | AtTime
+
+
+def parse_moment(text: str, now_ms: int) -> Moment:
+    """The moment that `text` names, seen from `now_ms`.
+
+    Raises:
+        ValueError: `text` names no moment.
+    """
+    text = text.strip()
+    if text in ("", "head", "now"):
+        return AtHead()
+    if _NUMBER.fullmatch(text):
+        return AtSeq(int(text))
+    if text[0] == "@" and _NUMBER.fullmatch(text[1:]):
+        return AtPosition(int(text[1:]))
+    ago = _AGO.fullmatch(text)
+    if ago is not None:
+        return AtTime(now_ms - int(ago[1]) * _UNIT_MS[ago[2]])
+    try:
+        if not _DATE.match(text):
+            raise ValueError  # noqa: TRY301  `1111111111` is a time to Python
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise ValueError(
+            f"not a moment: {text!r} (a seq, @POSITION, a time as 2026-11-24T10:31:07Z, or -5m)"
+        ) from None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return AtTime(int(moment.timestamp() * 1000))
+
+
+def parse_event(text: str) -> tuple[str, int]:
+    """(stream, number) of an event named as `user/42#17`, `@4711` or `4711` (positions of `log`).
+
+    Raises:
+        ValueError: `text` names no event.
+    """
+    stream, mark, number = text.strip().rpartition("#")
+    if mark and stream and _NUMBER.fullmatch(number):
+        return stream, int(number)
+    number = text.strip().removeprefix("@")
+    if not mark and _NUMBER.fullmatch(number):
+        return "log", int(number)
+    raise ValueError(f"not an event: {text!r} (STREAM#SEQ, or its position in the log)")
+
+
+DEPTH_MAX: Final = 1_000
+_APPEND_EVENTS_MAX: Final = 1 << 16
+
+
+class CauseLink(msgspec.Struct, frozen=True):
+    """One append in a chain: an event, and its siblings, which it wrote about the same entity."""
+
+    event: StoredEvent
+    siblings: tuple[StoredEvent, ...]
+    depth: int = 0
+
+    @property
+    def positions(self) -> frozenset[int]:
+        """The positions of the event and its siblings."""
+        return frozenset(e.position for e in (self.event, *self.siblings))
+
+
+async def why(history: History, event: StoredEvent) -> list[CauseLink]:
+    """The chain of causes that ends with `event`, the first cause first.
+
+    The chain begins at an event that names no cause, or whose cause was compacted away.
+    """
+    chain = [CauseLink(event, await siblings(history, event))]
+    while event.cause and len(chain) < DEPTH_MAX:
+        if event.cause >= event.position:
+            break
+        cause = await event_at(history, event.cause)
+        if cause is None:
+            break
+        event = cause
+        chain.append(CauseLink(event, await siblings(history, event)))
+    chain.reverse()
+    return [msgspec.structs.replace(link, depth=depth) for depth, link in enumerate(chain)]
+
+
+async def effects(history: History, event: StoredEvent, *, limit: int) -> AsyncIterator[CauseLink]:
+    """The effects of `event`, in the order of the log, each with its depth; at most `limit`.
+
+    Takes one pass over the log after the event.
+    """
+    first = CauseLink(event, await siblings(history, event))
+    depths = dict.fromkeys(first.positions, 0)
+    found = 0
+    upto = history.position
+    async for later in events_of(history, LOG_STREAM, event.position, upto):
+        depth = depths.get(later.cause) if later.cause else None
+        if depth is None or later.position in first.positions:
+            continue
+        depths[later.position] = depth + 1
+        yield CauseLink(later, (), depth + 1)
+        found += 1
+        if found >= limit:
+            return
+
+
+async def siblings(history: History, event: StoredEvent) -> tuple[StoredEvent, ...]:
+    """The other events of the same append about the same entity, of the same command.
+
+    The log does not mark where an append begins. Neighbours with the same time, author, command and cause
+    count as one append. Two appends that agree in all of these have the same origin anyway. Timers share
+    appends, so between two events of one command there may be those of others, also ones compacted away.
+    """
+    around = [other async for other in _events_beside(_caused_before(history, event.position), event)]
+    upto = event.position + _APPEND_EVENTS_MAX
+    later = events_of(history, LOG_STREAM, event.position, upto)
+    return (*reversed(around), *[other async for other in _events_beside(later, event)])
+
+
+async def _caused_before(history: History, position: int) -> AsyncIterator[StoredEvent]:
+    """The events before a position, the nearest first: few at once at first, as most appends are small."""
+    high, count, least = position - 1, 8, max(0, position - 1 - _APPEND_EVENTS_MAX)
+    while high > least:
+        low = max(least, high - count)
+        for event in reversed([event async for event in events_of(history, LOG_STREAM, low, high)]):
+            yield event
+        high, count = low, min(2 * count, PAGE_EVENTS_MAX)
+
+
+async def _events_beside(
+    events: AsyncIterator[StoredEvent], event: StoredEvent
+) -> AsyncIterator[StoredEvent]:
+    """Those of one append and command with `event`, of `events` that lead away from it."""
+    at = event.position
+    async for other in events:
+        gap = abs(other.position - at) > 1
+        if not _same_append(other, event) or (gap and not event.command_id):
+            return
+        at = other.position
+        if (other.entity, other.command_id) == (event.entity, event.command_id):
+            yield other
+
+
+def _same_append(one: StoredEvent, other: StoredEvent) -> bool:
+    """Whether they may be of one append: of one command, or of two whose ids tell them apart."""
+    named = bool(one.command_id) == bool(other.command_id)
+    return named and (one.ts_ms, one.principal, one.cause, one.build) == (
+        other.ts_ms,
+        other.principal,
+        other.cause,
+        other.build,
+    )

@@ -16,7 +16,7 @@ from huahuo.eventstore.errors import EventStoreError
 from huahuo.eventstore.limits import INT64_MAX
 from huahuo.eventstore.model import LOG_STREAM, Keyframe, StoredEvent
 from huahuo.eventstore.port import Log
-from huahuo.replay.history.fold import Fold
+from huahuo.replay.history.subject import Fold
 
 _log = structlog.get_logger(__name__)
 

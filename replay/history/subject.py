@@ -1,6 +1,9 @@
-"""What can be viewed through time: an entity with the streams that determine its state.
+"""What can be viewed through time.
 
-The domain supplies its own subjects. `RecentSubject` shows any stream that has no fold of its own.
+An entity with the streams that determine its state, and the folds that compute it.
+
+Folds are pure functions from events to state. The domain supplies them and its own subjects, and replay
+runs them. `RecentSubject` shows any stream that has no fold of its own.
 """
 
 from collections.abc import Sequence
@@ -9,7 +12,51 @@ from typing import Any, Final, Protocol
 import msgspec
 
 from huahuo.eventstore.model import LOG_STREAM, StoredEvent
-from huahuo.replay.history.fold import Fold
+
+
+class Fold[S](Protocol):
+    """Computes one kind of state from one stream's events.
+
+    Invariant: `evolve` is pure. The same events always give the same state, also in newer code.
+    """
+
+    @property
+    def name(self) -> str:
+        """Name of the fold, unique among folds over the same stream, e.g. `roster`."""
+        ...
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes when `evolve` or the state's form changes, so that older keyframes are ignored."""
+        ...
+
+    def initial(self, stream: str) -> S:
+        """The state before the first event."""
+        ...
+
+    def evolve(self, state: S, event: StoredEvent) -> S:
+        """The state after `event`. It may update `state` in place and return it."""
+        ...
+
+    def dump(self, state: S) -> bytes:
+        """The state as bytes, for a keyframe."""
+        ...
+
+    def load(self, stream: str, data: bytes) -> S:
+        """The state from the bytes of `dump`. Raises ValueError if they are not readable."""
+        ...
+
+
+class NotFolded(Exception):  # noqa: N818  a fact about the history and today's code
+    """An event that a fold cannot take. `place` is its stream and seq."""
+
+    def __init__(self, event: StoredEvent, error: Exception) -> None:
+        self.place = f"{event.stream}#{event.seq}"
+        super().__init__(
+            f"today's code cannot fold {self.place} (@{event.position}, {event.type}):"
+            f" {type(error).__name__}: {error}"
+        )
+
 
 RECENT_EVENTS_MAX: Final = 50
 

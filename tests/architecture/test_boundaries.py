@@ -16,9 +16,9 @@ CODE_LINES_MAX = 500
 AMBIENT = {"eventstore/ambient.py"}
 THREADS = {
     "eventstore/executor.py",  # the port itself
-    "huahuo/app/watching.py",  # looks at a loop that may be blocked
-    "huahuo/app/tracing.py",  # the library that exports blocks when it ends
-    "huahuo/embedding/bridge.py",  # foreign threads meet the loop
+    "huahuo/app/process.py",  # looks at a loop that may be blocked
+    "huahuo/app/background_work.py",  # the library that exports blocks when it ends
+    "huahuo/embedding/service_thread.py",  # foreign threads meet the loop
     "huahuo/embedding/service_thread.py",  # the embedding API's own thread
 }
 CHANCE_AND_TIME = {"time", "random", "secrets", "uuid"}
@@ -63,7 +63,7 @@ def test_threads_start_behind_the_executor_port_only() -> None:
     starts = {"threading.Thread", "Thread", "ThreadPoolExecutor", "asyncio.to_thread"}
     # A runtime without a loop of its caller's brings one; a job of another program says that it is there;
     # the second signal must end a process whose main thread is blocked.
-    allowed = THREADS | {"actors/runtime/runtime.py", "huahuo/publisher/job.py", "huahuo/app/signals.py"}
+    allowed = THREADS | {"actors/actor/runtime.py", "huahuo/publisher.py", "huahuo/app/process.py"}
     assert {*breaking(lambda path: starts & calls(path))} <= allowed
 
 

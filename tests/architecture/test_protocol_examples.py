@@ -10,12 +10,11 @@ from typing import Any
 import msgspec
 import pytest
 
+from huahuo.mailcheck.api.mailbox_list import Sort
 from huahuo.mailcheck.api.params import ListParams
-from huahuo.mailcheck.listing.asked import Sort
-from huahuo.mailcheck.replies import EmailsPage
-from huahuo.mailcheck.row import Row
-from huahuo.transport.protocol.listed import EVENTS_MAX
-from huahuo.transport.protocol.parts import Assembly
+from huahuo.mailcheck.records import EmailsPage, Row
+from huahuo.transport.protocol.incoming import EVENTS_MAX
+from huahuo.transport.protocol.kinds import Assembly
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "protocol.md").read_text(encoding="utf-8")

@@ -9,21 +9,21 @@ from types import ModuleType
 import msgspec
 import pytest
 
-from huahuo.actors.domain import en as entities_en
-from huahuo.actors.domain import zh as entities_zh
+from huahuo import en as admin_en
+from huahuo import en as hooks_en
+from huahuo import en as keys_en
+from huahuo import en as users_en
+from huahuo import zh as admin_zh
+from huahuo import zh as hooks_zh
+from huahuo import zh as keys_zh
+from huahuo import zh as users_zh
+from huahuo.actors.plugins import en as entities_en
+from huahuo.actors.plugins import zh as entities_zh
 from huahuo.actors.plugins.words import LANGUAGES, Words, language_of, texts_of
-from huahuo.admin import en as admin_en
-from huahuo.admin import zh as admin_zh
-from huahuo.api_keys import en as keys_en
-from huahuo.api_keys import zh as keys_zh
-from huahuo.mailcheck.replies import ImportResult, LineFailure
-from huahuo.mailcheck.words import en as mail_en
-from huahuo.mailcheck.words import zh as mail_zh
+from huahuo.mailcheck import en as mail_en
+from huahuo.mailcheck import zh as mail_zh
+from huahuo.mailcheck.records import ImportResult, LineFailure
 from huahuo.transport.words import en, http_en, http_zh, zh
-from huahuo.users import en as users_en
-from huahuo.users import zh as users_zh
-from huahuo.webhooks import en as hooks_en
-from huahuo.webhooks import zh as hooks_zh
 
 ROOT = Path(__file__).resolve().parents[2]
 CATALOGUES = [
@@ -42,9 +42,9 @@ IDENTIFIER = re.compile(r"[a-z_]+( or [a-z_]+)?")
 """What details may be besides a text: a name of fields."""
 CHINESE = re.compile(r"[\u4e00-\u9fff]")
 NOT_FOR_CLIENTS = (
-    *("huahuo/demo/samplemail.py", "huahuo/__init__.py", "huahuo/pages/"),
+    *("huahuo/demo/demo.py", "huahuo/__init__.py", "huahuo/pages/"),
     *("mailcheck/codes/", "mailcheck/imap/", "mailcheck/plugin/samples.py", "eventstore/fulltext/"),
-    "mailcheck/servers/kinds.py",
+    "mailcheck/servers/faults.py",
 )
 """Sample mails, our own name, tables that have both languages, and words that are looked for or explained."""
 SAYING = {

@@ -7,14 +7,13 @@ from pathlib import Path
 import httpx
 import pytest
 
-from huahuo.actors.plugins.principal import Principal
+from huahuo.actors.plugins.calls import Principal
 from huahuo.eventstore.ambient import SystemAmbient
 from huahuo.eventstore.model import Append, NewEvent
-from huahuo.eventstore.sqlite.open import SqliteLog
-from huahuo.webhooks import letters
-from huahuo.webhooks.book import HookBook
-from huahuo.webhooks.hooks import Filter
-from huahuo.webhooks.letters import DeadLetter, Delivery
+from huahuo.eventstore.sqlite.log import SqliteLog
+from huahuo.webhooks import delivery_books
+from huahuo.webhooks.delivery_books import DeadLetter, Delivery
+from huahuo.webhooks.hooks import Filter, HookBook
 from tests.support.drivers.browser import Chromium
 from tests.support.drivers.console import (
     USER_ID,
@@ -89,7 +88,7 @@ async def test_dead_letters_are_seen_with_the_reason_and_sent_again(
             tab = await on.sign_in(page="#/programs", language="zh")
             await press_button(tab, "1 条失败", ".hooks")
             await until_text(tab, ".hooks td", "HTTP 503")
-            await tab.page.screenshot(path=tmp_path / "letters.png", full_page=True)
+            await tab.page.screenshot(path=tmp_path / "delivery_books.png", full_page=True)
             await press_button(tab, "重新发送", ".hooks")
             _, body = await asyncio.to_thread(came.next)
             assert b'"order_id":7' in body
@@ -159,6 +158,6 @@ async def failed_delivery(data: Path, url: str, letters_count: int = 1) -> None:
         for seq in range(1, letters_count + 1):
             await log.append(Append(ts_ms=1, events=(event,)))
             letter = DeadLetter(stream, seq, "parcel_seen", 34, "HTTP 503", 1_790_000_000_000)
-            row = letters.put_dead(Delivery(made[0].webhook_id, log.position), letter)
+            row = delivery_books.put_dead(Delivery(made[0].webhook_id, log.position), letter)
             await log.append(Append(ts_ms=1, rows=(row,)))
         await log.close()

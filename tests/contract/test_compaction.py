@@ -7,16 +7,16 @@ from pathlib import Path
 import pytest
 
 from huahuo.eventstore.audit.proof import NotProvable, check_against, checkpoint_of, prove
-from huahuo.eventstore.care.compaction import Policy, compact
+from huahuo.eventstore.care.pruning import CompactionPolicy, compact
 from huahuo.eventstore.core.log import StoreLog
 from huahuo.eventstore.errors import Damaged, TooLarge
 from huahuo.eventstore.limits import PRUNE_EVENTS_MAX
 from huahuo.eventstore.model import Append, Joined, Pruning
-from huahuo.replay.live.feed import Feed
+from huahuo.replay.feed import Feed
 from tests.support.worlds.logs import ENGINES, Engine, append, event, make_engine, opened, read_joined
 from tests.support.worlds.replicas import cluster
 
-ALL = Policy(types=frozenset({"check_progress"}), before_ms=1 << 60)
+ALL = CompactionPolicy(types=frozenset({"check_progress"}), before_ms=1 << 60)
 
 
 @pytest.fixture(params=ENGINES)
@@ -51,12 +51,14 @@ async def test_the_last_ones_and_the_young_ones_stay(engine: Engine) -> None:
     async with opened(engine) as log:
         await fill(log)
         assert (
-            await compact(log, Policy(types=ALL.types, before_ms=ALL.before_ms, keep=3), engine.ambient, "")
+            await compact(
+                log, CompactionPolicy(types=ALL.types, before_ms=ALL.before_ms, keep=3), engine.ambient, ""
+            )
             == 1
         )
-        assert await compact(log, Policy(types=ALL.types, before_ms=0), engine.ambient, "") == 0
+        assert await compact(log, CompactionPolicy(types=ALL.types, before_ms=0), engine.ambient, "") == 0
     with pytest.raises(ValueError, match="last event"):
-        Policy(types=ALL.types, before_ms=0, keep=0)
+        CompactionPolicy(types=ALL.types, before_ms=0, keep=0)
 
 
 async def test_the_log_stays_whole_through_compactions_and_restarts(engine: Engine) -> None:

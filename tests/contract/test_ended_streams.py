@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from huahuo.eventstore.care.compaction import Policy, compact
+from huahuo.eventstore.care.pruning import CompactionPolicy, compact
 from huahuo.eventstore.core.log import StoreLog
 from huahuo.eventstore.errors import Conflict, TooLarge
 from huahuo.eventstore.model import Append, Appended, Head, NewEvent, Page
@@ -117,7 +117,7 @@ async def test_the_end_of_a_stream_survives_a_crash(engine: Engine) -> None:
 
 @looped
 async def test_an_ended_stream_can_be_compacted_and_verified(engine: Engine) -> None:
-    policy = Policy(types=frozenset({"check_progress"}), before_ms=1 << 60)
+    policy = CompactionPolicy(types=frozenset({"check_progress"}), before_ms=1 << 60)
     async with opened(engine) as log:
         for _ in range(3):
             await log.append(append(event(GONE, type="check_progress")))
@@ -136,7 +136,7 @@ async def test_an_ended_stream_can_be_compacted_and_verified(engine: Engine) -> 
 
 @looped
 async def test_compaction_ends_the_streams_whose_last_event_says_so(engine: Engine) -> None:
-    policy = Policy(types=frozenset(), before_ms=0, last=frozenset({"mailbox_deleted"}))
+    policy = CompactionPolicy(types=frozenset(), before_ms=0, last=frozenset({"mailbox_deleted"}))
     async with opened(engine) as log:
         await log.append(append(event(GONE), event(GONE, type="mailbox_deleted"), event("mailbox/2")))
         await log.append(append(event("mailbox/3", type="mailbox_deleted"), event("mailbox/3")))

@@ -12,8 +12,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 
 from huahuo.eventstore.ambient import SystemAmbient
-from huahuo.eventstore.sequencer.address import LogAddress
-from huahuo.eventstore.sequencer.credentials import FileUnusable, SignInRefused
+from huahuo.eventstore.sequencer.address import FileUnusable, LogAddress, SignInRefused
 from huahuo.eventstore.sequencer.opening import RemoteSequencer, sequencer_at
 from huahuo.eventstore.sequencer.port import Unreachable
 from tests.support.patience import WITHIN_S

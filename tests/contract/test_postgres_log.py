@@ -16,9 +16,8 @@ import asyncpg
 import pytest
 
 from huahuo.eventstore.ambient import SystemAmbient
-from huahuo.eventstore.sequencer import postgres, postgres_link, postgres_links
-from huahuo.eventstore.sequencer.address import LogAddress
-from huahuo.eventstore.sequencer.credentials import SignInRefused
+from huahuo.eventstore.sequencer import postgres, postgres_link
+from huahuo.eventstore.sequencer.address import LogAddress, SignInRefused
 from huahuo.eventstore.sequencer.port import InDoubt, Misconfigured, ProposalTooLarge, Unreachable
 from huahuo.eventstore.sequencer.postgres import PROPOSAL_BYTES_MAX, PostgresSequencer
 from huahuo.eventstore.sequencer.postgres_link import Link, open_link
@@ -318,7 +317,7 @@ async def test_a_connection_that_was_opened_before_a_promotion_and_is_ready_afte
             one.links.succession.timeline = promoted
             return link
 
-        monkeypatch.setattr(postgres_links, "open_link", late)
+        monkeypatch.setattr(postgres_link, "open_link", late)
         with pytest.raises(Unreachable, match="another server was promoted in its place"):
             await one.last()
         assert one.links.succession.timeline == promoted

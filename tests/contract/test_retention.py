@@ -6,11 +6,17 @@ from pathlib import Path
 import pytest
 
 from huahuo.eventstore.ambient import FakeAmbient
-from huahuo.eventstore.care.compaction import Policy, compact
-from huahuo.eventstore.care.pruning import BATCH_EVENTS
-from huahuo.eventstore.care.retention import EVENT_BYTES, Facts, Retention, Rule
+from huahuo.eventstore.care.pruning import (
+    BATCH_EVENTS,
+    EVENT_BYTES,
+    CompactionPolicy,
+    Facts,
+    Retention,
+    RetentionRule,
+    compact,
+)
 from huahuo.eventstore.core.log import StoreLog
-from huahuo.eventstore.core.receipts import AUDIT_STREAM, is_receipt, read_receipt
+from huahuo.eventstore.core.reader import AUDIT_STREAM, is_receipt, read_receipt
 from huahuo.eventstore.model import Append
 from tests.support.worlds.logs import ENGINES, Engine, event, make_engine, opened
 
@@ -28,12 +34,12 @@ def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Engine:
     return make_engine(request.param, tmp_path)
 
 
-def retention(log: StoreLog, *rules: Rule) -> Retention:
+def retention(log: StoreLog, *rules: RetentionRule) -> Retention:
     return Retention(log, rules, FACTS, FakeAmbient(now_ms=NOW), "service")
 
 
-def week(streams: str) -> Rule:
-    return Rule(streams=streams, older_than_ms=7 * DAY_MS)
+def week(streams: str) -> RetentionRule:
+    return RetentionRule(streams=streams, older_than_ms=7 * DAY_MS)
 
 
 async def all_steps(one: Retention) -> None:
@@ -70,9 +76,9 @@ async def test_the_newest_event_of_a_stream_always_stays_so_that_its_numbers_go_
         assert await seqs(log, "group/ops") == [3, 4]
 
 
-@pytest.mark.parametrize("rule", [week("group/*"), Rule(streams="group/*", bytes_max=200)])
+@pytest.mark.parametrize("rule", [week("group/*"), RetentionRule(streams="group/*", bytes_max=200)])
 async def test_what_an_entity_wrote_on_its_own_stream_stays_though_the_application_lacks_it_now(
-    engine: Engine, rule: Rule
+    engine: Engine, rule: RetentionRule
 ) -> None:
     async with opened(engine) as log:
         await put(log, "group/1", 3, OLD, entity="group/1")  # of a kind that was removed, so nobody folds it
@@ -85,7 +91,7 @@ async def test_a_stream_has_its_bound_however_much_of_it_an_entity_wrote_that_is
     async with opened(engine) as log:
         await put(log, "group/1", 2 * BATCH_EVENTS + 1, OLD, entity="group/1")
         await put(log, "group/1", 5, OLD, entity="other/1")
-        one = retention(log, Rule(streams="group/*", bytes_max=200))
+        one = retention(log, RetentionRule(streams="group/*", bytes_max=200))
         await all_steps(one)
         kept = 2 * BATCH_EVENTS + 1
         assert await seqs(log, "group/1") == [*range(1, kept + 1), kept + 5]
@@ -108,7 +114,7 @@ async def test_only_streams_that_a_rule_matches_are_touched_and_the_first_rule_c
     async with opened(engine) as log:
         for stream in ("group/kept", "group/ops", "elsewhere"):
             await put(log, stream, 3, OLD)
-        never = Rule(streams="group/kept")
+        never = RetentionRule(streams="group/kept")
         await all_steps(retention(log, never, week("group/*")))
         assert [len(await seqs(log, one)) for one in ("group/kept", "group/ops", "elsewhere")] == [3, 1, 3]
 
@@ -116,7 +122,7 @@ async def test_only_streams_that_a_rule_matches_are_touched_and_the_first_rule_c
 async def test_a_stream_beyond_its_bytes_loses_its_oldest_events(engine: Engine) -> None:
     async with opened(engine) as log:
         await put(log, "group/ops", 100, NOW)
-        room = Rule(streams="group/*", bytes_max=10 * (EVENT_BYTES + 8))
+        room = RetentionRule(streams="group/*", bytes_max=10 * (EVENT_BYTES + 8))
         one = retention(log, room)
         await all_steps(one)
         assert await seqs(log, "group/ops") == list(range(91, 101))
@@ -129,7 +135,7 @@ async def test_a_stream_beyond_its_bytes_loses_its_oldest_events(engine: Engine)
 async def test_of_an_entity_nothing_goes_for_its_size(engine: Engine) -> None:
     async with opened(engine) as log:
         await put(log, "order/1", 10, NOW, type="placed")
-        await all_steps(retention(log, Rule(streams="order/*", bytes_max=1)))
+        await all_steps(retention(log, RetentionRule(streams="order/*", bytes_max=1)))
         assert len(await seqs(log, "order/1")) == 10
 
 
@@ -146,12 +152,14 @@ async def test_it_goes_in_small_commits_each_with_a_receipt_of_the_rule(engine: 
 
 async def test_the_log_stays_whole_with_compactions_between_and_after_a_restart(engine: Engine) -> None:
     async with opened(engine) as log:
-        one = retention(log, week("group/*"), Rule(streams="chat/*", bytes_max=500))
+        one = retention(log, week("group/*"), RetentionRule(streams="chat/*", bytes_max=500))
         for _ in range(4):
             await put(log, "group/ops", 50, OLD)
             await put(log, "user/1", 20, OLD, type="progress", entity="mailbox/1")
             await one.step()
-            await compact(log, Policy(types=FACTS.prunable, before_ms=NOW), FakeAmbient(now_ms=NOW), "root")
+            await compact(
+                log, CompactionPolicy(types=FACTS.prunable, before_ms=NOW), FakeAmbient(now_ms=NOW), "root"
+            )
             await all_steps(one)
     async with opened(engine) as log:
         await put(log, "group/ops", 1, OLD)
@@ -163,7 +171,7 @@ async def test_the_log_stays_whole_with_compactions_between_and_after_a_restart(
 
 async def test_two_rules_about_one_stream_never_prune_an_event_twice(engine: Engine) -> None:
     async with opened(engine) as log:
-        both = Rule(streams="group/*", older_than_ms=7 * DAY_MS, bytes_max=3 * (EVENT_BYTES + 7))
+        both = RetentionRule(streams="group/*", older_than_ms=7 * DAY_MS, bytes_max=3 * (EVENT_BYTES + 7))
         one = retention(log, both)
         await put(log, "group/ops", 6, OLD)
         await all_steps(one)
@@ -184,7 +192,7 @@ async def test_retentions_at_the_same_time_never_prune_an_event_twice(engine: En
 async def test_after_a_prune_by_others_it_counts_again(engine: Engine) -> None:
     async with opened(engine) as log:
         await put(log, "group/ops", 20, NOW)
-        one = retention(log, Rule(streams="group/*", bytes_max=10 * (EVENT_BYTES + 8)))
+        one = retention(log, RetentionRule(streams="group/*", bytes_max=10 * (EVENT_BYTES + 8)))
         await all_steps(one)
         one.begin_anew()
         await all_steps(one)

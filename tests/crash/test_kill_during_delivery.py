@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from huahuo.eventstore.ambient import SystemAmbient
-from huahuo.eventstore.sqlite.open import SqliteLog
+from huahuo.eventstore.sqlite.log import SqliteLog
 from huahuo.transport.client.client import Client
 from tests.support.drivers.snippets import block
 from tests.support.patience import WITHIN_S, until

@@ -10,7 +10,7 @@ import pytest
 
 from huahuo.eventstore.ambient import SystemAmbient
 from huahuo.eventstore.model import StoredEvent
-from huahuo.eventstore.sqlite.open import SqliteLog
+from huahuo.eventstore.sqlite.log import SqliteLog
 from huahuo.transport.client.client import Client
 from tests.support.patience import WITHIN_S
 from tests.support.servers.serving import MASTER_KEY, Serving, serving

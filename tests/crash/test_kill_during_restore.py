@@ -13,10 +13,9 @@ import pytest
 from huahuo.eventstore.ambient import FakeAmbient
 from huahuo.eventstore.care.backup import back_up
 from huahuo.eventstore.model import Append, NewEvent
-from huahuo.eventstore.sqlite.connecting import connect_reader
-from huahuo.eventstore.sqlite.meta import get_meta
-from huahuo.eventstore.sqlite.open import SqliteLog
-from huahuo.eventstore.sqlite.schema import DATABASE
+from huahuo.eventstore.sqlite.connections import connect_reader
+from huahuo.eventstore.sqlite.log import SqliteLog
+from huahuo.eventstore.sqlite.schema import DATABASE, get_meta
 from tests.support.drivers.command_line import KEYS
 from tests.support.patience import WITHIN_S
 from tests.support.servers.serving import MASTER_KEY

@@ -12,16 +12,16 @@ import pytest
 
 from huahuo.eventstore.ambient import FakeAmbient, SystemAmbient
 from huahuo.eventstore.care.salvage import LOSS_STRIDE, salvage
-from huahuo.eventstore.core.receipts import receipt
+from huahuo.eventstore.core.reader import receipt
 from huahuo.eventstore.core.seal import Vault
 from huahuo.eventstore.errors import Lost
 from huahuo.eventstore.model import Append
 from huahuo.eventstore.sqlite.directory_lock import LOCK
+from huahuo.eventstore.sqlite.log import SqliteLog
 from huahuo.eventstore.sqlite.mark import MARK, read_marks
-from huahuo.eventstore.sqlite.open import SqliteLog
 from huahuo.eventstore.sqlite.schema import DATABASE
 from huahuo.eventstore.sqlite.view import SqliteView
-from huahuo.eventstore.sqlite.wal_frames import read_frames
+from huahuo.eventstore.sqlite.wal import read_frames
 from tests.support.drivers.log_parent import child, lines, opened
 from tests.support.worlds.logs import MASTER_KEY, append, event
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from huahuo.eventstore.errors import EventStoreError
-from huahuo.eventstore.sqlite.wal_care import WAL_ROOM_BYTES
+from huahuo.eventstore.sqlite.wal import WAL_ROOM_BYTES
 from tests.support.models.power import Op, read_trace
 from tests.support.models.power_images import found_in, judge_all, moments, traced_run
 from tests.support.proofs import WHOLE

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from huahuo.eventstore.sqlite.wal_frames import read_frames
+from huahuo.eventstore.sqlite.wal import read_frames
 from huahuo.transport.client.client import Client
 from tests.support.drivers.command_line import KEYS, huahuo, huahuo_in, huahuo_into, huahuo_unread
 from tests.support.drivers.rawclient import raw

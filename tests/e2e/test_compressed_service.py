@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from huahuo.dictionaries import found
-from huahuo.eventstore.zstd.frames import Decompressor
+from huahuo.dictionaries import zstd_dictionaries
+from huahuo.eventstore.zstd_frames import Decompressor
 from huahuo.transport.client.client import Client
-from huahuo.transport.protocol.compression import dictionary_path
+from huahuo.transport.protocol.dialects import dictionary_path
 from tests.support.drivers.clients import collect
 from tests.support.drivers.command_line import huahuo
 from tests.support.drivers.rawclient import RawClient, raw
@@ -51,7 +51,7 @@ async def a_users_life(client: RawClient, token: str) -> int:
 
 async def test_the_service_compresses_with_what_it_serves_and_no_secret_is_in_it(tmp_path: Path) -> None:
     with serving(tmp_path / "data") as server:
-        shipped = found.find(tmp_path).used
+        shipped = zstd_dictionaries.find_dictionaries(tmp_path).used
         status, headers, body = get(server.port, dictionary_path(shipped.id))
         assert (status, body) == (200, shipped.data)
         assert "immutable" in headers["Cache-Control"]
@@ -83,12 +83,12 @@ async def test_a_dictionary_trained_from_the_log_is_used_and_the_old_one_stays_s
         done = huahuo("dictionary", "train", "--data", str(server.data), "--size", "2048", "--tries", "200")
         assert done.returncode == 0, done.stderr
         (path,) = (server.data / "dictionaries").glob("*.zdict")
-        trained = found.read(path)
+        trained = zstd_dictionaries.read_dictionary(path)
         assert f"dictionary {trained.id}: " in done.stdout
         assert b"box1" not in trained.data
         assert b"canary" not in trained.data
     with serving(tmp_path / "data", HUAHUO_DICTIONARY=str(path)) as server:
-        for one in (trained, found.find(tmp_path).used):
+        for one in (trained, zstd_dictionaries.find_dictionaries(tmp_path).used):
             assert get(server.port, dictionary_path(one.id))[2] == one.data
         async with (
             asyncio.timeout(WITHIN_S),

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from huahuo.mailcheck.checks.ports import CheckLimits
+from huahuo.mailcheck.checks.check_effect import CheckLimits
 from tests.support.drivers.checks import QUICK
 from tests.support.servers.dovecot import Dovecot, dovecot
 from tests.support.worlds.mail_world import MailWorld, in_real_world

@@ -75,7 +75,7 @@ def test_the_port_of_the_environment_counts_and_no_other_is_taken_for_it() -> No
 
 MAIL_SERVER = """
 import asyncio, pathlib, sys
-from huahuo.demo.samplemail import SampleMailServer
+from huahuo.demo.demo import SampleMailServer
 from huahuo.eventstore.ambient import SystemAmbient
 
 async def main():

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from huahuo.mailcheck.tables.records import CHECKS, MAIL, MAILS, PURGES
+from huahuo.mailcheck.records import CHECKS, MAIL, MAILS, PURGES
 from tests.support.drivers.checks import QUICK
 from tests.support.models.mail_book import USER
 from tests.support.models.mail_rules import leaks

@@ -16,10 +16,10 @@ import pytest
 import structlog
 
 from huahuo import HuahuoError, NotRunning, Service
-from huahuo.embedding.bridge import Bridge
+from huahuo.embedding.service_thread import Bridge
 from huahuo.mailcheck import mail
 from huahuo.transport.client.client import Client
-from huahuo.transport.server.get_clients import Clients
+from huahuo.transport.server.hub import Clients
 from tests.support.models.history import Seen, checks_end_once
 from tests.support.patience import WITHIN_S
 from tests.support.servers import stuck_serve

@@ -6,8 +6,8 @@ from typing import Any
 import msgspec
 import pytest
 
+from huahuo.mailcheck import zh
 from huahuo.mailcheck.servers.providers import ProviderOptions, Providers
-from huahuo.mailcheck.words import zh
 from tests.support.drivers.checks import QUICK
 from tests.support.servers.dovecot import Dovecot, dovecot
 from tests.support.worlds.mail_world import MailWorld, in_real_world

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import msgspec
 import pytest
 
-from huahuo.mailcheck.imap.folders import JUNK
+from huahuo.mailcheck.servers.imap_grammar import JUNK
 from tests.support.drivers.checks import QUICK
 from tests.support.models.mail_book import USER
 from tests.support.servers.dovecot import PASSWORD, Dovecot, dovecot

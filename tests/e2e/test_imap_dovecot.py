@@ -8,10 +8,10 @@ import pytest
 
 from huahuo.eventstore.ambient import SystemAmbient
 from huahuo.eventstore.model import Secret
-from huahuo.mailcheck.checks.ports import CheckLimits, Target
-from huahuo.mailcheck.imap.client import ImapClient
-from huahuo.mailcheck.imap.network import Network
+from huahuo.mailcheck.checks.check_effect import CheckLimits, Target
 from huahuo.mailcheck.servers.faults import TlsFailed
+from huahuo.mailcheck.servers.imap_client import ImapClient
+from huahuo.mailcheck.servers.network import Network
 from huahuo.mailcheck.servers.providers import Place
 from tests.support.drivers.checks import QUICK, checked, failed_check, run_check, target
 from tests.support.patience import WITHIN_S

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from huahuo.mailcheck.checks.ports import CheckLimits
+from huahuo.mailcheck.checks.check_effect import CheckLimits
 from tests.support.drivers.checks import failed_check, run_check, target
 from tests.support.servers.pymap import Pymap, pymap
 

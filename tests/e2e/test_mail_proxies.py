@@ -5,8 +5,7 @@ from typing import Any
 
 import pytest
 
-from huahuo.mailcheck.servers.providers import ProviderOptions, Providers
-from huahuo.mailcheck.servers.proxies import parse_proxy
+from huahuo.mailcheck.servers.providers import ProviderOptions, Providers, parse_proxy
 from tests.support.servers.dovecot import Dovecot, dovecot
 from tests.support.servers.forward_proxy import ForwardProxy, forward_proxy
 from tests.support.servers.token_server import CLIENT_ID, GRAPH_SCOPE, KEY, TokenServer, token_server

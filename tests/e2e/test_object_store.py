@@ -13,7 +13,7 @@ import pytest
 from huahuo.errors import ConfigError, HuahuoError
 from huahuo.eventstore.ambient import FakeAmbient
 from huahuo.storage import copying
-from huahuo.storage.objects import Objects
+from huahuo.storage.copying import Objects
 from huahuo.transport.client.client import Client
 from tests.support.patience import WITHIN_S
 from tests.support.servers.object_store import ACCESS, BUCKET, object_store

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from huahuo.mailcheck.imap.network import Network
+from huahuo.mailcheck.servers.network import Network
 from huahuo.mailcheck.servers.providers import ProviderOptions, Providers
 from tests.support.servers.dovecot import Dovecot, dovecot
 from tests.support.servers.token_server import CLIENT_ID, KEY, token_server

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from huahuo import Publisher, Refused, Unknown
-from huahuo.actors.plugins.principal import Principal
+from huahuo.actors.plugins.calls import Principal
 from huahuo.at import At
 from huahuo.eventstore.ambient import SystemAmbient
 from huahuo.transport.access.tokens import Authenticator

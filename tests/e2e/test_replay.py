@@ -299,7 +299,7 @@ def test_another_version_is_compared_event_by_event_and_a_failing_history_is_kep
     found = parsed("check", "--data", copy, "--code", other, "--save", kept, code=1)
     state = found["by_line"][f"state mailcheck/roster/state.py:{line}"]
     assert state["count"] == 3, "one for each mail"
-    assert any(name.startswith("decision mailcheck/mailbox/writing.py:") for name in found["by_line"])
+    assert any(name.startswith("decision mailcheck/mailbox/decider.py:") for name in found["by_line"])
     first = parsed("bisect", "--data", copy, "--code", other, code=1)
     assert first["event"]["type"] == "mail_received"
 

@@ -14,7 +14,7 @@ import pytest
 
 from huahuo.eventstore.ambient import SystemAmbient
 from huahuo.eventstore.model import Append, NewEvent
-from huahuo.eventstore.sqlite.open import SqliteLog
+from huahuo.eventstore.sqlite.log import SqliteLog
 from huahuo.eventstore.sqlite.schema import DATABASE, PAGE_BYTES
 from tests.support.drivers.command_line import KEYS, huahuo
 from tests.support.drivers.rawclient import raw

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from huahuo.app import tokens
+from huahuo.app import credentials
 from huahuo.eventstore.ambient import SystemAmbient
 from tests.support.patience import WITHIN_S, until
 from tests.support.servers.ports import held_port
@@ -41,7 +41,7 @@ def hanging(data: Path, action: str, drain_timeout_s: float = LONG_S) -> Iterato
     assert process.stdout is not None
     try:
         url = process.stdout.readline().split()[-1]
-        token = tokens.mint(JWT_SECRET.encode(), SystemAmbient(), user_id=1, username="alice")
+        token = credentials.mint(JWT_SECRET.encode(), SystemAmbient(), user_id=1, username="alice")
         asyncio.run(send(url, token, action, process.stdout))
         yield process
     finally:

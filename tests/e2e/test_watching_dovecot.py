@@ -7,8 +7,8 @@ from typing import Any
 import msgspec
 import pytest
 
+from huahuo.mailcheck.checks.backoff import Pace
 from huahuo.mailcheck.servers.providers import ProviderOptions, Providers
-from huahuo.mailcheck.watching.pace import Pace
 from tests.support.drivers.checks import QUICK
 from tests.support.models.mail_book import USER
 from tests.support.servers.dovecot import Dovecot, dovecot

@@ -11,8 +11,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from huahuo import Huahuo, HuahuoError, Refused
-from huahuo.ai import answer, resumable, ui_message_stream
-from huahuo.ai.answers import LEASE_S, Keep
+from huahuo.ai import LEASE_S, Keep, answer, resumable, ui_message_stream
 from huahuo.errors import OutcomeUnknown
 from huahuo.testing.world import AppWorld
 from tests.support.drivers.http import Reader, reader
@@ -220,7 +219,7 @@ async def test_an_answer_is_kept_although_one_keeping_of_it_could_not_be_written
             again.set()
         return await send(command, **more)
 
-    monkeypatch.setattr("huahuo.ai.running.LEASE_S", 0.03)
+    monkeypatch.setattr("huahuo.ai.LEASE_S", 0.03)
     monkeypatch.setattr(app, "send", refused_once)
     async with asyncio.timeout(WITHIN_S), app:
         writing = await resumable(STREAM, model.answer(), public=True)
@@ -231,7 +230,7 @@ async def test_an_answer_is_kept_although_one_keeping_of_it_could_not_be_written
 
 def test_an_answer_whose_process_died_is_interrupted_and_nobody_waits_for_ever(tmp_path: Path) -> None:
     world = AppWorld(Huahuo(entities=[answer]), tmp_path / "keys")
-    from huahuo.ai.answers import Begin, Write
+    from huahuo.ai import Begin, Write
 
     world.send(Begin(user=42), answer_id="a1")
     world.send(Write("Once "), answer_id="a1")

@@ -8,7 +8,7 @@ import pytest
 
 from huahuo import Huahuo
 from huahuo.transport.http import api
-from huahuo.transport.http.asgi_answer import let_send
+from huahuo.transport.http.asgi import let_send
 
 SCOPE: dict[str, Any] = {
     "type": "http", "method": "GET", "path": "/readyz", "root_path": "", "query_string": b"",

@@ -11,7 +11,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 from websockets.typing import Subprotocol
 
-from huahuo.transport.server.socket import Socket
+from huahuo.transport.wire.ports import Socket
 from tests.support.drivers.rawclient import RawClient
 from tests.support.drivers.session import Driver
 from tests.support.drivers.transcripts import FOLDER, Stage, Step, read

@@ -14,7 +14,7 @@ import pytest
 from kosoku import FailureError, run_fuzzingclient, run_fuzzingserver
 from websockets.exceptions import ConnectionClosed
 
-from huahuo.transport.client.socket import open_socket
+from huahuo.transport.client.connection import open_socket
 from tests.support.proofs import WHOLE
 from tests.support.servers.echo_socket import echo_server
 

@@ -11,12 +11,12 @@ from websockets.asyncio.client import connect
 from websockets.typing import Subprotocol
 
 from huahuo import Huahuo, Refused
+from huahuo.actors.plugins.calls import Place
 from huahuo.actors.plugins.past import together
-from huahuo.actors.plugins.traceparent import Place
-from huahuo.app.plugins import standard
-from huahuo.cli import user_data
+from huahuo.app.application import standard
+from huahuo.cli import maintenance
 from huahuo.eventstore.ambient import SystemAmbient
-from huahuo.eventstore.zstd.frames import Decompressor, Dictionary
+from huahuo.eventstore.zstd_frames import Decompressor, Dictionary
 from huahuo.mailcheck import mail
 from huahuo.storage import copying
 from huahuo.transport.client.model import CommandError
@@ -144,7 +144,7 @@ async def test_no_secret_is_in_anything_that_was_written_or_given_out(
     outcome = await copying.run(data, str(tmp_path / "backups"), 1, 60.0, SystemAmbient())
     assert outcome.made
     seen.add_files("backup", tmp_path / "backups")
-    await user_data.export(settings, SystemAmbient(), "alice", None, tmp_path / "alice.zip", PAST)
+    await maintenance.export_user(settings, SystemAmbient(), "alice", None, tmp_path / "alice.zip", PAST)
     with zipfile.ZipFile(tmp_path / "alice.zip") as archive:
         for name in archive.namelist():
             seen.add("export", archive.read(name))

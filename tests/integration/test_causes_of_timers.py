@@ -17,8 +17,7 @@ from huahuo import (
     Huahuo,
     Outcome,
 )
-from huahuo.replay.history.causes import effects, siblings, why
-from huahuo.replay.history.history import ListHistory, events_of
+from huahuo.replay.history.history import ListHistory, effects, events_of, siblings, why
 from huahuo.testing.world import AppWorld
 
 BILLS = 3

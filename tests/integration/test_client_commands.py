@@ -4,9 +4,9 @@ import asyncio
 
 import pytest
 
-from huahuo.eventstore.memory.model_disk import ModelDisk
+from huahuo.eventstore.memory import ModelDisk
 from huahuo.transport.client.model import ClientStopped, CommandError, NotSubscribed, Offline, QueueFull
-from huahuo.transport.protocol.limits import TransportSettings
+from huahuo.transport.protocol.flow_control import TransportSettings
 from tests.support.drivers.clients import STREAM, Heard, behind_proxy, client_of, collect, texts
 from tests.support.worlds.wire import until, world
 

@@ -8,6 +8,7 @@ from websockets.asyncio.server import ServerConnection, serve
 from websockets.typing import Subprotocol
 
 from huahuo.transport.client.client import Client
+from huahuo.transport.client.connection import SUBPROTOCOL
 from huahuo.transport.client.model import (
     ClientStopped,
     CommandError,
@@ -17,7 +18,6 @@ from huahuo.transport.client.model import (
     StreamDenied,
     TokenExpiring,
 )
-from huahuo.transport.client.socket import SUBPROTOCOL
 from huahuo.transport.protocol.codes import CloseCode
 from tests.support.drivers.clients import STREAM, Heard, behind_proxy, client_of, collect, texts
 from tests.support.patience import WITHIN_S

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from huahuo.eventstore.memory.model_disk import ModelDisk
-from huahuo.transport.client import liveness
+from huahuo.eventstore.memory import ModelDisk
+from huahuo.transport.client import retry
+from huahuo.transport.client.connection import Receiver
 from huahuo.transport.client.cursors import FileCursors
-from huahuo.transport.client.inflow import Receiver
 from huahuo.transport.client.model import (
     Batch,
     Connecting,
@@ -21,7 +21,7 @@ from huahuo.transport.client.model import (
     Problem,
     Stopped,
 )
-from huahuo.transport.protocol.limits import TransportSettings
+from huahuo.transport.protocol.flow_control import TransportSettings
 from tests.support.drivers.clients import STREAM, Heard, behind_proxy, client_of, collect, texts
 from tests.support.worlds.wire import World, until, world
 
@@ -74,7 +74,7 @@ async def test_each_event_comes_once_though_every_connection_is_cut_after_some_b
 
 
 async def test_a_silent_connection_is_noticed_and_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(liveness, "ANSWER_WITHIN_S", 0.1)
+    monkeypatch.setattr(retry, "ANSWER_WITHIN_S", 0.1)
 
     async with (
         behind_proxy(settings=TransportSettings(heartbeat_s=0.2)) as (server, proxy),

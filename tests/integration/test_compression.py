@@ -11,14 +11,14 @@ from websockets.datastructures import Headers
 from websockets.http11 import Request, Response
 from websockets.typing import Subprotocol
 
-from huahuo.app.plugins import standard
-from huahuo.dictionaries import training
-from huahuo.eventstore.zstd.frames import Compressor, Dictionary
+from huahuo.app.application import standard
+from huahuo.dictionaries import zstd_dictionaries
+from huahuo.eventstore.zstd_frames import Compressor, Dictionary
 from huahuo.transport.client.client import Client
 from huahuo.transport.client.model import Offline, Online, Problem
 from huahuo.transport.protocol.codes import CloseCode
-from huahuo.transport.protocol.compression import dictionary_path
-from huahuo.transport.server.site import Asset
+from huahuo.transport.protocol.dialects import dictionary_path
+from huahuo.transport.wire.site import Asset
 from tests.support.drivers.clients import STREAM, Heard, behind_proxy, client_of, collect, texts
 from tests.support.drivers.rawclient import raw
 from tests.support.worlds.compressed import compression, dictionary, unpacked
@@ -112,7 +112,7 @@ def naming(one: Dictionary) -> zstandard.ZstdCompressor:
 
 
 def other() -> Dictionary:
-    return training.made_up(standard(), 9, 1024, tries=20)
+    return zstd_dictionaries.made_up(standard(), 9, 1024, tries=20)
 
 
 EVENTS = msgspec.json.encode(

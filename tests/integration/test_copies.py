@@ -9,20 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from huahuo.cluster import copies, fetching
-from huahuo.cluster.asking import Asker
-from huahuo.cluster.copies import Copies
-from huahuo.cluster.door import NodesDoor
-from huahuo.cluster.errors import NodeSilent
-from huahuo.cluster.fetching import FOLDER, NoCopy, fetch
+from huahuo.cluster import replica_copies
 from huahuo.cluster.members import Member
-from huahuo.cluster.peers import Peers
+from huahuo.cluster.node_requests import Asker, NodesDoor, NodeSilent, Peers
+from huahuo.cluster.replica_copies import JOINING_FOLDER, Copies, NoCopy, fetch_copy
 from huahuo.eventstore.ambient import SystemAmbient
-from huahuo.eventstore.core.changes import Passed
+from huahuo.eventstore.core.storage_port import Passed
 from huahuo.eventstore.replicated.writer import ReplicaWriter
 from huahuo.eventstore.sqlite import schema
-from huahuo.eventstore.sqlite.open import SqliteLog
-from huahuo.eventstore.sqlite.replica import held_in, open_log
+from huahuo.eventstore.sqlite.log import SqliteLog, held_in, open_log
 from huahuo.eventstore.sqlite.schema import DATABASE
 from tests.support.models.memory_sequencer import MemoryOrder, MemorySequencer
 from tests.support.worlds.logs import MASTER_KEY, append, command, event
@@ -43,7 +38,7 @@ class Giver:
         self.asker = Asker(secret=SECRET, node="b", log_id=log.log_id, ambient=SystemAmbient())
 
     async def fetch(self, into: Path, first: int = 0) -> str:
-        return await fetch(into, self.living, self.asker, self.log.log_id, self.said.append, first)
+        return await fetch_copy(into, self.living, self.asker, self.log.log_id, self.said.append, first)
 
 
 def no_members() -> dict[str, Member]:
@@ -70,19 +65,19 @@ async def giver(data: Path, told: Passed | None = None) -> AsyncIterator[Giver]:
         yield Giver(log, data, f"http://127.0.0.1:{w.port}", door)
         await given.close()
         await log.close()
-        assert not (data / copies.FOLDER).exists()
+        assert not (data / replica_copies.COPIES_FOLDER).exists()
 
 
 async def test_a_copy_comes_in_pieces_and_is_the_giver_s_replica(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(copies, "PIECE_BYTES", 50_000)
+    monkeypatch.setattr(replica_copies, "PIECE_BYTES", 50_000)
     async with giver(tmp_path / "a") as a:
         assert await a.fetch(tmp_path / "b") == "a"
         held = held_in(tmp_path / "b")
         assert held is not None
         assert held.log_id == a.log.log_id
-        assert not (tmp_path / "b" / FOLDER).exists()
+        assert not (tmp_path / "b" / JOINING_FOLDER).exists()
         assert sum("fetches a copy from a" in said for said in a.said) > 3
         assert a.said[-1] == "this node checks the copy that a gave: 100%"
 
@@ -90,10 +85,12 @@ async def test_a_copy_comes_in_pieces_and_is_the_giver_s_replica(
 async def test_a_copy_that_nobody_comes_back_for_is_removed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(copies, "UNUSED_S", 0.01)
+    monkeypatch.setattr(replica_copies, "UNUSED_S", 0.01)
     async with giver(tmp_path / "a") as a:
-        await a.asker.ask(a.living["a"].url, "a", copies.BEGIN, copies.Begin(), copies.Offered)
-        folder = tmp_path / "a" / copies.FOLDER
+        await a.asker.ask(
+            a.living["a"].url, "a", replica_copies.BEGIN, replica_copies.Begin(), replica_copies.Offered
+        )
+        folder = tmp_path / "a" / replica_copies.COPIES_FOLDER
         await until(folder.exists)
         await until(lambda: not folder.exists())
 
@@ -101,7 +98,7 @@ async def test_a_copy_that_nobody_comes_back_for_is_removed(
 async def test_a_joiner_that_was_stopped_goes_on_with_the_same_copy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(copies, "PIECE_BYTES", 50_000)
+    monkeypatch.setattr(replica_copies, "PIECE_BYTES", 50_000)
     async with giver(tmp_path / "a") as a:
         fetching_ = asyncio.ensure_future(a.fetch(tmp_path / "b"))
         while not any("fetches a copy from a" in said for said in a.said[:-1]):  # noqa: ASYNC110
@@ -109,7 +106,7 @@ async def test_a_joiner_that_was_stopped_goes_on_with_the_same_copy(
         fetching_.cancel()
         await asyncio.wait([fetching_])
         if not (tmp_path / "b" / DATABASE).exists():
-            came = (tmp_path / "b" / FOLDER / DATABASE).stat().st_size
+            came = (tmp_path / "b" / JOINING_FOLDER / DATABASE).stat().st_size
             a.said.clear()
             await a.fetch(tmp_path / "b")
             assert came > 0
@@ -137,14 +134,16 @@ async def test_a_copy_from_before_what_the_ordered_log_keeps_is_made_anew(tmp_pa
 async def test_a_copy_that_was_damaged_on_its_way_is_thrown_away(tmp_path: Path) -> None:
     async with giver(tmp_path / "a") as a:
         await a.fetch(tmp_path / "b")
-        folder = tmp_path / "c" / FOLDER
+        folder = tmp_path / "c" / JOINING_FOLDER
         folder.mkdir(parents=True)
         whole = bytearray((tmp_path / "b" / DATABASE).read_bytes())
         at = whole.index(b"7xxxx")
         whole[at + 100 : at + 104] = b"EVIL"
-        offered = await a.asker.ask(a.living["a"].url, "a", copies.BEGIN, copies.Begin(), copies.Offered)
+        offered = await a.asker.ask(
+            a.living["a"].url, "a", replica_copies.BEGIN, replica_copies.Begin(), replica_copies.Offered
+        )
         (folder / DATABASE).write_bytes(whole)
-        (folder / fetching.NOTE).write_bytes(fetching.note_of("a", offered))
+        (folder / replica_copies.COPY_NOTE).write_bytes(replica_copies.note_of("a", offered))
         with pytest.raises(NoCopy):
             await a.fetch(tmp_path / "c")
         assert not (tmp_path / "c" / DATABASE).exists()
@@ -155,13 +154,15 @@ async def test_a_copy_from_which_a_row_was_taken_on_its_way_is_thrown_away(tmp_p
     async with giver(tmp_path / "a") as a:
         await a.log.append(command("once", event("s")))
         await a.fetch(tmp_path / "b")
-        folder = tmp_path / "c" / FOLDER
+        folder = tmp_path / "c" / JOINING_FOLDER
         folder.mkdir(parents=True)
         shutil.copyfile(tmp_path / "b" / DATABASE, folder / DATABASE)
         with contextlib.closing(sqlite3.connect(folder / DATABASE, isolation_level=None)) as connection:
             assert connection.execute("DELETE FROM command").rowcount == 1
-        offered = await a.asker.ask(a.living["a"].url, "a", copies.BEGIN, copies.Begin(), copies.Offered)
-        (folder / fetching.NOTE).write_bytes(fetching.note_of("a", offered))
+        offered = await a.asker.ask(
+            a.living["a"].url, "a", replica_copies.BEGIN, replica_copies.Begin(), replica_copies.Offered
+        )
+        (folder / replica_copies.COPY_NOTE).write_bytes(replica_copies.note_of("a", offered))
         with pytest.raises(NoCopy, match=r"table command .* its 0 rows are not the 1 that were copied"):
             await a.fetch(tmp_path / "c")
         assert not (tmp_path / "c" / DATABASE).exists()
@@ -183,7 +184,7 @@ async def test_a_copy_of_another_history_than_most_nodes_have_is_refused(tmp_pat
         a.living["c"] = a.living["a"]
         a.door.node = ""  # so it answers as both
         with pytest.raises(NoCopy, match="its history differs"):
-            await fetch(tmp_path / "b", a.living, Both(a.asker), a.log.log_id, a.said.append)
+            await fetch_copy(tmp_path / "b", a.living, Both(a.asker), a.log.log_id, a.said.append)
 
 
 class Both(Asker):
@@ -206,10 +207,16 @@ async def test_without_a_living_node_what_the_directory_held_is_untouched(tmp_pa
         asker = Asker(secret=SECRET, node="b", log_id=a.log.log_id, ambient=SystemAmbient())
         gone = {"a": Member(url="http://127.0.0.1:9", build="t", keys="k", beat=1, at_ms=0, applied=9)}
         with pytest.raises(NoCopy, match="can't be reached"):
-            await fetch(tmp_path / "b", gone, asker, a.log.log_id, a.said.append)
+            await fetch_copy(tmp_path / "b", gone, asker, a.log.log_id, a.said.append)
         assert (tmp_path / "b" / DATABASE).read_bytes() == before
         shutil.rmtree(tmp_path / "b")
         with pytest.raises(NoCopy, match="no other node lives"):
-            await fetch(tmp_path / "b", {}, asker, a.log.log_id, a.said.append)
+            await fetch_copy(tmp_path / "b", {}, asker, a.log.log_id, a.said.append)
         with pytest.raises(NodeSilent):
-            await asker.ask("http://127.0.0.1:9", "a", copies.BEGIN, copies.Begin(), copies.Offered)
+            await asker.ask(
+                "http://127.0.0.1:9",
+                "a",
+                replica_copies.BEGIN,
+                replica_copies.Begin(),
+                replica_copies.Offered,
+            )

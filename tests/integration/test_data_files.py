@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from huahuo.app import service_file
+from huahuo.app import service_port
 from huahuo.app.config import Settings
-from huahuo.app.data_files import must_be_files
+from huahuo.app.ground import must_be_files
 from huahuo.cli.doctor import examine
 from huahuo.errors import ConfigError
 from huahuo.eventstore.ambient import SystemAmbient
@@ -169,7 +169,7 @@ async def test_doctor_names_a_pipe_and_does_not_wait_for_what_comes_out_of_it(da
     settings = table().load(environ={}, flags={"data": data, "port": 0})
     findings = await examine(settings, SystemAmbient(), {})
     assert [name in one.text for one in findings if one.about == "files"] == [True]
-    assert service_file.read(data) is None
+    assert service_port.read_address(data) is None
 
 
 @pytest.mark.parametrize("name", ["master.key", "jwt.secret"])

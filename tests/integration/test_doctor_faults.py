@@ -13,13 +13,13 @@ from typing import Any, NamedTuple
 import msgspec
 import pytest
 
-from huahuo.app import token_key
-from huahuo.app.keys import Keys
+from huahuo.app import ground
+from huahuo.app.credentials import Keys
 from huahuo.cli.doctor import examine
-from huahuo.cli.finding import Finding
+from huahuo.cli.doctor_log import Finding
 from huahuo.eventstore.ambient import FakeAmbient, SystemAmbient
 from huahuo.eventstore.model import RowPut
-from huahuo.eventstore.sqlite.open import SqliteLog
+from huahuo.eventstore.sqlite.log import SqliteLog
 from huahuo.options import table
 from tests.support.worlds.logs import append, event
 
@@ -226,7 +226,7 @@ def healthy(tmp_path_factory: pytest.TempPathFactory) -> Path:
             put = RowPut("orders", "", b"%d" % number, b"{}")
             one = append(event("group/ops", b'{"n":%d}' % number))
             await log.append(msgspec.structs.replace(one, rows=(put,), ts_ms=ambient.now_ms()))
-        await token_key.note(log, Keys(b"s" * 40, key), ambient)
+        await ground.note_token_key(log, Keys(b"s" * 40, key), ambient)
         await log.close()
 
     asyncio.run(fill())

@@ -8,18 +8,18 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from huahuo.app.keys import Keys
-from huahuo.app.stopping import Parts
-from huahuo.app.waiting_room import WaitingRoom
-from huahuo.app.world import World
+from huahuo.app.credentials import Keys
+from huahuo.app.ground import World
+from huahuo.app.process import Parts
+from huahuo.app.service_port import WaitingRoom
 from huahuo.cli import maintenance
 from huahuo.cli.doctor import examine
-from huahuo.cli.finding import Finding
+from huahuo.cli.doctor_log import Finding
 from huahuo.errors import HuahuoError
 from huahuo.eventstore.ambient import SystemAmbient
 from huahuo.eventstore.care.backup import put_back
 from huahuo.eventstore.model import RowPut
-from huahuo.eventstore.sqlite.replica import open_log
+from huahuo.eventstore.sqlite.log import open_log
 from huahuo.eventstore.sqlite.schema import DATABASE
 from huahuo.options import table
 from tests.support.models.memory_sequencer import MemoryOrder, MemorySequencer

@@ -5,11 +5,11 @@ import asyncio
 import httpx
 import pytest
 
-from huahuo.actors.plugins.principal import Principal
+from huahuo.actors.plugins.calls import Principal
 from huahuo.eventstore.model import Append, NewEvent
 from huahuo.transport.client.client import Client
-from huahuo.transport.durable_streams import reader
-from huahuo.transport.protocol.limits import TransportSettings
+from huahuo.transport.durable_streams import serving
+from huahuo.transport.protocol.flow_control import TransportSettings
 from tests.support.drivers.http import client
 from tests.support.worlds.people import ALICE
 from tests.support.worlds.services import run
@@ -95,7 +95,7 @@ def test_each_message_of_json_is_an_event_of_the_log() -> None:
 def test_a_reader_of_events_ends_soon_after_its_token_though_nothing_comes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(reader, "LOOK_S", 0.01)
+    monkeypatch.setattr(serving, "LOOK_S", 0.01)
 
     async def main() -> None:
         async with world() as w, http(w) as c, http(w, ADMIN) as admin:

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 from huahuo.actors.plugins.past import together
+from huahuo.app.application import standard
 from huahuo.app.config import Settings
-from huahuo.app.plugins import standard
-from huahuo.audit import bodies
-from huahuo.cli import user_data
+from huahuo.audit import commands
+from huahuo.cli import maintenance
 from huahuo.eventstore.ambient import SystemAmbient
-from huahuo.eventstore.audit.query import Where
+from huahuo.eventstore.audit.index import Where
 from huahuo.eventstore.sqlite.view import SqliteView
 from huahuo.transport.client.client import Client
 from huahuo.transport.client.model import CommandError
@@ -47,7 +47,7 @@ async def lived(s: Stored) -> int:
 
 async def asked(settings: Settings) -> None:
     """Somebody asks the audit, which makes its index."""
-    await bodies.query(settings, Where(), PAST, after=0, limit=10, as_json=True)
+    await commands.query(settings, Where(), PAST, after=0, limit=10, as_json=True)
 
 
 def files_with(data: Path, text: str) -> list[str]:
@@ -126,7 +126,7 @@ async def test_the_command_erases_on_a_stopped_directory_too(
     async with stored(data) as s:
         await lived(s)
         settings = s.app.settings
-    await user_data.erase(settings, f"alice-{CANARY}", None, as_json=True)
+    await maintenance.erase_user(settings, f"alice-{CANARY}", None, as_json=True)
     told = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert told["removed"]["mailboxes"] == 1
     assert files_with(data, CANARY) == []
@@ -137,7 +137,7 @@ async def test_an_export_has_all_that_is_kept_of_a_user_and_no_secret(tmp_path: 
         await lived(s)
         settings = s.app.settings
     target = tmp_path / "alice.zip"
-    await user_data.export(settings, SystemAmbient(), f"alice-{CANARY}", None, target, PAST)
+    await maintenance.export_user(settings, SystemAmbient(), f"alice-{CANARY}", None, target, PAST)
     with zipfile.ZipFile(target) as archive:
         about = json.loads(archive.read("user.json"))
         events = [json.loads(line) for line in archive.read("events.jsonl").splitlines()]

@@ -8,18 +8,18 @@ from msgspec import Struct
 
 from huahuo import Command, Context, Entity, Event, Huahuo, Outcome
 from huahuo.actors.plugins.past import together
-from huahuo.app import plugins
-from huahuo.app.world import World
+from huahuo.app import application
+from huahuo.app.ground import World
 from huahuo.cli.doctor import examine
 from huahuo.errors import ConfigError
 from huahuo.eventstore.ambient import SystemAmbient
 from huahuo.eventstore.port import Log
-from huahuo.eventstore.sqlite.replica import open_log
+from huahuo.eventstore.sqlite.log import open_log
 from huahuo.eventstore.sqlite.view import SqliteView
 from huahuo.options import table
 from huahuo.testing.world import AppWorld
 from huahuo.timetravel.check import check
-from huahuo.timetravel.show import Out
+from huahuo.timetravel.look import Out
 from huahuo.transport.client import Client
 from huahuo.transport.client.model import CommandError
 from tests.support.drivers.http import client
@@ -239,7 +239,7 @@ async def test_the_doctor_and_the_replay_check_say_it_before_a_start(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], after: Huahuo, wrong: bool
 ) -> None:
     await on_sqlite(tmp_path, notes(First))
-    plugins.choose(after, "noted:after")
+    application.choose(after, "noted:after")
     try:
         settings = table().load(environ={}, flags={"data": tmp_path, "port": 0})
         findings = [one for one in await examine(settings, SystemAmbient(), {}) if one.about == "events"]
@@ -248,7 +248,7 @@ async def test_the_doctor_and_the_replay_check_say_it_before_a_start(
         code = await check(view, view.position, None, None, None, out)
         await view.close()
     finally:
-        plugins.choose(None)
+        application.choose(None)
     assert (code, [one.level for one in findings]) == ((1, ["error"]) if wrong else (0, []))
     if wrong:
         after.settings |= {"data": tmp_path, "port": 0}

@@ -10,11 +10,11 @@ from msgspec import Struct
 
 from huahuo import Command, Context, Entity, Event, Huahuo, Outcome, Principal
 from huahuo.actors.plugins.past import together
-from huahuo.embedding import following
+from huahuo.embedding import calls
 from huahuo.replay.history.history import ListHistory
 from huahuo.testing.world import AppWorld
 from huahuo.timetravel.check import check
-from huahuo.timetravel.show import Out
+from huahuo.timetravel.look import Out
 
 
 class Note(Struct, frozen=True):
@@ -99,7 +99,7 @@ def test_a_client_that_reads_from_the_beginning_gets_todays_form(world: AppWorld
 
 def test_follow_gives_todays_form(world: AppWorld) -> None:
     async def followed() -> list[dict[str, Any]]:
-        events = following.follow(world.running, "note/1")
+        events = calls.follow(world.running, "note/1")
         return [await anext(events), await anext(events)]
 
     assert texts(world.run(followed())) == SHOWN
@@ -133,7 +133,7 @@ def test_an_event_that_no_upcast_can_read_is_followed_and_audited_as_it_is_store
     world.crash(notes(2, wrong=True))
 
     async def followed() -> dict[str, Any]:
-        return await anext(following.follow(world.running, "note/1"))
+        return await anext(calls.follow(world.running, "note/1"))
 
     assert world.run(followed())["words"] == "tea"
     rows = world.client(1, admin=True).send("audit", entity="note/1")["rows"]

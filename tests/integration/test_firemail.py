@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from huahuo.mailcheck.words import zh
+from huahuo.mailcheck import zh
 from tests.support.patience import WITHIN_S
 from tests.support.worlds.firemail import FrontEnd, service
 

@@ -7,9 +7,9 @@ import httpx
 import pytest
 import uvloop
 
-from huahuo.actors.plugins.principal import Principal
-from huahuo.transport.protocol.limits import TransportSettings
-from huahuo.transport.server.intake import weight
+from huahuo.actors.plugins.calls import Principal
+from huahuo.transport.load.intake import weight
+from huahuo.transport.protocol.flow_control import TransportSettings
 from tests.support.drivers.http import client
 from tests.support.patience import WITHIN_S
 from tests.support.worlds.people import ALICE

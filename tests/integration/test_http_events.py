@@ -5,7 +5,7 @@ from contextlib import AsyncExitStack
 
 import httpx
 
-from huahuo.actors.plugins.principal import Principal
+from huahuo.actors.plugins.calls import Principal
 from huahuo.transport.access.door import AddressDoor
 from huahuo.transport.protocol.codes import CloseCode
 from tests.support.drivers.http import client, reader

@@ -5,7 +5,7 @@ import contextlib
 
 import pytest
 
-from huahuo.transport.http import native_connection
+from huahuo.transport.http import native
 from tests.support.patience import WITHIN_S
 from tests.support.worlds.people import ALICE
 from tests.support.worlds.services import run
@@ -13,7 +13,7 @@ from tests.support.worlds.wire import until, world
 
 
 def test_its_question_is_not_worked_on_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(native_connection, "HALF_CLOSED_S", 0.1)
+    monkeypatch.setattr(native, "HALF_CLOSED_S", 0.1)
 
     async def main() -> None:
         async with world() as w:

@@ -5,11 +5,11 @@ import asyncio
 import httpx
 from structlog.testing import capture_logs
 
-from huahuo.actors.entities.errors import Busy
-from huahuo.actors.plugins.principal import Principal
+from huahuo.actors.entities.decider import Busy
+from huahuo.actors.plugins.calls import Principal
 from huahuo.eventstore.errors import Unavailable
 from huahuo.transport.access.door import AddressDoor
-from huahuo.transport.protocol.limits import TransportSettings
+from huahuo.transport.protocol.flow_control import TransportSettings
 from huahuo.transport.protocol.problem import PROBLEM
 from tests.support.drivers.http import client
 from tests.support.worlds.people import ALICE

@@ -10,12 +10,12 @@ import msgspec
 import pytest
 from structlog.testing import capture_logs
 
-from huahuo.actors.entities.errors import Busy, Degraded
-from huahuo.actors.plugins.http import HttpAnswer, HttpRefused, HttpRequest, HttpRoute
-from huahuo.actors.plugins.principal import Principal
+from huahuo.actors.entities.decider import Busy, Degraded
+from huahuo.actors.plugins.actions import HttpAnswer, HttpRefused, HttpRequest, HttpRoute
+from huahuo.actors.plugins.calls import Principal
 from huahuo.eventstore.errors import CommandMismatch, Corrupt
-from huahuo.transport.http.problems import status_of
-from huahuo.transport.protocol.limits import TransportSettings
+from huahuo.transport.http.messages import status_of
+from huahuo.transport.protocol.flow_control import TransportSettings
 from tests.support.drivers.http import client
 from tests.support.worlds.people import ALICE
 from tests.support.worlds.services import run

@@ -11,8 +11,8 @@ import pytest
 from huahuo.actors.plugins.words import texts_of
 from huahuo.transport.http import native
 from huahuo.transport.http.asgi import AsgiTransport
-from huahuo.transport.http.out_queue import Message
-from huahuo.transport.protocol.limits import TransportSettings
+from huahuo.transport.http.asgi_socket import Message
+from huahuo.transport.protocol.flow_control import TransportSettings
 from huahuo.transport.words import en, http_en, http_zh, zh
 from tests.support.drivers.http import client
 from tests.support.patience import WITHIN_S

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from huahuo.mailcheck.checks.ports import Ok
+from huahuo.mailcheck.checks.check_effect import Ok
 from huahuo.mailcheck.fetched import UidCursor
 from tests.support.drivers.checks import Report, checked, target
 from tests.support.patience import WITHIN_S

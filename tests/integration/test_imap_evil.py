@@ -7,10 +7,8 @@ import tracemalloc
 import pytest
 
 from huahuo.eventstore.ambient import SystemAmbient
-from huahuo.mailcheck.checks.ports import CheckFailed, CheckLimits, Ok
+from huahuo.mailcheck.checks.check_effect import CheckFailed, CheckLimits, Ok
 from huahuo.mailcheck.fetched import FetchedMail, UidCursor
-from huahuo.mailcheck.imap.client import ImapClient
-from huahuo.mailcheck.imap.outcome import Outcome
 from huahuo.mailcheck.servers.faults import (
     BrokenProtocol,
     ClearTextRefused,
@@ -19,6 +17,8 @@ from huahuo.mailcheck.servers.faults import (
     ServerBye,
     TimedOut,
 )
+from huahuo.mailcheck.servers.imap_client import ImapClient
+from huahuo.mailcheck.servers.outcome import Outcome
 from tests.support.drivers.checks import LOCAL, Report, checked, target
 from tests.support.patience import WITHIN_S
 from tests.support.servers.evil_imap import Peer, Script, evil

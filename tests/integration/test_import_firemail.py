@@ -7,13 +7,11 @@ from typing import Any
 
 import pytest
 
-from huahuo.app.config import Settings
-from huahuo.app.table import Table
+from huahuo.app.config import Settings, Table
+from huahuo.cli.import_firemail import Report, import_database
 from huahuo.errors import HuahuoError
 from huahuo.mailcheck import mail
-from huahuo.migrating.importing import import_firemail
-from huahuo.migrating.report import Report
-from huahuo.users.passwords import is_dated
+from huahuo.users.book import is_dated
 from tests.support.models.firemail_database import FireMailDatabase
 from tests.support.worlds.firemail import Running, service
 
@@ -34,7 +32,7 @@ def settings(data: Path) -> Settings:
 async def imported(database: FireMailDatabase, data: Path) -> Report:
     database.close()
     steps: list[int] = []
-    report = await import_firemail(settings(data), [mail()], database.file, steps.append)
+    report = await import_database(settings(data), [mail()], database.file, steps.append)
     assert steps == [1] * len(steps)
     return report
 
@@ -182,7 +180,7 @@ async def test_what_is_no_such_database_is_refused_with_its_name(tmp_path: Path)
     FireMailDatabase(tmp_path / "other.db", "CREATE TABLE things (id INTEGER)").close()
     for name, why in (("text.db", "cannot be read"), ("other.db", "no tables"), ("none.db", "no file")):
         with pytest.raises(HuahuoError, match=f"{why}"):
-            await import_firemail(settings(tmp_path / "d"), [mail()], tmp_path / name, lambda _rows: None)
+            await import_database(settings(tmp_path / "d"), [mail()], tmp_path / name, lambda _rows: None)
     assert not (tmp_path / "d").exists()
 
 
@@ -190,4 +188,4 @@ async def test_a_directory_in_use_is_refused(database: FireMailDatabase, tmp_pat
     fill(database)
     async with service(tmp_path / "d"):
         with pytest.raises(HuahuoError, match="in use"):
-            await import_firemail(settings(tmp_path / "d"), [mail()], database.file, lambda _rows: None)
+            await import_database(settings(tmp_path / "d"), [mail()], database.file, lambda _rows: None)

@@ -10,19 +10,19 @@ from typing import cast
 
 import pytest
 
-from huahuo.app import joining, waiting_room
+from huahuo.app import nodes, service_port
 from huahuo.app.config import Settings
-from huahuo.app.joining import follow
-from huahuo.app.keys import Keys
-from huahuo.app.listening import open_port
-from huahuo.app.waiting_room import WaitingRoom
-from huahuo.cluster import finding
+from huahuo.app.credentials import Keys
+from huahuo.app.nodes import follow
+from huahuo.app.service_port import WaitingRoom
+from huahuo.app.workers import open_port
+from huahuo.cluster import members
 from huahuo.cluster.members import Member
 from huahuo.errors import ConfigError
 from huahuo.eventstore.ambient import SystemAmbient
 from huahuo.eventstore.replicated.writer import PARTS, ReplicaWriter
 from huahuo.eventstore.sequencer.port import Ordered
-from huahuo.eventstore.sqlite.replica import held_in, open_log
+from huahuo.eventstore.sqlite.log import held_in, open_log
 from huahuo.transport.server.server import Server
 from tests.support.models.memory_sequencer import MemoryOrder, MemorySequencer
 from tests.support.patience import WITHIN_S
@@ -116,7 +116,7 @@ async def test_a_node_that_runs_while_what_it_needs_is_trimmed_says_that_a_start
 async def test_who_connects_and_asks_nothing_does_not_keep_the_node_from_listening(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(waiting_room, "_HEAD_S", 10 * WITHIN_S)
+    monkeypatch.setattr(service_port, "_HEAD_S", 10 * WITHIN_S)
     with held_port() as port:
         async with asyncio.timeout(WITHIN_S):
             async with WaitingRoom("127.0.0.1", port) as room:
@@ -185,12 +185,12 @@ async def test_a_copy_that_a_trim_overtook_is_asked_for_anew(
     async def living(*_: object) -> dict[str, Member]:
         return {}
 
-    monkeypatch.setattr(joining, "fetch", fetch)
-    monkeypatch.setattr(finding, "living", living)
-    monkeypatch.setattr(joining, "COPY_FROM", 1)
+    monkeypatch.setattr(nodes, "fetch", fetch)
+    monkeypatch.setattr(members, "living", living)
+    monkeypatch.setattr(nodes, "COPY_FROM", 1)
     secrets = Keys(b"j" * 32, MASTER_KEY)
     room = WaitingRoom("127.0.0.1", 0)
     settings = Settings(data=tmp_path / "b")
-    await joining.join(settings, secrets, SystemAmbient(), MemorySequencer(order), "b", room)
+    await nodes.join(settings, secrets, SystemAmbient(), MemorySequencer(order), "b", room)
     assert asked == [1, old.offset + 2]
     assert held_in(tmp_path / "b") == held_in(tmp_path / "a")

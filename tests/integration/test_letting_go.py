@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from huahuo import Huahuo
-from huahuo.app.caches import letting_go
+from huahuo.app.wiring import letting_go
 from tests.support.worlds.storing import Stored, stored
 
 _memory_used = ctypes.CDLL(_sqlite3.__file__).sqlite3_memory_used

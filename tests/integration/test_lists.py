@@ -10,17 +10,17 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.typing import Subprotocol
 
-from huahuo.app import keys, tokens
-from huahuo.app.plugins import standard
-from huahuo.app.table import Table
+from huahuo.app import credentials
+from huahuo.app.application import standard
+from huahuo.app.config import Table
 from huahuo.app.wiring import App
 from huahuo.eventstore.ambient import SystemAmbient
-from huahuo.mailcheck.listing.cut import RowsCut
-from huahuo.mailcheck.row import Row
+from huahuo.mailcheck.api.mailbox_list import RowsCut
+from huahuo.mailcheck.records import Row
 from huahuo.transport.client.client import Client
 from huahuo.transport.client.cursors import MemoryCursors
 from huahuo.transport.client.model import Cursor
-from huahuo.transport.protocol.limits import TransportSettings
+from huahuo.transport.protocol.flow_control import TransportSettings
 from tests.support.patience import WITHIN_S
 from tests.support.worlds.wire import until, world
 
@@ -161,7 +161,9 @@ async def test_the_service_lists_its_mailboxes_in_pages_to_the_python_client(tmp
     app = App(settings, SystemAmbient(), plugins=standard())
     await app.start()
     try:
-        token = tokens.mint(keys.read_jwt_secret(settings), SystemAmbient(), user_id=42, username="alice")
+        token = credentials.mint(
+            credentials.read_jwt_secret(settings), SystemAmbient(), user_id=42, username="alice"
+        )
         async with Client(app.url, token=token) as client:
             lines = "\n".join(f"user{n:04}@example.com----secret-{n}" for n in range(5_000))
             await client.send("import_emails", data=lines, mail_type="imap")

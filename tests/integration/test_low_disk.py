@@ -183,7 +183,7 @@ async def test_a_start_that_meets_a_full_disk_after_the_log_was_opened_says_so(
 
     data = tmp_path / "data"
     with monkeypatch.context() as disk:
-        disk.setattr("huahuo.mailcheck.finding.index.TextIndex", full)
+        disk.setattr("huahuo.mailcheck.api.mail_index.TextIndex", full)
         with pytest.raises(HuahuoError, match=f"the disk of {data} is full: delete other files"):
             async with stored(data):
                 pass

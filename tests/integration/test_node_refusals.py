@@ -10,11 +10,12 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from huahuo.app import adopting, keys, nodes
-from huahuo.app.adopting import adopt
+from huahuo.app import credentials, nodes
 from huahuo.app.config import Settings
-from huahuo.app.waiting_room import WaitingRoom
-from huahuo.app.world import open_sqlite
+from huahuo.app.ground import open_sqlite
+from huahuo.app.service_port import WaitingRoom
+from huahuo.cli import maintenance
+from huahuo.cli.maintenance import adopt
 from huahuo.errors import ConfigError, HuahuoError
 from huahuo.eventstore.ambient import SystemAmbient
 from huahuo.eventstore.errors import EventStoreError, WrongKey
@@ -22,7 +23,7 @@ from huahuo.eventstore.limits import EVENT_BYTES_MAX
 from huahuo.eventstore.model import Append, NewEvent
 from huahuo.eventstore.port import Log
 from huahuo.eventstore.sequencer.port import InDoubt, Sequencer, Unreachable
-from huahuo.eventstore.sqlite import replica as replicas
+from huahuo.eventstore.sqlite import log as replicas
 from tests.support.models.memory_sequencer import MemoryOrder, MemorySequencer
 from tests.support.patience import WITHIN_S
 from tests.support.servers.nats import PASSWORD, NatsServers, nats_servers
@@ -51,7 +52,9 @@ def settings(order: NatsServers, data: Path, log: str) -> Settings:
 @contextlib.asynccontextmanager
 async def opened(given: Settings) -> AsyncIterator[Log]:
     ambient = SystemAmbient()
-    log = await open_sqlite(given, keys.ensure(given, ambient), ambient, WaitingRoom(given.host, 0))
+    log = await open_sqlite(
+        given, credentials.ensure_keys(given, ambient), ambient, WaitingRoom(given.host, 0)
+    )
     try:
         yield log
     finally:
@@ -184,7 +187,7 @@ async def test_a_birth_that_a_slow_log_put_in_order_twice_is_no_use_of_it(
     async def slow(*_: object) -> Sequencer:
         return Twice(order, b"of somebody else" if used else b"")
 
-    monkeypatch.setattr(adopting, "sequencer_of", slow)
+    monkeypatch.setattr(maintenance, "sequencer_of", slow)
     given = msgspec.structs.replace(given, log="nats://127.0.0.1")
     with pytest.raises(HuahuoError, match="in use already") if used else contextlib.nullcontext():
         await adopt(given, SystemAmbient(), str)
@@ -213,7 +216,7 @@ async def test_an_event_that_no_service_takes_is_named_and_not_adopted(
     given = settings(order, tmp_path, "over")
     async with opened(msgspec.structs.replace(given, log="")) as single:
         await single.append(event(b'"' + b"x" * 100 + b'"'))
-    monkeypatch.setattr(adopting, "EVENT_BYTES_MAX", 100)
+    monkeypatch.setattr(maintenance, "EVENT_BYTES_MAX", 100)
     with pytest.raises(HuahuoError, match=r"the event 1 \(ticked of user/1\) has 102 bytes"):
         await adopt(given, SystemAmbient(), str)
 
@@ -246,7 +249,7 @@ async def until_applied(log: Log) -> None:
 
 def test_a_node_makes_no_keys(order: NatsServers, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="huahuo cluster keys"):
-        keys.ensure(Settings(data=tmp_path / "a", log=order.url), SystemAmbient())
+        credentials.ensure_keys(Settings(data=tmp_path / "a", log=order.url), SystemAmbient())
 
 
 @pytest.mark.parametrize("log", ["mysql://a:{}@b", "nats://a:{}@b?colour=red", "nats://a:{}@127.0.0.1:1x"])

@@ -6,9 +6,8 @@ import pytest
 from msgspec.structs import replace
 from structlog.testing import capture_logs
 
-from huahuo.cluster import telling
-from huahuo.cluster.presence import Told
-from huahuo.cluster.telling import Telling
+from huahuo.cluster import shared_facts
+from huahuo.cluster.shared_facts import Telling, Told
 from huahuo.eventstore.ambient import FakeAmbient
 from tests.support.patience import WITHIN_S
 from tests.support.worlds.neighbours import neighbours
@@ -17,7 +16,7 @@ from tests.support.worlds.neighbours import neighbours
 async def test_a_node_that_does_not_listen_yet_is_told_later_and_not_warned_of(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(telling, "AGAIN_S", 0.0)
+    monkeypatch.setattr(shared_facts, "AGAIN_S", 0.0)
     clock = FakeAmbient()
     async with neighbours({"a": clock, "b": clock}) as [a, b]:
         here, there = (Telling(one.peers, clock, lambda _user, _client: None) for one in (a, b))

@@ -10,14 +10,20 @@ import httpx
 import msgspec
 import pytest
 
-from huahuo.cluster import signing
-from huahuo.cluster.asking import Asker
-from huahuo.cluster.door import BODY_BYTES_MAX, REQUESTS_PER_S, NodesDoor
-from huahuo.cluster.errors import NodeError, NodeRefused, NodeSilent, Refused
+from huahuo.cluster import request_signing
 from huahuo.cluster.members import Member
-from huahuo.cluster.peers import Peers
-from huahuo.cluster.replays import WINDOW_MS
-from huahuo.cluster.signing import Head, Signer
+from huahuo.cluster.node_requests import (
+    BODY_BYTES_MAX,
+    REQUESTS_PER_S,
+    Asker,
+    NodeError,
+    NodeRefused,
+    NodesDoor,
+    NodeSilent,
+    Peers,
+    Refused,
+)
+from huahuo.cluster.request_signing import WINDOW_MS, Head, Signer
 from huahuo.eventstore.ambient import FakeAmbient
 from tests.support.patience import WITHIN_S
 from tests.support.worlds.wire import World, world
@@ -92,7 +98,7 @@ async def pair() -> AsyncIterator[Pair]:
 
 def signed(p: Pair, body: bytes = b"", **fields: Any) -> dict[str, str]:
     """The headers of a good request; `fields` replace what is signed."""
-    signer, digest = Signer(SECRET), signing.digest_of(body)
+    signer, digest = Signer(SECRET), request_signing.digest_of(body)
     head = Head("double", "a", "b", p.door.life, LOG, p.clock.now_ms(), f"{'0' * 16}.1", digest)
     return dict(signer.headers(msgspec.structs.replace(head, **fields)))
 

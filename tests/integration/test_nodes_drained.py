@@ -6,15 +6,13 @@ from typing import Any, cast
 
 import pytest
 
-from huahuo.actors.plugins.principal import Principal
-from huahuo.app import node_actions
-from huahuo.app.cluster_actions import Drain, register
+from huahuo.actors.plugins.calls import Principal
+from huahuo.app import cluster_service
+from huahuo.app.cluster_service import Drain, register_cluster_actions
 from huahuo.cluster import members
-from huahuo.cluster.asking import Asker
-from huahuo.cluster.door import NodesDoor
 from huahuo.cluster.duty import Duty
 from huahuo.cluster.members import Member
-from huahuo.cluster.peers import Peers
+from huahuo.cluster.node_requests import Asker, NodesDoor, Peers
 from huahuo.eventstore.model import Append
 from huahuo.transport.protocol.codes import CloseCode
 from tests.support.drivers.http import client, reader
@@ -65,13 +63,15 @@ async def asked(gone: str = "web-3") -> AsyncIterator[World]:
         at = Member(
             url="http://127.0.0.1:1", build="1", keys="k", beat=1, at_ms=w.ambient.now_ms(), applied=0
         )
-        await w.log.append(Append(ts_ms=1, rows=(members.put(gone, at),)))
+        await w.log.append(Append(ts_ms=1, rows=(members.put_member(gone, at),)))
         asker = Asker(secret=b"s" * 32, node="web-1", log_id=w.log.log_id, ambient=w.ambient)
         door = NodesDoor(secret=b"s" * 32, node="web-1", log_id=w.log.log_id, ambient=w.ambient)
         peers = Peers(asker, door, members=lambda: duty.members, silent_s=duty.silent_s)
         nobody = cast("Any", None)
-        register(w.registry, duty, peers, nobody, drain, nobody)  # here none trims or finalizes
-        node_actions.register(w.registry, duty, None)
+        register_cluster_actions(
+            w.registry, duty, peers, nobody, drain, nobody
+        )  # here none trims or finalizes
+        cluster_service.register_node_actions(w.registry, duty, None)
         yield w
 
 

@@ -6,11 +6,10 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 
-from huahuo.cluster import borrowing
-from huahuo.cluster.borrowing import ALONE_S, Borrowing
-from huahuo.cluster.holder import SILENT_S
-from huahuo.cluster.lent import Lent, Want, Wants
-from huahuo.cluster.peers import LIVES_S, Peers
+from huahuo.cluster import shared_places
+from huahuo.cluster.members import SILENT_S
+from huahuo.cluster.node_requests import LIVES_S, Peers
+from huahuo.cluster.shared_places import ALONE_S, Borrowing, Lent, Want, Wants
 from huahuo.eventstore.ambient import FakeAmbient
 from huahuo.mailcheck.checks.connections import Places
 from tests.support.patience import WITHIN_S
@@ -21,7 +20,7 @@ KEY = "mail.example"
 
 @pytest.fixture(autouse=True)
 def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(borrowing, "TIMEOUT_S", WITHIN_S)
+    monkeypatch.setattr(shared_places, "TIMEOUT_S", WITHIN_S)
 
 
 class Node:

@@ -6,12 +6,12 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from huahuo.cluster import rates
-from huahuo.cluster.peers import Peers
-from huahuo.cluster.rates import BYTES_A_RATE, Rates, most
+from huahuo.cluster import shared_facts
+from huahuo.cluster.node_requests import Peers
+from huahuo.cluster.shared_facts import BYTES_A_RATE, Rates, most
 from huahuo.eventstore.ambient import FakeAmbient
 from huahuo.transport.access.door import RequestLimit
-from huahuo.users.failures import FAILURES_MAX, WINDOW_S, Failures
+from huahuo.users.login import FAILURES_MAX, WINDOW_S, Failures
 from tests.support.patience import WITHIN_S
 from tests.support.worlds.neighbours import neighbours
 
@@ -21,7 +21,7 @@ BURST = 4 * PER_S
 
 @pytest.fixture(autouse=True)
 def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rates, "TIMEOUT_S", WITHIN_S)
+    monkeypatch.setattr(shared_facts, "TIMEOUT_S", WITHIN_S)
 
 
 class Node:

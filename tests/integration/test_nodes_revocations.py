@@ -7,22 +7,20 @@ import pytest
 from argon2 import PasswordHasher
 
 from huahuo.actors.plugins.actions import Registry
-from huahuo.actors.plugins.principal import Principal
-from huahuo.api_keys.book import KeyBook
-from huahuo.api_keys.verifying import WithKeys
+from huahuo.actors.plugins.calls import Principal
+from huahuo.app.credentials import mint
 from huahuo.app.nodes import issued_of, latest_of
-from huahuo.app.tokens import mint
 from huahuo.eventstore.ambient import FakeAmbient
 from huahuo.eventstore.executor import InlineExecutor
 from huahuo.eventstore.model import Duplicate
-from huahuo.transport.access.common_time import LOG_AHEAD_MS_MAX, among_nodes
+from huahuo.transport.access.claims import LOG_AHEAD_MS_MAX, among_nodes
 from huahuo.transport.access.revocations import RevocationWatch
+from huahuo.transport.access.rights import AuthFailure, Verified
 from huahuo.transport.access.tokens import Authenticator
-from huahuo.transport.access.verified import AuthFailure, Verified
-from huahuo.transport.accounts.accounts import Accounts
-from huahuo.transport.accounts.application import AskApplication
+from huahuo.transport.accounts.accounts import Accounts, AskApplication
 from huahuo.transport.commands.publishing import Publisher
-from huahuo.users import passwords
+from huahuo.users import book
+from huahuo.users.api_keys import KeyBook, WithKeys
 from huahuo.users.book import UserBook
 from huahuo.users.login import Login, SignedIn
 from tests.support.models.forged import SECRET
@@ -44,8 +42,8 @@ WHICHEVER = pytest.mark.parametrize(
 @pytest.fixture(autouse=True)
 def _quick_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
     quick = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
-    monkeypatch.setattr(passwords, "hasher", lambda: quick)
-    monkeypatch.setattr(passwords, "UNKNOWN", quick.hash("nobody's"))
+    monkeypatch.setattr(book, "hasher", lambda: quick)
+    monkeypatch.setattr(book, "UNKNOWN", quick.hash("nobody's"))
 
 
 class Admitting:

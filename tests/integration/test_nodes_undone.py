@@ -2,7 +2,7 @@
 
 from msgspec.structs import replace
 
-from huahuo.app.neighbours import say_what_is_undone
+from huahuo.app.cluster_service import say_what_is_undone
 from huahuo.cluster import members
 from huahuo.cluster.duty import Duty
 from huahuo.cluster.members import Member
@@ -26,7 +26,7 @@ async def test_work_that_no_node_does_is_told_to_who_watches_the_node() -> None:
             pass
 
         died = replace(said(1), divides=members.DIVISION)  # a moment ago
-        await w.log.append(Append(ts_ms=1, rows=(members.put("died", died),)))
+        await w.log.append(Append(ts_ms=1, rows=(members.put_member("died", died),)))
         duty = Duty(log=w.log, ambient=w.ambient, node="here", work=work, rest=rest, tell=said)
         w.site.told = lambda: "disk low"
         say_what_is_undone(duty, w.metrics, w.site)

@@ -7,11 +7,9 @@ import httpx
 import msgspec
 import pytest
 
-from huahuo.actors.plugins.actions import Action
-from huahuo.actors.plugins.calls import Call, Reply
-from huahuo.actors.plugins.http import HttpAnswer, HttpRequest, HttpRoute
-from huahuo.actors.plugins.principal import Principal
-from huahuo.transport.http import openapi
+from huahuo.actors.plugins.actions import Action, HttpAnswer, HttpRequest, HttpRoute
+from huahuo.actors.plugins.calls import Call, Principal, Reply
+from huahuo.transport.http import routes
 from huahuo.transport.http.routes import BELOW, EXACT
 from tests.support.drivers.http import client
 from tests.support.worlds.services import run
@@ -36,7 +34,7 @@ ROUTES = [
 
 
 def described(w: World) -> dict[str, Any]:
-    made = openapi.document("1", w.registry.commands, ROUTES, durable=True)
+    made = routes.openapi_document("1", w.registry.commands, ROUTES, durable=True)
     return msgspec.json.decode(msgspec.json.encode(made), type=dict[str, Any])
 
 
@@ -112,7 +110,9 @@ def test_two_actions_whose_structs_have_one_name_are_both_described() -> None:
         return msgspec.defstruct("Cancel", [("wanted", kind)])
 
     actions = {name: Action(name, named(kind), none) for name, kind in (("a", int), ("b", str))}
-    document = msgspec.json.decode(msgspec.json.encode(openapi.document("1", actions, (), durable=True)))
+    document = msgspec.json.decode(
+        msgspec.json.encode(routes.openapi_document("1", actions, (), durable=True))
+    )
     kinds = []
     for name in actions:
         body = document["paths"][f"/commands/{name}"]["post"]["requestBody"]
@@ -157,5 +157,5 @@ def test_an_answer_has_what_the_document_requires() -> None:
 
 @pytest.mark.parametrize("durable", [True, False])
 def test_what_is_switched_off_is_not_described(*, durable: bool) -> None:
-    made = openapi.document("1", {}, (), durable=durable)
+    made = routes.openapi_document("1", {}, (), durable=durable)
     assert ("/ds/{path}" in made["paths"]) == durable

@@ -28,7 +28,7 @@ from huahuo import (
     Service,
 )
 from huahuo.at import At
-from huahuo.embedding import calls, following
+from huahuo.embedding import calls
 from huahuo.testing.world import AppWorld
 from huahuo.transport.client.model import CommandError
 from tests.support.drivers.http import client as http_client
@@ -245,15 +245,15 @@ def test_an_application_hears_at_once_what_a_client_has_seen(world: AppWorld) ->
     alice.follow("user/42")
 
     async def told() -> bool:
-        seen = asyncio.ensure_future(following.seen(world.running, "user/42", 1, client="test-42"))
+        seen = asyncio.ensure_future(calls.seen(world.running, "user/42", 1, client="test-42"))
         await asyncio.sleep(5)
         await calls.publish_many(world.running, [("user/42", "parcel_seen", {})])
         return await seen
 
     assert world.run(told())
     world.advance(seconds=5)
-    assert world.run(following.seen(world.running, "user/42", 1, client="test-42", timeout_s=0.01))
-    assert not world.run(following.seen(world.running, "user/42", 2, client="test-42", timeout_s=60))
+    assert world.run(calls.seen(world.running, "user/42", 1, client="test-42", timeout_s=0.01))
+    assert not world.run(calls.seen(world.running, "user/42", 2, client="test-42", timeout_s=60))
     world.close()
 
 

@@ -8,7 +8,7 @@ from msgspec import Struct
 from huahuo import Command, Context, Entity, Event, Principal
 from huahuo.transport.client.client import Client
 from huahuo.transport.client.model import CommandError, StreamDenied
-from huahuo.transport.commands.types_of_users import TYPES_PER_USER
+from huahuo.transport.commands.published_events import TYPES_PER_USER
 from tests.support.drivers.http import client as http_client
 from tests.support.drivers.http import reader
 from tests.support.drivers.rawclient import connected

@@ -7,9 +7,9 @@ from contextlib import asynccontextmanager, suppress
 import msgspec
 import pytest
 
-from huahuo.mailcheck.imap.network import Network
 from huahuo.mailcheck.servers.faults import ProxyFailed
-from huahuo.mailcheck.servers.proxies import Proxy, parse_proxy
+from huahuo.mailcheck.servers.network import Network
+from huahuo.mailcheck.servers.providers import Proxy, parse_proxy
 from tests.support.patience import WITHIN_S
 
 GREETING = b"* OK ready"

@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from huahuo.errors import Unknown
-from huahuo.publisher.publisher import Publisher
+from huahuo.publisher import Publisher
 
 _BODY = b'{"at": {"stream": "s", "seq": 1}}'
 _ANSWER = (

@@ -10,10 +10,10 @@ import pytest
 from websockets.frames import CONT, PING, TEXT, Frame
 
 from huahuo.transport.protocol.codes import CloseCode
-from huahuo.transport.protocol.limits import TransportSettings
-from huahuo.transport.server.connection_ref import ConnectionRef
+from huahuo.transport.protocol.flow_control import TransportSettings
+from huahuo.transport.server.connection import QuickAcks
 from huahuo.transport.server.hub import Hub
-from huahuo.transport.server.quick_acks import QuickAcks
+from huahuo.transport.wire.connection_ref import ConnectionRef
 from tests.support.drivers.rawclient import RawClient, raw
 from tests.support.drivers.session import seqs
 from tests.support.worlds.wire import World, until, world

@@ -6,8 +6,7 @@ import pytest
 
 from huahuo import Huahuo
 from huahuo.actors.domain import jobs
-from huahuo.testing.client import TestClient
-from huahuo.testing.world import AppWorld
+from huahuo.testing.world import AppWorld, TestClient
 from huahuo.transport.client.model import CommandError
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from huahuo.errors import ConfigError
-from huahuo.storage import retaining
+from huahuo.storage import upkeep
 from tests.support.drivers.http import client as http_client
 from tests.support.worlds.storing import stored
 from tests.support.worlds.wire import until
@@ -14,8 +14,8 @@ from tests.support.worlds.wire import until
 async def test_old_events_go_by_themselves_and_a_client_from_before_is_told_gap(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(retaining, "STEP_PAUSE_S", 0.0)
-    monkeypatch.setattr(retaining, "SWEEP_S", 0.01)
+    monkeypatch.setattr(upkeep, "STEP_PAUSE_S", 0.0)
+    monkeypatch.setattr(upkeep, "SWEEP_S", 0.01)
     async with stored(tmp_path / "data", retention=("group/*=1KiB", "ds/*=1KiB")) as s:
         for number in range(40):
             await s.app.publisher.publish("group/ops", "tick", {"number": number})

@@ -9,7 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from huahuo.app.config import Settings
-from huahuo.app.listening import tell_address
+from huahuo.app.workers import tell_address
 from huahuo.eventstore.ambient import SystemAmbient
 from huahuo.eventstore.port import Log
 from huahuo.eventstore.sqlite.view import SqliteView

@@ -14,11 +14,11 @@ from websockets.frames import CLOSE, CONT, PING, PONG, TEXT, Frame
 from huahuo.app.forking_loop import ForkingLoop
 from huahuo.transport import native
 from huahuo.transport.protocol.codes import CloseCode
-from huahuo.transport.protocol.limits import TransportSettings
-from huahuo.transport.server import acking_socket
-from huahuo.transport.server.ack_reader import AckReader, Readable
-from huahuo.transport.server.listener import TakesAcks
-from huahuo.transport.server.sends import Way
+from huahuo.transport.protocol.flow_control import TransportSettings
+from huahuo.transport.wire import web_socket
+from huahuo.transport.wire.frame_reader import AckReader, Readable
+from huahuo.transport.wire.ports import TakesAcks
+from huahuo.transport.wire.sends import Way
 from tests.support.drivers.rawclient import RawClient, raw
 from tests.support.sends import NEEDS, WAYS
 from tests.support.worlds.wire import World, until, world
@@ -269,7 +269,7 @@ async def test_random_bytes_have_the_same_outcome_in_whatever_way_they_are_read(
     seed: int, places: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for number in ("_ALIKE_MIN", "_ALIKE_AGAIN"):
-        monkeypatch.setattr(acking_socket, number, 1)
+        monkeypatch.setattr(web_socket, number, 1)
     by_transport = await outcome(seed, "transport")
     assert not places
     for way in WAYS:

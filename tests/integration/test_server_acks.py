@@ -8,8 +8,8 @@ import pytest
 from websockets.frames import BINARY, TEXT, Frame
 
 from huahuo.transport.protocol.codes import CloseCode
-from huahuo.transport.protocol.limits import TransportSettings
-from huahuo.transport.server.web_socket import WebSocket
+from huahuo.transport.protocol.flow_control import TransportSettings
+from huahuo.transport.wire.web_socket import WebSocket
 from tests.support.drivers.rawclient import RawClient, raw
 from tests.support.drivers.session import seqs
 from tests.support.worlds.wire import World, until, world

@@ -4,9 +4,10 @@ import msgspec
 import pytest
 from websockets.frames import TEXT, Frame
 
-from huahuo.actors.plugins.principal import Principal
+from huahuo.actors.plugins.calls import Principal
 from huahuo.eventstore.ambient import FakeAmbient
-from huahuo.transport.server import connection_ref, rounds
+from huahuo.transport.load import fair_queueing
+from huahuo.transport.wire import connection_ref
 from tests.support.drivers.rawclient import RawClient, raw
 from tests.support.worlds.wire import until, world
 
@@ -73,7 +74,7 @@ async def test_a_flood_of_messages_is_handled_in_turns_and_in_order() -> None:
 async def test_messages_of_a_user_without_room_wait_in_order_while_anothers_are_answered(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(rounds, "TURN_S", 0.0)
+    monkeypatch.setattr(fair_queueing, "TURN_S", 0.0)
     monkeypatch.setattr(connection_ref, "_AT_ONCE_S", 0.0)
     async with world(ambient=Ticking(7)) as w, raw(w.url, V1) as full, raw(w.url, V1) as free:
         await full.authenticate(w.token(ADMIN))

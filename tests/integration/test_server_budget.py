@@ -5,7 +5,7 @@ import gc
 
 import pytest
 
-from huahuo.transport.protocol.limits import TransportSettings
+from huahuo.transport.protocol.flow_control import TransportSettings
 from tests.support.drivers.rawclient import RawClient, raw
 from tests.support.worlds.people import BOB
 from tests.support.worlds.wire import PLACE, World, until, world

@@ -8,8 +8,7 @@ from structlog.testing import capture_logs
 
 from huahuo.eventstore.errors import Unavailable
 from huahuo.transport.protocol.codes import CloseCode
-from huahuo.transport.session.delivery_states import DeliveryState
-from huahuo.transport.session.subscription import Subscription
+from huahuo.transport.session.delivery_states import DeliveryState, Subscription
 from tests.support.drivers.rawclient import RawClient, raw
 from tests.support.drivers.session import seqs
 from tests.support.worlds.wire import World, until, world

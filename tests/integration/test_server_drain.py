@@ -5,10 +5,10 @@ import asyncio
 import pytest
 
 from huahuo.transport.protocol.codes import CloseCode
-from huahuo.transport.protocol.limits import TransportSettings
-from huahuo.transport.server.connection_ref import ConnectionRef
-from huahuo.transport.server.fast_handshake import Greeting
-from huahuo.transport.server.web_socket import WebSocket
+from huahuo.transport.protocol.flow_control import TransportSettings
+from huahuo.transport.wire.connection_ref import ConnectionRef
+from huahuo.transport.wire.lobby import Greeting
+from huahuo.transport.wire.web_socket import WebSocket
 from tests.support.drivers.rawclient import raw
 from tests.support.patience import WITHIN_S
 from tests.support.worlds.wire import until, world

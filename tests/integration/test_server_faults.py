@@ -7,10 +7,10 @@ from typing import NoReturn
 import pytest
 
 from huahuo.transport.protocol.codes import CloseCode
-from huahuo.transport.protocol.limits import TransportSettings
-from huahuo.transport.server.connection_ref import ConnectionEnded, ConnectionRef
+from huahuo.transport.protocol.flow_control import TransportSettings
 from huahuo.transport.server.hub import Hub
 from huahuo.transport.session.liveness import Liveness
+from huahuo.transport.wire.connection_ref import ConnectionEnded, ConnectionRef
 from tests.support.drivers.rawclient import RawClient, raw
 from tests.support.drivers.session import seqs
 from tests.support.worlds.wire import World, until, world

@@ -8,8 +8,8 @@ import pytest
 
 from huahuo.transport.access.door import AddressDoor
 from huahuo.transport.protocol.codes import CloseCode
-from huahuo.transport.protocol.limits import TransportSettings
-from huahuo.transport.server.web_socket import WebSocket
+from huahuo.transport.protocol.flow_control import TransportSettings
+from huahuo.transport.wire.web_socket import WebSocket
 from tests.support.drivers.rawclient import RawClient, raw
 from tests.support.drivers.session import types
 from tests.support.worlds.watched_loop import WatchedLoop, watched_loop

@@ -11,7 +11,7 @@ from websockets.frames import TEXT, Frame
 
 from huahuo.transport.access.door import AddressDoor
 from huahuo.transport.protocol.codes import CloseCode
-from huahuo.transport.protocol.limits import TransportSettings
+from huahuo.transport.protocol.flow_control import TransportSettings
 from tests.support.drivers.rawclient import raw
 from tests.support.drivers.session import types
 from tests.support.patience import WITHIN_S

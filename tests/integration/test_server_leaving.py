@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from huahuo.transport.load.fair_queueing import AT_ONCE
 from huahuo.transport.server.connection import Connection
-from huahuo.transport.server.turns import AT_ONCE
-from huahuo.transport.server.web_socket import WebSocket
 from huahuo.transport.session.session import Session
+from huahuo.transport.wire.web_socket import WebSocket
 from tests.support.drivers.rawclient import raw
 from tests.support.worlds.people import ALICE
 from tests.support.worlds.wire import World, until, world

@@ -8,9 +8,9 @@ import msgspec
 import pytest
 from websockets.frames import PING, TEXT, Frame
 
-from huahuo.transport.http import native_connection
-from huahuo.transport.protocol.limits import TransportSettings
-from huahuo.transport.server.site import Asset
+from huahuo.transport.http import native
+from huahuo.transport.protocol.flow_control import TransportSettings
+from huahuo.transport.wire.site import Asset
 from tests.support.patience import WITHIN_S
 from tests.support.worlds.wire import World, until, world
 
@@ -74,7 +74,7 @@ async def test_a_request_with_a_half_close_is_answered(path: bytes) -> None:
 
 
 async def test_a_large_answer_after_a_half_close_is_complete(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(native_connection, "HALF_CLOSED_S", 10 * WITHIN_S)
+    monkeypatch.setattr(native, "HALF_CLOSED_S", 10 * WITHIN_S)
     async with world(assets={"/large": LARGE}) as w:
         async with asyncio.timeout(WITHIN_S):  # the server closes by itself, not by its deadline
             answer = await exchange(w, GET.replace(b"/healthz", b"/large") + GET, half_close=True)

@@ -9,10 +9,10 @@ import pytest
 
 from huahuo.app.forking_loop import ForkingLoop
 from huahuo.transport.access.door import AddressDoor
-from huahuo.transport.protocol.limits import TransportSettings
+from huahuo.transport.protocol.flow_control import TransportSettings
 from huahuo.transport.server.connection import Connection
-from huahuo.transport.server.sends import Way
 from huahuo.transport.session.liveness import LOOK_S_MAX
+from huahuo.transport.wire.sends import Way
 from tests.support.drivers.rawclient import raw
 from tests.support.sends import WAYS, need
 from tests.support.worlds.wire import World, until, world

@@ -10,7 +10,7 @@ from itertools import pairwise
 import pytest
 
 from huahuo.transport.access.door import AddressDoor
-from huahuo.transport.server.rounds import Rounds
+from huahuo.transport.load.fair_queueing import Rounds
 from huahuo.transport.server.server import ACCEPTS_A_TURN
 from tests.support.patience import WITHIN_S
 from tests.support.worlds.wire import World, until, world

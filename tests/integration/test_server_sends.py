@@ -11,8 +11,8 @@ from structlog.testing import capture_logs
 
 from huahuo.app.forking_loop import ForkingLoop
 from huahuo.transport.protocol.codes import CloseCode
-from huahuo.transport.protocol.limits import TransportSettings
-from huahuo.transport.server.sends import Way
+from huahuo.transport.protocol.flow_control import TransportSettings
+from huahuo.transport.wire.sends import Way
 from tests.support.drivers.rawclient import RawClient, raw
 from tests.support.sends import WAYS, need
 from tests.support.worlds.wire import until, world

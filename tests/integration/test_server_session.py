@@ -5,13 +5,13 @@ import asyncio
 import pytest
 
 from huahuo.actors import AskTimeout
-from huahuo.actors.entities.errors import Busy
+from huahuo.actors.entities.decider import Busy
 from huahuo.eventstore.ambient import FakeAmbient
 from huahuo.eventstore.errors import Unavailable
-from huahuo.eventstore.memory.model_disk import ModelDisk
+from huahuo.eventstore.memory import ModelDisk
 from huahuo.transport.protocol.codes import CloseCode
-from huahuo.transport.protocol.limits import TransportSettings
-from huahuo.transport.session.wanted import FAULTS_MAX, LONGEST_S, PATIENCE_S, RETRY_S
+from huahuo.transport.protocol.flow_control import TransportSettings
+from huahuo.transport.session.delivery_states import FAULTS_MAX, LONGEST_S, PATIENCE_S, RETRY_S
 from tests.support.drivers.rawclient import RawClient, raw
 from tests.support.drivers.session import types
 from tests.support.patience import WITHIN_S

@@ -11,9 +11,9 @@ from websockets.frames import BINARY, CONT, PING, PONG, TEXT, Frame, Opcode
 
 from huahuo.transport.access.door import AddressDoor
 from huahuo.transport.protocol.codes import CloseCode
-from huahuo.transport.protocol.limits import TransportSettings
-from huahuo.transport.server.site import Asset
-from huahuo.transport.server.web_socket import CONTROLS_MAX
+from huahuo.transport.protocol.flow_control import TransportSettings
+from huahuo.transport.wire.site import Asset
+from huahuo.transport.wire.web_socket import CONTROLS_MAX
 from tests.support.drivers.rawclient import raw
 from tests.support.patience import WITHIN_S
 from tests.support.worlds.wire import World, until, world

@@ -9,8 +9,8 @@ from structlog.testing import capture_logs
 
 from huahuo.app.forking_loop import ForkingLoop
 from huahuo.transport.protocol.codes import CloseCode
-from huahuo.transport.protocol.limits import TransportSettings
-from huahuo.transport.server.site import Asset
+from huahuo.transport.protocol.flow_control import TransportSettings
+from huahuo.transport.wire.site import Asset
 from tests.support.drivers.rawclient import raw
 from tests.support.worlds.wire import until, world
 

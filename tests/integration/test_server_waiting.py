@@ -7,8 +7,8 @@ import msgspec
 import pytest
 from websockets.frames import TEXT, Frame
 
+from huahuo.transport.load.fair_queueing import AT_ONCE
 from huahuo.transport.protocol.codes import CloseCode
-from huahuo.transport.server.turns import AT_ONCE
 from tests.support.drivers.rawclient import RawClient, raw
 from tests.support.worlds.people import ALICE
 from tests.support.worlds.wire import World, until, world

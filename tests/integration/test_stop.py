@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from huahuo.app.application import standard
 from huahuo.app.config import Settings
-from huahuo.app.plugins import standard
 from huahuo.app.wiring import App
 from huahuo.eventstore.ambient import SystemAmbient
 

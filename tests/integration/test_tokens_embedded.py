@@ -5,7 +5,7 @@ from pathlib import Path
 
 from huahuo import Huahuo, Service
 from huahuo.app.wiring import App
-from huahuo.transport.access.verified import AuthFailure, Verified
+from huahuo.transport.access.rights import AuthFailure, Verified
 from tests.support.models.forged import revocation
 
 AHEAD_MS = 3_000

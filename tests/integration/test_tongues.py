@@ -6,8 +6,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from huahuo.actors.plugins.tongues import Message, Understood
-from huahuo.transport.protocol.limits import TransportSettings
+from huahuo.actors.plugins.actions import Message, Understood
+from huahuo.transport.protocol.flow_control import TransportSettings
 from huahuo.transport.protocol.strict_json import VALUES_MAX
 from tests.support.drivers.rawclient import RawClient, raw
 from tests.support.worlds.services import run

@@ -13,7 +13,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.sdk.trace import TracerProvider
 
 from huahuo import Huahuo
-from huahuo.actors.plugins.traceparent import Place, place_in
+from huahuo.actors.plugins.calls import Place, place_in
 from huahuo.tracing.sending import sending
 from huahuo.transport.client.client import Client
 from tests.support.patience import WITHIN_S

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from huahuo import Huahuo
-from huahuo.actors.plugins.traceparent import Place
+from huahuo.actors.plugins.calls import Place
 from huahuo.mailcheck import mail
 from tests.support.closing import log_closed
 from tests.support.models.model_imap import ModelImap

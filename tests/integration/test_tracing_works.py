@@ -9,9 +9,9 @@ from msgspec.json import encode
 from opentelemetry.sdk.trace import ReadableSpan
 
 from huahuo import After, Command, Decision, Effect, Entity, Event, Every, Huahuo, Service
-from huahuo.actors.plugins.traceparent import Place, carried, place_in
+from huahuo.actors.plugins.calls import Place, carried, place_in
 from huahuo.actors.timers.timer import Timer, TimerSet, from_row
-from huahuo.publisher.publisher import Publisher
+from huahuo.publisher import Publisher
 from tests.support.closing import log_closed
 from tests.support.patience import WITHIN_S
 from tests.support.spans import below, kept_spans

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from huahuo.app import plugins
+from huahuo.app import application
 from huahuo.app.application import load
 from huahuo.embedding.huahuo import Huahuo
 from huahuo.errors import ConfigError
 from huahuo.eventstore.sqlite.view import SqliteView
 from huahuo.timetravel.check import examine, said_counts
-from huahuo.timetravel.found import Report
+from huahuo.timetravel.findings import Report
 
 APP = """
 from msgspec import Struct
@@ -46,13 +46,13 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
     monkeypatch.delitem(sys.modules, "noted", raising=False)
-    plugins.choose(load("noted:app"), "noted:app")
+    application.choose(load("noted:app"), "noted:app")
     yield tmp_path
-    plugins.choose(None)
+    application.choose(None)
 
 
 async def compared(folder: Path, code: Path | None, ref: str | None) -> Report:
-    app = plugins.chosen()
+    app = application.chosen()
     assert isinstance(app, Huahuo)
     async with app:
         for text in ("tea", "coffee"):

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from huahuo.transport.protocol.dialects import DOCUMENT, V1, Dialect
-from huahuo.transport.protocol.limits import TransportSettings
+from huahuo.transport.protocol.flow_control import TransportSettings
 from tests.support.drivers.session import Driver
 
 STREAMS = ("user/42", "system", "group/ops", "nobody/1")

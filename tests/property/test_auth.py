@@ -6,9 +6,9 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from huahuo.actors.plugins.principal import Principal
+from huahuo.actors.plugins.calls import Principal
+from huahuo.transport.access.rights import AuthFailure, Verified
 from huahuo.transport.access.tokens import Authenticator
-from huahuo.transport.access.verified import AuthFailure, Verified
 from tests.support.models.forged import GOOD, NOW_MS, SECRET, forge
 
 AUTH = Authenticator(SECRET)

@@ -8,8 +8,7 @@ from typing import Any
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from huahuo.transport.client.happenings import Processed, Replied
-from huahuo.transport.client.model import Batch, Cursor, ProtocolViolation
+from huahuo.transport.client.model import Batch, Cursor, Processed, ProtocolViolation, Replied
 from huahuo.transport.client.retry import Retry
 from huahuo.transport.client.session import ClientSession
 from tests.support.models.model_server import ModelConnection, ModelLog

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from huahuo.transport.protocol.dialects import V1, V1_ZSTD, Dialect
-from huahuo.transport.protocol.limits import TransportSettings
+from huahuo.transport.protocol.flow_control import TransportSettings
 from tests.support.drivers.session import Driver, ModelLog
 from tests.support.worlds.compressed import compression
 

@@ -10,8 +10,14 @@ from hypothesis import strategies as st
 
 from huahuo.transport.protocol.frames import FrameCache
 from huahuo.transport.session.delivery import Delivery
-from huahuo.transport.session.delivery_states import START, TABLE, DeliveryState, IllegalStepError, Step
-from huahuo.transport.session.subscription import Subscription
+from huahuo.transport.session.delivery_states import (
+    START,
+    TABLE,
+    DeliveryState,
+    IllegalStepError,
+    Step,
+    Subscription,
+)
 from tests.support.drivers.session import ModelLog, Run
 
 STREAM: Final = "user/42"

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from huahuo.eventstore.core.chain import GENESIS
 from huahuo.eventstore.core.draft import Draft
-from huahuo.eventstore.core.place import Place
+from huahuo.eventstore.core.storage_port import Place
 from huahuo.eventstore.model import Append, Appended, Head, NewEvent, StoredEvent
 from tests.support.worlds.proposals import Nothing
 

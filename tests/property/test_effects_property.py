@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from huahuo import EffectRun
-from huahuo.actors.domain.settings import EntitySettings
+from huahuo.actors.domain.plugin import EntitySettings
 from huahuo.eventstore.errors import EventStoreError
 from tests.support.proofs import examples
 from tests.support.worlds.effects import Step, Works, in_works, one_step

@@ -7,9 +7,8 @@ from collections import Counter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from huahuo.actors.entities.decider import Answer, Origin
-from huahuo.actors.entities.errors import Busy
-from huahuo.actors.entities.residents import DirectoryLimits
+from huahuo.actors.entities.decider import Answer, Busy, Origin
+from huahuo.actors.entities.directory import DirectoryLimits
 from huahuo.eventstore.errors import Unavailable
 from huahuo.eventstore.model import Append, CommandKey
 from huahuo.replay.history.keyframes import KeyframePolicy, state_at

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from huahuo.eventstore.model import LOG_STREAM, StoredEvent
 from huahuo.transport.protocol.dialects import DOCUMENT, V1, V1_ZSTD
+from huahuo.transport.protocol.flow_control import TransportSettings
 from huahuo.transport.protocol.frames import FrameCache
-from huahuo.transport.protocol.limits import TransportSettings
 from huahuo.transport.server.fanout import FanOut
 from tests.support.drivers.direct import DirectDriver, Sockets
 from tests.support.drivers.session import Message, ModelLog

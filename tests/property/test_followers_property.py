@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from huahuo.actors.followers.course import Course
+from huahuo.actors.followers.spec import Course
 from huahuo.eventstore.errors import EventStoreError
 from huahuo.eventstore.model import StoredEvent
 from tests.support.proofs import examples

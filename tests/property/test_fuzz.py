@@ -50,8 +50,8 @@ def test_a_reader_is_slow_if_it_is_slow_each_time(
 def test_fuzzing_that_is_guided_looks_only_at_what_reads_the_bytes() -> None:
     target = TARGETS["IMAP"]
     modules = modules_of(lambda data: bool(fault_of(target, data)), target.seeds)
-    assert "huahuo.mailcheck.imap.wire" in modules
+    assert "huahuo.mailcheck.servers.imap_grammar" in modules
     assert not [name for name in modules if name.startswith(("huahuo.app", "huahuo.eventstore"))]
-    names = {each.__qualname__ for each in functions_of(sys.modules["huahuo.mailcheck.imap.wire"])}
+    names = {each.__qualname__ for each in functions_of(sys.modules["huahuo.mailcheck.servers.imap_grammar"])}
     assert any("." in name for name in names)
     assert any("." not in name for name in names)

@@ -4,8 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from huahuo.eventstore.model import Secret
-from huahuo.mailcheck.imap.wire import Part, fetched, login_pieces, search_uids, status
 from huahuo.mailcheck.servers.faults import BadCredentials, BrokenProtocol
+from huahuo.mailcheck.servers.imap_grammar import Part, fetched, login_pieces, search_uids, status
 from tests.support.proofs import examples
 
 BITS = st.sampled_from(

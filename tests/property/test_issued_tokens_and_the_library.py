@@ -11,7 +11,7 @@ from typing import Any
 import jwt
 import pytest
 
-from huahuo.transport.access.compact import ISSUED_BYTES_MAX, TokenError, parts_of
+from huahuo.transport.access.claims import ISSUED_BYTES_MAX, TokenError, parts_of
 from huahuo.transport.accounts.issuer_keys import ALGORITHMS, KeySet
 from tests.support.models.issuer import Pair, key_set, pair
 from tests.support.proofs import WHOLE

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from huahuo.transport.access.door import AddressDoor, ConnectionLimit, Entry
-from huahuo.transport.protocol.token_bucket import TokenBucket
+from huahuo.transport.protocol.flow_control import TokenBucket
 
 
 @given(

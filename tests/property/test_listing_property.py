@@ -7,11 +7,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from huahuo.eventstore.model import StoredEvent
-from huahuo.mailcheck.listing.asked import Filter, Sort, entry_of, token_of
-from huahuo.mailcheck.listing.kept import order_of
-from huahuo.mailcheck.listing.order import EXAMINED_MAX, KEYS, Order
+from huahuo.mailcheck.api.mailbox_list import (
+    EXAMINED_MAX,
+    KEYS,
+    Filter,
+    Order,
+    Sort,
+    entry_of,
+    order_of,
+    token_of,
+)
+from huahuo.mailcheck.records import Row
 from huahuo.mailcheck.roster.state import Roster, RosterFold
-from huahuo.mailcheck.row import Row
 
 USER = "user/7"
 FOLD = RosterFold()

@@ -7,8 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from huahuo.transport.protocol import incoming
-from huahuo.transport.protocol.fingerprints import fingerprint
-from huahuo.transport.protocol.incoming import Invalid, Parsed
+from huahuo.transport.protocol.incoming import Invalid, Parsed, fingerprint
 from tests.support.drivers.session import Driver, Note, note_command
 
 VALUES = st.recursive(

@@ -5,8 +5,7 @@ from email.message import EmailMessage
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from huahuo.mailcheck.mime.charsets import decode
-from huahuo.mailcheck.mime.encoded_words import readable
+from huahuo.mailcheck.mime.charsets import decode, readable
 from huahuo.mailcheck.mime.mail import content_document, parse_mail, parsed_mail
 from tests.support.proofs import examples
 

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from huahuo.eventstore.core.place import Place
+from huahuo.eventstore.core.storage_port import Place
 from huahuo.eventstore.model import Head
-from huahuo.eventstore.sqlite.packed import NOT_HERE, PackedHeads, PackedNames
+from huahuo.eventstore.sqlite.names import NOT_HERE, PackedHeads, PackedNames
 
 texts = st.text(max_size=5) | st.sampled_from(["user/1", "user/11", "匣子/7", "a", "aa"])
 named = st.dictionaries(st.integers(1, 60) | st.integers(1, 1 << 40), texts, max_size=40).map(
@@ -78,7 +78,7 @@ def test_heads_that_are_packed_and_unpacked_answer_as_a_dictionary(
     lengths: list[int], done: list[tuple[str, str]]
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("huahuo.eventstore.core.place.UNPACKED_MAX", 2)
+        patch.setattr("huahuo.eventstore.core.storage_port.UNPACKED_MAX", 2)
         names = packed_of({name: n for n, name in enumerate(STREAMS[:8], 1)})
         seqs = array("I", [NOT_HERE, *lengths[1:]])
         place = Place(0, b"", {"s0": Head(5, 9, b"link")}, PackedHeads(names, seqs))
@@ -105,7 +105,7 @@ def test_heads_that_are_packed_and_unpacked_answer_as_a_dictionary(
 
 
 def test_a_head_that_cannot_be_packed_stays_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("huahuo.eventstore.core.place.UNPACKED_MAX", 0)
+    monkeypatch.setattr("huahuo.eventstore.core.storage_port.UNPACKED_MAX", 0)
     packed = PackedHeads(packed_of({"s0": 1}), array("I", [7]))
     place = Place(0, b"", {}, packed)
     place.unpack("s0")

@@ -7,9 +7,9 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from huahuo.mailcheck.listing.cut import RowsCut
-from huahuo.mailcheck.row import Row
-from huahuo.transport.protocol.parts import Assembly, Part, merge
+from huahuo.mailcheck.api.mailbox_list import RowsCut
+from huahuo.mailcheck.records import Row
+from huahuo.transport.protocol.kinds import Assembly, Part, merge
 
 scalars = st.none() | st.booleans() | st.integers(-9, 9) | st.text(max_size=4)
 values = st.recursive(

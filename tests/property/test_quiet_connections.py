@@ -4,9 +4,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from huahuo.transport.protocol.dialects import DOCUMENT, V1, Dialect
-from huahuo.transport.protocol.limits import TransportSettings
+from huahuo.transport.protocol.flow_control import TransportSettings
+from huahuo.transport.session.interface import Now
 from huahuo.transport.session.liveness import LOOK_S_MAX, Liveness
-from huahuo.transport.session.outputs import Now
 
 SETTINGS = TransportSettings()
 SECONDS = st.floats(0, 100)

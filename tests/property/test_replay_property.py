@@ -13,13 +13,12 @@ from huahuo.eventstore.model import Keyframe, StoredEvent
 from huahuo.mailcheck.guide import guide
 from huahuo.mailcheck.mailbox.commands import ReportProgress, ReportStatus
 from huahuo.mailcheck.mailbox.state import MailboxFold
-from huahuo.mailcheck.replay_subjects import RosterSubject, own_subject, subject_of
+from huahuo.mailcheck.plugin.past import RosterSubject, own_subject, subject_of
 from huahuo.mailcheck.roster.commands import ImportEmails
 from huahuo.mailcheck.roster.state import RosterFold
-from huahuo.replay.history.delta import differences
-from huahuo.replay.history.fork import fork, renumbered
+from huahuo.replay.history.conditions import differences, holds, parse
+from huahuo.replay.history.detached_history import fork, renumbered
 from huahuo.replay.history.history import ListHistory
-from huahuo.replay.history.predicate import holds, parse
 from huahuo.replay.history.timeline import Timeline, first_true
 from huahuo.timetravel.judge import Judge
 from tests.support.models.racing import USERS, Racing, steps

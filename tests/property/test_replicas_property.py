@@ -18,7 +18,7 @@ import zstandard
 from hypothesis import HealthCheck, given, settings
 
 from huahuo.eventstore.blobs import blob_id
-from huahuo.eventstore.core.receipts import AUDIT_STREAM
+from huahuo.eventstore.core.reader import AUDIT_STREAM
 from huahuo.eventstore.errors import EventStoreError
 from huahuo.eventstore.model import (
     Ack,
@@ -31,7 +31,7 @@ from huahuo.eventstore.model import (
     Secret,
     SecretPut,
 )
-from huahuo.testing.virtual_loop import VirtualLoop
+from huahuo.testing.world import VirtualLoop
 from tests.support.models.hostile_sequencer import HostileSequencer
 from tests.support.models.memory_sequencer import MemoryOrder, MemorySequencer
 from tests.support.proofs import examples
@@ -103,7 +103,7 @@ class Script:
     async def play(self, step: tuple[Any, ...]) -> None:
         match step:
             case ("append", at, append, expected, command, wait):
-                with mock.patch("huahuo.eventstore.core.packing._kept", PACKERS[at]):
+                with mock.patch("huahuo.eventstore.core.seal._kept", PACKERS[at]):
                     await self._append(self.nodes[at], append, expected, command, wait=wait)
             case ("reserve", at, count):
                 await self.nodes[at].log.reserve("n", 512 * count)

@@ -13,11 +13,10 @@ import pytest
 
 from huahuo.eventstore.ambient import FakeAmbient
 from huahuo.eventstore.blobs import blob_id
-from huahuo.eventstore.care.compaction import Policy, compact
+from huahuo.eventstore.care.pruning import CompactionPolicy, compact
 from huahuo.eventstore.care.salvage import LOST_STREAM, Salvaged, salvage
 from huahuo.eventstore.care.verify import verify
-from huahuo.eventstore.core.reader import LogReader
-from huahuo.eventstore.core.receipts import receipt
+from huahuo.eventstore.core.reader import LogReader, receipt
 from huahuo.eventstore.core.seal import Vault
 from huahuo.eventstore.errors import EventStoreError
 from huahuo.eventstore.model import (
@@ -34,7 +33,7 @@ from huahuo.eventstore.model import (
 )
 from huahuo.eventstore.sqlite import unindexed
 from huahuo.eventstore.sqlite.damage import find_damage
-from huahuo.eventstore.sqlite.open import SqliteLog
+from huahuo.eventstore.sqlite.log import SqliteLog
 from huahuo.eventstore.sqlite.schema import DATABASE
 from huahuo.eventstore.sqlite.view import SqliteView
 from tests.support.proofs import WHOLE
@@ -99,7 +98,9 @@ async def filled(directory: Path, monkeypatch: pytest.MonkeyPatch) -> Truth:
             state = b"state %d of %s" % (seq, stream.encode())
             truth.states[stream, seq] = state
             await log.put_keyframe(Keyframe(stream, "fold", "f", seq, state))
-    await compact(log, Policy(types=frozenset({"progress"}), before_ms=1 << 60, keep=3), FakeAmbient(1), "")
+    await compact(
+        log, CompactionPolicy(types=frozenset({"progress"}), before_ms=1 << 60, keep=3), FakeAmbient(1), ""
+    )
     for event in await log.read("audit", 0, events_max=10):
         truth.events.setdefault("audit", {})[event.seq] = event
     truth.kept = {stream: sorted(events) for stream, events in truth.events.items()}

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from huahuo.transport.protocol.dialects import DOCUMENT, V1
-from huahuo.transport.protocol.limits import TransportSettings
+from huahuo.transport.protocol.flow_control import TransportSettings
 from tests.support.drivers.session import Driver, Message, ModelLog, note_command
 from tests.support.proofs import examples
 

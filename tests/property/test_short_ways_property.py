@@ -9,12 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from websockets.frames import BINARY, CONT, TEXT, Frame, Opcode
 
-from huahuo.transport.protocol import incoming, plain_acks
-from huahuo.transport.protocol.fingerprints import fingerprint
-from huahuo.transport.protocol.incoming import Acks, Invalid, Parsed
-from huahuo.transport.protocol.listed import ListedEvent, listed
+from huahuo.transport.protocol import incoming
+from huahuo.transport.protocol.incoming import Acks, Invalid, ListedEvent, Parsed, fingerprint, listed
 from huahuo.transport.protocol.strict_json import compact_object
-from huahuo.transport.server.text_frames import as_frames, first_text, short_text, texts_in
+from huahuo.transport.wire.frame_reader import as_frames, first_text, short_text, texts_in
 
 JSON = st.recursive(
     st.one_of(
@@ -53,7 +51,7 @@ def long_way(data: bytes) -> dict[str, int] | None:
 @given(cursors=CURSORS)
 def test_an_ack_as_clients_write_it_is_read_by_the_short_way(cursors: dict[str, int]) -> None:
     data = msgspec.json.encode({"action": "ack", "cursors": cursors})
-    assert plain_acks.plain_ack(data) == long_way(data)
+    assert incoming.plain_ack(data) == long_way(data)
 
 
 @given(
@@ -63,13 +61,13 @@ def test_an_ack_as_clients_write_it_is_read_by_the_short_way(cursors: dict[str, 
 )
 def test_what_the_short_way_takes_the_long_way_reads_alike(text: str) -> None:
     data = text.encode()
-    cursors = plain_acks.plain_ack(data)
+    cursors = incoming.plain_ack(data)
     assert cursors is None or cursors == long_way(data)
 
 
 def test_repeated_and_unknown_members_go_the_long_way() -> None:
     for text in ODD:
-        assert plain_acks.plain_ack(text.encode()) is None
+        assert incoming.plain_ack(text.encode()) is None
 
 
 SEQS = st.integers(0, 10**15 - 1)
@@ -78,9 +76,9 @@ SEQS = st.integers(0, 10**15 - 1)
 @given(stream=st.text(min_size=1, max_size=20), seqs=st.tuples(SEQS, SEQS))
 def test_an_ack_like_the_last_one_is_read_by_its_number(stream: str, seqs: tuple[int, int]) -> None:
     first, then = (msgspec.json.encode({"action": "ack", "cursors": {stream: seq}}) for seq in seqs)
-    front = plain_acks.front_of_ack(first, seqs[0])
-    assert plain_acks.seq_of_ack(first, front) == seqs[0]
-    assert plain_acks.seq_of_ack(then, front) == seqs[1]
+    front = incoming.front_of_ack(first, seqs[0])
+    assert incoming.seq_of_ack(first, front) == seqs[0]
+    assert incoming.seq_of_ack(then, front) == seqs[1]
 
 
 ODD_ENDS = (
@@ -92,7 +90,7 @@ ENDS = st.one_of(st.from_regex(r"[-+]?[0-9_. e]{0,18}[}, ]{0,3}", fullmatch=True
 
 def read_alike(text: bytes) -> None:
     like = b'{"action":"ack","cursors":{"user/1":5}}'
-    seq = plain_acks.seq_of_ack(text, plain_acks.front_of_ack(like, 5))
+    seq = incoming.seq_of_ack(text, incoming.front_of_ack(like, 5))
     assert seq == -1 or {"user/1": seq} == long_way(text)
 
 

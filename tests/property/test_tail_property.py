@@ -5,8 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from huahuo.eventstore.model import LOG_STREAM, StoredEvent
-from huahuo.replay.live import tail as module
-from huahuo.replay.live.tail import EVENT_BYTES, Tail
+from huahuo.replay import tail as module
+from huahuo.replay.tail import EVENT_BYTES, Tail
 from tests.support.proofs import examples
 
 STREAMS = "abc"

@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import Raw
 
-from huahuo.actors.actor.errors import AskTimeout
-from huahuo.actors.entities.errors import EntityError
-from huahuo.actors.timers.pending import PendingTimers
+from huahuo.actors.actor.messages import AskTimeout
+from huahuo.actors.entities.decider import EntityError
 from huahuo.actors.timers.timer import (
+    PendingTimers,
     Timer,
     TimerFired,
     TimersCancelled,

@@ -14,8 +14,8 @@ from typing import Any
 import jwt
 import pytest
 
-from huahuo.transport.access.compact import TOKEN_BYTES_MAX, TokenError
-from huahuo.transport.access.signed_token import Signer
+from huahuo.transport.access.claims import TOKEN_BYTES_MAX, TokenError
+from huahuo.transport.access.tokens import Signer
 from tests.support.proofs import WHOLE
 
 SECRETS = (b"canary-5ec7e7-0123456789-abcdefgh", b"canary-01d-5ec7e7-0123456789-abcdef")

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from huahuo.transport.protocol.window import Flow, Window
+from huahuo.transport.protocol.flow_control import Flow, Window
 
 STEPS = st.lists(
     st.one_of(

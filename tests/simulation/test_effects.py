@@ -8,7 +8,7 @@ import pytest
 
 from huahuo import EffectRun
 from huahuo.eventstore.errors import Unavailable
-from huahuo.testing.virtual_loop import run_virtual
+from huahuo.testing.world import run_virtual
 from tests.support.worlds.effects import Behaviour, Step, Works
 
 STEPS = 3

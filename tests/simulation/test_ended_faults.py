@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from huahuo.eventstore.memory.model_disk import ModelDisk
+from huahuo.eventstore.memory import ModelDisk
 from tests.support.checkers.history import History
 from tests.support.models.model_imap import ModelImap
 from tests.support.simulator.device import Device

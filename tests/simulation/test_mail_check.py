@@ -7,9 +7,9 @@ import pytest
 from simloop import SimLoop
 
 from huahuo.eventstore.ambient import FakeAmbient
-from huahuo.mailcheck.checks.ports import CheckFailed, CheckLimits
+from huahuo.mailcheck.checks.check_effect import CheckFailed, CheckLimits
 from huahuo.mailcheck.fetched import FetchedMail, UidCursor
-from huahuo.mailcheck.imap.network import Network
+from huahuo.mailcheck.servers.network import Network
 from tests.support.drivers.checks import Report, checked, target
 from tests.support.models.model_imap import ModelImap
 from tests.support.simulator.names import simulated_names

@@ -17,8 +17,8 @@ import anyio
 import msgspec
 import pytest
 
-from huahuo.app.storing import Storing
-from huahuo.eventstore.memory.model_disk import ModelDisk
+from huahuo.app.background_work import Storing
+from huahuo.eventstore.memory import ModelDisk
 from tests.support.proofs import WHOLE, whole_only
 from tests.support.simulator import __main__ as simulator
 from tests.support.simulator import loop, repeatable

@@ -5,7 +5,7 @@ from typing import Final
 import pytest
 
 from huahuo.transport import native
-from huahuo.transport.server.sends import Way
+from huahuo.transport.wire.sends import Way
 
 NEEDS: Final = "the part in C is not built: python transport/native/build.py"
 

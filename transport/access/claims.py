@@ -1,19 +1,156 @@
-"""The user that the claims of a verified token name (PROTOCOL 3.1). Pure: the time is an argument.
+"""What a signed token says: its parts, the user that its claims name, and the time that counts for it. Pure.
 
-Other issuers name their claims differently. `ClaimNames` says where the user's id, the groups and the
-administrator's mark are: a claim by its name, or by a path with dots (`realm_access.roles`).
+Parts are those of RFC 7515, compact form, whatever signed them. Headers that name keys or where to find
+them (jku, jwk, x5u, x5c) are never followed: `kid` may only choose among keys that the service has.
+
+Other issuers name their claims differently (PROTOCOL 3.1). `ClaimNames` says where the user's id, the
+groups and the administrator's mark are: a claim by its name, or by a path with dots
+(`realm_access.roles`).
+
+The nodes of a cluster share a time: that of their ordered log, which no clock that is behind holds up. By
+it a node whose clock is behind takes the fresh tokens that the other nodes take too, and ends those that
+they issued.
 """
 
+import binascii
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
 
-from huahuo.actors.plugins.principal import USER_ID_RULE, Principal, user_id_of
-from huahuo.transport.access.common_time import IssueMs
-from huahuo.transport.access.compact import TokenError
-from huahuo.transport.access.verified import Verified
+from huahuo.actors.plugins.calls import USER_ID_RULE, Principal, UserId, user_id_of
+from huahuo.transport.access.rights import Verified
+
+TOKEN_BYTES_MAX = 4096
+ISSUED_BYTES_MAX = 8192
+"""The same for tokens of another issuer, which list roles and groups at length."""
+KID_CHARS_MAX = 256
+
+_HEADERS_MAX = 64  # an issuer writes one header for each key; 64 of the largest hold 512 KiB
+
+_TO_BASE64 = bytes.maketrans(b"-_", b"+/")
+_TO_BASE64URL = bytes.maketrans(b"+/", b"-_")
+
+_header = msgspec.json.Decoder(dict[str, Any])
+
+
+class TokenError(Exception):
+    """The token is not accepted. The text is for the log and has nothing of the token in it."""
+
+
+class Header(msgspec.Struct, frozen=True):
+    """What a token's header says. `fault`: why no token with it is accepted, whatever its signature."""
+
+    algorithm: str = ""
+    kid: str | None = None
+    fault: str = ""
+
+
+class Compact(msgspec.Struct, frozen=True):
+    """A token in its parts. `payload` and `signature` are still base64url."""
+
+    header: Header
+    signed: bytes
+    payload: bytes
+    signature: bytes
+
+
+def parts_of(token: str, bytes_max: int = TOKEN_BYTES_MAX) -> Compact:
+    """The parts. Raises TokenError: it is too long, or no header can be read."""
+    if len(token) > bytes_max or not token.isascii():
+        raise TokenError(f"it is longer than {bytes_max} bytes or not ASCII")
+    signed, _, signature = token.encode("ascii").rpartition(b".")
+    header, _, payload = signed.partition(b".")
+    read = _read(header)
+    if read.fault:
+        raise TokenError(read.fault)
+    return Compact(read, signed, payload, signature)
+
+
+@lru_cache(_HEADERS_MAX)
+def _read(segment: bytes) -> Header:
+    try:
+        said = _header.decode(decoded(segment))
+    except (TokenError, ValueError, RecursionError):
+        return Header(fault="its header is no JSON object in base64url")
+    # We know no critical extension, so such a token must be refused (RFC 7515, 4.1.11). `b64` changes what
+    # is signed (RFC 7797), and is itself such an extension.
+    if "crit" in said or said.get("b64", True) is not True:
+        return Header(fault="it relies on a critical extension")
+    kid = said.get("kid", "")
+    if not isinstance(kid, str):
+        return Header(fault="its kid is no text")
+    algorithm = said.get("alg")
+    return Header(algorithm if isinstance(algorithm, str) else "", kid if "kid" in said else None)
+
+
+def decoded(segment: bytes) -> bytes:
+    """The bytes of a base64url text in its one canonical form. Raises TokenError for any other.
+
+    RFC 7515 writes no padding; complete padding is accepted, because some issuers write it.
+    """
+    text = segment.rstrip(b"=")
+    padding = b"=" * (-len(text) % 4)
+    try:
+        data = binascii.a2b_base64(text.translate(_TO_BASE64) + padding)
+    except binascii.Error:
+        raise TokenError("it is no base64url") from None
+    # Decoding passes over foreign characters and unused bits; written again, they would be missing.
+    written = binascii.b2a_base64(data, newline=False).translate(_TO_BASE64URL)
+    if written != text + padding or segment not in (text, written):
+        raise TokenError("it is no base64url")
+    return data
+
+
+LOG_AHEAD_MS_MAX: Final = 600_000
+"""By how much the nodes' common time may be ahead of this machine's clock and still say what is of today."""
+ISSUED_AHEAD_MS_MAX: Final = 86_400_000
+"""How far ahead a clock may be whose node dates what it issues back: what it signs ends later by as much."""
+
+type Latest = Callable[[int], int]
+"""What time it is for revocations and for what is issued, at a time of this machine's clock."""
+type IssueMs = Callable[[UserId], int]
+"""Of when what is issued for a user is, or may be."""
+type Others = Callable[[], int | None]
+"""What time other nodes have, as far as it is to be heeded; None if not."""
+
+
+def own_clock(now_ms: int) -> int:
+    """`Latest` of a service that is alone."""
+    return now_ms
+
+
+def among_nodes(log_ms: Callable[[], int], others_ms: Others = lambda: None) -> Latest:
+    """`Latest` of a node. `log_ms`: the nodes' common time.
+
+    `others_ms`: what time most other nodes have, while it is known that this machine's clock is wrong.
+    """
+
+    def latest_ms(now_ms: int) -> int:
+        latest = max(now_ms, min(log_ms(), now_ms + LOG_AHEAD_MS_MAX))
+        others = others_ms()
+        return latest if others is None else max(others, min(latest, others + LOG_AHEAD_MS_MAX))
+
+    return latest_ms
+
+
+def issued_among(latest_ms: Latest, earliest_ms: Others) -> Latest:
+    """Of when is what a node issues, whose clock may be so far ahead that others take it for of the future.
+
+    Then it goes by the time of theirs. `earliest_ms`: what time the node has whose clock is the last, while
+    no node agrees with this one.
+    """
+
+    def issued_ms(now_ms: int) -> int:
+        earliest = earliest_ms()
+        if earliest is not None and LOG_AHEAD_MS_MAX < now_ms - earliest <= ISSUED_AHEAD_MS_MAX:
+            return earliest
+        return latest_ms(now_ms)
+
+    return issued_ms
+
 
 GROUPS_MAX = 128
 NAME_CHARS_MAX = 256

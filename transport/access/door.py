@@ -1,6 +1,13 @@
-"""Limits per client address: connections, requests, and retries of a wrong token. Pure.
+"""Limits per client address, the check of pages' origins, and notices of refusals. Pure.
 
-An IPv4 address or an IPv6 /64 counts as one client. A limit of 0 means none.
+Limits are of connections, requests, and retries of a wrong token. An IPv4 address or an IPv6 /64 counts as
+one client. A limit of 0 means none.
+
+The check of origins (PROTOCOL 3) keeps a page of another site from using its visitor's network position.
+Other programs can send any `Origin`; tokens keep them out. A request without `Origin` does not come from a
+page.
+
+`Notices` bounds the log's notices about refused clients, so that clients cannot fill the log.
 """
 
 from collections import Counter, OrderedDict, deque
@@ -8,9 +15,10 @@ from collections.abc import Awaitable, Sequence
 from enum import Enum
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
-from typing import Protocol
+from typing import Final, Protocol
+from urllib.parse import urlsplit
 
-from huahuo.transport.protocol.token_bucket import TokenBucket
+from huahuo.transport.protocol.flow_control import TokenBucket
 
 CONNECTIONS_PER_ADDRESS = 64
 
@@ -277,3 +285,64 @@ def _key(address: _Address) -> str:
     if isinstance(address, IPv6Address):
         return str(IPv6Network((address, 64), strict=False))
     return str(address)
+
+
+_LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
+"""Names of this machine. A page of one of them was served here, as was a page of any other of them."""
+
+
+def origin_allowed(origins: Sequence[str], hosts: Sequence[str], allowed: Sequence[str]) -> bool:
+    """Whether the request's `Origin` headers name its own host (any port) or an allowed origin.
+
+    The names of this machine, such as localhost and 127.0.0.1, count as one host.
+    """
+    if not origins:
+        return True
+    if len(origins) > 1:
+        return False
+    origin = origins[0].strip().lower()
+    if origin in (entry.rstrip("/").lower() for entry in allowed):
+        return True
+    own = _hostname(f"//{hosts[0].strip()}") if len(hosts) == 1 else None
+    if own is None or not origin.startswith(("http://", "https://")):
+        return False
+    page = _hostname(origin)
+    return page == own or (page in _LOOPBACK and own in _LOOPBACK)
+
+
+def _hostname(url: str) -> str | None:
+    if not url.isprintable():  # the standard library would leave out tabs and ends of lines
+        return None
+    try:
+        parts = urlsplit(url)
+        _ = parts.port  # raises ValueError if it is not a number
+    except ValueError:
+        return None
+    if parts.username is not None or parts.path or parts.query or parts.fragment:
+        return None
+    return parts.hostname or None
+
+
+NOTICES_PER_MINUTE: Final = 6
+NOTICES_BURST: Final = 6
+
+
+class Notices:
+    """Lets through at most six notices of each kind a minute and counts the others."""
+
+    def __init__(self) -> None:
+        self._buckets: dict[str, TokenBucket] = {}
+        self._held_back: dict[str, int] = {}
+
+    def due(self, kind: str, now_s: float) -> int | None:
+        """How many of this kind were held back since the last notice. None: hold this one back too.
+
+        `kind` is a constant in the code, never text of a client, so the table stays small.
+        """
+        bucket = self._buckets.get(kind)
+        if bucket is None:
+            bucket = self._buckets[kind] = TokenBucket(NOTICES_PER_MINUTE / 60, NOTICES_BURST, now_s)
+        if not bucket.take(now_s):
+            self._held_back[kind] = self._held_back.get(kind, 0) + 1
+            return None
+        return self._held_back.pop(kind, 0)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from huahuo.actors.plugins.principal import UserId, user_id_of
+from huahuo.actors.plugins.calls import UserId, user_id_of
 from huahuo.eventstore.model import StoredEvent
 from huahuo.eventstore.port import Log
 

@@ -1,18 +1,20 @@
-"""The right to read a stream (PROTOCOL 2), and what the holder of an API key may do. Pure.
+"""Who a client is, and what it may: the result of checking a token, and rights to streams and actions. Pure.
 
-Internal streams (`mailbox/…`, `auth`, `audit`) are read only through `log`. Administrators read every stream
-of a kind without a judge: an application's own without an entity, or that of an entity which was removed. An
-impossible name is refused like a forbidden one, so that the answer does not reveal which streams exist.
+Internal streams (`mailbox/…`, `auth`, `audit`) are read only through `log` (PROTOCOL 2). Administrators
+read every stream of a kind without a judge: an application's own without an entity, or that of an entity
+which was removed. An impossible name is refused like a forbidden one, so that the answer does not reveal
+which streams exist. The holder of an API key may do what its rights say.
 """
 
 import re
-from typing import Final
+from collections.abc import Awaitable
+from typing import Final, Protocol
 
 import msgspec
 
-from huahuo.actors.domain.names import is_own_stream
+from huahuo.actors.domain.storable import is_own_stream
 from huahuo.actors.plugins.actions import Action
-from huahuo.actors.plugins.principal import Principal, user_id_of
+from huahuo.actors.plugins.calls import Principal, UserId, user_id_of
 from huahuo.eventstore.model import LOG_STREAM
 
 SYSTEM_STREAM = "system"
@@ -106,3 +108,47 @@ def may_call(principal: Principal, action: Action) -> bool:
     if action.action in rights:
         return True
     return (READ if action.query else WRITE) in rights and (principal.is_admin or not action.admin)
+
+
+NOT_NOW: Final = "unavailable"
+"""The code of a failure that says nothing about the token: who judges it did not answer."""
+
+
+class Verified(msgspec.Struct, frozen=True):
+    """A valid token: its user, its expiry (ms since 1970), and the claims that revocations match.
+
+    `jti` is "" and `iat_ms` is None if the token has none.
+    """
+
+    principal: Principal
+    expires_at_ms: int
+    jti: str = ""
+    iat_ms: int | None = None
+    told_id: UserId | None = None
+    """The user's id as the token spells it, if otherwise than the principal's: clients get it back so."""
+
+
+class AuthFailure(msgspec.Struct, frozen=True):
+    """No user. `code`: `token_expired`, `token_invalid`, `token_revoked`, or `NOT_NOW`.
+
+    `reason` is for the operator's log; the client is told the code only.
+    """
+
+    code: str
+    reason: str = ""
+
+
+type Verdict = Verified | AuthFailure
+"""What became of a token."""
+
+
+class Verifier(Protocol):
+    """Judges tokens. Neither method raises, whatever the token is."""
+
+    def verify(self, token: str, now_ms: int) -> Verdict | Awaitable[Verdict]:
+        """Judge `token`: at once, or as soon as others have answered, within a few seconds."""
+        ...
+
+    def still_good(self, verified: Verified, now_ms: int) -> AuthFailure | None:
+        """Why a token that was judged good is so no longer; None if it is. Nobody else is asked."""
+        ...

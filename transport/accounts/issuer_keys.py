@@ -20,8 +20,8 @@ import msgspec
 import structlog
 
 from huahuo.eventstore.ambient import Ambient
-from huahuo.transport.access.compact import KID_CHARS_MAX, Compact, TokenError, decoded
-from huahuo.transport.client.fetch import Unreachable, fetch
+from huahuo.transport.access.claims import KID_CHARS_MAX, Compact, TokenError, decoded
+from huahuo.transport.client.connection import Unreachable, fetch
 
 SET_BYTES_MAX: Final = 256 << 10
 FRESH_S: Final = 300.0

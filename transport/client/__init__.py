@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from huahuo.transport.client.client import Client
     from huahuo.transport.client.cursors import FileCursors, MemoryCursors
-    from huahuo.transport.client.job import Job
     from huahuo.transport.client.model import (
         ClientError,
         ClientStopped,
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
         Status,
         StreamDenied,
     )
+    from huahuo.transport.client.subscription import Job
 
 __all__ = [
     "Client",
@@ -53,7 +53,7 @@ _HOMES = {
     "ClientStopped": "huahuo.transport.client.model",
     "Cursor": "huahuo.transport.client.model",
     "Event": "huahuo.transport.client.model",
-    "Job": "huahuo.transport.client.job",
+    "Job": "huahuo.transport.client.subscription",
     "Live": "huahuo.transport.client.model",
     "Offline": "huahuo.transport.client.model",
     "Online": "huahuo.transport.client.model",

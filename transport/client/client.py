@@ -5,36 +5,334 @@ async with Client("http://127.0.0.1:8765", token=token, client="worker-1") as cl
     reply = await client.send("check_emails", email_ids=[17])
 ```
 
-See docs/python-client.md. This is what an application calls; `keeper` keeps the connection.
+See docs/python-client.md. `Client` is what an application calls. `Keeper` is the shell with the timer and
+the tasks: it keeps the connection and hands on what the session says. `session` makes the decisions,
+`connection` has the socket. `Standing` tells listeners of the connection's state, `Answers` wakes the
+calls that wait.
 """
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Mapping
+import logging
+from collections.abc import AsyncIterator, Callable, Hashable, Mapping
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, cast
+from weakref import WeakValueDictionary
 
 from websockets.exceptions import ConnectionClosed
 
 from huahuo.actors.plugins.words import Language
 from huahuo.eventstore.ambient import Ambient, SystemAmbient
+from huahuo.transport.client.connection import CLOSE_WITHIN_S, Line, Tokens, TokenSource, websocket_url
 from huahuo.transport.client.cursors import CursorStore, MemoryCursors
-from huahuo.transport.client.job import WatchedJob
-from huahuo.transport.client.keeper import Keeper
-from huahuo.transport.client.line import Tokens, TokenSource
 from huahuo.transport.client.model import (
     After,
     ClientStopped,
+    Connecting,
     Cursor,
     Item,
+    Offline,
+    Online,
+    Outcome,
+    Problem,
+    Processed,
+    Reached,
+    Readable,
+    Replied,
     Snapshot,
     State,
     Status,
+    Stopped,
+    StreamEnded,
+    TokenExpiring,
 )
 from huahuo.transport.client.retry import Retry
 from huahuo.transport.client.session import ClientSession
-from huahuo.transport.client.socket import CLOSE_WITHIN_S, websocket_url
-from huahuo.transport.client.subscription import Batches, Events, Subscription, pages
+from huahuo.transport.client.subscription import Batches, Events, Subscription, WatchedJob, pages
+
+_log = logging.getLogger("huahuo.client")
+
+
+class Standing:
+    """See the module.
+
+    A program without a listener would wait in silence for a service that does not run or whose address is
+    wrong. So until the client has been online once, the first failed attempt is logged for it.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._silent = True
+        """Nothing was logged, and the client was never online."""
+        self.state: State = "offline"
+        self.error: ClientStopped | None = None
+        """Why the client has stopped for good."""
+        self._listeners: list[Callable[[Status], None]] = []
+        self._changed = asyncio.Event()
+
+    def listen(self, listener: Callable[[Status], None]) -> Callable[[], None]:
+        """Call `listener` with each status from now on; returns a function that ends this."""
+        self._listeners.append(listener)
+        return lambda: self._listeners.remove(listener)
+
+    def tell(self, status: Status) -> None:
+        """Call all listeners. What one raises goes to the loop's exception handler."""
+        if self._silent and not self._listeners and isinstance(status, Offline):
+            self._silent = False
+            _log.warning("%s: not connected: %s; trying again until it is", self._url, status.reason)
+        for listener in list(self._listeners):
+            try:
+                listener(status)
+            except Exception as error:  # noqa: BLE001  a listener's fault is not the connection's
+                asyncio.get_running_loop().call_exception_handler(
+                    {"message": "a status listener failed", "exception": error}
+                )
+
+    def change(self, state: State) -> None:
+        """The connection has another state."""
+        self.state = state
+        self._silent = self._silent and state != "online"
+        self._changed.set()
+
+    def stop(self, error: ClientStopped) -> None:
+        """The client has stopped for good."""
+        self.error = error
+        self.change("stopped")
+
+    def raise_if_stopped(self) -> None:
+        """Raise the reason, if the client has stopped."""
+        if self.error is not None:
+            raise self.error
+
+    async def wait_online(self) -> None:
+        """Wait until the server has accepted the token. Raises ClientStopped: it never will."""
+        while self.state != "online":
+            self.raise_if_stopped()
+            self._changed.clear()
+            await self._changed.wait()
+
+    async def wait_stopped(self) -> ClientStopped:
+        """Wait until the client has stopped for good; returns the reason."""
+        while self.error is None:
+            self._changed.clear()
+            await self._changed.wait()
+        return self.error
+
+
+TIMER_STEP_S = 0.01
+"""Not at once: while the writer waits for a full socket, the session can do nothing."""
+
+
+class Alarm:
+    """Calls `ring` at the deadline or before it. `ring` sets the alarm again."""
+
+    def __init__(self, ring: Callable[[], None]) -> None:
+        self._ring = ring
+        self._timer: asyncio.TimerHandle | None = None
+
+    def set(self, at: float | None) -> None:
+        """Ring at `at`. A timer for an earlier time stays, because its ring sets the alarm again."""
+        if at is None:
+            return
+        loop = asyncio.get_running_loop()
+        at = max(at, loop.time() + TIMER_STEP_S)
+        if self._timer is not None and self._timer.when() <= at:
+            return
+        self.stop()
+        self._timer = loop.call_at(at, self._due)
+
+    def stop(self) -> None:
+        """Do not ring."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _due(self) -> None:
+        self._timer = None
+        self._ring()
+
+
+class Answers[K: Hashable, T]:
+    """One future for each key that is waited for."""
+
+    def __init__(self) -> None:
+        self._futures: dict[K, asyncio.Future[T]] = {}
+
+    def expect(self, key: K) -> asyncio.Future[T]:
+        """The future of `key`. The caller calls `forget` afterwards, whatever happened."""
+        future = self._futures[key] = asyncio.get_running_loop().create_future()
+        return future
+
+    def forget(self, key: K) -> None:
+        """The caller has the answer, or gave up."""
+        self._futures.pop(key, None)
+
+    def give(self, key: K, answer: T | Exception) -> None:
+        """The answer came: the caller of `expect` gets it, or it is raised there."""
+        _resolve(self._futures.get(key), answer)
+
+    def fail(self, error: Exception) -> None:
+        """No answer will come any more."""
+        for future in self._futures.values():
+            _resolve(future, error)
+
+
+def _resolve[T](future: asyncio.Future[T] | None, answer: T | Exception) -> None:
+    if future is None or future.done():
+        return
+    if isinstance(answer, Exception):
+        future.set_exception(answer)
+    else:
+        future.set_result(answer)
+
+
+class Keeper:
+    """See the module. It works from `_begin` on, until the session has stopped."""
+
+    _loop: asyncio.AbstractEventLoop
+    _hurry: asyncio.Event
+    """Set: do not wait before the next attempt to connect."""
+    _stored: dict[str, Cursor]
+
+    def __init__(
+        self,
+        url: str,
+        session: ClientSession,
+        tokens: Tokens,
+        store: CursorStore,
+        *,
+        compression: bool,
+        open_timeout_s: float,
+        proxy: str | Literal[True] | None,
+    ) -> None:
+        self.url = url
+        self._session = session
+        self._tokens = tokens
+        self._store = store
+        self._standing = Standing(url)
+        self._line = Line(
+            url,
+            session,
+            tokens,
+            compression=compression,
+            open_timeout_s=open_timeout_s,
+            proxy=proxy,
+            pump=self._pump,
+            arm=self._arm,
+            problem=self._standing.tell,
+            spawn=self._spawn,
+        )
+        # Weak, so that an abandoned subscription is collected (see Subscription.__del__).
+        self._subscriptions: WeakValueDictionary[str, Subscription] = WeakValueDictionary()
+        self._replies = Answers[str, dict[str, Any]]()
+        self._reached = Answers[int, None]()
+        self._retry_s = 0.0
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._alarm = Alarm(self._on_time)
+
+    def _begin(self) -> None:
+        """Connect, and stay connected."""
+        self._loop = asyncio.get_running_loop()
+        self._hurry = asyncio.Event()
+        self._stored = dict(self._store.load())
+        self._spawn(self._run())
+
+    async def _run(self) -> None:
+        while True:
+            self._standing.change("connecting")
+            self._standing.tell(Connecting())
+            try:
+                code, reason = await self._line.use_once()
+            except Exception as error:  # noqa: BLE001  else this task ends, and the client seems to be online
+                code, reason = None, f"{type(error).__name__}: {error}"
+                self._standing.tell(Problem("connection_failed", reason))
+                self._loop.call_exception_handler({"message": "a connection failed", "exception": error})
+            self._session.closed(code, reason, self._loop.time())
+            self._pump()
+            if self._standing.error is not None:
+                return
+            self._hurry.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._retry_s):
+                    await self._hurry.wait()
+
+    async def _refresh(self) -> None:
+        try:
+            if await self._tokens.renew():
+                self._session.authenticate_again(cast("str", self._tokens.token))
+        except Exception as error:  # noqa: BLE001  the application's own function
+            self._standing.tell(Problem("no_token", type(error).__name__))
+        self._pump()
+
+    def _pump(self) -> None:
+        """Hand on what happened, then let the line send what is to be sent."""
+        for happening in self._session.drain():
+            match happening:
+                case Readable(stream=stream):
+                    if (subscription := self._subscriptions.get(stream)) is not None:
+                        subscription.wake()
+                case Replied(id=command_id, reply=reply):
+                    self._replies.give(command_id, reply)
+                case Reached(token=token, error=error):
+                    self._reached.give(token, error)
+                case StreamEnded(stream=stream, error=error):
+                    if (subscription := self._subscriptions.pop(stream, None)) is not None:
+                        subscription.failed(error)
+                case Processed(cursors=cursors):
+                    self._save(cursors)
+                case _:
+                    self._status(happening)
+        self._line.write.set()
+        self._arm()
+
+    def _status(self, status: Status) -> None:
+        match status:
+            case Online():
+                self._standing.change("online")
+            case Offline(retry_s=retry_s):
+                self._retry_s = retry_s
+                self._standing.change("offline")
+            case Stopped(error=error):
+                self._stop(error)
+            case Outcome(stream=stream):
+                if (subscription := self._subscriptions.get(stream)) is not None:
+                    subscription.placed(status)
+            case TokenExpiring():
+                if self._tokens.renewable:
+                    self._spawn(self._refresh())
+            case _:
+                pass
+        self._standing.tell(status)
+
+    def _stop(self, error: ClientStopped) -> None:
+        self._standing.stop(error)
+        for subscription in list(self._subscriptions.values()):
+            subscription.failed(error)
+        self._subscriptions.clear()
+        self._replies.fail(error)
+        self._reached.fail(error)
+
+    def _save(self, cursors: dict[str, Cursor]) -> None:
+        self._stored.update(cursors)
+        try:
+            self._store.save(cursors)
+        except OSError as error:
+            self._standing.tell(Problem("cursors_not_saved", str(error)))
+
+    def _arm(self) -> None:
+        self._alarm.set(self._session.deadline() if self._standing.error is None else None)
+
+    def _on_time(self) -> None:
+        self._session.tick(self._loop.time())
+        if self._session.dead and self._line.socket is not None:
+            self._line.socket.transport.abort()
+        self._pump()
+
+    def _spawn(self, work: Any) -> asyncio.Task[None]:
+        task: asyncio.Task[None] = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
 
 
 class Client(Keeper):

@@ -11,6 +11,8 @@ ClientError
 ├── LogReplaced          the log was replaced: the awaited event may never come
 └── ProtocolViolation    the server broke PROTOCOL; the client closes the connection
 ```
+
+A `Happening` is a message from the session to its shell, besides the statuses for listeners.
 """
 
 from collections.abc import Iterator
@@ -18,7 +20,7 @@ from typing import Any, Literal, Self
 
 import msgspec
 
-from huahuo.transport.protocol.refusals import in_english
+from huahuo.transport.protocol.codes import in_english
 
 type After = int | Literal["head", "start", "snapshot"]
 """Where to begin: behind a seq, at the head, at the oldest event, or with a snapshot of now."""
@@ -270,3 +272,39 @@ type Status = (
     Connecting | Online | Offline | Stopped | Outcome | Live | Lag | TokenExpiring | Goaway | Problem
 )
 """The statuses that a listener gets."""
+
+
+class Replied(msgspec.Struct, frozen=True):
+    """The final answer to a command: its reply or its error."""
+
+    id: str
+    reply: dict[str, Any] | CommandError
+
+
+class Readable(msgspec.Struct, frozen=True):
+    """`take` has an item for this stream's consumer."""
+
+    stream: str
+
+
+class StreamEnded(msgspec.Struct, frozen=True):
+    """The stream's consumer gets no more items."""
+
+    stream: str
+    error: Exception
+
+
+class Reached(msgspec.Struct, frozen=True):
+    """An awaited place was reached (`error` None), or never will be."""
+
+    token: int
+    error: Exception | None = None
+
+
+class Processed(msgspec.Struct, frozen=True):
+    """The cursors of the consumers, for the cursor store."""
+
+    cursors: dict[str, Cursor]
+
+
+type Happening = Replied | Readable | StreamEnded | Reached | Processed | Status

@@ -1,10 +1,15 @@
-"""Whether and when the Python client reconnects after a connection ended (PROTOCOL 10). Pure."""
+"""When a connection counts as dead, why it ended, and when the client reconnects (PROTOCOL 10). Pure.
+
+`Liveness` says when a heartbeat is due. `Farewell` keeps what the server said before its close.
+"""
 
 from collections.abc import Callable
+from typing import Final, NamedTuple
 
 import msgspec
 
 from huahuo.transport.protocol.codes import AUTH_CLOSES, CLOSES, AuthCode, CloseCode, Rule, rule_of
+from huahuo.transport.protocol.kinds import AuthResult, GoawayFrame
 
 STABLE_S = 5.0
 """A connection that lasted this long resets the back-off."""
@@ -80,3 +85,85 @@ class Retry:
             delay_s = max(delay_s, SLOWLY_S * (1 + self._chance()))
         self._attempts += 1
         return Verdict(stop=False, code=code, why=why, delay_s=delay_s, new_token=rule is Rule.NEW_TOKEN)
+
+
+class Close(NamedTuple):
+    """How a connection ended. `code` is None if it was lost or never made."""
+
+    code: int | None
+    reason: str
+    verdict: Verdict
+
+
+class Farewell:
+    """What the server said on this connection: a `goaway`, a refused token, or neither."""
+
+    def __init__(self) -> None:
+        self.goaway: GoawayFrame | None = None
+        self.failure: AuthResult | None = None
+
+    def close(self, code: int | None, reason: str, now: float, retry: Retry) -> Close:
+        """The connection is closed. What the server said counts more than the code, which may be lost."""
+        retry_s = self.goaway.retry_s if self.goaway else None
+        if self.goaway is not None:
+            code, reason = self.goaway.code, self.goaway.reason or reason
+        failure = self.failure.code if self.failure else ""
+        verdict = retry.closed(code, now, retry_s, failure)
+        if self.failure is not None:
+            reason = f"{failure}: {verdict.why}"
+        return Close(code, reason or verdict.why, verdict)
+
+
+ANSWER_WITHIN_S: Final = 10.0
+"""The time limit for the answer to a heartbeat, and for the close after a `goaway`."""
+AUTHENTICATED_WITHIN_S: Final = 20.0
+"""The time limit for authentication. The server may delay the answer by 10 s (PROTOCOL 3.1)."""
+
+
+class Liveness:
+    """One timer: something is expected by `_dead_at`, or else a heartbeat is due after a silence."""
+
+    def __init__(self) -> None:
+        self.dead = False
+        self._silence_s = 15.0
+        self._heard_at = 0.0
+        self._dead_at: float | None = None
+
+    def connected(self, now: float) -> None:
+        """A socket is open: authentication is expected."""
+        self.dead, self._heard_at, self._dead_at = False, now, now + AUTHENTICATED_WITHIN_S
+
+    def online(self, heartbeat_s: float) -> None:
+        """The token was accepted."""
+        self._dead_at, self._silence_s = None, heartbeat_s / 2
+
+    def heard(self, now: float, *, is_answer: bool) -> None:
+        """A message came. `is_answer`: it ends what was expected."""
+        self._heard_at = now
+        if is_answer:
+            self._dead_at = None
+
+    def expect_end(self, now: float) -> None:
+        """The server is about to close the connection."""
+        self._dead_at = now + ANSWER_WITHIN_S
+
+    def closed(self) -> None:
+        """The socket is gone."""
+        self.dead, self._dead_at = False, None
+
+    def deadline(self, *, online: bool) -> float | None:
+        """When `tick` must be called."""
+        if self._dead_at is not None:
+            return self._dead_at
+        return self._heard_at + self._silence_s if online else None
+
+    def tick(self, now: float, *, online: bool) -> bool:
+        """Do what is due. Returns whether to send a heartbeat."""
+        if self._dead_at is not None:
+            if self._dead_at <= now:
+                self.dead, self._dead_at = True, None
+            return False
+        if online and self._heard_at + self._silence_s <= now:
+            self._dead_at = now + ANSWER_WITHIN_S
+            return True
+        return False

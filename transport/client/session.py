@@ -13,33 +13,47 @@ The shell (`huahuo.transport.client.client`) calls a method for each happening, 
                               │ closed                      │ closed, not to return
                               └──────────▶ (away)           └──────────▶ (stopped)
 ```
+
+`StreamReader` has the consumers, what arrives for them, acks and cursors. `AckTimer` says when acks are
+sent and cursors stored; `Waiters` has the calls that wait until a stream reaches a seq (read-your-writes).
 """
 
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
 from huahuo.actors.plugins.words import Language
-from huahuo.transport.client.commands import Commands, Pace
-from huahuo.transport.client.farewell import Farewell
-from huahuo.transport.client.happenings import Happening, Replied
-from huahuo.transport.client.liveness import Liveness
+from huahuo.transport.client.commands import Commands, Pace, encode, parse
 from huahuo.transport.client.model import (
+    After,
+    ClientError,
     ClientStopped,
     CommandError,
+    Cursor,
     Goaway,
+    Happening,
+    Item,
     Lag,
+    Live,
+    LogReplaced,
+    NotSubscribed,
     Offline,
     Online,
+    Outcome,
     Problem,
+    Processed,
     ProtocolViolation,
+    Reached,
+    Readable,
+    Replied,
     Stopped,
+    StreamDenied,
+    StreamEnded,
+    StreamInUse,
     TokenExpiring,
 )
-from huahuo.transport.client.retry import Retry
-from huahuo.transport.client.stream_reader import StreamReader
-from huahuo.transport.client.streams import Following
-from huahuo.transport.client.wire import encode, parse
+from huahuo.transport.client.retry import Farewell, Liveness, Retry
+from huahuo.transport.client.streams import Following, Followings
 from huahuo.transport.protocol.codes import NOT_RECORDED
 from huahuo.transport.protocol.kinds import (
     AuthResult,
@@ -49,10 +63,274 @@ from huahuo.transport.protocol.kinds import (
     LagFrame,
     LiveFrame,
     Moving,
+    StreamPlace,
     Subscribed,
     TokenExpiringFrame,
     Unsubscribed,
 )
+
+ACK_AFTER_S = 0.25
+"""An ack is sent this long after the first event it covers, or at half a window of events."""
+SAVE_EVERY_S = 0.25
+"""The least time between two writes of the cursor store, however fast events come."""
+
+
+class AckTimer:
+    """Two deadlines, None while nothing is due: `ack_at` for the next ack, `save_at` for the cursors."""
+
+    __slots__ = ("_saved_at", "_unacked", "ack_at", "save_at")
+
+    def __init__(self) -> None:
+        self.ack_at: float | None = None
+        self.save_at: float | None = None
+        self._saved_at = 0.0
+        self._unacked = 0
+
+    def count(self, events: int) -> None:
+        """Count processed events that no ack covers yet."""
+        self._unacked += events
+
+    def forget(self) -> None:
+        """A new connection begins without unacked events."""
+        self._unacked = 0
+
+    def ack_soon(self, window: int, now: float) -> bool:
+        """Something can be acked. Returns whether the deadline moved."""
+        before = self.ack_at
+        if self._unacked >= max(1, window // 2):
+            self.ack_at = now
+        elif before is None:
+            self.ack_at = now + ACK_AFTER_S
+        return self.ack_at != before
+
+    def ack_due(self, now: float) -> bool:
+        """Whether the ack must be sent."""
+        return self.ack_at is not None and self.ack_at <= now
+
+    def acked(self, now: float) -> None:
+        """The ack is sent, or cannot be sent now; its cursors are to be stored."""
+        self.ack_at, self._unacked = None, 0
+        self.save_soon(now)
+
+    def save_soon(self, now: float) -> None:
+        """Cursors are to be stored."""
+        self.save_at = max(now, self._saved_at + SAVE_EVERY_S)
+
+    def save_due(self, now: float) -> bool:
+        """Whether cursors must be stored; if so, they count as stored now."""
+        if self.save_at is None or self.save_at > now:
+            return False
+        self._saved_at = now
+        return True
+
+
+class Waiters:
+    """The awaited seqs, by stream and token."""
+
+    def __init__(self) -> None:
+        self._seqs: dict[str, dict[int, int]] = {}
+        self._streams: dict[int, str] = {}
+        self._count = 0
+
+    def add(self, stream: str, seq: int) -> int:
+        """Wait for event `seq`; returns the token that `Reached` will carry."""
+        self._count += 1
+        self._seqs.setdefault(stream, {})[self._count] = seq
+        self._streams[self._count] = stream
+        return self._count
+
+    def forget(self, token: int) -> None:
+        """The caller gave up waiting."""
+        stream = self._streams.get(token)
+        if stream is not None:
+            self._remove(stream, [token])
+
+    def reached(self, stream: str, seq: int) -> list[Reached]:
+        """All events up to `seq` are processed: returns the waiters to tell."""
+        if not self._seqs:
+            return []
+        tokens = [token for token, at in self._seqs.get(stream, {}).items() if at <= seq]
+        self._remove(stream, tokens)
+        return [Reached(token) for token in tokens]
+
+    def failed(self, stream: str, error: Exception) -> list[Reached]:
+        """Events awaited on this stream may never come: returns the waiters to tell."""
+        tokens = list(self._seqs.get(stream, ()))
+        self._remove(stream, tokens)
+        return [Reached(token, error) for token in tokens]
+
+    def _remove(self, stream: str, tokens: list[int]) -> None:
+        for token in tokens:
+            del self._seqs[stream][token], self._streams[token]
+        if tokens and not self._seqs[stream]:
+            del self._seqs[stream]
+
+
+type Phase = Literal["away", "authenticating", "online", "stopped"]
+
+
+class StreamReader:
+    """The part of a session that reads streams. `window`: at most this many events wait to be processed."""
+
+    def __init__(self, window: int) -> None:
+        self.phase: Phase = "away"
+        self.window = window
+        self.streams = Followings()
+        self._log = ""
+        self._urgent: list[dict[str, Any]] = []
+        self._happened: list[Happening] = []
+        self._waiters = Waiters()
+        self._automatic: frozenset[str] = frozenset()
+        self._acks = AckTimer()
+
+    # -- the application's side -----------------------------------------------------------------
+
+    def subscribe(self, name: str, start: After, cursor: Cursor | None, now: float) -> None:
+        """Add a consumer of this stream, from `cursor`, or from `start` if there is none.
+
+        Raises:
+            StreamInUse: the stream has a consumer already.
+        """
+        known = self.streams.get(name)
+        if known is not None and known.consumed:
+            raise StreamInUse(name)
+        self.streams[name] = stream = Following(name, start, cursor, consumed=True)
+        if self.phase == "online":
+            self.streams.want(stream, now)
+
+    def left_at(self, name: str) -> Cursor | None:
+        """The cursor of a stream whose consumer left, while it is not in `Processed` yet."""
+        return self.streams.left_at(name)
+
+    def unsubscribe(self, name: str, now: float) -> None:
+        """The consumer is gone. The server's own choice (`user/<id>`, `system`) stays subscribed, unread."""
+        stream = self.streams.get(name)
+        if stream is None:
+            return
+        news = self.streams.leave(stream)  # what was processed last is forgotten with the stream
+        if news and self.phase == "online":
+            self._urgent.append({"action": "ack", "cursors": news})
+        self._acks.save_soon(now)
+        if self.phase == "online" and name in self._automatic:
+            if stream.active and not stream.expects:
+                stream.abandon()
+            else:
+                self.streams[name] = passing = Following(name, "head", None, consumed=False)
+                self.streams.want(passing, now)
+            return
+        del self.streams[name]
+        if self.phase == "online":
+            self._urgent.append({"action": "unsubscribe", "stream": name})
+        self._happened += self._waiters.failed(name, NotSubscribed(name))
+
+    def take(self, name: str) -> Item | None:
+        """The next item for the stream's consumer; None if there is none now."""
+        stream = self.streams.get(name)
+        return stream.take() if stream is not None else None
+
+    def processed(self, name: str, era: int, seq: int, now: float) -> bool:
+        """The consumer has processed all events up to `seq`. Returns whether `deadline` is now earlier."""
+        stream = self.streams.get(name)
+        if stream is None or stream.era != era or seq <= stream.processed:
+            return False
+        self._acks.count(seq - max(stream.processed, 0))
+        stream.processed = seq
+        self._happened += self._waiters.reached(name, seq)
+        return self._acks.ack_soon(self.window, now)
+
+    def wait_for(self, name: str, seq: int) -> int:
+        """Ask for `Reached` when event `seq` was processed (or arrived, if the stream has no consumer).
+
+        Raises:
+            NotSubscribed: the client does not follow the stream.
+        """
+        stream = self.streams.get(name)
+        if stream is None:
+            raise NotSubscribed(name)
+        token = self._waiters.add(name, seq)
+        self._happened += self._waiters.reached(name, stream.processed)
+        return token
+
+    def stop_waiting(self, token: int) -> None:
+        """The caller of `wait_for` gave up."""
+        self._waiters.forget(token)
+
+    # -- what arrives ---------------------------------------------------------------------------
+
+    def arrived(self, stream: Following, frame: Moving, size_bytes: int, now: float) -> None:
+        """A run of events, a skipped range or a state of a stream that the client follows."""
+        moved = stream.move(frame, self._log, size_bytes)
+        if moved is None:
+            self._happened.append(Problem("missing_events", f"{stream.name}: asking again"))
+            stream.active = False
+            self.streams.want(stream, now)
+        elif stream.consumed:
+            if moved:
+                self._happened.append(Readable(stream.name))
+            if stream.buffered > 2 * self.window:
+                raise ProtocolViolation("the server ignores the window")
+        elif moved:
+            self._acks.count(moved)
+            self._happened += self._waiters.reached(stream.name, stream.received)
+            self._acks.ack_soon(self.window, now)
+
+    def placed(self, stream: Following, log: str, place: StreamPlace | Subscribed, now: float) -> None:
+        """The server has placed the connection in the stream."""
+        if place.outcome == "denied":
+            self.end(stream.name, StreamDenied(stream.name))
+            return
+        if place.outcome == "pending":
+            return  # `subscribed` or `unsubscribed` follows; after a sign-in we subscribe, and wait for that
+        stream.place(log, place)
+        self._happened.append(Outcome(stream.name, place.outcome, place.after, place.head))
+        if place.outcome == "reset":
+            self._happened += self._waiters.failed(stream.name, LogReplaced(stream.name))
+        if not stream.expects:
+            self._happened += self._waiters.reached(stream.name, stream.processed)
+            self._acks.ack_soon(self.window, now)  # store the place: a later run resumes behind it
+
+    def unsubscribed(self, message: Unsubscribed, now: float) -> None:
+        """The server ended the subscription, for now or for good, or confirms that the client did."""
+        name, reason = message.stream, message.reason
+        if reason == "busy" and message.retry_s is not None:
+            stream = self.streams.get(name)
+            if stream is not None:
+                stream.put_off()
+                self.streams.want(stream, now + message.retry_s)
+        elif reason == "forbidden":
+            self.end(name, StreamDenied(name))
+        elif reason:
+            self.end(name, CommandError(reason, f"{name}: the server ended the subscription"))
+
+    def caught_up(self, message: LiveFrame, now: float) -> None:
+        """The connection has every event of the stream."""
+        stream = self.streams.get(message.stream)
+        if stream is not None and stream.active:
+            if stream.live(message):
+                self._acks.ack_soon(self.window, now)  # the check is stored with the cursor
+            self._happened.append(Live(message.stream, message.seq))
+
+    def end(self, name: str, error: ClientError) -> None:
+        """The stream has ended: its consumer, and calls that wait for it, get `error`."""
+        stream = self.streams.pop(name, None)
+        if stream is not None and stream.consumed:
+            self._happened.append(StreamEnded(name, error))
+        self._happened += self._waiters.failed(name, error)
+
+    # -- acks and cursors ------------------------------------------------------------------------
+
+    def _acknowledge(self, now: float) -> None:
+        self._acks.acked(now)
+        if self.phase == "online":
+            news = self.streams.take_acks()
+            if news:
+                self._urgent.append({"action": "ack", "cursors": news})
+
+    def _save(self) -> None:
+        self._acks.save_at = None
+        cursors = self.streams.take_cursors()
+        if cursors:
+            self._happened.append(Processed(cursors))
 
 
 class ClientSession(StreamReader):

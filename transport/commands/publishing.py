@@ -11,19 +11,32 @@ from typing import Annotated, Any
 import msgspec
 
 from huahuo.actors.plugins.actions import Action, OneAppend, Registry
-from huahuo.actors.plugins.calls import Call, Refusal, RefuseGrowth, Reply, error_reply, from_record
-from huahuo.actors.plugins.principal import Principal, UserId
+from huahuo.actors.plugins.calls import (
+    Call,
+    Principal,
+    Refusal,
+    RefuseGrowth,
+    Reply,
+    UserId,
+    error_reply,
+    from_record,
+)
 from huahuo.eventstore.ambient import Ambient, json_bytes
 from huahuo.eventstore.errors import EventStoreError
 from huahuo.eventstore.model import LOG_STREAM, Append, Appended, CommandRecord, Duplicate, NewEvent
 from huahuo.eventstore.port import Log
-from huahuo.transport.access.common_time import Latest, own_clock
+from huahuo.transport.access.claims import Latest, own_clock
 from huahuo.transport.access.revocations import AUTH_STREAM, REVOKED
-from huahuo.transport.commands.publish_rules import NOTIFICATION, SYSTEM_STREAM, refuse_revocation
-from huahuo.transport.commands.published_events import EventMaker, PublishRefused
-from huahuo.transport.commands.types_of_users import TypesOfUsers
+from huahuo.transport.commands.published_events import (
+    NOTIFICATION,
+    SYSTEM_STREAM,
+    EventMaker,
+    PublishRefused,
+    TypesOfUsers,
+    refuse_revocation,
+)
 from huahuo.transport.protocol.codes import ErrorCode
-from huahuo.transport.protocol.listed import EVENTS_MAX, ListedEvent
+from huahuo.transport.protocol.incoming import EVENTS_MAX, ListedEvent
 from huahuo.transport.words import en, zh
 
 RECENT_EVENTS = 50

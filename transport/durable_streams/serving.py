@@ -1,40 +1,144 @@
-"""Requests under `/ds/`, answered. The rest of the room does not know of HTTP's connections."""
+"""Requests under `/ds/`, answered: pages, long-polls, readers of server-sent events, refusals.
 
-from collections.abc import Awaitable, Callable
+The rest of the room does not know of HTTP's connections.
+
+A reader gets pages of a stream, each followed by where it ends. It is ended about every minute, so that
+caches between can give one answer to many; the client comes back.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
 from http import HTTPStatus
-from typing import Final
+from typing import Any, Final
 
-from huahuo.actors.plugins.calls import Refusal, RefuseGrowth
-from huahuo.actors.plugins.principal import Principal
+import structlog
+
+from huahuo.actors.plugins.calls import Principal, Refusal, RefuseGrowth
+from huahuo.eventstore.ambient import rfc3339
+from huahuo.eventstore.deadline import Deadline
+from huahuo.eventstore.errors import Conflict, Corrupt, EventStoreError, QueueFull, TooLarge
+from huahuo.eventstore.executor import acting_for
 from huahuo.eventstore.limits import APPEND_EVENTS_MAX
 from huahuo.eventstore.model import Head
 from huahuo.eventstore.port import Log
-from huahuo.replay.live.feed import Feed
+from huahuo.replay.feed import Feed
 from huahuo.transport.access.door import Entry
-from huahuo.transport.access.rights import READ, WRITE
-from huahuo.transport.access.verified import Verified
-from huahuo.transport.accounts.application import Right
-from huahuo.transport.durable_streams import asking, bodies
-from huahuo.transport.durable_streams.answers import described, end_headers, page
-from huahuo.transport.durable_streams.asking import NoRoom, Wrong
-from huahuo.transport.durable_streams.deciding import Repeated, State, place_headers
-from huahuo.transport.durable_streams.keeping import Keeping, missing, stream_of
-from huahuo.transport.durable_streams.own import Own
-from huahuo.transport.durable_streams.part import Part
-from huahuo.transport.durable_streams.refusals import refusing
-from huahuo.transport.durable_streams.rights import ANYBODY, is_near, may_use
+from huahuo.transport.access.rights import READ, WRITE, Verified
+from huahuo.transport.accounts.accounts import Right
+from huahuo.transport.commands.gate import Paced
+from huahuo.transport.durable_streams import stream_rules
+from huahuo.transport.durable_streams.stream_rules import (
+    ANYBODY,
+    NoRoom,
+    Part,
+    Repeated,
+    State,
+    Wrong,
+    is_near,
+    may_use,
+    offset_text,
+    place_headers,
+)
+from huahuo.transport.durable_streams.stream_store import Keeping, Own, missing, stream_of
 from huahuo.transport.http.admission import Visit
-from huahuo.transport.http.arrivals import Arrivals
-from huahuo.transport.http.messages import NO_STORE, Answer, Request
-from huahuo.transport.http.reading import Reading
+from huahuo.transport.http.event_socket import Outlet
+from huahuo.transport.http.messages import EVENT_STREAM, NO_STORE, Answer, Headers, Request, problem
+from huahuo.transport.http.reading import Arrivals, Reading
+from huahuo.transport.http.stream_pages import matches
 from huahuo.transport.protocol.codes import ErrorCode
 from huahuo.transport.server.wires import Wires
 from huahuo.transport.words import http_zh, zh
 
+_KEPT_S: Final = 60
+
+
+def page(visit: Visit, part: Part, live: Headers = (), *, shared: bool, tagged: bool = True) -> Answer:
+    """A part of a stream. `live`: the headers of a live answer.
+
+    `shared`: a cache may give it to everybody; `tagged`: it has an ETag.
+    """
+    who = "public" if shared else "private"
+    keep = f"{who}, max-age={_KEPT_S}, stale-while-revalidate=300"
+    if live or not tagged:
+        keep = NO_STORE
+    elif part.at_end and not part.closed:
+        keep = f"{who}, no-cache"
+    of_somebody = not shared and visit.verified is not ANYBODY
+    head = (
+        ("Content-Type", part.state.content_type),
+        ("Cache-Control", keep),
+        *((("Vary", "Authorization"),) if of_somebody else ()),
+        *end_headers(part),
+        *live,
+    )
+    if not tagged:
+        return Answer(HTTPStatus.OK, head, part.body)
+    end = ":c" if part.closed else ""
+    etag = f'"{part.state.start}:{part.after}:{part.following}{end}"'
+    head = (*head, ("ETag", etag))
+    if matches(etag, visit.request.all("if-none-match")):
+        return Answer(HTTPStatus.NOT_MODIFIED, head)
+    return Answer(HTTPStatus.OK, head, part.body)
+
+
+def described(state: State, now_ms: int) -> Answer:
+    """What is told of a stream without its content."""
+    due_ms = state.due_ms
+    life: Headers = ()
+    if state.ttl_s is not None and due_ms is not None:
+        life = (("Stream-TTL", str(-((now_ms - due_ms) // 1000))),)
+    elif due_ms is not None:
+        life = (("Stream-Expires-At", rfc3339(due_ms)),)
+    fixed = (("Content-Type", state.content_type), ("Cache-Control", NO_STORE))
+    return Answer(HTTPStatus.OK, (*fixed, *state.headers, *life))
+
+
+def end_headers(part: Part) -> Headers:
+    """Where a part ends, and whether more follows it."""
+    up_to_date = (("Stream-Up-To-Date", "true"),) if part.at_end else ()
+    closed = (("Stream-Closed", "true"),) if part.closed else ()
+    return (("Stream-Next-Offset", offset_text(part.following)), *up_to_date, *closed)
+
+
+SAFE: Final[Headers] = (
+    ("X-Content-Type-Options", "nosniff"),
+    ("Cross-Origin-Resource-Policy", "cross-origin"),
+)
+
+_CODES: Final = {
+    HTTPStatus.BAD_REQUEST: ErrorCode.INVALID_FIELD,
+    HTTPStatus.NOT_FOUND: ErrorCode.NOT_FOUND,
+    HTTPStatus.FORBIDDEN: ErrorCode.FORBIDDEN,
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: ErrorCode.TOO_LARGE,
+    HTTPStatus.SERVICE_UNAVAILABLE: ErrorCode.UNAVAILABLE,
+}
+
+
+async def refusing(work: Coroutine[Any, Any, Answer]) -> Answer:
+    """The answer of `work`, or the refusal that it ended in."""
+    try:
+        found = await work
+    except Wrong as wrong:
+        code = _CODES.get(wrong.status, "conflict" if wrong.status is HTTPStatus.CONFLICT else "refused")
+        found = problem(code, str(wrong), status=wrong.status, headers=wrong.headers)
+    except NoRoom as full:
+        refusal = full.refusal
+        found = problem(refusal.code, refusal.message, retry_s=refusal.retry_s)
+    except TooLarge:
+        found = problem(ErrorCode.TOO_LARGE, zh.EVENT_TOO_LARGE)
+    except (QueueFull, Conflict):
+        found = problem(ErrorCode.BUSY, http_zh.MUCH_WRITTEN)
+    except Corrupt:
+        found = problem(ErrorCode.CORRUPT, http_zh.STREAM_DAMAGED)
+    except EventStoreError:
+        found = problem(ErrorCode.UNAVAILABLE, http_zh.WRITTEN_UNKNOWN)
+    return found.adding(SAFE)
+
+
 LONG_POLL_S: Final = 20.0
 PAGE_BYTES_MAX: Final = 1 << 20
 PAGE_EVENTS_MAX: Final = 1024
-assert bodies.MESSAGES_MAX + 2 <= APPEND_EVENTS_MAX
+assert stream_rules.MESSAGES_MAX + 2 <= APPEND_EVENTS_MAX
 
 UNREAD: Final = Refusal(ErrorCode.BUSY, http_zh.ANSWERS_UNREAD)
 _OF_STATE: Final = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.GONE})
@@ -87,7 +191,7 @@ class Serving:
         except Wrong as wrong:
             if self._feed.catch_up is None or wrong.status not in _OF_STATE:
                 raise
-        path = asking.path_of(visit.route.name)
+        path = stream_rules.path_of(visit.route.name)
         await self.catch_up(path, self.head(path) + 1)
         return await work()
 
@@ -144,15 +248,15 @@ class Serving:
                 raise Wrong(HTTPStatus.GONE, http_zh.WAS_REMOVED)
             at = first - 1
         found = await self._log.read(stream_of(path), at, events_max=PAGE_EVENTS_MAX, bytes_max=bytes_max)
-        data = bodies.data_of(found)
+        data = stream_rules.data_of(found)
         following = data[-1].seq if data else at
-        body = bodies.joined(state.content_type, data)
+        body = stream_rules.joined(state.content_type, data)
         return Part(state, body, at, following, at_end=following >= state.tail)
 
     def cursor(self, request: Request) -> str:
         """The cursor of a live answer."""
         ambient = self.wires.ambient
-        return asking.cursor(request, ambient.now_ms(), ambient.random())
+        return stream_rules.cursor(request, ambient.now_ms(), ambient.random())
 
     def head(self, path: str) -> int:
         """The seq of the newest event, from which to wait for the next."""
@@ -196,15 +300,15 @@ class Serving:
             raise NoRoom(refusal)
 
     async def _put(self, visit: Visit, path: str, body: bytes) -> Answer:
-        asked = asking.creation_of(visit.request)
+        asked = stream_rules.creation_of(visit.request)
         state, new = await self.keeping.create(path, asked, body, visit.principal.name, visit.load.share())
         headers = (("Content-Type", state.content_type), ("Cache-Control", NO_STORE), *state.headers)
         if not new:
             return Answer(HTTPStatus.OK, headers)
-        return Answer(HTTPStatus.CREATED, (("Location", asking.location_of(visit.request)), *headers))
+        return Answer(HTTPStatus.CREATED, (("Location", stream_rules.location_of(visit.request)), *headers))
 
     async def _post(self, visit: Visit, path: str, body: bytes) -> Answer:
-        asked = asking.addition_of(visit.request)
+        asked = stream_rules.addition_of(visit.request)
         state, found, producer = await self.keeping.add(
             path, asked, body, visit.principal.name, visit.load.share()
         )
@@ -219,20 +323,20 @@ class Serving:
         live = request.query.get("live")
         if live not in (None, "long-poll"):
             raise Wrong(HTTPStatus.BAD_REQUEST, http_zh.LIVE_NEEDED)
-        offset = asking.offset_of(request)
+        offset = stream_rules.offset_of(request)
         if live is not None and offset is None:
             raise Wrong(HTTPStatus.BAD_REQUEST, http_zh.OFFSET_WITH_LIVE)
         state = await self.find(path)
         await self.saw(path)
-        if live is None and offset == asking.NOW:
-            empty = b"[]" if bodies.is_json(state.content_type) else b""
+        if live is None and offset == stream_rules.NOW:
+            empty = b"[]" if stream_rules.is_json(state.content_type) else b""
             return page(
                 visit,
                 Part(state, empty, state.tail, state.tail, at_end=True),
                 shared=self._shared,
                 tagged=False,
             )
-        after = state.tail if offset == asking.NOW else -1 if offset is None else int(offset)
+        after = state.tail if offset == stream_rules.NOW else -1 if offset is None else int(offset)
         if after > state.tail:
             await self.catch_up(path, after)
             state = await self.find(path)
@@ -281,7 +385,7 @@ class Serving:
             door.leave(visit.address)
 
     async def _path(self, visit: Visit) -> str:
-        path = asking.path_of(visit.route.name)
+        path = stream_rules.path_of(visit.route.name)
         if self._own.has(path):
             await self._own.check_right(visit, path)
         elif not await self._may_use(visit, path):
@@ -296,3 +400,147 @@ class Serving:
             return False
         right: Right = "publish" if writes else "read"
         return self._may is not None and await self._may(visit.principal, stream_of(path), right)
+
+
+LIFE_S: Final = 60.0
+LOOK_S: Final = 2.0
+"""A reader whose token has ended is told nothing more, and ends within this."""
+_END_S: Final = 2.0
+_BUFFER_BYTES: Final = 256 << 10
+_PART_BYTES_MAX: Final = 64 << 10
+"""Of the events of one part. Ends of lines take six times as much in server-sent events."""
+
+_log = structlog.get_logger(__name__)
+
+
+class DurableStreams(Serving):
+    """Everything under `/ds/`. Implements `http.api.DurableStreams`."""
+
+    def follow(self, visit: Visit, outlet: Outlet, gone: Callable[[], None]) -> "DurableReader":
+        """See `http.api.DurableStreams`."""
+        return DurableReader(self, visit, outlet, gone)
+
+
+class DurableReader:
+    """See the module. Implements `http.outlet.Reader`. `gone` is called once, at the end."""
+
+    def __init__(self, serving: Serving, visit: Visit, outlet: Outlet, gone: Callable[[], None]) -> None:
+        self._serving = serving
+        self._visit = visit
+        self._outlet = outlet
+        self._room = asyncio.Event()
+        self._begun = False
+        self._purse = serving.wires.supply.budget.purse(visit.principal.name)
+        self._task = asyncio.ensure_future(self._serve())
+        self._task.add_done_callback(lambda _: self._purse.close())
+        self._task.add_done_callback(lambda _: gone())
+
+    def filled(self) -> None:
+        """The outlet is full. Nothing to do: each part that is told of events looks itself."""
+
+    def drained(self) -> None:
+        """The outlet has room again."""
+        self._note_unsent()
+        self._room.set()
+
+    def lost(self) -> None:
+        """The reader is gone."""
+        self._task.cancel()
+
+    async def _serve(self) -> None:
+        name, wires = self._visit.principal.name, self._serving.wires
+        try:
+            with acting_for(name):
+                refusal = await Paced(
+                    refusing(self._told()), name, wires.supply.turns, wires.ambient.monotonic_s
+                )
+        except TimeoutError:
+            self._outlet.abort()  # it does not read
+            return
+        except Exception:
+            _log.exception("durable_reader_failed", path=self._visit.request.path)
+            self._outlet.abort()
+            raise
+        if self._begun:
+            self._outlet.end(_END_S)
+        else:
+            self._outlet.refuse(refusal.adding(self._visit.cors))
+
+    async def _told(self) -> Answer:
+        """Tell the reader all there is. The answer is not used."""
+        serving, visit, ambient = self._serving, self._visit, self._serving.wires.ambient
+        offset = stream_rules.offset_of(visit.request)
+        if offset is None:
+            raise Wrong(HTTPStatus.BAD_REQUEST, http_zh.OFFSET_WITH_LIVE)
+        path, state = await serving.opened(visit)
+        at = state.tail if offset == stream_rules.NOW else int(offset)
+        if at > state.tail:
+            await serving.catch_up(path, at)
+            state = await serving.find(path)
+        start, until_s = state.start, ambient.monotonic_s() + LIFE_S
+        told = False
+        while state.start == start and (not told or await serving.still_may(visit)):
+            head = serving.head(path)
+            state = await serving.find(path)
+            if not self._purse.reserve(_PART_BYTES_MAX, ambient.monotonic_s()):
+                raise NoRoom(UNREAD)  # one that has begun ends, and comes back with its offset
+            part = await serving.part(path, state, at, _PART_BYTES_MAX)
+            await serving.saw(path)
+            if not self._begun:
+                self._begin(state)
+            tells = not part.empty or not told or part.closed
+            if tells:
+                told, at = True, part.following
+                self._tell(part)
+            closed, at_end = part.closed, part.at_end
+            del part  # a slow reader has it in its buffer only
+            self._purse.release(_PART_BYTES_MAX)
+            if tells:
+                await self._read()
+            if closed or (at_end and not await self._more(serving.stream_of(path), head, until_s)):
+                break
+        return Answer(HTTPStatus.OK)
+
+    async def _more(self, stream: str, head: int, until_s: float) -> bool:
+        """Wait for an event behind `head`. False: it is time to end, or the token has ended."""
+        serving, now_s = self._serving, self._serving.wires.ambient.monotonic_s
+        while (left_s := until_s - now_s()) > 0 and not serving.arrivals.closed:
+            if await serving.arrivals.wait(stream, head, min(left_s, LOOK_S)):
+                return True
+            self._note_unsent()
+            if not serving.still_known(self._visit):
+                return False
+        return False
+
+    def _begin(self, state: State) -> None:
+        self._begun = True
+        fixed: Headers = (
+            ("Content-Type", EVENT_STREAM), ("Cache-Control", "no-cache"), ("X-Accel-Buffering", "no"),
+        )  # fmt: skip
+        encoding = (
+            () if stream_rules.is_text(state.content_type) else (("Stream-SSE-Data-Encoding", "base64"),)
+        )
+        self._outlet.begin(HTTPStatus.OK, (*fixed, *encoding, *SAFE, *self._visit.cors))
+        self._outlet.bound(_BUFFER_BYTES)
+
+    def _tell(self, part: Part) -> None:
+        said: dict[str, object] = {"streamNextOffset": offset_text(part.following)}
+        if part.closed:
+            said["streamClosed"] = True
+        else:
+            said["streamCursor"] = self._serving.cursor(self._visit.request)
+        if part.at_end:
+            said["upToDate"] = True
+        data = b"" if part.empty else stream_rules.sse_data(part.state.content_type, part.body)
+        self._outlet.write(data + stream_rules.sse_control(**said))
+        self._note_unsent()
+
+    def _note_unsent(self) -> None:
+        self._purse.buffer(self._outlet.unsent_bytes, self._serving.wires.ambient.monotonic_s())
+
+    async def _read(self) -> None:
+        """Wait until the outlet has room. Raises TimeoutError: the reader does not read."""
+        async with Deadline(self._serving.wires.ambient, LIFE_S):
+            while self._outlet.paused:
+                self._room.clear()
+                await self._room.wait()

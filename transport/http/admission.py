@@ -10,22 +10,27 @@ from typing import Final
 
 import msgspec
 
-from huahuo.actors.plugins.principal import Principal
+from huahuo.actors.plugins.calls import Principal
 from huahuo.actors.plugins.words import language_of
 from huahuo.transport.access.door import RequestLimit
-from huahuo.transport.access.verified import AuthFailure, Verdict, Verified
-from huahuo.transport.http.cors import cors_headers, preflight
-from huahuo.transport.http.messages import Answer, Headers, Request
-from huahuo.transport.http.plugin_forms import asked_of, told
-from huahuo.transport.http.problems import problem, wrong_method
-from huahuo.transport.http.routes import PluginRoutes, Route, Target, route_of
-from huahuo.transport.http.tickets import Tickets
+from huahuo.transport.access.rights import AuthFailure, Verdict, Verified
+from huahuo.transport.http.messages import (
+    Answer,
+    Headers,
+    Request,
+    cors_headers,
+    preflight,
+    problem,
+    wrong_method,
+)
+from huahuo.transport.http.routes import PluginRoutes, Route, Target, asked_of, route_of, told
+from huahuo.transport.http.sign_in import Tickets
+from huahuo.transport.load.intake import Load
+from huahuo.transport.load.shares import Purse
 from huahuo.transport.protocol.codes import ErrorCode
-from huahuo.transport.server.budget import Purse
-from huahuo.transport.server.intake import Load
-from huahuo.transport.server.judged_tokens import note_verdict
 from huahuo.transport.server.server import Server
-from huahuo.transport.session.speech import REFUSED, Speech
+from huahuo.transport.server.signing_in import note_verdict
+from huahuo.transport.session.outgoing import REFUSED, Speech
 from huahuo.transport.words import http_zh, zh
 
 STREAM_CHARS_MAX: Final = 128

@@ -1,12 +1,20 @@
 """The API over HTTP (docs/http.md): answers requests, and opens readers of server-sent events.
 
-A shell (`native`, `asgi`) hands in a request's head (`admit`), reads the body if the request is admitted, and
-then asks for the answer. The rest is the same in every shell.
+A shell (`native`, `asgi`) hands in a request's head (`admit`), reads the body if the request is admitted,
+and then asks for the answer. The rest is the same in every shell. Durable Streams and other nodes of the
+log are rooms above; the API hands requests on to them.
+
+A request waits until its user owes no more time than is free, then for a turn of the loop (`Waits`).
+
+`GET /who` tells whom the service takes the bearer of a token for. A token of an application's own
+`authenticate`, an API key, or an issuer's token with renamed claims does not tell its bearer which user it
+names. A client without a WebSocket, and tabs that share one, must know.
 """
 
-from collections.abc import Awaitable, Iterable
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from http import HTTPStatus
-from typing import Final
+from typing import Any, Final, Protocol
 from urllib.parse import quote
 
 import msgspec
@@ -15,43 +23,137 @@ from websockets.datastructures import Headers as SiteHeaders
 from websockets.http11 import Request as SiteRequest
 
 from huahuo.actors import ActorDeadError
-from huahuo.actors.plugins.calls import RefuseGrowth, error_reply
-from huahuo.actors.plugins.http import HttpRoute, is_coded
-from huahuo.eventstore.core.fair_executor import acting_for
+from huahuo.actors.plugins.actions import HttpRoute, is_coded
+from huahuo.actors.plugins.calls import Principal, RefuseGrowth, error_reply
+from huahuo.eventstore.executor import acting_for
 from huahuo.eventstore.port import Log
 from huahuo.transport.access.door import Entry, RequestLimit
-from huahuo.transport.access.verified import AuthFailure
-from huahuo.transport.commands.paced import Paced
-from huahuo.transport.http import asked
+from huahuo.transport.access.rights import ADMIN, CODES, AuthFailure, Verified
+from huahuo.transport.commands.gate import Paced
+from huahuo.transport.http import stream_pages
 from huahuo.transport.http.admission import Admission, Visit
-from huahuo.transport.http.arrivals import Arrivals
-from huahuo.transport.http.asked import AskedWrongly
-from huahuo.transport.http.calling import Calling
-from huahuo.transport.http.cors import cors_headers
-from huahuo.transport.http.event_socket import EventSocket, Shared
-from huahuo.transport.http.messages import EVENT_STREAM, Answer, Request, json_answer
-from huahuo.transport.http.outlet import Outlet, Reader
-from huahuo.transport.http.plugin_calls import PluginCalls, state_of
-from huahuo.transport.http.plugin_forms import told
-from huahuo.transport.http.ports import DurableStreams, NodesDoor
-from huahuo.transport.http.problems import from_error, problem
-from huahuo.transport.http.reading import Denied, Reading
-from huahuo.transport.http.routes import PluginRoutes, Target
-from huahuo.transport.http.seeing import Acked, Seeing
-from huahuo.transport.http.signing_in import BODY_BYTES_MAX, SignIn, login
-from huahuo.transport.http.tickets import TICKET_S
-from huahuo.transport.http.waits import Waits
-from huahuo.transport.http.who import who
+from huahuo.transport.http.calling import Calling, PluginCalls, state_of
+from huahuo.transport.http.event_socket import EventSocket, Outlet, Reader, Shared
+from huahuo.transport.http.messages import (
+    EVENT_STREAM,
+    Answer,
+    Request,
+    cors_headers,
+    from_error,
+    json_answer,
+    problem,
+)
+from huahuo.transport.http.reading import Acked, Arrivals, Denied, Reading, Seeing
+from huahuo.transport.http.routes import PluginRoutes, Target, told
+from huahuo.transport.http.sign_in import BODY_BYTES_MAX, TICKET_S, SignIn, login
+from huahuo.transport.http.stream_pages import AskedWrongly
+from huahuo.transport.load.fair_queueing import Crowded, Turns
+from huahuo.transport.load.intake import ROOM_S
 from huahuo.transport.protocol.codes import ErrorCode
 from huahuo.transport.protocol.dialects import SERVER_SENT
+from huahuo.transport.protocol.frames import ServerSent
 from huahuo.transport.protocol.problem import PROBLEM
-from huahuo.transport.protocol.server_sent import ServerSent
-from huahuo.transport.server.intake import ROOM_S
-from huahuo.transport.server.ports import Site
 from huahuo.transport.server.server import Server
-from huahuo.transport.server.turns import Crowded
-from huahuo.transport.session.speech import REFUSED, Speech
+from huahuo.transport.server.wires import Wires
+from huahuo.transport.session.outgoing import REFUSED, Speech, shown_user, timestamp
+from huahuo.transport.wire.ports import Site
 from huahuo.transport.words import http_zh
+
+
+class DurableStreams(Protocol):
+    """Serves what is under `/ds/` (`transport.durable_streams`)."""
+
+    refuse_growth: RefuseGrowth | None
+
+    def without_token(self, request: Request, address: str) -> Verified | None:
+        """Who asks, if this request needs no token."""
+        ...
+
+    async def answer(self, visit: Visit, body: bytes) -> Answer:
+        """Answer a request that does not ask for server-sent events."""
+        ...
+
+    def follow(self, visit: Visit, outlet: Outlet, gone: Callable[[], None]) -> Reader:
+        """Open a reader of server-sent events; `gone` is called once, at its end."""
+        ...
+
+
+class NodesDoor(Protocol):
+    """Answers other nodes of the log, under `/nodes/` (`huahuo.cluster.node_requests`)."""
+
+    body_bytes_max: int
+
+    def admit(self, request: Request, name: str, address: str) -> Verified | Answer:
+        """Which node asks, by the request's head; or the refusal."""
+        ...
+
+    async def answer(self, visit: Visit, body: bytes) -> Answer:
+        """Answer a request that was admitted."""
+        ...
+
+
+class Waits:
+    """See the module."""
+
+    def __init__(self, turns: Turns) -> None:
+        self._turns = turns
+        self._waiting: set[asyncio.Future[None]] = set()
+        self._closed = False
+
+    def close(self) -> None:
+        """End all waits, now. Whatever would wait from now on is refused."""
+        self._closed = True
+        for waiting in tuple(self._waiting):
+            waiting.cancel()
+
+    async def paid(self, user: str) -> bool:
+        """Wait until `user` owes no more time than is free. False: the service stops. Raises Crowded."""
+        turns = self._turns
+        if turns.may_go(user) and not turns.paying.waiting(user):
+            return True
+        return await self._unless_closed(turns.paid_soon(user))
+
+    async def has_turn(self, user: str) -> bool:
+        """Wait in the line of `user` for a turn of the loop. False: the service stops."""
+        rounds = self._turns.rounds
+        return rounds.may_begin(user) or await self._unless_closed(rounds.turn(user))
+
+    async def _unless_closed(self, waits: Coroutine[Any, Any, None]) -> bool:
+        """Wait, at most until the service stops. False: it stops."""
+        if self._closed:
+            waits.close()
+            return False
+        waiting = asyncio.ensure_future(waits)
+        self._waiting.add(waiting)
+        try:
+            await asyncio.wait((waiting,))
+        finally:
+            self._waiting.discard(waiting)
+            waiting.cancel()
+        if waiting.cancelled():
+            return False
+        waiting.result()
+        return True
+
+
+def who(visit: Visit, wires: Wires) -> Answer:
+    """The user as `authentication_result` has it, with the members of the same names."""
+    if not _may_connect(visit.principal):
+        return problem(ErrorCode.FORBIDDEN, http_zh.KEY_CANNOT_CONNECT)
+    said = {
+        "type": "who",
+        "user": shown_user(visit.verified),
+        "expires_at": timestamp(visit.verified.expires_at_ms),
+        "log": wires.shared.log.log_id,
+        "heartbeat_s": wires.shared.settings.heartbeat_s,
+    }
+    return json_answer(msgspec.json.encode(said))
+
+
+def _may_connect(principal: Principal) -> bool:
+    """Whether a connection is of any use: its user may read, write, or call at least one action."""
+    return principal.rights is None or not {CODES, ADMIN}.issuperset(principal.rights)
+
 
 _NOT_OURS: Final = frozenset({"connection", "date", "content-length"})
 """Headers of the site's answers that the shells write."""
@@ -270,7 +372,9 @@ class Api:
         durable = visit.route.target is Target.DURABLE
         query = {} if durable else request.query  # it has another form there, which its room reads
         try:
-            after = asked.place_asked(query, None if durable else request.joined("last-event-id"), "head")
+            after = stream_pages.place_asked(
+                query, None if durable else request.joined("last-event-id"), "head"
+            )
         except AskedWrongly as error:
             return problem(ErrorCode.INVALID_FIELD, str(error)).adding(visit.cors)
         door = self._wires.door

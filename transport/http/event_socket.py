@@ -1,30 +1,97 @@
-"""A reader of server-sent events, as a connection sees its socket.
+"""A reader of server-sent events: as a connection sees its socket, and the way out to it.
 
 The connection writes WebSocket frames. A binary frame holds the texts of events, which all readers of a
 stream share. A text frame holds a message of the service; here it becomes a named event, or the status of
 the answer if it comes before the answer began. A ping becomes a comment.
+
+`Outlet` is the way out, and `Reader` what that tells of it. `NativeOutlet` is the reader's socket on the
+service's own port; `asgi` has the other one.
 """
 
 import asyncio
 from collections.abc import Callable, Sequence
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import msgspec
 from websockets.exceptions import ConnectionClosedOK
 
-from huahuo.transport.http.messages import EVENT_STREAM, NO_STORE, Answer, Headers
-from huahuo.transport.http.outlet import Outlet
-from huahuo.transport.http.problems import from_close, from_error, problem
-from huahuo.transport.protocol import server_sent
+from huahuo.transport.http.messages import (
+    EVENT_STREAM,
+    NO_STORE,
+    Answer,
+    Headers,
+    from_close,
+    from_error,
+    problem,
+)
+from huahuo.transport.load.intake import Load
+from huahuo.transport.protocol import frames
 from huahuo.transport.protocol.codes import CloseCode, ErrorCode
 from huahuo.transport.protocol.dialects import SERVER_SENT, Negotiated
-from huahuo.transport.protocol.frames import BINARY, TEXT, unframed
-from huahuo.transport.protocol.server_sent import ServerSent
-from huahuo.transport.server.intake import Load
-from huahuo.transport.server.listener import Listener
-from huahuo.transport.server.lobby import Aborted
+from huahuo.transport.protocol.frames import BINARY, TEXT, ServerSent, unframed
+from huahuo.transport.wire.lobby import Aborted
+from huahuo.transport.wire.ports import Listener
 from huahuo.transport.words import http_zh, zh
+
+
+class Outlet(Protocol):
+    """The way out to one reader, by whatever server has its socket."""
+
+    @property
+    def paused(self) -> bool:
+        """Whether more is waiting to be sent than should be."""
+        ...
+
+    @property
+    def unsent_bytes(self) -> int:
+        """How much waits."""
+        ...
+
+    def bound(self, bytes_max: int) -> None:
+        """Be paused from `bytes_max` on."""
+        ...
+
+    def refuse(self, answer: Answer) -> None:
+        """Answer with this instead of events. Nothing else is written."""
+        ...
+
+    def begin(self, status: HTTPStatus, headers: Headers) -> None:
+        """Write the head of the answer."""
+        ...
+
+    def write(self, text: bytes) -> None:
+        """Write text of the body."""
+        ...
+
+    def write_shared(self, text: bytes, chunk: bytes) -> None:
+        """As `write`. `chunk`: the same as a chunk of HTTP/1.1 (RFC 9112, 7.1), made once for all readers."""
+        ...
+
+    def end(self, deadline_s: float) -> None:
+        """The body ends here. A reader that has not read it by the deadline is cut off."""
+        ...
+
+    def abort(self) -> None:
+        """Close at once."""
+        ...
+
+
+class Reader(Protocol):
+    """What an outlet tells of its reader."""
+
+    def filled(self) -> None:
+        """The outlet is full."""
+        ...
+
+    def drained(self) -> None:
+        """The outlet has room again."""
+        ...
+
+    def lost(self) -> None:
+        """The reader is gone."""
+        ...
+
 
 _STATES: Final = ("gap", "reset", "snapshot")
 _HEADERS: Final[Headers] = (
@@ -247,7 +314,7 @@ class EventSocket:
             return
         self._stuck = 0
         if self._begun:
-            self._outlet.write(server_sent.HEARTBEAT)
+            self._outlet.write(frames.HEARTBEAT)
 
     def _say(self, said: dict[str, Any], payload: bytes) -> None:
         texts = self._shared.texts
@@ -269,7 +336,7 @@ class EventSocket:
                 if self._begun:
                     wait = said.get("retry_s")
                     if wait:
-                        self._outlet.write(server_sent.retry(wait[0] + (wait[1] - wait[0]) / 2))
+                        self._outlet.write(frames.retry(wait[0] + (wait[1] - wait[0]) / 2))
                     self._outlet.write(texts.named("goaway", payload))
             case "unsubscribed":
                 self._unsubscribed(said, payload)
@@ -290,7 +357,7 @@ class EventSocket:
             self._begun = True
             heartbeat = ("Huahuo-Heartbeat", str(self._heartbeat_s))
             self._outlet.begin(HTTPStatus.OK, (*_HEADERS, heartbeat, *self._cors))
-            self._outlet.write(server_sent.retry(server_sent.RETRY_MS / 1000))
+            self._outlet.write(frames.retry(frames.RETRY_MS / 1000))
             if self._expiring:
                 self._outlet.write(self._shared.texts.named("token_expiring", self._expiring))
         if outcome in _STATES:
@@ -307,6 +374,123 @@ class EventSocket:
             self._refuse(problem(code, text, retry_s=said.get("retry_s")))
             return
         if said.get("retry_s"):
-            self._outlet.write(server_sent.retry(said["retry_s"]))
+            self._outlet.write(frames.retry(said["retry_s"]))
         self._outlet.write(self._shared.texts.named("unsubscribed", payload))
         self._finish(CloseCode.NORMAL, _END_S)
+
+
+_LOW_WATER = 4
+_LAST_CHUNK = b"0\r\n\r\n"
+
+
+class NativeOutlet(asyncio.Protocol):
+    """Implements `outlet.Outlet`; from `begin` on, it is the protocol of the socket.
+
+    `refuse` answers on the connection that the request came on. `open_` writes the head of the answer and
+    says whether the body is sent in chunks; an HTTP/1.0 client gets it as it is.
+    """
+
+    __slots__ = (
+        "_chunked",
+        "_deadline",
+        "_open",
+        "_refuse",
+        "began",
+        "paused",
+        "settled",
+        "socket",
+        "transport",
+    )
+
+    def __init__(
+        self,
+        transport: asyncio.Transport,
+        refuse: Callable[[Answer], None],
+        open_: Callable[[HTTPStatus, Headers], bool],
+    ) -> None:
+        self.transport = transport
+        self._refuse: Callable[[Answer], None] | None = refuse
+        self._open: Callable[[HTTPStatus, Headers], bool] | None = open_
+        self._chunked = True
+        self._deadline: asyncio.TimerHandle | None = None
+        self.paused = False
+        self.began = False
+        """Whether the socket is this outlet's."""
+        self.settled = False
+        """Whether it is known what the answer is."""
+        self.socket: Reader | None = None
+
+    # For the event socket -----------------------------------------------------------------------------
+
+    @property
+    def unsent_bytes(self) -> int:
+        """See `Outlet`."""
+        return self.transport.get_write_buffer_size()
+
+    def bound(self, bytes_max: int) -> None:
+        """See `Outlet`."""
+        self.transport.set_write_buffer_limits(bytes_max, bytes_max // _LOW_WATER)
+
+    def refuse(self, answer: Answer) -> None:
+        """See `Outlet`."""
+        self.settled = True
+        refuse, self._refuse, self._open, self.socket = self._refuse, None, None, None
+        if refuse is not None:
+            refuse(answer)
+
+    def begin(self, status: HTTPStatus, headers: Headers) -> None:
+        """See `Outlet`."""
+        self.settled = True
+        open_, self._refuse, self._open = self._open, None, None
+        if open_ is not None and not self.transport.is_closing():
+            self.began = True
+            self._chunked = open_(status, headers)
+            self.transport.set_protocol(self)
+
+    def write(self, text: bytes) -> None:
+        """See `Outlet`."""
+        self.transport.write(chunk_of(text) if self._chunked else text)
+
+    def write_shared(self, text: bytes, chunk: bytes) -> None:
+        """See `Outlet`."""
+        self.transport.write(chunk if self._chunked else text)
+
+    def end(self, deadline_s: float) -> None:
+        """See `Outlet`."""
+        if not self.transport.is_closing():
+            if self._chunked:
+                self.transport.write(_LAST_CHUNK)
+            self.transport.close()
+            self._deadline = asyncio.get_running_loop().call_later(deadline_s, self.transport.abort)
+
+    def abort(self) -> None:
+        """See `Outlet`."""
+        self.transport.abort()
+
+    # For the event loop -------------------------------------------------------------------------------
+
+    def data_received(self, data: bytes) -> None:
+        """A reader has nothing more to say."""
+
+    def eof_received(self) -> None:
+        """It will not read any more either."""
+
+    def pause_writing(self) -> None:
+        """The write buffer is full."""
+        self.paused = True
+        if self.socket is not None:
+            self.socket.filled()
+
+    def resume_writing(self) -> None:
+        """The write buffer has room again."""
+        self.paused = False
+        if self.socket is not None:
+            self.socket.drained()
+
+    def connection_lost(self, _exc: Exception | None) -> None:
+        """TCP is gone."""
+        if self._deadline is not None:
+            self._deadline.cancel()
+        reader, self.socket = self.socket, None  # each holds the other
+        if reader is not None:
+            reader.lost()

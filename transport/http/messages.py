@@ -1,11 +1,27 @@
-"""A request and its answer, as every shell of the room gives and takes them. Pure."""
+"""Requests, answers and refusals, as every shell of the room gives and takes them. Pure.
 
+* Heads of plain HTTP/1.1: what that of a request must be, and what that of an answer says.
+* Pages of other origins (CORS): the setting `origins` decides, as for WebSockets.
+* Refusals are problem details (RFC 9457). `code` is an error code of PROTOCOL 6, or a code of PROTOCOL 3.1
+  for a refused token, or an application's own. `type` is a URN made of it.
+"""
+
+import math
 import re
 from collections.abc import Mapping, Sequence
+from email.utils import formatdate
 from http import HTTPStatus
+from typing import Any, Final
 from urllib.parse import parse_qsl, unquote
 
+import h11
 import msgspec
+
+from huahuo.transport.access.door import origin_allowed
+from huahuo.transport.protocol.codes import AUTH_CLOSES, CLOSES, AuthCode, CloseCode, ErrorCode
+from huahuo.transport.protocol.problem import METHOD_NOT_ALLOWED, PROBLEM, problem_body
+from huahuo.transport.session.outgoing import REFUSED, Speech
+from huahuo.transport.words import http_zh, zh
 
 JSON = "application/json"
 EVENT_STREAM = "text/event-stream"
@@ -126,3 +142,214 @@ def json_answer(body: bytes, headers: Headers = (), status: HTTPStatus = HTTPSta
 
 
 NO_CONTENT = Answer(HTTPStatus.NO_CONTENT, (("Cache-Control", NO_STORE),))
+
+HEAD_BYTES_MAX: Final = 64 << 10
+_VERSIONS: Final = (b"1.0", b"1.1")
+_BODILESS = (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED)
+
+
+def refusal_of(head: bytes) -> HTTPStatus | None:
+    """Why a head that h11 has accepted is refused nevertheless; None if it is not."""
+    if len(head) > HEAD_BYTES_MAX:  # h11 takes one that came in a single piece
+        return HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
+    if b"\n" in head.replace(b"\r\n", b""):  # a proxy in front may have seen another end of a line
+        return HTTPStatus.BAD_REQUEST
+    version = head.partition(b"\r\n")[0].rpartition(b"HTTP/")[2]
+    if version not in _VERSIONS:  # h11 takes any two digits
+        return HTTPStatus.HTTP_VERSION_NOT_SUPPORTED
+    if version == b"1.0" and b"\r\ntransfer-encoding:" in head.lower():  # RFC 9112, 6.1: it knows no chunks
+        return HTTPStatus.BAD_REQUEST
+    return None
+
+
+def has_body(request: h11.Request) -> bool:
+    """Whether the head of a request announces a body."""
+    return body_bytes(request) != 0
+
+
+def body_bytes(request: h11.Request) -> int | None:
+    """The size of the body as the head announces it; None: it comes in chunks."""
+    announced = 0
+    for name, value in request.headers:
+        if name == b"transfer-encoding":
+            return None
+        if name == b"content-length":
+            announced = int(value)
+    return announced
+
+
+def languages(request: h11.Request | None) -> list[str]:
+    """The values of `Accept-Language`: of no request, none."""
+    headers = () if request is None else request.headers
+    return [value.decode("latin-1") for name, value in headers if name == b"accept-language"]
+
+
+def without_body(answer: Answer, request: h11.Request | None) -> bool:
+    """Whether an answer is its head alone, by its status or by the method of the request."""
+    return answer.status in _BODILESS or (request is not None and request.method == b"HEAD")
+
+
+def head_of(answer: Answer, *, ends: bool) -> h11.Response:
+    """The head of an answer. `ends`: the connection ends with it."""
+    headers = [("Date", formatdate(usegmt=True)), *answer.headers]
+    if answer.status not in _BODILESS:
+        headers.append(("Content-Length", str(len(answer.body))))
+    if ends:
+        headers.append(("Connection", "close"))
+    return h11.Response(status_code=answer.status, headers=headers, reason=answer.status.phrase.encode())
+
+
+def head_of_events(status: HTTPStatus, headers: Headers) -> h11.Response:
+    """The head of a stream of events, which ends with its connection."""
+    fixed = (("Date", formatdate(usegmt=True)), ("Connection", "close"))
+    return h11.Response(status_code=status, headers=[*fixed, *headers], reason=status.phrase.encode())
+
+
+_HEADERS = (
+    "Authorization, Content-Type, Idempotency-Key, Last-Event-ID, Huahuo-Client, If-None-Match, "
+    "Stream-Closed, Stream-Expires-At, Stream-Seq, Stream-TTL, Producer-Id, Producer-Epoch, Producer-Seq"
+)
+_EXPOSED = (
+    "ETag, Huahuo-Heartbeat, Link, Location, Retry-After, Stream-Closed, Stream-Cursor, Stream-Expires-At, "
+    "Stream-Next-Offset, Stream-SSE-Data-Encoding, Stream-TTL, Stream-Up-To-Date, "
+    "Producer-Epoch, Producer-Seq, Producer-Expected-Seq, Producer-Received-Seq"
+)
+_PREFLIGHT_S = 7200
+
+
+def cors_headers(request: Request, origins: Sequence[str]) -> Headers | None:
+    """What lets the page read the answer. None: its origin is refused.
+
+    Every answer varies: a cache must not give a page one that was made for a request without an origin.
+    """
+    said = request.all("origin")
+    if not said:
+        return (("Vary", "Origin"),)
+    if not origin_allowed(said, request.all("host"), origins):
+        return None
+    return (
+        ("Access-Control-Allow-Origin", said[0].strip()),
+        ("Access-Control-Expose-Headers", _EXPOSED),
+        ("Vary", "Origin"),
+    )
+
+
+def preflight(allowed: Sequence[str], headers: Headers) -> Answer:
+    """The answer to a browser that asks before it sends a request with a token."""
+    methods = ", ".join(allowed)
+    return Answer(
+        HTTPStatus.NO_CONTENT,
+        (
+            *headers,
+            ("Allow", methods),
+            ("Access-Control-Allow-Methods", methods),
+            ("Access-Control-Allow-Headers", _HEADERS),
+            ("Access-Control-Max-Age", str(_PREFLIGHT_S)),
+        ),
+    )
+
+
+_STATUS: Final[Mapping[str, HTTPStatus]] = {
+    ErrorCode.BAD_MESSAGE: HTTPStatus.BAD_REQUEST,
+    ErrorCode.UNKNOWN_ACTION: HTTPStatus.NOT_FOUND,
+    ErrorCode.UNAUTHENTICATED: HTTPStatus.UNAUTHORIZED,
+    ErrorCode.FORBIDDEN: HTTPStatus.FORBIDDEN,
+    ErrorCode.NOT_FOUND: HTTPStatus.NOT_FOUND,
+    ErrorCode.ALREADY_EXISTS: HTTPStatus.CONFLICT,
+    ErrorCode.INVALID_FIELD: HTTPStatus.BAD_REQUEST,
+    ErrorCode.BUSY: HTTPStatus.SERVICE_UNAVAILABLE,
+    ErrorCode.RATE_LIMITED: HTTPStatus.TOO_MANY_REQUESTS,
+    ErrorCode.TOO_LARGE: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    ErrorCode.BAD_ACK: HTTPStatus.BAD_REQUEST,
+    ErrorCode.UNAVAILABLE: HTTPStatus.SERVICE_UNAVAILABLE,
+    ErrorCode.STORAGE_FULL: HTTPStatus.INSUFFICIENT_STORAGE,
+    ErrorCode.QUOTA_EXCEEDED: HTTPStatus.FORBIDDEN,
+    ErrorCode.CORRUPT: HTTPStatus.INTERNAL_SERVER_ERROR,
+    ErrorCode.INTERNAL: HTTPStatus.INTERNAL_SERVER_ERROR,
+    AuthCode.TOKEN_EXPIRED: HTTPStatus.UNAUTHORIZED,
+    AuthCode.TOKEN_INVALID: HTTPStatus.UNAUTHORIZED,
+    AuthCode.TOKEN_REVOKED: HTTPStatus.UNAUTHORIZED,
+}
+"""A code of an application is not here: its refusal of a command is a conflict with the state (409)."""
+
+_CLOSES: Final[Mapping[int, tuple[ErrorCode | AuthCode, str]]] = {
+    **{close: (code, REFUSED[code]) for code, close in AUTH_CLOSES.items()},
+    CloseCode.FORBIDDEN: (ErrorCode.FORBIDDEN, http_zh.NOT_YOURS_TO_READ),
+    CloseCode.TOO_MANY_CONNECTIONS: (ErrorCode.RATE_LIMITED, http_zh.TOO_MANY_OF_BOTH),
+    CloseCode.SERVER_FAULT: (ErrorCode.INTERNAL, zh.INTERNAL),
+}
+_CONTENT_TYPE: Final = ("Content-Type", PROBLEM)
+_RETRY_S: Final = 1.0
+_PASSING = (
+    HTTPStatus.TOO_MANY_REQUESTS,
+    HTTPStatus.SERVICE_UNAVAILABLE,
+    HTTPStatus.INSUFFICIENT_STORAGE,
+)
+
+
+def status_of(code: str) -> HTTPStatus:
+    """The status for a code."""
+    return _STATUS.get(code, HTTPStatus.CONFLICT)
+
+
+def problem(
+    code: str,
+    detail: str,
+    *,
+    status: HTTPStatus | None = None,
+    retry_s: float | None = None,
+    headers: Headers = (),
+    ends: bool = False,
+    **more: Any,
+) -> Answer:
+    """The answer for a refusal. `more`: further members."""
+    status = status or status_of(code)
+    if retry_s is not None:
+        more["retry_s"] = retry_s
+    body = problem_body(code, detail, status, **more)
+    extra = list(headers)
+    if status in _PASSING:
+        extra.append(("Retry-After", str(max(1, math.ceil(retry_s or _RETRY_S)))))
+    if status is HTTPStatus.UNAUTHORIZED:
+        extra.append(("WWW-Authenticate", "Bearer"))
+    fixed = (_CONTENT_TYPE, ("Cache-Control", NO_STORE))
+    return Answer(status, (*fixed, *extra), body, ends=ends, is_refusal=True)
+
+
+def from_error(message: Mapping[str, Any]) -> Answer:
+    """The answer for an `error` message of PROTOCOL 6."""
+    code, text = str(message["code"]), str(message.get("message", ""))
+    details = message.get("details")
+    kept = {name: message[name] for name in ("id", "duplicate") if name in message}
+    if isinstance(details, dict):
+        kept["details"] = details
+    detail = f"{text} ({details})" if details and "details" not in kept else text
+    return problem(code, detail, retry_s=message.get("retry_s"), **kept)
+
+
+def wrong_method(allowed: Sequence[str]) -> Answer:
+    """The refusal of a method that a path does not take."""
+    methods = ", ".join(allowed)
+    return problem(
+        METHOD_NOT_ALLOWED, http_zh.WRONG_METHOD.format(methods), status=HTTPStatus.METHOD_NOT_ALLOWED,
+        headers=(("Allow", methods),), ends=True,
+    )  # fmt: skip
+
+
+def worded(answer: Answer, speech: Speech) -> Answer:
+    """The same in the client's language, if it is a refusal."""
+    if not answer.is_refusal:
+        return answer
+    said = msgspec.json.decode(answer.body)
+    text = speech.text(said["detail"])
+    if text == said["detail"]:
+        return answer
+    return msgspec.structs.replace(answer, body=msgspec.json.encode({**said, "detail": text}))
+
+
+def from_close(code: int) -> Answer:
+    """The answer for a connection that ended before anything was sent."""
+    fact = CLOSES.get(CloseCode(code))
+    retry_s = fact.retry_s if fact else None
+    known, detail = _CLOSES.get(code, (ErrorCode.UNAVAILABLE, http_zh.NOT_SERVED_NOW))
+    return problem(known, detail, retry_s=retry_s[0] if retry_s else None)

@@ -1,27 +1,94 @@
-"""Answers with pages of a stream: at once, or when the next event comes (long-poll)."""
+"""Reads of streams over HTTP: pages, at once or when the next event comes, and what clients have processed.
 
+Long-polls wait for the next event of a stream, and are bounded per user (`Arrivals`). `POST /acks` says
+what a client has processed; `GET /seen` asks (and waits) for it.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from http import HTTPStatus
-from typing import Final
+from typing import Annotated, Final
 
+import msgspec
+
+from huahuo.eventstore.ambient import Ambient
+from huahuo.eventstore.deadline import Deadline
 from huahuo.eventstore.errors import Corrupt, EventStoreError
-from huahuo.replay.live.feed import Run
+from huahuo.eventstore.model import StoredEvent
+from huahuo.eventstore.port import Log
+from huahuo.replay.feed import Feed, Run
 from huahuo.transport.access.door import Entry
 from huahuo.transport.access.rights import may_read
-from huahuo.transport.http import asked
+from huahuo.transport.http import stream_pages
 from huahuo.transport.http.admission import Visit
-from huahuo.transport.http.arrivals import Arrivals
-from huahuo.transport.http.asked import After
-from huahuo.transport.http.messages import Answer, json_answer
-from huahuo.transport.http.pages import Page, etag_of, matches, page_headers
-from huahuo.transport.http.problems import problem
+from huahuo.transport.http.messages import NO_CONTENT, Answer, json_answer, problem
+from huahuo.transport.http.stream_pages import After, Page, etag_of, matches, page_headers
+from huahuo.transport.load.fair_queueing import Crowded
 from huahuo.transport.protocol.codes import ErrorCode
 from huahuo.transport.protocol.frames import unframed, whole_events
-from huahuo.transport.protocol.place import Outcome, Place
-from huahuo.transport.server.turns import Crowded
+from huahuo.transport.protocol.incoming import ID_CHARS_MAX, Seq, StreamName
+from huahuo.transport.protocol.kinds import Outcome, Place
 from huahuo.transport.server.wires import Wires
 from huahuo.transport.session.session import FrameKind
 from huahuo.transport.words import http_zh, zh
+
+
+class Arrivals:
+    """See the module. One tap of the feed serves all that wait; while nobody waits there is none."""
+
+    def __init__(self, feed: Feed, ambient: Ambient) -> None:
+        self._feed = feed
+        self._ambient = ambient
+        self._waiting: dict[str, set[asyncio.Future[None]]] = {}
+        self._untap: Callable[[], None] | None = None
+        self.closed = False
+        """Whether the service stops, so that nobody waits any more."""
+
+    @property
+    def waiting(self) -> int:
+        """How many wait."""
+        return sum(map(len, self._waiting.values()))
+
+    async def wait(self, stream: str, after: int, timeout_s: float) -> bool:
+        """Wait until `stream` has an event behind `after`. False: there is none in time, or we stop."""
+        if self._feed.head(stream).seq > after:
+            return True
+        if self.closed or timeout_s <= 0:
+            return False
+        if self._untap is None:
+            self._untap = self._feed.tap(self._committed)
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        waiting = self._waiting.setdefault(stream, set())
+        waiting.add(future)
+        try:
+            async with Deadline(self._ambient, timeout_s):
+                await future
+        except TimeoutError:
+            pass
+        finally:
+            waiting.discard(future)
+            if not waiting and self._waiting.get(stream) is waiting:
+                del self._waiting[stream]
+            self._stop_if_idle()
+        return self._feed.head(stream).seq > after
+
+    def close(self) -> None:
+        """Let all that wait go, and later ones not begin."""
+        self.closed = True
+        self._committed(None)
+
+    def _stop_if_idle(self) -> None:
+        if self._untap is not None and not self._waiting:
+            self._untap()
+            self._untap = None
+
+    def _committed(self, by_stream: Mapping[str, Sequence[StoredEvent]] | None) -> None:
+        for stream in tuple(self._waiting) if by_stream is None else by_stream:
+            for future in self._waiting.pop(stream, ()):
+                if not future.done():
+                    future.set_result(None)
+
 
 PAGE_BYTES_MAX: Final = 512 << 10
 """A page has at most this many bytes of events, or one longer event."""
@@ -73,8 +140,8 @@ class Reading:
     async def page(self, visit: Visit) -> Answer:
         """Answer `GET /streams/<stream>`."""
         query, stream = visit.request.query, visit.route.name
-        after = asked.place_asked(query, visit.request.joined("last-event-id"), "start")
-        limit, wait_s = asked.limit_of(query), asked.wait_s_of(query)
+        after = stream_pages.place_asked(query, visit.request.joined("last-event-id"), "start")
+        limit, wait_s = stream_pages.limit_of(query), stream_pages.wait_s_of(query)
         await self.check_right(visit, stream)
         feed, shared = self._wires.feed, self._wires.shared
         place = after.resolved(feed.head(stream), shared.log.log_id)
@@ -189,3 +256,87 @@ class Reading:
         read = partial(feed.fetch, events_max=min(events_max, _RUN_EVENTS_MAX), bytes_max=bytes_max)
         run = feed.peek(stream, at, events_max=min(events_max, _RUN_EVENTS_MAX), bytes_max=bytes_max)
         return await read(stream, at) if run is None else run
+
+
+type Acked = Callable[[str, str, int, str], asyncio.Future[None]]
+"""`Hub.acked`."""
+
+
+class _Acks(msgspec.Struct):
+    cursors: Annotated[dict[StreamName, Seq], msgspec.Meta(max_length=256)]
+    client: Annotated[str, msgspec.Meta(min_length=1, max_length=ID_CHARS_MAX)] = ""
+
+
+_acks = msgspec.json.Decoder(_Acks)
+
+
+class Seeing:
+    """See the module."""
+
+    def __init__(self, wires: Wires, log: Log, acked: Acked, reading: Reading) -> None:
+        self._wires = wires
+        self._log = log
+        self._acked = acked
+        self._reading = reading
+
+    async def acks(self, visit: Visit, body: bytes) -> Answer:
+        """Answer `POST /acks`: all cursors count, or none."""
+        try:
+            said = _acks.decode(body)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            return problem(ErrorCode.INVALID_FIELD, http_zh.FIELDS_WRONG.format(error))
+        client = said.client or visit.request.header("huahuo-client") or ""
+        if not 1 <= len(client) <= ID_CHARS_MAX:
+            return problem(ErrorCode.INVALID_FIELD, http_zh.TEXT_NEEDED.format("client", ID_CHARS_MAX))
+        for stream in said.cursors:
+            try:
+                await self._reading.check_right(visit, stream)
+            except Denied as denied:
+                return denied.answer()
+        feed = self._wires.feed
+        if feed.catch_up is not None and not await feed.catch_up(tuple(said.cursors.items())):
+            return problem(ErrorCode.UNAVAILABLE, zh.NODE_BEHIND)
+        for stream, seq in said.cursors.items():
+            if seq > feed.head(stream).seq:
+                return problem(ErrorCode.BAD_ACK, http_zh.NO_SUCH_EVENT.format(stream, seq))
+        for stream, seq in said.cursors.items():
+            self._wires.hub.note_ack(visit.principal.name, client, stream, seq)
+        return NO_CONTENT
+
+    async def seen(self, visit: Visit) -> Answer:
+        """Answer `GET /seen?stream=&seq=&client=&wait=`: for administrators, and others about themselves."""
+        query = visit.request.query
+        stream, client = query.get("stream", ""), query.get("client", "")
+        if not stream or not client:
+            return problem(ErrorCode.INVALID_FIELD, http_zh.STREAM_AND_CLIENT)
+        seq, wait_s = stream_pages.seq_of(query), stream_pages.wait_s_of(query)
+        if not visit.principal.is_admin:
+            try:
+                await self._reading.check_right(visit, stream)
+            except Denied as denied:
+                return denied.answer()
+        try:
+            seen = await self._seen(visit, stream, client, seq, wait_s)
+        except Corrupt:
+            return problem(ErrorCode.CORRUPT, http_zh.ACK_DAMAGED)
+        except EventStoreError:
+            return problem(ErrorCode.UNAVAILABLE, http_zh.LOG_NOT_READ)
+        said = {"type": "seen", "stream": stream, "client": client, "seq": seq, "seen": seen}
+        return json_answer(msgspec.json.encode(said), status=HTTPStatus.OK)
+
+    async def _seen(self, visit: Visit, stream: str, client: str, seq: int, wait_s: float) -> bool:
+        only = "" if visit.principal.is_admin else visit.principal.name
+        acked = self._acked(client, stream, seq, only)
+        if acked.done():  # at a deadline of 0 s the wait below would end before it saw that
+            return True
+        try:
+            for ack in await self._log.acks(only or None, client=client, stream=stream):
+                if ack.seq >= seq:
+                    return True
+            async with Deadline(self._wires.ambient, wait_s):
+                await asyncio.wait({acked})
+                return not acked.cancelled()
+        except TimeoutError:
+            return acked.done() and not acked.cancelled()
+        finally:
+            acked.cancel()

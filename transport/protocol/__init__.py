@@ -1,5 +1,6 @@
 """The wire format: what the bytes mean, in both directions. Pure.
 
-Exports: close and error codes (`codes`), dialects, frames of events, the parser of client messages
-(`incoming`, over `strict_json`), compression, limits, the send window, where a subscription begins (`place`).
+Exports: close and error codes (`codes`), dialects with compression, frames of events, the parser of client
+messages (`incoming`, over `strict_json`), limits and the send window (`flow_control`), kinds of messages
+(`kinds`).
 """

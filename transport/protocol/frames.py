@@ -1,14 +1,18 @@
-"""Events as complete WebSocket frames, built once and shared by every connection. Pure.
+"""Events as WebSocket frames and as server-sent events, built once and shared by every connection. Pure.
 
-The stored JSON bytes are joined, never decoded or encoded again. Frames are a server's (FIN set, not masked),
-so they can be written to a transport unchanged (RFC 6455, 5.2).
+The stored JSON bytes are joined, never decoded or encoded again. Frames are a server's (FIN set, not
+masked), so they can be written to a transport unchanged (RFC 6455, 5.2).
+
+Server-sent events (WHATWG HTML, 9.2): an event of the stream is an unnamed event, which
+`EventSource.onmessage` gets. Its id is `<log>:<seq>`, which the reader sends back as `Last-Event-ID`. What
+the service says about the stream is a named event.
 """
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from struct import Struct
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import msgspec
 
@@ -102,7 +106,7 @@ class Framed(msgspec.Struct, frozen=True, gc=False):
 
 
 class Framer(Protocol):
-    """Makes other frames than text frames (`huahuo.transport.protocol.compression`)."""
+    """Makes other frames than text frames (`huahuo.transport.protocol.dialects`)."""
 
     @property
     def name(self) -> str:
@@ -115,7 +119,7 @@ class Framer(Protocol):
 
 
 class EventTexts(Protocol):
-    """Makes the text of single events for another protocol (`huahuo.transport.protocol.server_sent`)."""
+    """Makes the text of single events for another protocol (`huahuo.transport.protocol.frames`)."""
 
     @property
     def name(self) -> str:
@@ -269,3 +273,37 @@ def _placed(event: StoredEvent) -> bytes:
     """An event on `log`, with its place in its own stream."""
     name = msgspec.json.encode(event.stream)
     return spliced(event.body, b'"in":{"stream":%b,"seq":%d}' % (name, event.seq))
+
+
+HEARTBEAT: Final = b":\n\n"
+"""A comment. It keeps proxies from closing the connection."""
+RETRY_MS: Final = 2000
+"""A browser comes back after this. `goaway` says how long to wait after a particular end."""
+
+
+class ServerSent:
+    """The texts of one log's events. Implements `frames.EventTexts`."""
+
+    __slots__ = ("_prefix", "name")
+
+    def __init__(self, log_id: str) -> None:
+        self.name = "sse"
+        self._prefix = b"id: %b:" % log_id.encode()
+
+    def text(self, seq: int, event: bytes) -> bytes:
+        """See `frames.EventTexts`. JSON has no line break outside of its texts, where it is escaped."""
+        return b"%b%d\ndata: %b\n\n" % (self._prefix, seq, event)
+
+    def place(self, seq: int) -> bytes:
+        """Lets the reader know where it stands, without an event."""
+        return b"%b%d\n\n" % (self._prefix, seq)
+
+    def named(self, name: str, message: bytes, seq: int | None = None) -> bytes:
+        """A message of the service; `seq`: the reader's place after it."""
+        place = b"" if seq is None else b"%b%d\n" % (self._prefix, seq)
+        return b"%bevent: %b\ndata: %b\n\n" % (place, name.encode(), message)
+
+
+def retry(seconds: float) -> bytes:
+    """How long the reader should wait before it comes back."""
+    return b"retry: %d\n\n" % round(seconds * 1000)

@@ -3,17 +3,25 @@
 It has two steps, because before authentication only a message's action is read: `parse` makes a strict JSON
 object, `convert` makes the typed value. A refusal names the field and never repeats its value: a client may
 put a password into the wrong field.
+
+Two forms that clients write have short ways. Acks (PROTOCOL 5) are read without `parse`. A `publish` of
+several events in compact JSON is decoded and proven at once (`listed`), where `parse` looks at each value
+of each event one by one: for the depth, for long numbers, and again to convert it.
+
+`fingerprint` is the hash by which a command that is sent again is told from another one with the same id.
 """
 
+import hashlib
 import re
-from typing import Annotated, Any, TypeGuard, cast
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Annotated, Any, Final, Literal, TypeGuard, cast
 
 import msgspec
 
 from huahuo.actors.plugins.words import Language
 from huahuo.eventstore.limits import BROWSER_INT_MAX
 from huahuo.eventstore.model import Secret
-from huahuo.transport.protocol import listed
 from huahuo.transport.protocol.codes import ErrorCode
 from huahuo.transport.protocol.strict_json import (
     VALUES_MAX,
@@ -28,6 +36,55 @@ from huahuo.transport.protocol.strict_json import (
     values_exceed,
 )
 from huahuo.transport.words import en, zh
+
+EVENTS_MAX: Final = 1_000
+"""Events of one `publish`."""
+DEPTH: Final = 4
+"""How deep such a message nests: itself, the list, an event, its fields."""
+
+_LISTED_ID_CHARS_MAX: Final = 64
+_BEGIN: Final = b'{"action":"publish","id":"'
+_LIST: Final = b',"events":[{'
+LIST: Final = (_LIST, len(_BEGIN), len(_BEGIN) + 6 * _LISTED_ID_CHARS_MAX + len(_LIST) + 1)
+"""What such a message holds, and where to look for it: each character of an id may be escaped."""
+
+type _Whole = Annotated[int, msgspec.Meta(ge=-BROWSER_INT_MAX, le=BROWSER_INT_MAX)]
+
+
+class ListedEvent(msgspec.Struct, frozen=True, gc=False):
+    """An event of the list. Its fields hold nothing that nests, and no number that a browser rounds."""
+
+    stream: str
+    type: str
+    fields: dict[str, str | _Whole | float | bool | None]
+
+
+class _Publish(msgspec.Struct, frozen=True):
+    action: Literal["publish"]
+    id: Annotated[str, msgspec.Meta(min_length=1, max_length=_LISTED_ID_CHARS_MAX)]
+    events: Annotated[list[ListedEvent], msgspec.Meta(min_length=1, max_length=EVENTS_MAX)]
+
+
+_decode: Final = msgspec.json.Decoder(_Publish).decode
+_encode_text: Final = msgspec.json.Encoder().encode
+
+
+def listed(data: bytes) -> tuple[str, list[ListedEvent]] | None:
+    """The id and the events, if `data` is such a message. None: it must be looked at closely.
+
+    Without `LIST` it is none.
+
+    What gives the same bytes again when it is encoded has no member twice, no unknown one, no number out of
+    range and no lone surrogate.
+    """
+    if not data.startswith(_BEGIN):
+        return None
+    try:
+        found = _decode(data)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return None
+    return (found.id, found.events) if _encode_text(found) == data else None
+
 
 ID_CHARS_MAX = 64
 STREAM_CHARS_MAX = 128
@@ -118,8 +175,8 @@ def parse(data: str | bytes, *, bytes_max: int, depth_max: int) -> Parsed | Inva
     value: dict[str, Any] | None = None
     size = len(data)
     if size <= bytes_max and not has_many_powers(data) and (size <= VALUES_MAX or not values_exceed(data)):
-        if depth_max >= listed.DEPTH and data.__class__ is bytes and data.find(*listed.LIST) > 0:
-            found = listed.listed(data)
+        if depth_max >= DEPTH and data.__class__ is bytes and data.find(*LIST) > 0:
+            found = listed(data)
             if found is not None:
                 name, events = found
                 return Parsed("publish", name, {"action": "publish", "id": name, "events": events})
@@ -265,3 +322,75 @@ def invalid_field(name: str, why: str, request_id: str | None) -> Invalid:
     if not _FIELD_NAME.fullmatch(name):
         return Invalid(ErrorCode.INVALID_FIELD, zh.INVALID_FIELD, why, request_id)
     return Invalid(ErrorCode.INVALID_FIELD, zh.INVALID_FIELD_NAMED.format(name), f"{name}: {why}", request_id)
+
+
+class _PlainAck(msgspec.Struct, frozen=True):
+    """An ack and nothing else."""
+
+    action: Literal["ack"]
+    cursors: dict[StreamName, Seq]
+
+
+_ACK_DIGITS_MAX = len(str(BROWSER_INT_MAX)) - 1
+"""A number of this many digits is never beyond `BROWSER_INT_MAX`."""
+_encode = msgspec.json.Encoder().encode
+_ack_decoder = msgspec.json.Decoder(_PlainAck)
+
+
+def plain_ack(data: bytes) -> dict[str, int] | None:
+    """The cursors if `data` is an ack in the usual form. None: it must go through `incoming.parse`.
+
+    If encoding the decoded ack gives the same bytes, it has no repeated or unknown members.
+    """
+    if not data.startswith(b'{"action":"ack",'):
+        return None
+    try:
+        ack = _ack_decoder.decode(data)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return None
+    return ack.cursors if _encode(ack) == data else None
+
+
+def front_of_ack(text: bytes, seq: int) -> bytes:
+    """What comes before the number in `text`, a `plain_ack` of one stream up to `seq`."""
+    return text[: -len(b"%d}}" % seq)]
+
+
+def seq_of_ack(text: bytes, front: bytes) -> int:
+    """The seq, if `text` is a `plain_ack` with this `front_of_ack`. -1: `plain_ack` must look at it.
+
+    Most acks differ from the last one of their connection in the number only.
+    """
+    if not (text.startswith(front) and text.endswith(b"}}")):
+        return -1
+    digits = text[len(front) : -2]
+    count = len(digits)
+    if not digits.isdigit() or count > _ACK_DIGITS_MAX or (count > 1 and digits.startswith(b"0")):
+        return -1
+    return int(digits)
+
+
+_encode_sorted = msgspec.json.Encoder(order="sorted").encode
+
+
+def fingerprint(fields: Mapping[str, Any], key: bytes) -> bytes:
+    """A keyed hash of a command's content: its fields without `id`, in a canonical form.
+
+    Keyed, because the fields may hold a password and the hash is stored.
+    """
+    content = {**fields}
+    content.pop("id", None)
+    return fingerprint_without_id(content, keyed(key))
+
+
+def fingerprint_without_id(content: Mapping[str, Any], fresh: "hashlib.blake2b") -> bytes:
+    """As `fingerprint`, of fields that have no `id`; `fresh` is `keyed` and stays as it is."""
+    hashed = fresh.copy()
+    hashed.update(_encode_sorted(content))
+    return hashed.digest()
+
+
+@lru_cache(maxsize=4)
+def keyed(key: bytes) -> "hashlib.blake2b":
+    """To copy: making a hash from its key costs as much as hashing a short command."""
+    return hashlib.blake2b(digest_size=16, key=key)

@@ -1,18 +1,25 @@
-"""Every kind of message that the server sends besides replies: its fields and its meaning. Pure.
+"""Every kind of message that the server sends besides replies, and parts of long ones. Pure.
 
-This table is the only home of the kinds. The Python client decodes by it, `publish` refuses event types with
-these names, `scripts/kinds_page.py` writes the types of the browser client and the table in docs/protocol.md
-from it, and a test compares the golden conversations with it.
+This table is the only home of the kinds. The Python client decodes by it, `publish` refuses event types
+with these names, `scripts/kinds_page.py` writes the types of the browser client and the table in
+docs/protocol.md from it, and a test compares the golden conversations with it.
 
 A field without a default is in every message of its kind. A field with a default may be missing: if it is
-`MAYBE` or may be None in any message, else only in a refusal. Receivers ignore unknown fields: a newer server
-may add some.
+`MAYBE` or may be None in any message, else only in a refusal. Receivers ignore unknown fields: a newer
+server may add some. `place` gives the outcome of a subscription: where it begins (PROTOCOL 3.1).
+
+A part (PROTOCOL 12) is a JSON object like the whole. To put parts together, merge objects member by member
+and append lists. Of other values, the later one replaces the earlier one, so a part may repeat the members
+that identify the whole.
 """
 
-from typing import Annotated, Any, Final
+from enum import StrEnum
+from typing import Annotated, Any, Final, NamedTuple
 
 import msgspec
 from msgspec import Meta
+
+from huahuo.eventstore.model import Head
 
 MAYBE: Final = Meta(extra={"maybe": True})
 type OutcomeName = Annotated[str, Meta(extra={"browser": "Outcome"})]
@@ -152,3 +159,126 @@ def name_of(kind: type[Kind]) -> str:
 
 MOVING: Final = frozenset(name_of(kind) for kind in KINDS if issubclass(kind, Moving))
 NAMES: Final = frozenset(map(name_of, KINDS))
+
+type Json = dict[str, Any]
+
+ASSEMBLED_BYTES_MAX = 256 << 20
+"""The bound on one message that a client puts together: all its parts as JSON."""
+
+
+class Part(NamedTuple):
+    """A part's place among the parts of a message. `ONLY` marks a message that is not cut."""
+
+    number: int
+    more: bool
+
+    @property
+    def members(self) -> bytes:
+        """The place as members of a JSON object; none for a message that is not cut."""
+        if self == ONLY:
+            return b""
+        return b'"part":%d,"more":true' % self.number if self.more else b'"part":%d' % self.number
+
+
+ONLY = Part(1, more=False)
+
+
+class Assembly:
+    """Puts the parts of one message together, in order."""
+
+    __slots__ = ("_bytes_max", "_number", "_size_bytes", "whole")
+
+    def __init__(self, bytes_max: int = ASSEMBLED_BYTES_MAX) -> None:
+        self._bytes_max = bytes_max
+        self._number = 0
+        self._size_bytes = 0
+        self.whole: Json = {}
+
+    def add(self, part: Json, number: int, size_bytes: int) -> bool:
+        """Add a part. False: it does not follow the last part, or all parts together are too large."""
+        if number == 1:
+            self._number = self._size_bytes = 0
+            self.whole = {}
+        self._size_bytes += size_bytes
+        if number != self._number + 1 or self._size_bytes > self._bytes_max:
+            return False
+        self._number = number
+        merge(self.whole, part)
+        return True
+
+
+def merge(whole: Json, part: Json) -> None:
+    """Merge `part` into `whole`, which may then share objects with `part`."""
+    for name, value in part.items():
+        known = whole.get(name)
+        if isinstance(known, dict) and isinstance(value, dict):
+            merge(known, value)
+        elif isinstance(known, list) and isinstance(value, list):
+            known += value
+        else:
+            whole[name] = value
+
+
+class Outcome(StrEnum):
+    """The answer to a client's request for a place."""
+
+    FRESH = "fresh"
+    RESUMED = "resumed"
+    GAP = "gap"
+    RESET = "reset"
+    SNAPSHOT = "snapshot"
+    DENIED = "denied"
+    PENDING = "pending"
+
+
+class Place(msgspec.Struct, frozen=True):
+    """The reader's position: its next event is the one after seq `after`.
+
+    `ahead`: the client's cursor is beyond the head. `differs`: its check is not the log's. Both happen only
+    if events were lost or replaced.
+    """
+
+    outcome: Outcome
+    after: int
+    ahead: bool = False
+    differs: bool = False
+
+    @property
+    def needs_snapshot(self) -> bool:
+        """Whether a snapshot must be sent before the events."""
+        return self.outcome in (Outcome.GAP, Outcome.RESET, Outcome.SNAPSHOT)
+
+
+def place(head: Head, after: int | str, *, same_log: bool, differs: bool = False) -> Place:
+    """The place for `after`: a cursor (of this log if `same_log`), `head`, `start` or `snapshot`.
+
+    `differs`: the events before the cursor are not those that the client saw.
+
+    If a snapshot is needed, it will be of this head or a later one.
+
+    Raises:
+        ValueError: another text.
+    """
+    match after:
+        case int():
+            return _by_cursor(head, after, same_log=same_log, differs=differs)
+        case "head":
+            return Place(Outcome.FRESH, head.seq)
+        case "start":
+            return _by_cursor(head, 0, same_log=True)
+        case "snapshot":
+            return Place(Outcome.SNAPSHOT, head.seq)
+        case _:
+            raise ValueError("unknown place")
+
+
+def _by_cursor(head: Head, cursor: int, *, same_log: bool, differs: bool = False) -> Place:
+    if not same_log:
+        return Place(Outcome.RESET, head.seq)
+    if cursor > head.seq:
+        return Place(Outcome.RESET, head.seq, ahead=True)
+    if differs:
+        return Place(Outcome.RESET, head.seq, differs=True)
+    if cursor < head.first - 1:
+        return Place(Outcome.GAP, head.seq)
+    return Place(Outcome.RESUMED, cursor)

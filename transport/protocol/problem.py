@@ -1,6 +1,7 @@
-"""The body of a refusal as problem details (RFC 9457). Pure.
+"""The body of a refusal as problem details (RFC 9457), and the service's refusals in English. Pure.
 
-`detail` is a text of the catalogue; where the answer leaves, it is said in the client's language.
+The code says each text in Chinese (`transport.words`); where an answer leaves, it is said in the client's
+language. Texts of an application stay as they are, in whatever language it writes them.
 """
 
 from collections.abc import Mapping
@@ -9,7 +10,9 @@ from typing import Any, Final
 
 import msgspec
 
-from huahuo.transport.protocol.codes import ErrorCode
+from huahuo.actors.plugins.words import Words
+from huahuo.transport.protocol.codes import SENTENCES, ErrorCode
+from huahuo.transport.words import en, http_en, http_zh, zh
 
 PROBLEM: Final = "application/problem+json"
 METHOD_NOT_ALLOWED: Final = "method_not_allowed"
@@ -36,3 +39,20 @@ def problem_body(code: str, detail: str, status: HTTPStatus, **more: Any) -> byt
     """The JSON text. `more`: further members."""
     said = {"type": f"urn:huahuo:{code}", "title": status.phrase, "status": status.value, "code": code}
     return msgspec.json.encode({**said, "detail": detail, **more})
+
+
+_WORDS: Final = Words()
+_WORDS.add(zh, en)
+_WORDS.add(http_zh, http_en)
+
+
+def translated(message: str) -> str:
+    """`message` in English if it is a text of the transport, else as it is."""
+    return _WORDS.say(message, "en")
+
+
+def of_service(code: str, message: str) -> str:
+    """A refusal of the service or of a plug-in in English: its text, else what its code means."""
+    said = translated(message)
+    known = said.isascii() or code not in SENTENCES
+    return said if known else SENTENCES[code]

@@ -1,5 +1,5 @@
-"""The listening socket and everything that touches one: the shells around the sessions.
+"""The server of connections: the shells around the sessions.
 
 Exports: the `Server`, the connection's actor, the pump and the fan-out of events, the table of live
-connections (`hub`), the handshake, plain HTTP (`site`), metrics.
+connections (`hub`), handshakes. Sockets are in `wire`, fairness and metrics in `load`.
 """

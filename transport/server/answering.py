@@ -1,29 +1,182 @@
-"""One connection's commands and queries, from the session's `Execute` to the written answer.
+"""Does what one connection's session says, in order; its commands and queries up to the written answer.
 
 Commands whose answers come together are answered in one write. Each step of a task or of the gate goes
 through the actor's door (`step`).
+
+The answer to a query is computed only when it is the user's turn and the socket has room. Its bytes count
+in the budget from before they are built until they are sent. A long answer is made in slices: part by
+part, or as one message for a client that takes no parts.
 """
 
 import asyncio
-from collections.abc import Callable, Collection, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable
 from functools import partial
 from typing import Any, Protocol
 
+import msgspec
 import structlog
 
-from huahuo.actors.plugins.calls import Reply
-from huahuo.transport.protocol.parts import ONLY, Part
-from huahuo.transport.server.answer import QueryAnswer
-from huahuo.transport.server.connection_ref import ConnectionEnded, ConnectionRef
-from huahuo.transport.server.intake import weight
-from huahuo.transport.server.ports import Begun
+from huahuo.actors.plugins.calls import BUSY_RETRY_S, Parted, Refusal, Reply, error_reply
+from huahuo.transport.load.fair_queueing import Crowded, Place, Turns
+from huahuo.transport.load.intake import weight
+from huahuo.transport.load.shares import SMALL_BYTES
+from huahuo.transport.protocol.codes import CloseCode, ErrorCode
+from huahuo.transport.protocol.flow_control import TransportSettings
+from huahuo.transport.protocol.kinds import ONLY, Part
 from huahuo.transport.server.pump import Pump
-from huahuo.transport.server.socket import Socket
-from huahuo.transport.server.turn_line import Place
-from huahuo.transport.server.turns import Turns
+from huahuo.transport.server.signing_in import tell_alarm
+from huahuo.transport.server.snapshots import Supply
 from huahuo.transport.server.wires import Wires
-from huahuo.transport.session.outputs import Execute, Output, Record
+from huahuo.transport.session import interface
+from huahuo.transport.session.interface import Execute, Output, Record
 from huahuo.transport.session.session import Session
+from huahuo.transport.wire.connection_ref import ConnectionEnded, ConnectionRef
+from huahuo.transport.wire.ports import Begun, Socket
+from huahuo.transport.words import en, zh
+
+_NO_ROOM = error_reply(
+    Refusal(
+        ErrorCode.BUSY,
+        zh.TOO_MUCH_UNREAD,
+        en.REPLIES_UNREAD,
+        retry_s=BUSY_RETRY_S,
+    )
+)
+_CROWDED = error_reply(Refusal(ErrorCode.BUSY, zh.TOO_MANY_QUERIES, en.QUERIES_OF_USER, retry_s=BUSY_RETRY_S))
+
+
+class SayReply(Protocol):
+    """Sends the reply to a call, or its last part, and lets waiting work go on."""
+
+    def __call__(self, asked: Execute, reply: Reply, part: Part = ONLY, frame: bytes | None = None) -> None:
+        """`part`: the place of this part, the last one. `frame`: the finished frame, if there is one."""
+        ...
+
+
+class QueryAnswer:
+    """See the module. `change` waits for the connection's next happening.
+
+    `reply` and `say_part` are steps of the connection's actor. They raise `ConnectionEnded` after its end.
+    """
+
+    def __init__(
+        self,
+        asked: Execute,
+        *,
+        ws: Socket,
+        session: Session,
+        pump: Pump,
+        supply: Supply,
+        settings: TransportSettings,
+        reply: SayReply,
+        say_part: Callable[[Execute, Reply, Part, bytes | None], None],
+        change: Callable[[], Awaitable[None]],
+    ) -> None:
+        self._asked = asked
+        self._user = asked.call.principal.name
+        self._ws = ws
+        self._session = session
+        self._pump = pump
+        self._supply = supply
+        self._settings = settings
+        self._reply = reply
+        self._say_one = say_part
+        self._change = change
+
+    async def give(self, work: Callable[[], Awaitable[Reply]], place: Place | None = None) -> None:
+        """Answer with what `work` gives. `place`: it has its turn."""
+        action = self._asked.spec.action
+        try:
+            long = await self._in_turn(partial(self._build, action, work), place)
+            if long is None:
+                return
+            reply, parted = long
+            if self._session.parts:
+                await self._say_parts(reply, parted)
+            else:
+                await self._in_turn(
+                    partial(self._build, f"{action} whole", partial(self._whole, reply, parted))
+                )
+        except Crowded:
+            self._reply(self._asked, _CROWDED)
+
+    async def _in_turn[T](self, do: Callable[[], Awaitable[T]], place: Place | None = None) -> T:
+        while True:
+            while place is None and self._ws.paused and self._ws.is_open:
+                await self._change()
+            async with self._supply.turns.turn(self._user, place):
+                if not self._ws.paused or not self._ws.is_open:
+                    return await do()
+            place = None
+
+    async def _build(self, kind: str, work: Callable[[], Awaitable[Reply]]) -> tuple[Reply, Parted] | None:
+        """Answer within the budget. A reply that must be made in slices is returned instead."""
+        estimates, pump = self._supply.estimates, self._pump
+        held = estimates.of(self._user, kind)
+        if held <= SMALL_BYTES:
+            held = 0
+        elif not await pump.reserve(held):
+            self._reply(self._asked, _NO_ROOM)
+            return None
+        try:
+            reply = await work()
+            if reply.parted is not None:
+                return reply, reply.parted
+            size = len(reply.body)
+            estimates.learn(self._user, kind, size)
+            pump.purse.correct(held, size)
+            held = size
+            self._reply(self._asked, reply, frame=await self._long_frame(reply))
+            return None
+        finally:
+            pump.purse.release(held)
+            pump.count_unsent()
+
+    async def _whole(self, reply: Reply, parted: Parted) -> Reply:
+        """The reply with its whole body; an empty body means that it is too long for one message."""
+        bytes_max = self._settings.reply_bytes_max
+        body = await self._supply.turns.join(self._user, parted.pieces(), bytes_max)
+        return msgspec.structs.replace(reply, body=body or b"", parted=None)
+
+    async def _long_frame(self, reply: Reply, part: Part = ONLY) -> bytes | None:
+        long = self._session.replies.long(self._asked, reply, part)
+        return None if long is None else await self._supply.pictures.framed(long)
+
+    async def _say_parts(self, reply: Reply, parted: Parted) -> None:
+        """Send all parts, each when it is this user's turn and the socket has room."""
+        number = 0
+        following: int | None = 0
+        while following is not None:
+            await self._pump.room()
+            async with self._supply.turns.turn(self._user):
+                if self._ws.has_room():
+                    number += 1
+                    following = await self._say_part(reply, parted, number, following)
+
+    async def _say_part(self, reply: Reply, parted: Parted, number: int, start: int) -> int | None:
+        """Send one part; returns where the next one begins. Without room, a refusal replaces the rest."""
+        pump, bytes_max = self._pump, self._settings.part_bytes_max
+        held = bytes_max
+        if not await pump.reserve(held):
+            self._reply(self._asked, _NO_ROOM)
+            return None
+        try:
+            make = partial(parted.part, start, bytes_max)
+            body, following = await self._supply.turns.slice(self._user, make)
+            pump.purse.correct(held, len(body))
+            held = len(body)
+            one = msgspec.structs.replace(reply, body=body, parted=None)
+            part = Part(number, more=following is not None)
+            frame = await self._long_frame(one, part)
+            if following is None:
+                self._reply(self._asked, one, part, frame)
+            else:
+                self._say_one(self._asked, one, part, frame)
+            return following
+        finally:
+            pump.purse.release(held)
+            pump.count_unsent()
+
 
 _log = structlog.get_logger(__name__)
 
@@ -215,3 +368,114 @@ class Answering:
         except Exception:
             self.say_internal(asked)
             raise
+
+
+_REVOKED_DEADLINE_S = 0.5
+"""The transport of a revoked client is aborted after this, so that its socket is closed within 1 s."""
+
+
+class OutputShell(Shell, Protocol):
+    """What it needs of the connection's actor."""
+
+    def leave(self) -> None:
+        """The close is said: leave the hub and stop reading for this connection."""
+        ...
+
+
+class CarryingOut:
+    """See the module."""
+
+    __slots__ = ("_answers", "_pump", "_ref", "_session", "_shell", "_wires", "_ws")
+
+    def __init__(
+        self,
+        shell: OutputShell,
+        ref: ConnectionRef,
+        *,
+        ws: Socket,
+        session: Session,
+        pump: Pump,
+        wires: Wires,
+    ) -> None:
+        self._shell = shell
+        self._ref = ref
+        self._ws = ws
+        self._session = session
+        self._pump = pump
+        self._wires = wires
+        self._answers: Answering | None = None
+
+    @property
+    def answering(self) -> Answering:
+        """Made at the first command: many connections only read."""
+        if self._answers is None:
+            self._answers = Answering(
+                self._shell,
+                self._ref,
+                carry_out=self.do,
+                ws=self._ws,
+                session=self._session,
+                pump=self._pump,
+                wires=self._wires,
+            )
+        return self._answers
+
+    def do(self, todo: Iterable[Output], size: int = 0) -> interface.Verify | interface.LookUp | None:
+        """Carry out `todo`. `Verify` and `LookUp` are returned for the caller to do.
+
+        `size`: of the message that asked for it.
+        """
+        asked = None
+        frames: list[bytes] = []  # written together: each write is a system call
+        for one in todo:
+            match one:
+                case bytes():
+                    frames.append(one)
+                case interface.Execute():
+                    self.answering.execute(one, size)
+                case interface.Record():
+                    self.answering.record(one)
+                case interface.Acked():
+                    self.note((one,))
+                case interface.Verify() | interface.LookUp():
+                    asked = one
+                case interface.Watch():
+                    self._wires.meter.resumed(one.outcome)
+                    self._pump.watch(one.stream)
+                case interface.Unwatch():
+                    self._pump.unwatch(one.stream)
+                case interface.TakeSnapshot():
+                    self._pump.take_snapshot(one.sub)
+                case interface.Alarm():
+                    self._wires.meter.cursor_ahead()
+                    tell_alarm(one)
+                case interface.Close():
+                    self._write(frames)
+                    self._close(one)
+        self._write(frames)
+        return asked
+
+    def let_go(self) -> None:
+        """The connection has ended: hold no more what holds this."""
+        if self._answers is not None:
+            self._answers.let_go()
+            self._answers = None
+
+    def note(self, acked: Iterable[interface.Acked]) -> None:
+        """Tell the hub how far the client has processed its streams."""
+        user = self._session.user
+        assert user, "an ack before any event was sent"
+        for one in acked:
+            self._wires.hub.note_ack(user, self._session.client, one.stream, one.seq)
+
+    def _write(self, frames: list[bytes]) -> None:
+        if frames:
+            self._pump.write_all(frames)
+            frames.clear()
+
+    def _close(self, said: interface.Close) -> None:
+        settings = self._wires.shared.settings
+        self._wires.meter.closed(said.code)
+        deadline_s = _REVOKED_DEADLINE_S if said.code is CloseCode.REVOKED else settings.close_timeout_s
+        self._ws.end(said.code, said.reason, deadline_s)
+        self._shell.leave()

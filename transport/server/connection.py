@@ -1,48 +1,311 @@
 """One WebSocket as an actor: the shell around a session.
 
-The library's handler task (`read`) hands every message to the actor, one at a time, and waits for room in its
-inbox, so back-pressure reaches TCP. A connection's first message is handled at once.
+The library's handler task (`read`) hands every message to the actor, one at a time, and waits for room in
+its inbox, so back-pressure reaches TCP. A connection's first message is handled at once. All else comes
+through the door for urgent messages, as methods of `ConnectionRef`: plain acks at the socket, ticks of the
+hub's one timer, and the steps of the tasks that make answers and fetch events. Such a step may come while
+a message waits for its turn. Only the fan-out calls without the door: it hands in frames that many
+connections share (`Delivery.take`, ADR 30). An idle connection keeps no timer and no task except the
+handler's.
 
-All else comes through the door for urgent messages, as methods of `ConnectionRef`: plain acks at the socket,
-ticks of the hub's one timer, and the steps of the tasks that make answers and fetch events. Such a step may
-come while a message waits for its turn. Only the fan-out calls without the door: it hands in frames that many
-connections share (`Delivery.take`, ADR 3).
+`PlaceInLine`: the users share the loop (`fair_queueing`). What a user's share does not allow at once stands
+in line here. Before a client has authenticated it has no user, and waits for nobody.
 
-What the session says is carried out in `carrying_out`; when messages are handled is decided in
-`place_in_line`. An idle connection keeps no timer and no task except the handler's.
+`QuickAcks` takes acks that differ from the last one in the number only from the socket's bytes to the
+session in one step (ADR 124): twenty acks an event are most of what the interpreter does for an event to
+500 connections. It does what the longer ways do, and leaves everything else to them. `answering` carries
+out what the session says.
 """
 
+import asyncio
 from collections.abc import Callable, Coroutine, Iterable
-from typing import Any, ClassVar
+from functools import partial
+from typing import Any, ClassVar, Protocol
 
 import structlog
 
-from huahuo.actors import LoopRef
+from huahuo.actors import LoopActor, LoopRef
+from huahuo.actors.actor.inbox import IDLE
+from huahuo.transport.load.fair_queueing import CHARGED_S, FEW, Place, Turns
+from huahuo.transport.load.intake import ROOM_S, SMALL_BYTES, Load, weight
 from huahuo.transport.protocol.codes import CloseCode
 from huahuo.transport.protocol.dialects import Dialect
-from huahuo.transport.server.batch import Batch, is_utf8
-from huahuo.transport.server.carrying_out import CarryingOut
-from huahuo.transport.server.connection_ref import (
+from huahuo.transport.protocol.incoming import seq_of_ack
+from huahuo.transport.server.answering import CarryingOut
+from huahuo.transport.server.pump import Pump
+from huahuo.transport.server.signing_in import SigningIn
+from huahuo.transport.server.snapshots import Supply
+from huahuo.transport.server.wires import Wires
+from huahuo.transport.session import interface
+from huahuo.transport.session.interface import Now, Output
+from huahuo.transport.session.session import Session
+from huahuo.transport.wire.connection_ref import (
     Close,
+    ConnectionEnded,
     ConnectionRef,
     Fault,
     Signal,
     Tick,
     WakeUp,
 )
-from huahuo.transport.server.deferring_socket import ACK
-from huahuo.transport.server.intake import Load
-from huahuo.transport.server.place_in_line import PlaceInLine
-from huahuo.transport.server.pump import Pump
-from huahuo.transport.server.quick_acks import QuickAcks
-from huahuo.transport.server.signing_in import SigningIn
-from huahuo.transport.server.socket import Socket
-from huahuo.transport.server.task_keeper import TaskKeeper
-from huahuo.transport.server.wires import Wires
-from huahuo.transport.session import outputs
-from huahuo.transport.session.outputs import Now, Output
-from huahuo.transport.session.session import Session
+from huahuo.transport.wire.frame_reader import short_text
+from huahuo.transport.wire.ports import Batch, Socket, is_utf8
+from huahuo.transport.wire.web_socket import ACK
 from huahuo.transport.words import en
+
+
+class TaskKeeper(LoopActor):
+    """See the module. What a task does to the actor, and its failure, come by the actor's door."""
+
+    _actor_ref: ConnectionRef
+
+    def __init__(self) -> None:
+        super().__init__()
+        # Also the places of those that have no task yet. An idle connection has none.
+        self._tasks: set[asyncio.Task[None] | Place] | None = None
+        self._free: asyncio.Future[None] | None = None
+
+    def start_task(self, work: Coroutine[Any, Any, None]) -> None:
+        """See `Shell`. The task's steps come by the door, so it must not begin in this call (eagerly)."""
+        self._start(work)
+
+    def start_in_turn(
+        self, turns: Turns, user: str, work: Callable[[Place | None], Coroutine[Any, Any, None]]
+    ) -> None:
+        """See `Shell`."""
+        place = turns.stand_in_line(user, partial(self._begin_in_turn, work))
+        if place is None:
+            self._start(work(None))
+        elif place.waits:
+            self._keep(place)
+
+    def _begin_in_turn(self, work: Callable[[Place | None], Coroutine[Any, Any, None]], place: Place) -> None:
+        self._drop(place)
+        # A task that is cancelled before it begins does not leave the place by itself.
+        self._start(work(place)).add_done_callback(place.leave)
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.Task(work, loop=asyncio.get_running_loop())
+        self._keep(task)  # else it might be garbage-collected
+        task.add_done_callback(self._ended)
+        return task
+
+    def _keep(self, waiting: asyncio.Task[None] | Place) -> None:
+        if self._tasks is None:
+            self._tasks = set()
+        self._tasks.add(waiting)
+
+    def _cancel_tasks(self) -> None:
+        """The client is gone: nobody waits for its answers, events and snapshots.
+
+        Commands are no tasks: one that has not begun is not lost.
+        """
+        places = [one for one in self._tasks or () if isinstance(one, Place)]
+        for place in places:
+            self._drop(place)
+        for task in tuple(self._tasks or ()):
+            task.cancel()
+        Place.leave_all(places)
+
+    async def change(self) -> None:
+        """See `Shell`: a waiting message may then go on."""
+        self._free = self._free or asyncio.get_running_loop().create_future()
+        await asyncio.shield(self._free)
+
+    def _tell_free(self) -> None:
+        """A waiting message may go on."""
+        free, self._free = self._free, None
+        if free is not None and not free.done():
+            free.set_result(None)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._drop(task)
+        fault = None if task.cancelled() else task.exception()
+        if isinstance(fault, Exception) and not isinstance(fault, ConnectionEnded):
+            self._actor_ref.fault(fault)
+
+    def _drop(self, waiting: asyncio.Task[None] | Place) -> None:
+        if self._tasks is not None:
+            self._tasks.discard(waiting)
+            if not self._tasks:
+                self._tasks = None
+
+
+class AckShell(Protocol):
+    """What it needs of the connection's actor."""
+
+    rests_until_s: float
+    """0: it may have something to send."""
+
+
+class QuickAcks:
+    """See the module. One per connection, made when it is first of use."""
+
+    __slots__ = ("_hub", "_inbox", "_monotonic_s", "_pump", "_ref", "_session", "_shell")
+
+    def __init__(
+        self, shell: AckShell, ref: ConnectionRef, *, session: Session, pump: Pump, wires: Wires
+    ) -> None:
+        self._shell = shell
+        self._ref = ref
+        self._inbox = ref.actor_inbox
+        self._session = session
+        self._pump = pump
+        self._hub = wires.hub
+        self._monotonic_s = wires.ambient.monotonic_s
+
+    @property
+    def front(self) -> bytes:
+        """See `listener.TakesAcks`."""
+        return self._session.ack_front
+
+    def take(self, data: bytes) -> bool:
+        """Process `data` if it is one frame with such an ack. False: nothing has changed.
+
+        The library holds no partial frame.
+        """
+        text = short_text(data)
+        seq = -1 if text is None else seq_of_ack(text, self._session.ack_front)
+        return seq >= 0 and self.acked(seq, self._monotonic_s())
+
+    def acked(self, seq: int, now_s: float) -> bool:
+        """See `listener.TakesAcks`. A fault ends the connection as any other of its faults does."""
+        inbox, session = self._inbox, self._session
+        if inbox.state != IDLE or inbox.entered or inbox.stopped is True:
+            return False
+        failed: Exception | None = None
+        inbox.entered = True  # as the runtime has it while a handler is on the stack
+        try:
+            if not session.acked_up_to(seq, now_s):
+                return False
+            self._hub.note_ack(session.user, session.client, session.acked_stream, seq)
+            if not self._shell.rests_until_s and session.delivery.backlog:
+                self._pump.run()
+        except Exception as error:  # noqa: BLE001  told below
+            failed = error
+        finally:
+            inbox.entered = False
+        if failed is not None:
+            self._ref.fault(failed)
+        return True
+
+
+class LineShell(Protocol):
+    """What it needs of the connection's actor."""
+
+    def stir(self) -> None:
+        """Something happened that may give a tick something to do: the connection rests no more."""
+        ...
+
+
+class PlaceInLine:
+    """See the module. The small sums of time that are not charged yet are kept: a charge costs 2 µs."""
+
+    __slots__ = ("_behind", "_intake", "_session", "_shell", "_spent_s", "_turns", "_ws", "in_line", "slowed")
+
+    def __init__(self, shell: LineShell, supply: Supply, *, ws: Socket, session: Session) -> None:
+        self._shell = shell
+        self._turns, self._intake = supply.turns, supply.intake
+        self._ws = ws
+        self._session = session
+        self._behind = False  # some of its messages wait for an answer
+        self._spent_s = 0.0
+        self.slowed = False
+        """The actor's message waits for the user's turn."""
+        self.in_line = False
+        """Messages at the socket wait for the user's turn."""
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether nothing waits, and all time is charged."""
+        return not (self._spent_s or self.slowed or self.in_line)
+
+    def may_begin(self, count: int) -> bool:
+        """Whether the first of `count` messages may be handled in this turn of the loop.
+
+        If not, they stand in line for a later one.
+        """
+        user = self._session.user
+        if not user or self._turns.rounds.may_begin(user):
+            self._behind = False
+            return True
+        if not self.in_line:
+            self._stand_in_line(user, fresh=count <= FEW and not self._behind)
+        return False
+
+    def fell_behind(self) -> None:
+        """Its messages wait for an answer."""
+        self._behind = True
+
+    def wait_again(self) -> None:
+        """This turn has handled its part of the messages."""
+        user = self._session.user
+        if user:
+            self._stand_in_line(user, fresh=False)
+        else:
+            self._ws.go_on_soon()
+
+    def _stand_in_line(self, user: str, *, fresh: bool) -> None:
+        self.in_line = True
+        self._shell.stir()
+        self._turns.rounds.wait(user, self._go_on, fresh=fresh)
+
+    def _go_on(self) -> None:
+        self.in_line = False
+        self._ws.go_on()
+
+    # The actor's message ------------------------------------------------------------------------------
+
+    def owes_time(self) -> bool:
+        """Whether the user must wait because it used more than its share."""
+        user = self._session.user
+        return bool(user) and self._turns.must_wait(user)
+
+    def must_wait_a_turn(self) -> bool:
+        """Whether a single message must wait for a later turn of the loop."""
+        user = self._session.user
+        return bool(user) and not self._turns.rounds.may_begin(user)
+
+    def lacks_room(self, size: int) -> bool:
+        """Whether a long message, which came in one read, must wait for room."""
+        if size <= SMALL_BYTES or self._ws.load is None or self._ws.load.is_in:
+            return False
+        return not self._intake.fits(self._session.user, weight(size))
+
+    async def come_up(self, size: int) -> Load:
+        """Wait until the user's next message may be handled. Close what counts it when it has been."""
+        user = self._session.user
+        load = Load(self._intake, user)
+        if not user:
+            return load
+        self.slowed = True
+        try:
+            await self._turns.fair(user)
+            await self._turns.rounds.turn(user)
+            if self.lacks_room(size) and not load.take(size):
+                await load.waited(size, ROOM_S)
+        except asyncio.CancelledError:
+            load.close()
+            raise
+        finally:
+            self.slowed = False
+        return load
+
+    # The bill -----------------------------------------------------------------------------------------
+
+    def charge(self, began_s: float, now_s: float) -> None:
+        """The loop's time from `began_s` until `now_s` was spent for the user."""
+        if self._session.user:
+            self._spent_s += now_s - began_s
+            if self._spent_s > CHARGED_S:
+                self.settle(now_s)
+
+    def settle(self, now_s: float) -> None:
+        """Charge what is not charged."""
+        if self._spent_s and self._session.user:
+            spent_s, self._spent_s = self._spent_s, 0.0
+            self._turns.charge(self._session.user, spent_s, now_s)
+
 
 _log = structlog.get_logger(__name__)
 
@@ -270,7 +533,7 @@ class Connection(TaskKeeper):
             batch.at += 1
             if not (text.startswith(ACK) and self._take_ack(text)):
                 todo = session.received(text, now)
-                if len(todo) == 1 and todo[0].__class__ is outputs.Execute:  # most are commands
+                if len(todo) == 1 and todo[0].__class__ is interface.Execute:  # most are commands
                     self._out.answering.execute(todo[0], len(text))
                 elif (asked := self._out.do(todo, len(text))) is not None:
                     waits = self._signing_in.do(asked, now)
@@ -296,7 +559,7 @@ class Connection(TaskKeeper):
     def _signing_in(self) -> SigningIn:
         return SigningIn(self, self._actor_ref, ws=self._ws, session=self._session, wires=self._wires)
 
-    def carry_out(self, todo: Iterable[Output]) -> outputs.Verify | outputs.LookUp | None:
+    def carry_out(self, todo: Iterable[Output]) -> interface.Verify | interface.LookUp | None:
         """See `pump.Shell` and `signing_in.Shell`."""
         return self._out.do(todo)
 

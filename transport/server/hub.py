@@ -1,27 +1,259 @@
-"""The table of live connections: takeover, revocation, the ack side table, and the one timer.
+"""The table of live connections: takeover, revocation, acks for the side table, and the one timer.
 
 Everything here runs on the loop and holds no lock. A connection that raises costs only itself.
+
+* `Wheel` ticks each connection once a turn, a tenth of them at a time. A connection may say that it rests
+  until a time. Until then it is passed over, without a call and without a look at it: an idle one costs
+  the comparison of two numbers a turn. All are ticked once when somebody has set the wall clock, by which
+  tokens end.
+* `AckCollector` keeps acks on their way to the side table: the highest per (user, client, stream), once a
+  turn. A stored ack may be lower than the client's last one, never higher, and it never decreases.
+* `Clients` answers `get_clients`, for admins: the connected clients, their positions and their lag.
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
-from typing import Any, Protocol, runtime_checkable
+import math
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from typing import Any, Final, Protocol, runtime_checkable
 
 import msgspec
 import structlog
 
-from huahuo.actors.plugins.principal import UserId
-from huahuo.eventstore.ambient import Ambient
-from huahuo.eventstore.awake import AwakeAmbient
+from huahuo.actors.plugins.actions import Action, Registry
+from huahuo.actors.plugins.calls import Call, Reply, UserId, json_reply
+from huahuo.eventstore.ambient import Ambient, AwakeAmbient, rfc3339
+from huahuo.eventstore.errors import Closed, Corrupt, Unavailable
+from huahuo.eventstore.model import Ack
 from huahuo.eventstore.port import Log
 from huahuo.transport.access.revocations import Revocations, RevocationWatch, Revoked
-from huahuo.transport.access.verified import Verified
+from huahuo.transport.access.rights import Verified
 from huahuo.transport.protocol.codes import CloseCode
-from huahuo.transport.server.ack_collector import AckCollector
-from huahuo.transport.server.ports import LiveConnection
-from huahuo.transport.server.wheel import TURN_S, Wheel
-from huahuo.transport.server.wheel import close as _close
+from huahuo.transport.wire.ports import LiveConnection
 from huahuo.transport.words import en
+
+BUCKETS: Final = 10
+TURN_S: Final = 1.0
+_NO_REST_S: Final = -math.inf
+_SET_S: Final = 1.0
+"""The wall clock was set if it and the monotonic one have parted by more than this."""
+
+type _Bucket = dict[LiveConnection, float]
+"""Until when each connection rests."""
+
+
+class Wheel:
+    """See the module. Runs on the loop. A connection that raises costs only itself."""
+
+    def __init__(
+        self,
+        ambient: Ambient,
+        end_turn: Callable[[], object],
+        *,
+        turn_s: float = TURN_S,
+        awake: AwakeAmbient | None = None,
+    ) -> None:
+        """`end_turn` is called when all were ticked once more. `awake` is told when the wheel will turn."""
+        self._ambient = ambient
+        self._end_turn = end_turn
+        self._awake = awake
+        self._slept_s = ambient.slept_s()
+        self._to_wake = 0
+        self._ahead_s = self._wall_clock_ahead_s()
+        self._to_look = 0
+        self._step_s = turn_s / BUCKETS
+        self._buckets: list[_Bucket] = [{} for _ in range(BUCKETS)]
+        self._bucket_of: dict[LiveConnection, _Bucket] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._turn = 0
+        self._entered = 0
+
+    def __len__(self) -> int:
+        return len(self._bucket_of)
+
+    @property
+    def connections(self) -> tuple[LiveConnection, ...]:
+        """All that are ticked, from the oldest on."""
+        return tuple(self._bucket_of)
+
+    @property
+    def turning(self) -> bool:
+        """Whether a timer waits for the next tick."""
+        return self._timer is not None
+
+    def start(self) -> None:
+        """Begin to turn."""
+        self._arm(asyncio.get_running_loop().time())
+
+    def stop(self) -> None:
+        """Turn no more. Idempotent."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._awake is not None:
+            self._awake.expect(math.inf)
+
+    def enter(self, connection: LiveConnection) -> None:
+        """Tick it from now on. Idempotent."""
+        if connection not in self._bucket_of:
+            # The emptier of two, others each time: nearly as even as the emptiest of all, and cheaper.
+            self._entered += 2
+            one, other = self._buckets[self._entered % BUCKETS], self._buckets[(self._entered + 1) % BUCKETS]
+            bucket = other if len(other) < len(one) else one
+            self._bucket_of[connection] = bucket
+            bucket[connection] = _NO_REST_S
+
+    def leave(self, connection: LiveConnection) -> None:
+        """Tick it no more. Idempotent."""
+        bucket = self._bucket_of.pop(connection, None)
+        if bucket is not None:
+            del bucket[connection]
+
+    def stirred(self, connection: LiveConnection) -> None:
+        """Tick it in each turn, until it says that it rests. Nothing happens if it has left."""
+        bucket = self._bucket_of.get(connection)
+        if bucket is not None:
+            bucket[connection] = _NO_REST_S
+
+    def _arm(self, at_s: float) -> None:
+        loop = asyncio.get_running_loop()
+        # A loop that was held up skips the turns it missed instead of running them in a burst.
+        step_s = self._ambient.routine_s(self._step_s)
+        next_s = max(at_s + step_s, loop.time())
+        self._timer = loop.call_at(next_s, self._tick, next_s)
+        if self._awake is not None:
+            self._awake.expect(step_s)
+
+    def _tick(self, at_s: float) -> None:
+        self._arm(at_s)
+        now_s, slept_s = self._ambient.monotonic_s(), self._ambient.slept_s()
+        if slept_s > self._slept_s:
+            if self._awake is None or not self._awake.loop_was_held:  # else the log has `loop_blocked`
+                _log.warning("process_slept", seconds=round(slept_s - self._slept_s, 1))
+            self._slept_s, self._to_wake = slept_s, BUCKETS
+        waking = self._to_wake > 0
+        self._to_wake -= waking
+        bucket = self._buckets[self._turn]
+        every = self._clock_was_set() or waking
+        for connection in [one for one, until_s in bucket.items() if every or until_s <= now_s]:
+            try:
+                if waking:
+                    self.stirred(connection)
+                    connection.wake_up(now_s)
+                    continue
+                until_s = connection.tick(now_s)
+                if connection in bucket:  # else it has just left
+                    bucket[connection] = until_s
+            except Exception:  # noqa: BLE001  one connection's fault is not the others'
+                _log.exception("connection_tick_failed")
+                close_connection(connection, CloseCode.SERVER_FAULT, en.FAULT)
+        self._turn = (self._turn + 1) % BUCKETS
+        if self._turn == 0:
+            self._end_turn()
+
+    def _clock_was_set(self) -> bool:
+        """Whether the wall clock was set, and these connections have not been ticked since."""
+        ahead_s = self._wall_clock_ahead_s()
+        if abs(ahead_s - self._ahead_s) > _SET_S:
+            self._ahead_s, self._to_look = ahead_s, BUCKETS
+        looking = self._to_look > 0
+        self._to_look -= looking
+        return looking
+
+    def _wall_clock_ahead_s(self) -> float:
+        return self._ambient.now_ms() / 1000 - self._ambient.monotonic_s()
+
+
+def close_connection(connection: LiveConnection, code: CloseCode, reason: str) -> None:
+    """Close a connection. One that raises is not the others' fault."""
+    try:
+        connection.close(code, reason)
+    except Exception:  # noqa: BLE001  as above
+        _log.exception("connection_close_failed", code=int(code))
+
+
+ACKS_WAITING_MAX: Final = 100_000
+_ACKS_A_COMMIT: Final = 1000
+"""A bound, because an event that is appended meanwhile waits for this commit."""
+
+
+type _AckKey = tuple[str, str, str]
+type _Place = tuple[str, str]
+"""A client, and a stream."""
+
+
+class AckCollector:
+    """See the module."""
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+        self._changed: dict[_AckKey, int] = {}
+        self._saving: dict[_AckKey, int] = {}
+        self._waiting: dict[_Place, dict[asyncio.Future[None], tuple[int, str]]] = {}
+        self._refused = False
+        """Whether the log refused the last acks: told once, and not each turn until it takes them."""
+
+    @property
+    def waiting(self) -> int:
+        """How many acks changed since the last write."""
+        return len(self._changed)
+
+    def note(self, user: str, client: str, stream: str, seq: int) -> None:
+        """Remember one ack. With 100,000 waiting for a log that does not write, new keys are dropped."""
+        if self._waiting:
+            for future, (wanted, of) in tuple(self._waiting.get((client, stream), {}).items()):
+                if seq >= wanted and of in ("", user) and not future.done():
+                    future.set_result(None)
+        key = (user, client, stream)
+        known = self._changed.get(key)
+        if known is None and len(self._changed) >= ACKS_WAITING_MAX:
+            return
+        if known is None or seq > known:
+            self._changed[key] = seq
+
+    def acked(self, client: str, stream: str, seq: int, user: str = "") -> asyncio.Future[None]:
+        """See `Hub.acked`."""
+        future = asyncio.get_running_loop().create_future()
+        for unsaved in (self._changed, self._saving):
+            if any(
+                one[1:] == (client, stream) and user in ("", one[0]) and known >= seq
+                for one, known in unsaved.items()
+            ):
+                future.set_result(None)
+                return future
+        at = (client, stream)
+        self._waiting.setdefault(at, {})[future] = seq, user
+        future.add_done_callback(lambda ended: self._answered(at, ended))
+        return future
+
+    def _answered(self, at: _Place, future: asyncio.Future[None]) -> None:
+        waiting = self._waiting[at]
+        del waiting[future]
+        if not waiting:
+            del self._waiting[at]
+
+    async def flush(self) -> None:
+        """Write the changed acks, at most 1,000 a commit. Acks that the log refuses wait a turn."""
+        self._saving = changed = self._changed
+        self._changed = {}
+        try:
+            await self._save(changed)
+        finally:
+            self._saving = {}
+
+    async def _save(self, changed: dict[_AckKey, int]) -> None:
+        acks = [Ack(*key, seq) for key, seq in changed.items()]
+        for start in range(0, len(acks), _ACKS_A_COMMIT):
+            try:
+                await self._log.save_acks(acks[start : start + _ACKS_A_COMMIT])
+            except (Unavailable, Corrupt, Closed):
+                for ack in acks[start:]:
+                    self.note(ack.user, ack.client, ack.stream, ack.seq)
+                if not self._refused:
+                    _log.warning("acks_not_saved", count=len(acks) - start)
+                self._refused = True
+                return
+            self._refused = False
+
 
 CONNECTIONS_PER_USER = 32
 
@@ -38,7 +270,7 @@ class HasCursors(Protocol):
 
 
 class Elsewhere(Protocol):
-    """The connections that other nodes have, and are told of those here (`huahuo.cluster.telling`)."""
+    """The connections that other nodes have, and are told of those here (`huahuo.cluster.shared_facts`)."""
 
     def joined(self, user: UserId, client: str) -> None:
         """A connection joined here; `client` may be empty."""
@@ -184,14 +416,16 @@ class Hub:
             self.elsewhere.joined(user_id, client)
         if self.turned_away is not None and not verified.principal.is_admin:
             # It is told that it has signed in, and then where to go.
-            asyncio.get_running_loop().call_soon(_close, connection, CloseCode.DRAINING, self.turned_away())
+            asyncio.get_running_loop().call_soon(
+                close_connection, connection, CloseCode.DRAINING, self.turned_away()
+            )
         return True
 
     def supersede(self, user_id: UserId, client: str) -> None:
         """Close the connections of a client that is connected anew, here or on another node."""
         for older in [one for one in self._of(user_id) if self._members[one].client == client]:
             self._part(older)
-            _close(older, CloseCode.SUPERSEDED, en.TAKEN_OVER)
+            close_connection(older, CloseCode.SUPERSEDED, en.TAKEN_OVER)
 
     def refreshed(self, connection: LiveConnection, verified: Verified) -> None:
         """See `ports.Hub`."""
@@ -266,7 +500,7 @@ class Hub:
             token = member.verified
             if revoked.covers(token.principal.user_id, token.jti, token.iat_ms):
                 self._part(connection)
-                _close(connection, CloseCode.REVOKED, en.TOKEN_TAKEN_BACK)
+                close_connection(connection, CloseCode.REVOKED, en.TOKEN_TAKEN_BACK)
 
     def _end_turn(self) -> None:
         if self._chores:  # the last turn's chores still run: the log is slow, do not pile up
@@ -287,3 +521,70 @@ async def _survive(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         await work()
     except Exception:  # noqa: BLE001  the chore is tried again next turn
         _log.exception("hub_chore_failed")
+
+
+ACTION = "get_clients"
+
+
+class ClientsParams(msgspec.Struct, frozen=True):
+    """A query without fields."""
+
+
+class ClientRow(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One client. `node`: where it is connected, if there are several nodes."""
+
+    user: str
+    username: str
+    client: str
+    connected_at: str
+    expires_at: str
+    streams: tuple[StreamFact, ...]
+    node: str = ""
+
+
+class OfNodes(msgspec.Struct, frozen=True):
+    """The clients of other nodes, and the nodes that did not answer."""
+
+    node: str
+    rows: Sequence[ClientRow]
+    silent: Sequence[str]
+
+
+type Look = Callable[[], Awaitable[object]]
+
+
+class Clients:
+    """See the module. `look` is called first: it asks other processes where their clients stand."""
+
+    def __init__(self, registry: Registry, hub: Hub, look: Look | None = None) -> None:
+        """Offers the query at once."""
+        self.others: Callable[[], Awaitable[OfNodes]] | None = None
+        """Asks the other nodes. None: there are none."""
+        self._hub = hub
+        self._look = look
+        registry.command(Action(ACTION, ClientsParams, self._answer, query=True, admin=True))
+
+    async def here(self, node: str = "") -> list[ClientRow]:
+        """The clients of this node."""
+        if self._look is not None:
+            await self._look()
+        return [_row(fact, node) for fact in self._hub.clients()]
+
+    async def _answer(self, _call: Call[ClientsParams]) -> Reply:
+        if self.others is None:
+            return json_reply({"type": "clients", "data": await self.here()})
+        others = await self.others()
+        rows = [*await self.here(others.node), *others.rows]
+        return json_reply({"type": "clients", "data": rows, "silent": others.silent})
+
+
+def _row(fact: ClientFact, node: str) -> ClientRow:
+    return ClientRow(
+        user=fact.user,
+        username=fact.username,
+        client=fact.client,
+        connected_at=rfc3339(fact.connected_at_ms),
+        expires_at=rfc3339(fact.expires_at_ms),
+        streams=fact.streams,
+        node=node,
+    )

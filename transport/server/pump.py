@@ -19,19 +19,18 @@ import structlog
 
 from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.errors import Corrupt, EventStoreError
-from huahuo.replay.live.feed import Feed, Run
-from huahuo.transport.protocol.limits import TransportSettings
-from huahuo.transport.server.budget import Purse
-from huahuo.transport.server.connection_ref import ConnectionRef
+from huahuo.replay.feed import Feed, Run
+from huahuo.transport.load.metrics import Tally
+from huahuo.transport.load.shares import Purse
+from huahuo.transport.protocol.flow_control import TransportSettings
 from huahuo.transport.server.fanout import FanOut
-from huahuo.transport.server.sends import Direct
-from huahuo.transport.server.snapshots import Snapshots
-from huahuo.transport.server.socket import Socket
-from huahuo.transport.server.supply import Supply
-from huahuo.transport.server.tally import Tally
-from huahuo.transport.session.outputs import Output
+from huahuo.transport.server.snapshots import Snapshots, Supply
+from huahuo.transport.session.delivery_states import Subscription
+from huahuo.transport.session.interface import Output
 from huahuo.transport.session.session import Session
-from huahuo.transport.session.subscription import Subscription
+from huahuo.transport.wire.connection_ref import ConnectionRef
+from huahuo.transport.wire.ports import Socket
+from huahuo.transport.wire.sends import Direct
 
 _JOINED_BYTES_MAX: Final = 64 << 10
 _ALL_JOINED_BYTES_MAX: Final = 1 << 20

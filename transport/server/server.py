@@ -1,7 +1,7 @@
 """The listening socket, the sockets that it serves, and the drain.
 
 A request for a WebSocket passes the origin check and the limits per address (`handshakes`), then becomes a
-`Connection`.
+`Connection`. Until their client has authenticated, sockets wait in the server's lobby.
 """
 
 import asyncio
@@ -19,29 +19,73 @@ from huahuo.actors.plugins.words import Language
 from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.executor import Executor
 from huahuo.eventstore.port import Log
-from huahuo.replay.live.feed import Feed
+from huahuo.replay.feed import Feed
 from huahuo.transport.access.door import Door
-from huahuo.transport.access.verified import Verifier
+from huahuo.transport.access.rights import Verifier
+from huahuo.transport.load.fair_queueing import Turns
 from huahuo.transport.protocol.codes import CloseCode
-from huahuo.transport.protocol.compression import Compression
-from huahuo.transport.protocol.dialects import DOCUMENT, Dialect
-from huahuo.transport.protocol.limits import TransportSettings
-from huahuo.transport.server.admission import Admission
+from huahuo.transport.protocol.dialects import DOCUMENT, Compression, Dialect
+from huahuo.transport.protocol.flow_control import TransportSettings
 from huahuo.transport.server.connection import Connection
-from huahuo.transport.server.connection_ref import ConnectionRef, read
-from huahuo.transport.server.handshakes import Handshakes
-from huahuo.transport.server.interpreted import Interpreted
-from huahuo.transport.server.lobby_owner import LobbyOwner
-from huahuo.transport.server.making import wires_of
-from huahuo.transport.server.ports import CommandGate, Hub, Meter, PlainHttp, Site
-from huahuo.transport.server.socket import Socket
-from huahuo.transport.server.turns import Turns
-from huahuo.transport.server.verdicts import Rejudging
-from huahuo.transport.server.web_socket import WebSocket
-from huahuo.transport.server.wires import Wires
+from huahuo.transport.server.handshakes import Admission, Handshakes, peer_of
+from huahuo.transport.server.wires import Rejudging, Wires, wires_of
 from huahuo.transport.session import outgoing
-from huahuo.transport.session.shared import knows_all
+from huahuo.transport.session.interface import knows_all
+from huahuo.transport.wire.connection_ref import ConnectionRef, read
+from huahuo.transport.wire.interpreted_socket import Interpreted
+from huahuo.transport.wire.lobby import Lobby
+from huahuo.transport.wire.ports import CommandGate, Hub, InLobby, Meter, PlainHttp, Site, Socket
+from huahuo.transport.wire.web_socket import WebSocket
 from huahuo.transport.words import en
+
+
+class LobbyOwner:
+    """See the module. Implements `lobby_socket.Owner`."""
+
+    def __init__(self, settings: TransportSettings, door: Door, ambient: Ambient) -> None:
+        self._door = door
+        self._lobby = Lobby(
+            settings.unauthenticated_max,
+            settings.open_timeout_s,
+            ambient.slept_s,
+            per_address_max=settings.unauthenticated_per_address,
+            bytes_max=settings.lobby_bytes_max,
+            address_of=lambda transport: door.peer_address(peer_of(transport)),
+        )
+
+    @property
+    def unauthenticated_count(self) -> int:
+        """Sockets whose client has not authenticated."""
+        return len(self._lobby)
+
+    @property
+    def lobby_bytes(self) -> int:
+        """The bytes of theirs that are not handled: heads of requests, messages, fragments."""
+        return self._lobby.held_bytes
+
+    @property
+    def cut_off_count(self) -> int:
+        """Unauthenticated sockets that were closed to make room for another, or held too much, so far."""
+        return self._lobby.cut_off_count
+
+    def connected(self, socket: InLobby) -> None:
+        """See `lobby_socket.Owner`."""
+        self._lobby.enter(socket, socket.address)
+
+    def holds(self, socket: InLobby, held_bytes: int) -> None:
+        """See `lobby_socket.Owner`."""
+        self._lobby.hold(socket, held_bytes)
+
+    def authenticated(self, socket: InLobby) -> None:
+        """See `lobby_socket.Owner`."""
+        self._lobby.leave(socket)
+
+    def disconnected(self, socket: InLobby) -> None:
+        """See `lobby_socket.Owner`."""
+        self._lobby.leave(socket)
+        if socket.address:
+            self._door.leave(socket.address)
+
 
 BACKLOG = 4096
 """Connections that the kernel holds until we accept them. Beyond that, a client's kernel retries after one

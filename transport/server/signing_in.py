@@ -1,25 +1,86 @@
 """What a connection does with a token or a new subscription, from the session's `Verify` or `LookUp` on.
 
-A token is verified, its verdict may be held back, and the user is admitted. Then the links that the client
-named are looked up, and rights that an application keeps are judged. A method returns a coroutine if it must
-wait for one of these.
+A token is verified, its verdict may be held back, and the user is admitted. Then the links of the hash
+chain that the client's checks are compared with are looked up, and rights that an application keeps are
+judged. A method returns a coroutine if it must wait for one of these.
+
+Verdicts are counted and logged on every way in (`note_verdict`). The operator is told of clients that know
+events which the log does not hold, and of those that were refused.
 """
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, Protocol
 
-from huahuo.transport.access.verified import AuthFailure, Verdict, Verified
-from huahuo.transport.server.connection_ref import ConnectionRef
-from huahuo.transport.server.judged_tokens import note_verdict
-from huahuo.transport.server.links import found_links
-from huahuo.transport.server.socket import Socket
+import structlog
+
+from huahuo.eventstore.errors import EventStoreError
+from huahuo.replay.feed import Feed
+from huahuo.transport.access.door import Notices
+from huahuo.transport.access.rights import NOT_NOW, AuthFailure, Verdict, Verified
 from huahuo.transport.server.wires import Wires
-from huahuo.transport.session import outputs
-from huahuo.transport.session.outputs import Now, Output
+from huahuo.transport.session import interface
+from huahuo.transport.session.interface import Alarm, Now, Output
 from huahuo.transport.session.session import Session
+from huahuo.transport.wire.connection_ref import ConnectionRef
+from huahuo.transport.wire.ports import Socket
+
+BEYOND = b""
+"""Instead of the link of an event that is not in the log."""
+_log = structlog.get_logger(__name__)
+
+
+async def found_links(feed: Feed, places: Sequence[tuple[str, int]]) -> Mapping[tuple[str, int], bytes]:
+    """The links at these (stream, seq), from the store. One that cannot be read stays unknown.
+
+    Where other nodes write the log, a place beyond the head here is waited for. It is in the answer, with
+    `BEYOND`, if it is beyond the head of the log itself.
+    """
+    try:
+        settled = feed.catch_up is None or await feed.catch_up(places)
+        found = await feed.links(places)
+        if not settled or feed.catch_up is None:
+            return found
+        return dict.fromkeys(places, BEYOND) | found
+    except EventStoreError:
+        _log.warning("checks_not_compared", places=len(places))
+        return {}
+
+
+def tell_alarm(alarm: Alarm) -> None:
+    """Log that history was lost, or that it is not what the client saw."""
+    facts = {"stream": alarm.stream, "cursor": alarm.cursor, "head": alarm.head}
+    if alarm.check_seq:
+        _log.error("check_differs_from_log", check_seq=alarm.check_seq, **facts)
+    else:
+        _log.error("cursor_ahead_of_log", **facts)
+
+
+def tell_refused(failure: AuthFailure, address: str, notices: Notices, now_s: float) -> None:
+    """Log why a token was refused, at the rate that `notices` allows."""
+    held_back = notices.due("token_refused", now_s)
+    if held_back is not None:
+        _log.warning(
+            "token_refused",
+            code=failure.code,
+            reason=failure.reason,
+            address=address,
+            more_held_back=held_back,
+        )
+
+
+def note_verdict(wires: Wires, verdict: Verdict, address: str) -> float | Awaitable[float]:
+    """Note it; returns the seconds for which its answer is to be held back."""
+    if not isinstance(verdict, AuthFailure):
+        wires.meter.authenticated("ok")
+        return 0.0
+    wires.meter.authenticated(verdict.code)
+    now_s = wires.ambient.monotonic_s()
+    tell_refused(verdict, address, wires.notices, now_s)
+    return 0.0 if verdict.code == NOT_NOW else wires.door.auth_failed(address, now_s)
+
 
 type _Then[T] = Callable[[T], Coroutine[Any, Any, None] | None]
 
@@ -27,7 +88,7 @@ type _Then[T] = Callable[[T], Coroutine[Any, Any, None] | None]
 class Shell(Protocol):
     """What signing in needs of the connection's actor."""
 
-    def carry_out(self, todo: Iterable[Output]) -> outputs.Verify | outputs.LookUp | None:
+    def carry_out(self, todo: Iterable[Output]) -> interface.Verify | interface.LookUp | None:
         """Carry out outputs of the session. `Verify` and `LookUp` are returned for the caller to do."""
         ...
 
@@ -62,9 +123,9 @@ class SigningIn:
         self._session = session
         self._wires = wires
 
-    def do(self, asked: outputs.Verify | outputs.LookUp, now: Now) -> Coroutine[Any, Any, None] | None:
+    def do(self, asked: interface.Verify | interface.LookUp, now: Now) -> Coroutine[Any, Any, None] | None:
         """Do what the session asked for."""
-        return self._verify(asked, now) if isinstance(asked, outputs.Verify) else self._look_up(asked, now)
+        return self._verify(asked, now) if isinstance(asked, interface.Verify) else self._look_up(asked, now)
 
     def hold(self, stream: str) -> None:
         """Send nothing more of `stream` until its readers have been judged again."""
@@ -73,7 +134,7 @@ class SigningIn:
             verdict = self._wires.verdicts.of(principal, stream)
             self._shell.start_task(self._judged_late(stream, verdict))
 
-    def _verify(self, asked: outputs.Verify, now: Now) -> Coroutine[Any, Any, None] | None:
+    def _verify(self, asked: interface.Verify, now: Now) -> Coroutine[Any, Any, None] | None:
         verdict = self._wires.verifier.verify(asked.token, now.ms)
         if not isinstance(verdict, Verified | AuthFailure):
             return self._later(verdict, self._tell_verdict)
@@ -119,12 +180,12 @@ class SigningIn:
         now = now or self._now
         asked = self._shell.carry_out(self._session.verdict(verdict, now, admitted=admitted))
         self._shell.token_judged()
-        if isinstance(asked, outputs.LookUp):
+        if isinstance(asked, interface.LookUp):
             return self._look_up(asked, now)
         self._shell.go_on()
         return None
 
-    def _look_up(self, asked: outputs.LookUp, now: Now) -> Coroutine[Any, Any, None] | None:
+    def _look_up(self, asked: interface.LookUp, now: Now) -> Coroutine[Any, Any, None] | None:
         """Look up links in memory, else in the store. A link that cannot be read stays unknown."""
         if asked.judge:
             return self._look_up_and_judge(asked)
@@ -135,10 +196,10 @@ class SigningIn:
         self._looked_up(links, now=now)
         return None
 
-    async def _look_up_in_store(self, asked: outputs.LookUp) -> None:
+    async def _look_up_in_store(self, asked: interface.LookUp) -> None:
         self._looked_up(await found_links(self._wires.feed, asked.places))
 
-    async def _look_up_and_judge(self, asked: outputs.LookUp) -> None:
+    async def _look_up_and_judge(self, asked: interface.LookUp) -> None:
         principal = asked.principal
         assert principal is not None, "only a user's right is judged"
         # The links first: where they wait for other nodes, the entities that are asked are there afterwards.

@@ -1,17 +1,23 @@
-"""Makes a call from a message: its principal, id, key and checked fields (PROTOCOL 6). Pure."""
+"""Calls made from messages, and their replies as frames (PROTOCOL 6, 7). Pure.
+
+A call has its principal, id, key and checked fields. A reply is compressed where it may be, and refused
+where it is too long.
+"""
 
 from collections.abc import Mapping
 from typing import Any
 
 from huahuo.actors.plugins.actions import NOT_KNOWN, Action
-from huahuo.actors.plugins.calls import Call, Refusal, error_reply
-from huahuo.actors.plugins.principal import Principal
+from huahuo.actors.plugins.calls import Call, Principal, Refusal, Reply, error_reply
 from huahuo.eventstore.model import CommandKey
 from huahuo.transport.access.rights import could_call
-from huahuo.transport.protocol import fingerprints, incoming
+from huahuo.transport.protocol import incoming
 from huahuo.transport.protocol.codes import ErrorCode
+from huahuo.transport.protocol.frames import Framer, text_frame
 from huahuo.transport.protocol.incoming import Invalid, Parsed
-from huahuo.transport.session.outputs import Execute, Record
+from huahuo.transport.protocol.kinds import ONLY, Part
+from huahuo.transport.session.interface import Execute, Record
+from huahuo.transport.session.outgoing import Speech
 from huahuo.transport.words import zh
 
 
@@ -38,7 +44,7 @@ class Calls:
         self._unknown = zh.UNKNOWN_ACTION if classic else zh.NO_SUCH_ACTION
         self.specs = specs
         """By action."""
-        self._fresh_hash = fingerprints.keyed(fingerprint_key)
+        self._fresh_hash = incoming.keyed(fingerprint_key)
         self._named: tuple[Principal, str] | None = None
         self._made = 0
         self.outstanding = 0
@@ -60,7 +66,7 @@ class Calls:
         key, fingerprint = None, b""
         if parsed.id is not None and not spec.query:
             key = CommandKey(self._name_of(principal), client or self._session, parsed.id)
-            fingerprint = fingerprints.fingerprint_without_id(fields, self._fresh_hash)
+            fingerprint = incoming.fingerprint_without_id(fields, self._fresh_hash)
         fields.pop("action", None)
         params: Any = fields if spec.params is dict else incoming.converted(fields, parsed.id, spec.params)
         refused = params.__class__ is Invalid
@@ -89,3 +95,38 @@ class Calls:
         if named is None or named[0] is not principal:
             named = self._named = (principal, principal.name)
         return named[1]
+
+
+LONG_BYTES = 32 << 10
+"""Compressing this much takes 0.1 ms. Longer messages are compressed on another thread."""
+
+
+class Replies:
+    """Those of one connection. `compression` None: it takes text frames only."""
+
+    __slots__ = ("_bytes_max", "_compression", "_speech")
+
+    def __init__(self, compression: Framer | None, bytes_max: int, speech: Speech) -> None:
+        self._speech = speech
+        self._compression = compression
+        self._bytes_max = bytes_max
+
+    def long(self, asked: Execute | Record, reply: Reply, part: Part = ONLY) -> bytes | None:
+        """The message of a long reply to compress on another thread. None: `framed` does everything."""
+        if self._compression is None or not _compressible(asked) or len(reply.body) <= LONG_BYTES:
+            return None
+        said = self._speech.reply(reply, asked.request_id, part)
+        return said if len(said) <= self._bytes_max else None
+
+    def framed(self, asked: Execute | Record, reply: Reply, part: Part) -> bytes:
+        """The frame of a part of the answer to a call. An empty body was too long."""
+        said = self._speech.reply(reply, asked.request_id, part) if reply.body else b""
+        if not said or len(said) > self._bytes_max:
+            return self._speech.error(ErrorCode.TOO_LARGE, zh.REPLY_TOO_LARGE, request_id=asked.request_id)
+        if self._compression is not None and _compressible(asked):
+            return self._compression.frame(said)
+        return text_frame(said)
+
+
+def _compressible(asked: Execute | Record) -> bool:
+    return isinstance(asked, Execute) and asked.spec.compressible

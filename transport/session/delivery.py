@@ -1,14 +1,17 @@
 """The events that one connection must still be sent (PROTOCOL 4, 5). Pure.
 
 A subscription is a cursor with a state, and `delivery_states.TABLE` lists how the state may change
-(docs/delivery.md). READY ones take turns (`queues`). A subscription gets no turn while it waits for a
-snapshot, for a page from the store, or for the reply to a command of this connection whose event is next: a
-reply is sent before all events that its command caused.
+(docs/delivery.md). READY ones take turns, one run each, so that a busy stream starves no other. A
+subscription gets no turn while it waits for a snapshot, for a page from the store, or for the reply to a
+command of this connection whose event is next: a reply is sent before all events that its command caused.
 
-`next_read` gives the subscription whose turn it is; `took` makes frames of the events that were read for it.
-When events come, a subscription is nearly always LIVE: `take` is the short way for that case. If it stays
-so, it may keep the pace of others (`pace`): then what was sent is counted there, for all of them at once,
-until `leave_pace`. Everything that moves a subscription or uses the window does that first.
+`next_read` gives the subscription whose turn it is; `took` makes frames of the events that were read for
+it. When events come, a subscription is nearly always LIVE: `take` is the short way for that case.
+
+While subscriptions of different connections are at the same event, and each is ready for the next one, what
+was sent to them is counted once, in `Pace`. A connection counts it for itself only when it is looked at: at
+an ack, at a tick, or when it goes another way than the others. Everything that moves a subscription or uses
+the window calls `leave_pace` or `catch_up` first.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -16,14 +19,173 @@ from typing import Final, cast
 
 from huahuo.eventstore.core.chain import check_of
 from huahuo.eventstore.model import LOG_STREAM, Head, Joined, StoredEvent
+from huahuo.transport.protocol.flow_control import Flow, Window
 from huahuo.transport.protocol.frames import EventTexts, FrameCache, Framer, kind_of
-from huahuo.transport.protocol.window import Flow
 from huahuo.transport.session import outgoing
-from huahuo.transport.session.delivery_states import TABLE, DeliveryState, Step
-from huahuo.transport.session.pace import LASTS_EVENTS, Pace
-from huahuo.transport.session.ports import LogView, RunLike
-from huahuo.transport.session.queues import Queues
-from huahuo.transport.session.subscription import Cause, Subscription
+from huahuo.transport.session.delivery_states import TABLE, Cause, DeliveryState, Step, Subscription
+from huahuo.transport.session.interface import LogView, RunLike
+
+LASTS_EVENTS: Final = 64
+"""With less room in a window, a pace would be left after a few events."""
+
+
+class Pace:
+    """The last seq that was sent to all who keep this pace, and when.
+
+    No window of theirs ends before seq `limit`. None: it is not kept yet.
+    """
+
+    __slots__ = ("limit", "moved_s", "sent")
+
+    def __init__(self, sent: int) -> None:
+        """Begin after seq `sent`."""
+        self.sent = sent
+        self.moved_s = 0.0
+        self.limit: int | None = None
+
+    @property
+    def lasts(self) -> bool:
+        """Whether it goes on for some events: else it is not worth joining."""
+        return self.limit is not None and self.limit - self.sent >= LASTS_EVENTS
+
+    def admits(self, seq: int) -> bool:
+        """Whether all may be sent the events up to `seq` without a look at each."""
+        return self.limit is not None and seq <= self.limit
+
+    def unbound(self) -> None:
+        """Windows may have room again: each that goes on tells its limit by `bound`."""
+        self.limit = None
+
+    def bound(self, limit: int) -> None:
+        """One keeps it whose window has room up to seq `limit`."""
+        self.limit = limit if self.limit is None else min(self.limit, limit)
+
+    def moved(self, to: int, now_s: float) -> None:
+        """The events up to `to` were sent to all."""
+        self.sent = to
+        self.moved_s = now_s
+
+
+class PaceKeeper:
+    """See the module. `Delivery` decides who may keep a pace, and sets the three fields together."""
+
+    __slots__ = ("_left", "_pace", "_paced", "window")
+
+    def __init__(self, window: int) -> None:
+        self._pace: Pace | None = None
+        self._paced: Subscription | None = None  # the one that keeps it
+        self._left: Callable[[], None] | None = None
+        self.window = Window(window)
+
+    @property
+    def paced(self) -> bool:
+        """Whether what is sent is counted by a pace."""
+        return self._pace is not None
+
+    def catch_up(self) -> None:
+        """Count for this connection what was sent to all who keep its pace.
+
+        If its window was empty, the wait for an ack begins with the newest of these events: it is looked at
+        every few seconds.
+        """
+        pace, sub = self._pace, self._paced
+        if pace is not None and sub is not None and pace.sent > sub.flow.sent:
+            self.window.sent(sub.flow, pace.sent, pace.moved_s)
+
+    def leave_pace(self) -> None:
+        """Go on alone. Nothing happens if that is so."""
+        if self._pace is None:
+            return
+        self.catch_up()
+        left = self._left
+        self._pace = self._paced = self._left = None
+        assert left is not None
+        left()
+
+    @property
+    def unacked_since_s(self) -> float | None:
+        """Since when an ack is owed. See `Window`."""
+        self.catch_up()
+        return self.window.waiting_since_s
+
+
+_TURN_CAME: Final = TABLE.column(Step.TURN_CAME)
+
+
+class Queues(PaceKeeper):
+    """See the module. `Delivery` decides when a subscription comes into a queue.
+
+    The window bounds a `batched` connection. For others the write buffer is the only bound, and an ack only
+    tells what was processed.
+    """
+
+    __slots__ = ("_failed", "_ready", "batched", "parked")
+
+    def __init__(self, *, batched: bool, window: int) -> None:
+        super().__init__(window)
+        self.batched = batched
+        self._ready: dict[str, Subscription] = {}
+        self._failed: list[Subscription] = []
+        self.parked: list[Subscription] = []
+        """Subscriptions in state PARKED, first parked first."""
+
+    @property
+    def backlog(self) -> bool:
+        """Whether a subscription is ready to be read."""
+        return bool(self._ready)
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether a subscription waits for a turn, for a fetch, or for another try."""
+        return bool(self._ready or self.parked or self._failed)
+
+    def next_read(self) -> Subscription | None:
+        """The subscription to read next, from behind its `flow.sent`; None if none may send."""
+        if not self._ready or (self.batched and self.window.credit <= 0):
+            return None
+        sub = self._ready.pop(next(iter(self._ready)))
+        sub.state = _TURN_CAME[sub.state]
+        return sub
+
+    def park(self, sub: Subscription) -> None:
+        """The events of `sub` must be fetched. It has no turn until `took`."""
+        sub.state = TABLE[sub.state, Step.NOT_IN_MEMORY]
+        self.parked.append(sub)
+
+    def next_fetch(self) -> Subscription | None:
+        """The subscription to fetch a page for; `took` or `fetch_failed` follows. None: none is parked."""
+        if not self.parked:
+            return None
+        sub = self.parked.pop(0)
+        sub.state = TABLE[sub.state, Step.FETCH_BEGAN]
+        return sub
+
+    def fetch_failed(self, sub: Subscription) -> None:
+        """The page of `sub` could not be read for now. It has no turn until `retry`."""
+        if sub.state is not DeliveryState.GONE:
+            sub.state = TABLE[sub.state, Step.FETCH_FAILED]
+            self._failed.append(sub)
+
+    def retry(self) -> None:
+        """Try again what `fetch_failed`."""
+        self.leave_pace()
+        for sub in self._failed:
+            sub.state = TABLE[sub.state, Step.RETRIED]
+            self._ready[sub.stream] = sub
+        self._failed.clear()
+
+    def _end(self, sub: Subscription) -> None:
+        """End `sub`, and take it out of the queue of its state."""
+        match sub.state:
+            case DeliveryState.READY:
+                del self._ready[sub.stream]
+            case DeliveryState.PARKED:
+                self.parked.remove(sub)
+            case DeliveryState.FAILED:
+                self._failed.remove(sub)
+        sub.state = TABLE[sub.state, Step.ENDED]
+        sub.held_for = None
+
 
 # Read or taken for each delivery or run:
 _LIVE: Final = DeliveryState.LIVE

@@ -1,12 +1,17 @@
-"""The states of a subscription, and the steps that lead from one to another (docs/delivery.md). Pure.
+"""A subscription: its states, the steps between them, and the snapshots that are wanted. Pure.
 
-`TABLE` is the whole machine: `TABLE[state, step]` is the next state. A pair that it does not list is this
-server's fault: the look-up raises `IllegalStepError`, and the connection ends.
+`TABLE` is the whole machine (docs/delivery.md): `TABLE[state, step]` is the next state. A pair that it does
+not list is this server's fault: the look-up raises `IllegalStepError`, and the connection ends.
+
+`Wanted` has the snapshots that a connection still wants, and when a failed one is tried again. There is one
+for each stream: a new subscription replaces an older one, and its snapshot too.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import IntEnum
 from typing import Final, Self
+
+from huahuo.transport.protocol.flow_control import Flow
 
 # Members of an IntEnum are hashed in C, those of a plain Enum in Python: a look-up takes a third of the time.
 
@@ -136,3 +141,95 @@ TABLE: Final = Transitions(
         (_S.HELD, Step.ENDED): _S.GONE,
     }
 )
+
+type Cause = tuple[str, str]
+"""(principal, command id), as stored with the events that a command causes."""
+
+
+class Subscription:
+    """A cursor in one stream. A new position is a new object, so that reads for the old one are dropped.
+
+    Three things are kept besides the state: two facts that outlast it, and what HELD waits for.
+    """
+
+    __slots__ = ("apart", "flow", "held_for", "state", "stream", "told_live")
+
+    def __init__(self, stream: str, after: int, peak: int) -> None:
+        self.stream = stream
+        self.flow = Flow(after, peak)
+        self.state: DeliveryState = START
+        self.told_live = False
+        self.apart = False  # a joined page could not be used: the next page comes as events
+        self.held_for: Cause | None = None
+
+
+FIRST_S: Final = 0.5
+LONGEST_S: Final = 10.0
+PATIENCE_S: Final = 30.0
+"""After this time without a snapshot, the client is told to come back later."""
+RETRY_S: Final = (5.0, 15.0)
+FAULTS_MAX: Final = 3
+"""A fold that failed this often is not tried again."""
+
+
+class Want:
+    """One snapshot that is wanted."""
+
+    __slots__ = ("attempts", "due_s", "faults", "since_s", "sub")
+
+    def __init__(self, sub: Subscription, now_s: float) -> None:
+        self.sub = sub
+        self.since_s = self.due_s = now_s
+        self.attempts = 0
+        self.faults = 0
+
+
+class Wanted:
+    """See the module. `chance` returns random numbers in [0, 1)."""
+
+    def __init__(self, chance: Callable[[], float]) -> None:
+        self._chance = chance
+        self._wants: dict[str, Want] = {}
+
+    def __len__(self) -> int:
+        return len(self._wants)
+
+    def want(self, sub: Subscription, now_s: float) -> None:
+        """Want the snapshot of `sub`, and no longer that of another subscription to its stream."""
+        self._wants.pop(sub.stream, None)
+        self._wants[sub.stream] = Want(sub, now_s)
+
+    def take(self, now_s: float) -> Want | None:
+        """Remove and return the next snapshot that is due; None: none is."""
+        for stream, want in self._wants.items():
+            if want.due_s <= now_s:
+                return self._wants.pop(stream)
+        return None
+
+    def not_now(self, want: Want, now_s: float) -> float | None:
+        """The snapshot failed for now. None: it is tried again. A number: give up and tell this `retry_s`."""
+        if now_s - want.since_s >= PATIENCE_S:
+            low, high = RETRY_S
+            return round(low + self._chance() * (high - low), 1)
+        self._again(want, now_s)
+        return None
+
+    def failed(self, want: Want, now_s: float) -> bool:
+        """The fold failed. True: give up. False: it is tried again."""
+        want.faults += 1
+        if want.faults >= FAULTS_MAX:
+            return True
+        self._again(want, now_s)
+        return False
+
+    def clear(self) -> None:
+        """Want no snapshot any more."""
+        self._wants.clear()
+
+    def _again(self, want: Want, now_s: float) -> None:
+        if want.sub.stream in self._wants:
+            return  # a newer subscription has replaced this one
+        most_s = min(LONGEST_S, FIRST_S * 2.0**want.attempts)
+        want.attempts += 1
+        want.due_s = now_s + most_s * (1 + self._chance()) / 2
+        self._wants[want.sub.stream] = want

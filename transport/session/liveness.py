@@ -2,10 +2,10 @@
 
 from huahuo.transport.protocol.codes import CloseCode
 from huahuo.transport.protocol.dialects import Dialect
+from huahuo.transport.protocol.flow_control import TransportSettings
 from huahuo.transport.protocol.frames import PING
-from huahuo.transport.protocol.limits import TransportSettings
 from huahuo.transport.session import outgoing
-from huahuo.transport.session.outputs import Now
+from huahuo.transport.session.interface import Now
 from huahuo.transport.words import en
 
 LOOK_S_MAX = 5.0

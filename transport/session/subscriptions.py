@@ -1,27 +1,237 @@
-"""The subscriptions of one session: rights, positions, acks (PROTOCOL 3, 5). Pure."""
+"""The subscriptions of one session: rights, positions, acks (PROTOCOL 3, 5). Pure.
 
-from collections.abc import Mapping
+Before they begin, `Planner` says what must be found out: links, places, verdicts.
+
+`Judging` has those whose readers an application judges, while a verdict is awaited (PROTOCOL 3.1, 12). A
+verdict may need an entity that must be loaded first. A subscription that waits for one is either not begun
+(`pending`), or it was begun, something changed that may end the right to read, and no event is sent until
+the verdict is there (`held`).
+"""
+
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from typing import NamedTuple
 
 import msgspec
 
-from huahuo.actors.plugins.principal import Principal
+from huahuo.actors.plugins.calls import Principal
 from huahuo.eventstore.core.chain import check_of
 from huahuo.eventstore.model import Head
+from huahuo.transport.access.rights import SYSTEM_STREAM, Judged, may_read
 from huahuo.transport.protocol import incoming
 from huahuo.transport.protocol.codes import ErrorCode
 from huahuo.transport.protocol.incoming import Invalid, Parsed
-from huahuo.transport.protocol.place import Outcome, Place, place
+from huahuo.transport.protocol.kinds import Outcome, Place, place
 from huahuo.transport.session import outgoing
 from huahuo.transport.session.delivery import Delivery
-from huahuo.transport.session.delivery_states import DeliveryState
-from huahuo.transport.session.judging import DENIED, PENDING, Verdicts
-from huahuo.transport.session.outputs import Acked, Alarm, Output, TakeSnapshot, Unwatch, Watch
-from huahuo.transport.session.planning import Links, Plan, Planner
-from huahuo.transport.session.shared import Shared
-from huahuo.transport.session.speech import Speech
-from huahuo.transport.session.subscription import Subscription
+from huahuo.transport.session.delivery_states import DeliveryState, Subscription
+from huahuo.transport.session.interface import Acked, Alarm, Output, Shared, TakeSnapshot, Unwatch, Watch
+from huahuo.transport.session.outgoing import Speech
 from huahuo.transport.words import en, zh
+
+type Verdicts = Mapping[str, bool | None]
+"""By stream: whether the user may read it, None if that is not known yet."""
+
+type Begin = Callable[[], list[Output]]
+"""Begins a subscription whose verdict came late, and announces it."""
+
+PENDING = Place(Outcome.PENDING, 0)
+DENIED = Place(Outcome.DENIED, 0)
+
+
+class _Held(msgspec.Struct, frozen=True):
+    """A begun subscription. `wants_snapshot`: it waited for one, which is taken again."""
+
+    sub: Subscription
+    wants_snapshot: bool
+
+
+class Judging:
+    """The streams of one session for which a verdict is awaited. `judged`: those that are judged at all."""
+
+    __slots__ = ("_delivery", "_held", "_judged", "_pending")
+
+    def __init__(self, judged: Judged, delivery: Delivery) -> None:
+        self._judged = judged
+        self._delivery = delivery
+        self._pending: dict[str, Begin] = {}
+        self._held: dict[str, _Held] = {}
+
+    def asks(self, principal: Principal, stream: str) -> bool:
+        """Whether the right to read `stream` is for the application to judge."""
+        return self._judged.asks(principal, stream)
+
+    def by_rule(self, principal: Principal, stream: str) -> bool | None:
+        """Whether `principal` may read `stream`, None if that is for the application to judge."""
+        return None if self._judged.asks(principal, stream) else may_read(principal, stream)
+
+    def readable(self, principal: Principal, stream: str, verdicts: Verdicts) -> bool | None:
+        """Whether `principal` may read `stream`, None if that is not known yet."""
+        if self.asks(principal, stream):
+            return verdicts.get(stream, False)
+        return may_read(principal, stream)
+
+    def subscribed(self, principal: Principal) -> tuple[str, ...]:
+        """The streams of the present subscriptions that must be judged for another token."""
+        return tuple(stream for stream in self._delivery.subs if self.asks(principal, stream))
+
+    def pend(self, stream: str, begin: Begin) -> None:
+        """Remember how to begin a subscription when its verdict comes. A newer request replaces it."""
+        self._pending[stream] = begin
+
+    def forget(self, stream: str) -> bool:
+        """The client wants it no longer, or asks anew. True if it was pending."""
+        self._held.pop(stream, None)
+        return self._pending.pop(stream, None) is not None
+
+    def hold(self, stream: str) -> bool:
+        """Send nothing more of `stream` until its verdict. False: it is not subscribed."""
+        self._delivery.leave_pace()
+        sub = self._delivery.subs.get(stream)
+        if sub is None:
+            return False
+        held = self._held.get(stream)
+        waits = sub.state is DeliveryState.SNAPSHOT
+        again = self._delivery.add(stream, sub.flow.sent, waiting=True)
+        again.told_live = sub.told_live
+        waited = waits if held is None or held.sub is not sub else held.wants_snapshot
+        self._held[stream] = _Held(again, waited)
+        return True
+
+    def allow(self, stream: str) -> list[Output]:
+        """The verdict is that the user may read: begin what was pending, go on with what was held."""
+        begin = self._pending.pop(stream, None)
+        if begin is not None:
+            return begin()
+        held = self._held.pop(stream, None)
+        if held is None or self._delivery.subs.get(stream) is not held.sub:
+            return []
+        if held.wants_snapshot:
+            return [TakeSnapshot(held.sub)]
+        return [*self._delivery.settle(held.sub)]
+
+
+type EventPlace = tuple[str, int]
+"""Stream and seq of an event."""
+
+type Links = Mapping[EventPlace, bytes]
+"""Links of the hash chain."""
+
+type First = tuple[str, bool | None, Head]
+"""A stream, whether the user may read it (None: the application judges), and its head."""
+
+
+class Plan(NamedTuple):
+    """The first streams of a connection.
+
+    `places` and `judge`: what `open` needs to be looked up and judged before.
+    """
+
+    user: str
+    resume: incoming.Resume
+    firsts: Sequence[First]
+    places: tuple[EventPlace, ...]
+    judge: tuple[str, ...]
+
+
+class Planner:
+    """See the module. What it names is looked up and judged first, if it is not in memory."""
+
+    __slots__ = ("_delivery", "_own_streams", "_shared", "judging")
+
+    def __init__(self, shared: Shared, delivery: Delivery, *, own_streams: bool) -> None:
+        self._own_streams = own_streams
+        self._shared = shared
+        self._delivery = delivery
+        self.judging = Judging(shared.judged, delivery)
+
+    def plan(self, principal: Principal, resume: incoming.Resume) -> Plan:
+        """What is known about a connection's first streams, and what must be found out before `open`."""
+        shared = self._shared
+        log, by_rule = shared.log, self.judging.by_rule
+        same_log = resume.log == log.log_id
+        firsts: list[First] = []
+        places: dict[EventPlace, None] = {}
+        judge: list[str] = []
+        looked_up_max = shared.settings.subscriptions_max
+        user = principal.name
+        own = (user, SYSTEM_STREAM) if self._own_streams else ()
+        for stream in dict.fromkeys((*own, *resume.cursors)):
+            readable, head = by_rule(principal, stream), log.head(stream)
+            firsts.append((stream, readable, head))
+            if len(firsts) > looked_up_max:
+                continue
+            if readable is None:
+                judge.append(stream)
+            if readable is not False:
+                check = resume.checks.get(stream) if same_log and stream in resume.cursors else None
+                self._want_links(stream, head, check, places)
+            if same_log and shared.shared_log:
+                self._want_ahead(stream, head, resume.cursors.get(stream), places)
+        return Plan(user, resume, firsts, tuple(places), tuple(judge))
+
+    def _want_ahead(self, stream: str, head: Head, cursor: object, places: dict[EventPlace, None]) -> None:
+        """The cursor, if it is beyond the head here, and the log may be longer elsewhere."""
+        if isinstance(cursor, int) and cursor > head.seq:
+            places[stream, cursor] = None
+
+    def is_behind(self, plan: Plan, links: Links) -> bool:
+        """Whether this node is behind a client, and could not find out whether the log is too."""
+        if not self._shared.shared_log or plan.resume.log != self._shared.log.log_id:
+            return False
+        head = self._shared.log.head
+        return any(
+            cursor > head(stream).seq and (stream, cursor) not in links
+            for stream, cursor in plan.resume.cursors.items()
+        )
+
+    def is_behind_of(self, parsed: Parsed, links: Links) -> bool:
+        """As `is_behind`, for a `subscribe`."""
+        asked = incoming.convert(parsed, incoming.Subscribe)
+        if isinstance(asked, Invalid) or asked.log != self._shared.log.log_id:
+            return False
+        places: dict[EventPlace, None] = {}
+        if self._shared.shared_log:
+            self._want_ahead(asked.stream, self._shared.log.head(asked.stream), asked.after, places)
+        return bool(places.keys() - links.keys())
+
+    def to_judge_of(self, parsed: Parsed, principal: Principal) -> tuple[str, ...]:
+        """The stream of a `subscribe`, if the application must judge it before `subscribe`."""
+        asked = incoming.convert(parsed, incoming.Subscribe)
+        if isinstance(asked, Invalid) or not self.judging.asks(principal, asked.stream):
+            return ()
+        return (asked.stream,)
+
+    def unknown_of(self, parsed: Parsed, principal: Principal) -> tuple[EventPlace, ...]:
+        """The events whose links `subscribe` needs and that are not in memory."""
+        asked = incoming.convert(parsed, incoming.Subscribe)
+        if isinstance(asked, Invalid):
+            return ()
+        stream, head = asked.stream, self._shared.log.head(asked.stream)
+        same_log = isinstance(asked.after, int) and asked.log == self._shared.log.log_id
+        wanted: dict[EventPlace, None] = {}
+        if self.judging.by_rule(principal, stream) is not False:
+            self._want_links(stream, head, asked.check if same_log else None, wanted)
+        if same_log and self._shared.shared_log:
+            self._want_ahead(stream, head, asked.after, wanted)
+        return tuple(wanted)
+
+    def _want_links(
+        self, stream: str, head: Head, check: incoming.Check | None, places: dict[EventPlace, None]
+    ) -> None:
+        """Add the events of a stream whose links are needed and are not in memory."""
+        seq = check[0] if check else 0
+        if not self._shared.knows(stream):
+            places[stream, 0] = places[stream, seq] = None
+            return
+        if head.seq and not head.link:
+            if self._delivery.batched:  # a classic client is told no check
+                places[stream, head.seq] = None
+            if seq == head.seq:
+                places[stream, seq] = None
+        if 0 < seq < head.seq:
+            places[stream, seq] = None
+
 
 type Places = dict[str, Mapping[str, object]]
 """The member `streams` of `authentication_result`."""

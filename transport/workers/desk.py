@@ -1,29 +1,32 @@
-"""The owner's side of one worker: answers its questions, and counts its connections with all others."""
+"""The owner's side of one worker: answers its questions, and counts its connections with all others.
+
+`tell_commits` tells all workers of commits. A commit is encoded once, however many workers there are. It
+leaves at once: thousands who waited for the commit may have the loop next, and meanwhile the workers hand
+it out.
+"""
 
 import asyncio
 import math
 from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
 import structlog
 
-from huahuo.actors.plugins.principal import UserId
+from huahuo.actors.plugins.calls import UserId
+from huahuo.eventstore.core.reader import is_receipt
 from huahuo.eventstore.errors import EventStoreError
-from huahuo.eventstore.model import Head
+from huahuo.eventstore.model import Head, StoredEvent
+from huahuo.eventstore.port import Log
 from huahuo.transport.access.door import Entry
-from huahuo.transport.access.verified import AuthFailure, Verdict, Verified
+from huahuo.transport.access.rights import AuthFailure, Verdict, Verified
 from huahuo.transport.protocol.codes import CloseCode
 from huahuo.transport.words import en
-from huahuo.transport.workers import failures
-from huahuo.transport.workers import messages as said
-from huahuo.transport.workers.calls_of import CallsOf, raw
-from huahuo.transport.workers.columns import Columns, columns_of
-from huahuo.transport.workers.owner import Owner
-from huahuo.transport.workers.parts import PartsKept
-from huahuo.transport.workers.pipe import Pipe
-from huahuo.transport.workers.questions import Questions
+from huahuo.transport.workers import channel
+from huahuo.transport.workers import channel as said
+from huahuo.transport.workers.channel import Columns, Commit, Pipe, Pruned, Questions, columns_of, encode
+from huahuo.transport.workers.owner import CallsOf, Owner, PartsKept, raw
 
 type Positions = dict[int, dict[str, int]]
 
@@ -255,7 +258,7 @@ class Desk:
         try:
             value = await work
         except Exception as error:  # noqa: BLE001  it goes to the worker
-            kind, text = failures.named(error)
+            kind, text = channel.error_named(error)
             if not kind:
                 _log.exception("worker_not_answered")
             self.say(said.Failed(n, kind, text))
@@ -286,3 +289,17 @@ def _judged(verdict: Verdict) -> said.Judged:
 
 async def _later(verdict: Awaitable[Verdict]) -> said.Judged:
     return _judged(await verdict)
+
+
+def tell_commits(log: Log, desks: Callable[[], Iterable[Desk]]) -> Callable[[], None]:
+    """Tell the `desks` of each commit from now on; the result ends that."""
+
+    def committed(events: Sequence[StoredEvent]) -> None:
+        data = encode(Commit(columns_of(events)))
+        pruned = any(map(is_receipt, events))
+        for desk in desks():
+            desk.pipe.send_at_once(data)
+            if pruned:
+                desk.say(Pruned())
+
+    return log.listen(committed)

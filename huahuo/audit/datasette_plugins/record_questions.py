@@ -11,10 +11,10 @@ from typing import Any
 from datasette import hookimpl
 from datasette.utils.asgi import asgi_send_html
 
-from huahuo.app.plugins import standard
-from huahuo.app.table import Table
-from huahuo.audit.record import record
-from huahuo.audit.serve import DATA_VARIABLE
+from huahuo.app.application import standard
+from huahuo.app.config import Table
+from huahuo.audit.audited_log import record
+from huahuo.audit.commands import DATA_VARIABLE
 from huahuo.errors import HuahuoError
 
 type App = Callable[[Any, Any, Any], Awaitable[None]]

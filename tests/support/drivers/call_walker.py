@@ -25,7 +25,7 @@ from huahuo.eventstore.ambient import FakeAmbient
 from huahuo.eventstore.errors import EventStoreError, Unavailable
 from huahuo.eventstore.executor import InlineExecutor
 from huahuo.eventstore.model import Append
-from huahuo.eventstore.sqlite.open import SqliteLog
+from huahuo.eventstore.sqlite.log import SqliteLog
 from tests.support.models.power_images import commands_in
 from tests.support.worlds.logs import MASTER_KEY, command, event
 

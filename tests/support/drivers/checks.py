@@ -7,10 +7,10 @@ from huahuo.eventstore.ambient import Ambient, SystemAmbient
 from huahuo.eventstore.executor import InlineExecutor
 from huahuo.eventstore.model import Secret
 from huahuo.mailcheck.checks.check import check
-from huahuo.mailcheck.checks.ports import CheckFailed, CheckLimits, Ok, Target
+from huahuo.mailcheck.checks.check_effect import CheckFailed, CheckLimits, Ok, Target
 from huahuo.mailcheck.fetched import FetchedMail, UidCursor
-from huahuo.mailcheck.imap.network import Network
-from huahuo.mailcheck.imap.outcome import Outcome
+from huahuo.mailcheck.servers.network import Network
+from huahuo.mailcheck.servers.outcome import Outcome
 from huahuo.mailcheck.servers.providers import Place
 
 QUICK = CheckLimits(connect_timeout_s=20.0, command_timeout_s=20.0, fetch_timeout_s=30.0, idle_timeout_s=40.0)

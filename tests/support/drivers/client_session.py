@@ -3,8 +3,7 @@
 import json
 from typing import Any
 
-from huahuo.transport.client.happenings import Happening
-from huahuo.transport.client.model import After, Cursor
+from huahuo.transport.client.model import After, Cursor, Happening
 from huahuo.transport.client.retry import Retry
 from huahuo.transport.client.session import ClientSession
 

@@ -1,9 +1,9 @@
-"""Drivers with sockets that are written to past their transports: see `huahuo.transport.server.sends`."""
+"""Drivers with sockets that are written to past their transports: see `huahuo.transport.wire.sends`."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from huahuo.transport.server.sends import Sends
+from huahuo.transport.wire.sends import Sends
 from tests.support.drivers.session import Driver
 
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from huahuo.eventstore.ambient import SystemAmbient
 from huahuo.eventstore.errors import Unavailable
 from huahuo.eventstore.model import Append, Duplicate
-from huahuo.eventstore.sqlite.open import SqliteLog
+from huahuo.eventstore.sqlite.log import SqliteLog
 from tests.support.worlds.logs import MASTER_KEY, command, event
 
 IN_FLIGHT = 16

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from huahuo.eventstore.ambient import SystemAmbient
-from huahuo.eventstore.sqlite.open import SqliteLog
+from huahuo.eventstore.sqlite.log import SqliteLog
 from tests.support.patience import WITHIN_S
 from tests.support.worlds.logs import MASTER_KEY
 

@@ -12,21 +12,19 @@ from typing import Any
 import msgspec
 
 from huahuo.actors.plugins.actions import Action
-from huahuo.actors.plugins.calls import Call, Reply
-from huahuo.actors.plugins.principal import Principal
+from huahuo.actors.plugins.calls import Call, Principal, Reply
 from huahuo.actors.plugins.words import Words
 from huahuo.eventstore.model import LOG_STREAM, Head, Joined, Secret, StoredEvent
-from huahuo.transport.access.rights import Judged
-from huahuo.transport.access.verified import AuthFailure, Verified
+from huahuo.transport.access.rights import AuthFailure, Judged, Verified
 from huahuo.transport.protocol.codes import AuthCode
-from huahuo.transport.protocol.compression import Compression
-from huahuo.transport.protocol.dialects import V1, Dialect
+from huahuo.transport.protocol.dialects import V1, Compression, Dialect
+from huahuo.transport.protocol.flow_control import TransportSettings
 from huahuo.transport.protocol.frames import PING, FrameCache, text_frame
-from huahuo.transport.protocol.limits import TransportSettings
-from huahuo.transport.protocol.parts import ONLY, Part
+from huahuo.transport.protocol.kinds import ONLY, Part
 from huahuo.transport.server.fanout import FanOut
 from huahuo.transport.session import outgoing
-from huahuo.transport.session.outputs import (
+from huahuo.transport.session.delivery_states import Subscription
+from huahuo.transport.session.interface import (
     Acked,
     Alarm,
     Close,
@@ -35,14 +33,13 @@ from huahuo.transport.session.outputs import (
     Now,
     Output,
     Record,
+    Shared,
     TakeSnapshot,
     Unwatch,
     Verify,
     Watch,
 )
 from huahuo.transport.session.session import Session
-from huahuo.transport.session.shared import Shared
-from huahuo.transport.session.subscription import Subscription
 from huahuo.transport.words import en, zh
 from tests.support.worlds.compressed import unpacked
 from tests.support.worlds.people import ALICE, BOB, ROOT
@@ -62,7 +59,7 @@ WORDS.add(zh, en)
 
 
 class Run(msgspec.Struct, frozen=True):
-    """As `huahuo.replay.live.feed.Run`."""
+    """As `huahuo.replay.feed.Run`."""
 
     after: int
     events: tuple[StoredEvent, ...] = ()

@@ -8,7 +8,7 @@ import msgspec
 
 from huahuo.transport.protocol.codes import CloseCode
 from huahuo.transport.protocol.dialects import negotiate
-from huahuo.transport.protocol.parts import Part
+from huahuo.transport.protocol.kinds import Part
 from tests.support.drivers.session import START_MS, Driver, Message, ModelLog, note_command
 
 FOLDER = Path(__file__).parents[2] / "transcripts"

@@ -7,13 +7,13 @@ import httpx
 
 from huahuo.eventstore.ambient import FakeAmbient
 from huahuo.eventstore.model import Secret
-from huahuo.mailcheck.classic.uploads import mails_in, uploaded
+from huahuo.mailcheck.classic.routes import mails_in, uploaded
 from huahuo.mailcheck.mime.mail import parse_mail
 from huahuo.mailcheck.servers.faults import MailFault
-from huahuo.mailcheck.web.answers import Answer
-from huahuo.mailcheck.web.graph import Graph
+from huahuo.mailcheck.servers.graph import Graph
+from huahuo.mailcheck.servers.outcome import Answer
 from huahuo.transport.access.door import AddressDoor
-from huahuo.transport.http import asgi_scope
+from huahuo.transport.http import asgi
 from tests.support.fuzz.looped import done
 
 _PIECES_MAX: Final = 8
@@ -52,12 +52,12 @@ def scopes(data: bytes) -> None:
     scope = {
         "path": path.decode("utf-8", "replace"), "root_path": "", "raw_path": raw, "headers": [(root, raw)]
     }  # fmt: skip
-    assert asgi_scope.path_of(scope).startswith("/")
-    assert not asgi_scope.root_of(scope).startswith("//"), "a link below it would lead to another host"
-    asgi_scope.path_of({**scope, "root_path": root.decode("latin-1")})
-    asgi_scope.all_of(scope, b"host")
-    asgi_scope.has_body(scope)
-    asgi_scope.must_be_utf8(scope)
+    assert asgi.path_of(scope).startswith("/")
+    assert not asgi.root_of(scope).startswith("//"), "a link below it would lead to another host"
+    asgi.path_of({**scope, "root_path": root.decode("latin-1")})
+    asgi.all_of(scope, b"host")
+    asgi.has_body(scope)
+    asgi.must_be_utf8(scope)
 
 
 # Mail ----------------------------------------------------------------------------------------------------

@@ -10,19 +10,17 @@ from typing import Any, Final
 import h11
 import msgspec
 
-from huahuo.cluster import asking
-from huahuo.cluster.asking import Asker
-from huahuo.cluster.door import NodesDoor
-from huahuo.cluster.errors import NodeRefused, NodeSilent
-from huahuo.cluster.signing import Head, Signer
+from huahuo.cluster import node_requests
+from huahuo.cluster.node_requests import Asker, NodeRefused, NodesDoor, NodeSilent
+from huahuo.cluster.request_signing import Head, Signer
 from huahuo.eventstore.ambient import FakeAmbient
 from huahuo.transport import native
-from huahuo.transport.access.verified import Verified
+from huahuo.transport.access.rights import Verified
 from huahuo.transport.http.messages import Request
-from huahuo.transport.protocol import plain_acks
-from huahuo.transport.server.text_frames import as_frames, short_text, texts_in
-from huahuo.transport.workers import messages as workers
-from huahuo.transport.workers.pipe import Pipe
+from huahuo.transport.protocol import incoming
+from huahuo.transport.wire.frame_reader import as_frames, short_text, texts_in
+from huahuo.transport.workers import channel as workers
+from huahuo.transport.workers.channel import Pipe
 from tests.support.fuzz.looped import done
 
 _PIECES_MAX: Final = 8
@@ -44,9 +42,9 @@ _ACKS_A_READ_MAX: Final = 4
 def acks(data: bytes) -> None:
     """An ack that is read by its number alone, here or in C, is what the long way reads."""
     texts, end, _ = texts_in(data)
-    seqs = [plain_acks.seq_of_ack(text, _FRONT) for text in texts]
+    seqs = [incoming.seq_of_ack(text, _FRONT) for text in texts]
     for text, seq in zip(texts, seqs, strict=True):
-        assert seq < 0 or plain_acks.plain_ack(text) == {"user/1": seq}, text
+        assert seq < 0 or incoming.plain_ack(text) == {"user/1": seq}, text
     if _IN_C is None or not data:
         return
     data = data[:_READ_BYTES_MAX]
@@ -188,4 +186,4 @@ async def _answered(data: bytes) -> Any:
     wire.send(h11.EndOfMessage())
     reader.feed_data(data)
     reader.feed_eof()
-    return await asking._answer(reader, wire)  # noqa: SLF001
+    return await node_requests._answer(reader, wire)  # noqa: SLF001

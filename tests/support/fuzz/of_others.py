@@ -13,24 +13,24 @@ from typing import Any, Final
 import msgspec
 
 from huahuo.actors.plugins.words import language_of
-from huahuo.app.plugins import standard
-from huahuo.app.table import Table
-from huahuo.eventstore.audit.text import match_of as audit_expression
-from huahuo.eventstore.fulltext import asking
+from huahuo.app.application import standard
+from huahuo.app.config import Table
+from huahuo.eventstore.audit.tables import match_of as audit_expression
+from huahuo.eventstore.fulltext import words as text_words
+from huahuo.mailcheck.api.mailbox_list import Sort, entry_of
 from huahuo.mailcheck.classic.interpreter import FireMailTongue
-from huahuo.mailcheck.listing.asked import Sort, entry_of
 from huahuo.mailcheck.mime.outlook import mail_of_outlook, text_of_rtf, unpack
+from huahuo.mailcheck.records import page_key
 from huahuo.mailcheck.servers.faults import MailFault
+from huahuo.mailcheck.servers.oauth import code_of
+from huahuo.mailcheck.servers.outcome import Answer, issued, retry_after_s
 from huahuo.mailcheck.servers.providers import Providers
-from huahuo.mailcheck.tables.records import page_key
-from huahuo.mailcheck.web.answers import Answer, issued, retry_after_s
-from huahuo.mailcheck.web.device_code import code_of
-from huahuo.storage.retaining import rules_of
-from huahuo.transport.durable_streams import asking as durable
-from huahuo.transport.http import asked
+from huahuo.storage.upkeep import rules_of
+from huahuo.transport.durable_streams import stream_rules as durable
+from huahuo.transport.http import stream_pages
 from huahuo.transport.http.messages import Request
 from huahuo.transport.protocol.dialects import DOCUMENT, V1
-from huahuo.transport.protocol.limits import TransportSettings
+from huahuo.transport.protocol.flow_control import TransportSettings
 from tests.support.drivers.session import Driver, note_command
 from tests.support.models.outlook_file import compound
 
@@ -104,7 +104,7 @@ def pages(data: bytes) -> None:
     page_key(text)
 
 
-_MARKS: Final = asking.marks_of(("subject", "from"))
+_MARKS: Final = text_words.marks_of(("subject", "from"))
 
 
 @cache
@@ -120,9 +120,9 @@ def _words() -> sqlite3.Connection:
 def searches(data: bytes) -> None:
     """What somebody searches for is an expression that SQLite takes. Raises ValueError, for the audit's."""
     text = data.decode("utf-8", "replace")
-    words = asking.parse(text, _MARKS)
+    words = text_words.parse(text, _MARKS)
     if words is not None and words.wanted:
-        expression = asking.match_of(words, ["u42"], ["m1", "m2"], ["code"])
+        expression = text_words.match_of(words, ["u42"], ["m1", "m2"], ["code"])
         _words().execute("SELECT rowid FROM words WHERE words MATCH ?", (expression,)).fetchall()
     _words().execute("SELECT rowid FROM texts WHERE texts MATCH ?", (audit_expression(text),)).fetchall()
 
@@ -155,15 +155,15 @@ def parameters(data: bytes) -> None:
     for read in (_places, durable.creation_of, durable.addition_of, durable.offset_of, _path):
         try:
             read(request)
-        except (asked.AskedWrongly, durable.Wrong):
+        except (stream_pages.AskedWrongly, durable.Wrong):
             continue
 
 
 def _places(request: Request) -> None:
-    asked.place_asked(request.query, request.header("last-event-id"), "head")
-    assert 1 <= asked.limit_of(request.query) <= asked.LIMIT_MAX
-    assert 0 <= asked.wait_s_of(request.query) <= asked.WAIT_S_MAX
-    asked.seq_of(request.query)
+    stream_pages.place_asked(request.query, request.header("last-event-id"), "head")
+    assert 1 <= stream_pages.limit_of(request.query) <= stream_pages.LIMIT_MAX
+    assert 0 <= stream_pages.wait_s_of(request.query) <= stream_pages.WAIT_S_MAX
+    stream_pages.seq_of(request.query)
 
 
 def _path(request: Request) -> None:

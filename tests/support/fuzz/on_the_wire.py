@@ -11,12 +11,12 @@ from websockets.protocol import OPEN, Protocol, Side
 from websockets.streams import StreamReader
 from websockets.utils import accept_key
 
-from huahuo.eventstore.core.changes import Passed
-from huahuo.eventstore.replicated import birth
+from huahuo.eventstore.core.storage_port import Passed
+from huahuo.eventstore.replicated import proposal
 from huahuo.eventstore.replicated.proposal import MAC_BYTES, Codec, Item, Proposal, encode_item
-from huahuo.transport.http import heads
-from huahuo.transport.server import text_frames
-from huahuo.transport.server.fast_handshake import understood
+from huahuo.transport.http import messages
+from huahuo.transport.wire import frame_reader
+from huahuo.transport.wire.lobby import understood
 
 _BYTES_MAX: Final = 1 << 20
 _MASK: Final = b"\x01\x02\x03\x04"
@@ -45,13 +45,13 @@ def frames(data: bytes) -> None:
     library = Protocol(Side.SERVER, state=OPEN, max_size=_BYTES_MAX)
     library.receive_data(data)
     read = [one for one in library.events_received() if not isinstance(one, Request)]
-    texts, end, _begun = text_frames.texts_in(data)
+    texts, end, _begun = frame_reader.texts_in(data)
     assert len(read) >= len(texts)
     for text, frame in zip(texts, read, strict=False):
         assert (frame.opcode, frame.fin, frame.data) == (Opcode.TEXT, True, text)  # type: ignore[union-attr]
     assert end <= len(data)
-    assert text_frames.texts_in(text_frames.as_frames(texts))[0] == texts
-    for alone in (text_frames.short_text(data), text_frames.first_text(data)):
+    assert frame_reader.texts_in(frame_reader.as_frames(texts))[0] == texts
+    for alone in (frame_reader.short_text(data), frame_reader.first_text(data)):
         assert alone is None or (texts, end) == ([alone], len(data))
 
 
@@ -77,7 +77,7 @@ def handshakes(data: bytes) -> None:
 
 def requests(data: bytes) -> None:
     """A whole connection of plain HTTP, as the service reads it. Raises h11.RemoteProtocolError."""
-    connection = h11.Connection(h11.SERVER, max_incomplete_event_size=heads.HEAD_BYTES_MAX)
+    connection = h11.Connection(h11.SERVER, max_incomplete_event_size=messages.HEAD_BYTES_MAX)
     connection.receive_data(data)
     request: h11.Request | None = None
     while True:
@@ -86,11 +86,11 @@ def requests(data: bytes) -> None:
             return
         if isinstance(event, h11.Request):
             request = event
-            announced = heads.body_bytes(request)
+            announced = messages.body_bytes(request)
             assert announced is None or announced >= 0
-            assert heads.has_body(request) == (announced != 0), request.headers
-            heads.refusal_of(data)
-            heads.languages(request)
+            assert messages.has_body(request) == (announced != 0), request.headers
+            messages.refusal_of(data)
+            messages.languages(request)
 
 
 _KEY: Final = b"k" * 32
@@ -116,13 +116,13 @@ def proposals(data: bytes) -> None:
     _codec.decode(signed)
 
 
-BORN: Final = birth.dump(birth.Birth(1, "log", b"mark"))[1 + MAC_BYTES :]
+BORN: Final = proposal.dump_birth(proposal.Birth(1, "log", b"mark"))[1 + MAC_BYTES :]
 
 
 def births(data: bytes) -> None:
     """The first proposal of an ordered log, which anybody can write who can write there."""
-    birth.load(b"b" + blake2b(data, digest_size=MAC_BYTES).digest() + data)
-    birth.load_again(b"B" + bytes(MAC_BYTES) + data, _KEY)
+    proposal.load_birth(b"b" + blake2b(data, digest_size=MAC_BYTES).digest() + data)
+    proposal.load_birth_again(b"B" + bytes(MAC_BYTES) + data, _KEY)
 
 
 BODY: Final = _codec.encode(_HEAD, [encode_item(Item())])[1 + MAC_BYTES :]

@@ -18,13 +18,12 @@ from websockets.frames import CLOSE, CONT, Frame, Opcode
 from websockets.http11 import Request
 from websockets.protocol import CLOSED, OPEN, Protocol, Side
 
-from huahuo.transport.protocol.limits import TransportSettings
-from huahuo.transport.server.batch import Heard, is_utf8
-from huahuo.transport.server.deferring_socket import ACK
-from huahuo.transport.server.sends import Sends
-from huahuo.transport.server.text_frames import short_text
-from huahuo.transport.server.web_socket import WebSocket
-from huahuo.transport.server.welcomed import WelcomedProtocol
+from huahuo.transport.protocol.flow_control import TransportSettings
+from huahuo.transport.wire.frame_reader import short_text
+from huahuo.transport.wire.ports import Heard, is_utf8
+from huahuo.transport.wire.sends import Sends
+from huahuo.transport.wire.server_protocol import WelcomedProtocol
+from huahuo.transport.wire.web_socket import ACK, WebSocket
 from tests.support.fuzz.looped import done
 
 _BYTES_MAX: Final = 1 << 16

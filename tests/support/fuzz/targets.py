@@ -9,29 +9,27 @@ from typing import Final, NamedTuple
 import h11
 import msgspec
 
-from huahuo.actors.outside.addresses import AddressRefused, host_name, refusal
-from huahuo.actors.plugins.principal import Principal
+from huahuo.actors.plugins.addresses import AddressRefused, host_name, refusal
+from huahuo.actors.plugins.calls import Principal
 from huahuo.errors import ConfigError
 from huahuo.eventstore.replicated.proposal import NewerFormat
 from huahuo.eventstore.sequencer.address import BadAddress, LogAddress
-from huahuo.eventstore.zstd.frames import BadFrame, Compressor, Decompressor
+from huahuo.eventstore.zstd_frames import BadFrame, Compressor, Decompressor
 from huahuo.mailcheck.codes.finding import code_of
-from huahuo.mailcheck.imap import wire as imap
 from huahuo.mailcheck.mime.mail import attached, parse_headers, parse_mail
 from huahuo.mailcheck.mime.outlook import NotCompound
 from huahuo.mailcheck.roster import importer
+from huahuo.mailcheck.servers import imap_grammar as imap
 from huahuo.mailcheck.servers.faults import BrokenProtocol
-from huahuo.mailcheck.servers.proxies import parse_proxy
-from huahuo.transport.access.claims import ClaimNames, own_claims, verified_of
-from huahuo.transport.access.compact import TokenError, parts_of
-from huahuo.transport.access.origin import origin_allowed
+from huahuo.mailcheck.servers.providers import parse_proxy
+from huahuo.transport.access.claims import ClaimNames, TokenError, own_claims, parts_of, verified_of
+from huahuo.transport.access.door import origin_allowed
 from huahuo.transport.access.tokens import Authenticator
 from huahuo.transport.accounts.issuer_keys import BadKeySet, KeySet
-from huahuo.transport.client import wire as client
-from huahuo.transport.durable_streams.asking import Wrong
-from huahuo.transport.durable_streams.bodies import events_of
-from huahuo.transport.http.asked import AskedWrongly, after_of
-from huahuo.transport.protocol import incoming, plain_acks
+from huahuo.transport.client import commands as client
+from huahuo.transport.durable_streams.stream_rules import Wrong, events_of
+from huahuo.transport.http.stream_pages import AskedWrongly, after_of
+from huahuo.transport.protocol import incoming
 from tests.support.fuzz import by_way_of_others as passed_on
 from tests.support.fuzz import of_neighbours as beside
 from tests.support.fuzz import of_others as others
@@ -79,7 +77,7 @@ def _messages(data: bytes) -> None:
     short = incoming.parse(data, bytes_max=_BYTES_MAX, depth_max=_DEPTH)
     long = incoming.parse_closely(data, bytes_max=_BYTES_MAX, depth_max=_DEPTH)
     assert short == long, (short, long)
-    cursors = plain_acks.plain_ack(data)
+    cursors = incoming.plain_ack(data)
     if cursors is not None:
         assert isinstance(long, incoming.Parsed), long
         acks = incoming.convert(long, incoming.Acks)

@@ -5,8 +5,7 @@ from typing import Any
 
 import pytest
 
-from huahuo.eventstore.core.changes import Group
-from huahuo.eventstore.core.storage_port import Store
+from huahuo.eventstore.core.storage_port import Group, Store
 from tests.support.models.memory_sequencer import MemoryOrder, MemorySequencer
 from tests.support.worlds.replicas import Cluster, cluster
 

@@ -6,10 +6,8 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from huahuo.eventstore.ambient import FakeAmbient
-from huahuo.eventstore.core.page_joining import joined_of
 from huahuo.eventstore.errors import Unavailable
-from huahuo.eventstore.memory.log import MemoryLog
-from huahuo.eventstore.memory.model_disk import ModelDisk
+from huahuo.eventstore.memory import MemoryLog, ModelDisk
 from huahuo.eventstore.model import (
     LOG_STREAM,
     Append,
@@ -20,6 +18,7 @@ from huahuo.eventstore.model import (
     NewEvent,
     Page,
     StoredEvent,
+    joined_of,
 )
 from huahuo.eventstore.port import Hearer, Listener, Log
 

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
 
 from huahuo.eventstore.model import StoredEvent
-from huahuo.replay.live.feed import Feed, Run
+from huahuo.replay.feed import Feed, Run
 
 
 async def follow(

@@ -17,13 +17,13 @@ from huahuo.eventstore.ambient import rfc3339
 from huahuo.eventstore.blobs import blob_id
 from huahuo.eventstore.errors import Conflict
 from huahuo.eventstore.model import RowPut, Secret, StoredEvent
-from huahuo.mailcheck.effects import Effect
+from huahuo.mailcheck.api.mailbox_list import snapshot_of
+from huahuo.mailcheck.events import Effect
 from huahuo.mailcheck.fetched import FetchedMail, UidCursor
-from huahuo.mailcheck.listing.cut import snapshot_of
 from huahuo.mailcheck.mailbox.commands import MailboxCommand, MailboxReply
 from huahuo.mailcheck.mailbox.decider import MailboxDecider
 from huahuo.mailcheck.mailbox.state import Mailbox
-from huahuo.mailcheck.replies import MailReply, Success
+from huahuo.mailcheck.records import MailReply, Success
 from huahuo.mailcheck.roster.commands import AddEmail, RosterCommand
 from huahuo.mailcheck.roster.decider import RosterDecider
 from huahuo.mailcheck.roster.state import Roster

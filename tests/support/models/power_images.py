@@ -22,7 +22,7 @@ from pathlib import Path
 from huahuo.eventstore.ambient import FakeAmbient
 from huahuo.eventstore.errors import EventStoreError
 from huahuo.eventstore.executor import InlineExecutor
-from huahuo.eventstore.sqlite.open import SqliteLog
+from huahuo.eventstore.sqlite.log import SqliteLog
 from tests.support.drivers.log_parent import ROOT, command_line
 from tests.support.models.power import STRACE, Op, PowerDisk, read_trace
 from tests.support.quick_folder import quick_folder

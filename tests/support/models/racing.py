@@ -17,7 +17,7 @@ from huahuo.mailcheck.mailbox.commands import (
     ReportProgress,
     ReportStatus,
 )
-from huahuo.mailcheck.replies import encode
+from huahuo.mailcheck.records import encode
 from huahuo.mailcheck.roster.commands import (
     AddEmail,
     CancelCheck,

@@ -87,7 +87,7 @@ _KEPT: Final = "(following is None and learned == grant.way) or "
 _ALL: Final = (
     Bug(
         "an access token is used before the next refresh token is durable",
-        "huahuo.mailcheck.web.tokens",
+        "huahuo.mailcheck.servers.oauth",
         _KEPT + "await self._grants.keep(\n                email_id, grant.generation, learned, following\n"
         "            ):\n                return self._keep((email_id, graph), fresh, generation, way)\n",
         _KEPT + "asyncio.get_running_loop().call_later(0.5, lambda: asyncio.gather(  # nobody waits for it\n"
@@ -120,21 +120,21 @@ _ALL: Final = (
     ),
     Bug(
         "a proposal that is ordered twice counts twice",
-        "huahuo.eventstore.replicated.shared",
+        "huahuo.eventstore.replicated.state_machine",
         "return proposal.number == member.number + 1",
         "return True",
         plan="nodes",
     ),
     Bug(
         "a commit is acknowledged without a sync",
-        "huahuo.eventstore.memory.store",
+        "huahuo.eventstore.memory",
         "framed(msgspec.msgpack.encode(group)))\n            self._disk.sync(self._ticket)",
         "framed(msgspec.msgpack.encode(group)))",
         plan="crashes",
     ),
     Bug(
         "a failed sync is acknowledged",
-        "huahuo.eventstore.memory.store",
+        "huahuo.eventstore.memory",
         'raise Unavailable(error.strerror or "the disk failed") from None',
         "pass",
         plan="disk",
@@ -148,21 +148,21 @@ _ALL: Final = (
     ),
     Bug(
         "a resume begins one event too early",
-        "huahuo.transport.protocol.place",
+        "huahuo.transport.protocol.kinds",
         "return Place(Outcome.RESUMED, cursor)",
         "return Place(Outcome.RESUMED, max(0, cursor - 1))",
         plan="calm",
     ),
     Bug(
         "a resume begins one event too late",
-        "huahuo.transport.protocol.place",
+        "huahuo.transport.protocol.kinds",
         "return Place(Outcome.RESUMED, cursor)",
         "return Place(Outcome.RESUMED, min(head.seq, cursor + 1))",
         plan="calm",
     ),
     Bug(
         "the id of the log is ignored",
-        "huahuo.transport.protocol.place",
+        "huahuo.transport.protocol.kinds",
         "    if not same_log:",
         "    if False:",
         tests=_unit(
@@ -171,7 +171,7 @@ _ALL: Final = (
     ),
     Bug(
         "a cursor beyond the head is accepted",
-        "huahuo.transport.protocol.place",
+        "huahuo.transport.protocol.kinds",
         "    if cursor > head.seq:",
         "    if False:",
         tests=_unit(
@@ -180,7 +180,7 @@ _ALL: Final = (
     ),
     Bug(
         "a gap is not told",
-        "huahuo.transport.protocol.place",
+        "huahuo.transport.protocol.kinds",
         "    if cursor < head.first - 1:",
         "    if False:",
         tests=_unit(
@@ -189,7 +189,7 @@ _ALL: Final = (
     ),
     Bug(
         "a check that differs is ignored",
-        "huahuo.transport.protocol.place",
+        "huahuo.transport.protocol.kinds",
         "    if differs:",
         "    if False:",
         tests=_unit("unit/transport/test_session_checks"),
@@ -287,7 +287,7 @@ _ALL: Final = (
     ),
     Bug(
         "a run that was taken over may still speak",
-        "huahuo.actors.effects.book",
+        "huahuo.actors.effects.books",
         'return "" if found.claim == claim else TAKEN_OVER',
         'return ""',
         tests=_unit("unit/actors/test_effects_book"),
@@ -301,7 +301,7 @@ _ALL: Final = (
     ),
     Bug(
         "a timer fires for a time that it no longer has",
-        "huahuo.actors.timers.changes",
+        "huahuo.actors.timers.timer",
         "        pending = self._known.pending(timer.name, timer.due_ms, timer.seq)",
         "        pending = self._known.pending(timer.name, timer.due_ms, timer.seq) is not None or None",
         tests=_unit("unit/actors/test_timers", "property/test_timers_property"),
@@ -315,14 +315,14 @@ _ALL: Final = (
     ),
     Bug(
         "an ack gives one place of the window too few",
-        "huahuo.transport.protocol.window",
+        "huahuo.transport.protocol.flow_control",
         "        self.outstanding -= released",
         "        self.outstanding -= released - 1",
         tests=_unit("property/test_window_property"),
     ),
     Bug(
         "the window is ignored",
-        "huahuo.transport.protocol.window",
+        "huahuo.transport.protocol.flow_control",
         "return self.size - self.outstanding",
         "return self.size",
         tests=_unit("unit/transport/test_session_flow"),
@@ -364,14 +364,14 @@ _ALL: Final = (
     ),
     Bug(
         "a stored ack may go back",
-        "huahuo.eventstore.memory.tables",
+        "huahuo.eventstore.memory",
         "self.acks[key] = max(ack.seq, self.acks.get(key, 0))",
         "self.acks[key] = ack.seq",
         tests=_unit("contract/test_log_beside"),
     ),
     Bug(
         "every user may read every parcel",
-        "huahuo.transport.server.verdicts",
+        "huahuo.transport.server.wires",
         "                return await judge(stream, principal)",
         "                return True",
         plan="calm",
@@ -401,7 +401,7 @@ _ALL: Final = (
     ),
     Bug(
         "a ticket may be used twice",
-        "huahuo.transport.http.tickets",
+        "huahuo.transport.http.sign_in",
         "found = self._tokens.pop(ticket, None)",
         "found = self._tokens.get(ticket)",
         tests=_unit("unit/transport/test_http_parts"),
@@ -415,14 +415,14 @@ _ALL: Final = (
     ),
     Bug(
         "what nodes compare does not cover what they applied",
-        "huahuo.eventstore.replicated.apply",
+        "huahuo.eventstore.replicated.state_machine",
         "digest.update(_encode((offset, time_ms, what)))",
         "digest.update(_encode((offset, time_ms)))",
         tests=_unit("unit/eventstore/test_apply"),
     ),
     Bug(
         "an origin may end with ours",
-        "huahuo.transport.access.origin",
+        "huahuo.transport.access.door",
         "return page == own or",
         "return (page or '').endswith(own) or",
         tests=_unit("unit/transport/test_origin"),
@@ -443,7 +443,7 @@ _ALL: Final = (
     ),
     Bug(
         "progress may go back",
-        "huahuo.mailcheck.mailbox.writing",
+        "huahuo.mailcheck.mailbox.decider",
         "        percent = max(percent, self._floor)",
         "        percent = percent + 0",
         tests=_unit("unit/mailcheck/test_mailbox_decider", "property/test_mail_domain_property"),
@@ -471,7 +471,7 @@ _ALL: Final = (
     ),
     Bug(
         "each node does all of what is divided",
-        "huahuo.actors.entities.sharing",
+        "huahuo.actors.entities.rendezvous_hash",
         "len(self.nodes) == 1 or max(",
         "len(self.nodes) > 0 or max(",
         tests=_unit("simulation/test_division"),
@@ -485,14 +485,14 @@ _ALL: Final = (
     ),
     Bug(
         "work costs its user nothing",
-        "huahuo.transport.server.shares",
+        "huahuo.transport.load.shares",
         "min(DEBT_S_MAX, debt.owed_s + cost_s)",
         "min(DEBT_S_MAX, debt.owed_s)",
         tests=_unit("unit/transport/test_shares"),
     ),
     Bug(
         "a message overtakes those that wait at their socket",
-        "huahuo.transport.server.deferring_socket",
+        "huahuo.transport.wire.web_socket",
         "if self._later:\n            self._defer(listener, texts)",
         "if self._later is None:\n            self._defer(listener, texts)",
         tests=_unit("property/test_fuzz"),

@@ -11,14 +11,13 @@ from contextlib import asynccontextmanager, suppress
 from websockets.exceptions import ConnectionClosed
 
 from huahuo.actors.plugins.words import Words
-from huahuo.transport.protocol.limits import TransportSettings
-from huahuo.transport.server.ack_reader import AckReader
-from huahuo.transport.server.batch import Heard
-from huahuo.transport.server.opening import OpeningProtocol
-from huahuo.transport.server.ports import InLobby
-from huahuo.transport.server.sends import Sends
-from huahuo.transport.server.web_socket import WebSocket
-from huahuo.transport.session.speech import Speech
+from huahuo.transport.protocol.flow_control import TransportSettings
+from huahuo.transport.session.outgoing import Speech
+from huahuo.transport.wire.frame_reader import AckReader
+from huahuo.transport.wire.ports import Heard, InLobby
+from huahuo.transport.wire.sends import Sends
+from huahuo.transport.wire.server_protocol import OpeningProtocol
+from huahuo.transport.wire.web_socket import WebSocket
 
 MESSAGE_BYTES_MAX = 64 << 20
 TEXT = 0x81

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from huahuo.app import tokens
+from huahuo.app import credentials
 from huahuo.eventstore.ambient import SystemAmbient
 from tests.support.patience import WITHIN_S
 from tests.support.servers.ports import held_port
@@ -37,7 +37,7 @@ class Inside:
         return f"http://127.0.0.1:{self.port}"
 
     def token(self, user_id: int, *, admin: bool = False) -> str:
-        return tokens.mint(
+        return credentials.mint(
             JWT_SECRET.encode(), SystemAmbient(), user_id=user_id, username=str(user_id), admin=admin
         )
 

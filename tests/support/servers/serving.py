@@ -15,7 +15,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-from huahuo.app import tokens
+from huahuo.app import credentials
 from huahuo.eventstore.ambient import SystemAmbient
 from tests.support.patience import WITHIN_S
 from tests.support.servers.ports import held_port
@@ -101,7 +101,7 @@ class Serving:
         groups: tuple[str, ...] = (),
         ttl_s: float = 3600,
     ) -> str:
-        return tokens.mint(
+        return credentials.mint(
             JWT_SECRET.encode(),
             SystemAmbient(),
             user_id=user_id,

@@ -12,8 +12,7 @@ import msgspec
 from huahuo.actors.plugins.actions import Action, Registry
 from huahuo.actors.plugins.calls import Call, Reply
 from huahuo.cli.main import main
-from huahuo.transport.server.get_clients import Clients, Look
-from huahuo.transport.server.hub import Hub
+from huahuo.transport.server.hub import Clients, Hub, Look
 from tests.support.drivers.rawclient import raw
 
 HANG_S = 3600.0

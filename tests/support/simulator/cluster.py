@@ -13,23 +13,22 @@ from random import Random
 from typing import Any, Final
 
 from huahuo.app.config import Settings
-from huahuo.app.keys import Keys
-from huahuo.app.waiting_room import WaitingRoom
+from huahuo.app.credentials import Keys
+from huahuo.app.service_port import WaitingRoom
 from huahuo.app.wiring import App
 from huahuo.errors import ConfigError
 from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.core.log import StoreLog
 from huahuo.eventstore.errors import EventStoreError
 from huahuo.eventstore.executor import InlineExecutor
-from huahuo.eventstore.memory.log import MemoryLog
-from huahuo.eventstore.memory.model_disk import ModelDisk
+from huahuo.eventstore.memory import MemoryLog, ModelDisk
 from huahuo.eventstore.model import LOG_STREAM
 from huahuo.eventstore.port import Log
 from huahuo.eventstore.replicated.opening import Held, open_replica
-from huahuo.eventstore.replicated.shared import load
+from huahuo.eventstore.replicated.state_machine import load_shared
 from huahuo.eventstore.replicated.writer import ReplicaWriter
 from huahuo.eventstore.sequencer.port import InDoubt, Ordered
-from huahuo.eventstore.sqlite.open import SqliteLog
+from huahuo.eventstore.sqlite.log import SqliteLog
 from huahuo.eventstore.verdict import Verdict
 from tests.support.checkers.history import History
 from tests.support.models.hostile_sequencer import HostileSequencer
@@ -165,7 +164,7 @@ class Member(Node):
     async def _held(self) -> Held | None:
         log = await self.log_of(lambda data: data)
         try:
-            shared = load(log.store.tables.shared)  # type: ignore[attr-defined]  # as `tables`
+            shared = load_shared(log.store.tables.shared)  # type: ignore[attr-defined]  # as `tables`
             return Held(log.log_id, shared.offset, shared.digest) if shared.offset else None
         finally:
             await log.close()

@@ -18,6 +18,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
 from huahuo.transport.client import Client
+from huahuo.transport.client.connection import SUBPROTOCOL
 from huahuo.transport.client.model import (
     ClientError,
     ClientStopped,
@@ -29,7 +30,6 @@ from huahuo.transport.client.model import (
     StreamDenied,
     TokenExpiring,
 )
-from huahuo.transport.client.socket import SUBPROTOCOL
 from huahuo.transport.protocol.codes import NOT_RECORDED, CloseCode, ErrorCode
 from tests.support.checkers.history import Applied, Door, Follower, History
 from tests.support.simulator.asking import Asks

@@ -13,8 +13,8 @@ from unittest.mock import patch
 from weakref import WeakValueDictionary
 
 from huahuo.transport import native
-from huahuo.transport.server import sends, writing_socket
 from huahuo.transport.server.fanout import FanOut
+from huahuo.transport.wire import sends, web_socket
 from tests.support.simulator.marks import Marks
 
 _SHORT = 0.03
@@ -64,7 +64,7 @@ def direct_writes(seed: int, marks: Marks) -> Iterator[None]:
     with (
         patch.object(native, "found", lambda: part_in_c),
         patch.object(sends, "_has_sockets", lambda: True),
-        patch.object(writing_socket, "descriptor_of", descriptors.of),
+        patch.object(web_socket, "descriptor_of", descriptors.of),
         patch.dict(FanOut.__init__.__kwdefaults__, {"cohorts_from": 2, "gather_every": 2}),
     ):
         yield

@@ -21,7 +21,7 @@ import msgspec
 from websockets.exceptions import ConnectionClosedError
 from websockets.frames import Close
 
-from huahuo.transport.client.socket import SUBPROTOCOL
+from huahuo.transport.client.connection import SUBPROTOCOL
 from huahuo.transport.protocol.codes import CloseCode, ErrorCode
 from huahuo.transport.protocol.kinds import MOVING
 

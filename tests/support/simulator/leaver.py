@@ -7,9 +7,9 @@ from functools import partial
 from random import Random
 from typing import Any, Final
 
-from huahuo.actors.plugins.principal import Principal
+from huahuo.actors.plugins.calls import Principal
 from huahuo.app.wiring import App
-from huahuo.embedding import calls, sending
+from huahuo.embedding import calls
 from huahuo.errors import HuahuoError
 from huahuo.eventstore.errors import EventStoreError
 from huahuo.eventstore.port import Log
@@ -71,7 +71,7 @@ class Leaver:
             await asyncio.sleep(_AGAIN_S)
 
     async def _come(self, app: App) -> None:
-        added = await sending.send(
+        added = await calls.send(
             app, "add_email", as_user=Principal(USER, _NAME), command_id="leaver-comes",
             email=f"{_NAME}@example.com", password=f"{_NAME}-password", mail_type="imap", server="imap",
             port=143, use_ssl=False,

@@ -15,26 +15,25 @@ from unittest.mock import patch
 
 import msgspec
 
-from huahuo.actors.plugins.principal import Principal
-from huahuo.app import over_http
+from huahuo.actors.plugins.calls import Principal
+from huahuo.app import service_http
 from huahuo.app.application import Application
 from huahuo.app.config import Settings
-from huahuo.app.keys import Keys
-from huahuo.app.waiting_room import WaitingRoom
+from huahuo.app.credentials import Keys
+from huahuo.app.ground import World
+from huahuo.app.service_port import WaitingRoom
 from huahuo.app.wiring import App
-from huahuo.app.world import World
 from huahuo.errors import HuahuoError
 from huahuo.eventstore.ambient import Ambient, FakeAmbient
 from huahuo.eventstore.core.log import StoreLog
 from huahuo.eventstore.errors import EventStoreError, InUse, Unavailable
 from huahuo.eventstore.executor import InlineExecutor
-from huahuo.eventstore.memory.log import MemoryLog
-from huahuo.eventstore.memory.model_disk import ModelDisk
+from huahuo.eventstore.memory import MemoryLog, ModelDisk
 from huahuo.eventstore.port import Log
-from huahuo.eventstore.sqlite.open import SqliteLog
+from huahuo.eventstore.sqlite.log import SqliteLog
 from huahuo.eventstore.verdict import Verdict
-from huahuo.mailcheck.plugin import settings as mail_settings
-from huahuo.mailcheck.plugin.settings import MailOptions
+from huahuo.mailcheck.plugin import mail as mail_settings
+from huahuo.mailcheck.plugin.mail import MailOptions
 from huahuo.pages import site
 from huahuo.transport.access.tokens import Authenticator
 from tests.support.checkers.history import History
@@ -139,7 +138,7 @@ class CutExecutor(InlineExecutor):
 _assets = cache(site.assets)
 _tls = cache(mail_settings._tls)  # noqa: SLF001  reading the system's certificates
 _schema = cache(msgspec.json.schema)
-_describe = over_http._described  # noqa: SLF001  it costs half of a start
+_describe = service_http._described  # noqa: SLF001  it costs half of a start
 _described: dict[str, Any] = {}
 
 
@@ -156,7 +155,7 @@ def quick_starts() -> Iterator[None]:
         patch.object(msgspec.json, "schema", _schema),
         patch.dict(sys.modules, {"sniffio": None}),  # httpcore looks for it at each request, in each folder
         patch.object(site, "assets", _assets),
-        patch.object(over_http, "_described", _kept_description),
+        patch.object(service_http, "_described", _kept_description),
         patch.object(mail_settings, "_tls", _tls),
     ):
         yield

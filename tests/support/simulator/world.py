@@ -18,19 +18,19 @@ import msgspec
 import structlog
 from pykka import ActorRegistry
 
-from huahuo.actors.actor.registry import unregister
+from huahuo.actors.actor.refs import unregister
 from huahuo.actors.domain.jobs import OPEN
 from huahuo.actors.domain.jobs import TABLE as JOBS
-from huahuo.actors.domain.row_facts import TABLE_PREFIX
+from huahuo.actors.domain.projection_rows import TABLE_PREFIX
 from huahuo.actors.effects.facts import CANCEL_ASKED
-from huahuo.actors.entities.errors import EntityError
+from huahuo.actors.entities.decider import EntityError
+from huahuo.cli.doctor_log import check_rules, invariant_rules
 from huahuo.embedding import calls
 from huahuo.errors import HuahuoError
 from huahuo.eventstore.core.chain import GENESIS
 from huahuo.eventstore.errors import EventStoreError
 from huahuo.eventstore.model import LOG_STREAM, StoredEvent
 from huahuo.eventstore.verdict import Verdict
-from huahuo.invariants.walk import check, rules
 from huahuo.mailcheck import mail
 from tests.support.checkers.history import Fact, Followed, History, Hook
 from tests.support.models.model_imap import ModelImap
@@ -387,7 +387,7 @@ async def _record(
     log = await node.final_log()
     try:
         history.log_id = log.log_id
-        told.log_verdicts = [*await check(log, rules([mail()])), *node.verdicts]
+        told.log_verdicts = [*await check_rules(log, invariant_rules([mail()])), *node.verdicts]
         events: list[StoredEvent] = []
         last = 0
         while page := await log.read(LOG_STREAM, last, events_max=5000, bytes_max=64 << 20):

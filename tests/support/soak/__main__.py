@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from bench.processes import Child, free_port, raise_files_max
-from huahuo.app import tokens
+from huahuo.app import credentials
 from huahuo.eventstore.ambient import SystemAmbient
 from tests.support.chaos.crowd import Member
 from tests.support.chaos.judging import complaints
@@ -140,7 +140,7 @@ async def _all_read(members: Sequence[Member]) -> None:
 
 
 def _token(number: int) -> str:
-    return tokens.mint(
+    return credentials.mint(
         SECRET.encode(), SystemAmbient(), user_id=number, username=f"u{number}", admin=True,
         groups=CIRCLES, ttl_s=86_400,
     )  # fmt: skip

@@ -7,7 +7,7 @@ from typing import Any
 
 from huahuo.actors import LoopActor, LoopRef, Runtime
 from huahuo.eventstore.ambient import FakeAmbient
-from huahuo.testing.virtual_loop import run_virtual
+from huahuo.testing.world import run_virtual
 from tests.support.patience import WITHIN_S
 
 

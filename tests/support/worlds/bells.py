@@ -11,14 +11,13 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from huahuo import After, CancelEffects, Command, Context, Decision, Entity, Event, Every, Outcome, Refused
-from huahuo.actors.domain.sent import Sent
+from huahuo.actors.domain.writing import Sent
 from huahuo.actors.entities.decider import Origin
-from huahuo.actors.timers.pending import PendingTimers
-from huahuo.actors.timers.timer import STREAMS, TABLE, Timer, from_row
+from huahuo.actors.timers.timer import STREAMS, TABLE, PendingTimers, Timer, from_row
 from huahuo.eventstore.ambient import FakeAmbient
-from huahuo.eventstore.memory.model_disk import ModelDisk
+from huahuo.eventstore.memory import ModelDisk
 from huahuo.eventstore.model import LOG_STREAM, StoredEvent
-from huahuo.testing.virtual_loop import VirtualLoop, run_virtual, virtual_loop
+from huahuo.testing.world import VirtualLoop, run_virtual, virtual_loop
 from tests.support.models.faulty_log import FaultyLog, faulty_log
 from tests.support.worlds.orders import Engine
 

@@ -20,7 +20,7 @@ from huahuo.eventstore.errors import Corrupt, EventStoreError, Lost
 from huahuo.eventstore.model import Append, NewEvent, Pruning, StoredEvent
 from huahuo.eventstore.sqlite.damage import find_damage
 from huahuo.eventstore.sqlite.directory_lock import LOCK
-from huahuo.eventstore.sqlite.open import SqliteLog
+from huahuo.eventstore.sqlite.log import SqliteLog
 from huahuo.eventstore.sqlite.schema import DATABASE
 from tests.support.worlds.spoilt import as_killed, opened
 

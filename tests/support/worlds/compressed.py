@@ -2,10 +2,10 @@
 
 from functools import cache
 
-from huahuo.app.plugins import standard
-from huahuo.dictionaries.training import made_up
-from huahuo.eventstore.zstd.frames import Decompressor, Dictionary
-from huahuo.transport.protocol.compression import Compression
+from huahuo.app.application import standard
+from huahuo.dictionaries.zstd_dictionaries import made_up
+from huahuo.eventstore.zstd_frames import Decompressor, Dictionary
+from huahuo.transport.protocol.dialects import Compression
 
 
 @cache

@@ -24,14 +24,12 @@ from huahuo import (
     Refused,
     Secret,
 )
-from huahuo.actors.domain.plugin import Entities
-from huahuo.actors.domain.settings import EntitySettings
+from huahuo.actors.domain.plugin import Entities, EntitySettings
 from huahuo.actors.effects.runner import Effects
-from huahuo.actors.entities.sharing import Share
+from huahuo.actors.entities.rendezvous_hash import Share
 from huahuo.eventstore.errors import EventStoreError
-from huahuo.eventstore.memory.model_disk import ModelDisk
-from huahuo.testing.virtual_ambient import VirtualAmbient
-from huahuo.testing.virtual_loop import VirtualLoop, run_virtual
+from huahuo.eventstore.memory import ModelDisk
+from huahuo.testing.world import VirtualAmbient, VirtualLoop, run_virtual
 from tests.support.models.faulty_log import FaultyLog
 from tests.support.models.memory_sequencer import MemoryOrder
 from tests.support.worlds.node_logs import opened_log

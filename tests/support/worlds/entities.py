@@ -6,19 +6,18 @@ from random import Random
 
 import msgspec
 
+from huahuo.actors.actor.runtime import Runtime
 from huahuo.actors.entities.decider import Answer, Context, Decision, Origin
-from huahuo.actors.entities.directory import Directory
+from huahuo.actors.entities.directory import Directory, DirectoryLimits
 from huahuo.actors.entities.entity import Execute, Query
-from huahuo.actors.entities.residents import DirectoryLimits
-from huahuo.actors.runtime.runtime import Runtime
-from huahuo.app.fairness import Fairness
+from huahuo.app.ground import Fairness
 from huahuo.eventstore.ambient import FakeAmbient
 from huahuo.eventstore.model import Append, CommandKey, NewEvent, StoredEvent
+from huahuo.replay.feed import Feed
 from huahuo.replay.history.keyframes import KeyframePolicy
-from huahuo.replay.live.feed import Feed
-from huahuo.testing.virtual_loop import run_virtual
-from huahuo.transport.server.shares import Shares
-from huahuo.transport.server.turns import Turns
+from huahuo.testing.world import run_virtual
+from huahuo.transport.load.fair_queueing import Turns
+from huahuo.transport.load.shares import Shares
 from tests.support.models.faulty_log import FaultyLog, faulty_log
 
 SERVICE = Origin(principal="service")

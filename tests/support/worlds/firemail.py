@@ -11,8 +11,8 @@ import msgspec
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
-from huahuo.actors.plugins.principal import Principal
-from huahuo.app.table import Table
+from huahuo.actors.plugins.calls import Principal
+from huahuo.app.config import Table
 from huahuo.app.wiring import App
 from huahuo.eventstore.ambient import SystemAmbient
 from huahuo.mailcheck import mail

@@ -10,10 +10,9 @@ from huahuo import Followed, FollowerRun
 from huahuo.actors.domain.plugin import Entities
 from huahuo.actors.followers.follower import Follower
 from huahuo.eventstore.errors import EventStoreError
-from huahuo.eventstore.memory.model_disk import ModelDisk
+from huahuo.eventstore.memory import ModelDisk
 from huahuo.eventstore.model import Append, Appended, NewEvent
-from huahuo.testing.virtual_ambient import VirtualAmbient
-from huahuo.testing.virtual_loop import VirtualLoop, run_virtual
+from huahuo.testing.world import VirtualAmbient, VirtualLoop, run_virtual
 from tests.support.models.faulty_log import FaultyLog, StepExecutor
 from tests.support.worlds.orders import Engine, orders
 

@@ -5,12 +5,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from huahuo.actors.plugins.actions import Action, OneAppend
-from huahuo.actors.plugins.calls import (
-    Call,
-    Reply,
-    from_record,
-    json_reply,
-)
+from huahuo.actors.plugins.calls import Call, Reply, from_record, json_reply
 from huahuo.eventstore.ambient import FakeAmbient
 from huahuo.eventstore.model import Append, CommandRecord, Duplicate, NewEvent
 from huahuo.transport.commands.gate import Gate

@@ -7,19 +7,17 @@ from typing import Any
 
 import msgspec
 
-from huahuo.actors.entities.sharing import Share
+from huahuo.actors.entities.rendezvous_hash import Share
 from huahuo.actors.plugins.actions import Registry
-from huahuo.actors.plugins.calls import Call
-from huahuo.actors.plugins.principal import Principal
+from huahuo.actors.plugins.calls import Call, Principal
 from huahuo.eventstore.ambient import json_bytes
 from huahuo.eventstore.executor import InlineExecutor
-from huahuo.eventstore.memory.model_disk import ModelDisk
+from huahuo.eventstore.memory import ModelDisk
 from huahuo.eventstore.model import Append, CommandKey, NewEvent
-from huahuo.replay.live.feed import Feed
-from huahuo.testing.virtual_ambient import VirtualAmbient
-from huahuo.testing.virtual_loop import VirtualLoop, run_virtual
+from huahuo.replay.feed import Feed
+from huahuo.testing.world import VirtualAmbient, VirtualLoop, run_virtual
 from huahuo.users.book import UserBook
-from huahuo.webhooks.posting import PostFailed
+from huahuo.webhooks.deliveries import PostFailed
 from huahuo.webhooks.webhooks import Webhooks
 from tests.support.models.faulty_log import FaultyLog
 from tests.support.models.memory_sequencer import MemoryOrder

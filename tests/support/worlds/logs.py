@@ -16,12 +16,11 @@ from typing import Protocol
 from huahuo.eventstore.ambient import FakeAmbient
 from huahuo.eventstore.core.log import StoreLog
 from huahuo.eventstore.core.reader import LogReader
-from huahuo.eventstore.memory.log import MemoryLog
-from huahuo.eventstore.memory.model_disk import ModelDisk
+from huahuo.eventstore.memory import MemoryLog, ModelDisk
 from huahuo.eventstore.model import Append, CommandKey, CommandRecord, Joined, NewEvent, Page
 from huahuo.eventstore.port import Log
 from huahuo.eventstore.replicated.opening import open_replica
-from huahuo.eventstore.sqlite.open import SqliteLog
+from huahuo.eventstore.sqlite.log import SqliteLog
 from tests.support.models.memory_sequencer import MemoryOrder, MemorySequencer
 from tests.support.patience import WITHIN_S
 

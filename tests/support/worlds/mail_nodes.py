@@ -4,10 +4,9 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from huahuo.mailcheck.domain.bounds import MailSettings
-from huahuo.mailcheck.watching.pace import Pace
-from huahuo.testing.virtual_ambient import VirtualAmbient
-from huahuo.testing.virtual_loop import VirtualLoop
+from huahuo.mailcheck.checks.backoff import Pace
+from huahuo.mailcheck.plugin.work import MailSettings
+from huahuo.testing.world import VirtualAmbient, VirtualLoop
 from tests.support.models.faulty_log import StepExecutor
 from tests.support.models.memory_sequencer import MemoryOrder
 from tests.support.worlds.mail_world import MailWorld

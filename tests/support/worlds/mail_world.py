@@ -16,30 +16,27 @@ from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
+from huahuo.actors.actor.runtime import Runtime
 from huahuo.actors.entities.directory import Directory
-from huahuo.actors.entities.sharing import Share
-from huahuo.actors.plugins.calls import Call, Reply
-from huahuo.actors.plugins.jobs import JobDoor
-from huahuo.actors.plugins.plugin import Host
-from huahuo.actors.plugins.principal import Principal, UserId
-from huahuo.actors.plugins.projections import Projection
-from huahuo.actors.runtime.runtime import Runtime
+from huahuo.actors.entities.rendezvous_hash import Share
+from huahuo.actors.plugins.calls import Call, Principal, Reply, UserId
+from huahuo.actors.plugins.plugin import Host, JobDoor, Projection
 from huahuo.eventstore.ambient import Ambient, FakeAmbient, SystemAmbient
 from huahuo.eventstore.executor import Executor, InlineExecutor
-from huahuo.eventstore.memory.model_disk import ModelDisk
+from huahuo.eventstore.memory import ModelDisk
 from huahuo.eventstore.model import CommandKey, StoredEvent
-from huahuo.mailcheck.checks.ports import CheckFailed, CheckLimits, GraphTarget, Ok, Sink, Target
-from huahuo.mailcheck.domain.bounds import MailSettings
-from huahuo.mailcheck.domain.mail import MailDomain
+from huahuo.mailcheck.api.mail_index import MailIndex
+from huahuo.mailcheck.checks.check_effect import CheckFailed, CheckLimits, GraphTarget, Ok, Sink, Target
 from huahuo.mailcheck.fetched import FetchedMail, UidCursor
-from huahuo.mailcheck.finding.index import MailIndex
-from huahuo.mailcheck.imap.network import Network
-from huahuo.mailcheck.imap.outcome import Outcome
-from huahuo.mailcheck.tables.records import CHECKS, MAIL, MAILS, PURGES
-from huahuo.replay.live.feed import Feed
-from huahuo.testing.virtual_loop import run_virtual
-from huahuo.transport.commands.answers import answer_of
-from huahuo.transport.server.metrics import Metrics
+from huahuo.mailcheck.plugin.domain import MailDomain
+from huahuo.mailcheck.plugin.work import MailSettings
+from huahuo.mailcheck.records import CHECKS, MAIL, MAILS, PURGES
+from huahuo.mailcheck.servers.network import Network
+from huahuo.mailcheck.servers.outcome import Outcome
+from huahuo.replay.feed import Feed
+from huahuo.testing.world import run_virtual
+from huahuo.transport.commands.gate import answer_of
+from huahuo.transport.load.metrics import Metrics
 from tests.support.drivers.checks import QUICK
 from tests.support.models.faulty_log import FaultyLog, StepExecutor
 from tests.support.models.follower import follow
@@ -50,7 +47,7 @@ from tests.support.patience import ALL_WITHIN_S
 from tests.support.worlds.node_logs import opened_log
 
 if TYPE_CHECKING:
-    from huahuo.actors.entities.fairness import Fairness
+    from huahuo.actors.entities.entity import Fairness
 
 
 class ScriptedCheck:

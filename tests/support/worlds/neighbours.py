@@ -3,10 +3,8 @@
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
-from huahuo.cluster.asking import Asker
-from huahuo.cluster.door import NodesDoor
 from huahuo.cluster.members import Member
-from huahuo.cluster.peers import Peers
+from huahuo.cluster.node_requests import Asker, NodesDoor, Peers
 from huahuo.eventstore.ambient import Ambient
 from tests.support.worlds.wire import World, world
 

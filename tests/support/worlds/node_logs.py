@@ -4,7 +4,7 @@ from functools import partial
 
 from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.executor import Executor
-from huahuo.eventstore.memory.model_disk import ModelDisk
+from huahuo.eventstore.memory import ModelDisk
 from huahuo.eventstore.replicated.opening import open_replica
 from huahuo.eventstore.replicated.writer import ReplicaWriter
 from tests.support.models.faulty_log import FaultyLog, StepExecutor

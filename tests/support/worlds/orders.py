@@ -9,26 +9,23 @@ from msgspec import Meta, Struct
 from msgspec.structs import replace
 
 from huahuo import After, Command, Context, Decision, Effect, Entity, Event, Outcome, Principal, Refused, to
-from huahuo.actors.domain.api import EntityApi
-from huahuo.actors.domain.plugin import Entities
-from huahuo.actors.domain.settings import EntitySettings
-from huahuo.actors.entities.directory import Directory
+from huahuo.actors.actor.runtime import Runtime
+from huahuo.actors.domain.plugin import Entities, EntityApi, EntitySettings
+from huahuo.actors.entities.directory import Directory, DirectoryLimits
 from huahuo.actors.entities.entity import Query
-from huahuo.actors.entities.residents import DirectoryLimits
 from huahuo.actors.plugins.actions import Registry
 from huahuo.actors.plugins.calls import Call, Reply
 from huahuo.actors.plugins.plugin import Host
-from huahuo.actors.runtime.runtime import Runtime
-from huahuo.app.fairness import Fairness
+from huahuo.app.ground import Fairness
 from huahuo.eventstore.ambient import Ambient, FakeAmbient
 from huahuo.eventstore.executor import InlineExecutor
 from huahuo.eventstore.model import CommandKey
-from huahuo.replay.live.feed import Feed
-from huahuo.testing.virtual_loop import run_virtual
-from huahuo.transport.commands.answers import answer_of
+from huahuo.replay.feed import Feed
+from huahuo.testing.world import run_virtual
+from huahuo.transport.commands.gate import answer_of
+from huahuo.transport.load.fair_queueing import Turns
+from huahuo.transport.load.shares import Shares
 from huahuo.transport.protocol import incoming
-from huahuo.transport.server.shares import Shares
-from huahuo.transport.server.turns import Turns
 from tests.support.models.faulty_log import FaultyLog, faulty_log
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from huahuo import Huahuo, Principal, Refused
-from huahuo.actors.plugins.principal import UserId
+from huahuo.actors.plugins.calls import UserId
 
 ALICE, BOB = "alice@example.com", "bob"
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from huahuo.eventstore.core.changes import Passed
+from huahuo.eventstore.core.storage_port import Passed
 from huahuo.eventstore.model import CommandKey, CommandRecord, Head
 from huahuo.eventstore.replicated.proposal import Codec, Item, Proposal, encode_item
 

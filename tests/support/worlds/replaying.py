@@ -12,7 +12,7 @@ import msgspec
 from huahuo.eventstore.model import StoredEvent
 from huahuo.mailcheck.mailbox.commands import Begin, Finish, MailboxCommand, MailsFound, Progress
 from huahuo.mailcheck.roster.commands import CheckEmails, DeleteEmails, RosterCommand
-from huahuo.replay.history.fork import renumbered
+from huahuo.replay.history.detached_history import renumbered
 from huahuo.replay.history.history import ListHistory
 from tests.support.models.mail_book import USER, Book, cursor, mail
 

@@ -11,20 +11,19 @@ from pathlib import Path
 from typing import Any
 
 from huahuo.eventstore.ambient import FakeAmbient
-from huahuo.eventstore.core.changes import Passed
 from huahuo.eventstore.core.log import StoreLog
+from huahuo.eventstore.core.storage_port import Passed
 from huahuo.eventstore.core.writer import WriterOf
 from huahuo.eventstore.executor import InlineExecutor
-from huahuo.eventstore.memory.log import MemoryLog
-from huahuo.eventstore.memory.model_disk import ModelDisk
+from huahuo.eventstore.memory import MemoryLog, ModelDisk
 from huahuo.eventstore.model import LOG_STREAM, CommandKey, CommandRecord, StoredEvent
 from huahuo.eventstore.replicated.opening import open_replica
-from huahuo.eventstore.replicated.shared import load
+from huahuo.eventstore.replicated.state_machine import load_shared
 from huahuo.eventstore.replicated.writer import ReplicaWriter
 from huahuo.eventstore.sequencer.port import Sequencer
-from huahuo.eventstore.sqlite.meta import get_meta
-from huahuo.eventstore.sqlite.open import SqliteLog
-from huahuo.eventstore.sqlite.passed import SHARED_KEY
+from huahuo.eventstore.sqlite.changes import SHARED_KEY
+from huahuo.eventstore.sqlite.log import SqliteLog
+from huahuo.eventstore.sqlite.schema import get_meta
 from huahuo.eventstore.sqlite.store import SqliteStore
 from tests.support.models.memory_sequencer import MemoryOrder, MemorySequencer
 from tests.support.worlds.logs import MASTER_KEY
@@ -97,7 +96,7 @@ class Node:
                 (*part, key): value for part, rows in tables.rows.items() for key, value in rows.items()
             },
             "acks": tables.acks,
-            "shared": load(tables.shared),
+            "shared": load_shared(tables.shared),
             "passed": list(tables.passed),
         }
 
@@ -156,7 +155,7 @@ class SqliteNode(Node):
                 for table, part, key, value, _ in execute("SELECT * FROM projection")
             },
             "acks": {row[:3]: row[3] for row in execute("SELECT user, client, stream, seq FROM ack")},
-            "shared": load(get_meta(store.connection, SHARED_KEY) or b""),
+            "shared": load_shared(get_meta(store.connection, SHARED_KEY) or b""),
             "passed": [Passed(*row[:3]) for row in execute("SELECT * FROM passed ORDER BY offset")],
         }
 

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 
-from huahuo.eventstore.sequencer.credentials import FileUnusable, SignInRefused
+from huahuo.eventstore.sequencer.address import FileUnusable, SignInRefused
 from huahuo.eventstore.sequencer.port import InDoubt, Ordered, Sequencer, Unreachable
 from tests.support.patience import WITHIN_S
 

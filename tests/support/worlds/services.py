@@ -6,10 +6,9 @@ from typing import Any
 
 import msgspec
 
-from huahuo.actors.plugins.calls import Call
-from huahuo.actors.plugins.principal import Principal
+from huahuo.actors.plugins.calls import Call, Principal
 from huahuo.eventstore.model import CommandKey
-from huahuo.transport.access.verified import Verified
+from huahuo.transport.access.rights import Verified
 from tests.support.patience import ALL_WITHIN_S
 from tests.support.worlds.people import ALICE
 

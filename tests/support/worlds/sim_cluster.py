@@ -16,8 +16,7 @@ from simloop import SimLoop
 
 from huahuo.eventstore.core.log import StoreLog
 from huahuo.eventstore.errors import Closed, Conflict, QueueFull, Unavailable
-from huahuo.eventstore.memory.log import MemoryLog
-from huahuo.eventstore.memory.model_disk import ModelDisk
+from huahuo.eventstore.memory import MemoryLog, ModelDisk
 from huahuo.eventstore.model import LOG_STREAM, Append, CommandKey, CommandRecord, Duplicate, NewEvent
 from huahuo.eventstore.replicated.opening import open_replica
 from huahuo.eventstore.replicated.writer import ReplicaWriter

@@ -10,16 +10,14 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any, Final, cast
 
-from huahuo.actors.actor.errors import AskTimeout
-from huahuo.actors.entities.errors import EntityError
-from huahuo.actors.entities.sharing import Share
+from huahuo.actors.actor.messages import AskTimeout
+from huahuo.actors.entities.decider import EntityError
+from huahuo.actors.entities.rendezvous_hash import Share
 from huahuo.cluster.duty import Duty
-from huahuo.cluster.holder import SILENT_S
-from huahuo.cluster.members import Member
+from huahuo.cluster.members import SILENT_S, Member
 from huahuo.errors import HuahuoError
 from huahuo.eventstore.core.log import StoreLog
-from huahuo.eventstore.memory.log import MemoryLog
-from huahuo.eventstore.memory.model_disk import ModelDisk
+from huahuo.eventstore.memory import MemoryLog, ModelDisk
 from huahuo.eventstore.model import LOG_STREAM, StoredEvent
 from huahuo.eventstore.replicated.opening import open_replica
 from huahuo.eventstore.replicated.writer import ReplicaWriter

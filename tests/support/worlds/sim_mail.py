@@ -10,16 +10,15 @@ from typing import Any, Final
 
 import msgspec
 
-from huahuo.actors.plugins.calls import Call
-from huahuo.actors.plugins.principal import Principal
+from huahuo.actors.plugins.calls import Call, Principal
 from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.executor import InlineExecutor
-from huahuo.mailcheck.checks.ports import GraphTarget, Ok, Sink, Target
-from huahuo.mailcheck.domain.bounds import MailSettings
-from huahuo.mailcheck.domain.mail import MailDomain
+from huahuo.mailcheck.checks.backoff import Pace
+from huahuo.mailcheck.checks.check_effect import GraphTarget, Ok, Sink, Target
 from huahuo.mailcheck.fetched import UidCursor
-from huahuo.mailcheck.watching.pace import Pace
-from huahuo.transport.commands.answers import answer_of
+from huahuo.mailcheck.plugin.domain import MailDomain
+from huahuo.mailcheck.plugin.work import MailSettings
+from huahuo.transport.commands.gate import answer_of
 from tests.support.models.mail_book import cursor, mail
 from tests.support.worlds.orders import Engine
 

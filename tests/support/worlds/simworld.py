@@ -11,19 +11,18 @@ from typing import Any
 
 from simloop import SimLoop
 
-from huahuo.actors.plugins.principal import Principal
-from huahuo.app import keys
+from huahuo.actors.plugins.calls import Principal
+from huahuo.app import credentials
+from huahuo.app.application import standard
 from huahuo.app.config import Settings
-from huahuo.app.plugins import standard
-from huahuo.app.waiting_room import WaitingRoom
+from huahuo.app.ground import World
+from huahuo.app.service_port import WaitingRoom
 from huahuo.app.wiring import App
-from huahuo.app.world import World
 from huahuo.eventstore.ambient import Ambient, FakeAmbient
 from huahuo.eventstore.executor import InlineExecutor
-from huahuo.eventstore.memory.log import MemoryLog
-from huahuo.eventstore.memory.model_disk import ModelDisk
+from huahuo.eventstore.memory import MemoryLog, ModelDisk
 from huahuo.eventstore.port import Log
-from huahuo.mailcheck.plugin.settings import MailOptions
+from huahuo.mailcheck.plugin.mail import MailOptions
 from huahuo.transport.access.tokens import Authenticator
 from tests.support.simulator.names import simulated_names
 
@@ -92,7 +91,7 @@ class SimServer:
 
     async def _live(self, ambient: Ambient) -> None:
         async def open_log(
-            _settings: Settings, secrets: keys.Keys, ambient: Ambient, _room: WaitingRoom
+            _settings: Settings, secrets: credentials.Keys, ambient: Ambient, _room: WaitingRoom
         ) -> Log:
             return await MemoryLog.open(
                 self.disk,

@@ -9,7 +9,7 @@ from pathlib import Path
 from huahuo.eventstore.ambient import FakeAmbient
 from huahuo.eventstore.model import Append, CommandKey, CommandRecord, NewEvent, RowPut
 from huahuo.eventstore.sqlite.directory_lock import LOCK
-from huahuo.eventstore.sqlite.open import SqliteLog
+from huahuo.eventstore.sqlite.log import SqliteLog
 from huahuo.eventstore.sqlite.schema import DATABASE, PAGE_BYTES
 from tests.support.worlds.logs import MASTER_KEY
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from huahuo.eventstore.ambient import FakeAmbient
 from huahuo.eventstore.port import Log
-from huahuo.eventstore.sqlite.open import SqliteLog
+from huahuo.eventstore.sqlite.log import SqliteLog
 from huahuo.eventstore.sqlite.schema import DATABASE
 from huahuo.eventstore.sqlite.view import SqliteView
 from tests.support.worlds.logs import MASTER_KEY, read_joined

@@ -6,12 +6,12 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from huahuo.app import keys
+from huahuo.app import credentials
+from huahuo.app.application import standard
 from huahuo.app.config import Settings
-from huahuo.app.plugins import standard
-from huahuo.app.tokens import mint
+from huahuo.app.credentials import mint
+from huahuo.app.ground import World
 from huahuo.app.wiring import App
-from huahuo.app.world import World
 from huahuo.eventstore.ambient import SystemAmbient
 from huahuo.transport.client.client import Client
 from tests.support.patience import WITHIN_S
@@ -39,7 +39,7 @@ class Stored:
 
     def token(self, user_id: int, *, admin: bool = False) -> str:
         """A token of this user."""
-        secret = keys.read(self.app.settings).jwt_secret
+        secret = credentials.read_keys(self.app.settings).jwt_secret
         return mint(secret, SystemAmbient(), user_id=user_id, username=f"u{user_id}", admin=admin)
 
     def client(self, user_id: int = 1, *, admin: bool = False) -> Client:

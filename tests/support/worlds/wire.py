@@ -11,38 +11,33 @@ import msgspec
 import uvicorn
 
 from huahuo.actors import Runtime
-from huahuo.actors.plugins.actions import Action, Registry
-from huahuo.actors.plugins.calls import Call, Parted, Refusal, Reply, error_reply, from_record
-from huahuo.actors.plugins.http import HttpRoute
-from huahuo.actors.plugins.principal import Principal
-from huahuo.actors.plugins.tongues import Tongue
+from huahuo.actors.plugins.actions import Action, HttpRoute, Registry, Tongue
+from huahuo.actors.plugins.calls import Call, Parted, Principal, Refusal, Reply, error_reply, from_record
 from huahuo.eventstore.ambient import FakeAmbient, json_bytes, rfc3339
 from huahuo.eventstore.executor import InlineExecutor
-from huahuo.eventstore.memory.model_disk import ModelDisk
+from huahuo.eventstore.memory import ModelDisk
 from huahuo.eventstore.model import Append, CommandRecord, Duplicate, NewEvent
-from huahuo.replay.live.feed import CatchUp, Feed
+from huahuo.replay.feed import CatchUp, Feed
 from huahuo.transport.access.door import AddressDoor
 from huahuo.transport.access.tokens import Authenticator
 from huahuo.transport.commands.gate import Gate
 from huahuo.transport.commands.publishing import Publisher
-from huahuo.transport.durable_streams.reader import DurableStreams
+from huahuo.transport.durable_streams.serving import DurableStreams
 from huahuo.transport.http.api import Api
 from huahuo.transport.http.asgi import AsgiTransport
 from huahuo.transport.http.native import NativeHttp
-from huahuo.transport.protocol.compression import Compression
-from huahuo.transport.protocol.limits import TransportSettings
+from huahuo.transport.load.metrics import Metrics
+from huahuo.transport.protocol.dialects import Compression
+from huahuo.transport.protocol.flow_control import TransportSettings
 from huahuo.transport.server.connection import Connection
-from huahuo.transport.server.connection_ref import ConnectionRef
 from huahuo.transport.server.hub import CONNECTIONS_PER_USER, Hub
-from huahuo.transport.server.metrics import Metrics
-from huahuo.transport.server.ports import LiveConnection
 from huahuo.transport.server.server import Server
-from huahuo.transport.server.site import Asset, Phase, Site
-from huahuo.transport.workers.desk import Desk
+from huahuo.transport.wire.connection_ref import ConnectionRef
+from huahuo.transport.wire.ports import LiveConnection
+from huahuo.transport.wire.site import Asset, Phase, Site
+from huahuo.transport.workers.desk import Desk, tell_commits
 from huahuo.transport.workers.owner import Manners, Owner
-from huahuo.transport.workers.telling import tell_commits
-from huahuo.transport.workers.usher import Taker
-from huahuo.transport.workers.worker import Worker
+from huahuo.transport.workers.worker import Taker, Worker
 from tests.support.models.faulty_log import FaultyLog
 from tests.support.patience import WITHIN_S
 from tests.support.worlds.compressed import dictionary

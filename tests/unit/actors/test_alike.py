@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from msgspec import Struct
 
-from huahuo.actors.domain.alike import as_builtins, as_json
+from huahuo.actors.domain.storable import as_builtins, as_json
 
 
 class Item(Struct, frozen=True):

@@ -6,14 +6,14 @@ import msgspec
 import pytest
 
 from huahuo.actors.plugins.actions import Action, Registry
-from huahuo.actors.plugins.bringing import bring_all
 from huahuo.actors.plugins.calls import Call, Reply, json_reply
 from huahuo.actors.plugins.past import Past, together
 from huahuo.actors.plugins.plugin import Brought, Host, Plugin
+from huahuo.actors.plugins.registration import bring_all
 from huahuo.eventstore.ambient import FakeAmbient
 from huahuo.eventstore.executor import InlineExecutor
 from huahuo.replay.history.subject import RecentSubject
-from huahuo.transport.server.metrics import Metrics
+from huahuo.transport.load.metrics import Metrics
 from tests.support.worlds.entities import Town, in_town
 
 

@@ -7,13 +7,11 @@ from typing import Annotated, Any, Literal
 import pytest
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from huahuo.actors.domain.client_types import client_types
-from huahuo.actors.domain.decision import Outcome
+from huahuo.actors.domain.client_actions import ListQuery, Rows
+from huahuo.actors.domain.client_types import Types, client_types
 from huahuo.actors.domain.entity import Entity
-from huahuo.actors.domain.lists import ListQuery, Rows
 from huahuo.actors.domain.plugin import Entities
-from huahuo.actors.domain.structs import Command, Event
-from huahuo.actors.domain.typescript import Types
+from huahuo.actors.domain.structs import Command, Event, Outcome
 
 
 class Colour(Enum):

@@ -12,12 +12,11 @@ import pytest
 from msgspec import Struct
 
 from huahuo import Entity, Event
-from huahuo.actors.domain import prints
+from huahuo.actors.domain import code_fingerprint
 from huahuo.actors.domain.catalog import Catalog
+from huahuo.actors.domain.code_fingerprint import own_values_in, package_of, print_of
 from huahuo.actors.domain.fold import EntityFold
-from huahuo.actors.domain.past import past_of
-from huahuo.actors.domain.prints import print_of
-from huahuo.actors.domain.reached import own_values_in, package_of
+from huahuo.actors.domain.plugin import past_of
 
 SHOP = """
 from msgspec import Struct
@@ -290,7 +289,7 @@ def test_code_that_several_handlers_use_is_looked_at_once(monkeypatch: pytest.Mo
         looked.append(function.__name__)
         return own(function, home)
 
-    monkeypatch.setattr(prints, "own_values_in", counted)
+    monkeypatch.setattr(code_fingerprint, "own_values_in", counted)
     module = ModuleType("printed_shop")
     source = "".join(f"def f{at}(): return f{(at + 1) % 300}()\n" for at in range(300))
     exec(source, vars(module))

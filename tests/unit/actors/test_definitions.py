@@ -12,8 +12,8 @@ from msgspec import Struct
 from huahuo import Command, DefinitionError, Effect, Entity, Event
 from huahuo.actors.domain.catalog import Catalog
 from huahuo.actors.domain.plugin import Entities
-from huahuo.actors.domain.refusals import NOT_FINAL
 from huahuo.actors.domain.structs import traits
+from huahuo.actors.domain.writing import NOT_FINAL
 from huahuo.transport.protocol.codes import NOT_RECORDED
 from tests.support.worlds.orders import Order
 

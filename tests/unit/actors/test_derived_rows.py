@@ -9,10 +9,10 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from huahuo import Command, Context, Decision, Entity, Event, Outcome, Put
-from huahuo.actors.domain import rebuilding
+from huahuo.actors.domain import projections
 from huahuo.actors.domain.catalog import Catalog
 from huahuo.actors.domain.projections import at_rest
-from huahuo.actors.domain.sent import Sent
+from huahuo.actors.domain.writing import Sent
 from huahuo.actors.entities.decider import Origin
 from huahuo.eventstore.model import Append, RowDrop, RowPut
 from tests.support.models.faulty_log import FaultyLog
@@ -117,11 +117,13 @@ def test_the_table_is_made_anew_from_the_events_by_the_code_of_today() -> None:
         await engine.log.append(Append(ts_ms=1, rows=harm))
         told: list[tuple[int, int]] = []
         catalog = engine.api.catalog
-        count = await rebuilding.rebuild(
+        count = await projections.rebuild_rows(
             engine.log, "crates", catalog, now_ms=1, told=lambda *far: told.append(far)
         )
         assert (count, told[-1], await table(engine.log)) == (2, (3, 3), AFTER)
-        assert await rebuilding.rebuild(engine.log, "crates", Catalog([crates(by_moves)]), now_ms=1) == 3
+        assert (
+            await projections.rebuild_rows(engine.log, "crates", Catalog([crates(by_moves)]), now_ms=1) == 3
+        )
         assert await table(engine.log) == {
             "moved 1": {b"0001": b'"a"'},
             "moved 2": {b"0002": b'"b"', b"0003": b'""'},
@@ -134,13 +136,13 @@ def test_the_table_is_made_anew_from_the_events_by_the_code_of_today() -> None:
 def test_a_rebuild_that_was_cut_short_is_done_again_by_the_next_start(
     appends: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rebuilding, "_ROWS_AN_APPEND", 2)
+    monkeypatch.setattr(projections, "_ROWS_AN_APPEND", 2)
 
     async def test(engine: Engine) -> None:
         await fill(engine)
         engine.log.lose = [""] * appends + ["before"]
         with pytest.raises(Exception, match="lost"):
-            await rebuilding.rebuild(engine.log, "crates", engine.api.catalog, now_ms=1)
+            await projections.rebuild_rows(engine.log, "crates", engine.api.catalog, now_ms=1)
         await engine.api.work()
         assert await table(engine.log) == AFTER
         await engine.api.close()
@@ -152,11 +154,11 @@ def test_a_table_is_of_the_code_as_it_was_before_it_made_the_rows(monkeypatch: p
     async def test(engine: Engine) -> None:
         await fill(engine)
         catalog = Catalog([crates(by_count)])
-        await rebuilding.rebuild(engine.log, "crates", catalog, now_ms=1)
+        await projections.rebuild_rows(engine.log, "crates", catalog, now_ms=1)
         assert counted
-        assert await rebuilding.outdated(engine.log, catalog) == []
+        assert await projections.outdated(engine.log, catalog) == []
         monkeypatch.setattr(sys.modules[__name__], "counted", 0)  # as in another process
-        assert await rebuilding.outdated(engine.log, Catalog([crates(by_count)])) == []
+        assert await projections.outdated(engine.log, Catalog([crates(by_count)])) == []
 
     in_engine(test, [crates()])
 
@@ -173,7 +175,7 @@ def test_a_table_that_other_code_has_made_says_so_until_it_is_made_anew() -> Non
         assert await state(old) == "up to date"
         assert await state(new) == "made by other code: rebuild it"
         assert await state(Catalog([])) == "not in the application"
-        await rebuilding.rebuild(engine.log, "crates", new, now_ms=1)
+        await projections.rebuild_rows(engine.log, "crates", new, now_ms=1)
         assert await state(new) == "up to date"
         await engine.api.close()
 

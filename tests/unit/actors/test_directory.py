@@ -5,9 +5,9 @@ import asyncio
 import pytest
 
 from huahuo.actors import AskTimeout
+from huahuo.actors.entities.decider import Busy, Degraded
+from huahuo.actors.entities.directory import DirectoryLimits
 from huahuo.actors.entities.entity import Execute, Query
-from huahuo.actors.entities.errors import Busy, Degraded
-from huahuo.actors.entities.residents import DirectoryLimits
 from huahuo.eventstore.model import Append, StoredEvent
 from huahuo.replay.history.keyframes import KeyframePolicy
 from tests.support.worlds.entities import SERVICE, AccountDecider, Deposit, Done, Town, in_town, moved

@@ -7,12 +7,11 @@ import pytest
 from msgspec import Raw
 
 from huahuo import EffectRun, RunOver
-from huahuo.actors.domain.working import EntityOwners, specs_of
-from huahuo.actors.effects.book import Run
-from huahuo.actors.effects.desk import Desk
+from huahuo.actors.domain.work_specs import EntityOwners, specs_of
+from huahuo.actors.effects.books import Run
 from huahuo.actors.effects.facts import OpenEffect
-from huahuo.actors.effects.line import Entry
-from huahuo.actors.effects.streams import EffectStreams, StreamHold
+from huahuo.actors.effects.queue import Entry
+from huahuo.actors.effects.streams import Desk, EffectStreams, StreamHold
 from huahuo.eventstore.ambient import FakeAmbient
 from tests.support.worlds.effects import Step, Works, broken, in_works, never
 

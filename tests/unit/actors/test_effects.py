@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from huahuo import EffectRun, Refused, Secret
-from huahuo.actors.domain.settings import EntitySettings
-from huahuo.actors.effects.unknown import UnknownEffect
+from huahuo.actors.domain.plugin import EntitySettings
+from huahuo.actors.effects.facts import UnknownEffect
 from tests.support.worlds.effects import Carry, Parcel, Step, Works, in_works, never, one_step, parcels
 
 

@@ -5,7 +5,7 @@ import pytest
 from msgspec import Raw
 
 from huahuo.actors.effects import facts
-from huahuo.actors.effects.book import (
+from huahuo.actors.effects.books import (
     ENDED,
     HELD,
     TAKEN_OVER,

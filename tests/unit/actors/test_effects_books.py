@@ -10,11 +10,9 @@ from msgspec import Raw
 
 from huahuo import EffectRun, RunOver
 from huahuo.actors.effects.books import Hold
-from huahuo.actors.effects.bounds import Bounds
 from huahuo.actors.effects.facts import CANCELLED, DONE, FAILED, OpenEffect, Start
-from huahuo.actors.effects.line import Entry
+from huahuo.actors.effects.queue import Bounds, Entry, Failure, Spec
 from huahuo.actors.effects.runner import Effects
-from huahuo.actors.effects.spec import Failure, Spec
 from huahuo.eventstore.ambient import FakeAmbient
 from huahuo.eventstore.model import Append, RowDrop, RowPut
 from tests.support.models.faulty_log import FaultyLog, faulty_log

@@ -5,8 +5,7 @@ from typing import Any
 from msgspec import Raw
 
 from huahuo.actors.effects.facts import OpenEffect
-from huahuo.actors.effects.line import Entry, Line
-from huahuo.actors.effects.spec import Spec, backoff_s
+from huahuo.actors.effects.queue import Entry, Line, Spec, backoff_s
 
 
 async def nothing(_job: Any, _run: Any) -> None: ...

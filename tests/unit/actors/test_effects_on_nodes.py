@@ -6,8 +6,8 @@ from typing import Any
 
 from huahuo import EffectRun
 from huahuo.actors.effects.facts import OpenEffect
-from huahuo.actors.effects.line import Entry
-from huahuo.testing.virtual_loop import VirtualLoop
+from huahuo.actors.effects.queue import Entry
+from huahuo.testing.world import VirtualLoop
 from tests.support.models.memory_sequencer import MemoryOrder
 from tests.support.worlds.effects import Works, in_works, one_step
 

@@ -21,8 +21,8 @@ from huahuo import (
     Refused,
     to,
 )
-from huahuo.actors.domain.errors import Fault
-from huahuo.actors.domain.settings import EntitySettings
+from huahuo.actors.domain.plugin import EntitySettings
+from huahuo.actors.domain.structs import Fault
 from huahuo.eventstore.model import Secret
 from tests.support.worlds.orders import (
     Cancel,

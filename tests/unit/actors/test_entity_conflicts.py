@@ -5,8 +5,8 @@ import asyncio
 import msgspec
 import pytest
 
+from huahuo.actors.entities.decider import Busy
 from huahuo.actors.entities.entity import DECIDE_ATTEMPTS_MAX
-from huahuo.actors.entities.errors import Busy
 from huahuo.eventstore.errors import CommandMismatch
 from huahuo.eventstore.model import Append
 from tests.support.worlds.entities import (

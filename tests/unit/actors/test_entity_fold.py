@@ -8,11 +8,11 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from huahuo import Command, Context, Entity, Event, Outcome
-from huahuo.actors.domain.errors import Fault
 from huahuo.actors.domain.fold import EntityFold
+from huahuo.actors.domain.structs import Fault
 from huahuo.eventstore.model import Append, NewEvent
 from huahuo.replay.history.keyframes import KeyframePolicy, KeyframeWriter, load
-from huahuo.testing.virtual_loop import run_virtual
+from huahuo.testing.world import run_virtual
 from tests.support.models.faulty_log import FaultyLog, faulty_log
 from tests.support.worlds.orders import Engine, Order, in_engine, orders
 

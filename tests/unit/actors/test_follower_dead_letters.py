@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from huahuo.actors.followers import dead_letters, record
+from huahuo.actors.followers import record
 from tests.support.worlds.followers import NAME, Crm, fail_for, in_crm, wrote
 
 
@@ -74,7 +74,7 @@ def test_retry_delivers_the_dead_letters_again_and_forgets_those_that_succeed() 
         assert {at: letter.attempts for at, letter in crm.follower.dead.items()} == {3: 2}
         assert crm.calls[-1][1].again
         events = await crm.engine.bodies("audit")
-        assert [(event["type"], event["dead_letters"]) for event in events] == [("follower_retried", 2)]
+        assert [(event["type"], event["record"]) for event in events] == [("follower_retried", 2)]
         assert (await record.read(crm.log, NAME)).dead == crm.follower.dead
 
     in_crm(test, retries=0)
@@ -113,7 +113,7 @@ def test_a_dead_letter_whose_event_was_pruned_is_forgotten_at_its_retry() -> Non
 def test_with_too_many_dead_letters_it_waits_and_goes_on_when_they_are_dealt_with(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(dead_letters, "DEAD_LETTERS_MAX", 2)
+    monkeypatch.setattr(record, "DEAD_LETTERS_MAX", 2)
 
     async def test(crm: Crm) -> None:
         fail_for(crm, "order/1")

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from huahuo import DefinitionError, Followed
-from huahuo.actors.domain.following import Following
+from huahuo.actors.domain.work_specs import Following
 from tests.support.worlds.followers import NAME
 from tests.support.worlds.orders import Engine, in_engine, orders
 

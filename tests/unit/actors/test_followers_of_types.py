@@ -6,12 +6,12 @@ from collections.abc import Awaitable, Callable, Sequence
 import pytest
 
 from huahuo.actors.followers import follower as shell
-from huahuo.actors.followers.followers import Followers
+from huahuo.actors.followers.follower import Followers
 from huahuo.actors.followers.spec import Followed, FollowerRun, Spec
 from huahuo.eventstore.ambient import FakeAmbient
 from huahuo.eventstore.model import Append, NewEvent, StoredEvent
 from huahuo.eventstore.port import Log
-from huahuo.replay.live.feed import Feed
+from huahuo.replay.feed import Feed
 from tests.support.models.faulty_log import faulty_log
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from huahuo.testing.virtual_loop import VirtualLoop
+from huahuo.testing.world import VirtualLoop
 from tests.support.models.memory_sequencer import MemoryOrder
 from tests.support.worlds.effects import Works
 from tests.support.worlds.halls import halls

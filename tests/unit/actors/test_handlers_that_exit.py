@@ -22,7 +22,7 @@ from huahuo import (
     Principal,
     Rows,
 )
-from huahuo.actors.domain.errors import HandlerExit
+from huahuo.actors.domain.structs import HandlerExit
 from huahuo.testing.world import AppWorld
 from huahuo.transport.client.model import CommandError
 from tests.support.worlds.orders import ALICE, BOB, Engine, in_engine

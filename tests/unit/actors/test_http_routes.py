@@ -2,8 +2,7 @@
 
 import pytest
 
-from huahuo.actors.plugins.actions import Registry
-from huahuo.actors.plugins.http import HttpAnswer, HttpRequest, HttpRoute
+from huahuo.actors.plugins.actions import HttpAnswer, HttpRequest, HttpRoute, Registry
 
 
 async def handler(_request: HttpRequest) -> HttpAnswer:

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from huahuo.actors.entities.errors import Busy
-from huahuo.actors.entities.inbox_bytes import InboxBytes
+from huahuo.actors.entities.decider import Busy
+from huahuo.actors.entities.directory import InboxBytes
 
 
 def test_all_inboxes_together_are_bounded_in_bytes() -> None:

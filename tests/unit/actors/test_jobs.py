@@ -3,7 +3,7 @@
 import pytest
 
 from huahuo.actors.domain import jobs
-from huahuo.actors.domain.decision import Refused
+from huahuo.actors.domain.structs import Refused
 from tests.support.worlds.orders import ADMIN, ALICE, BOB, Engine, in_engine
 
 

@@ -6,9 +6,9 @@ import contextlib
 import pytest
 from structlog.testing import capture_logs
 
-from huahuo.actors.domain import late_ends
+from huahuo.actors.domain import job_service
+from huahuo.actors.domain.job_service import LateEnds
 from huahuo.actors.domain.jobs import EndJob
-from huahuo.actors.domain.late_ends import LateEnds
 from huahuo.eventstore.errors import Unavailable
 
 JOBS = 3
@@ -16,7 +16,7 @@ JOBS = 3
 
 @pytest.fixture(autouse=True)
 def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(late_ends, "AGAIN_S", 0.0)
+    monkeypatch.setattr(job_service, "AGAIN_S", 0.0)
 
 
 async def ended(ends: LateEnds, job_id: int) -> None:

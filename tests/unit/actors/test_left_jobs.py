@@ -6,9 +6,9 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from huahuo.actors.domain import jobs
-from huahuo.actors.domain.left_jobs import is_left
-from huahuo.actors.domain.row_facts import TABLE_PREFIX
-from huahuo.testing.virtual_loop import VirtualLoop
+from huahuo.actors.domain.job_service import is_left
+from huahuo.actors.domain.projection_rows import TABLE_PREFIX
+from huahuo.testing.world import VirtualLoop
 from tests.support.models.memory_sequencer import MemoryOrder
 from tests.support.worlds.effects import Works
 from tests.support.worlds.orders import Engine, in_engine

@@ -7,8 +7,8 @@ import pytest
 from msgspec import Raw, Struct
 
 from huahuo import After, Command, Context, Decision, Effect, Entity, Event, Outcome, Principal, Put, to
-from huahuo.actors.domain.errors import Fault
-from huahuo.actors.domain.numbers import refuse_lost
+from huahuo.actors.domain.storable import refuse_lost
+from huahuo.actors.domain.structs import Fault
 from tests.support.worlds.orders import Engine, in_engine
 
 

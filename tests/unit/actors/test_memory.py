@@ -8,8 +8,8 @@ import pytest
 from pykka import ActorRegistry
 
 from huahuo.actors import LoopActor, LoopRef, Runtime
+from huahuo.actors.entities.directory import DirectoryLimits
 from huahuo.actors.entities.entity import CatchUp
-from huahuo.actors.entities.residents import DirectoryLimits
 from tests.support.proofs import WHOLE
 from tests.support.worlds.actors import settled
 from tests.support.worlds.entities import Account, Town, in_town

@@ -9,11 +9,11 @@ from contextlib import contextmanager
 
 import pytest
 
-from huahuo.actors.outside.names import Names
+from huahuo.actors.plugins.resolver import Names
 from huahuo.eventstore.ambient import SystemAmbient
-from huahuo.mailcheck.imap.network import Network
 from huahuo.mailcheck.servers.faults import DnsFailed
-from huahuo.webhooks.posting import PostFailed, Posting
+from huahuo.mailcheck.servers.network import Network
+from huahuo.webhooks.deliveries import PostFailed, Posting
 
 
 @contextmanager

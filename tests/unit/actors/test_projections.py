@@ -7,7 +7,7 @@ from msgspec import Struct
 
 from huahuo import Command, Context, Decision, Drop, Entity, Event, Outcome, Put
 from huahuo.actors.domain.catalog import Catalog
-from huahuo.actors.domain.rebuilding import rebuild, recorded
+from huahuo.actors.domain.projections import rebuild_rows, recorded
 from huahuo.eventstore.model import Append, RowDrop, RowPut
 from tests.support.models.faulty_log import FaultyLog
 from tests.support.worlds.orders import Engine, in_engine
@@ -116,7 +116,9 @@ def test_a_table_that_is_made_anew_is_the_same() -> None:
         await engine.log.append(Append(ts_ms=1, rows=(*harm, RowPut("app:papers", "c", b"more", b"1"))))
         assert recorded(engine.log) == ["index.v2", "papers"]
         told: list[tuple[int, int]] = []
-        await rebuild(engine.log, "papers", Catalog([]), now_ms=1, told=lambda *how_far: told.append(how_far))
+        await rebuild_rows(
+            engine.log, "papers", Catalog([]), now_ms=1, told=lambda *how_far: told.append(how_far)
+        )
         assert await table(engine.log) == before
         assert await table(engine.log, "index.v2") == other
         head = engine.log.head("projection/papers").seq
@@ -129,14 +131,14 @@ def test_a_table_that_is_made_anew_is_the_same() -> None:
 def test_a_rebuild_that_was_cut_short_is_done_again_by_the_next_start(
     appends: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("huahuo.actors.domain.rebuilding._PAGE_EVENTS", 2)
+    monkeypatch.setattr("huahuo.actors.domain.projections._PAGE_EVENTS", 2)
 
     async def test(engine: Engine) -> None:
         await fill(engine)
         before = await table(engine.log)
         engine.log.lose = [""] * appends + ["before"]
         with pytest.raises(Exception, match="lost"):
-            await rebuild(engine.log, "papers", Catalog([]), now_ms=1)
+            await rebuild_rows(engine.log, "papers", Catalog([]), now_ms=1)
         await engine.api.work()
         assert await table(engine.log) == before
         assert await engine.log.rows("projection", "rebuilding", limit=10) == []

@@ -8,9 +8,9 @@ import pytest
 from msgspec import Struct
 
 from huahuo import Command, Context, Entity, Event, Outcome, Put
-from huahuo.actors.domain import rebuilding
+from huahuo.actors.domain import projections
 from huahuo.eventstore.replicated.writer import ReplicaWriter
-from huahuo.testing.virtual_loop import VirtualLoop
+from huahuo.testing.world import VirtualLoop
 from tests.support.models.memory_sequencer import MemoryOrder
 from tests.support.worlds.effects import Works
 
@@ -77,7 +77,7 @@ def of_two_versions(test: Callable[[Works, Works], Awaitable[None]]) -> None:
 
 
 def finalize(node: Works) -> Awaitable[None]:
-    return rebuilding.finalize(node.log, node.engine.api.catalog, now_ms=1, by="user/1")
+    return projections.finalize(node.log, node.engine.api.catalog, now_ms=1, by="user/1")
 
 
 def test_rows_are_written_by_the_version_that_is_final_and_made_anew_by_the_next_one() -> None:
@@ -92,7 +92,7 @@ def test_rows_are_written_by_the_version_that_is_final_and_made_anew_by_the_next
         await older.send("pay_account", cents=700)
         await asyncio.sleep(1)
         assert await sums(newer) == {"euros": [5, 100]}, "the older one is final no more"
-        assert await rebuilding.outdated(newer.log, newer.engine.api.catalog) == ["sums"]
+        assert await projections.outdated(newer.log, newer.engine.api.catalog) == ["sums"]
 
     of_two_versions(test)
 
@@ -104,7 +104,7 @@ def test_a_table_is_made_anew_while_both_nodes_write_it() -> None:
         await finalize(newer)  # now the newer one writes
         news = [newer.send("pay_account", cents=100 * (ACCOUNTS + n)) for n in range(ACCOUNTS)]
         catalog = newer.engine.api.catalog
-        await asyncio.gather(rebuilding.rebuild(newer.log, "sums", catalog, now_ms=1), *news)
+        await asyncio.gather(projections.rebuild_rows(newer.log, "sums", catalog, now_ms=1), *news)
         assert (await sums(newer))["euros"] == list(range(2 * ACCOUNTS))
 
     of_two_versions(test)
@@ -130,7 +130,7 @@ def test_what_was_decided_before_another_version_became_final_is_decided_again(
         assert (await late)["type"] == "success"
         await asyncio.sleep(1)
         assert await sums(newer) == {"euros": [1]}, "no row of the older version was written"
-        await rebuilding.finish(newer.log, newer.engine.api.catalog, now_ms=1)
+        await projections.finish(newer.log, newer.engine.api.catalog, now_ms=1)
         assert await sums(newer) == {"euros": [1, 1]}
 
     of_two_versions(test)

@@ -9,7 +9,7 @@ import pykka
 import pytest
 
 from huahuo.actors import AskTimeout, HandlerCancelled, LoopActor, LoopRef, Runtime, ask
-from huahuo.testing.virtual_loop import DeadlockError, run_virtual
+from huahuo.testing.world import DeadlockError, run_virtual
 from tests.support.patience import WITHIN_S
 from tests.support.worlds.actors import Gated, Recorder, actor_of, in_world, settled, until
 

@@ -18,7 +18,7 @@ from huahuo.actors import (
     Runtime,
     ask,
 )
-from huahuo.testing.virtual_loop import run_virtual
+from huahuo.testing.world import run_virtual
 from tests.support.worlds.actors import Gated, Recorder, actor_of, in_world, settled, until
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from huahuo.actors.entities.sharing import NOTHING, WHOLE, Share
+from huahuo.actors.entities.rendezvous_hash import NOTHING, WHOLE, Share
 
 KEYS = [f"order/{number}" for number in range(3000)]
 NODES = ("a", "b", "c")

@@ -5,11 +5,11 @@ import json
 
 import pytest
 
-from huahuo.actors.entities.errors import Busy
+from huahuo.actors.entities.decider import Busy
 from huahuo.actors.plugins.actions import SnapshotOf
 from huahuo.actors.plugins.calls import Parted
-from huahuo.actors.plugins.snapshots import Merged, merged
-from huahuo.transport.protocol.parts import Assembly
+from huahuo.actors.plugins.registration import Merged, merged
+from huahuo.transport.protocol.kinds import Assembly
 
 
 def source(seqs: list[int], state: bytes) -> SnapshotOf:

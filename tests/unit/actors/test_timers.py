@@ -7,13 +7,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from huahuo.actors.entities.sharing import NOTHING, WHOLE
-from huahuo.actors.timers import clockwork, rebuilding
-from huahuo.actors.timers.known_commands import UnknownCommand
-from huahuo.actors.timers.limits import Limits
-from huahuo.actors.timers.pending import PendingTimers
-from huahuo.actors.timers.timer import TABLE
-from huahuo.eventstore.care.compaction import Policy, compact
+from huahuo.actors.entities.rendezvous_hash import NOTHING, WHOLE
+from huahuo.actors.timers import clockwork, timer_table
+from huahuo.actors.timers.clockwork import Limits
+from huahuo.actors.timers.timer import TABLE, PendingTimers
+from huahuo.actors.timers.timer_table import UnknownCommand
+from huahuo.eventstore.care.pruning import CompactionPolicy, compact
 from huahuo.eventstore.errors import Unavailable
 from huahuo.eventstore.model import Append, RowDrop
 from huahuo.replay.history.keyframes import state_at
@@ -370,7 +369,7 @@ def test_the_table_made_anew_from_the_log_is_the_one_that_was_there() -> None:
         before = await table(tower)
         await tower.engine.brought.close()
         await tower.log.append(Append(ts_ms=1, rows=(RowDrop(TABLE, ""),)))
-        assert await rebuilding.rebuild(tower.log, now_ms=1) == 3
+        assert await timer_table.rebuild(tower.log, now_ms=1) == 3
         after = await table(tower)
         assert [[key for key, _ in part] for part in after] == [[key for key, _ in part] for part in before]
         await tower.again()
@@ -388,7 +387,7 @@ def test_compaction_leaves_the_newest_firing_of_each_timer_and_all_that_is_pendi
         await asyncio.sleep(101)
         before, rows = await state_at(tower.log, "timer/bell/b", PendingTimers()), await tower.pending()
         past = tower.engine.plugin.past
-        policy = Policy(types=past.prunable, before_ms=1 << 60, series=past.series_of)
+        policy = CompactionPolicy(types=past.prunable, before_ms=1 << 60, series=past.series_of)
         assert await compact(tower.log, policy, tower.clock, "cli/root") > 20
         left = [event.type for event in await tower.events("timer/bell/b")]
         assert sorted(left) == ["timer_fired"] * 3 + ["timer_set"] * 3

@@ -3,9 +3,8 @@
 import asyncio
 from collections.abc import Sequence
 
-from huahuo.actors.timers.heard import Heard
-from huahuo.actors.timers.known import Known
-from huahuo.actors.timers.timer import Timer
+from huahuo.actors.timers.clockwork import Heard
+from huahuo.actors.timers.timer import Known, Timer
 from huahuo.eventstore.model import StoredEvent
 from tests.support.models.faulty_log import faulty_log, write
 

@@ -1,7 +1,7 @@
 """A firing that fails again waits longer each time, and the number of those that wait has a bound."""
 
-from huahuo.actors.timers.retries import Retries
 from huahuo.actors.timers.timer import Timer
+from huahuo.actors.timers.window import Retries
 
 
 def _timer(name: str) -> Timer:

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Sequence
 
-from huahuo.actors.timers.rounds import Rounds
+from huahuo.actors.timers.clockwork import Rounds
 from huahuo.actors.timers.timer import Due, Timer
 
 FIRST, SECOND = (Timer("sale/1", name, due_ms, "close", b"{}", 0) for name, due_ms in (("a", 1), ("b", 2)))

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from huahuo.actors.entities.together import EVENTS_MAX, Together
+from huahuo.actors.entities.group_commit import EVENTS_MAX, Together
 from huahuo.eventstore.errors import Unavailable
 from tests.support.worlds.entities import Deposit, PayInto, Town, Withdraw, in_town
 

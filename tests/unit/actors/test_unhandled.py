@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from huahuo import DefinitionError, Entity
+from huahuo.actors.domain.catalog import refuse_unhandled
 from huahuo.actors.domain.plugin import Entities
-from huahuo.actors.domain.unhandled import refuse_unhandled
 
 BEGIN = """
 import functools

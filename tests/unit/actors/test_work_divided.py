@@ -13,9 +13,9 @@ from msgspec.structs import replace
 
 from huahuo import After, Command, Context, Decision, EffectRun, Entity, Event, Every, Followed, Outcome
 from huahuo.actors.domain.plugin import Entities
-from huahuo.actors.effects.unknown import UnknownEffect
-from huahuo.actors.entities.sharing import Share
-from huahuo.testing.virtual_loop import VirtualLoop
+from huahuo.actors.effects.facts import UnknownEffect
+from huahuo.actors.entities.rendezvous_hash import Share
+from huahuo.testing.world import VirtualLoop
 from tests.support.models.memory_sequencer import MemoryOrder
 from tests.support.worlds.effects import Works, parcels
 

@@ -8,7 +8,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from huahuo import After, Command, Context, Decision, EffectRun, Entity, Event, Outcome
-from huahuo.testing.virtual_loop import VirtualLoop
+from huahuo.testing.world import VirtualLoop
 from tests.support.models.memory_sequencer import MemoryOrder
 from tests.support.worlds.effects import Works, parcels
 

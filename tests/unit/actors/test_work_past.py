@@ -3,7 +3,7 @@
 import asyncio
 from typing import Any
 
-from huahuo.actors.domain.work_past import work_subject
+from huahuo.actors.domain.plugin import work_subject
 from huahuo.eventstore.model import StoredEvent
 from huahuo.replay.history.history import ListHistory
 from huahuo.replay.history.timeline import Timeline

@@ -19,7 +19,7 @@ from huahuo import (
     Put,
     Refused,
 )
-from huahuo.actors.domain.errors import Fault
+from huahuo.actors.domain.structs import Fault
 from huahuo.testing import given
 
 

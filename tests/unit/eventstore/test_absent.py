@@ -6,7 +6,7 @@ import pytest
 
 from huahuo.eventstore.errors import Corrupt
 from huahuo.eventstore.model import Append, CommandKey, CommandRecord, RowPut, Secret, SecretPut
-from huahuo.eventstore.sqlite.open import SqliteLog
+from huahuo.eventstore.sqlite.log import SqliteLog
 from tests.support.worlds.spoilt import change_key, opened
 
 NUMBER = 40

@@ -7,11 +7,17 @@ import pytest
 from huahuo.eventstore.ambient import FakeAmbient
 from huahuo.eventstore.care.backup import back_up, put_back
 from huahuo.eventstore.core.seal import Vault
-from huahuo.eventstore.replicated import birth
-from huahuo.eventstore.replicated.birth import Birth
+from huahuo.eventstore.replicated import proposal
 from huahuo.eventstore.replicated.opening import find_beginning
-from huahuo.eventstore.sqlite.open import SqliteLog
-from huahuo.eventstore.sqlite.replica import become_replica, held_in, is_replica, larger_event, open_log
+from huahuo.eventstore.replicated.proposal import Birth
+from huahuo.eventstore.sqlite.log import (
+    SqliteLog,
+    become_replica,
+    held_in,
+    is_replica,
+    larger_event,
+    open_log,
+)
 from huahuo.eventstore.sqlite.schema import DATABASE
 from tests.support.models.memory_sequencer import MemoryOrder, MemorySequencer
 from tests.support.worlds.logs import MASTER_KEY, append, event
@@ -32,7 +38,7 @@ async def test_the_directory_of_a_single_service_becomes_a_replica_and_goes_on(t
     log_id, chain = await single(tmp_path, b"1", b"2")
     order = MemoryOrder()
     mark = Vault(MASTER_KEY, FakeAmbient(1)).mark()
-    order.put(birth.dump(Birth(birth.ADOPTED_FORMAT, log_id, mark, before=2)))
+    order.put(proposal.dump_birth(Birth(proposal.ADOPTED_BIRTH_FORMAT, log_id, mark, before=2)))
     become_replica(tmp_path, chain)
     held = held_in(tmp_path)
     assert held is not None

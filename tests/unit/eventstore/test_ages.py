@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from huahuo.eventstore.core.ages import NOTE_EVERY_MS, RESTART_STEP_MS_MAX, AgeClock, AgeNote
+from huahuo.eventstore.core.command_records import NOTE_EVERY_MS, RESTART_STEP_MS_MAX, AgeClock, AgeNote
 
 DAY_MS = 24 * 3600 * 1000
 

@@ -4,20 +4,25 @@ from collections.abc import Sequence
 
 import pytest
 
-from huahuo.eventstore.core.ages import RESTART_STEP_MS_MAX
 from huahuo.eventstore.core.chain import GENESIS
-from huahuo.eventstore.core.changes import Passed
+from huahuo.eventstore.core.command_records import RESTART_STEP_MS_MAX
 from huahuo.eventstore.core.draft import Draft
-from huahuo.eventstore.core.place import Place
+from huahuo.eventstore.core.storage_port import Passed, Place
 from huahuo.eventstore.errors import Corrupt
 from huahuo.eventstore.model import Append, Appended, CommandKey, CommandRecord, Head, NewEvent
-from huahuo.eventstore.replicated import birth, shared
-from huahuo.eventstore.replicated.agreement import Agreement
-from huahuo.eventstore.replicated.apply import Reserved, Run, Step
-from huahuo.eventstore.replicated.birth import Birth
-from huahuo.eventstore.replicated.blocks import BLOCK, Blocks
-from huahuo.eventstore.replicated.proposal import Codec, Item, Proposal, Reserve
-from huahuo.eventstore.replicated.shared import Member, Shared, is_next, time_after
+from huahuo.eventstore.replicated import proposal, state_machine
+from huahuo.eventstore.replicated.outbox import BLOCK, Blocks
+from huahuo.eventstore.replicated.peers import Agreement
+from huahuo.eventstore.replicated.proposal import Birth, Codec, Item, Proposal, Reserve
+from huahuo.eventstore.replicated.state_machine import (
+    Member,
+    Reserved,
+    Run,
+    Shared,
+    Step,
+    is_next,
+    time_after,
+)
 from huahuo.eventstore.sequencer.port import Ordered
 from tests.support.worlds.proposals import CODEC, Nothing, encoded, proposal
 
@@ -151,21 +156,21 @@ def test_a_proposal_of_the_first_version_is_read_as_it_was_written() -> None:
 
 def test_a_birth_is_known_again_and_nothing_else_is_one() -> None:
     born = Birth(1, "id", b"mark")
-    assert birth.load(birth.dump(born)) == born
-    for data in (b"", b"b", birth.dump(born)[:-1], encoded(proposal())):
-        assert birth.load(data) is None
-    assert CODEC.decode(birth.dump(born)) is None
+    assert proposal.load_birth(proposal.dump_birth(born)) == born
+    for data in (b"", b"b", proposal.dump_birth(born)[:-1], encoded(proposal())):
+        assert proposal.load_birth(data) is None
+    assert CODEC.decode(proposal.dump_birth(born)) is None
 
 
 def test_a_birth_that_is_told_again_holds_for_its_key_and_in_each_of_its_bytes() -> None:
     born, key = Birth(1, "id", b"mark"), b"k" * 32
-    told = birth.dump_again(born, key)
-    found = birth.load_again(told, key)
+    told = proposal.dump_birth_again(born, key)
+    found = proposal.load_birth_again(told, key)
     assert found is not None
     assert found == (born, True)
-    assert birth.load_again(told, b"j" * 32) != found
+    assert proposal.load_birth_again(told, b"j" * 32) != found
     for at in range(1, len(told)):
-        assert birth.load_again(told[:at] + bytes([told[at] ^ 1]) + told[at + 1 :], key) != found
+        assert proposal.load_birth_again(told[:at] + bytes([told[at] ^ 1]) + told[at + 1 :], key) != found
 
 
 def test_log_time_follows_a_right_clock_and_outruns_no_monotonic_one() -> None:
@@ -198,9 +203,9 @@ def test_the_first_proposal_of_all_sets_log_time() -> None:
 def test_the_shared_state_is_stored_alike_whatever_the_order_of_its_members() -> None:
     one, other = Member(1, "t", 1, 1, "b"), Member(2, "u", 2, 2, "b")
     first, second = Shared(members={"a": one, "b": other}), Shared(members={"b": other, "a": one})
-    assert shared.dump(first) == shared.dump(second)
-    assert shared.load(shared.dump(first)) == first
-    assert shared.load(b"") == Shared()
+    assert state_machine.dump_shared(first) == state_machine.dump_shared(second)
+    assert state_machine.load_shared(state_machine.dump_shared(first)) == first
+    assert state_machine.load_shared(b"") == Shared()
 
 
 def passed(offset: int, what: bytes = b"same") -> Passed:

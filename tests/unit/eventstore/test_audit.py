@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from huahuo.eventstore.audit.query import COUNTED_MAX, Where
-from huahuo.eventstore.audit.questions import Audit, IndexDamaged
-from huahuo.eventstore.care.compaction import Policy, compact
+from huahuo.eventstore.audit.index import COUNTED_MAX, Audit, IndexDamaged, Where
+from huahuo.eventstore.care.pruning import CompactionPolicy, compact
 from huahuo.eventstore.core.log import StoreLog
 from huahuo.eventstore.limits import PAGE_ROWS_MAX
 from huahuo.eventstore.model import Append, NewEvent
@@ -273,7 +272,7 @@ async def test_an_index_that_lacks_a_row_is_made_anew(tmp_path: Path, *, copied:
 
 async def test_what_is_pruned_from_the_log_leaves_the_index_too() -> None:
     async with asked() as (log, audit):
-        policy = Policy(types=frozenset({"check_progress"}), before_ms=1 << 60)
+        policy = CompactionPolicy(types=frozenset({"check_progress"}), before_ms=1 << 60)
         assert await compact(log, policy, MemoryEngine().ambient, "") == 1
         await audit.catch_up()
         assert [row.position for row in (await audit.page(Where(types=("check_progress",)))).rows] == [4]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from huahuo.eventstore.audit.text import match_of, shown, words_of
+from huahuo.eventstore.audit.tables import match_of, shown, words_of
 
 
 @pytest.mark.parametrize("name", ["password", "refresh_token", "client_secret"])

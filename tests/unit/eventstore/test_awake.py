@@ -9,22 +9,20 @@ from typing import Any
 import pytest
 
 from huahuo.actors import LoopActor, Runtime, ask
-from huahuo.actors.actor.errors import AskTimeout
-from huahuo.eventstore.ambient import FakeAmbient, SystemAmbient
-from huahuo.eventstore.awake import AwakeAmbient
+from huahuo.actors.actor.messages import AskTimeout
+from huahuo.eventstore.ambient import AwakeAmbient, FakeAmbient, SystemAmbient
 from huahuo.eventstore.deadline import Deadline
-from huahuo.mailcheck.imap.client import ImapClient
-from huahuo.mailcheck.imap.stream import ImapStream
 from huahuo.mailcheck.servers.faults import TimedOut
-from huahuo.testing.virtual_loop import virtual_loop
+from huahuo.mailcheck.servers.imap_client import ImapClient
+from huahuo.mailcheck.servers.imap_connection import ImapStream
+from huahuo.testing.world import virtual_loop
 from huahuo.transport.access.revocations import Revocations
 from huahuo.transport.protocol.codes import CloseCode
+from huahuo.transport.protocol.flow_control import TransportSettings
 from huahuo.transport.protocol.frames import PING
-from huahuo.transport.protocol.limits import TransportSettings
-from huahuo.transport.server.fast_handshake import Greeting
 from huahuo.transport.server.hub import Hub
-from huahuo.transport.server.lobby import Lobby
-from huahuo.transport.session.outputs import Now
+from huahuo.transport.session.interface import Now
+from huahuo.transport.wire.lobby import Greeting, Lobby
 from tests.support.drivers.session import Driver
 from tests.support.models.faulty_log import faulty_log
 from tests.support.worlds.services import Recorder

@@ -12,7 +12,7 @@ import pytest
 
 from huahuo.eventstore.ambient import FakeAmbient
 from huahuo.eventstore.care.backup import MANIFEST, Manifest, back_up, put_back, taken_out_of
-from huahuo.eventstore.care.compaction import Policy, compact
+from huahuo.eventstore.care.pruning import CompactionPolicy, compact
 from huahuo.eventstore.errors import Damaged, EventStoreError
 from huahuo.eventstore.model import (
     Ack,
@@ -57,7 +57,9 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
             )  # fmt: skip
         await log.put_keyframe(Keyframe("user/1", "fold", "code", 5, b"state"))
         await log.save_acks([Ack("user/1", "c", "user/1", 4), Ack("user/1", "d", "user/1", 5)])
-        assert await compact(log, Policy(types=frozenset({"old"}), before_ms=50), FakeAmbient(1), "user/1")
+        assert await compact(
+            log, CompactionPolicy(types=frozenset({"old"}), before_ms=50), FakeAmbient(1), "user/1"
+        )
         await log.count_usage(log.position)
         await log.close()
         await back_up(made / "data" / DATABASE, made / "whole", FakeAmbient(1))

@@ -5,11 +5,10 @@ import pytest
 from huahuo.eventstore.ambient import FakeAmbient
 from huahuo.eventstore.core.seal import Vault, derive
 from huahuo.eventstore.errors import EventStoreError, WrongKey
-from huahuo.eventstore.memory.model_disk import ModelDisk
-from huahuo.eventstore.replicated import birth
-from huahuo.eventstore.replicated.birth import Birth
+from huahuo.eventstore.memory import ModelDisk
+from huahuo.eventstore.replicated import proposal
 from huahuo.eventstore.replicated.opening import find_beginning
-from huahuo.eventstore.replicated.proposal import NewerFormat
+from huahuo.eventstore.replicated.proposal import Birth, NewerFormat
 from tests.support.models.memory_sequencer import MemoryOrder, MemorySequencer
 from tests.support.worlds.logs import MASTER_KEY, append, event
 from tests.support.worlds.replicas import cluster
@@ -57,10 +56,10 @@ async def test_an_empty_node_does_not_begin_in_the_middle_of_a_history() -> None
 async def test_a_birth_told_again_by_who_has_another_key_is_not_believed() -> None:
     order, ambient = MemoryOrder(), FakeAmbient(1)
     mark = Vault(MASTER_KEY, ambient).mark()
-    forged = birth.dump_again(Birth(1, "forged", mark), b"k" * 32)
+    forged = proposal.dump_birth_again(Birth(1, "forged", mark), b"k" * 32)
     order.put(b"trimmed")
     order.put(forged)
-    order.put(birth.dump_again(Birth(1, "true", mark), derive(MASTER_KEY, "proposals")))
+    order.put(proposal.dump_birth_again(Birth(1, "true", mark), derive(MASTER_KEY, "proposals")))
     order.trim(2)
     assert (await find_beginning(MemorySequencer(order), MASTER_KEY, ambient)).birth.log_id == "true"
 
@@ -69,14 +68,14 @@ async def test_a_birth_told_again_by_who_has_another_key_is_not_believed() -> No
     ("born", "error"),
     [
         (Birth(1, "x", Vault(b"o" * 32, FakeAmbient(2)).mark()), WrongKey),
-        (Birth(birth.NEWEST_FORMAT + 1, "x", b""), NewerFormat),
+        (Birth(proposal.NEWEST_BIRTH_FORMAT + 1, "x", b""), NewerFormat),
     ],
 )
 async def test_a_log_of_another_key_or_a_newer_version_is_refused(
     born: Birth, error: type[Exception]
 ) -> None:
     order = MemoryOrder()
-    order.put(birth.dump(born))
+    order.put(proposal.dump_birth(born))
     with pytest.raises(error):
         await find_beginning(MemorySequencer(order), MASTER_KEY, FakeAmbient(1))
 
@@ -105,5 +104,7 @@ async def test_a_log_that_was_purged_is_refused_at_once_until_a_node_writes_its_
 
 
 def test_the_bytes_of_a_usual_birth_are_those_of_earlier_versions() -> None:
-    assert birth.dump(Birth(1, "log", b"mark"))[17:] == b"\x93\x01\xa3log\xc4\x04mark"
-    assert birth.load(birth.dump(Birth(2, "log", b"m", before=7))) == Birth(2, "log", b"m", before=7)
+    assert proposal.dump_birth(Birth(1, "log", b"mark"))[17:] == b"\x93\x01\xa3log\xc4\x04mark"
+    assert proposal.load_birth(proposal.dump_birth(Birth(2, "log", b"m", before=7))) == Birth(
+        2, "log", b"m", before=7
+    )

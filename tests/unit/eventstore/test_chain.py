@@ -8,7 +8,7 @@ import zstandard
 
 from huahuo.eventstore.blobs import blob_id, unpack
 from huahuo.eventstore.core.chain import GENESIS, check, relink
-from huahuo.eventstore.core.packing import pack
+from huahuo.eventstore.core.seal import pack
 from huahuo.eventstore.errors import Damaged, EventStoreError
 from huahuo.eventstore.model import StoredEvent
 

@@ -3,7 +3,7 @@
 import structlog.testing
 
 from huahuo.eventstore.ambient import FakeAmbient
-from huahuo.eventstore.replicated.clocks import AHEAD_MS, Clocks
+from huahuo.eventstore.replicated.peers import AHEAD_MS, Clocks
 
 
 def test_a_clock_over_a_minute_ahead_is_told_once_a_minute() -> None:

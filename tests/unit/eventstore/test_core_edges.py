@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from huahuo.eventstore.core.receipts import COMPACTED, Ledger, Receipt, read_receipt
+from huahuo.eventstore.core.reader import COMPACTED, Ledger, Receipt, read_receipt
 from huahuo.eventstore.errors import Closed, Damaged
 from huahuo.eventstore.model import StoredEvent, Tombstone
 from tests.support.worlds.logs import MemoryEngine, append, event, looped, opened

@@ -10,7 +10,7 @@ from huahuo.eventstore.ambient import FakeAmbient
 from huahuo.eventstore.errors import Corrupt
 from huahuo.eventstore.model import LOG_STREAM, Append, CommandKey, CommandRecord, Keyframe, NewEvent, RowPut
 from huahuo.eventstore.sqlite.damage import find_damage
-from huahuo.eventstore.sqlite.open import SqliteLog
+from huahuo.eventstore.sqlite.log import SqliteLog
 from huahuo.eventstore.sqlite.schema import DATABASE
 from tests.support.worlds.logs import MASTER_KEY, read_joined
 

@@ -11,8 +11,8 @@ from huahuo.eventstore.care.backup import back_up, put_back
 from huahuo.eventstore.errors import Corrupt, Damaged
 from huahuo.eventstore.model import Append, Appended
 from huahuo.eventstore.sqlite.damage import find_damage
-from huahuo.eventstore.sqlite.ended import EndedFilter
-from huahuo.eventstore.sqlite.open import SqliteLog
+from huahuo.eventstore.sqlite.log import SqliteLog
+from huahuo.eventstore.sqlite.names import EndedFilter
 from huahuo.eventstore.sqlite.schema import DATABASE
 from huahuo.eventstore.sqlite.view import SqliteView
 from tests.support.worlds.logs import MASTER_KEY, append, event, looped

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from huahuo.eventstore.core.fair_executor import TURN_S, FairExecutor, acting_for
 from huahuo.eventstore.errors import QueueFull
+from huahuo.eventstore.executor import TURN_S, FairExecutor, acting_for
 
 
 class SlowExecutor:

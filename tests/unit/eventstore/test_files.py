@@ -9,8 +9,8 @@ import pytest
 from huahuo.eventstore.ambient import FakeAmbient
 from huahuo.eventstore.errors import Closed, Detached, Lost, Unavailable
 from huahuo.eventstore.sqlite.directory_lock import LOCK
+from huahuo.eventstore.sqlite.log import SqliteLog
 from huahuo.eventstore.sqlite.mark import MARK, read_marks
-from huahuo.eventstore.sqlite.open import SqliteLog
 from huahuo.eventstore.sqlite.schema import DATABASE
 from tests.support.worlds.logs import MASTER_KEY, append, event
 

@@ -13,16 +13,17 @@ from structlog.testing import capture_logs
 
 from huahuo.eventstore.ambient import FakeAmbient
 from huahuo.eventstore.model import RowPut, Secret, SecretPut
-from huahuo.eventstore.sqlite import connecting
-from huahuo.eventstore.sqlite.directory_lock import LOCK, DirectoryLock
-from huahuo.eventstore.sqlite.foreign_writer import (
+from huahuo.eventstore.sqlite import connections
+from huahuo.eventstore.sqlite.directory_lock import (
     AFTER_A_KILL,
+    LOCK,
     WHILE_CLOSED,
+    DirectoryLock,
     Stamp,
     stamp_of,
     was_written,
 )
-from huahuo.eventstore.sqlite.open import SqliteLog
+from huahuo.eventstore.sqlite.log import SqliteLog
 from huahuo.eventstore.sqlite.schema import DATABASE
 from tests.support.worlds.logs import MASTER_KEY, append, event
 
@@ -166,7 +167,7 @@ async def test_a_backup_that_is_copied_over_the_same_files_is_nobodys_write(
 async def test_a_reader_that_goes_on_over_the_close_and_ends_later_has_written_nothing(
     closed: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connecting, "BUSY_TIMEOUT_MS", 0)  # the close does not wait for it
+    monkeypatch.setattr(connections, "BUSY_TIMEOUT_MS", 0)  # the close does not wait for it
     log = await opened(closed)
     await put(log, 7)
     with contextlib.closing(sqlite3.connect(closed / DATABASE, isolation_level=None)) as reader:

@@ -12,7 +12,7 @@ import pytest
 from huahuo.eventstore.ambient import FakeAmbient
 from huahuo.eventstore.care.backup import back_up
 from huahuo.eventstore.errors import NoRoom
-from huahuo.eventstore.sqlite.open import SqliteLog
+from huahuo.eventstore.sqlite.log import SqliteLog
 from huahuo.eventstore.sqlite.schema import DATABASE
 from tests.support.worlds.logs import MASTER_KEY, append, event
 

@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from huahuo.eventstore.fulltext.asking import marks_of, parse
 from huahuo.eventstore.fulltext.index import ONE_OF_MAX, TextIndex, Unusable
-from huahuo.eventstore.fulltext.model import Ask, Entry, Place
+from huahuo.eventstore.fulltext.words import Ask, Entry, Place, marks_of, parse
 
 MARKS = marks_of(("subject",))
 NOW_MS = 1_790_000_000_000

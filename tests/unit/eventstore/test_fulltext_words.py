@@ -2,9 +2,18 @@
 
 import pytest
 
-from huahuo.eventstore.fulltext.asking import KEY_MARK, Term, Words, marks_of, match_of, parse
 from huahuo.eventstore.fulltext.simplified import SIMPLIFIED
-from huahuo.eventstore.fulltext.words import TEXT_CHARS_MAX, WORD_CHARS_MAX, words_of
+from huahuo.eventstore.fulltext.words import (
+    KEY_MARK,
+    TEXT_CHARS_MAX,
+    WORD_CHARS_MAX,
+    Term,
+    Words,
+    marks_of,
+    match_of,
+    parse,
+    words_of,
+)
 
 MARKS = marks_of(("subject", "sender"))
 

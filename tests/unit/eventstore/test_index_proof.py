@@ -10,12 +10,11 @@ import pytest
 
 from huahuo.eventstore.errors import MISREAD, Damaged
 from huahuo.eventstore.model import Append, NewEvent, Pruning
-from huahuo.eventstore.sqlite import index_proof
+from huahuo.eventstore.sqlite import initial_state
 from huahuo.eventstore.sqlite.damage import find_damage
-from huahuo.eventstore.sqlite.index_proof import FALSE_INDEX, prove_index
-from huahuo.eventstore.sqlite.naming import read_naming
+from huahuo.eventstore.sqlite.initial_state import FALSE_INDEX, TAIL_EVENTS, prove_index
+from huahuo.eventstore.sqlite.names import read_naming
 from huahuo.eventstore.sqlite.schema import DATABASE, PAGE_BYTES
-from huahuo.eventstore.sqlite.tail_check import TAIL_EVENTS
 from tests.support.worlds.changed_columns import as_it_was, make
 from tests.support.worlds.spoilt import opened, page_of
 
@@ -29,7 +28,7 @@ GONE = "stream = (SELECT id FROM stream WHERE name = 'old')"
 @pytest.fixture(params=["walked", "sought"])
 def _way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in SEEKS.items() if request.param == "sought" else ():
-        monkeypatch.setattr(index_proof, name, value)
+        monkeypatch.setattr(initial_state, name, value)
 
 
 def change(directory: Path, *statements: str) -> None:
@@ -133,7 +132,7 @@ async def test_no_changed_bit_of_the_index_gives_a_false_head(tmp_path: Path) ->
 async def test_streams_that_are_told_in_whole_runs_have_no_false_head(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
-    monkeypatch.setattr(index_proof, "_READ_AT_ONCE", 3)
+    monkeypatch.setattr(initial_state, "_READ_AT_ONCE", 3)
     chance = Random(seed)
     await filled(tmp_path)
     changes = (

@@ -7,10 +7,10 @@ import pytest
 from msgspec.structs import replace
 
 from huahuo.eventstore.model import StoredEvent
-from huahuo.eventstore.sqlite.connecting import connect_writer
-from huahuo.eventstore.sqlite.inserts import insert_events, number_streams
+from huahuo.eventstore.sqlite.changes import insert_events, number_streams
+from huahuo.eventstore.sqlite.connections import connect_writer
+from huahuo.eventstore.sqlite.log import prepare
 from huahuo.eventstore.sqlite.names import Names
-from huahuo.eventstore.sqlite.preparing import prepare
 
 ODD: dict[str, Any] = {
     "type": "other", "version": 2, "principal": "user/9", "cause": 7, "build": "later", "ts_ms": 5,

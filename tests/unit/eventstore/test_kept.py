@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from huahuo.eventstore.ambient import FakeAmbient
-from huahuo.eventstore.core import ages
-from huahuo.eventstore.core.kept import AckClients, KeptLimits
+from huahuo.eventstore.core import command_records
+from huahuo.eventstore.core.command_records import AckClients, KeptLimits
 from huahuo.eventstore.errors import Corrupt, Unavailable
 from huahuo.eventstore.model import Ack, Append, CommandKey, CommandRecord, Duplicate
-from huahuo.eventstore.sqlite import kept_rows
-from huahuo.eventstore.sqlite.open import SqliteLog
+from huahuo.eventstore.sqlite import store as sqlite_store
+from huahuo.eventstore.sqlite.log import SqliteLog
 from huahuo.eventstore.sqlite.schema import DATABASE
 from tests.support.worlds.logs import MASTER_KEY
 
@@ -67,7 +67,9 @@ async def test_a_wall_clock_that_jumps_forgets_no_command(tmp_path: Path, days: 
 async def test_restarts_one_after_the_other_with_a_clock_far_ahead_forget_no_command(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ages, "RESTART_STEP_MS_MAX", 3 * int(DAY_S) * 1000)  # else it takes 200 restarts
+    monkeypatch.setattr(
+        command_records, "RESTART_STEP_MS_MAX", 3 * int(DAY_S) * 1000
+    )  # else it takes 200 restarts
     ambient = Jumping(1)
     log = await opened(tmp_path, ambient=ambient)
     await log.append(command("u", "first"))
@@ -101,7 +103,7 @@ async def test_forgetting_keeps_up_with_connections_that_never_rest(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, commands_a_second: int
 ) -> None:
     """Records are kept for ten seconds; the log never holds more than those and the ones of one pause."""
-    monkeypatch.setattr(kept_rows, "COMMANDS_KEPT_MS", 10_000)
+    monkeypatch.setattr(sqlite_store, "COMMANDS_KEPT_MS", 10_000)
     ambient = FakeAmbient(1)
     log = await opened(tmp_path, ambient=ambient)
     most = 0
@@ -118,7 +120,7 @@ async def test_forgetting_keeps_up_with_connections_that_never_rest(
 async def test_records_that_a_failed_commit_forgot_are_forgotten_by_the_next(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(kept_rows, "COMMANDS_KEPT_MS", 10_000)
+    monkeypatch.setattr(sqlite_store, "COMMANDS_KEPT_MS", 10_000)
     ambient = FakeAmbient(1)
     log = await opened(tmp_path, ambient=ambient)
     for number in range(5):

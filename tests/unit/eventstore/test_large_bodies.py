@@ -9,10 +9,9 @@ import pytest
 
 from huahuo.eventstore.model import LOG_STREAM, Append, NewEvent
 from huahuo.eventstore.sqlite.events import EVENTS_AT, EVENTS_BY_POSITION, EVENTS_BY_SEQ, select_events
-from huahuo.eventstore.sqlite.names import Names
-from huahuo.eventstore.sqlite.naming import read_naming
+from huahuo.eventstore.sqlite.names import Names, read_naming
 from huahuo.eventstore.sqlite.schema import DATABASE
-from huahuo.eventstore.sqlite.summing import walk
+from huahuo.eventstore.sqlite.seq_index import walk
 from tests.support.worlds.spoilt import opened
 
 EVENTS = 12

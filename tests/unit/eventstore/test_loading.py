@@ -10,9 +10,9 @@ import pytest
 
 from huahuo.eventstore.errors import Conflict
 from huahuo.eventstore.model import Append, Head, NewEvent, Pruning
-from huahuo.eventstore.sqlite import index_proof, names
-from huahuo.eventstore.sqlite.open import SqliteLog
-from huahuo.eventstore.sqlite.packed import PackedHeads
+from huahuo.eventstore.sqlite import initial_state, names
+from huahuo.eventstore.sqlite.log import SqliteLog
+from huahuo.eventstore.sqlite.names import PackedHeads
 from tests.support.worlds.spoilt import opened
 
 STREAMS = 4_000
@@ -72,7 +72,7 @@ async def test_a_stream_that_rested_goes_on_at_its_head(tmp_path: Path) -> None:
 async def test_many_streams_that_were_written_to_are_packed_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("huahuo.eventstore.core.place.UNPACKED_MAX", 3)
+    monkeypatch.setattr("huahuo.eventstore.core.storage_port.UNPACKED_MAX", 3)
     monkeypatch.setattr(names, "_UNPACKED_MAX", 3)
     async with reopened(tmp_path, named(20)) as log:
         for stream in named(20):
@@ -105,7 +105,7 @@ async def test_names_of_many_ended_streams_do_not_stay_in_memory(tmp_path: Path)
 async def test_an_opening_knows_the_heads_that_a_seek_for_each_stream_finds(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
-    monkeypatch.setattr(index_proof, "_READ_AT_ONCE", 7)
+    monkeypatch.setattr(initial_state, "_READ_AT_ONCE", 7)
     chance = Random(seed)
     async with reopened(tmp_path, named(400)) as log:
         for stream in chance.sample(named(500), 60):

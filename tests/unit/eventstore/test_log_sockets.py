@@ -2,7 +2,7 @@
 
 import asyncio
 
-from huahuo.eventstore.sequencer.sockets import let_go
+from huahuo.eventstore.sequencer.address import let_go
 from tests.support.patience import WITHIN_S
 
 LARGE = 32 << 20

@@ -21,8 +21,7 @@ from huahuo.eventstore.model import (
     Secret,
     SecretPut,
 )
-from huahuo.eventstore.sqlite.damage import find_damage
-from huahuo.eventstore.sqlite.looking_over import LATER
+from huahuo.eventstore.sqlite.damage import SCANNED_TABLES, find_damage
 from huahuo.eventstore.sqlite.schema import DATABASE
 from tests.support.worlds.spoilt import change_key, filled, flip, hide_last_row, opened, page_of, spoil
 
@@ -134,7 +133,7 @@ async def test_nothing_is_told_of_a_whole_log_and_a_look_can_be_ended_at_once(tm
     look = log.look_over(ThreadExecutor(1, "look"))
     await look.finished()
     await look.stop()
-    assert LATER
+    assert SCANNED_TABLES
     assert await log.probe() is None
     await log.look_over(ThreadExecutor(1, "look")).stop()
     assert await log.probe() is None
@@ -176,7 +175,7 @@ async def test_a_look_ends_also_where_sqlite_does_not_ask_whether_to_go_on(
         numbers = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n)"
         connection.execute(f"{numbers} SELECT count(*) FROM n").fetchall()
 
-    monkeypatch.setattr("huahuo.eventstore.sqlite.looking_over.damage_of", endless)
+    monkeypatch.setattr("huahuo.eventstore.sqlite.damage.damage_of", endless)
     log = await opened(tmp_path)
     look = log.look_over(ThreadExecutor(1, "look"))
     await begun.wait()

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from huahuo.eventstore.audit.merkle import EMPTY_ROOT, inclusion_path, leaf_hash, node_hash, root
+from huahuo.eventstore.audit.proof import EMPTY_ROOT, inclusion_path, leaf_hash, node_hash, root
 
 # The leaves of the Certificate Transparency reference tests (RFC 6962).
 REFERENCE = [

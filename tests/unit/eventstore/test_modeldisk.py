@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from huahuo.eventstore.memory.model_disk import ModelDisk
+from huahuo.eventstore.memory import ModelDisk
 
 
 def test_what_was_synced_survives_a_crash() -> None:

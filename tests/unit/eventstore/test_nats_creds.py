@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from huahuo.eventstore.sequencer.nats_creds import BadCreds, UserKey
+from huahuo.eventstore.sequencer.address import BadCreds, UserKey
 from tests.support.servers.nats_operator import ACCOUNT, Identity, with_operator
 
 

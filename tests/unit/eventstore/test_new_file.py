@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from huahuo.eventstore.new_file import make_file
+from huahuo.eventstore.atomic_file import make_file
 
 
 def test_it_is_for_its_owner_only_and_is_not_made_twice(tmp_path: Path) -> None:

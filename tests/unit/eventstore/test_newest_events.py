@@ -8,9 +8,9 @@ import pytest
 from huahuo.eventstore.care.verify import verify
 from huahuo.eventstore.errors import Corrupt, Damaged
 from huahuo.eventstore.model import Append, NewEvent
-from huahuo.eventstore.sqlite.open import SqliteLog
+from huahuo.eventstore.sqlite.initial_state import TAIL_EVENTS
+from huahuo.eventstore.sqlite.log import SqliteLog
 from huahuo.eventstore.sqlite.schema import DATABASE
-from huahuo.eventstore.sqlite.tail_check import TAIL_EVENTS
 from huahuo.eventstore.sqlite.view import SqliteView
 from tests.support.worlds.logs import append, event, read_joined
 from tests.support.worlds.sqlite_logs import as_killed, opened, sql, told

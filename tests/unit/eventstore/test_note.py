@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from huahuo.eventstore.ambient import FakeAmbient
-from huahuo.eventstore.audit.checkpoint import Checkpoint, NoteBroken, SigningKey, open_note
+from huahuo.eventstore.audit.proof import Checkpoint, NoteBroken, SigningKey, open_note
 from huahuo.eventstore.errors import EventStoreError
 
 SIGNED = Checkpoint("a7c1", 1042, bytes(range(32)), bytes(32))

@@ -6,10 +6,10 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from huahuo.eventstore.errors import Unavailable
-from huahuo.eventstore.replicated import birth
-from huahuo.eventstore.replicated.birth import Birth
-from huahuo.eventstore.replicated.newest import Newest
-from huahuo.eventstore.replicated.same_order import SameOrder
+from huahuo.eventstore.replicated import proposal as proposals
+from huahuo.eventstore.replicated.opening import SameOrder
+from huahuo.eventstore.replicated.order_reader import Newest
+from huahuo.eventstore.replicated.proposal import Birth
 from huahuo.eventstore.sequencer.port import Misconfigured
 from tests.support.models.memory_sequencer import MemoryOrder, MemorySequencer
 
@@ -77,10 +77,10 @@ async def test_an_ordered_log_whose_beginning_was_trimmed_is_taken_as_the_same()
 
 async def test_another_log_is_known_by_the_birth_that_was_told_again_before_it_was_trimmed() -> None:
     order = MemoryOrder()
-    for proposal in (b"a", birth.dump_again(Birth(1, "log-2", b"mark"), b"k" * 32), b"c"):
+    for proposal in (b"a", proposals.dump_birth_again(Birth(1, "log-2", b"mark"), b"k" * 32), b"c"):
         order.put(proposal)
     order.trim(2)
     with pytest.raises(Misconfigured, match="that of log-2"):
         await SameOrder(MemorySequencer(order), "log-1", applied=3).check()
-    order.put(birth.dump_again(Birth(1, "log-1", b"mark"), b"k" * 32))
+    order.put(proposals.dump_birth_again(Birth(1, "log-1", b"mark"), b"k" * 32))
     await SameOrder(MemorySequencer(order), "log-1", applied=3).check()

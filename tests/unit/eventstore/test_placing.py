@@ -6,13 +6,12 @@ from pathlib import Path
 import pytest
 
 from huahuo.eventstore.ambient import FakeAmbient
-from huahuo.eventstore.care.backup import put_back
-from huahuo.eventstore.care.placing import placing
+from huahuo.eventstore.care.backup import placing, put_back
 from huahuo.eventstore.errors import Corrupt, EventStoreError
 from huahuo.eventstore.model import Append, NewEvent
 from huahuo.eventstore.sqlite.directory_lock import LOCK
+from huahuo.eventstore.sqlite.log import SqliteLog
 from huahuo.eventstore.sqlite.mark import MARK
-from huahuo.eventstore.sqlite.open import SqliteLog
 from huahuo.eventstore.sqlite.schema import DATABASE
 from tests.support.worlds.logs import MASTER_KEY
 

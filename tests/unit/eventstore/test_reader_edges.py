@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from huahuo.eventstore.ambient import FakeAmbient
-from huahuo.eventstore.care.compaction import Policy, compact
-from huahuo.eventstore.core.fair_executor import acting_for
+from huahuo.eventstore.care.pruning import CompactionPolicy, compact
 from huahuo.eventstore.core.log import StoreLog
-from huahuo.eventstore.core.receipts import AUDIT_STREAM
+from huahuo.eventstore.core.reader import AUDIT_STREAM
 from huahuo.eventstore.errors import Closed, Damaged, EventStoreError, QueueFull, Unavailable
+from huahuo.eventstore.executor import acting_for
 from huahuo.eventstore.model import Ack, Append, CommandKey, CommandRecord, Head, Keyframe
 from tests.support.worlds.logs import (
     MemoryEngine,
@@ -109,7 +109,7 @@ async def test_a_log_that_ends_with_another_event_than_was_written_is_damaged() 
 async def pruned(log: StoreLog, count: int) -> None:
     """Compact a stream, so that `count` events of it are gone."""
     await log.append(append(*[event(type="told", entity="a")] * (count + 1)))
-    policy = Policy(types=frozenset({"told"}), before_ms=1 << 60)
+    policy = CompactionPolicy(types=frozenset({"told"}), before_ms=1 << 60)
     assert await compact(log, policy, FakeAmbient(1), "cli/root") == count
     assert await log.check_receipts() == count
 

@@ -9,18 +9,16 @@ from pathlib import Path
 import pytest
 
 from huahuo.eventstore.ambient import FakeAmbient
-from huahuo.eventstore.core.changes import PASSED_KEPT, Passed, PutPassed
-from huahuo.eventstore.core.sums import register
+from huahuo.eventstore.core.storage_port import PASSED_KEPT, Passed, PutPassed
 from huahuo.eventstore.errors import Corrupt, EventStoreError, Unavailable
 from huahuo.eventstore.executor import ThreadExecutor
 from huahuo.eventstore.model import Appended
-from huahuo.eventstore.replicated.shared import dump
+from huahuo.eventstore.replicated.state_machine import dump_shared
 from huahuo.eventstore.replicated.writer import ReplicaWriter
+from huahuo.eventstore.sqlite.changes import MAKE_PASSED, statements_of_passed
 from huahuo.eventstore.sqlite.damage import find_damage
-from huahuo.eventstore.sqlite.open import SqliteLog
-from huahuo.eventstore.sqlite.passed import MAKE_PASSED, statements
-from huahuo.eventstore.sqlite.replica import held_in, open_log
-from huahuo.eventstore.sqlite.schema import DATABASE
+from huahuo.eventstore.sqlite.log import SqliteLog, held_in, open_log
+from huahuo.eventstore.sqlite.schema import DATABASE, register
 from tests.support.models.memory_sequencer import MemoryOrder, MemorySequencer
 from tests.support.worlds.logs import MASTER_KEY, append, command, event
 from tests.support.worlds.spoilt import change_key
@@ -88,7 +86,7 @@ async def test_a_note_that_is_not_of_the_logs_end_is_found_though_each_row_fits(
     log = await open_replica(tmp_path, order)
     await log.append(append(event("s")))
     assert isinstance(log.writer, ReplicaWriter)
-    earlier = dump(log.writer.shared)
+    earlier = dump_shared(log.writer.shared)
     for _ in range(3):
         await log.append(append(event("s")))
     await log.close()
@@ -152,7 +150,7 @@ def test_of_the_newest_proposals_only_so_many_are_kept() -> None:
     connection.execute(MAKE_PASSED)
     for first in range(1, PASSED_KEPT + 300, 100):
         put = PutPassed(b"", tuple(Passed(offset, b"c", b"d") for offset in range(first, first + 100)))
-        for sql, values in statements(put):
+        for sql, values in statements_of_passed(put):
             connection.execute(sql, values)
     [(count, last)] = connection.execute("SELECT count(*), max(offset) FROM passed").fetchall()
     assert count == PASSED_KEPT

@@ -14,8 +14,8 @@ from huahuo.eventstore.errors import (
     Unavailable,
 )
 from huahuo.eventstore.model import Append, Appended, Keyframe, StoredEvent
-from huahuo.eventstore.replicated.applying import RETRY_S
 from huahuo.eventstore.replicated.proposal import OLDEST, VERSION
+from huahuo.eventstore.replicated.writer import RETRY_S
 from huahuo.eventstore.sequencer.port import Misconfigured, ProposalTooLarge, Unreachable
 from tests.support.models.failing_store import Way, blind, failing, one_node
 from tests.support.models.memory_sequencer import MemoryOrder
@@ -164,7 +164,7 @@ async def test_an_append_that_cannot_be_sealed_fails_alone(monkeypatch: pytest.M
 
     async with one_node() as made:
         [node] = made.nodes
-        monkeypatch.setattr("huahuo.eventstore.replicated.proposing.carry", refuse)
+        monkeypatch.setattr("huahuo.eventstore.replicated.outbox.carry", refuse)
         sealed = node.log.submit(Append(ts_ms=1, events=(event("s"),), blobs=(b"mail",)))
         plain = node.log.submit(append(event("s", b"plain")))
         await asyncio.wait([sealed, plain])

@@ -7,16 +7,16 @@ from typing import Any
 
 import pytest
 
-from huahuo.eventstore.core.changes import PutKeyframe
+from huahuo.eventstore.core.storage_port import PutKeyframe
 from huahuo.eventstore.errors import (
     EventStoreError,
     Unavailable,
 )
 from huahuo.eventstore.executor import InlineExecutor
-from huahuo.eventstore.memory.log import MemoryLog
+from huahuo.eventstore.memory import MemoryLog
 from huahuo.eventstore.model import Appended, Keyframe
-from huahuo.eventstore.replicated.living import LIVING_S
 from huahuo.eventstore.replicated.opening import Held, open_replica
+from huahuo.eventstore.replicated.peers import LIVING_S
 from huahuo.eventstore.sequencer.port import InDoubt, Ordered, Unreachable
 from tests.support.models.failing_store import Way, one_node
 from tests.support.models.memory_sequencer import MemoryOrder, MemorySequencer

@@ -6,25 +6,19 @@ from collections.abc import AsyncGenerator
 import pytest
 
 from huahuo.eventstore.core.chain import GENESIS
-from huahuo.eventstore.core.changes import Passed, PutPassed
 from huahuo.eventstore.core.draft import Draft
-from huahuo.eventstore.core.place import Place
+from huahuo.eventstore.core.storage_port import Passed, Place, PutPassed
 from huahuo.eventstore.errors import EventStoreError, NumbersSpent, Unavailable
 from huahuo.eventstore.model import Append, Appended
-from huahuo.eventstore.replicated import birth
-from huahuo.eventstore.replicated.agreement import Agreement
-from huahuo.eventstore.replicated.applied import apply_all
-from huahuo.eventstore.replicated.apply import Reserved, Run
-from huahuo.eventstore.replicated.arrivals import READ_AHEAD_MAX, Arrivals
-from huahuo.eventstore.replicated.birth import Birth
-from huahuo.eventstore.replicated.blocks import BLOCK, Blocks
-from huahuo.eventstore.replicated.living import LIVING_S, Living
-from huahuo.eventstore.replicated.proposal import Item, Proposal, encode_item
-from huahuo.eventstore.replicated.reserving import Reservations
-from huahuo.eventstore.replicated.same_order import SameOrder, _Births
-from huahuo.eventstore.replicated.shared import Member, Shared
+from huahuo.eventstore.replicated import proposal
+from huahuo.eventstore.replicated.opening import SameOrder, _Births
+from huahuo.eventstore.replicated.order_reader import READ_AHEAD_MAX, Arrivals
+from huahuo.eventstore.replicated.outbox import BLOCK, Blocks, Reservations
+from huahuo.eventstore.replicated.peers import LIVING_S, Agreement, Living
+from huahuo.eventstore.replicated.proposal import Birth, Item, Proposal, encode_item
+from huahuo.eventstore.replicated.state_machine import Member, Reserved, Run, Shared, apply_all
 from huahuo.eventstore.sequencer.port import Misconfigured, Ordered, SequencerError
-from huahuo.eventstore.sqlite import passed
+from huahuo.eventstore.sqlite import changes
 from tests.support.models.memory_sequencer import MemoryOrder, MemorySequencer
 from tests.support.worlds.proposals import CODEC, Nothing, encoded, proposal
 
@@ -64,12 +58,12 @@ def test_a_replica_that_has_applied_nothing_judges_nobody() -> None:
 
 
 def test_a_birth_with_a_right_sum_that_says_something_else_is_none() -> None:
-    told = birth.dump(Birth(1, "id", b"mark"))
-    strange = birth._MAGIC + birth._sum(b"\xc1") + b"\xc1"  # noqa: SLF001  as a faulty version would write it
-    assert birth.load(told) is not None
-    assert birth.load(strange) is None
-    again = birth._AGAIN + birth._mac(b"\xc1", b"k") + b"\xc1"  # noqa: SLF001
-    assert birth.load_again(again, b"k") is None
+    told = proposal.dump_birth(Birth(1, "id", b"mark"))
+    strange = proposal._BIRTH_MAGIC + proposal._birth_sum(b"\xc1") + b"\xc1"  # noqa: SLF001  as a faulty version would write it
+    assert proposal.load_birth(told) is not None
+    assert proposal.load_birth(strange) is None
+    again = proposal._BIRTH_AGAIN_MAGIC + proposal._birth_mac(b"\xc1", b"k") + b"\xc1"  # noqa: SLF001
+    assert proposal.load_birth_again(again, b"k") is None
 
 
 def test_a_proposal_with_a_right_mac_that_says_something_else_is_ignored() -> None:
@@ -117,8 +111,8 @@ def test_what_cannot_be_in_a_proposal_is_refused_by_its_type() -> None:
 
 
 def test_where_no_ends_of_the_chain_are_known_only_the_state_is_stored() -> None:
-    bare = list(passed.statements(PutPassed(b"state", ())))
-    whole = list(passed.statements(PutPassed(b"state", (Passed(9, b"c", b"d"),))))
+    bare = list(changes.statements_of_passed(PutPassed(b"state", ())))
+    whole = list(changes.statements_of_passed(PutPassed(b"state", (Passed(9, b"c", b"d"),))))
     assert [text.split()[0] for text, _ in bare] == ["INSERT"]
     assert [text.split()[0] for text, _ in whole] == ["INSERT", "INSERT", "DELETE"]
 
@@ -218,7 +212,7 @@ async def test_an_ordered_log_without_any_birth_is_not_called_another_one() -> N
 async def test_a_birth_behind_other_proposals_is_the_one_that_counts() -> None:
     order = MemoryOrder()
     order.put(b"no birth")
-    order.put(birth.dump(Birth(1, "log-2", b"mark")))
+    order.put(proposal.dump_birth(Birth(1, "log-2", b"mark")))
     with pytest.raises(Misconfigured, match="that of log-2"):
         await SameOrder(MemorySequencer(order), "log-1", applied=0).check()
 

@@ -2,8 +2,7 @@
 
 import pytest
 
-from huahuo.eventstore.replicated.applying import APPLIED_AT_ONCE
-from huahuo.eventstore.replicated.writer import ReplicaWriter
+from huahuo.eventstore.replicated.writer import APPLIED_AT_ONCE, ReplicaWriter
 from tests.support.models.memory_sequencer import MemoryOrder, MemorySequencer
 from tests.support.worlds.logs import append, event
 from tests.support.worlds.replicas import cluster

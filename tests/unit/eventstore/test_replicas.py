@@ -6,8 +6,8 @@ import errno
 import pytest
 from structlog.testing import capture_logs
 
-from huahuo.eventstore.core.changes import Group
 from huahuo.eventstore.core.seal import derive
+from huahuo.eventstore.core.storage_port import Group
 from huahuo.eventstore.errors import (
     Closed,
     CommandMismatch,
@@ -20,8 +20,8 @@ from huahuo.eventstore.errors import (
     WrongKey,
 )
 from huahuo.eventstore.model import Ack, Append, Appended, Duplicate, Keyframe, Secret, SecretPut
-from huahuo.eventstore.replicated.applying import RETRY_S
 from huahuo.eventstore.replicated.proposal import VERSION, Codec
+from huahuo.eventstore.replicated.writer import RETRY_S
 from tests.support.models.hostile_sequencer import HostileSequencer, OneLate
 from tests.support.models.memory_sequencer import MemoryOrder, MemorySequencer
 from tests.support.worlds.logs import MASTER_KEY, append, command, command_key, event

@@ -11,12 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from huahuo.eventstore.ambient import FakeAmbient
-from huahuo.eventstore.care.compaction import Policy, compact
+from huahuo.eventstore.care.pruning import CompactionPolicy, compact
 from huahuo.eventstore.care.verify import verify
 from huahuo.eventstore.errors import Damaged, Unavailable
 from huahuo.eventstore.model import Append, NewEvent
-from huahuo.eventstore.sqlite import stream_sums, unindexed
-from huahuo.eventstore.sqlite.open import SqliteLog
+from huahuo.eventstore.sqlite import seq_index, unindexed
+from huahuo.eventstore.sqlite.log import SqliteLog
 from huahuo.eventstore.sqlite.schema import DATABASE
 from huahuo.eventstore.sqlite.store import SqliteStore
 from huahuo.eventstore.sqlite.unindexed import Unindexed
@@ -25,7 +25,7 @@ from tests.support.worlds.logs import append, event, read_joined
 from tests.support.worlds.sqlite_logs import as_killed, opened, sql, told
 
 STREAMS = ("user/1", "user/2", "mailbox/1", "group/a")
-PRUNE = Policy(types=frozenset({"t"}), before_ms=1, keep=3)
+PRUNE = CompactionPolicy(types=frozenset({"t"}), before_ms=1, keep=3)
 
 
 async def fill(log: SqliteLog, rng: random.Random, written: dict[str, list[bytes]], appends: int) -> None:
@@ -107,7 +107,7 @@ async def test_a_log_that_was_killed_is_indexed_at_the_next_opening(tmp_path: Pa
 async def test_checksums_are_forgotten_at_a_bound_and_read_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stream_sums, "_STREAMS_MAX", 3)
+    monkeypatch.setattr(seq_index, "_STREAMS_MAX", 3)
     rng, written = random.Random(11), {stream: list[bytes]() for stream in STREAMS}
     log = await opened(tmp_path)
     await fill(log, rng, written, 40)

@@ -10,10 +10,9 @@ import pytest
 
 from huahuo.eventstore.care.backup import shrink
 from huahuo.eventstore.errors import EventStoreError, InUse
-from huahuo.eventstore.sqlite import page_faults
-from huahuo.eventstore.sqlite.damage import find_damage
+from huahuo.eventstore.sqlite import damage
+from huahuo.eventstore.sqlite.damage import COPY, find_damage
 from huahuo.eventstore.sqlite.directory_lock import left_of
-from huahuo.eventstore.sqlite.page_faults import COPY
 from huahuo.eventstore.sqlite.schema import DATABASE
 from tests.support.worlds.spoilt import filled, opened
 
@@ -80,7 +79,7 @@ async def test_a_copy_that_fails_leaves_the_file_as_it_was(
 
     path = await large(tmp_path, 1)
     size = path.stat().st_size
-    monkeypatch.setattr(page_faults, "put_in_place", full)
+    monkeypatch.setattr(damage, "put_in_place", full)
     with pytest.raises(EventStoreError, match="could not be made smaller: No space left on device"):
         shrink(path)
     assert path.stat().st_size == size

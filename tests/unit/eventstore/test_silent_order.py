@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from huahuo.eventstore.replicated.reaching import SILENT_S
+from huahuo.eventstore.replicated.order_reader import SILENT_S
 from huahuo.eventstore.sequencer.port import InDoubt, Ordered
 from tests.support.models.memory_sequencer import MemoryOrder, MemorySequencer
 from tests.support.worlds.logs import append, event

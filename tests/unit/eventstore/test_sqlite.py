@@ -11,8 +11,8 @@ import pytest
 from huahuo.eventstore.errors import Closed, EventStoreError, InUse, Unavailable
 from huahuo.eventstore.model import Append, NewEvent, RowPut
 from huahuo.eventstore.sqlite import store as sqlite_store
-from huahuo.eventstore.sqlite import wal_care
-from huahuo.eventstore.sqlite.connecting import connect_reader
+from huahuo.eventstore.sqlite import wal
+from huahuo.eventstore.sqlite.connections import connect_reader
 from huahuo.eventstore.sqlite.directory_lock import LOCK
 from huahuo.eventstore.sqlite.events import EVENTS_BY_POSITION, EVENTS_BY_SEQ
 from huahuo.eventstore.sqlite.mark import MARK
@@ -206,7 +206,7 @@ async def test_the_write_ahead_log_stays_bounded(tmp_path: Path) -> None:
 async def test_a_reader_that_stays_in_holds_up_nothing_but_the_size(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(wal_care, "WAL_BYTES_MAX", 1 << 20)
+    monkeypatch.setattr(wal, "WAL_BYTES_MAX", 1 << 20)
     log = await opened(tmp_path)
     await log.append(append(event("a")))
     with closing(sqlite3.connect(f"{(tmp_path / DATABASE).as_uri()}?mode=ro", uri=True)) as reader:
@@ -241,7 +241,7 @@ async def test_a_connection_that_broke_is_replaced_and_nothing_is_lost(tmp_path:
 async def test_a_new_connection_is_not_trusted_before_its_write_ahead_log_was_emptied(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("huahuo.eventstore.sqlite.connecting.BUSY_TIMEOUT_MS", 10)
+    monkeypatch.setattr("huahuo.eventstore.sqlite.connections.BUSY_TIMEOUT_MS", 10)
     log = await opened(tmp_path)
     await log.append(append(event("a")))
     store = log.store

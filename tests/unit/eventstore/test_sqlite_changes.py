@@ -1,6 +1,6 @@
 """What many changes do in SQL: few statements, with the same effect as one by one."""
 
-from huahuo.eventstore.core.changes import Change, DropRow, PutKey, PutRow, PutSealed, Shred
+from huahuo.eventstore.core.storage_port import Change, DropRow, PutKey, PutRow, PutSealed, Shred
 from huahuo.eventstore.model import RowDrop, RowPut
 from huahuo.eventstore.sqlite.changes import statements_of
 

@@ -69,7 +69,7 @@ async def test_when_a_shred_is_acknowledged_no_file_holds_the_key_any_more(tmp_p
 async def test_a_key_that_a_reader_kept_from_being_erased_is_erased_soon_after(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("huahuo.eventstore.core.commit_loop.CARE_RETRY_S", 0.01)
+    monkeypatch.setattr("huahuo.eventstore.core.writer.CARE_RETRY_S", 0.01)
     log = await opened(tmp_path)
     await log.append(Append(ts_ms=0, secrets=(SecretPut("o", "p", Secret("s")),)))
     key = wrapped_keys(tmp_path)["o"]

@@ -8,9 +8,8 @@ from huahuo.eventstore.errors import Corrupt
 from huahuo.eventstore.executor import ThreadExecutor
 from huahuo.eventstore.model import Ack, Append, NewEvent, Usage
 from huahuo.eventstore.sqlite.damage import find_damage
-from huahuo.eventstore.sqlite.open import SqliteLog
-from huahuo.eventstore.sqlite.schema import DATABASE
-from huahuo.eventstore.sqlite.usage import EVENT_BYTES
+from huahuo.eventstore.sqlite.log import SqliteLog
+from huahuo.eventstore.sqlite.schema import DATABASE, EVENT_BYTES
 from tests.support.worlds.sqlite_logs import opened, sql
 
 ONE, TWO = Ack("user/1", "dev", "user/1", 5), Ack("user/2", "dev", "user/2", 3)

@@ -10,18 +10,18 @@ import pytest
 
 from huahuo.eventstore.ambient import FakeAmbient
 from huahuo.eventstore.blobs import blob_id
-from huahuo.eventstore.care.compaction import Policy, compact
+from huahuo.eventstore.care.pruning import CompactionPolicy, compact
 from huahuo.eventstore.core.log import StoreLog
 from huahuo.eventstore.errors import Unavailable
 from huahuo.eventstore.model import Append
-from huahuo.eventstore.sqlite import usage
-from huahuo.eventstore.sqlite.open import SqliteLog
-from huahuo.eventstore.sqlite.usage import EVENT_BYTES
+from huahuo.eventstore.sqlite import schema
+from huahuo.eventstore.sqlite.log import SqliteLog
+from huahuo.eventstore.sqlite.schema import EVENT_BYTES
 from tests.support.worlds.logs import event
 
 BODY = b'{"a":1}'
 ONE = len(BODY) + EVENT_BYTES
-POLICY = Policy(types=frozenset({"progress"}), before_ms=1 << 60)
+POLICY = CompactionPolicy(types=frozenset({"progress"}), before_ms=1 << 60)
 
 
 async def opened(path: Path) -> SqliteLog:
@@ -76,11 +76,11 @@ async def test_what_was_counted_is_not_counted_again_and_after_a_restart_it_goes
 
 async def test_it_is_counted_in_slices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     log = await opened(tmp_path)
-    await put(log, "user/1", usage.SLICE_EVENTS + 10)
+    await put(log, "user/1", schema.SLICE_EVENTS + 10)
     assert await log.count_usage(log.position)
     upto, [one] = await log.usage()
-    assert (upto, one.events) == (usage.SLICE_EVENTS, usage.SLICE_EVENTS * ONE)
-    assert await counted(log) == {"user/1": ((usage.SLICE_EVENTS + 10) * ONE, 0)}
+    assert (upto, one.events) == (schema.SLICE_EVENTS, schema.SLICE_EVENTS * ONE)
+    assert await counted(log) == {"user/1": ((schema.SLICE_EVENTS + 10) * ONE, 0)}
     await log.close()
 
 
@@ -158,7 +158,7 @@ async def test_several_who_count_at_once_count_each_event_once(tmp_path: Path) -
 async def test_with_too_many_users_at_once_they_are_counted_by_reading(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(usage, "TALLY_USERS_MAX", 3)
+    monkeypatch.setattr(schema, "TALLY_USERS_MAX", 3)
     log = await opened(tmp_path)
     await put(log, "user/0")
     await counted(log)

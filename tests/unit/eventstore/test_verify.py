@@ -11,14 +11,14 @@ import pytest
 
 from huahuo.eventstore.audit.proof import check_against, checkpoint_of
 from huahuo.eventstore.care import verify as verifying
-from huahuo.eventstore.care.compaction import Policy, compact
+from huahuo.eventstore.care.pruning import CompactionPolicy, compact
 from huahuo.eventstore.care.verify import check_log, verify
 from huahuo.eventstore.core.chain import GENESIS, relink
 from huahuo.eventstore.errors import Damaged
 from huahuo.eventstore.model import StoredEvent
 from huahuo.eventstore.sqlite import seq_index
 from huahuo.eventstore.sqlite.directory_lock import left_of
-from huahuo.eventstore.sqlite.naming import read_naming
+from huahuo.eventstore.sqlite.names import read_naming
 from huahuo.eventstore.sqlite.view import SqliteView
 from tests.support.worlds.logs import SqliteEngine, append, event, looped, opened
 
@@ -179,7 +179,7 @@ def test_a_change_of_tombstones_or_receipts_is_found(directory: Path, change: st
         engine = SqliteEngine(directory.parent)
         engine.directory = directory
         async with opened(engine) as log:
-            policy = Policy(types=frozenset({"check_progress"}), before_ms=1 << 60)
+            policy = CompactionPolicy(types=frozenset({"check_progress"}), before_ms=1 << 60)
             assert await compact(log, policy, engine.ambient, "") == EVENTS // 2 - 1
         view = await SqliteView.open(directory)
         assert (await verify(view, view.path)).pruned == EVENTS // 2 - 1

@@ -8,8 +8,8 @@ import pytest
 
 from huahuo.eventstore.ambient import FakeAmbient
 from huahuo.eventstore.errors import Closed, Damaged, EventStoreError
+from huahuo.eventstore.sqlite.log import SqliteLog
 from huahuo.eventstore.sqlite.mark import MARK
-from huahuo.eventstore.sqlite.open import SqliteLog
 from huahuo.eventstore.sqlite.schema import DATABASE
 from huahuo.eventstore.sqlite.view import SqliteView
 from tests.support.worlds.logs import MASTER_KEY, append, event

@@ -14,10 +14,10 @@ from huahuo.eventstore.errors import InUse
 from huahuo.eventstore.model import Append, Secret, SecretPut
 from huahuo.eventstore.sqlite import store as sqlite_store
 from huahuo.eventstore.sqlite import wal
-from huahuo.eventstore.sqlite.connecting import WAL_CHECKPOINT_BYTES
-from huahuo.eventstore.sqlite.open import SqliteLog
+from huahuo.eventstore.sqlite.connections import WAL_CHECKPOINT_BYTES
+from huahuo.eventstore.sqlite.log import SqliteLog
 from huahuo.eventstore.sqlite.schema import DATABASE
-from huahuo.eventstore.sqlite.wal_care import WAL_ROOM_BYTES
+from huahuo.eventstore.sqlite.wal import WAL_ROOM_BYTES
 from tests.support.worlds.logs import MASTER_KEY, append, event
 
 

@@ -8,10 +8,10 @@ from random import Random
 import pytest
 
 from huahuo.eventstore.model import Append, NewEvent
-from huahuo.eventstore.sqlite import summing
-from huahuo.eventstore.sqlite.naming import read_naming
+from huahuo.eventstore.sqlite import seq_index
+from huahuo.eventstore.sqlite.names import read_naming
 from huahuo.eventstore.sqlite.schema import DATABASE
-from huahuo.eventstore.sqlite.summing import Walked, walk
+from huahuo.eventstore.sqlite.seq_index import Walked, walk
 from tests.support.worlds.spoilt import opened
 
 EVENTS = 60
@@ -48,7 +48,7 @@ async def test_an_event_is_judged_alone_as_among_others(
         for after in (0, 7, 30):
             told = []
             for page_events in (1, 7, EVENTS):
-                monkeypatch.setattr(summing, "_PAGE_EVENTS", page_events)
+                monkeypatch.setattr(seq_index, "_PAGE_EVENTS", page_events)
                 told.append(walked(connection, after))
             assert told[0] == told[1] == told[2]
             assert len(told[0]) == EVENTS - after

@@ -12,8 +12,7 @@ from huahuo.eventstore.ambient import FakeAmbient
 from huahuo.eventstore.core import writer
 from huahuo.eventstore.core.seal import Vault
 from huahuo.eventstore.errors import QueueFull
-from huahuo.eventstore.memory.log import MemoryLog
-from huahuo.eventstore.memory.model_disk import ModelDisk
+from huahuo.eventstore.memory import MemoryLog, ModelDisk
 from huahuo.eventstore.model import Append, Appended, Duplicate, Secret, SecretPut
 from tests.support.worlds.logs import MASTER_KEY, append, event
 

@@ -9,11 +9,10 @@ import pytest
 
 from huahuo.eventstore.ambient import FakeAmbient
 from huahuo.eventstore.core.fair_queue import ITEM_BYTES, FairQueue
-from huahuo.eventstore.core.pending import PETTY_S, Pending, bill
+from huahuo.eventstore.core.writer import PETTY_S, Pending, bill
 from huahuo.eventstore.errors import Corrupt, Unavailable
 from huahuo.eventstore.executor import InlineExecutor
-from huahuo.eventstore.memory.log import MemoryLog
-from huahuo.eventstore.memory.model_disk import ModelDisk
+from huahuo.eventstore.memory import MemoryLog, ModelDisk
 from huahuo.eventstore.model import Append, Appended, StoredEvent
 from tests.support.models.failing_store import blind, failing
 from tests.support.worlds.logs import MASTER_KEY, append, event

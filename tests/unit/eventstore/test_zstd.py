@@ -9,8 +9,8 @@ import zstandard
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from huahuo.eventstore.zstd.frames import BadDictionary, BadFrame, Compressor, Decompressor, Dictionary
-from huahuo.eventstore.zstd.training import Samples, train
+from huahuo.eventstore.zstd_frames import BadDictionary, BadFrame, Compressor, Decompressor, Dictionary
+from huahuo.eventstore.zstd_training import Samples, train
 from tests.support.worlds.compressed import dictionary
 
 LIMIT = 1 << 20
@@ -105,7 +105,7 @@ def test_the_error_names_both_dictionaries() -> None:
 
 BOMB = """
 import resource, sys
-from huahuo.eventstore.zstd.frames import BadFrame, Decompressor
+from huahuo.eventstore.zstd_frames import BadFrame, Decompressor
 reader = Decompressor(None, output_bytes_max=17 << 20)
 bomb = sys.stdin.buffer.read()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

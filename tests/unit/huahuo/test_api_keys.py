@@ -5,19 +5,15 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from huahuo.actors.plugins.actions import Action, Registry
-from huahuo.actors.plugins.calls import Call, Reply
-from huahuo.actors.plugins.principal import Principal
-from huahuo.api_keys.actions import AddKey, admit_keys
-from huahuo.api_keys.book import KeyBook
-from huahuo.api_keys.keys import API_KEYS, KEYS_PER_USER_MAX, KeyRefused
+from huahuo.actors.plugins.calls import Call, Principal, Reply
 from huahuo.eventstore.ambient import FakeAmbient
 from huahuo.eventstore.executor import InlineExecutor
-from huahuo.eventstore.memory.model_disk import ModelDisk
+from huahuo.eventstore.memory import ModelDisk
 from huahuo.eventstore.model import CommandKey
 from huahuo.transport.access.revocations import AUTH_STREAM, RevocationWatch
-from huahuo.transport.access.rights import may_call, may_read
+from huahuo.transport.access.rights import AuthFailure, Verified, may_call, may_read
 from huahuo.transport.access.tokens import Authenticator
-from huahuo.transport.access.verified import AuthFailure, Verified
+from huahuo.users.api_keys import API_KEYS, KEYS_PER_USER_MAX, AddKey, KeyBook, KeyRefused, admit_keys
 from huahuo.users.book import UserBook
 from tests.support.models.faulty_log import FaultyLog
 from tests.support.worlds.services import run

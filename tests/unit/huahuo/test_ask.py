@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
-from huahuo.app.ask import get, not_ready, time_of
+from huahuo.app.service_port import http_get, not_ready, time_of
 
 
 class Answering(BaseHTTPRequestHandler):
@@ -26,7 +26,7 @@ def test_a_proxy_of_the_environment_is_not_asked_for_the_service(monkeypatch: py
     with HTTPServer(("127.0.0.1", 0), Answering) as server:
         thread = threading.Thread(target=server.handle_request)
         thread.start()
-        assert get(f"http://127.0.0.1:{server.server_port}", "/readyz", 5) == "/readyz"
+        assert http_get(f"http://127.0.0.1:{server.server_port}", "/readyz", 5) == "/readyz"
         thread.join()
 
 

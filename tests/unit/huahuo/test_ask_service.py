@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from huahuo.app import service_file
+from huahuo.app import service_port
 from huahuo.app.config import Settings
-from huahuo.audit.record import Elsewhere, ask_service
+from huahuo.audit.audited_log import Elsewhere, ask_service
 from huahuo.errors import ConfigError, HuahuoError
 from tests.support.servers.ports import held_port
 
@@ -21,7 +21,7 @@ async def test_a_service_that_does_not_answer_in_time_is_told_apart_from_one_tha
 ) -> None:
     with held_port() as port:
         url = f"http://127.0.0.1:{port}"
-        service_file.write(tmp_path, url)
+        service_port.write_address(tmp_path, url)
         with pytest.raises(HuahuoError) as told:
             await ask_service(settings(tmp_path), action, timeout_s=0.2)
     said = str(told.value)

@@ -5,9 +5,9 @@ from typing import Any
 import msgspec
 import pytest
 
+from huahuo import admin as audit_action
 from huahuo.actors.plugins.actions import Registry
-from huahuo.admin import actions as audit_action
-from huahuo.admin.actions import LogCare
+from huahuo.admin import LogCare
 from huahuo.eventstore.core.log import StoreLog
 from huahuo.eventstore.executor import InlineExecutor
 from huahuo.eventstore.model import Append, NewEvent, Secret, SecretPut

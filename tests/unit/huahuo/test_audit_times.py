@@ -2,7 +2,7 @@
 
 import pytest
 
-from huahuo.admin.times import moment, moment_or_ago, seconds
+from huahuo.terminal import moment, moment_or_ago, seconds
 
 
 def test_any_zone_becomes_utc_with_milliseconds() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from huahuo.cli.doctor_settings import unusable
+from huahuo.cli.doctor import unusable
 
 _NOBODY = 65534
 

@@ -6,8 +6,8 @@ import pytest
 
 from huahuo.actors.followers import record
 from huahuo.actors.followers.record import DeadLetter
-from huahuo.cli import behind_followers
-from huahuo.cli.open_effects import Told
+from huahuo.cli import doctor_log
+from huahuo.cli.doctor_log import Told
 from huahuo.eventstore.model import Append
 from tests.support.models.faulty_log import faulty_log, write
 
@@ -16,7 +16,7 @@ LETTER = DeadLetter("order/1", 1, "t", 3, "KeyError", 1)
 
 async def told(*, paused: bool = False, dead: bool = False) -> Told:
     log = await faulty_log()
-    assert await behind_followers.of_log(log) is None
+    assert await doctor_log.followers_of_log(log) is None
     await write(log, "order/1", "order/2", "order/3")
     rows = (record.put_cursor("a", 3, 1), record.put_cursor("b", 1, 1))
     await log.append(Append(ts_ms=1, rows=rows))
@@ -24,7 +24,7 @@ async def told(*, paused: bool = False, dead: bool = False) -> Told:
         await log.append(record.pausing("a", "cli/me", 1, paused=True))
     if dead:
         await log.append(Append(ts_ms=1, rows=(record.put_dead("b", 1, LETTER),)))
-    return await behind_followers.of_log(log)
+    return await doctor_log.followers_of_log(log)
 
 
 def test_followers_are_told_with_the_one_that_is_furthest_behind() -> None:
@@ -51,11 +51,11 @@ def test_a_delivery_that_may_never_return_is_a_warning(
     busy_s: float, level: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     metrics = {"huahuo_followers": 1.0, "huahuo_followers_busy_seconds": busy_s}
-    monkeypatch.setattr(behind_followers, "metrics_of", lambda *_: metrics)
-    found = behind_followers.of_service("http://127.0.0.1:1")
+    monkeypatch.setattr(doctor_log, "metrics_of", lambda *_: metrics)
+    found = doctor_log.followers_of_service("http://127.0.0.1:1")
     assert found is not None
     assert found[0] == level
 
 
 def test_a_service_that_does_not_answer_says_nothing() -> None:
-    assert behind_followers.of_service("http://127.0.0.1:1") is None
+    assert doctor_log.followers_of_service("http://127.0.0.1:1") is None

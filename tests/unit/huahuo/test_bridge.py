@@ -8,7 +8,7 @@ from functools import partial
 
 import pytest
 
-from huahuo.embedding.bridge import Bridge
+from huahuo.embedding.service_thread import Bridge
 from tests.support.patience import WITHIN_S
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from huahuo.pages.classic import classic, policy_of
+from huahuo.pages.site import classic_policy_of, classic_site
 
 
 def test_the_policy_names_inline_scripts_and_no_others() -> None:
@@ -17,7 +17,7 @@ def test_the_policy_names_inline_scripts_and_no_others() -> None:
         + b'</script><SCRIPT src="/a.js"></SCRIPT><script type="module" src=/b.js></script>'
     )
     digest = base64.b64encode(hashlib.sha256(script).digest()).decode()
-    policy = policy_of(page)
+    policy = classic_policy_of(page)
     assert f"script-src 'self' 'sha256-{digest}';" in policy
     assert "unsafe-inline' " not in policy.partition("style-src")[0]
 
@@ -28,7 +28,7 @@ def test_files_are_served_by_their_path_and_ours_wins_at_env_config(tmp_path: Pa
     (tmp_path / "env-config.js").write_text("theirs")
     (tmp_path / "assets" / "a-1.css").write_text("p {}")
     (tmp_path / "notes.exe").write_text("no page has it")
-    found, index = classic(tmp_path)
+    found, index = classic_site(tmp_path)
     assert sorted(found) == ["/", "/assets/a-1.css", "/env-config.js", "/index.html"]
     assert found["/"] is index
     assert b"theirs" not in found["/env-config.js"].body
@@ -38,4 +38,4 @@ def test_files_are_served_by_their_path_and_ours_wins_at_env_config(tmp_path: Pa
 
 def test_a_folder_without_a_page_is_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"classic_ui: .* has no index\.html"):
-        classic(tmp_path / "none")
+        classic_site(tmp_path / "none")

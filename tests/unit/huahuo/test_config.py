@@ -8,13 +8,12 @@ import msgspec
 import pytest
 from msgspec import Meta
 
-from huahuo.actors.domain.settings import EntitySettings
+from huahuo.actors.domain.plugin import EntitySettings
 from huahuo.actors.plugins.plugin import Brought, Host, Plugin
-from huahuo.app.config import Settings
-from huahuo.app.plugins import standard
-from huahuo.app.table import Table
+from huahuo.app.application import standard
+from huahuo.app.config import Settings, Table
 from huahuo.errors import ConfigError
-from huahuo.mailcheck.plugin.settings import MailOptions
+from huahuo.mailcheck.plugin.mail import MailOptions
 
 TABLE = Table(standard())
 load = TABLE.load

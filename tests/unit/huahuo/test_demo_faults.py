@@ -7,8 +7,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from huahuo.demo.balancer import Balancer
-from huahuo.demo.children import Child
-from huahuo.demo.switchboard import Switchboard, Wanted, ask
+from huahuo.demo.cluster import Child, Switchboard, Wanted, ask
 from tests.support.patience import WITHIN_S
 
 SLEEPS = (sys.executable, "-c", "import time; time.sleep(600)")

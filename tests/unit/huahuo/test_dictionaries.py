@@ -8,14 +8,14 @@ import msgspec
 import pytest
 import zstandard
 
-from huahuo.app.plugins import standard
-from huahuo.dictionaries import found, training
-from huahuo.dictionaries.masking import STREAMS_MIN, Masker
+from huahuo.app.application import standard
+from huahuo.dictionaries import zstd_dictionaries
+from huahuo.dictionaries.zstd_dictionaries import STREAMS_MIN, Masker
 from huahuo.errors import ConfigError, HuahuoError
 from huahuo.eventstore.ambient import FakeAmbient
 from huahuo.eventstore.model import Append, NewEvent
-from huahuo.eventstore.sqlite.open import SqliteLog
-from huahuo.eventstore.zstd.frames import Compressor, Dictionary
+from huahuo.eventstore.sqlite.log import SqliteLog
+from huahuo.eventstore.zstd_frames import Compressor, Dictionary
 from huahuo.mailcheck.plugin.samples import EventMix
 from huahuo.transport.protocol.frames import events_message
 from scripts.train_dictionary import SEED
@@ -34,8 +34,11 @@ def test_the_shipped_dictionary_is_what_the_script_trains() -> None:
     if zstandard.ZSTD_VERSION != TRAINED_WITH:
         pytest.skip(f"zstd {zstandard.ZSTD_VERSION} trains in another way than {TRAINED_WITH}")
     if WHOLE:
-        assert training.made_up(standard(), SEED) == found.find(Path("nowhere")).used
-    tried = training.made_up(standard(), SEED, tries=TRIES)
+        assert (
+            zstd_dictionaries.made_up(standard(), SEED)
+            == zstd_dictionaries.find_dictionaries(Path("nowhere")).used
+        )
+    tried = zstd_dictionaries.made_up(standard(), SEED, tries=TRIES)
     assert blake2b(tried.data, digest_size=8).hexdigest() == TRIED, "samples or search are no longer the same"
 
 
@@ -57,14 +60,14 @@ def single_and_runs(dictionary: Dictionary | None) -> tuple[float, float]:
 
 
 def test_it_makes_progress_events_small() -> None:
-    single, in_runs = single_and_runs(found.find(Path("nowhere")).used)
+    single, in_runs = single_and_runs(zstd_dictionaries.find_dictionaries(Path("nowhere")).used)
     assert single <= 50
     assert in_runs <= 20
     assert single < single_and_runs(None)[0] / 2
 
 
 def test_the_used_one_is_served_for_ever_and_to_everybody() -> None:
-    dictionaries = found.find(Path("nowhere"))
+    dictionaries = zstd_dictionaries.find_dictionaries(Path("nowhere"))
     asset = dictionaries.assets()[f"/dictionary/{dictionaries.used.id}"]
     assert asset.body == dictionaries.used.data
     assert "immutable" in asset.cache
@@ -72,7 +75,10 @@ def test_the_used_one_is_served_for_ever_and_to_everybody() -> None:
 
 
 def test_the_dictionaries_of_earlier_versions_are_served_too() -> None:
-    assert set(found.find(Path("nowhere")).assets()) == {"/dictionary/55193", "/dictionary/48058"}
+    assert set(zstd_dictionaries.find_dictionaries(Path("nowhere")).assets()) == {
+        "/dictionary/55193",
+        "/dictionary/48058",
+    }
 
 
 def place(folder: Path, dictionary: Dictionary, name: str = "") -> Path:
@@ -84,21 +90,21 @@ def place(folder: Path, dictionary: Dictionary, name: str = "") -> Path:
 
 def test_a_file_by_name_is_used_and_the_others_stay_served(tmp_path: Path) -> None:
     kept, named = (
-        training.made_up(standard(), 1, 1024, tries=20),
-        training.made_up(standard(), 2, 1024, tries=20),
+        zstd_dictionaries.made_up(standard(), 1, 1024, tries=20),
+        zstd_dictionaries.made_up(standard(), 2, 1024, tries=20),
     )
     place(tmp_path, kept)
-    dictionaries = found.find(tmp_path, str(place(tmp_path, named)))
+    dictionaries = zstd_dictionaries.find_dictionaries(tmp_path, str(place(tmp_path, named)))
     assert dictionaries.used == named
-    assert {kept.id, named.id, *found.SHIPPED} == set(dictionaries.known)
+    assert {kept.id, named.id, *zstd_dictionaries.SHIPPED} == set(dictionaries.known)
 
 
 def test_two_of_one_id_are_refused(tmp_path: Path) -> None:
-    made = training.made_up(standard(), 1, 1024, tries=20)
+    made = zstd_dictionaries.made_up(standard(), 1, 1024, tries=20)
     place(tmp_path, made)
     place(tmp_path, Dictionary(made.id, made.data[:-1] + bytes([made.data[-1] ^ 1])), "other")
     with pytest.raises(ConfigError, match=f"has the id {made.id} already"):
-        found.find(tmp_path)
+        zstd_dictionaries.find_dictionaries(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -110,7 +116,7 @@ def test_a_file_that_cannot_serve_is_refused(tmp_path: Path, data: bytes | None,
     if data is not None:
         path.write_bytes(data)
     with pytest.raises(ConfigError, match=why):
-        found.find(tmp_path, str(path))
+        zstd_dictionaries.find_dictionaries(tmp_path, str(path))
 
 
 # What is somebody's stays out
@@ -185,7 +191,7 @@ async def test_a_dictionary_of_a_log_holds_its_shapes_and_nobodys_words(tmp_path
         ]
 
     await write(tmp_path, events)
-    made = await training.from_log(standard(), tmp_path, seed=3, tries=100)
+    made = await zstd_dictionaries.from_log(standard(), tmp_path, seed=3, tries=100)
     assert b"parcel_moved" in made.data
     assert b"Alexanderplatz" in made.data
     assert b"canary" not in made.data
@@ -195,9 +201,9 @@ async def test_a_dictionary_of_a_log_holds_its_shapes_and_nobodys_words(tmp_path
 async def test_a_log_with_too_little_in_it_is_said(tmp_path: Path) -> None:
     await write(tmp_path, lambda _user: [b'{"type":"x"}'])
     with pytest.raises(HuahuoError, match="too few events"):
-        await training.from_log(standard(), tmp_path, seed=3, tries=100)
+        await zstd_dictionaries.from_log(standard(), tmp_path, seed=3, tries=100)
 
 
 async def test_no_log_is_said(tmp_path: Path) -> None:
     with pytest.raises(HuahuoError, match="no log"):
-        await training.from_log(standard(), tmp_path, seed=3, tries=100)
+        await zstd_dictionaries.from_log(standard(), tmp_path, seed=3, tries=100)

@@ -7,12 +7,10 @@ from collections.abc import AsyncIterator
 import pytest
 from structlog.testing import capture_logs
 
-from huahuo.actors.entities.sharing import NOTHING, Share
-from huahuo.cluster import holder, members
+from huahuo.actors.entities.rendezvous_hash import NOTHING, Share
+from huahuo.cluster import members
 from huahuo.cluster.duty import Duty
-from huahuo.cluster.holder import REST_S, SILENT_S, Heard
-from huahuo.cluster.members import Member
-from huahuo.cluster.unknown_work import LOOK_S, QUIET_S
+from huahuo.cluster.members import LOOK_S, QUIET_S, REST_S, SILENT_S, Heard, Member
 from huahuo.errors import ConfigError
 from huahuo.eventstore.errors import Unavailable
 from huahuo.eventstore.model import Append
@@ -315,7 +313,7 @@ async def test_a_row_of_a_node_that_is_long_gone_gets_no_part() -> None:
         for worker in each:
             await worker.duty.stop()
         gone = Member(url="", build="t", keys="k", beat=7, at_ms=0, applied=0, divides=members.DIVISION)
-        await made.nodes[0].log.append(Append(ts_ms=0, rows=(members.put("gone", gone),)))
+        await made.nodes[0].log.append(Append(ts_ms=0, rows=(members.put_member("gone", gone),)))
         again = Worker(made.nodes[1])
         await again.duty.start()
         await wait(made, 3.0)
@@ -334,8 +332,10 @@ async def test_while_an_older_version_has_the_work_a_newer_node_does_no_part_of_
         await newer.duty.start()
         await wait(made, 1.0)
         await newer.duty.unfit()
-        taken = (holder.divided(("b",)), holder.taken("old"))
-        await made.nodes[0].log.append(Append(ts_ms=0, events=taken, rows=(members.put("old", older),)))
+        taken = (members.work_divided(("b",)), members.work_taken("old"))
+        await made.nodes[0].log.append(
+            Append(ts_ms=0, events=taken, rows=(members.put_member("old", older),))
+        )
         newer.duty.fit()
         await wait(made, 1.0)
         assert (newer.duty.holder, newer.duty.sharing) == ("old", ("b",))

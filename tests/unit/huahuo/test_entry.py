@@ -5,8 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from huahuo.cli.entry import guarded
-from huahuo.cli.printed import to_its_end
+from huahuo.cli.entry import guarded, to_its_end
 
 
 def bring(module: str) -> Callable[[], None]:

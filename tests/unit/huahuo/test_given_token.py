@@ -37,7 +37,7 @@ def run(
 
     for place in ("app.tokens", "cli.publish", "audit.record"):
         monkeypatch.setattr(f"huahuo.{place}.token_source", source)
-    monkeypatch.setattr("huahuo.cli.mailbox_signin.of_directory", of_directory)
+    monkeypatch.setattr("huahuo.cli.tail.of_directory", of_directory)
     monkeypatch.setattr(Client, "__init__", lambda _self, _url, token="", **_: source(token))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HUAHUO_TOKEN", ENVIRON)

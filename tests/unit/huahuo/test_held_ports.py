@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from huahuo.demo.ports import held_port
+from huahuo.demo.demo import held_port
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere no port can be held")
 

@@ -8,19 +8,23 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
-from huahuo.app.plugins import with_mail
+from huahuo.app.application import with_mail
+from huahuo.cli.doctor_log import check_rules, invariant_rules
 from huahuo.eventstore.ambient import FakeAmbient
 from huahuo.eventstore.core.chain import GENESIS, relink
 from huahuo.eventstore.executor import InlineExecutor
-from huahuo.eventstore.memory.log import MemoryLog
-from huahuo.eventstore.memory.model_disk import ModelDisk
+from huahuo.eventstore.memory import MemoryLog, ModelDisk
 from huahuo.eventstore.model import Ack, Append, NewEvent, StoredEvent, Tombstone
 from huahuo.eventstore.verdict import Ends, Rule, Verdict, judge
-from huahuo.invariants.log_rules import AcksWithinStreams, ChainHolds, NumbersFollow
-from huahuo.invariants.secret_rules import KeysNotWritten
-from huahuo.invariants.walk import check, rules
-from huahuo.invariants.work_rules import EffectsEndOnce, TimersFireOnce
-from huahuo.mailcheck.log_rules import ChecksEndOnce, MailsToldOnce
+from huahuo.invariants import (
+    AcksWithinStreams,
+    ChainHolds,
+    EffectsEndOnce,
+    KeysNotWritten,
+    NumbersFollow,
+    TimersFireOnce,
+)
+from huahuo.mailcheck.events import ChecksEndOnce, MailsToldOnce
 
 type Line = tuple[str, str, dict[str, object]]
 
@@ -170,7 +174,7 @@ def test_the_walk_asks_the_rules_of_plugins_too() -> None:
         ]
         await log.append(Append(ts_ms=1, events=tuple(events)))
         try:
-            return await check(log, rules(with_mail()))
+            return await check_rules(log, invariant_rules(with_mail()))
         finally:
             await log.close()
 

@@ -6,29 +6,29 @@ from pathlib import Path
 
 import pytest
 
-from huahuo.app import keys
+from huahuo.app import credentials
 from huahuo.app.config import Settings
-from huahuo.app.tokens import token_source
+from huahuo.app.credentials import token_source
 from huahuo.errors import ConfigError
 from huahuo.eventstore.ambient import FakeAmbient, SystemAmbient
 
 
 def test_keys_are_made_once_and_stay(tmp_path: Path) -> None:
     settings = Settings(data=tmp_path / "d")
-    first = keys.ensure(settings, FakeAmbient(1))
-    assert keys.ensure(settings, FakeAmbient(2)) == first == keys.read(settings)
+    first = credentials.ensure_keys(settings, FakeAmbient(1))
+    assert credentials.ensure_keys(settings, FakeAmbient(2)) == first == credentials.read_keys(settings)
 
 
 def test_two_directories_have_different_keys(tmp_path: Path) -> None:
     ambient = FakeAmbient()
-    one = keys.ensure(Settings(data=tmp_path / "1"), ambient)
-    other = keys.ensure(Settings(data=tmp_path / "2"), ambient)
+    one = credentials.ensure_keys(Settings(data=tmp_path / "1"), ambient)
+    other = credentials.ensure_keys(Settings(data=tmp_path / "2"), ambient)
     assert one.jwt_secret != other.jwt_secret
     assert one.master_key != other.master_key
 
 
 def test_only_the_owner_can_read_them(tmp_path: Path) -> None:
-    keys.ensure(Settings(data=tmp_path / "d"), FakeAmbient())
+    credentials.ensure_keys(Settings(data=tmp_path / "d"), FakeAmbient())
     modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "d").iterdir()}
     assert modes == {"jwt.secret": 0o600, "master.key": 0o600}
     assert stat.S_IMODE((tmp_path / "d").stat().st_mode) == 0o700
@@ -36,7 +36,7 @@ def test_only_the_owner_can_read_them(tmp_path: Path) -> None:
 
 def test_given_keys_are_not_written_down(tmp_path: Path) -> None:
     settings = Settings(data=tmp_path / "d", jwt_secret="s" * 32, master_key="ab" * 32)
-    assert keys.ensure(settings, FakeAmbient()) == keys.Keys(b"s" * 32, b"\xab" * 32)
+    assert credentials.ensure_keys(settings, FakeAmbient()) == credentials.Keys(b"s" * 32, b"\xab" * 32)
     assert list((tmp_path / "d").iterdir()) == []
 
 
@@ -53,31 +53,31 @@ def test_a_weak_or_malformed_key_is_refused_without_showing_it(
     tmp_path: Path, field: str, value: str
 ) -> None:
     with pytest.raises(ConfigError) as raised:
-        keys.ensure(Settings(data=tmp_path, **{field: value}), FakeAmbient())  # type: ignore[arg-type]
+        credentials.ensure_keys(Settings(data=tmp_path, **{field: value}), FakeAmbient())  # type: ignore[arg-type]
     assert value not in str(raised.value)
 
 
 def test_reading_keys_that_are_not_there_says_how_to_make_them(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="huahuo serve --data"):
-        keys.read(Settings(data=tmp_path))
+        credentials.read_keys(Settings(data=tmp_path))
 
 
 def test_a_directory_that_is_not_there_is_told_with_those_beside_it(tmp_path: Path) -> None:
-    keys.ensure(Settings(data=tmp_path / "shop-data"), FakeAmbient())
+    credentials.ensure_keys(Settings(data=tmp_path / "shop-data"), FakeAmbient())
     with pytest.raises(ConfigError, match=r"there is no directory .*--data \(here: .*shop-data\)"):
-        keys.read(Settings(data=tmp_path / "huahuo-data"))
+        credentials.read_keys(Settings(data=tmp_path / "huahuo-data"))
 
 
 def test_keys_do_not_show_themselves(tmp_path: Path) -> None:
-    made = keys.ensure(Settings(data=tmp_path), FakeAmbient())
+    made = credentials.ensure_keys(Settings(data=tmp_path), FakeAmbient())
     assert repr(made) == "Keys([sealed])"
 
 
 def test_a_log_is_opened_without_the_token_key_that_only_the_service_was_given(tmp_path: Path) -> None:
-    made = keys.ensure(Settings(data=tmp_path, jwt_secret="s" * 32), FakeAmbient())
-    assert keys.read_master_key(Settings(data=tmp_path)) == made.master_key
+    made = credentials.ensure_keys(Settings(data=tmp_path, jwt_secret="s" * 32), FakeAmbient())
+    assert credentials.read_master_key(Settings(data=tmp_path)) == made.master_key
     with pytest.raises(ConfigError, match="set HUAHUO_JWT_SECRET"):
-        keys.read(Settings(data=tmp_path))
+        credentials.read_keys(Settings(data=tmp_path))
 
 
 def test_a_command_without_a_token_says_that_it_needs_one_before_it_speaks_of_directories(
@@ -98,7 +98,7 @@ def test_a_first_start_that_cannot_write_leaves_no_empty_key_behind(tmp_path: Pa
     )  # as on a full disk: a file is made, and no byte of it
     try:
         with pytest.raises(ConfigError, match=r"cannot make .*jwt\.secret"):
-            keys.ensure(settings, FakeAmbient())
+            credentials.ensure_keys(settings, FakeAmbient())
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert len(keys.ensure(settings, FakeAmbient()).master_key) == 32
+    assert len(credentials.ensure_keys(settings, FakeAmbient()).master_key) == 32

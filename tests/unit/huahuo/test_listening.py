@@ -7,9 +7,9 @@ from typing import cast
 
 import pytest
 
-from huahuo.app import shared_port
+from huahuo.app import service_port
 from huahuo.app.config import Settings
-from huahuo.app.listening import open_port
+from huahuo.app.workers import open_port
 from huahuo.errors import ConfigError
 from huahuo.transport.server.server import Server
 
@@ -19,11 +19,11 @@ ELSEWHERE = "203.0.113.9"
 
 def test_workers_listen_at_those_addresses_of_a_host_that_this_machine_has() -> None:
     addresses = [(socket.AF_INET, (ELSEWHERE, 0)), (socket.AF_INET, ("127.0.0.1", 0))]
-    [sock] = shared_port.bound_all(addresses, shared=True)
+    [sock] = service_port.bound_all(addresses, shared=True)
     with sock:
         assert sock.getsockname()[0] == "127.0.0.1"
     with pytest.raises(OSError, match="assign"):
-        shared_port.bound_all(addresses[:1], shared=True)
+        service_port.bound_all(addresses[:1], shared=True)
 
 
 class Full:

@@ -8,9 +8,9 @@ import threading
 
 import pytest
 
-from huahuo.app.loops import run
+from huahuo.app.process import run
 from huahuo.transport import native
-from huahuo.transport.server.sends import Sends
+from huahuo.transport.wire.sends import Sends
 
 
 def test_tasks_that_the_work_left_are_cancelled() -> None:
@@ -74,7 +74,7 @@ def test_frames_pass_the_transports_by_where_the_extension_for_it_is_built() -> 
 
 DUMPS = """
 import resource
-from huahuo.app.loops import own_the_process
+from huahuo.app.process import own_the_process
 
 most = resource.getrlimit(resource.RLIMIT_CORE)[1]
 resource.setrlimit(resource.RLIMIT_CORE, (most, most))

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from huahuo.app.memory import LOOK_S, Tidier, release_free
+from huahuo.app.process import TIDY_LOOK_S, Tidier, release_free
 
 pytestmark = pytest.mark.virtual_time
 
@@ -43,9 +43,9 @@ class Machine:
         )
 
     async def work(self, seconds: float, share: float) -> None:
-        for _ in range(int(seconds / LOOK_S)):
-            self.worked_s += share * LOOK_S
-            await asyncio.sleep(LOOK_S)
+        for _ in range(int(seconds / TIDY_LOOK_S)):
+            self.worked_s += share * TIDY_LOOK_S
+            await asyncio.sleep(TIDY_LOOK_S)
 
 
 @pytest.mark.virtual_time
@@ -73,8 +73,8 @@ async def test_caches_are_emptied_also_if_a_storm_ends_just_after_it_was_tidied_
     machine = Machine(pause_s=1.0)
     with machine.tidier():
         while not machine.collected:
-            await machine.work(LOOK_S, 0.8)
-        await machine.work(2 * LOOK_S, 0.0)
+            await machine.work(TIDY_LOOK_S, 0.8)
+        await machine.work(2 * TIDY_LOOK_S, 0.0)
     assert (machine.collected, machine.let_go) == (1, 1)
 
 

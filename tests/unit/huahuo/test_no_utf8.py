@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from huahuo.app import service_file
-from huahuo.replay.history.exported import parse_lines
+from huahuo.app import service_port
+from huahuo.replay.history.detached_history import parse_lines
 
 BROKEN = b'{"log":"\xa1"}'
 
@@ -16,5 +16,5 @@ def test_the_first_line_of_an_export() -> None:
 
 
 def test_the_file_of_a_running_service(tmp_path: Path) -> None:
-    (tmp_path / service_file.FILE).write_bytes(BROKEN)
-    assert service_file.read(tmp_path) is None
+    (tmp_path / service_port.SERVICE_FILE).write_bytes(BROKEN)
+    assert service_port.read_address(tmp_path) is None

@@ -3,21 +3,21 @@
 from msgspec import Raw
 
 from huahuo.actors.effects import facts
-from huahuo.cli import open_effects
+from huahuo.cli import doctor_log
 from huahuo.eventstore.ambient import FakeAmbient
 from huahuo.eventstore.model import Append
 from tests.support.models.faulty_log import faulty_log
 
 
-async def told_after(seconds: float) -> open_effects.Told:
+async def told_after(seconds: float) -> doctor_log.Told:
     log, ambient = await faulty_log(), FakeAmbient()
-    assert await open_effects.of_log(log, ambient) is None
+    assert await doctor_log.effects_of_log(log, ambient) is None
     row = facts.OpenEffect("order", "1", "pack", Raw(b"{}"), since_ms=ambient.now_ms())
     event, put = facts.request(7, row, "2026-11-24T10:31:07.114Z")
     later, later_put = facts.request(8, row, "2026-11-24T10:31:07.114Z")
     await log.append(Append(ts_ms=1, events=(event, later), rows=(put, later_put)))
     ambient.advance(seconds)
-    return await open_effects.of_log(log, ambient)
+    return await doctor_log.effects_of_log(log, ambient)
 
 
 async def test_open_effects_of_a_log_are_named_by_the_oldest() -> None:
@@ -35,4 +35,4 @@ async def test_one_that_is_open_for_hours_is_a_warning() -> None:
 
 
 def test_a_service_that_does_not_answer_says_nothing() -> None:
-    assert open_effects.of_service("http://127.0.0.1:1") is None
+    assert doctor_log.effects_of_service("http://127.0.0.1:1") is None

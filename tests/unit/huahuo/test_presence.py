@@ -2,9 +2,9 @@
 
 import msgspec
 
-from huahuo.actors.plugins.principal import UserId
-from huahuo.cluster.door import BODY_BYTES_MAX
-from huahuo.cluster.presence import CLIENTS_A_USER, USERS_A_MESSAGE, Presence, Told
+from huahuo.actors.plugins.calls import UserId
+from huahuo.cluster.node_requests import BODY_BYTES_MAX
+from huahuo.cluster.shared_facts import CLIENTS_A_USER, USERS_A_MESSAGE, Presence, Told
 
 
 class Two:

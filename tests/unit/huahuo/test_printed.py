@@ -8,7 +8,7 @@ import pytest
 
 PROGRAM = """
 import sys
-from huahuo.cli.printed import to_its_end
+from huahuo.cli.entry import to_its_end
 
 def run():
     print("damaged")

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from huahuo import ConfigError, Publisher, Refused
-from huahuo.publisher.asking import bearer, body_of, key_of, listed, one
+from huahuo.publisher import bearer, body_of, key_of, listed, one
 
 
 @dataclasses.dataclass

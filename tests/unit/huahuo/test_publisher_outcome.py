@@ -11,8 +11,7 @@ import pytest
 
 from huahuo.cli.publish import fields_of, publish
 from huahuo.errors import ConfigError, Unknown
-from huahuo.publisher.exchange import Exchange
-from huahuo.publisher.outcome import Again, Done, NewToken, Refuse, outcome_of, wait_s
+from huahuo.publisher import Again, Done, Exchange, NewToken, Refuse, outcome_of, wait_s
 
 
 def problem(code: str) -> bytes:

@@ -5,18 +5,16 @@ import json
 import msgspec
 import pytest
 
-from huahuo.actors.plugins.past import together
-from huahuo.actors.plugins.reading import Reader
+from huahuo.actors.plugins.past import Reader, together
 from huahuo.actors.plugins.words import Language
 from huahuo.app.application import Application
-from huahuo.audit.show import show_page
-from huahuo.eventstore.audit.query import Counted
-from huahuo.eventstore.audit.questions import Page
+from huahuo.audit.commands import show_page
+from huahuo.eventstore.audit.index import AuditPage, Counted
 from huahuo.eventstore.audit.tables import Row
 from huahuo.eventstore.model import StoredEvent
 from huahuo.mailcheck import mail
-from huahuo.replay.history.delta import MISSING, Change
-from huahuo.timetravel.show import Out
+from huahuo.replay.history.conditions import MISSING, Change
+from huahuo.timetravel.look import Out
 
 FIELDS = {
     "type": "check_progress",
@@ -41,7 +39,12 @@ def _out(language: Language, *, as_json: bool = False) -> Out:
 def _audited(language: Language, capsys: pytest.CaptureFixture[str], *, as_json: bool = False) -> str:
     row = Row(1, "user/42", 1, "check_progress", "t", "", "", "", 0, "b", 1, msgspec.Raw(BODY))
     show_page(
-        Page([row], None), Counted(1, True, {}), PAST, Reader(PAST, language), as_json=as_json, recorded=False
+        AuditPage([row], None),
+        Counted(1, True, {}),
+        PAST,
+        Reader(PAST, language),
+        as_json=as_json,
+        recorded=False,
     )
     return capsys.readouterr().out
 

@@ -16,7 +16,7 @@ from huahuo.actors import ask as ask_actor
 from huahuo.actors.entities.entity import Execute, Query
 from huahuo.eventstore.executor import ThreadExecutor
 from huahuo.eventstore.model import Append
-from huahuo.replay.live.sharing import SharedReads
+from huahuo.replay.feed import SharedReads
 from tests.support.worlds.entities import SERVICE, Account, Deposit, Town, in_town
 
 COUNT = 50

@@ -7,11 +7,10 @@ import pytest
 
 from huahuo.errors import ConfigError
 from huahuo.eventstore.errors import Damaged
-from huahuo.mailcheck.replay_subjects import sealed_in
-from huahuo.replay.history.exported import header, line
-from huahuo.timetravel.commands_looking import step
-from huahuo.timetravel.source import load_export
-from huahuo.timetravel.transfer import export
+from huahuo.mailcheck.plugin.past import sealed_in
+from huahuo.replay.history.detached_history import header, line
+from huahuo.timetravel.commands import step
+from huahuo.timetravel.history_files import export, load_export
 from tests.support.worlds.replaying import tell
 
 

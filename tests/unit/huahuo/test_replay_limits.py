@@ -8,7 +8,7 @@ from huahuo.eventstore.ambient import FakeAmbient
 from huahuo.eventstore.model import StoredEvent
 from huahuo.replay.history.history import ListHistory
 from huahuo.timetravel import look
-from huahuo.timetravel.show import Out
+from huahuo.timetravel.look import Out
 
 
 def event(position: int, cause: int = 0) -> StoredEvent:

@@ -7,9 +7,9 @@ from textual.pilot import Pilot
 
 from huahuo.eventstore.ambient import FakeAmbient
 from huahuo.eventstore.model import Ack
-from huahuo.mailcheck.replay_subjects import subject_of
+from huahuo.mailcheck.plugin.past import subject_of
 from huahuo.replay.history.history import ListHistory
-from huahuo.replay.history.stepper import Stepper, View
+from huahuo.replay.history.timeline import Stepper, View
 from huahuo.timetravel.step import StepApp
 from tests.support.worlds.replaying import U, tell
 

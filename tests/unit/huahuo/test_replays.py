@@ -2,7 +2,7 @@
 
 import random
 
-from huahuo.cluster.replays import BEHIND_MAX, PROCESSES_MAX, WINDOW_MS, Replays
+from huahuo.cluster.request_signing import BEHIND_MAX, PROCESSES_MAX, WINDOW_MS, Replays
 
 
 def test_each_number_of_a_process_counts_once_in_any_order() -> None:

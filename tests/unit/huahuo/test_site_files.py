@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from huahuo.pages import mail_frame, site
-from huahuo.transport.server.site import CACHE_ASK_AGAIN, CACHE_FOR_EVER, CSP
+from huahuo.pages import site
+from huahuo.transport.wire.site import CACHE_ASK_AGAIN, CACHE_FOR_EVER, CSP
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def test_the_console_s_policy_allows_nothing_inline() -> None:
     assert "'unsafe-eval'" not in CSP
 
 
-@pytest.mark.parametrize("path", [mail_frame.PATH, mail_frame.REMOTE_PATH])
+@pytest.mark.parametrize("path", [site.MAIL_FRAME_PATH, site.REMOTE_FRAME_PATH])
 def test_a_mail_frame_runs_no_script_and_only_the_console_may_hold_it(path: str) -> None:
     policy = site.assets()[path].csp
     for rule in ("default-src 'none'", "form-action 'none'", "base-uri 'none'", "frame-ancestors 'self'"):
@@ -60,5 +60,5 @@ def test_a_mail_frame_runs_no_script_and_only_the_console_may_hold_it(path: str)
 
 def test_only_the_frame_for_pictures_lets_pictures_in() -> None:
     found = site.assets()
-    assert "img-src data:;" in found[mail_frame.PATH].csp
-    assert "img-src data: https: http:;" in found[mail_frame.REMOTE_PATH].csp
+    assert "img-src data:;" in found[site.MAIL_FRAME_PATH].csp
+    assert "img-src data: https: http:;" in found[site.REMOTE_FRAME_PATH].csp

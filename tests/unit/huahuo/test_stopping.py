@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from huahuo.app.stopping import WORK_S, AtStop, Parts
+from huahuo.app.process import STOP_WORK_S, AtStop, Parts
 
 TIMEOUT_S = 10.0
 
@@ -125,7 +125,7 @@ async def test_a_stop_waits_for_work_that_ends_because_of_it_and_not_for_ever() 
     began_s, work = now_s(), asyncio.ensure_future(stuck.wait())
     told.add(lambda: work)  # told at once, as the stop has begun
     await told.finish(TIMEOUT_S)
-    assert now_s() - began_s == pytest.approx(WORK_S)
+    assert now_s() - began_s == pytest.approx(STOP_WORK_S)
     stuck.set()
     await work
 

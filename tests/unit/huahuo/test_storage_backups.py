@@ -12,13 +12,12 @@ import pytest
 
 from huahuo.eventstore.ambient import FakeAmbient
 from huahuo.eventstore.care.backup import MANIFEST, put_back
-from huahuo.eventstore.core.receipts import AUDIT_STREAM
-from huahuo.eventstore.sqlite.open import SqliteLog
+from huahuo.eventstore.core.reader import AUDIT_STREAM
+from huahuo.eventstore.sqlite.log import SqliteLog
 from huahuo.eventstore.sqlite.schema import DATABASE
 from huahuo.storage import copying
-from huahuo.storage.backups import RETRY_S, Backups
-from huahuo.storage.copying import Outcome, made_ms, name_at, run
-from huahuo.storage.staging import staged
+from huahuo.storage.copying import Outcome, made_ms, name_at, run, staged
+from huahuo.storage.upkeep import RETRY_S, Backups
 from tests.support.worlds.logs import MemoryEngine, append, event, opened
 
 HOUR_S = 3600.0
@@ -26,7 +25,7 @@ KEEP = 3
 _MAKING = """
 import sys
 from pathlib import Path
-from huahuo.storage.staging import staged
+from huahuo.storage.copying import staged
 with staged(Path(sys.argv[1])) as folder:
     (folder / "log.db").write_bytes(b"half of it")
     print("begun", flush=True)

@@ -2,9 +2,7 @@
 
 from huahuo.actors.plugins.calls import RefuseGrowth
 from huahuo.eventstore.ambient import FakeAmbient
-from huahuo.storage.begun import USERS_MAX, Begun
-from huahuo.storage.room import Room
-from huahuo.storage.stage import Stage
+from huahuo.storage.room import USERS_MAX, Begun, Room, Stage
 
 
 def counted(per_day: int) -> tuple[Room, Begun, FakeAmbient]:

@@ -3,9 +3,7 @@
 from structlog.testing import capture_logs
 
 from huahuo.eventstore.executor import InlineExecutor
-from huahuo.storage.looking import Looking
-from huahuo.storage.room import Room
-from huahuo.storage.stage import Stage
+from huahuo.storage.room import Looking, Room, Stage
 
 
 async def test_a_disk_that_does_not_answer_is_told_of_once_and_again_after_it_answered() -> None:

@@ -3,18 +3,18 @@
 import pytest
 
 from huahuo.actors.plugins.past import Past
-from huahuo.eventstore.care.retention import Rule
-from huahuo.storage.retaining import facts_of, rules_of
+from huahuo.eventstore.care.pruning import RetentionRule
+from huahuo.storage.upkeep import facts_of, rules_of
 
 DAY_MS = 86_400_000
 
 
 def test_a_rule_has_a_pattern_and_a_span_or_a_size_or_both() -> None:
     assert rules_of(("group/*=30d", "chat/*=500MiB", "ds/*=7d 1GiB", "group/kept=forever")) == [
-        Rule(streams="group/*", older_than_ms=30 * DAY_MS),
-        Rule(streams="chat/*", bytes_max=500 << 20),
-        Rule(streams="ds/*", older_than_ms=7 * DAY_MS, bytes_max=1 << 30),
-        Rule(streams="group/kept"),
+        RetentionRule(streams="group/*", older_than_ms=30 * DAY_MS),
+        RetentionRule(streams="chat/*", bytes_max=500 << 20),
+        RetentionRule(streams="ds/*", older_than_ms=7 * DAY_MS, bytes_max=1 << 30),
+        RetentionRule(streams="group/kept"),
     ]
 
 

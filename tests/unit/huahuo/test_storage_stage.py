@@ -1,8 +1,7 @@
 """The stage of a nearly full disk: when it begins, when it ends, who is refused meanwhile."""
 
 from huahuo.actors.plugins.calls import RefuseGrowth
-from huahuo.storage.room import RETRY_S, Room
-from huahuo.storage.stage import Stage
+from huahuo.storage.room import RETRY_S, Room, Stage
 
 
 def test_the_stage_begins_below_the_threshold_and_ends_a_quarter_above_it() -> None:

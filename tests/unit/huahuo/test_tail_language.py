@@ -6,11 +6,11 @@ from collections.abc import Mapping
 import pytest
 from rich.console import Console
 
-from huahuo.actors.plugins.reading import Reader
+from huahuo.actors.plugins.past import Reader
 from huahuo.actors.plugins.words import Language
 from huahuo.cli import tail
 from huahuo.mailcheck import mail
-from huahuo.mailcheck.servers.kinds import KINDS
+from huahuo.mailcheck.servers.faults import KINDS
 from huahuo.terminal import language_in
 from huahuo.transport.client.model import Event
 

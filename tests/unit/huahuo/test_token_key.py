@@ -4,11 +4,11 @@ from pathlib import Path
 
 from structlog.testing import capture_logs
 
-from huahuo.app import token_key
-from huahuo.app.keys import Keys
-from huahuo.app.token_key import following, of_file, sentence
+from huahuo.app import ground
+from huahuo.app.credentials import Keys
+from huahuo.app.ground import following, token_key_of_file, token_key_sentence
 from huahuo.eventstore.ambient import FakeAmbient
-from huahuo.eventstore.sqlite.open import SqliteLog
+from huahuo.eventstore.sqlite.log import SqliteLog
 from huahuo.eventstore.sqlite.schema import DATABASE
 from tests.support.worlds.logs import MASTER_KEY
 
@@ -23,7 +23,7 @@ async def started(directory: Path, secrets: Keys, ambient: FakeAmbient) -> list[
     """What a start says."""
     log = await SqliteLog.open(directory, ambient=ambient, master_key=MASTER_KEY, build="b")
     with capture_logs() as logs:
-        await token_key.note(log, secrets, ambient)
+        await ground.note_token_key(log, secrets, ambient)
     await log.close()
     return [line["event"] for line in logs]
 
@@ -32,10 +32,10 @@ async def test_another_key_is_told_at_the_start_and_by_doctor_before_and_after_i
     ambient, path = FakeAmbient(1), tmp_path / DATABASE
     assert await started(tmp_path, keys("a"), ambient) == []
     assert await started(tmp_path, keys("a"), ambient) == []
-    assert of_file(path, keys("a"), ambient.now_ms()) == ""
-    assert "since the last start" in of_file(path, keys("b"), ambient.now_ms())
+    assert token_key_of_file(path, keys("a"), ambient.now_ms()) == ""
+    assert "since the last start" in token_key_of_file(path, keys("b"), ambient.now_ms())
     assert await started(tmp_path, keys("b"), ambient) == ["token_key_changed"]
-    assert "was changed on 20" in of_file(path, keys("b"), ambient.now_ms())
+    assert "was changed on 20" in token_key_of_file(path, keys("b"), ambient.now_ms())
 
 
 async def test_neither_a_key_nor_its_plain_hash_is_in_the_file(tmp_path: Path) -> None:
@@ -47,26 +47,26 @@ async def test_neither_a_key_nor_its_plain_hash_is_in_the_file(tmp_path: Path) -
 
 def test_a_rotation_that_names_the_former_key_is_not_told() -> None:
     first = following(None, keys("a"), 0)
-    assert sentence(first, keys("b", "a"), 0) == ""
-    assert sentence(following(first, keys("b", "a"), 0), keys("b"), 0) == ""
+    assert token_key_sentence(first, keys("b", "a"), 0) == ""
+    assert token_key_sentence(following(first, keys("b", "a"), 0), keys("b"), 0) == ""
 
 
 def test_a_change_is_told_until_the_former_key_is_back_or_named_or_a_month_has_passed() -> None:
     changed = following(following(None, keys("a"), 0), keys("b"), 0)
-    assert sentence(changed, keys("b"), 29 * DAY_MS)
-    assert sentence(changed, keys("b"), 31 * DAY_MS) == ""
-    assert sentence(changed, keys("b", "a"), 0) == ""
-    assert sentence(changed, keys("a"), 0) == ""
+    assert token_key_sentence(changed, keys("b"), 29 * DAY_MS)
+    assert token_key_sentence(changed, keys("b"), 31 * DAY_MS) == ""
+    assert token_key_sentence(changed, keys("b", "a"), 0) == ""
+    assert token_key_sentence(changed, keys("a"), 0) == ""
     assert following(changed, keys("a"), 0).former == ""
 
 
 def test_a_change_that_was_named_at_a_later_start_is_not_told_again() -> None:
     changed = following(following(None, keys("a"), 0), keys("b"), 0)
     named = following(changed, keys("b", "a"), DAY_MS)
-    assert sentence(named, keys("b"), 2 * DAY_MS) == ""
+    assert token_key_sentence(named, keys("b"), 2 * DAY_MS) == ""
 
 
 def test_a_change_is_told_although_the_key_before_the_former_one_is_named() -> None:
     changed = following(following(None, keys("a"), 0), keys("b"), 0)
-    assert sentence(changed, keys("c", "a"), DAY_MS)
-    assert sentence(following(changed, keys("c", "a"), DAY_MS), keys("c", "a"), DAY_MS)
+    assert token_key_sentence(changed, keys("c", "a"), DAY_MS)
+    assert token_key_sentence(following(changed, keys("c", "a"), DAY_MS), keys("c", "a"), DAY_MS)

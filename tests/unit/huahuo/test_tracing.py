@@ -7,7 +7,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from huahuo.actors.plugins.traceparent import Place, place_in
+from huahuo.actors.plugins.calls import Place, place_in
 from huahuo.eventstore.ambient import FakeAmbient
 from huahuo.eventstore.model import LOG_STREAM, StoredEvent
 from huahuo.tracing.spans import Spans

@@ -6,12 +6,11 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from huahuo.cluster import formats
-from huahuo.cluster.duty import Duty
-from huahuo.cluster.formats import NotFinal, finalize
-from huahuo.cluster.members import TABLE, Member
+from huahuo.cluster import duty
+from huahuo.cluster.duty import Duty, NotFinal, finalize_format
+from huahuo.cluster.members import MEMBERS_TABLE, Member
 from huahuo.cluster.trimming import MARKS, MARKS_MAX, Mark, NotTrimmed, Trimmer
-from huahuo.eventstore.core.receipts import AUDIT_STREAM
+from huahuo.eventstore.core.reader import AUDIT_STREAM
 from huahuo.eventstore.model import Append, NewEvent
 from tests.support.worlds.logs import append, event
 from tests.support.worlds.replicas import Cluster, Node, cluster
@@ -104,7 +103,7 @@ async def test_births_that_are_behind_a_trim_are_forgotten() -> None:
             await each[0].node.log.append(append(event("s")))
             await each[0].trimmer.turn()
             await wait(made, KEEP_S / MARKS)
-        rows = await each[1].node.log.rows(TABLE, "births", after=b"", limit=100)
+        rows = await each[1].node.log.rows(MEMBERS_TABLE, "births", after=b"", limit=100)
         assert 0 < len(rows) <= MARKS + 1
         assert int.from_bytes(rows[0][0]) > each[0].trimmer.trimmed.offset > 0
 
@@ -126,11 +125,11 @@ async def test_births_are_not_kept_without_end_while_nothing_may_be_trimmed() ->
             await part.node.log.append(append(event("s")))
             await part.trimmer.turn()
             await wait(made, KEEP_S / MARKS)
-        rows = await part.node.log.rows(TABLE, "births", after=b"", limit=1000)
+        rows = await part.node.log.rows(MEMBERS_TABLE, "births", after=b"", limit=1000)
         assert len(rows) == MARKS_MAX
         part.backed_up_ms = part.node.ambient.now_ms()
         await part.trimmer.turn()
-        rows = await part.node.log.rows(TABLE, "births", after=b"", limit=1000)
+        rows = await part.node.log.rows(MEMBERS_TABLE, "births", after=b"", limit=1000)
         assert len(rows) <= MARKS + 1
 
 
@@ -189,13 +188,13 @@ async def test_the_format_is_final_when_every_node_knows_it() -> None:
         each[0].knows = 2
         await wait(made, 3.0)
         with pytest.raises(NotFinal, match="the node b of build t knows format 1: update it"):
-            await finalize(each[0].duty)
-        assert await formats.read(made.nodes[1].log) == 0
+            await finalize_format(each[0].duty)
+        assert await duty.read_format(made.nodes[1].log) == 0
         each[1].knows = 2
         await wait(made, 3.0)
-        assert await finalize(each[0].duty) == 2
+        assert await finalize_format(each[0].duty) == 2
         await made.caught_up()
-        assert await formats.read(made.nodes[1].log) == 2
+        assert await duty.read_format(made.nodes[1].log) == 2
 
 
 async def test_a_node_that_is_silent_is_forgotten_before_the_format_is_final() -> None:
@@ -203,7 +202,7 @@ async def test_a_node_that_is_silent_is_forgotten_before_the_format_is_final() -
         await each[1].duty.stop()
         await wait(made, 12.0)
         with pytest.raises(NotFinal, match="huahuo cluster remove b"):
-            await finalize(each[0].duty)
+            await finalize_format(each[0].duty)
 
 
 async def test_a_drained_node_leaves_the_work_and_takes_it_again_when_it_is_taken_back() -> None:

@@ -9,19 +9,18 @@ from argon2 import PasswordHasher
 
 from huahuo.eventstore.ambient import FakeAmbient
 from huahuo.eventstore.executor import InlineExecutor
-from huahuo.eventstore.memory.model_disk import ModelDisk
+from huahuo.eventstore.memory import ModelDisk
 from huahuo.eventstore.model import Append
 from huahuo.transport.access.revocations import AUTH_STREAM, RevocationWatch
+from huahuo.transport.access.rights import AuthFailure, Verified
 from huahuo.transport.access.tokens import Authenticator
-from huahuo.transport.access.verified import AuthFailure, Verified
-from huahuo.users import passwords
+from huahuo.users import book
 from huahuo.users.book import UserBook
-from huahuo.users.failures import FAILURES_MAX, Failures
-from huahuo.users.login import Login, Refused, SignedIn
+from huahuo.users.login import FAILURES_MAX, Failures, Login, Refused, SignedIn
 from huahuo.users.users import ACCOUNTS, UserRefused
 from tests.support.models.faulty_log import FaultyLog
 
-UNKNOWN = passwords.UNKNOWN
+UNKNOWN = book.UNKNOWN
 SECRET = b"a secret of tests, of no worth elsewhere"
 PASSWORD = "canary-password"
 
@@ -81,7 +80,7 @@ def in_world(test: Callable[[World], Awaitable[None]]) -> None:
     asyncio.run(main())
 
 
-SHIPPED = passwords.hasher()
+SHIPPED = book.hasher()
 """What hashes outside of these tests."""
 
 
@@ -89,8 +88,8 @@ SHIPPED = passwords.hasher()
 def _quick_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Hashes of tests need not be slow."""
     quick = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
-    monkeypatch.setattr(passwords, "hasher", lambda: quick)
-    monkeypatch.setattr(passwords, "UNKNOWN", quick.hash("nobody's"))
+    monkeypatch.setattr(book, "hasher", lambda: quick)
+    monkeypatch.setattr(book, "UNKNOWN", quick.hash("nobody's"))
 
 
 def test_a_user_signs_in_with_name_and_password() -> None:
@@ -278,7 +277,7 @@ def test_a_hash_of_older_parameters_is_renewed_by_a_sign_in(monkeypatch: pytest.
     async def test(world: World) -> None:
         await world.add()
         slower = PasswordHasher(time_cost=2, memory_cost=8, parallelism=1)
-        monkeypatch.setattr(passwords, "hasher", lambda: slower)
+        monkeypatch.setattr(book, "hasher", lambda: slower)
         assert isinstance(await world.sign_in(), SignedIn)
         before = world.executor.jobs
         assert isinstance(await world.sign_in(), SignedIn)
@@ -312,7 +311,7 @@ def test_what_ends_all_sessions_ends_a_sign_in_that_began_before_it(
         await watch.start()
         if dated:
             slower = PasswordHasher(time_cost=2, memory_cost=8, parallelism=1)
-            monkeypatch.setattr(passwords, "hasher", lambda: slower)
+            monkeypatch.setattr(book, "hasher", lambda: slower)
 
         async def happens() -> None:
             world.ambient.advance(0.05)

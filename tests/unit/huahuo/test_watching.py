@@ -9,21 +9,21 @@ import structlog
 from structlog.testing import capture_logs
 
 from huahuo.actors.plugins.actions import SERVICE_ACTIONS
-from huahuo.app import logs, watching
+from huahuo.app import logs, process
 from huahuo.embedding.huahuo import Huahuo
 from huahuo.eventstore.ambient import SystemAmbient
 from tests.support.patience import WITHIN_S
 
 
 def test_a_block_of_a_second_is_told_once() -> None:
-    known = watching.Look(0.0)
+    known = process.Look(0.0)
     assert [known.look(at_s) for at_s in (0.25, 0.5, 0.75, 1.0, 1.25, 1.5)] == [False] * 3 + [True] + [
         False
     ] * 2
 
 
 def test_a_second_block_is_told_again() -> None:
-    known = watching.Look(0.0)
+    known = process.Look(0.0)
     assert known.look(0.5) is False
     assert known.look(1.0) is True
     known.beat_s = 1.5
@@ -31,12 +31,12 @@ def test_a_second_block_is_told_again() -> None:
 
 
 def test_a_thread_that_is_late_itself_blames_nobody() -> None:
-    assert watching.Look(0.0).look(30.0) is False
+    assert process.Look(0.0).look(30.0) is False
 
 
 def test_the_place_begins_with_the_function_that_runs() -> None:
-    assert watching.places(inspect.currentframe()).startswith("test_watching.py:")
-    assert " in test_the_place_begins_with_the_function_that_runs < " in watching.places(
+    assert process.places(inspect.currentframe()).startswith("test_watching.py:")
+    assert " in test_the_place_begins_with_the_function_that_runs < " in process.places(
         inspect.currentframe()
     )
 
@@ -52,7 +52,7 @@ def test_a_function_that_holds_the_loop_is_named_in_the_log() -> None:
         return event
 
     async def test() -> None:
-        end = watching.watch(asyncio.get_running_loop(), SystemAmbient().monotonic_s)
+        end = process.watch_loop(asyncio.get_running_loop(), SystemAmbient().monotonic_s)
         try:
             greedy()
         finally:

@@ -9,7 +9,7 @@ import pytest
 import trustme
 
 from huahuo.eventstore.ambient import SystemAmbient
-from huahuo.webhooks.posting import PostFailed, Posting
+from huahuo.webhooks.deliveries import PostFailed, Posting
 
 NO_CONTENT = b"HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n"
 

@@ -10,10 +10,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from huahuo.actors.plugins.principal import Principal
-from huahuo.webhooks import books, deliveries
-from huahuo.webhooks.hooks import HOOKS_PER_DAY_MAX, HOOKS_PER_USER_MAX, WEBHOOKS
-from huahuo.webhooks.signing import secret_text, signed_headers
+from huahuo.actors.plugins.calls import Principal
+from huahuo.webhooks import deliveries, delivery_books
+from huahuo.webhooks.hooks import HOOKS_PER_DAY_MAX, HOOKS_PER_USER_MAX, WEBHOOKS, secret_text, signed_headers
 from tests.support.worlds.hooks import URL, HookWorld, in_hooks
 
 ROOT = Principal(1, "root", is_admin=True)
@@ -325,7 +324,7 @@ def test_only_hooks_that_are_made_take_numbers_and_a_user_makes_a_bounded_number
 
 def test_what_waits_and_what_is_dead_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(deliveries, "WAITING_MAX", 3)
-    monkeypatch.setattr(books, "DEAD_LETTERS_MAX", 2)
+    monkeypatch.setattr(delivery_books, "DEAD_LETTERS_MAX", 2)
 
     async def test(w: HookWorld) -> None:
         made = await w.add("t")

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from huahuo.actors.plugins.principal import Principal
+from huahuo.actors.plugins.calls import Principal
 from huahuo.webhooks import deliveries
 from tests.support.worlds.hooks import HookWorld, in_hooks
 

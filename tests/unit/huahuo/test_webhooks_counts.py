@@ -1,7 +1,7 @@
 """What waits for hooks is counted again when other nodes may have changed it, but not all the time."""
 
 from huahuo.eventstore.ambient import FakeAmbient
-from huahuo.webhooks.books import COUNTED_S, COUNTING_SHARE, HookBooks
+from huahuo.webhooks.delivery_books import COUNTED_S, COUNTING_SHARE, HookBooks
 from tests.support.models.faulty_log import faulty_log
 
 

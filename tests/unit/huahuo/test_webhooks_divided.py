@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from huahuo.actors.entities.sharing import Share
-from huahuo.testing.virtual_loop import VirtualLoop
-from huahuo.webhooks import books, deliveries, letters
+from huahuo.actors.entities.rendezvous_hash import Share
+from huahuo.testing.world import VirtualLoop
+from huahuo.webhooks import deliveries, delivery_books
 from tests.support.models.memory_sequencer import MemoryOrder
 from tests.support.worlds.hooks import HookWorld
 
@@ -187,8 +187,8 @@ def test_counting_what_waits_for_longer_than_a_count_is_believed_ends(
         await one.add("t")
         one.receiver.hold = other.receiver.hold = lambda _url: asyncio.Event()
         await divide(one, other, "a")
-        slow_rows(one, books.COUNTED_S + 1)
-        await one.pass_s(2 * books.COUNTED_S)
+        slow_rows(one, delivery_books.COUNTED_S + 1)
+        await one.pass_s(2 * delivery_books.COUNTED_S)
         for _ in range(5):
             await one.write("user/42")
         await one.pass_s(100)
@@ -202,7 +202,7 @@ def slow_rows(node: HookWorld, seconds: float) -> None:
     rows = node.log.rows
 
     async def slowly(table: str, *args: Any, **bounds: Any) -> Any:
-        await asyncio.sleep(seconds if table == letters.TABLE else 0)
+        await asyncio.sleep(seconds if table == delivery_books.DELIVERY_TABLE else 0)
         return await rows(table, *args, **bounds)
 
     node.log.rows = slowly  # type: ignore[method-assign]

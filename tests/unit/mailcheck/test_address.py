@@ -4,10 +4,10 @@ import asyncio
 
 import pytest
 
-from huahuo.actors.outside.names import Resolver
-from huahuo.mailcheck.imap.network import Network
+from huahuo.actors.plugins.resolver import Resolver
 from huahuo.mailcheck.servers.faults import ConnectFailed, DnsFailed, HostRefused
-from huahuo.mailcheck.servers.host_rules import Reason, host_name, is_public, refusal
+from huahuo.mailcheck.servers.network import Network
+from huahuo.mailcheck.servers.providers import Reason, host_name, is_public, refusal
 from tests.support.patience import WITHIN_S
 
 

@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from huahuo.mailcheck.classic.adopting import content_of, fetched_of, moment_ms
+from huahuo.mailcheck.classic.queries import adopted_content_of, fetched_of, moment_ms
 
 
 @pytest.mark.parametrize(
@@ -20,7 +20,7 @@ from huahuo.mailcheck.classic.adopting import content_of, fetched_of, moment_ms
     ],
 )
 def test_content_comes_in_each_form_that_was_stored(stored: object, text: str, html: str) -> None:
-    assert content_of(stored) == (text, html)
+    assert adopted_content_of(stored) == (text, html)
 
 
 @pytest.mark.parametrize(

@@ -16,11 +16,10 @@ from huahuo.mailcheck.servers.faults import (
     TimedOut,
     TlsFailed,
 )
-from huahuo.mailcheck.web.answers import Answer, issued, refusal, retry_after_s
-from huahuo.mailcheck.web.device_code import code_of
-from huahuo.mailcheck.web.retrying import WITHIN_S, is_passing, with_retries
-from huahuo.testing.virtual_ambient import VirtualAmbient
-from huahuo.testing.virtual_loop import run_virtual, virtual_loop
+from huahuo.mailcheck.servers.graph import WITHIN_S, is_passing, with_retries
+from huahuo.mailcheck.servers.oauth import code_of
+from huahuo.mailcheck.servers.outcome import Answer, issued, refusal, retry_after_s
+from huahuo.testing.world import VirtualAmbient, run_virtual, virtual_loop
 
 
 def answer(status: int, fields: Any, **headers: str) -> Answer:

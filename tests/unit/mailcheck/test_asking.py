@@ -8,10 +8,10 @@ import pytest
 
 from huahuo.actors.plugins.calls import Reply, json_reply
 from huahuo.eventstore.ambient import SystemAmbient
-from huahuo.mailcheck.attachments.asking import AT_ONCE, Asking
-from huahuo.mailcheck.checks.ports import CheckFailed
-from huahuo.mailcheck.imap.outcome import outcome_of
-from huahuo.mailcheck.words import en, zh
+from huahuo.mailcheck import en, zh
+from huahuo.mailcheck.api.contents import ASKING_AT_ONCE, Asking
+from huahuo.mailcheck.checks.check_effect import CheckFailed
+from huahuo.mailcheck.servers.outcome import outcome_of
 
 ALICE, BOB = "user/1", "user/2"
 FOUND = json_reply({"type": "folders"})
@@ -33,13 +33,13 @@ async def test_a_third_query_of_a_user_is_refused_until_one_has_ended() -> None:
         await answers.wait()
         return FOUND
 
-    waiting = [asyncio.ensure_future(asking.answer(ALICE, slow)) for _ in range(AT_ONCE)]
+    waiting = [asyncio.ensure_future(asking.answer(ALICE, slow)) for _ in range(ASKING_AT_ONCE)]
     await asyncio.sleep(0)
     refused = said(await asking.answer(ALICE, found))
     assert (refused["code"], refused["details"]) == ("busy", "2 are read at once")
     assert await asking.answer(BOB, found) is FOUND
     answers.set()
-    assert await asyncio.gather(*waiting) == [FOUND] * AT_ONCE
+    assert await asyncio.gather(*waiting) == [FOUND] * ASKING_AT_ONCE
     assert await asking.answer(ALICE, found) is FOUND
 
 

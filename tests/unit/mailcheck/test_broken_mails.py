@@ -2,8 +2,7 @@
 
 import pytest
 
-from huahuo.mailcheck.checks.fetching import RawMail
-from huahuo.mailcheck.checks.reading import fetched_mail
+from huahuo.mailcheck.checks.folder_reader import RawMail, fetched_mail
 from huahuo.mailcheck.mime.mail import parsed_mail
 from tests.support.models.broken_mails import broken_mails
 

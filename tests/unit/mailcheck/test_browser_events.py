@@ -9,10 +9,10 @@ from typing import get_args
 
 import pytest
 
-from huahuo.actors.domain.typescript import Types
+from huahuo.actors.domain.client_types import Types
 from huahuo.mailcheck.events import PUBLIC, Body, type_name
 from huahuo.mailcheck.mailbox.commands import ReportedStatus
-from huahuo.mailcheck.servers.kinds import ErrorClass
+from huahuo.mailcheck.servers.faults import ErrorClass
 
 ROOT = Path(__file__).resolve().parents[3]
 TYPES = (ROOT / "web" / "client" / "src" / "model" / "model.ts").read_text(encoding="utf-8")

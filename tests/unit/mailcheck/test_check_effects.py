@@ -3,7 +3,7 @@
 import asyncio
 from typing import Any
 
-from huahuo.mailcheck.tables.records import CHECKS
+from huahuo.mailcheck.records import CHECKS
 from tests.support.models.mail_book import USER, mail
 from tests.support.worlds.mail_world import MailWorld, in_mail_world
 

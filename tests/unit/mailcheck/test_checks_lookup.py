@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import pytest
 
 from huahuo.eventstore.errors import Unavailable
-from huahuo.replay.live.feed import Feed
+from huahuo.replay.feed import Feed
 from tests.support.drivers.rawclient import raw
 from tests.support.models.faulty_log import faulty_log, write
 from tests.support.worlds.wire import world

@@ -7,9 +7,9 @@ from typing import Any
 
 import msgspec
 
-from huahuo.mailcheck.api.failures import failures_of
-from huahuo.mailcheck.row import Row
-from huahuo.mailcheck.servers.kinds import KINDS
+from huahuo.mailcheck.api.mailbox_list import failures_of
+from huahuo.mailcheck.records import Row
+from huahuo.mailcheck.servers.faults import KINDS
 from tests.support.models.mail_book import USER
 from tests.support.worlds.mail_world import MailWorld, in_mail_world
 

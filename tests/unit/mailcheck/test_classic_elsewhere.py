@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from huahuo.mailcheck.classic.elsewhere import AT_ONCE_MAX, DELETED_MAX, EVERY_S, Elsewhere
+from huahuo.mailcheck.classic.interpreter import AT_ONCE_MAX, DELETED_MAX, EVERY_S, Elsewhere
 from tests.support.models.firemail_talk import Talk
 
 FLOOD = 20_000

@@ -2,9 +2,15 @@
 
 import pytest
 
-from huahuo.mailcheck.classic.interpreter import FireMailTongue
-from huahuo.mailcheck.classic.repeats import BYTES_MAX, KEPT_MAX, WITHIN_S, Repeats
-from huahuo.mailcheck.classic.running import MAILBOXES_MAX, Running
+from huahuo.mailcheck.classic.interpreter import (
+    BYTES_MAX,
+    KEPT_MAX,
+    MAILBOXES_MAX,
+    WITHIN_S,
+    FireMailTongue,
+    Repeats,
+    Running,
+)
 from tests.support.models.firemail_talk import AT, SIGNED_IN, Talk
 
 ADD = {"type": "add_email", "email": "a@example.com", "password": "canary", "mail_type": "imap"}

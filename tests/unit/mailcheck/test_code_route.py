@@ -7,12 +7,12 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
-from huahuo.actors.plugins.http import HttpRefused, HttpRequest
-from huahuo.actors.plugins.principal import Principal
+from huahuo.actors.plugins.actions import HttpRefused, HttpRequest
+from huahuo.actors.plugins.calls import Principal
 from huahuo.eventstore.ambient import FakeAmbient
 from huahuo.mailcheck.api.code_route import CHECK_AGAIN_S, CodeRoute
-from huahuo.mailcheck.checks.ports import CheckFailed
-from huahuo.mailcheck.imap.outcome import outcome_of
+from huahuo.mailcheck.checks.check_effect import CheckFailed
+from huahuo.mailcheck.servers.outcome import outcome_of
 from tests.support.models.mail_book import USER, mail
 from tests.support.worlds.mail_world import MailWorld, failed, in_mail_world
 

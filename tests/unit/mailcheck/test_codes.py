@@ -6,7 +6,7 @@ import pytest
 
 from huahuo.mailcheck.codes.announcing import announced
 from huahuo.mailcheck.codes.finding import CONFIDENCE_MIN, code_of, find_code
-from huahuo.mailcheck.codes.names import tokens_of
+from huahuo.mailcheck.codes.words import tokens_of
 from huahuo.mailcheck.mime.shown import TEXT_CHARS_MAX
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from huahuo.eventstore.memory.store import MemoryStore
+from huahuo.eventstore.memory import MemoryStore
 from tests.support.worlds.mail_world import MailWorld, in_mail_world
 
 CLIENT_ID = "9e5f94bc-e8a4-4e73-b8be-63364c29d753"

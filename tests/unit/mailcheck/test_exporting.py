@@ -6,8 +6,8 @@ from typing import Any
 
 import msgspec
 
-from huahuo.actors.plugins.principal import Principal
-from huahuo.mailcheck.api.exporting import FRESH_MS
+from huahuo.actors.plugins.calls import Principal
+from huahuo.mailcheck.api.import_export import FRESH_MS
 from tests.support.models.mail_book import USER
 from tests.support.worlds.mail_world import MailWorld, in_mail_world
 

@@ -1,6 +1,6 @@
 """Which mails are parsed together."""
 
-from huahuo.mailcheck.checks.fetching import JOB_BYTES_MAX, JOB_MAILS_MAX, RawMail, jobs
+from huahuo.mailcheck.checks.folder_reader import JOB_BYTES_MAX, JOB_MAILS_MAX, RawMail, jobs
 
 
 def raw(uid: int, size: int) -> RawMail:

@@ -6,22 +6,19 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, cast
 
+from huahuo.actors.actor.runtime import Runtime
 from huahuo.actors.entities.directory import Directory
-from huahuo.actors.runtime.runtime import Runtime
 from huahuo.eventstore.model import Append, Secret, SecretPut
-from huahuo.mailcheck.checks.grants import StoredGrants
 from huahuo.mailcheck.checks.mailboxes import MAILBOX, Mailboxes, Pauses
-from huahuo.mailcheck.events import MailboxAdded
+from huahuo.mailcheck.checks.sign_in import StoredGrants
+from huahuo.mailcheck.events import MailboxAdded, internal
 from huahuo.mailcheck.mailbox.decider import MailboxDecider
-from huahuo.mailcheck.servers.providers import Provider, Providers
-from huahuo.mailcheck.servers.proxies import Proxy
-from huahuo.mailcheck.stored_events import internal
-from huahuo.mailcheck.web.answers import Answer
-from huahuo.mailcheck.web.requests import Requests
-from huahuo.mailcheck.web.tokens import Tokens
-from huahuo.replay.live.feed import Feed
-from huahuo.testing.virtual_ambient import VirtualAmbient
-from huahuo.testing.virtual_loop import run_virtual, virtual_loop
+from huahuo.mailcheck.servers.graph import Requests
+from huahuo.mailcheck.servers.oauth import Tokens
+from huahuo.mailcheck.servers.outcome import Answer
+from huahuo.mailcheck.servers.providers import Provider, Providers, Proxy
+from huahuo.replay.feed import Feed
+from huahuo.testing.world import VirtualAmbient, run_virtual, virtual_loop
 from tests.support.models.hostile_sequencer import HostileSequencer
 from tests.support.models.memory_sequencer import MemoryOrder, MemorySequencer
 from tests.support.worlds.mail_world import MailWorld, in_mail_world

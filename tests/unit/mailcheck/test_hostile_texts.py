@@ -10,18 +10,14 @@ from typing import Any
 import pytest
 
 from huahuo.eventstore.fulltext.words import normalized
-from huahuo.mailcheck.checks import reading
-from huahuo.mailcheck.checks.fetching import RawMail
-from huahuo.mailcheck.checks.reading import fetched_mail
+from huahuo.mailcheck import records
+from huahuo.mailcheck.checks import folder_reader
+from huahuo.mailcheck.checks.folder_reader import RawMail, fetched_mail
 from huahuo.mailcheck.codes.candidates import candidates
-from huahuo.mailcheck.codes.evidence import emphasised
-from huahuo.mailcheck.codes.finding import find_code
-from huahuo.mailcheck.codes.plain import plain
-from huahuo.mailcheck.codes.words import STRONG, WEAK
-from huahuo.mailcheck.finding import entries
-from huahuo.mailcheck.finding.entries import entry_of
+from huahuo.mailcheck.codes.finding import emphasised, find_code
+from huahuo.mailcheck.codes.words import STRONG, WEAK, plain
 from huahuo.mailcheck.mime.shown import TEXT_CHARS_MAX, shown_text
-from huahuo.mailcheck.tables.records import MailRecord
+from huahuo.mailcheck.records import MailRecord, entry_of
 
 _LONG_REFERENCE = "<p>Your verification code: 482913 &#" + "1" * 5000 + ";</p>"
 
@@ -44,7 +40,7 @@ def _failing(*_arguments: object) -> str:
 
 
 def test_a_mail_whose_code_cannot_be_looked_for_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reading, "code_of", _failing)
+    monkeypatch.setattr(folder_reader, "code_of", _failing)
 
     assert _fetched("<p>Your verification code: 482913</p>") == ""
 
@@ -61,7 +57,7 @@ def test_a_character_reference_of_thousands_of_digits_does_not_stop_the_index() 
 
 
 def test_the_index_takes_a_mail_whose_text_cannot_be_read_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(entries, "shown_text", _failing)
+    monkeypatch.setattr(records, "shown_text", _failing)
 
     assert _indexed_text("<p>hello</p>") == ""
 

@@ -6,9 +6,8 @@ from typing import Any, cast
 
 import pytest
 
-from huahuo.mailcheck.imap.idle import Idle
-from huahuo.mailcheck.imap.stream import ImapStream
 from huahuo.mailcheck.servers.faults import CommandRefused, ConnectionLost, ServerBye
+from huahuo.mailcheck.servers.imap_connection import Idle, ImapStream
 
 LINE_MAX = 1024
 

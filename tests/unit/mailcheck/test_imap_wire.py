@@ -3,7 +3,8 @@
 import pytest
 
 from huahuo.eventstore.model import Secret
-from huahuo.mailcheck.imap.wire import (
+from huahuo.mailcheck.servers.faults import BadCredentials, BrokenProtocol
+from huahuo.mailcheck.servers.imap_grammar import (
     CREDENTIAL_BYTES_MAX,
     Fetched,
     fetched,
@@ -14,7 +15,6 @@ from huahuo.mailcheck.imap.wire import (
     status,
     uid_set,
 )
-from huahuo.mailcheck.servers.faults import BadCredentials, BrokenProtocol
 
 
 @pytest.mark.parametrize(

@@ -3,9 +3,9 @@
 import asyncio
 from collections.abc import Callable
 
-from huahuo.actors.plugins.jobs import JobDoor, JobOutcome
-from huahuo.actors.plugins.principal import UserId
-from huahuo.mailcheck.api.import_jobs import PER_USER_MAX, SILENT_S
+from huahuo.actors.plugins.calls import UserId
+from huahuo.actors.plugins.plugin import JobDoor, JobOutcome
+from huahuo.mailcheck.api.import_export import PER_USER_MAX, SILENT_S
 from tests.support.models.mail_book import USER
 from tests.support.worlds.mail_world import MailWorld, in_mail_world
 

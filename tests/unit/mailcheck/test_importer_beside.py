@@ -2,8 +2,8 @@
 
 import pytest
 
+from huahuo.mailcheck import zh
 from huahuo.mailcheck.roster.importer import parse
-from huahuo.mailcheck.words import zh
 
 UUID = "9e5f94bc-e8a4-4e73-b8be-63364c29d753"
 TOKEN = "M.C5_BAY.0.U.-" + "Cr7" * 60

@@ -5,12 +5,11 @@ import pytest
 
 from huahuo.actors.plugins.calls import Refusal
 from huahuo.eventstore.model import Secret
-from huahuo.mailcheck.listing.asked import Filter
-from huahuo.mailcheck.replies import Success, Warned
-from huahuo.mailcheck.roster.commands import LabelEmails, SetGroupProxy
-from huahuo.mailcheck.roster.labels import NOTE_CHARS_MAX, TAGS_MAX, Labels
+from huahuo.mailcheck import zh
+from huahuo.mailcheck.api.mailbox_list import Filter
+from huahuo.mailcheck.records import Success, Warned
+from huahuo.mailcheck.roster.commands import NOTE_CHARS_MAX, TAGS_MAX, LabelEmails, Labels, SetGroupProxy
 from huahuo.mailcheck.roster.state import RosterFold
-from huahuo.mailcheck.words import zh
 from tests.support.models.mail_book import USER, Book
 
 U = f"user/{USER}"

@@ -8,8 +8,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from huahuo.eventstore.fulltext.index import TextIndex, Unusable
-from huahuo.eventstore.fulltext.model import Entry, Place
-from huahuo.mailcheck.finding.names import FILE, NAME
+from huahuo.eventstore.fulltext.words import Entry, Place
+from huahuo.mailcheck.records import INDEX_FILE, INDEX_NAME
 from tests.support.worlds.mail_world import MailWorld
 from tests.support.worlds.search_world import found, letter, receive, search_world
 
@@ -55,8 +55,8 @@ def test_a_mail_that_cannot_be_put_is_left_out_and_told_and_a_rebuild_takes_it_u
         assert await found(world, "poison") == []
         [told] = [line for line in logs if line["event"] == "mail_left_out_of_search"]
         assert told["mails"] == [2]
-        assert told["what_to_do"] == f"huahuo projections rebuild {NAME}"
-        index = world.projections[NAME]
+        assert told["what_to_do"] == f"huahuo projections rebuild {INDEX_NAME}"
+        index = world.projections[INDEX_NAME]
         assert (index.standing().lag, index.standing().dead_letters) == (0, 1)
         faulty.fails = lambda: False
         await index.rebuild("user/1")
@@ -79,12 +79,12 @@ def test_an_index_that_is_made_anew_at_a_start_takes_up_what_was_left_out(
         await receive(world, 1, letter(1, "poison"))
         await world.close()
         faulty.fails = lambda: False
-        (tmp_path / FILE).unlink()
+        (tmp_path / INDEX_FILE).unlink()
         await world.open()
         await world.start()
         await world.mail.idle()
         assert await found(world, "poison") == ["poison"]
-        assert world.projections[NAME].standing().dead_letters == 0
+        assert world.projections[INDEX_NAME].standing().dead_letters == 0
 
     search_world(test)
 
@@ -97,6 +97,6 @@ def test_a_full_disk_leaves_no_mail_out(monkeypatch: pytest.MonkeyPatch) -> None
         await world.add("a@example.com")
         await receive(world, 1, letter(1, "poison"))
         assert await found(world, "poison") == ["poison"]
-        assert world.projections[NAME].standing().dead_letters == 0
+        assert world.projections[INDEX_NAME].standing().dead_letters == 0
 
     search_world(test)

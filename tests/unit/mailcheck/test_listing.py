@@ -6,12 +6,9 @@ import msgspec
 import pytest
 
 from huahuo.actors.entities.entity import Query
-from huahuo.mailcheck.listing.asked import PAGE_ROWS_MAX, Filter
-from huahuo.mailcheck.listing.cut import list_of, snapshot_of
-from huahuo.mailcheck.listing.kept import ORDERS_MAX
-from huahuo.mailcheck.replies import EmailsList
+from huahuo.mailcheck.api.mailbox_list import ORDERS_MAX, PAGE_ROWS_MAX, Filter, list_of, snapshot_of
+from huahuo.mailcheck.records import EmailsList, Row
 from huahuo.mailcheck.roster.state import RosterFold
-from huahuo.mailcheck.row import Row
 from tests.support.worlds.mail_world import MailWorld, in_mail_world
 
 

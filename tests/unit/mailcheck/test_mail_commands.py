@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from huahuo.eventstore.errors import CommandMismatch, Unavailable
-from huahuo.mailcheck.words import zh
+from huahuo.mailcheck import zh
 from tests.support.models.mail_book import USER
 from tests.support.worlds.mail_world import MailWorld, in_mail_world
 

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from huahuo.eventstore.errors import Unavailable
-from huahuo.mailcheck.tables.records import CHECKS, MAIL, MAILS, PURGES
+from huahuo.mailcheck.records import CHECKS, MAIL, MAILS, PURGES
 from tests.support.models.mail_book import USER, mail
 from tests.support.worlds.mail_world import MailWorld, in_mail_world, tables
 

@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 
-from huahuo.actors.entities.sharing import Share
+from huahuo.actors.entities.rendezvous_hash import Share
 from huahuo.eventstore.errors import Unavailable
-from huahuo.mailcheck.checks.ports import CheckFailed
-from huahuo.mailcheck.imap.outcome import outcome_of
+from huahuo.mailcheck.checks.check_effect import CheckFailed
+from huahuo.mailcheck.records import WATCHED
+from huahuo.mailcheck.servers.outcome import outcome_of
 from huahuo.mailcheck.servers.providers import ProviderOptions, Providers
-from huahuo.mailcheck.tables.records import WATCHED
 from tests.support.models.mail_book import mail
 from tests.support.worlds.mail_nodes import BOTH, POLL_S, both, on_nodes
 from tests.support.worlds.mail_world import MailWorld, ScriptedCheck

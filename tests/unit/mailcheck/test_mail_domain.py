@@ -8,9 +8,9 @@ import pytest
 
 from huahuo.eventstore.errors import Unavailable
 from huahuo.eventstore.model import Append, NewEvent
-from huahuo.mailcheck.domain.reports import UnknownMailbox
+from huahuo.mailcheck.plugin.domain import UnknownMailbox
+from huahuo.mailcheck.records import CHECKS
 from huahuo.mailcheck.servers.providers import Place
-from huahuo.mailcheck.tables.records import CHECKS
 from tests.support.models.mail_book import USER, mail
 from tests.support.models.mail_rules import broken_checks
 from tests.support.worlds.mail_world import MailWorld, failed, in_mail_world, tables

@@ -5,11 +5,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from huahuo.actors.plugins.principal import UserId
+from huahuo.actors.plugins.calls import UserId
 from huahuo.eventstore.model import StoredEvent
 from huahuo.mailcheck import events
-from huahuo.mailcheck.events import CheckProgress, EmailUpdated, MailboxDeleted
-from huahuo.mailcheck.stored_events import internal, public, read
+from huahuo.mailcheck.events import CheckProgress, EmailUpdated, MailboxDeleted, internal, public, read
 
 NOW = "2026-11-24T10:31:07.114Z"
 

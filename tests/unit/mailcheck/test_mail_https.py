@@ -7,9 +7,8 @@ from typing import Any
 
 import pytest
 
-from huahuo.mailcheck.imap.network import Network
-from huahuo.mailcheck.servers.providers import ProviderOptions, Providers
-from huahuo.mailcheck.servers.proxies import parse_proxy
+from huahuo.mailcheck.servers.network import Network
+from huahuo.mailcheck.servers.providers import ProviderOptions, Providers, parse_proxy
 from tests.support.servers.forward_proxy import forward_proxy
 from tests.support.servers.tls import Authority
 from tests.support.servers.token_server import CLIENT_ID, GRAPH_SCOPE, TokenServer, token_server

@@ -3,8 +3,7 @@
 import pytest
 
 from huahuo.mailcheck.fetched import UidCursor
-from huahuo.mailcheck.imap.folders import JUNK, Folder, chosen, folder_of
-from huahuo.mailcheck.imap.wire import Part
+from huahuo.mailcheck.servers.imap_grammar import JUNK, Folder, Part, chosen, folder_of
 from tests.support.models.mail_book import cursor, mail
 from tests.support.worlds.mail_world import MailWorld, ScriptedCheck, in_mail_world
 

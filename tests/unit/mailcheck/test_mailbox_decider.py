@@ -5,7 +5,7 @@ import pytest
 
 from huahuo.eventstore.blobs import blob_id
 from huahuo.eventstore.errors import Conflict
-from huahuo.mailcheck.effects import StopCheck
+from huahuo.mailcheck.events import StopCheck
 from huahuo.mailcheck.fetched import UidCursor
 from huahuo.mailcheck.mailbox.commands import (
     Begin,
@@ -24,8 +24,7 @@ from huahuo.mailcheck.mailbox.commands import (
     ReportStatus,
     SeeUnread,
 )
-from huahuo.mailcheck.roster.commands import CancelCheck, CheckEmails, DeleteEmails
-from huahuo.mailcheck.tables.records import (
+from huahuo.mailcheck.records import (
     MISSING,
     UNREAD,
     MailPlace,
@@ -35,6 +34,7 @@ from huahuo.mailcheck.tables.records import (
     record_key,
     rfc3339,
 )
+from huahuo.mailcheck.roster.commands import CancelCheck, CheckEmails, DeleteEmails
 from tests.support.models.mail_book import NOW_MS, USER, Book, cursor, mail
 from tests.support.models.mail_rules import broken_checks, broken_mails
 

@@ -5,8 +5,8 @@ import base64
 import pytest
 
 from huahuo.eventstore.model import Secret
-from huahuo.mailcheck.imap.outcome import SERVER_TEXT_CHARS_MAX, classify, sanitise
 from huahuo.mailcheck.servers.faults import (
+    KINDS,
     BadCredentials,
     BrokenProtocol,
     ClearTextRefused,
@@ -21,7 +21,7 @@ from huahuo.mailcheck.servers.faults import (
     TimedOut,
     TlsFailed,
 )
-from huahuo.mailcheck.servers.kinds import KINDS
+from huahuo.mailcheck.servers.outcome import SERVER_TEXT_CHARS_MAX, classify, sanitise
 
 
 def login(text: str, code: str = "", status: str = "NO") -> CommandRefused:

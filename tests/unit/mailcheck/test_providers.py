@@ -2,14 +2,7 @@
 
 import pytest
 
-from huahuo.mailcheck.servers.providers import (
-    STANDARD,
-    Endpoint,
-    Place,
-    ProviderOptions,
-    Providers,
-    auth_of,
-)
+from huahuo.mailcheck.servers.providers import STANDARD, Endpoint, Place, ProviderOptions, Providers, auth_of
 
 endpoint = STANDARD.endpoint
 

@@ -6,7 +6,7 @@ import msgspec
 
 from huahuo.eventstore.errors import Unavailable
 from huahuo.eventstore.model import Append, RowDrop
-from huahuo.mailcheck.tables.records import MAIL, MAILS, PURGES
+from huahuo.mailcheck.records import MAIL, MAILS, PURGES
 from tests.support.models.mail_book import mail
 from tests.support.worlds.mail_nodes import BOTH, both, on_nodes
 from tests.support.worlds.mail_world import MailWorld, tables

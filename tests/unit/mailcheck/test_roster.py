@@ -8,7 +8,7 @@ import pytest
 from huahuo.actors.plugins.calls import Refusal
 from huahuo.eventstore.errors import Conflict
 from huahuo.eventstore.model import RowPut, Secret
-from huahuo.mailcheck.effects import Purge, StartCheck, StopCheck, Unwatch, Watch
+from huahuo.mailcheck.events import Purge, StartCheck, StopCheck, Unwatch, Watch
 from huahuo.mailcheck.fetched import UidCursor, Way
 from huahuo.mailcheck.mailbox.commands import (
     Begin,
@@ -22,7 +22,7 @@ from huahuo.mailcheck.mailbox.commands import (
     ReportStatus,
     WatchState,
 )
-from huahuo.mailcheck.replies import Success, Warned, encode
+from huahuo.mailcheck.records import Success, Warned, encode
 from huahuo.mailcheck.roster.commands import (
     AddEmail,
     CancelCheck,

@@ -6,11 +6,11 @@ import pytest
 
 from huahuo.actors.plugins.calls import Refusal
 from huahuo.eventstore.model import Secret
-from huahuo.mailcheck.effects import StartCheck
-from huahuo.mailcheck.replies import ImportResult, LineFailure
+from huahuo.mailcheck import zh
+from huahuo.mailcheck.events import StartCheck
+from huahuo.mailcheck.records import ImportResult, LineFailure
 from huahuo.mailcheck.roster.commands import ImportEmails
 from huahuo.mailcheck.roster.importer import bytes_in_memory, parse
-from huahuo.mailcheck.words import zh
 from tests.support.models.mail_book import USER, Book
 from tests.support.models.mail_rules import leaks
 

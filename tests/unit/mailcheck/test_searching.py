@@ -10,13 +10,11 @@ import pytest
 from huahuo.eventstore.errors import Unavailable
 from huahuo.eventstore.fulltext.index import FORMAT
 from huahuo.eventstore.model import RowDrop
-from huahuo.mailcheck.api import searching
-from huahuo.mailcheck.checks.known import KnownMails
-from huahuo.mailcheck.checks.mailboxes import Mailboxes, Pauses
-from huahuo.mailcheck.contents.keeping import Keeping
-from huahuo.mailcheck.finding.names import FILE, NAME
+from huahuo.mailcheck.api import mail_actions
+from huahuo.mailcheck.api.contents import Keeping
+from huahuo.mailcheck.checks.mailboxes import KnownMails, Mailboxes, Pauses
 from huahuo.mailcheck.mailbox.commands import SeeUnread
-from huahuo.mailcheck.tables.records import MAILS, PURGES
+from huahuo.mailcheck.records import INDEX_FILE, INDEX_NAME, MAILS, PURGES
 from tests.support.models.mail_book import NOW_MS, USER
 from tests.support.worlds.mail_world import MailWorld
 from tests.support.worlds.search_world import found, letter, receive, search_world
@@ -163,7 +161,7 @@ def test_a_large_mailbox_that_is_still_being_removed_hides_no_mail(
         rest = await world.do("search_mails", limit=2, before=reply["next"])
         assert ([one["subject"] for one in rest["data"]], rest["next"]) == (["found 1"], None)
 
-    monkeypatch.setattr(searching, "_GONE_MAX", passed_over, raising=False)
+    monkeypatch.setattr(mail_actions, "_GONE_MAX", passed_over, raising=False)
     search_world(test)
 
 
@@ -180,12 +178,12 @@ def test_an_index_that_was_lost_is_made_anew_at_the_start(tmp_path: Path) -> Non
         await world.add("a@example.com")
         await receive(world, 1, letter(1, "first"))
         await world.close()
-        (tmp_path / FILE).unlink()
+        (tmp_path / INDEX_FILE).unlink()
         await world.open()
         await world.start()
         await world.mail.idle()
         assert await found(world, "first") == ["first"]
-        assert world.projections[NAME].standing().lag == 0
+        assert world.projections[INDEX_NAME].standing().lag == 0
 
     search_world(test)
 
@@ -200,7 +198,7 @@ def test_an_entry_that_leads_to_no_mail_is_not_passed_over_and_the_index_is_made
         await world.add("a@example.com")
         await receive(world, 1, letter(1, "first"), letter(2, "second"))
         await world.close()
-        with closing(sqlite3.connect(tmp_path / FILE)) as db, db:
+        with closing(sqlite3.connect(tmp_path / INDEX_FILE)) as db, db:
             db.execute(f"UPDATE doc SET {column} = {column} + 1024 WHERE item = 1")
         await world.open()
         await world.start()
@@ -219,7 +217,7 @@ def test_an_index_of_the_format_before_is_made_anew_at_the_start(tmp_path: Path)
         await world.add("a@example.com")
         await receive(world, 1, letter(1, "電子發票開立通知"))
         await world.close()
-        with closing(sqlite3.connect(tmp_path / FILE)) as db:
+        with closing(sqlite3.connect(tmp_path / INDEX_FILE)) as db:
             db.execute("INSERT INTO words(words) VALUES ('delete-all')")
             db.execute(f"PRAGMA user_version={FORMAT - 1}")
             db.commit()
@@ -246,7 +244,7 @@ def test_a_rebuild_while_the_service_runs_loses_and_doubles_nothing() -> None:
     async def test(world: MailWorld) -> None:
         await world.add("a@example.com")
         await receive(world, 1, *(letter(n, f"mail {n}") for n in range(1, 300)))
-        await world.projections[NAME].rebuild("user/1")
+        await world.projections[INDEX_NAME].rebuild("user/1")
         await world.mail.idle()
         assert len(await found(world, "mail", limit=200)) == 200
         page = await world.do("search_mails", query="mail", limit=200)

@@ -8,7 +8,7 @@ import pytest
 from huahuo.eventstore.model import Secret
 from huahuo.mailcheck.checks.mailboxes import Mailboxes, Pauses
 from huahuo.mailcheck.fetched import Way
-from huahuo.mailcheck.web.tokens import Access
+from huahuo.mailcheck.servers.oauth import Access
 from tests.support.worlds.mail_world import MailWorld, in_mail_world
 
 CLIENT_ID = "9e5f94bc-e8a4-4e73-b8be-63364c29d753"

@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from huahuo.mailcheck.classic.importing import Import
+from huahuo.mailcheck.classic.routes import Import
 from huahuo.mailcheck.roster.importer import parse
 from huahuo.mailcheck.sending import LINES_MAX, Outcome, Piece, import_emails, pieces
 

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import pytest
 
-from huahuo.mailcheck.api.sorter import Sorter
-from huahuo.mailcheck.listing import kept
-from huahuo.mailcheck.listing.order import Order
-from huahuo.mailcheck.row import Row
+from huahuo.mailcheck.api import mailbox_list
+from huahuo.mailcheck.api.handlers import Sorter
+from huahuo.mailcheck.api.mailbox_list import Order
+from huahuo.mailcheck.records import Row
 from tests.support.worlds.mail_world import MailWorld, in_mail_world
 
 ROWS = [
@@ -81,7 +81,7 @@ def test_pages_in_more_orders_than_are_kept_sort_at_most_once_each(monkeypatch: 
             made.append(field)
             super().__init__(field, rows)
 
-    monkeypatch.setattr(kept, "Order", Counted)
+    monkeypatch.setattr(mailbox_list, "Order", Counted)
 
     async def test(world: MailWorld) -> None:
         await world.add("a@example.com")

@@ -197,7 +197,7 @@ def test_contents_are_not_searched_for_a_boundary(monkeypatch: pytest.MonkeyPatc
         hashed.append(len(data))
         return sha256(data)
 
-    monkeypatch.setattr("huahuo.mailcheck.mime.opening.sha256", counted)
+    monkeypatch.setattr("huahuo.mailcheck.mime.mail.sha256", counted)
     content = b"".join(b"=_of_winmail_dat" + b"_" * n + b"\n" for n in range(200))
     files_of_first(packed_mail(a_file("a.bin", content)))
     assert set(hashed) == {len(content)}

@@ -9,13 +9,11 @@ import pytest
 from huahuo.eventstore.model import Secret
 from huahuo.mailcheck.fetched import Way
 from huahuo.mailcheck.servers.faults import GrantRefused, NoScope
-from huahuo.mailcheck.servers.providers import Provider
-from huahuo.mailcheck.servers.proxies import Proxy
-from huahuo.mailcheck.web.answers import Answer
-from huahuo.mailcheck.web.requests import Requests
-from huahuo.mailcheck.web.tokens import Grant, Tokens, ways
-from huahuo.testing.virtual_ambient import VirtualAmbient
-from huahuo.testing.virtual_loop import run_virtual, virtual_loop
+from huahuo.mailcheck.servers.graph import Requests
+from huahuo.mailcheck.servers.oauth import Grant, Tokens, ways
+from huahuo.mailcheck.servers.outcome import Answer
+from huahuo.mailcheck.servers.providers import Provider, Proxy
+from huahuo.testing.world import VirtualAmbient, run_virtual, virtual_loop
 
 PROVIDER = Provider(
     token_url=("https://one/token", "https://two/token"),

@@ -2,7 +2,7 @@
 
 import pytest
 
-from huahuo.mailcheck.watching.pace import Pace, renew_s
+from huahuo.mailcheck.checks.backoff import Pace, renew_s
 
 
 @pytest.mark.parametrize("watched", [1, 100, 800])

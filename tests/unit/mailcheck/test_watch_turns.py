@@ -4,9 +4,8 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from huahuo.mailcheck.watching.hosts import Host
-from huahuo.mailcheck.watching.turns import Turns
-from huahuo.mailcheck.watching.watched import NEVER_S, Watched
+from huahuo.mailcheck.checks.backoff import Host
+from huahuo.mailcheck.checks.look import NEVER_S, Turns, Watched
 
 
 class Work:

@@ -6,13 +6,12 @@ from typing import cast
 
 import pytest
 
-from huahuo.mailcheck.checks.ports import CheckFailed
-from huahuo.mailcheck.imap.client import ImapClient
-from huahuo.mailcheck.imap.outcome import outcome_of
+from huahuo.mailcheck.checks.backoff import Host, Pace
+from huahuo.mailcheck.checks.check_effect import CheckFailed
+from huahuo.mailcheck.checks.look import MailboxGone, Seen
 from huahuo.mailcheck.servers.faults import ConnectionLost
-from huahuo.mailcheck.watching.hosts import Host
-from huahuo.mailcheck.watching.looking import MailboxGone, Seen
-from huahuo.mailcheck.watching.pace import Pace
+from huahuo.mailcheck.servers.imap_client import ImapClient
+from huahuo.mailcheck.servers.outcome import outcome_of
 from tests.support.models.mail_book import USER, mail
 from tests.support.worlds.mail_world import MailWorld, ScriptedCheck, in_mail_world
 

@@ -12,11 +12,10 @@ import zstandard
 
 from huahuo.eventstore.ambient import SystemAmbient
 from huahuo.eventstore.model import Secret
-from huahuo.mailcheck.imap.network import Network
 from huahuo.mailcheck.servers.faults import BrokenProtocol, ConnectionLost, MailFault
-from huahuo.mailcheck.web.answers import Answer
-from huahuo.mailcheck.web.graph import Graph, Listed
-from huahuo.mailcheck.web.requests import Requests
+from huahuo.mailcheck.servers.graph import Graph, Listed, Requests
+from huahuo.mailcheck.servers.network import Network
+from huahuo.mailcheck.servers.outcome import Answer
 
 BYTES_MAX = 100_000
 BOMB_BYTES = 64 << 20

@@ -1,8 +1,7 @@
 """Why an event happened and what came of it."""
 
 from huahuo.eventstore.model import StoredEvent
-from huahuo.replay.history.causes import effects, siblings, why
-from huahuo.replay.history.history import ListHistory
+from huahuo.replay.history.history import ListHistory, effects, siblings, why
 from tests.support.worlds.replaying import tell
 
 HISTORY = tell().history

@@ -7,7 +7,7 @@ from typing import Any
 
 from huahuo.eventstore.errors import Unavailable
 from huahuo.eventstore.model import LOG_STREAM, StoredEvent
-from huahuo.replay.live.feed import Feed, Run
+from huahuo.replay.feed import Feed, Run
 from tests.support.models.faulty_log import READ_ALL, FaultyLog, faulty_log, numbers, write
 from tests.support.models.follower import follow
 

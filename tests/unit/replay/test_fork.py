@@ -3,9 +3,18 @@
 import pytest
 
 from huahuo.eventstore.core.chain import GENESIS, check
-from huahuo.replay.history.delta import parse_path
-from huahuo.replay.history.exported import header, line, parse_lines
-from huahuo.replay.history.fork import Add, Edit, Put, Skip, apart, fork
+from huahuo.replay.history.conditions import parse_path
+from huahuo.replay.history.detached_history import (
+    Add,
+    Edit,
+    Put,
+    Skip,
+    apart,
+    fork,
+    header,
+    line,
+    parse_lines,
+)
 from tests.support.worlds.replaying import U, tell
 
 EVENTS = tell().history.events

@@ -2,8 +2,8 @@
 
 import pytest
 
-from huahuo.replay.history.delta import MISSING, differences, look, parse_path, written
-from huahuo.replay.history.moment import AtHead, AtPosition, AtSeq, AtTime, Moment, parse_event, parse_moment
+from huahuo.replay.history.conditions import MISSING, differences, look, parse_path, written
+from huahuo.replay.history.history import AtHead, AtPosition, AtSeq, AtTime, Moment, parse_event, parse_moment
 
 NOW_MS = 1_790_000_000_000
 

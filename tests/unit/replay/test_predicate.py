@@ -2,7 +2,7 @@
 
 import pytest
 
-from huahuo.replay.history.predicate import CHARS_MAX, DEPTH_MAX, BadPredicate, holds, parse, rises
+from huahuo.replay.history.conditions import CHARS_MAX, DEPTH_MAX, BadPredicate, holds, parse, rises
 
 STATE = {
     "status": "error",

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from huahuo.eventstore.model import LOG_STREAM, StoredEvent
-from huahuo.replay.live import tail as module
-from huahuo.replay.live.tail import EVENT_BYTES, Tail
+from huahuo.replay import tail as module
+from huahuo.replay.tail import EVENT_BYTES, Tail
 
 MANY = 1 << 20
 

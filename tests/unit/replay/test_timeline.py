@@ -5,12 +5,21 @@ from typing import Any
 import pytest
 
 from huahuo.eventstore.model import Keyframe
-from huahuo.mailcheck.replay_subjects import sealed_in, subject_of
+from huahuo.mailcheck.plugin.past import sealed_in, subject_of
 from huahuo.mailcheck.roster.state import RosterFold
-from huahuo.replay.history.delta import parse_path
-from huahuo.replay.history.history import ListHistory, event_of, merged, position_at_time, position_of, seq_at
-from huahuo.replay.history.moment import AtHead, AtPosition, AtSeq, AtTime
-from huahuo.replay.history.predicate import parse
+from huahuo.replay.history.conditions import parse, parse_path
+from huahuo.replay.history.history import (
+    AtHead,
+    AtPosition,
+    AtSeq,
+    AtTime,
+    ListHistory,
+    event_of,
+    merged,
+    position_at_time,
+    position_of,
+    seq_at,
+)
 from huahuo.replay.history.subject import RecentSubject
 from huahuo.replay.history.timeline import Step, Timeline, blame, first_true
 from tests.support.models.mail_book import USER

@@ -4,7 +4,7 @@ import pytest
 
 from huahuo.actors.plugins.actions import Action
 from huahuo.actors.plugins.calls import Reply
-from huahuo.transport.session.abandoned import BYTES_MAX, only_asks
+from huahuo.transport.session.session import BYTES_MAX, only_asks
 from tests.support.worlds.gates import Handler, spec
 
 HANDLER = Handler(Reply(b"{}"))

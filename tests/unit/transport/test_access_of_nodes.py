@@ -9,15 +9,14 @@ import msgspec
 import pytest
 
 from huahuo.actors.plugins.actions import Action
-from huahuo.actors.plugins.principal import Principal
+from huahuo.actors.plugins.calls import Principal
 from huahuo.eventstore.model import Head, StoredEvent
 from huahuo.eventstore.port import Log
 from huahuo.transport.access.claims import ClaimNames, own_claims
 from huahuo.transport.access.door import AddressDoor, RequestLimit
 from huahuo.transport.access.revocations import AUTH_STREAM, REVOKED, Revocations, RevocationWatch, Revoked
-from huahuo.transport.access.rights import CODES, READ, WRITE, may_call, may_read
+from huahuo.transport.access.rights import CODES, READ, WRITE, Verified, may_call, may_read
 from huahuo.transport.access.tokens import Authenticator
-from huahuo.transport.access.verified import Verified
 from tests.support.models.forged import GOOD, NOW_MS, SECRET
 from tests.support.worlds.people import ALICE
 

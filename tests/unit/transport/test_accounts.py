@@ -7,14 +7,20 @@ from typing import Any
 
 import pytest
 
-from huahuo.actors.domain.decision import Refused
-from huahuo.actors.plugins.principal import Principal
+from huahuo.actors.domain.structs import Refused
+from huahuo.actors.plugins.calls import Principal
 from huahuo.eventstore.ambient import FakeAmbient
 from huahuo.transport.access.claims import GROUPS_MAX, NEVER_MS, OWN_NAMES, ClaimNames
+from huahuo.transport.access.rights import AuthFailure, Verdict, Verified
 from huahuo.transport.access.tokens import Authenticator
-from huahuo.transport.access.verified import AuthFailure, Verdict, Verified
-from huahuo.transport.accounts.accounts import APPLICATION_TOKEN_CHARS_MAX, Accounts, Issuer
-from huahuo.transport.accounts.application import AskApplication, AskRights, Authenticate
+from huahuo.transport.accounts.accounts import (
+    APPLICATION_TOKEN_CHARS_MAX,
+    Accounts,
+    AskApplication,
+    AskRights,
+    Authenticate,
+    Issuer,
+)
 from huahuo.transport.accounts.issuer_keys import KeyServer
 from tests.support.models.forged import NOW_MS, NOW_S, SECRET, forge, revoked
 from tests.support.models.issuer import AUDIENCE, ISSUER, key_set, pair

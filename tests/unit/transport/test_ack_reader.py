@@ -11,8 +11,7 @@ from websockets.frames import TEXT, Frame
 
 from huahuo.app.forking_loop import ForkingLoop
 from huahuo.transport import native
-from huahuo.transport.server.ack_reader import AckReader
-from huahuo.transport.server.text_frames import as_frames
+from huahuo.transport.wire.frame_reader import AckReader, as_frames
 from tests.support.sends import NEEDS
 from tests.support.worlds.wire import until
 

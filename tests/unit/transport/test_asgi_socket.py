@@ -8,8 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from huahuo.transport.http.asgi_socket import Unwrapped
-from huahuo.transport.http.out_queue import Message, OutQueue
+from huahuo.transport.http.asgi_socket import Message, OutQueue, Unwrapped
 from huahuo.transport.protocol.frames import PING, binary_frame, text_frame
 from tests.support.drivers.transcripts import FOLDER, read
 

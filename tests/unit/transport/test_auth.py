@@ -12,13 +12,13 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from huahuo.actors.plugins.principal import Principal
+from huahuo.actors.plugins.calls import Principal
 from huahuo.actors.plugins.words import Language, Words
-from huahuo.transport.access.common_time import LOG_AHEAD_MS_MAX, among_nodes
+from huahuo.transport.access.claims import LOG_AHEAD_MS_MAX, among_nodes
+from huahuo.transport.access.rights import AuthFailure, Verified, Verifier
 from huahuo.transport.access.tokens import Authenticator
-from huahuo.transport.access.verified import AuthFailure, Verified, Verifier
 from huahuo.transport.protocol.codes import AuthCode
-from huahuo.transport.session.speech import Speech
+from huahuo.transport.session.outgoing import Speech
 from huahuo.transport.words import en, zh
 from tests.support.models.forged import GOOD, NOW_MS, NOW_S, SECRET, b64, forge, revocation, revoked
 

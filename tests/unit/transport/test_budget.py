@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from huahuo.transport.server.budget import Budget, BudgetLimits, Estimates
+from huahuo.transport.load.shares import Budget, BudgetLimits, Estimates
 
 LIMITS = BudgetLimits(process=100, user=40, connection=25)
 

@@ -1,6 +1,6 @@
 """When the Python client acks and when it stores cursors."""
 
-from huahuo.transport.client.ack_timer import ACK_AFTER_S, SAVE_EVERY_S, AckTimer
+from huahuo.transport.client.session import ACK_AFTER_S, SAVE_EVERY_S, AckTimer
 
 WINDOW = 8
 

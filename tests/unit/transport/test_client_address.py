@@ -2,7 +2,7 @@
 
 import pytest
 
-from huahuo.transport.client.socket import websocket_url
+from huahuo.transport.client.connection import websocket_url
 
 
 @pytest.mark.parametrize(

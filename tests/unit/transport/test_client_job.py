@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from huahuo.transport.client.job import Job, after
 from huahuo.transport.client.model import Event
+from huahuo.transport.client.subscription import Job, job_after
 
 RUNNING = Job("import", 40, "4 of 10", "running")
 
@@ -32,12 +32,12 @@ def event(type_: str, **data: Any) -> Event:
     ids=lambda value: value.type if isinstance(value, Event) else value.status,
 )
 def test_an_event_changes_what_it_says(said: Event, shown: Job) -> None:
-    assert after(RUNNING, said) == shown
+    assert job_after(RUNNING, said) == shown
 
 
 def test_a_snapshot_replaces_everything() -> None:
     state = {"name": "other", "user": 42, "percent": 1, "message": "", "status": "done", "error": ""}
-    assert after(RUNNING, event("snapshot", state=state, outcome="gap")) == Job("other", 1, "", "done")
+    assert job_after(RUNNING, event("snapshot", state=state, outcome="gap")) == Job("other", 1, "", "done")
 
 
 def test_a_job_is_over_when_it_has_an_outcome() -> None:

@@ -7,9 +7,8 @@ from typing import Any
 
 import pytest
 
-from huahuo.transport.client.ack_timer import SAVE_EVERY_S
-from huahuo.transport.client.happenings import Processed
-from huahuo.transport.client.model import Cursor
+from huahuo.transport.client.model import Cursor, Processed
+from huahuo.transport.client.session import SAVE_EVERY_S
 from tests.support.drivers.client_session import LOG, Bench
 
 OF_ONE = 1.25

@@ -1,7 +1,6 @@
 """An ack means processed: when it is sent, and which events it never includes (PROTOCOL 5)."""
 
-from huahuo.transport.client.happenings import Processed
-from huahuo.transport.client.model import Cursor
+from huahuo.transport.client.model import Cursor, Processed
 from tests.support.drivers.client_session import LOG, STREAM, Bench
 
 

@@ -4,8 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from huahuo.transport.client.cursors import FileCursors
-from huahuo.transport.client.happenings import Processed
-from huahuo.transport.client.model import Cursor
+from huahuo.transport.client.model import Cursor, Processed
 from tests.support.drivers.client_session import LOG, STREAM, Bench
 
 

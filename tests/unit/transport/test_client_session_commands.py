@@ -5,8 +5,7 @@ from typing import Any
 import pytest
 
 from huahuo.transport.client.commands import ATTEMPTS_MAX, Pace
-from huahuo.transport.client.happenings import Replied
-from huahuo.transport.client.model import CommandError, QueueFull
+from huahuo.transport.client.model import CommandError, QueueFull, Replied
 from tests.support.drivers.client_session import Bench
 
 

@@ -5,9 +5,8 @@ from typing import Any
 
 import pytest
 
-from huahuo.transport.client.happenings import Readable, Replied
-from huahuo.transport.client.model import Batch, ProtocolViolation, Snapshot
-from huahuo.transport.protocol.parts import Assembly
+from huahuo.transport.client.model import Batch, ProtocolViolation, Readable, Replied, Snapshot
+from huahuo.transport.protocol.kinds import Assembly
 from tests.support.drivers.client_session import STREAM, Bench
 
 

@@ -2,7 +2,6 @@
 
 import pytest
 
-from huahuo.transport.client.happenings import Processed, Reached, Readable, StreamEnded
 from huahuo.transport.client.model import (
     CommandError,
     Cursor,
@@ -10,10 +9,14 @@ from huahuo.transport.client.model import (
     LogReplaced,
     NotSubscribed,
     Outcome,
+    Processed,
     ProtocolViolation,
+    Reached,
+    Readable,
     Skipped,
     Snapshot,
     StreamDenied,
+    StreamEnded,
     StreamInUse,
 )
 from tests.support.drivers.client_session import LOG, STREAM, Bench

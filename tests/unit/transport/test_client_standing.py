@@ -2,8 +2,8 @@
 
 import pytest
 
+from huahuo.transport.client.client import Standing
 from huahuo.transport.client.model import Offline, Status
-from huahuo.transport.client.standing import Standing
 
 REFUSED = Offline(None, "ConnectionRefusedError: refused", 0.5)
 

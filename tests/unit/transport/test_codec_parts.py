@@ -3,8 +3,8 @@
 from huahuo.eventstore.model import Head
 from huahuo.transport.protocol.codes import CloseCode
 from huahuo.transport.protocol.dialects import DOCUMENT, V1
-from huahuo.transport.protocol.place import Outcome, place
-from huahuo.transport.protocol.token_bucket import TokenBucket
+from huahuo.transport.protocol.flow_control import TokenBucket
+from huahuo.transport.protocol.kinds import Outcome, place
 
 
 def test_from_the_start_is_before_the_first_event_and_a_gap_where_that_is_gone() -> None:

@@ -5,10 +5,10 @@ import pytest
 from huahuo.eventstore.model import LOG_STREAM
 from huahuo.transport.protocol.codes import CloseCode
 from huahuo.transport.protocol.dialects import DOCUMENT, V1, Dialect
+from huahuo.transport.protocol.flow_control import TransportSettings
 from huahuo.transport.protocol.frames import FrameCache
-from huahuo.transport.protocol.limits import TransportSettings
 from huahuo.transport.server.fanout import FanOut
-from huahuo.transport.session.outputs import Now
+from huahuo.transport.session.interface import Now
 from tests.support.drivers.direct import DirectDriver, Sockets
 from tests.support.drivers.session import START_MS, ModelLog, texts, types
 

@@ -6,8 +6,14 @@ import msgspec
 import pytest
 
 from huahuo.mailcheck.api.handlers import Handlers
-from huahuo.transport.protocol.compression import COMPRESSED_BYTES_MAX, Compression
-from huahuo.transport.protocol.dialects import DOCUMENT, V1, V1_ZSTD, negotiate
+from huahuo.transport.protocol.dialects import (
+    COMPRESSED_BYTES_MAX,
+    DOCUMENT,
+    V1,
+    V1_ZSTD,
+    Compression,
+    negotiate,
+)
 from huahuo.transport.protocol.frames import FrameCache
 from tests.support.drivers.session import BINARY, Driver, ModelLog, note_command, payload_of, payloads, seqs
 from tests.support.worlds.compressed import compression, dictionary, unpacked

@@ -2,10 +2,8 @@
 
 from huahuo.eventstore.model import Joined
 from huahuo.transport.protocol.frames import FrameCache
-from huahuo.transport.session.delivery import Delivery
-from huahuo.transport.session.delivery_states import DeliveryState
-from huahuo.transport.session.pace import LASTS_EVENTS, Pace
-from huahuo.transport.session.subscription import Subscription
+from huahuo.transport.session.delivery import LASTS_EVENTS, Delivery, Pace
+from huahuo.transport.session.delivery_states import DeliveryState, Subscription
 from tests.support.drivers.session import ModelLog, Run, payloads
 
 STREAM = "user/42"

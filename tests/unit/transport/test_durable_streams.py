@@ -5,30 +5,29 @@ from http import HTTPStatus
 import msgspec
 import pytest
 
-from huahuo.actors.plugins.principal import Principal
+from huahuo.actors.plugins.calls import Principal
 from huahuo.eventstore.model import NewEvent, StoredEvent
 from huahuo.transport.access.door import AddressDoor
-from huahuo.transport.durable_streams import bodies
-from huahuo.transport.durable_streams.asking import (
+from huahuo.transport.durable_streams import stream_rules
+from huahuo.transport.durable_streams.stream_rules import (
+    Accepted,
     Addition,
     Creation,
     Producer,
+    Repeated,
+    State,
     Wrong,
+    created_before,
     creation_of,
     cursor,
+    is_near,
+    judge,
     location_of,
+    may_use,
     offset_of,
     offset_text,
     path_of,
 )
-from huahuo.transport.durable_streams.deciding import (
-    Accepted,
-    Repeated,
-    State,
-    created_before,
-    judge,
-)
-from huahuo.transport.durable_streams.rights import is_near, may_use
 from huahuo.transport.http.messages import Request
 
 STATE = State(start=1, tail=3, content_type="text/plain", seen_ms=0)
@@ -154,40 +153,40 @@ def test_what_is_no_path_is_refused(path: str) -> None:
     [
         b"x",
         b"\xff\x00",
-        "ä".encode() * bodies.PIECE_BYTES_MAX,
+        "ä".encode() * stream_rules.PIECE_BYTES_MAX,
         ("a" + "😀" * 100_000).encode(),
         b"\x80" * 300_000,
-        b"\x00" * bodies.PIECE_BYTES_MAX,
+        b"\x00" * stream_rules.PIECE_BYTES_MAX,
     ],
 )
 def test_bytes_are_kept_in_pieces_that_fit_and_come_back(body: bytes) -> None:
-    events = bodies.events_of("ds/a", "text/plain", body, AT, 32)
-    assert bodies.joined("text/plain", stored(events)) == body
+    events = stream_rules.events_of("ds/a", "text/plain", body, AT, 32)
+    assert stream_rules.joined("text/plain", stored(events)) == body
     assert max(len(event.body) for event in events) <= 1 << 20
 
 
 def test_an_array_is_flattened_once() -> None:
-    events = bodies.events_of("ds/a", "application/json", b'[ [1, 2],\n {"a": "]"} ]', AT, 32)
-    assert bodies.joined("application/json", stored(events)) == b'[[1,2],{"a":"]"}]'
+    events = stream_rules.events_of("ds/a", "application/json", b'[ [1, 2],\n {"a": "]"} ]', AT, 32)
+    assert stream_rules.joined("application/json", stored(events)) == b'[[1,2],{"a":"]"}]'
 
 
 @pytest.mark.parametrize("body", [b"{", b"[1,]", b"\xff", b"[" * 33 + b"]" * 33, b"1 2", b'"\xed\xa0\x80"'])
 def test_what_is_no_json_or_too_deep_is_refused(body: bytes) -> None:
     with pytest.raises(Wrong):
-        bodies.events_of("ds/a", "application/json", body, AT, 32)
+        stream_rules.events_of("ds/a", "application/json", body, AT, 32)
 
 
 def test_a_body_of_more_messages_than_one_request_may_have_is_refused() -> None:
-    many = b"[%b]" % b",".join([b"1"] * (bodies.MESSAGES_MAX + 1))
+    many = b"[%b]" % b",".join([b"1"] * (stream_rules.MESSAGES_MAX + 1))
     with pytest.raises(Wrong) as refused:
-        bodies.events_of("ds/a", "application/json", many, AT, 32)
+        stream_rules.events_of("ds/a", "application/json", many, AT, 32)
     assert refused.value.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE
 
 
 def test_no_text_can_end_its_server_sent_event() -> None:
-    said = bodies.sse_data("text/plain", b"a\r\n\r\nevent: control\rdata: x\n b")
+    said = stream_rules.sse_data("text/plain", b"a\r\n\r\nevent: control\rdata: x\n b")
     assert said == b"event: data\ndata:a\ndata:\ndata:event: control\ndata:data: x\ndata:  b\n\n"
-    assert bodies.sse_data("image/png", b"Hello") == b"event: data\ndata:SGVsbG8=\n\n"
+    assert stream_rules.sse_data("image/png", b"Hello") == b"event: data\ndata:SGVsbG8=\n\n"
 
 
 def test_a_path_belongs_to_its_user_or_group() -> None:

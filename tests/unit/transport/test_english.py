@@ -1,8 +1,7 @@
 """Refusals in English, as exceptions and HTTP show them."""
 
-from huahuo.transport.protocol.codes import ErrorCode
-from huahuo.transport.protocol.english import of_service, translated
-from huahuo.transport.protocol.refusals import SENTENCES
+from huahuo.transport.protocol.codes import SENTENCES, ErrorCode
+from huahuo.transport.protocol.problem import of_service, translated
 
 
 def test_a_field_keeps_its_name() -> None:

@@ -4,8 +4,7 @@ from http import HTTPStatus
 
 from huahuo.transport.http.event_socket import EventSocket, Shared
 from huahuo.transport.http.messages import Answer, Headers
-from huahuo.transport.protocol.frames import text_frame
-from huahuo.transport.protocol.server_sent import ServerSent
+from huahuo.transport.protocol.frames import ServerSent, text_frame
 
 
 class Written:

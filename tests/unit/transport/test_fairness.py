@@ -5,13 +5,11 @@ import asyncio
 import pytest
 
 from huahuo.actors.entities.decider import Origin
-from huahuo.actors.entities.entity import Query
-from huahuo.actors.entities.fairness import OTHERS_WAIT_S_MAX
-from huahuo.app.fairness import Fairness
-from huahuo.eventstore.core.fair_executor import acting_for
-from huahuo.transport.server.paying import PAID_S_MAX
-from huahuo.transport.server.shares import FREE_S, Shares
-from huahuo.transport.server.turns import Turns
+from huahuo.actors.entities.entity import OTHERS_WAIT_S_MAX, Query
+from huahuo.app.ground import Fairness
+from huahuo.eventstore.executor import acting_for
+from huahuo.transport.load.fair_queueing import PAID_S_MAX, Turns
+from huahuo.transport.load.shares import FREE_S, Shares
 from tests.support.worlds.entities import Deposit, Done, Town, in_town
 
 pytestmark = pytest.mark.virtual_time

@@ -4,8 +4,8 @@ from collections.abc import Callable
 from typing import Any
 
 from huahuo.eventstore.model import LOG_STREAM, StoredEvent
+from huahuo.transport.protocol.flow_control import TransportSettings
 from huahuo.transport.protocol.frames import FrameCache, Framed
-from huahuo.transport.protocol.limits import TransportSettings
 from huahuo.transport.server.fanout import FanOut
 from huahuo.transport.session.session import Session
 from tests.support.drivers.session import Driver, ModelLog, seqs, texts, types

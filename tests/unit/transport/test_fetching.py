@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from huahuo.transport.accounts.issuer_keys import refuse_url
-from huahuo.transport.client.fetch import Unreachable, fetch
+from huahuo.transport.client.connection import Unreachable, fetch
 
 BYTES_MAX = 1_000
 

@@ -8,11 +8,11 @@ from huahuo.transport.protocol.frames import (
     ENTRY_BYTES,
     FrameCache,
     Framed,
+    ServerSent,
     binary_frame,
     spliced,
     text_frame,
 )
-from huahuo.transport.protocol.server_sent import ServerSent
 from tests.support.drivers.session import ModelLog, payload_of, payloads
 
 

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from huahuo.actors.actor.errors import AskTimeout, HandlerCancelled, InboxFull
-from huahuo.actors.entities.errors import Busy, Degraded
+from huahuo.actors.actor.messages import AskTimeout, HandlerCancelled, InboxFull
+from huahuo.actors.entities.decider import Busy, Degraded
 from huahuo.actors.plugins.actions import NOT_KNOWN, Action
 from huahuo.actors.plugins.calls import Call, Refusal, Reply, error_reply
 from huahuo.eventstore.ambient import FakeAmbient
@@ -22,7 +22,7 @@ from huahuo.eventstore.errors import (
 )
 from huahuo.eventstore.model import Append, CommandRecord, NewEvent
 from huahuo.transport.commands.gate import Gate
-from huahuo.transport.server.ports import CommandGate
+from huahuo.transport.wire.ports import CommandGate
 from tests.support.models.faulty_log import FaultyLog, faulty_log
 from tests.support.worlds.gates import CANARY, DONE, Handler, Held, World, spec, world
 from tests.support.worlds.people import ALICE, ROOT

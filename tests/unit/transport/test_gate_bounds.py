@@ -8,7 +8,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from huahuo.actors.plugins.calls import BUSY_RETRY_S, Call, Reply
-from huahuo.transport.commands.running_commands import FEW
+from huahuo.transport.commands.gate import FEW
 from tests.support.worlds.gates import DONE, Handler, Held, spec, world
 from tests.support.worlds.people import ALICE, ROOT
 from tests.support.worlds.services import body, call
@@ -128,7 +128,7 @@ async def test_draining_has_a_deadline() -> None:
 
 
 async def test_a_handler_that_heeds_no_cancel_cannot_hold_the_drain(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("huahuo.transport.commands.running_commands.CANCEL_TIMEOUT_S", 0.01)
+    monkeypatch.setattr("huahuo.transport.commands.gate.CANCEL_TIMEOUT_S", 0.01)
 
     w = await world()
     ends = asyncio.Event()

@@ -8,9 +8,8 @@ from websockets.datastructures import Headers
 from websockets.http11 import Response
 from websockets.server import ServerProtocol
 
-from huahuo.transport.server import fast_handshake
-from huahuo.transport.server.fast_handshake import Greeting, Welcomes, understood
-from huahuo.transport.server.lobby import Lobby
+from huahuo.transport.wire import lobby
+from huahuo.transport.wire.lobby import Greeting, Lobby, Welcomes, understood
 
 pytestmark = pytest.mark.virtual_time
 
@@ -193,6 +192,6 @@ async def test_a_socket_that_comes_after_the_lobby_was_closed_is_cut_off() -> No
     ],
 )
 def test_a_head_with_a_secret_is_understood_and_not_kept(data: bytes, kept: int) -> None:
-    before = fast_handshake.kept.cache_info().misses
+    before = lobby.kept.cache_info().misses
     assert understood(data) is not None
-    assert fast_handshake.kept.cache_info().misses - before == kept
+    assert lobby.kept.cache_info().misses - before == kept

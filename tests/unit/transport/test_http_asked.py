@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from huahuo.eventstore.model import Head
-from huahuo.transport.http.asked import (
+from huahuo.transport.http.stream_pages import (
     After,
     AskedWrongly,
     after_of,
@@ -14,7 +14,7 @@ from huahuo.transport.http.asked import (
     seq_of,
     wait_s_of,
 )
-from huahuo.transport.protocol.place import Outcome
+from huahuo.transport.protocol.kinds import Outcome
 
 HEAD = Head(first=11, seq=120)
 LOG = "a7c1"

@@ -5,7 +5,7 @@ from http import HTTPStatus
 import h11
 import pytest
 
-from huahuo.transport.http import heads
+from huahuo.transport.http import messages
 from huahuo.transport.http.messages import Answer
 
 
@@ -18,7 +18,7 @@ def _request(*headers: tuple[str, str], method: str = "POST") -> h11.Request:
     [
         (b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", None),
         (b"GET / HTTP/1.1\r\nHost: a\n\r\n", HTTPStatus.BAD_REQUEST),
-        (b"x" * (heads.HEAD_BYTES_MAX + 1), HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE),
+        (b"x" * (messages.HEAD_BYTES_MAX + 1), HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE),
         (b"GET / HTTP/1.0\r\n\r\n", None),
         (b"GET / HTTP/1.2\r\nHost: a\r\n\r\n", HTTPStatus.HTTP_VERSION_NOT_SUPPORTED),
         (b"GET / HTTP/9.9\r\nHost: a\r\n\r\n", HTTPStatus.HTTP_VERSION_NOT_SUPPORTED),
@@ -29,7 +29,7 @@ def _request(*headers: tuple[str, str], method: str = "POST") -> h11.Request:
 def test_a_head_is_refused_that_is_too_large_or_has_a_bare_end_of_line_or_another_version(
     head: bytes, status: HTTPStatus | None
 ) -> None:
-    assert heads.refusal_of(head) == status
+    assert messages.refusal_of(head) == status
 
 
 @pytest.mark.parametrize(
@@ -47,21 +47,21 @@ def test_a_body_is_as_large_as_its_head_announces(
     headers: tuple[tuple[str, str], ...], announced: bool, size: int | None
 ) -> None:
     request = _request(*headers)
-    assert (heads.has_body(request), heads.body_bytes(request)) == (announced, size)
+    assert (messages.has_body(request), messages.body_bytes(request)) == (announced, size)
 
 
 def test_an_answer_to_a_head_request_has_a_length_and_no_body() -> None:
     answer = Answer(HTTPStatus.OK, (), b"abc")
-    assert heads.without_body(answer, _request(method="HEAD"))
-    assert (b"content-length", b"3") in heads.head_of(answer, ends=False).headers
+    assert messages.without_body(answer, _request(method="HEAD"))
+    assert (b"content-length", b"3") in messages.head_of(answer, ends=False).headers
 
 
 def test_an_answer_whose_status_has_no_body_has_no_length() -> None:
     answer = Answer(HTTPStatus.NO_CONTENT, (), b"")
-    assert heads.without_body(answer, None)
-    assert b"content-length" not in dict(heads.head_of(answer, ends=False).headers)
+    assert messages.without_body(answer, None)
+    assert b"content-length" not in dict(messages.head_of(answer, ends=False).headers)
 
 
 def test_an_answer_that_ends_its_connection_says_so() -> None:
-    head = heads.head_of(Answer(HTTPStatus.OK, (), b""), ends=True)
+    head = messages.head_of(Answer(HTTPStatus.OK, (), b""), ends=True)
     assert (b"connection", b"close") in head.headers

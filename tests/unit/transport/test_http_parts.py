@@ -6,19 +6,15 @@ from typing import Any
 import msgspec
 import pytest
 
-from huahuo.transport.http.asgi_scope import must_be_utf8, path_of, root_of
-from huahuo.transport.http.asked import After
-from huahuo.transport.http.cors import cors_headers
-from huahuo.transport.http.messages import Request, json_answer
-from huahuo.transport.http.pages import Page, etag_of, matches, page_headers
-from huahuo.transport.http.problems import from_close, from_error, problem
+from huahuo.transport.http.asgi import must_be_utf8, path_of, root_of
+from huahuo.transport.http.messages import Request, cors_headers, from_close, from_error, json_answer, problem
 from huahuo.transport.http.routes import Target, route_of
-from huahuo.transport.http.tickets import TICKETS_MAX, Tickets
-from huahuo.transport.protocol import server_sent
+from huahuo.transport.http.sign_in import TICKETS_MAX, Tickets
+from huahuo.transport.http.stream_pages import After, Page, etag_of, matches, page_headers
+from huahuo.transport.protocol import frames
 from huahuo.transport.protocol.codes import CloseCode, ErrorCode
-from huahuo.transport.protocol.frames import binary_frame, text_frame, unframed
-from huahuo.transport.protocol.place import Outcome
-from huahuo.transport.protocol.server_sent import ServerSent
+from huahuo.transport.protocol.frames import ServerSent, binary_frame, text_frame, unframed
+from huahuo.transport.protocol.kinds import Outcome
 
 
 def request(target: str = "/streams/user/42", **headers: str) -> Request:
@@ -250,4 +246,4 @@ def test_a_mount_that_no_root_path_names_is_what_the_path_lacks(scope: dict[str,
 
 
 def test_a_reader_is_told_in_milliseconds_when_to_come_back() -> None:
-    assert server_sent.retry(1.5) == b"retry: 1500\n\n"
+    assert frames.retry(1.5) == b"retry: 1500\n\n"

@@ -13,10 +13,9 @@ from websockets.asyncio.client import connect
 from websockets.asyncio.server import ServerConnection, serve
 
 from huahuo.eventstore.ambient import FakeAmbient
-from huahuo.eventstore.memory.log import MemoryLog
-from huahuo.eventstore.memory.model_disk import ModelDisk
-from huahuo.transport.server.metrics import Metrics
-from huahuo.transport.server.site import CACHE_FOR_EVER, CSP, Asset, Phase, Site
+from huahuo.eventstore.memory import MemoryLog, ModelDisk
+from huahuo.transport.load.metrics import Metrics
+from huahuo.transport.wire.site import CACHE_FOR_EVER, CSP, Asset, Phase, Site
 from tests.support.patience import WITHIN_S
 
 PAGE = b"<!doctype html><title>huahuo</title>" + b"<p>\xe8\x8a\xb1\xe7\x81\xab</p>" * 50

@@ -9,14 +9,12 @@ from structlog.testing import capture_logs
 from huahuo.actors.plugins.actions import Registry
 from huahuo.eventstore.ambient import FakeAmbient
 from huahuo.eventstore.errors import Unavailable
-from huahuo.eventstore.memory.log import MemoryLog
-from huahuo.eventstore.memory.model_disk import ModelDisk
+from huahuo.eventstore.memory import MemoryLog, ModelDisk
 from huahuo.eventstore.model import Ack, Append, NewEvent
 from huahuo.transport.access.revocations import Revocations, RevocationWatch, Revoked
 from huahuo.transport.commands.publishing import Publisher
-from huahuo.transport.server import ports
-from huahuo.transport.server.ack_collector import AckCollector
-from huahuo.transport.server.hub import Hub, StreamFact
+from huahuo.transport.server.hub import AckCollector, Hub, StreamFact
+from huahuo.transport.wire import ports
 from tests.support.models.faulty_log import FaultyLog, faulty_log
 from tests.support.worlds.services import Recorder, verified
 
@@ -344,7 +342,7 @@ async def test_acks_that_a_log_refuses_turn_after_turn_are_told_once_and_again_a
 async def test_acks_waiting_for_a_log_that_does_not_write_have_a_bound(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("huahuo.transport.server.ack_collector.ACKS_WAITING_MAX", 10)
+    monkeypatch.setattr("huahuo.transport.server.hub.ACKS_WAITING_MAX", 10)
     acks = AckCollector(await faulty_log())
     for n in range(100):
         acks.note("user/42", str(n), "system", 1)

@@ -5,7 +5,7 @@ import asyncio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from huahuo.transport.server.intake import Intake, Load, weight
+from huahuo.transport.load.intake import Intake, Load, weight
 
 MOST = 8 << 20
 USERS = ("user/1", "user/2", "user/3")

@@ -4,10 +4,10 @@ import asyncio
 from collections.abc import Sequence
 
 from huahuo.eventstore.model import Joined
-from huahuo.replay.live.sharing import SharedReads
+from huahuo.replay.feed import SharedReads
 from huahuo.transport.protocol.dialects import DOCUMENT
+from huahuo.transport.protocol.flow_control import TransportSettings
 from huahuo.transport.protocol.frames import FrameCache
-from huahuo.transport.protocol.limits import TransportSettings
 from tests.support.drivers.session import Driver, ModelLog, Run, payloads, seqs
 from tests.support.patience import WITHIN_S
 

@@ -3,14 +3,14 @@
 import asyncio
 from collections.abc import Awaitable
 
-from huahuo.actors.plugins.principal import Principal
+from huahuo.actors.plugins.calls import Principal
 from huahuo.eventstore.ambient import FakeAmbient
 from huahuo.transport.access.claims import ClaimNames
+from huahuo.transport.access.rights import AuthFailure, Verdict, Verified
 from huahuo.transport.access.tokens import Authenticator
-from huahuo.transport.access.verified import AuthFailure, Verdict, Verified
 from huahuo.transport.accounts.accounts import Accounts, Issuer
 from huahuo.transport.accounts.issuer_keys import FETCH_S, FRESH_S, STALE_S, UNKNOWN_S, KeyServer
-from huahuo.transport.client.fetch import Unreachable
+from huahuo.transport.client.connection import Unreachable
 from tests.support.models.forged import SECRET
 from tests.support.models.issuer import AUDIENCE, ISSUER, Pair, key_set, pair
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from huahuo.transport.access.compact import ISSUED_BYTES_MAX, TokenError, parts_of
+from huahuo.transport.access.claims import ISSUED_BYTES_MAX, TokenError, parts_of
 from huahuo.transport.accounts.issuer_keys import ALGORITHMS, KEYS_MAX, BadKeySet, KeySet, UnknownKey
 from tests.support.models.forged import b64
 from tests.support.models.issuer import Pair, key_set, pair

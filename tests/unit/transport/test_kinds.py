@@ -3,8 +3,8 @@
 import msgspec
 import pytest
 
-from huahuo.actors.domain.names import NO_TYPES
-from huahuo.transport.client.wire import parse
+from huahuo.actors.domain.storable import NO_TYPES
+from huahuo.transport.client.commands import parse
 from huahuo.transport.protocol.kinds import KINDS, NAMES, Kind, name_of
 from scripts import kinds_page
 from tests.support.drivers.transcripts import FOLDER, read

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from websockets.asyncio import connection, messages
 
-from huahuo.transport.server.lazy_deque import LazyDeque
+from huahuo.transport.wire.server_protocol import LazyDeque
 
 
 @given(st.lists(st.one_of(st.integers(), st.just("take"), st.lists(st.integers(), max_size=3))))

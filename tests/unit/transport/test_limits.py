@@ -11,7 +11,7 @@ from huahuo.transport.access.door import (
     RequestLimit,
     is_loopback,
 )
-from huahuo.transport.protocol.token_bucket import TokenBucket
+from huahuo.transport.protocol.flow_control import TokenBucket
 
 
 def test_a_bucket_gives_its_burst_at_once_and_then_its_rate() -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from huahuo.transport.server.lobby import Lobby
+from huahuo.transport.wire.lobby import Lobby
 
 pytestmark = pytest.mark.virtual_time
 

@@ -11,9 +11,8 @@ import pytest
 from huahuo.actors.plugins.words import Words
 from huahuo.transport.protocol import incoming
 from huahuo.transport.protocol.codes import ErrorCode
-from huahuo.transport.protocol.fingerprints import fingerprint
-from huahuo.transport.protocol.listed import listed
-from huahuo.transport.protocol.parts import merge
+from huahuo.transport.protocol.incoming import fingerprint, listed
+from huahuo.transport.protocol.kinds import merge
 from huahuo.transport.protocol.strict_json import (
     VALUES_MAX,
     decode_closely,

@@ -2,9 +2,9 @@
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from huahuo.transport.commands.running_commands import Observe
-from huahuo.transport.server.metrics import Metrics
-from huahuo.transport.server.ports import Meter
+from huahuo.transport.commands.gate import Observe
+from huahuo.transport.load.metrics import Metrics
+from huahuo.transport.wire.ports import Meter
 
 
 def samples(metrics: Metrics) -> dict[str, float]:

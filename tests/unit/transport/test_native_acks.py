@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from websockets.frames import BINARY, PING, PONG, TEXT, Frame
 
 from huahuo.transport import native
-from huahuo.transport.protocol.plain_acks import seq_of_ack
-from huahuo.transport.server.text_frames import as_frames, short_text
+from huahuo.transport.protocol.incoming import seq_of_ack
+from huahuo.transport.wire.frame_reader import as_frames, short_text
 from tests.support.sends import NEEDS
 
 pytestmark = pytest.mark.skipif(native.found() is None, reason=NEEDS)

@@ -8,9 +8,8 @@ import pytest
 
 from huahuo.actors.plugins.words import Words
 from huahuo.transport.http.messages import Answer
-from huahuo.transport.http.native_connection import HttpConnection
-from huahuo.transport.http.time_limit import LINGER_S, LINGER_SILENCE_S
-from huahuo.transport.session.speech import Speech
+from huahuo.transport.http.native import LINGER_S, LINGER_SILENCE_S, HttpConnection
+from huahuo.transport.session.outgoing import Speech
 
 ASKED = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 REFUSED = b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n"

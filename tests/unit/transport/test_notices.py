@@ -1,6 +1,6 @@
 """Notices of refused clients: the first few are logged, the others are counted."""
 
-from huahuo.transport.server.notices import NOTICES_BURST, NOTICES_PER_MINUTE, Notices
+from huahuo.transport.access.door import NOTICES_BURST, NOTICES_PER_MINUTE, Notices
 
 
 def test_the_first_ones_are_told_and_a_flood_is_held_back() -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from huahuo.transport.access.origin import origin_allowed
+from huahuo.transport.access.door import origin_allowed
 
 HOST = ["mail.example.org:8765"]
 

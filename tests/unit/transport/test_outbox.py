@@ -2,7 +2,7 @@
 
 import asyncio
 
-from huahuo.transport.server.outbox import Outbox
+from huahuo.transport.server.wires import Outbox
 
 
 async def test_everything_is_written_once_and_at_the_latest_in_the_next_turn() -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from huahuo.transport.server.overhead import FACTOR_MAX, LOOK_S, Overhead
+from huahuo.transport.load.shares import FACTOR_MAX, LOOK_S, Overhead
 
 
 def looked(charged_s: float, spent_s: float, looks: int = 20) -> Overhead:

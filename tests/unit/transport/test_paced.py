@@ -8,13 +8,12 @@ import pytest
 
 from huahuo.actors.plugins.actions import Action
 from huahuo.actors.plugins.calls import Call, Reply, json_reply
-from huahuo.app.fairness import Fairness
+from huahuo.app.ground import Fairness
 from huahuo.eventstore.ambient import FakeAmbient
-from huahuo.eventstore.core.fair_executor import acting_for
-from huahuo.transport.commands.gate import Gate
-from huahuo.transport.commands.paced import Paced
-from huahuo.transport.server.shares import FREE_S, SHARE, Shares
-from huahuo.transport.server.turns import Turns
+from huahuo.eventstore.executor import acting_for
+from huahuo.transport.commands.gate import Gate, Paced
+from huahuo.transport.load.fair_queueing import Turns
+from huahuo.transport.load.shares import FREE_S, SHARE, Shares
 from tests.support.models.faulty_log import faulty_log
 from tests.support.worlds.people import ALICE
 from tests.support.worlds.services import call

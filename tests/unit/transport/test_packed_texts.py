@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from huahuo.transport.server.packed_texts import TEXT_BYTES_MAX, PackedTexts
+from huahuo.transport.wire.frame_reader import TEXT_BYTES_MAX, PackedTexts
 
 
 @given(st.lists(st.one_of(st.just("take"), st.lists(st.binary(max_size=300), max_size=4))))

@@ -5,9 +5,8 @@ from collections.abc import Callable
 
 import pytest
 
-from huahuo.transport.server.paying import PAID_S_MAX, Paying
-from huahuo.transport.server.shares import Shares
-from huahuo.transport.server.turns import Crowded, Turns
+from huahuo.transport.load.fair_queueing import PAID_S_MAX, Crowded, Paying, Turns
+from huahuo.transport.load.shares import Shares
 
 pytestmark = pytest.mark.virtual_time
 

@@ -1,9 +1,8 @@
 """Edges of the protocol's own rules: what a message shows of itself, its size, and acks within a hole."""
 
 from huahuo.transport.protocol.codes import ErrorCode
+from huahuo.transport.protocol.flow_control import Flow, TransportSettings, Window
 from huahuo.transport.protocol.incoming import Authenticate, Invalid, Parsed, converted, parse, parse_closely
-from huahuo.transport.protocol.limits import TransportSettings
-from huahuo.transport.protocol.window import Flow, Window
 
 
 def test_no_field_of_a_message_shows_in_its_repr() -> None:

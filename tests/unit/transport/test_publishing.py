@@ -14,7 +14,7 @@ from huahuo.eventstore.model import CommandKey, StoredEvent
 from huahuo.transport.commands.gate import Gate
 from huahuo.transport.commands.published_events import PublishRefused
 from huahuo.transport.commands.publishing import Publisher
-from huahuo.transport.protocol.listed import ListedEvent
+from huahuo.transport.protocol.incoming import ListedEvent
 from tests.support.models.faulty_log import FaultyLog, faulty_log
 from tests.support.worlds.people import ALICE, ROOT
 from tests.support.worlds.services import body, call

@@ -3,8 +3,7 @@
 import pytest
 
 from huahuo.transport.client.model import CommandError
-from huahuo.transport.protocol.codes import ErrorCode
-from huahuo.transport.protocol.refusals import SENTENCES, in_english
+from huahuo.transport.protocol.codes import SENTENCES, ErrorCode, in_english
 
 
 def test_every_code_of_the_protocol_has_a_sentence() -> None:

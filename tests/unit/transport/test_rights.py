@@ -2,7 +2,7 @@
 
 import pytest
 
-from huahuo.actors.plugins.principal import Principal
+from huahuo.actors.plugins.calls import Principal
 from huahuo.transport.access.rights import Judged, is_user_stream, may_read
 
 ALICE = Principal(42, "alice")

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from huahuo.transport.server import rounds
-from huahuo.transport.server.rounds import TURN_S, VISIT_S, Rounds
+from huahuo.transport.load import fair_queueing
+from huahuo.transport.load.fair_queueing import TURN_S, VISIT_S, Rounds
 
 pytestmark = pytest.mark.virtual_time
 
@@ -41,7 +41,7 @@ class World:
 
     async def until_idle(self) -> None:
         while self.rounds.waiting:  # noqa: ASYNC110  virtual time
-            await asyncio.sleep(rounds.HELD_S)
+            await asyncio.sleep(fair_queueing.HELD_S)
 
 
 async def test_nothing_waits_while_a_turn_has_time() -> None:
@@ -146,7 +146,7 @@ async def test_there_is_one_turn_at_a_time() -> None:
     world.rounds.room.append(has_room)
     world.rounds.may_begin("a")
     world.rounds.wait("a", again)
-    await asyncio.sleep(rounds.HELD_S)
+    await asyncio.sleep(fair_queueing.HELD_S)
     for _ in range(100):
         before = looks
         await asyncio.sleep(0)
@@ -169,7 +169,7 @@ async def test_tasks_are_let_go_few_at_a_time() -> None:
     seen = 0
     while len(went) < 30:
         await asyncio.sleep(0)
-        assert len(went) - seen <= TURN_S / rounds.TASK_S + 1
+        assert len(went) - seen <= TURN_S / fair_queueing.TASK_S + 1
         seen = len(went)
     assert went == list(range(30))
     await asyncio.gather(*tasks)
@@ -231,16 +231,16 @@ async def test_many_without_room_make_no_turn_long() -> None:
         looked.append(owner)
         return False
 
-    for number in range(4 * rounds.LOOKS):
+    for number in range(4 * fair_queueing.LOOKS):
         world.rounds.wait(f"user/{number}", world.piece("never"), fresh=False)
     world.rounds.room.append(no_room)
     most = 0
     for _ in range(8):
         before = len(looked)
-        await asyncio.sleep(rounds.HELD_S)
+        await asyncio.sleep(fair_queueing.HELD_S)
         most = max(most, len(looked) - before)
-    assert most <= 2 * rounds.LOOKS
-    assert len(set(looked)) == 4 * rounds.LOOKS
+    assert most <= 2 * fair_queueing.LOOKS
+    assert len(set(looked)) == 4 * fair_queueing.LOOKS
 
 
 async def test_one_who_asks_again_at_each_answer_does_not_always_come_first() -> None:
@@ -255,4 +255,4 @@ async def test_one_who_asks_again_at_each_answer_does_not_always_come_first() ->
         while world.went.count("again") < asked:
             await world.turn()
     others = Counter(world.went)["user/7"]
-    assert others < world.went.count("again") < 2.5 * others + rounds.FIRST_S / COST_S
+    assert others < world.went.count("again") < 2.5 * others + fair_queueing.FIRST_S / COST_S

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from simloop import SimLoop
 
-from huahuo.transport.server.sends import Sends, Way, descriptor_of
+from huahuo.transport.wire.sends import Sends, Way, descriptor_of
 from tests.support.patience import WITHIN_S
 from tests.support.sends import WAYS, need
 

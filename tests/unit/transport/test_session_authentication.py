@@ -2,7 +2,7 @@
 
 import pytest
 
-from huahuo.actors.plugins.principal import Principal
+from huahuo.actors.plugins.calls import Principal
 from huahuo.transport.protocol.codes import CloseCode
 from tests.support.drivers.session import PEOPLE, Driver, ModelLog, seqs, types
 

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from huahuo.transport.protocol.dialects import DOCUMENT
-from huahuo.transport.protocol.limits import TransportSettings
-from huahuo.transport.session.outputs import Alarm
+from huahuo.transport.protocol.flow_control import TransportSettings
+from huahuo.transport.session.interface import Alarm
 from tests.support.drivers.session import Driver, ModelLog
 
 OWN = "user/42"

@@ -6,15 +6,14 @@ import msgspec
 import pytest
 
 from huahuo.actors.plugins.actions import NOT_KNOWN
-from huahuo.actors.plugins.calls import Reply
-from huahuo.actors.plugins.principal import Principal
+from huahuo.actors.plugins.calls import Principal, Reply
 from huahuo.eventstore.model import CommandKey
 from huahuo.transport.protocol.codes import CloseCode
 from huahuo.transport.protocol.dialects import DOCUMENT, V1, Dialect
+from huahuo.transport.protocol.flow_control import TransportSettings
 from huahuo.transport.protocol.incoming import Invalid, Parsed
-from huahuo.transport.protocol.limits import TransportSettings
 from huahuo.transport.session.calls import Calls
-from huahuo.transport.session.outputs import Execute, Record
+from huahuo.transport.session.interface import Execute, Record
 from tests.support.drivers.session import Driver, Message, note_command, types
 
 

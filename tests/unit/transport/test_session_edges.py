@@ -3,7 +3,7 @@
 import pytest
 
 from huahuo.transport.protocol.codes import CloseCode
-from huahuo.transport.session.outputs import Close
+from huahuo.transport.session.interface import Close
 from huahuo.transport.words import en, zh
 from tests.support.drivers.session import Driver, types
 

@@ -3,8 +3,8 @@
 import pytest
 
 from huahuo.transport.protocol.codes import CLOSES, CloseCode
-from huahuo.transport.session.outputs import Close
-from huahuo.transport.session.state import STATES, State, moved
+from huahuo.transport.session.interface import Close
+from huahuo.transport.session.session import STATES, State, moved
 from tests.support.drivers.session import Driver, note_command, types
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from huahuo.transport.protocol.limits import TransportSettings
+from huahuo.transport.protocol.flow_control import TransportSettings
 from tests.support.drivers.session import Driver, ModelLog, Note, note_command, seqs, texts, types
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from huahuo.transport.protocol.codes import CloseCode
-from huahuo.transport.protocol.limits import TransportSettings
+from huahuo.transport.protocol.flow_control import TransportSettings
 from tests.support.drivers.session import Driver, ModelLog, seqs, types
 
 

@@ -6,15 +6,13 @@ import msgspec
 import pytest
 
 from huahuo.actors.plugins.calls import Reply
-from huahuo.transport.access.verified import NOT_NOW, AuthFailure, Verified
+from huahuo.transport.access.rights import NOT_NOW, AuthFailure, Verified
 from huahuo.transport.protocol.codes import CloseCode
 from huahuo.transport.protocol.dialects import V1, V1_ZSTD
-from huahuo.transport.protocol.limits import TransportSettings
-from huahuo.transport.session.outputs import Execute, Now, Output, Verify
-from huahuo.transport.session.session import Session
-from huahuo.transport.session.state import State
-from huahuo.transport.session.subscription import Subscription
-from huahuo.transport.session.wanted import Wanted
+from huahuo.transport.protocol.flow_control import TransportSettings
+from huahuo.transport.session.delivery_states import Subscription, Wanted
+from huahuo.transport.session.interface import Execute, Now, Output, Verify
+from huahuo.transport.session.session import Session, State
 from tests.support.drivers.session import PEOPLE, Driver, ModelLog, note_command
 from tests.support.worlds.compressed import compression
 

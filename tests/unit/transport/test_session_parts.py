@@ -3,8 +3,8 @@
 from typing import Any
 
 from huahuo.actors.plugins.calls import Reply
-from huahuo.transport.protocol.limits import TransportSettings
-from huahuo.transport.protocol.parts import Part
+from huahuo.transport.protocol.flow_control import TransportSettings
+from huahuo.transport.protocol.kinds import Part
 from tests.support.drivers.session import Driver, note_command, types
 
 U = "user/42"

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from huahuo.transport.protocol.limits import TransportSettings
+from huahuo.transport.protocol.flow_control import TransportSettings
 from tests.support.drivers.session import Driver, ModelLog, seqs, types
 
 

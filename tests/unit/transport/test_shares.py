@@ -2,7 +2,7 @@
 
 import pytest
 
-from huahuo.transport.server.shares import ALONE_S, FREE_S, LEAST_SHARE, SHARE, Shares
+from huahuo.transport.load.shares import ALONE_S, FREE_S, LEAST_SHARE, SHARE, Shares
 
 
 def storm(shares: Shares, users: int, seconds: float, step_s: float = 0.01) -> dict[str, float]:

@@ -7,9 +7,8 @@ from typing import Any
 
 import pytest
 
-from huahuo.transport.server.shares import Shares
-from huahuo.transport.server.turn_line import Place
-from huahuo.transport.server.turns import AT_ONCE, REST_S, Crowded, Turns
+from huahuo.transport.load.fair_queueing import AT_ONCE, REST_S, Crowded, Place, Turns
+from huahuo.transport.load.shares import Shares
 
 pytestmark = pytest.mark.virtual_time
 

@@ -1,6 +1,6 @@
 """How many types of events users may bring into the log."""
 
-from huahuo.transport.commands.types_of_users import TypesOfUsers
+from huahuo.transport.commands.published_events import TypesOfUsers
 
 
 def test_a_user_who_publishes_ever_new_types_is_refused_and_may_use_those_that_there_are() -> None:

@@ -1,7 +1,13 @@
 """Wanted snapshots: one for each stream, retried with back-off, and never taken once superseded."""
 
-from huahuo.transport.session.subscription import Subscription
-from huahuo.transport.session.wanted import FAULTS_MAX, LONGEST_S, PATIENCE_S, RETRY_S, Wanted
+from huahuo.transport.session.delivery_states import (
+    FAULTS_MAX,
+    LONGEST_S,
+    PATIENCE_S,
+    RETRY_S,
+    Subscription,
+    Wanted,
+)
 
 
 def subscription(stream: str = "user/1") -> Subscription:

@@ -6,7 +6,7 @@ from websockets.protocol import OPEN
 from websockets.server import ServerProtocol
 from websockets.streams import StreamReader
 
-from huahuo.transport.server.welcomed import LOGGER, WelcomedProtocol
+from huahuo.transport.wire.server_protocol import LOGGER, WelcomedProtocol
 
 
 def comparable(protocol: ServerProtocol) -> dict[str, object]:

@@ -6,10 +6,9 @@ import math
 import pytest
 from structlog.testing import capture_logs
 
-from huahuo.app.watching import Look
-from huahuo.eventstore.ambient import FakeAmbient
-from huahuo.eventstore.awake import AwakeAmbient
-from huahuo.transport.server.wheel import BUCKETS, TURN_S, Wheel
+from huahuo.app.process import Look
+from huahuo.eventstore.ambient import AwakeAmbient, FakeAmbient
+from huahuo.transport.server.hub import BUCKETS, TURN_S, Wheel
 from tests.support.worlds.services import Recorder
 
 pytestmark = pytest.mark.virtual_time

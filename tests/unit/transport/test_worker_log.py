@@ -7,18 +7,16 @@ from typing import Any, cast
 import msgspec
 import pytest
 
-from huahuo.actors.entities.errors import Busy
+from huahuo.actors.entities.decider import Busy
 from huahuo.actors.plugins.calls import Parted
 from huahuo.eventstore.ambient import FakeAmbient
 from huahuo.eventstore.model import Head, StoredEvent
-from huahuo.transport.server.shares import Shares
-from huahuo.transport.server.turns import Turns
-from huahuo.transport.workers import parts, remote_log
-from huahuo.transport.workers.columns import columns_of, events_of
-from huahuo.transport.workers.messages import Links, LinksFound
-from huahuo.transport.workers.parts import PartsKept
-from huahuo.transport.workers.questions import Questions
-from huahuo.transport.workers.remote_log import RemoteLog
+from huahuo.transport.load.fair_queueing import Turns
+from huahuo.transport.load.shares import Shares
+from huahuo.transport.workers import owner, owner_proxies
+from huahuo.transport.workers.channel import Links, LinksFound, Questions, columns_of, events_of
+from huahuo.transport.workers.owner import PartsKept
+from huahuo.transport.workers.owner_proxies import RemoteLog
 
 
 class Asked:
@@ -82,7 +80,7 @@ async def test_an_answer_that_was_overtaken_by_a_commit_moves_no_head_back() -> 
 
 
 async def test_heads_of_streams_that_nobody_reads_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(remote_log, "HEADS_MAX", 3)
+    monkeypatch.setattr(owner_proxies, "HEADS_MAX", 3)
     log = log_of()
     log.is_read = lambda stream: stream == "s0"
     for n in range(6):
@@ -99,7 +97,7 @@ class Long(Parted):
 
 
 async def test_of_too_many_long_answers_the_oldest_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parts, "KEPT_MAX", 2)
+    monkeypatch.setattr(owner, "KEPT_MAX", 2)
     kept = PartsKept(Turns(Shares(), FakeAmbient(1).monotonic_s))
     first, second, third = (kept.keep(Long(), "user/1") for _ in range(3))
     assert await kept.part(second, 0, 100) == (b"{}", None)

@@ -8,9 +8,8 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from huahuo.transport.workers import pipe as module
-from huahuo.transport.workers.messages import FROM_WORKER, Enter, Left, Ready, encode
-from huahuo.transport.workers.pipe import Pipe
+from huahuo.transport.workers import channel as module
+from huahuo.transport.workers.channel import FROM_WORKER, Enter, Left, Pipe, Ready, encode
 from tests.support.patience import WITHIN_S
 
 

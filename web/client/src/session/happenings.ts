@@ -1,4 +1,4 @@
-/** What the session tells its shell, for the application. It mirrors `transport/client/happenings.py`. */
+/** What the session tells its shell, for the application. It mirrors `transport/client/model.py`. */
 
 import type { HuahuoError } from "../model/errors.js";
 import type { Check, Cursor, Outcome, Reply, State, Status } from "../model/model.js";

@@ -1,4 +1,4 @@
-/** When a heartbeat is due, and when the connection counts as dead. Pure. It mirrors `transport/client/liveness.py`. */
+/** When a heartbeat is due, and when the connection counts as dead. Pure. It mirrors `transport/client/retry.py`. */
 
 /** Timeout of the answer to a heartbeat, and of the close after a goaway. */
 const ANSWER_WITHIN_MS = 10_000;

@@ -1,6 +1,6 @@
 /**
  * The messages that a socket receives, as texts in their order. Binary ones are decompressed. The decoder is
- * loaded when the first one arrives. It mirrors `transport/client/inflow.py`.
+ * loaded when the first one arrives. It mirrors `transport/client/connection.py`.
  */
 
 import { HuahuoError } from "../model/errors.js";

@@ -1,6 +1,6 @@
 /**
  * Assembles messages that come in parts: objects merge by key, lists append, and of any other value the later
- * one counts. Pure. It mirrors `transport/protocol/parts.py`.
+ * one counts. Pure. It mirrors `transport/protocol/kinds.py`.
  */
 
 import { HuahuoError } from "../model/errors.js";

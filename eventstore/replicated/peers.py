@@ -1,0 +1,148 @@
+"""What a node knows of the others: which seem to live, whether replicas agree, whose clock runs ahead.
+
+A node seems to live if its proposals were applied in the last seconds, by this node's own monotonic clock,
+so no other node's clock matters. It does not advance while the log says nothing: a node that is cut off,
+or was frozen, hears of no other, and that says nothing about them.
+
+Each proposal says what its node had after the newest proposal that it had applied. A node stops if at
+least as many nodes differ from it as agree with it, itself included. So of two nodes that differ, both
+stop; of three, only the odd one stops. Log time ignores clocks that run ahead, but timers, tokens and
+people don't.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from typing import Literal
+
+import structlog
+
+from huahuo.eventstore.ambient import Ambient
+from huahuo.eventstore.core.storage_port import PASSED_KEPT, Passed
+from huahuo.eventstore.replicated.state_machine import Member
+
+HEARTBEAT_S = 2.0
+"""A node that had nothing to propose for this long makes an empty proposal."""
+LIVING_S = 8.0
+"""A node counts as gone when the log has had nothing of it for this long."""
+QUIET_S = HEARTBEAT_S * 1.5
+"""A log that said nothing for longer, not even what this node proposes, told nothing meanwhile."""
+
+
+def name_of(node: str, epoch: int) -> str:
+    """An incarnation by its name."""
+    return f"{node}.{epoch}"
+
+
+class Living:
+    """See the module."""
+
+    def __init__(self) -> None:
+        self._heard_s: dict[str, float] = {}
+        """By incarnation."""
+        self._now_s = 0.0
+        """When anything was heard last."""
+
+    def begin(self, members: Mapping[str, Member], now_s: float) -> None:
+        """This node begins: it cannot know yet who is gone."""
+        self._go_on(now_s)
+        for node, member in members.items():
+            self._heard_s.setdefault(name_of(node, member.epoch), now_s)
+
+    def hear(self, node: str, epoch: int, now_s: float) -> None:
+        """A proposal of this incarnation was applied."""
+        self._go_on(now_s)
+        self._heard_s[name_of(node, epoch)] = now_s
+
+    def names(self, members: Mapping[str, Member]) -> frozenset[str]:
+        """The incarnations that seem to live. One that its node's next incarnation ended does not."""
+        present = {name_of(node, member.epoch) for node, member in members.items()}
+        self._heard_s = {name: at_s for name, at_s in self._heard_s.items() if name in present}
+        return frozenset(name for name, at_s in self._heard_s.items() if self._now_s - at_s < LIVING_S)
+
+    def _go_on(self, now_s: float) -> None:
+        deaf_s = now_s - self._now_s - QUIET_S
+        if deaf_s > 0:
+            self._heard_s = {name: at_s + deaf_s for name, at_s in self._heard_s.items()}
+        self._now_s = now_s
+
+
+type Verdict = Literal["agreed", "others differ", "differs"]
+
+
+class Agreement:
+    """See the module. Keeps the newest ends of this replica, and each other node's last word."""
+
+    def __init__(self, passed: Iterable[Passed] = ()) -> None:
+        self._passed: deque[Passed] = deque(passed, maxlen=PASSED_KEPT)
+        self._agrees: dict[str, bool] = {}
+        self._heard: dict[str, int] = {}
+        """By node: the offset that its last word was about."""
+
+    @property
+    def last(self) -> Passed:
+        """What this replica has now."""
+        return self._passed[-1] if self._passed else Passed(0, b"", b"")
+
+    @property
+    def differing(self) -> list[str]:
+        """The nodes whose last word is another history."""
+        return sorted(node for node, agrees in self._agrees.items() if not agrees)
+
+    def at(self, offset: int) -> Passed | None:
+        """What this replica had after the proposal at `offset`, None if that is not kept."""
+        at = offset - self._passed[0].offset if self._passed else -1
+        return self._passed[at] if 0 <= at < len(self._passed) else None
+
+    def add(self, passed: Passed) -> None:
+        """Note what this replica has after one more proposal."""
+        self._passed.append(passed)
+
+    def hear(self, node: str, seen: Passed) -> None:
+        """Compare what another node says it had, if this replica still knows what it had itself then."""
+        if not self._passed:
+            return
+        at = seen.offset - self._passed[0].offset
+        if 0 <= at < len(self._passed) and seen.offset >= self._heard.get(node, 0):
+            self._heard[node] = seen.offset
+            self._agrees[node] = self._passed[at] == seen
+
+    def verdict(self) -> Verdict:
+        """What follows for this node from each node's last word."""
+        against = len(self.differing)
+        if not against:
+            return "agreed"
+        behind = 1 + len(self._agrees) - against
+        return "differs" if against >= behind else "others differ"
+
+
+AHEAD_MS = 60_000
+TOLD_EVERY_S = 60.0
+_log = structlog.get_logger(__name__)
+
+
+class Clocks:
+    """Raises an alarm for a node whose clock is more than a minute ahead of ours; or ours is behind."""
+
+    def __init__(self) -> None:
+        self._told_s: dict[str, float] = {}
+        self.ask_others: Callable[[], int | None] | None = None
+        """See `others_ms`. Nobody knows before the node asks the others."""
+        self.ask_earliest: Callable[[], int | None] | None = None
+        """See `earliest_ms`."""
+
+    def others_ms(self) -> int | None:
+        """The time that most other nodes have, while it is known that this node's clock is wrong."""
+        return None if self.ask_others is None else self.ask_others()
+
+    def earliest_ms(self) -> int | None:
+        """The time of the node whose clock is furthest behind, while none agrees with this node's clock."""
+        return None if self.ask_earliest is None else self.ask_earliest()
+
+    def hear(self, node: str, clock_ms: int, ambient: Ambient) -> None:
+        """A proposal of this node was applied. It was made before now, so it can't be of later."""
+        ahead_ms = clock_ms - ambient.now_ms()
+        now_s = ambient.monotonic_s()
+        if ahead_ms <= AHEAD_MS or now_s - self._told_s.get(node, -TOLD_EVERY_S) < TOLD_EVERY_S:
+            return
+        self._told_s[node] = now_s
+        _log.error("clocks_apart", node=node, ahead_s=round(ahead_ms / 1000), hint="set the clocks by NTP")

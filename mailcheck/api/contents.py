@@ -1,0 +1,426 @@
+"""Contents and attachments of mails, from the log or from the mail server.
+
+`get_attachment` and `get_source` read from the mail server, as attached files are not kept; a mail that
+came from a file is kept whole, if it has attachments. Each user waits for a few at a time, each within its
+time (`Asking`). `Filling` reads the rest of mails that were told by their headers, mailbox by mailbox,
+newest first. Which mailboxes have such mails is in a table, so a restart goes on. A mailbox whose server
+fails is tried again later; one that must sign in is left until something new comes in it, or the next
+start. A mail that has its content keeps it.
+"""
+
+import asyncio
+from base64 import b64encode
+from collections import Counter, deque
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
+from typing import Annotated, Final, Protocol
+
+import msgspec
+import structlog
+from msgspec import Meta
+
+from huahuo.actors.actor.messages import AskTimeout
+from huahuo.actors.entities.decider import EntityError
+from huahuo.actors.plugins.actions import Action, Id
+from huahuo.actors.plugins.calls import Call, Refusal, Reply, UserId, error_reply, json_reply
+from huahuo.eventstore.ambient import Ambient
+from huahuo.eventstore.deadline import Deadline
+from huahuo.eventstore.errors import EventStoreError
+from huahuo.eventstore.executor import Executor
+from huahuo.eventstore.model import Append, RowDrop
+from huahuo.eventstore.port import Log
+from huahuo.mailcheck import en, zh
+from huahuo.mailcheck.api.mail_sources import Contents, Filler, Missing, OwnMails, Wanted, on_server
+from huahuo.mailcheck.checks.check_effect import CheckFailed, Ok, Sink
+from huahuo.mailcheck.checks.mailboxes import KnownMails, Mailboxes
+from huahuo.mailcheck.fetched import INBOX, UidCursor
+from huahuo.mailcheck.mailbox.commands import Content, KeepContents, NoMailbox, Plan
+from huahuo.mailcheck.mime.mail import attached, content_document, parse_mail
+from huahuo.mailcheck.records import (
+    MAIL,
+    MAILS,
+    MISSING,
+    UNREAD_BODIES,
+    MailPlace,
+    MailRecord,
+    email_key,
+    mail_key,
+    number_of,
+    record_key,
+)
+
+ASKING_AT_ONCE: Final = 2
+"""Queries of one action that a user has under way. Each holds one of the user's turns while it waits."""
+_ASKING_TIMEOUT_S: Final = 60.0
+
+
+class Asking:
+    """The queries of one action. `busy` and `details`: the refusal of one more than `AT_ONCE`."""
+
+    def __init__(self, ambient: Ambient, busy: str, details: str) -> None:
+        self._ambient = ambient
+        self._busy = error_reply(Refusal("busy", busy, details.format(ASKING_AT_ONCE)))
+        self._running: Counter[str] = Counter()
+
+    async def answer(self, user: str, ask: Callable[[], Awaitable[Reply]]) -> Reply:
+        """What `ask` returns, or a refusal: too many are under way, or the mail server fails."""
+        if self._running[user] >= ASKING_AT_ONCE:
+            return self._busy
+        self._running[user] += 1
+        try:
+            async with Deadline(self._ambient, _ASKING_TIMEOUT_S):
+                return await ask()
+        except CheckFailed as failed:
+            return error_reply(Refusal("unavailable", failed.outcome.said, failed.outcome.advice))
+        except TimeoutError:
+            return error_reply(Refusal("unavailable", zh.SERVER_TOO_SLOW))
+        finally:
+            self._running[user] -= 1
+            if not self._running[user]:
+                del self._running[user]
+
+
+CONTENT_BYTES_MAX: Final = 11 << 20
+"""Of a file: as text it must fit into one reply."""
+_GONE: Final = zh.MAIL_GONE
+
+
+class AttachmentParams(msgspec.Struct, frozen=True):
+    """Fields of `get_attachment`. `index`: its place in the mail's list, from 0."""
+
+    mail_id: Id
+    index: Annotated[int, Meta(ge=0, le=1_000)]
+
+
+class SourceParams(msgspec.Struct, frozen=True):
+    """Fields of `get_source`."""
+
+    mail_id: Id
+
+
+class ReadMail(Protocol):
+    """`SigningIn.check` with `OneMail` in place of a check."""
+
+    async def __call__(self, email_id: int, plan: Plan, sink: Sink) -> Ok:
+        """See `SigningIn.check`."""
+        ...
+
+
+class Attachments:
+    """See the module. `plan_of`: how a mailbox is reached, None if there is none."""
+
+    def __init__(
+        self,
+        mails: OwnMails,
+        read: ReadMail,
+        plan_of: Callable[[int], Awaitable[Plan | None]],
+        executor: Executor,
+        ambient: Ambient,
+    ) -> None:
+        self._mails = mails
+        self._read = read
+        self._plan_of = plan_of
+        self._executor = executor
+        self._asking = Asking(ambient, zh.READING_ALREADY, en.READ_AT_ONCE)
+
+    def actions(self) -> list[Action]:
+        """The actions."""
+        return [
+            Action("get_attachment", AttachmentParams, self._get, query=True),
+            Action("get_source", SourceParams, self._get_source, query=True),
+        ]
+
+    async def _get(self, call: Call[AttachmentParams]) -> Reply:
+        return await self._asking.answer(call.principal.name, partial(self._found, call))
+
+    async def _get_source(self, call: Call[SourceParams]) -> Reply:
+        return await self._asking.answer(call.principal.name, partial(self._whole, call))
+
+    async def _on_server(self, record: MailRecord, plan: Plan) -> bytes | None:
+        place = on_server(record)
+        if place is None:
+            return None
+        wanted = Wanted(place.remote_id)
+        cursor = UidCursor(place.folder, place.uidvalidity, place.uid)
+        await self._read(record.email_id, msgspec.structs.replace(plan, cursors={INBOX: cursor}), wanted)
+        return wanted.source
+
+    async def _source(self, user_id: UserId, mail_id: int) -> bytes | Refusal:
+        record = await self._mails.record(user_id, mail_id)
+        plan = None if record is None else await self._plan_of(record.email_id)
+        if record is None or plan is None:
+            return Refusal("not_found", zh.NO_MAIL.format(mail_id))
+        source = await self._mails.source(record) or await self._on_server(record, plan)
+        return Refusal("not_found", _GONE) if source is None else source
+
+    async def _whole(self, call: Call[SourceParams]) -> Reply:
+        mail_id = call.params.mail_id
+        source = await self._source(call.principal.user_id, mail_id)
+        if isinstance(source, Refusal):
+            return error_reply(source)
+        if len(source) > CONTENT_BYTES_MAX:
+            return error_reply(Refusal("too_large", zh.ATTACHMENT_TOO_LARGE, f"{CONTENT_BYTES_MAX} bytes"))
+        encoded = await self._executor.run(lambda: b64encode(source).decode())
+        return json_reply({"type": "source", "mail_id": mail_id, "size": len(source), "data": encoded})
+
+    async def _found(self, call: Call[AttachmentParams]) -> Reply:
+        params = call.params
+        source = await self._source(call.principal.user_id, params.mail_id)
+        if isinstance(source, Refusal):
+            return error_reply(source)
+        file = await self._executor.run(lambda: attached(source, params.index, CONTENT_BYTES_MAX))
+        if file is None:
+            return error_reply(Refusal("not_found", zh.NO_ATTACHMENT, "index"))
+        about, content = file
+        if len(content) > CONTENT_BYTES_MAX:
+            return error_reply(Refusal("too_large", zh.ATTACHMENT_TOO_LARGE, f"{CONTENT_BYTES_MAX} bytes"))
+        encoded = await self._executor.run(lambda: b64encode(content).decode())
+        return json_reply(
+            {
+                "type": "attachment",
+                "mail_id": params.mail_id,
+                "index": params.index,
+                "name": about.name,
+                "content_type": about.type,
+                "size": len(content),
+                "data": encoded,
+            }
+        )
+
+
+class Keeping:
+    """See the module. Exceptions of the log and the entities pass through."""
+
+    def __init__(self, log: Log, mailboxes: Mailboxes, known: KnownMails) -> None:
+        self._log = log
+        self._mailboxes = mailboxes
+        self._known = known
+
+    async def keep(self, email_id: int, contents: Mapping[int, tuple[bytes, bool]]) -> bool:
+        """Store (content, whether there are attachments) by mail id. False: the mailbox was deleted."""
+        async with self._known.storing(email_id):  # a check may move their records meanwhile
+            found = [
+                Content(*stored, content, has_attachments)
+                for mail_id, (content, has_attachments) in contents.items()
+                if (stored := await self._missing(mail_id)) is not None
+            ]
+            if not found:
+                return True
+            answer = await self._mailboxes.tell(email_id, KeepContents(tuple(found)))
+        return not isinstance(answer.reply, NoMailbox)
+
+    async def _missing(self, mail_id: int) -> tuple[MailRecord, int] | None:
+        """The record of a mail without content, and when it was received."""
+        place = await self._log.row(MAIL, "", mail_key(mail_id))
+        if place is None:
+            return None
+        at = msgspec.json.decode(place, type=MailPlace)
+        row = await self._log.row(MAILS, str(at.email_id), record_key(at.received_ms, mail_id))
+        record = None if row is None else msgspec.json.decode(row, type=MailRecord)
+        return None if record is None or record.blob else (record, at.received_ms)
+
+
+OPENING_AT_ONCE: Final = 16
+"""Mails that are read from servers at once. Each is a connection, and memory for a mail."""
+_OPENING_TIMEOUT_S: Final = 60.0
+
+
+class Opening:
+    """See the module. `plan_of`: how a mailbox is reached, None if there is none."""
+
+    def __init__(
+        self,
+        log: Log,
+        read: ReadMail,
+        plan_of: Callable[[int], Awaitable[Plan | None]],
+        keeping: Keeping,
+        executor: Executor,
+        ambient: Ambient,
+    ) -> None:
+        self._log = log
+        self._read = read
+        self._plan_of = plan_of
+        self._keeping = keeping
+        self._executor = executor
+        self._ambient = ambient
+        self._places = asyncio.Semaphore(OPENING_AT_ONCE)
+
+    async def content(self, record: MailRecord) -> bytes | None:
+        """The content, None if the mail is nowhere any more.
+
+        Raises:
+            CheckFailed, TimeoutError: it is only on its server, which did not give it.
+        """
+        if record.blob:
+            return await self._log.blob(record.blob)
+        async with self._places, Deadline(self._ambient, _OPENING_TIMEOUT_S):
+            source = await self._source(record)
+        if source is None:
+            return None
+        mail = await self._executor.run(partial(parse_mail, source))
+        content = await self._executor.run(partial(content_document, mail, truncated=False))
+        await self._keeping.keep(record.email_id, {record.mail_id: (content, mail.has_attachments)})
+        return content
+
+    async def _source(self, record: MailRecord) -> bytes | None:
+        plan = await self._plan_of(record.email_id)
+        place = on_server(record)
+        if plan is None or place is None:
+            return None
+        wanted = Wanted(place.remote_id)
+        cursor = UidCursor(place.folder, place.uidvalidity, place.uid)
+        await self._read(record.email_id, msgspec.structs.replace(plan, cursors={INBOX: cursor}), wanted)
+        return wanted.source
+
+
+FILLING_AT_ONCE: Final = 4
+"""Mailboxes that are read at once, so that checks have most of the network and of the log."""
+_PAGE_MAILS: Final = 50
+_PAGE_ROWS: Final = 500
+_AGAIN_S: Final = 600.0
+_STORE_FAULTS: Final = (EntityError, AskTimeout, EventStoreError)
+
+_log = structlog.get_logger(__name__)
+
+
+class Filling:
+    """See the module. All methods belong to the loop's thread."""
+
+    def __init__(
+        self,
+        *,
+        log: Log,
+        read: ReadMail,
+        plan_of: Callable[[int], Awaitable[Plan | None]],
+        keeping: Keeping,
+        known: KnownMails,
+        ambient: Ambient,
+    ) -> None:
+        self._log = log
+        self._read = read
+        self._plan_of = plan_of
+        self._keeping = keeping
+        self._known = known
+        self._ambient = ambient
+        self._queue: deque[int] = deque()
+        self._queued: set[int] = set()
+        self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._later: dict[int, asyncio.TimerHandle] = {}
+        self._open = False
+
+    @property
+    def waiting(self) -> int:
+        """Mailboxes with mails whose text is still to be read, as far as this process knows."""
+        return len(self._queued) + len(self._tasks) + len(self._later)
+
+    async def start(self, mine: Callable[[int], bool] = lambda _email_id: True) -> None:
+        """Go on with what an earlier process or another node left, if it is `mine`.
+
+        Raises as `Log.rows`.
+        """
+        self._open = True
+        before: bytes | None = None
+        while rows := await self._log.rows(UNREAD_BODIES, "", before=before, limit=_PAGE_ROWS):
+            for email_id in (number_of(key) for key, _ in rows):
+                if mine(email_id) and email_id not in self._tasks and email_id not in self._later:
+                    self.read(email_id)
+            before = rows[-1][0]
+
+    def read(self, email_id: int) -> None:
+        """Read what is missing of a mailbox, after those that wait already."""
+        if (timer := self._later.pop(email_id, None)) is not None:
+            timer.cancel()
+        if self._open and email_id not in self._queued:
+            self._queued.add(email_id)
+            self._queue.append(email_id)
+            self._pump()
+
+    async def idle(self) -> None:
+        """Return when nothing is read and nothing waits for its turn."""
+        while self._tasks:
+            await asyncio.wait(list(self._tasks.values()))
+            await asyncio.sleep(0)
+
+    async def close(self) -> None:
+        """Stop. What is left is read after the next start. Idempotent."""
+        self._open = False
+        self._queue.clear()
+        self._queued.clear()
+        for timer in self._later.values():
+            timer.cancel()
+        self._later.clear()
+        tasks = list(self._tasks.values())
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+
+    def _pump(self) -> None:
+        for _ in range(len(self._queue)):
+            if len(self._tasks) >= FILLING_AT_ONCE or not self._open:
+                return
+            email_id = self._queue.popleft()
+            if email_id in self._tasks:
+                self._queue.append(email_id)  # more came in it meanwhile
+                continue
+            self._queued.discard(email_id)
+            task = asyncio.create_task(self._fill(email_id), name=f"contents of mailbox {email_id}")
+            self._tasks[email_id] = task
+            task.add_done_callback(partial(self._ended, email_id))
+
+    def _ended(self, email_id: int, task: asyncio.Task[None]) -> None:
+        del self._tasks[email_id]
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.error("contents_not_read", email_id=email_id, error=type(error).__name__)
+        self._pump()
+
+    async def _fill(self, email_id: int) -> None:
+        try:
+            plan = await self._plan_of(email_id)
+            if plan is None:
+                return
+
+            asked: list[Missing] = []
+
+            async def page() -> Sequence[Missing]:
+                nonlocal asked
+                found = await self._missing(email_id)
+                # What stays missing although it was kept would be read for ever.
+                found, asked = ([] if found == asked else found), found
+                return found
+
+            async def keep(contents: Contents) -> bool:
+                return not contents or await self._keeping.keep(email_id, contents)
+
+            if await self._missing(email_id):
+                await self._read(email_id, plan, Filler(page, keep))
+            await self._done(email_id)
+        except CheckFailed as failed:
+            if failed.outcome.retry:
+                self._try_later(email_id)
+        except _STORE_FAULTS as error:
+            _log.warning("contents_without_log", email_id=email_id, error=type(error).__name__)
+            self._try_later(email_id)
+
+    def _try_later(self, email_id: int) -> None:
+        if self._open:
+            wait_s = _AGAIN_S * (0.75 + 0.5 * self._ambient.random())
+            self._later[email_id] = asyncio.get_running_loop().call_later(wait_s, self.read, email_id)
+
+    async def _missing(self, email_id: int) -> list[Missing]:
+        part = str(email_id)
+        found: list[Missing] = []
+        for key, _ in await self._log.rows(MISSING, part, limit=_PAGE_MAILS):
+            row = await self._log.row(MAILS, part, key)
+            if row is not None:
+                record = msgspec.json.decode(row, type=MailRecord)
+                found.append(Missing(record.mail_id, on_server(record)))
+        return found
+
+    async def _done(self, email_id: int) -> None:
+        """Nothing is missing of this mailbox any more, unless a check has just stored more."""
+        key = email_key(email_id)
+        async with self._known.storing(email_id):
+            if not await self._log.rows(MISSING, str(email_id), limit=1):
+                row = RowDrop(UNREAD_BODIES, "", key)
+                await self._log.append(Append(ts_ms=self._ambient.now_ms(), rows=(row,), principal="service"))

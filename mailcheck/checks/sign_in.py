@@ -1,0 +1,411 @@
+"""How a check signs in: with the mailbox's password, or with an access token for its grant.
+
+A plan is as old as its check, and secrets are read late. Nothing is sent before it is sure that both are
+of one moment: what was stored for one server is not sent to another, also if the owner moves the mailbox
+just then. A token is got for the grant and the server that the mailbox has at that moment, and for no
+other. IMAP refuses a grant that lacks its scope, and a tenant may have switched IMAP off; the same grant
+may then read the mails by Graph. The way that worked last is tried first; if it fails for want of a right,
+the other is tried once.
+"""
+
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Final, Protocol
+
+from msgspec.structs import replace
+
+from huahuo.actors.effects.run import stage
+from huahuo.actors.entities.directory import Directory
+from huahuo.actors.entities.entity import Query
+from huahuo.actors.plugins.calls import UserId
+from huahuo.eventstore.errors import Corrupt, SealBroken
+from huahuo.eventstore.model import Secret
+from huahuo.eventstore.port import Log
+from huahuo.mailcheck.checks.check_effect import CheckFailed, GraphTarget, Ok, Sink, Target
+from huahuo.mailcheck.checks.mailboxes import MAILBOX, Mailboxes, Reached, login_place_of
+from huahuo.mailcheck.events import mailbox_stream
+from huahuo.mailcheck.fetched import GRAPH_UIDVALIDITY, INBOX, UidCursor, Way
+from huahuo.mailcheck.mailbox.commands import ClaimGrant, Done, GrantHeld, KeepGrant, LeaveGrant, Plan
+from huahuo.mailcheck.mailbox.state import Mailbox
+from huahuo.mailcheck.records import GRAPH, MAILS, received_of, remote_key
+from huahuo.mailcheck.servers.faults import MailFault
+from huahuo.mailcheck.servers.oauth import Access, Grant, Grants, Tokens
+from huahuo.mailcheck.servers.outcome import Outcome, classify, outcome_of
+from huahuo.mailcheck.servers.providers import (
+    DIRECT,
+    TOKENS,
+    Auth,
+    Provider,
+    Providers,
+    Proxy,
+    auth_of,
+    parse_proxy,
+)
+
+
+class StoredGrants:
+    """See `Grants`. Exceptions of the log and the entities pass through: the outcome is then unknown."""
+
+    def __init__(self, log: Log, directory: Directory, mailboxes: Mailboxes, providers: Providers) -> None:
+        self._log = log
+        self._directory = directory
+        self._mailboxes = mailboxes
+        self._providers = providers
+
+    async def read(self, email_id: int) -> Grant | None:
+        """See `Grants`."""
+        owner = mailbox_stream(email_id)
+        while True:
+            before = await self._state(email_id)
+            refresh_token, own = await self._log.secrets(owner, ("refresh_token", "client_id"))
+            after = await self._state(email_id)
+            if before == after:
+                break  # else the secrets may be those of another generation
+        generation, way, provider = after
+        client_id = provider.client_id if own is None else own.reveal()
+        if refresh_token is None or not client_id:
+            return None
+        return Grant(generation, client_id, refresh_token, way, provider)
+
+    async def keep(self, email_id: int, generation: int, way: Way, refresh_token: Secret | None) -> bool:
+        """See `Grants`."""
+        answer = await self._mailboxes.tell(email_id, KeepGrant(generation, way, refresh_token))
+        return isinstance(answer.reply, Done)
+
+    async def claim(self, email_id: int) -> bool:
+        """See `Grants`."""
+        by = self._log.incarnation
+        if not by:
+            return True
+        answer = await self._mailboxes.tell(email_id, ClaimGrant(by, self._log.living()))
+        return not isinstance(answer.reply, GrantHeld)
+
+    async def leave(self, email_id: int) -> None:
+        """See `Grants`."""
+        if self._log.incarnation:
+            await self._mailboxes.tell(email_id, LeaveGrant(self._log.incarnation))
+
+    async def _state(self, email_id: int) -> tuple[int, Way, Provider]:
+        def look(_seq: int, state: Mailbox) -> tuple[int, Way, Provider]:
+            return state.grant, state.way, self._providers.of(state.mail_type, state.server, state.port)
+
+        found: tuple[int, Way, Provider] = await self._directory.ask(MAILBOX, email_id, Query(look))
+        return found
+
+
+type Gate = Callable[[Plan], AbstractAsyncContextManager[object]]
+"""A place among the connections that are allowed to a mailbox's host."""
+
+
+type WhereIs = Callable[[int], Awaitable[Reached]]
+"""`Mailboxes.reached`."""
+
+
+class CheckMail(Protocol):
+    """The check of one mailbox with every argument bound except those of the mailbox."""
+
+    async def __call__(self, target: Target | GraphTarget, since: UidCursor | None, sink: Sink) -> Ok:
+        """See `checker.check`."""
+        ...
+
+
+class Ways:
+    """See the module."""
+
+    def __init__(
+        self,
+        log: Log,
+        check_mail: CheckMail,
+        providers: Providers,
+        grants: Grants,
+        tokens: Tokens,
+        gate: Gate,
+        where_is: WhereIs,
+    ) -> None:
+        self._log = log
+        self._check_mail = check_mail
+        self._providers = providers
+        self._grants = grants
+        self._tokens = tokens
+        self._gate = gate
+        self._where_is = where_is
+
+    async def over_imap(self, plan: Plan, sink: Sink, auth: Auth, secret: Secret, proxy: Proxy | None) -> Ok:
+        """Check over IMAP."""
+        places = self._providers.places(plan.mail_type, plan.server, plan.port, use_ssl=plan.use_ssl)
+        target = Target(
+            places=places,
+            user=plan.email,
+            auth=auth,
+            secret=secret,
+            cursors=plan.cursors,
+            folders=plan.folders,
+            proxy=proxy,
+        )
+        async with self._gate(plan):
+            return await self._check_mail(target, plan.cursors.get(INBOX), sink)
+
+    async def over_graph(
+        self,
+        email_id: int,
+        plan: Plan,
+        sink: Sink,
+        provider: Provider,
+        token: Secret,
+        renew: Callable[[], Awaitable[Secret]],
+        proxy: Proxy | None,
+    ) -> Ok:
+        """Check over Graph. What an earlier check over IMAP has told is not told again."""
+
+        async def known(remote_id: str) -> bool:
+            return await self._log.row(GRAPH, str(email_id), remote_key(remote_id)) is not None
+
+        since = plan.cursors.get(INBOX)
+        told_ms = 0
+        if since is not None and since.uidvalidity != GRAPH_UIDVALIDITY:
+            newest = await self._log.rows(MAILS, str(email_id), limit=1)
+            told_ms = received_of(newest[0][0]) if newest else 0
+        target = GraphTarget(
+            url=provider.graph_url,
+            token=token,
+            renew=renew,
+            known=known,
+            cursors=plan.cursors,
+            folders=plan.folders,
+            told_ms=told_ms,
+            proxy=proxy,
+        )
+        return await self._check_mail(target, since, sink)
+
+    async def access(
+        self,
+        email_id: int,
+        plan: Plan,
+        provider: Provider,
+        proxy: Proxy | None,
+        *,
+        graph: bool,
+        refused: Secret | None = None,
+    ) -> Access:
+        """An access token of the mailbox as the plan has it. Raises CheckFailed."""
+        while True:
+            try:
+                with stage("access token"):
+                    got = await self._tokens.get(
+                        email_id, provider, graph=graph, proxy=proxy, refused=refused
+                    )
+            except MailFault as fault:
+                raise CheckFailed(classify(fault, over_http=True)) from fault
+            now = await self._where_is(email_id)
+            if now.place != login_place_of(plan):
+                raise CheckFailed(moved())
+            if now.grant == got.generation:
+                return got
+            # Another grant took the place of that one: its token is got anew.
+
+    async def works(self, email_id: int, access: Access) -> None:
+        """Remember the way of this token."""
+        await self._grants.keep(email_id, access.generation, access.way, None)
+
+    async def goes_by_graph(self, email_id: int) -> bool:
+        """Whether Graph is the way that worked last."""
+        grant = await self._grants.read(email_id)
+        return grant is not None and grant.way.graph
+
+
+def moved() -> Outcome:
+    """It says nothing of a server, so only this mailbox waits."""
+    return replace(outcome_of("changed"), own_way=True)
+
+
+_OTHER_WAY: Final = frozenset(
+    {"token_refused", "no_scope", "grant_refused", "grant_foreign", "client_refused", "no_mechanism"}
+)
+"""Kinds of failures after which the other way may work."""
+
+
+class Granted:
+    """One check that signs in with a grant."""
+
+    def __init__(
+        self,
+        ways: Ways,
+        email_id: int,
+        plan: Plan,
+        sink: Sink,
+        provider: Provider,
+        auth: Auth,
+        proxy: Proxy | None,
+    ) -> None:
+        self._by = ways
+        self._email_id = email_id
+        self._plan = plan
+        self._sink = sink
+        self._provider = provider
+        self._auth = auth
+        self._proxy = proxy
+
+    async def check(self) -> Ok:
+        """Try the one way, then perhaps the other. Raises as `SigningIn.check`."""
+        graph_first = bool(self._provider.graph_url) and await self._by.goes_by_graph(self._email_id)
+        ways = [self._graph, self._imap] if graph_first else [self._imap, self._graph]
+        try:
+            return (await ways[0]())[0]
+        except CheckFailed as failed:
+            if failed.outcome.kind not in _OTHER_WAY or not self._provider.graph_url:
+                raise
+            first = failed
+        try:
+            done, access = await ways[1]()
+        except CheckFailed as failed:
+            # What the first way said is of more use, unless the second only cannot be asked now.
+            raise (first if failed.outcome.kind in _OTHER_WAY else failed) from None
+        await self._by.works(self._email_id, access)
+        return done
+
+    async def _imap(self) -> tuple[Ok, Access]:
+        access = await self._access(graph=False)
+        try:
+            return await self._over_imap(access), access
+        except CheckFailed as failed:
+            if failed.outcome.kind != "token_refused":
+                raise
+        # The token may have been revoked, or the server's clock may differ: one other token settles it.
+        access = await self._access(graph=False, refused=access.token)
+        return await self._over_imap(access), access
+
+    async def _graph(self) -> tuple[Ok, Access]:
+        access = await self._access(graph=True)
+
+        async def renew() -> Secret:
+            nonlocal access
+            access = await self._access(graph=True, refused=access.token)
+            return access.token
+
+        done = await self._by.over_graph(
+            self._email_id, self._plan, self._sink, self._provider, access.token, renew, self._proxy
+        )
+        return done, access
+
+    async def _over_imap(self, access: Access) -> Ok:
+        return await self._by.over_imap(self._plan, self._sink, self._auth, access.token, self._proxy)
+
+    async def _access(self, *, graph: bool, refused: Secret | None = None) -> Access:
+        return await self._by.access(
+            self._email_id, self._plan, self._provider, self._proxy, graph=graph, refused=refused
+        )
+
+
+_SECRETS: Final = ("password", "refresh_token", "client_id", "proxy", "login")
+_OF_GRANT: Final = frozenset({"refresh_token", "client_id"})
+# These no longer accept passwords. Trying one proves nothing and may lock the account.
+_OAUTH_ONLY_HOSTS: Final = (".office365.com", ".outlook.com", "outlook.live.com")
+
+
+type GroupProxy = Callable[[UserId, int], Awaitable[Secret | None]]
+"""The proxy of the group in which a user's mailbox is, None where the group has none."""
+
+
+class SigningIn:
+    """See the module. `proxy` is the operator's, for mailboxes that have none of their own."""
+
+    def __init__(
+        self,
+        log: Log,
+        providers: Providers,
+        ways: Ways,
+        where_is: WhereIs,
+        proxy: Proxy | None = None,
+        group_proxy: GroupProxy | None = None,
+    ) -> None:
+        """`group_proxy` None: no group has a proxy of its own."""
+        self._log = log
+        self._providers = providers
+        self._ways = ways
+        self._where_is = where_is
+        self._default_proxy = proxy
+        self._group_proxy = group_proxy
+
+    async def check(self, email_id: int, plan: Plan, sink: Sink) -> Ok:
+        """Check a mailbox. Raises CheckFailed, and whatever the sink, the log and the entities raise."""
+        provider = self._providers.of(plan.mail_type, plan.server, plan.port)
+        (password, refresh_token, client_id, own, login), damaged = await self._secrets_for(email_id, plan)
+        plan = plan if login is None else replace(plan, email=login.reveal())
+        grant = (
+            refresh_token is not None
+            and (bool(provider.client_id) or client_id is not None)
+            and damaged.isdisjoint(_OF_GRANT)
+        )
+        if not damaged.isdisjoint(("proxy", "login")):
+            # Without a proxy the provider would see where this service is.
+            raise CheckFailed(outcome_of("secret_damaged"))
+        try:
+            auth = _auth(plan, provider, has_password=password is not None, grant=grant)
+        except CheckFailed:
+            if damaged:
+                raise CheckFailed(outcome_of("secret_damaged")) from None
+            raise
+        try:
+            proxy = await self._proxy(email_id, plan.user_id, own)
+        except ValueError:
+            raise CheckFailed(replace(outcome_of("proxy"), own_way=True)) from None
+        except (Corrupt, SealBroken):  # of its group: the mailbox itself needs nothing entered
+            damaged_proxy = replace(outcome_of("secret_damaged"), status="error", own_way=True)
+            raise CheckFailed(damaged_proxy) from None
+        own_way = proxy is not None and proxy is not self._default_proxy
+        try:
+            if auth in TOKENS:
+                done = await Granted(self._ways, email_id, plan, sink, provider, auth, proxy).check()
+            else:
+                assert password is not None, "else there is no such way"
+                done = await self._ways.over_imap(plan, sink, auth, password, proxy)
+        except CheckFailed as failed:
+            if not own_way:
+                raise
+            raise CheckFailed(replace(failed.outcome, own_way=True)) from failed
+        return replace(done, own_way=True) if own_way else done
+
+    async def _secrets_for(self, email_id: int, plan: Plan) -> tuple[list[Secret | None], frozenset[str]]:
+        """`_secrets`, if they are those of the server of the plan. Raises CheckFailed."""
+        before = await self._where_is(email_id)
+        while before.place == login_place_of(plan):
+            found = await self._secrets(email_id)
+            after = await self._where_is(email_id)
+            if after == before:
+                return found
+            before = after
+        raise CheckFailed(moved())
+
+    async def _secrets(self, email_id: int) -> tuple[list[Secret | None], frozenset[str]]:
+        """The secrets in the order of `_SECRETS`, and the names of those that cannot be read."""
+        owner = mailbox_stream(email_id)
+        try:
+            return await self._log.secrets(owner, _SECRETS), frozenset()
+        except (Corrupt, SealBroken):
+            pass  # of several in one job it is not known which
+        found: list[Secret | None] = []
+        damaged: list[str] = []
+        for name in _SECRETS:
+            try:
+                found.append(await self._log.secret(owner, name))
+            except (Corrupt, SealBroken):
+                found.append(None)
+                damaged.append(name)
+        return found, frozenset(damaged)
+
+    async def _proxy(self, email_id: int, user_id: UserId, own: Secret | None) -> Proxy | None:
+        """The proxy of a mailbox: its own, else its group's, else the operator's. Raises ValueError."""
+        if own is None and self._group_proxy is not None:
+            own = await self._group_proxy(user_id, email_id)
+        if own is None:
+            return self._default_proxy
+        return None if own.reveal() == DIRECT else parse_proxy(own.reveal())
+
+
+def _auth(plan: Plan, provider: Provider, *, has_password: bool, grant: bool) -> Auth:
+    takes_passwords = not f".{plan.server.lower()}".endswith(_OAUTH_ONLY_HOSTS)
+    auth = auth_of(provider, password=has_password and takes_passwords, grant=grant)
+    if auth is None:
+        tokens_only = provider.auth in TOKENS or not takes_passwords
+        raise CheckFailed(outcome_of("no_grant" if tokens_only else "login_refused"))
+    return auth

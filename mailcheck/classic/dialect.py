@@ -1,0 +1,280 @@
+"""What FireMail's front end says and is told: messages, rows, mails and texts in its form. Pure.
+
+A secret is never shown: where there is one, or may be one, stands `MASK`.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+
+from huahuo.mailcheck import zh
+from huahuo.mailcheck.events import PROGRESS_MAX, STATUSES_BUSY
+from huahuo.mailcheck.records import MailRecord, Row
+
+NO_DATA = "导入数据不能为空"
+LINE_TOO_LONG = "此行过长"
+TOO_LARGE = (
+    "内容超过 {} KiB，未导入任何邮箱。请分几次导入，或在控制台（/console/）导入文件，大小不限；"
+    "管理员也可提高 message_bytes_max"
+)
+NO_FORM = "无效的消息格式"
+UNKNOWN_KIND = "未知的消息类型: {}"
+SIGN_IN_AGAIN = "无效的认证令牌，请重新登录"
+NOT_SIGNED_IN = "请先进行认证"
+NEW_MAIL = "收到新邮件"
+ADDED = "邮箱 {} 添加成功"
+SOME_ADDED = "已添加 {} 个邮箱"
+SOME_DELETED = "已删除 {} 个邮箱"
+NO_SUCH_MAIL = "邮件不存在"
+NO_QUERY = "搜索关键词不能为空"
+NOT_SHOWN = "密码已加密保存，不再显示；如需修改，请编辑邮箱并重新填写"
+CHECKING_ONE = "开始检查邮箱"
+UPDATED = "邮箱信息更新成功"
+DELETED = "邮箱 ID {} 已删除"
+ONE_BUSY = "邮箱正在处理中，请稍后再试"
+NONE_FOUND = "没有找到邮箱或您没有权限"
+ALL_BUSY = "所有选择的邮箱都在处理中"
+WATCHED = "已开启实时检查"
+NOT_WATCHED = "已关闭实时检查"
+NO_FILE = "没有上传文件"
+FILE_KINDS = "不支持的文件格式，仅支持 .eml、.txt、.mbox、.emlx、.msg"
+NO_SUCH_MAILBOX = "邮箱不存在"
+NO_WATCHING = "此服务暂不支持实时检查"
+NOT_LOADED = "（邮件较多，此处未载入正文，请在控制台或搜索中查看）"
+IMPORTED = "成功导入 {} 个邮箱"
+NONE_IMPORTED = "没有成功导入任何邮箱"
+SKIPPED = "跳过已经在处理中的 {} 个邮箱"
+SIGN_IN_FIRST = "未认证，请先登录"
+NO_JSON = "无效的请求数据格式"
+NOT_YOURS = "邮箱不存在或您没有权限"
+
+NO_ADDRESS: Final = zh.BOTH_NEEDED
+NO_GRANT: Final = zh.OUTLOOK_GRANT
+NO_IDS: Final = zh.NO_IDS
+NO_IMPORT_DATA: Final = NO_DATA
+NO_MESSAGE_FORM: Final = NO_FORM
+_TYPE: Final = re.compile(r"[A-Za-z_]{1,40}")
+_ADDED: Final = ("email", "password", "mail_type", "client_id", "refresh_token", "server", "port", "use_ssl")
+COMMANDS: Final = frozenset({"add_email", "delete_emails", "check_emails", "firemail_import"})
+"""What takes effect, and so must take effect once."""
+
+
+class Wrong(msgspec.Struct, frozen=True):
+    """A message that is not passed on: what its client is told."""
+
+    message: str
+
+
+def asked_of(message: Mapping[str, Any]) -> dict[str, Any] | Wrong:
+    """The message of our protocol for one of that front end, without an id."""
+    match message.get("type"):
+        case "get_all_emails":
+            return {"action": "firemail_emails"}
+        case "get_mail_records":
+            return {"action": "firemail_mails", "email_id": message.get("email_id")}
+        case "add_email":
+            return added(message)
+        case "delete_emails" | "check_emails" as action:
+            ids = message.get("email_ids")
+            return {"action": action, "email_ids": ids} if isinstance(ids, list) and ids else Wrong(NO_IDS)
+        case "import_emails":
+            data = message.get("data")
+            if not isinstance(data, str) or not data.strip():
+                return Wrong(NO_IMPORT_DATA)
+            return {"action": "firemail_import", "data": data, "mail_type": mail_type_of(message)}
+        case str() as kind if _TYPE.fullmatch(kind):
+            return Wrong(UNKNOWN_KIND.format(kind))
+        case _:
+            return Wrong(NO_MESSAGE_FORM)
+
+
+def added(message: Mapping[str, Any]) -> dict[str, Any] | Wrong:
+    """The command that adds a mailbox. Members that are empty there are left out."""
+    if not message.get("email") or not message.get("password"):
+        return Wrong(NO_ADDRESS)
+    given = {name: message[name] for name in _ADDED if message.get(name) not in (None, "")}
+    mail_type = given.setdefault("mail_type", "imap")
+    if mail_type == "outlook" and not ("client_id" in given and "refresh_token" in given):
+        return Wrong(NO_GRANT)
+    return {"action": "add_email", **given}
+
+
+def mail_type_of(message: Mapping[str, Any]) -> str:
+    """The kind of the mailboxes of an import: one view of that front end spells the member otherwise."""
+    said = message.get("mail_type") or message.get("mailType") or "outlook"
+    return str(said)
+
+
+MASK: Final = "******"
+_OAUTH: Final = "outlook"
+_NOT_LOADED: Final = NOT_LOADED
+PROGRESS_RUNNING_MAX: Final = PROGRESS_MAX - 1
+"""100 tells that front end that a check has ended, so nothing else may say it."""
+
+
+def row_of(row: Row) -> dict[str, Any]:
+    """A mailbox. It has further members, which that front end ignores."""
+    secret = MASK if row.mail_type == _OAUTH else ""
+    return {
+        "id": row.id,
+        "user_id": row.user_id,
+        "email": row.email,
+        "password": MASK,
+        "mail_type": row.mail_type,
+        "server": row.server,
+        "port": row.port,
+        "use_ssl": int(row.use_ssl),
+        "client_id": secret,
+        "refresh_token": secret,
+        "access_token": None,
+        "last_check_time": row.last_check_time,
+        "enable_realtime_check": int(getattr(row, "watched", False)),
+        "created_at": row.created_at,
+        "updated_at": row.created_at,
+        "auth_status": "need_reauth" if row.status == "need_reauth" else "ok",
+        "auth_error": row.message if row.status == "need_reauth" else "",
+        "status": row.status,
+        "message": row.message,
+        "mail_count": row.mail_count,
+    }
+
+
+def mail_of(record: MailRecord, content: str | None) -> dict[str, Any]:
+    """A mail. `content` None: it was left out because the answer would become too large."""
+    return {
+        "id": record.mail_id,
+        "mail_id": record.mail_id,
+        "email_id": record.email_id,
+        "subject": record.subject,
+        "sender": record.sender,
+        "received_time": record.received_time,
+        "content": _NOT_LOADED if content is None else content,
+        "folder": record.folder,
+        "has_attachments": int(record.has_attachments),
+        "created_at": record.received_time,
+    }
+
+
+class Content(msgspec.Struct):
+    """What is stored of a mail's content."""
+
+    text: str = ""
+    html: str = ""
+    attachments: list[dict[str, Any]] = []
+
+    def shown(self) -> str:
+        """The content as that front end shows it: it recognises HTML by itself."""
+        return self.html or self.text
+
+
+def content_of(stored: bytes | None) -> Content:
+    """The stored content; empty where nothing is stored yet."""
+    return Content() if stored is None else msgspec.json.decode(stored, type=Content)
+
+
+def found_mail_of(record: MailRecord, content: Content, address: str, *, shown: bool) -> dict[str, Any]:
+    """A mail of a search. That front end shows the attachments of these if the answer lists them."""
+    return {
+        **mail_of(record, content.shown() if shown else None),
+        "attachments": attachments_of(record.mail_id, content, record.received_time),
+        "email_address": address,
+        "recipient": address,
+    }
+
+
+def attachments_of(mail_id: int, content: Content, created_at: str) -> list[dict[str, Any]]:
+    """The attachments of a mail. Their ids name the mail and their place in it."""
+    return [
+        {
+            "id": f"{mail_id}-{number}",
+            "mail_id": mail_id,
+            "filename": one.get("name") or f"attachment-{number}",
+            "content_type": one.get("type", "application/octet-stream"),
+            "size": one.get("size", 0),
+            "created_at": created_at,
+        }
+        for number, one in enumerate(content.attachments)
+    ]
+
+
+def progress_of(row: Row) -> dict[str, Any]:
+    """How far the check of a mailbox is, or that none runs."""
+    runs = row.status in STATUSES_BUSY
+    done = min(row.progress, PROGRESS_RUNNING_MAX) if runs else PROGRESS_MAX
+    return {"type": "check_progress", "email_id": row.id, "progress": done, "message": row.message}
+
+
+def found_in(
+    record: MailRecord, address: str, content: Content, wanted: str, where: Mapping[str, bool]
+) -> bool:
+    """Whether a mail has `wanted` (in lower case) in one of these places."""
+    return (
+        (where.get("subject", False) and wanted in record.subject.lower())
+        or (where.get("sender", False) and wanted in record.sender.lower())
+        or (where.get("recipient", False) and wanted in address.lower())
+        or (where.get("content", False) and wanted in f"{content.text}\n{content.html}".lower())
+    )
+
+
+type Message = dict[str, Any]
+
+
+def replied(action: str, asked: Mapping[str, Any], reply: Mapping[str, Any]) -> list[Message]:
+    """The messages for the reply to a command."""
+    if reply["type"] == "error":
+        error = _error(action, asked, reply)
+        return not_imported(error["message"]) if action == "firemail_import" else [error]
+    match action:
+        case "add_email":
+            said = {"type": "email_added", "message": ADDED.format(asked["email"])}
+            return [said | {"email_id": reply["email_id"]}]
+        case "delete_emails":
+            return [{"type": "emails_deleted", "email_ids": reply["email_ids"], "message": reply["message"]}]
+        case "check_emails":
+            return _checks(reply)
+        case "firemail_import":
+            return _imported(reply)
+        case _:
+            return [dict(reply)]
+
+
+def import_result(reply: Mapping[str, Any]) -> Message:
+    """The result of an import. No line is repeated: it may hold a password."""
+    failed = [{**one, "email": "", "content": ""} for one in reply["failed_details"]]
+    counts = {name: reply[name] for name in ("total", "success", "failed")}
+    return {**counts, "failed_details": failed}
+
+
+def not_imported(reason: str) -> list[Message]:
+    """The messages for an import of which nothing was read. The second ends it in that front end."""
+    failed = [{"line": 1, "reason": reason, "email": "", "content": ""}]
+    result = {"type": "import_result", "total": 1, "success": 0, "failed": 1, "failed_details": failed}
+    return [{"type": "error", "message": reason}, result]
+
+
+def _imported(reply: Mapping[str, Any]) -> list[Message]:
+    done = reply["success"]
+    result = {"type": "import_result", **import_result(reply)}
+    if not done:
+        return [{"type": "warning", "message": NONE_IMPORTED}, result]
+    said = IMPORTED.format(done)
+    return [{"type": "success", "message": said}, {"type": "emails_imported", "message": said}, result]
+
+
+def _checks(reply: Mapping[str, Any]) -> list[Message]:
+    accepted, skipped = reply.get("accepted", ()), reply.get("skipped", ())
+    if not accepted:
+        return [{"type": "warning", "message": zh.ALL_BUSY}]
+    info = [{"type": "info", "message": SKIPPED.format(len(skipped))}] if skipped else []
+    return [*info, {"type": "success", "message": zh.CHECKING.format(len(accepted))}]
+
+
+def _error(action: str, asked: Mapping[str, Any], reply: Mapping[str, Any]) -> Message:
+    text = str(reply.get("message", ""))
+    if action == "add_email" and reply.get("code") == "already_exists":
+        text = zh.MAY_EXIST.format(asked["email"])
+    elif reply.get("details") and "invalid_field" in str(reply.get("code")):
+        text = f"{text}（{reply['details']}）"
+    return {"type": "error", "message": text}

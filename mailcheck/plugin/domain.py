@@ -1,0 +1,484 @@
+"""The mail domain on the engine: rosters and mailboxes as entities, checks and purges as durable effects.
+
+The plug-in (`huahuo.mailcheck.plugin`) makes one `MailDomain`, which the service starts and closes. The
+deciders decide what events mean; this module only connects them. `Commands` makes the handlers of all
+commands and queries. `Reports` takes checks that an embedding application makes itself; those that it did
+not end before a restart are ended as interrupted.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Collection
+from itertools import batched
+from typing import Final
+
+import msgspec
+import structlog
+
+from huahuo.actors.actor.messages import AskTimeout
+from huahuo.actors.effects.facts import Start
+from huahuo.actors.entities.decider import EntityError
+from huahuo.actors.entities.directory import Directory
+from huahuo.actors.entities.entity import Query
+from huahuo.actors.entities.rendezvous_hash import Share
+from huahuo.actors.plugins.actions import Action, HttpRoute
+from huahuo.actors.plugins.calls import UserId
+from huahuo.actors.plugins.plugin import ApiRefused, EntityKind, JobDoor, Lending
+from huahuo.eventstore.ambient import Ambient
+from huahuo.eventstore.errors import EventStoreError
+from huahuo.eventstore.executor import Executor
+from huahuo.eventstore.port import Log
+from huahuo.mailcheck import zh
+from huahuo.mailcheck.api.bulk_commands import WatchEmailsHandler
+from huahuo.mailcheck.api.code_route import CodeRoute
+from huahuo.mailcheck.api.contents import Attachments, Filling, Keeping, Opening
+from huahuo.mailcheck.api.handlers import ROSTER, Grouping, GroupProxies, Handlers
+from huahuo.mailcheck.api.import_export import Belongings, Exporting
+from huahuo.mailcheck.api.mail_actions import AddingMails, MailQueries, Searching
+from huahuo.mailcheck.api.mail_index import MailIndex
+from huahuo.mailcheck.api.mail_sources import OwnMails
+from huahuo.mailcheck.api.mailbox_list import RowsCut, snapshot_of
+from huahuo.mailcheck.api.sign_in import AskingFolders, Signins, TestingLogin
+from huahuo.mailcheck.checks.check_effect import start_of
+from huahuo.mailcheck.checks.mailboxes import MAILBOX, KnownMails, Mailboxes, Pauses
+from huahuo.mailcheck.checks.sign_in import CheckMail
+from huahuo.mailcheck.checks.watchers import Looks, Watching
+from huahuo.mailcheck.classic.queries import Adopting
+from huahuo.mailcheck.events import (
+    STATUSES_BUSY,
+    STATUSES_TERMINAL,
+    Effect,
+    LookAgain,
+    Purge,
+    ReadBodies,
+    StartCheck,
+    StopCheck,
+    Unwatch,
+    Watch,
+    user_of,
+)
+from huahuo.mailcheck.mailbox.commands import (
+    Finish,
+    MailboxCommand,
+    NoMailbox,
+    ReportedStatus,
+    ReportProgress,
+    ReportStatus,
+)
+from huahuo.mailcheck.mailbox.decider import MailboxDecider
+from huahuo.mailcheck.plugin.division import Division, Tap
+from huahuo.mailcheck.plugin.work import MailSettings, Purging, Readers, checks_of, purges_of
+from huahuo.mailcheck.records import CHECKS, OpenCheck, number_of
+from huahuo.mailcheck.roster.decider import RosterDecider
+from huahuo.mailcheck.roster.state import ROW_BYTES, Roster
+
+
+class Commands:
+    """See the module. `searching` None: mails cannot be searched."""
+
+    def __init__(
+        self,
+        log: Log,
+        directory: Directory,
+        executor: Executor,
+        ambient: Ambient,
+        settings: MailSettings,
+        readers: Readers,
+        mailboxes: Mailboxes,
+        own: OwnMails,
+        opening: Opening,
+        *,
+        known: KnownMails,
+        pauses: Pauses,
+        index: MailIndex | None,
+        jobs: JobDoor | None,
+    ) -> None:
+        self._handlers = Handlers(
+            log,
+            directory,
+            executor,
+            pauses,
+            lines_max=settings.import_lines_max,
+            lines_a_part=settings.import_lines_a_part,
+            providers=settings.providers,
+            jobs=jobs,
+        )
+        self._signins = Signins(log, directory, readers.requests, ambient, settings.providers, settings.proxy)
+        attachments = Attachments(own, readers.one_mail.check, mailboxes.plan_of, executor, ambient)
+        folders = AskingFolders(
+            own, readers.sign_in.check, mailboxes.plan_of, settings.check.folders, ambient
+        )
+        logins = TestingLogin(
+            own,
+            mailboxes,
+            stored=readers.sign_in.check,
+            given=readers.login,
+            providers=settings.providers,
+            proxy=settings.proxy,
+            ambient=ambient,
+        )
+        adding = AddingMails(own, mailboxes, known, executor, ambient, codes=settings.check.codes)
+        self.searching = None if index is None else Searching(log, directory, index)
+        self.actions: list[Action] = [
+            *self._handlers.actions(),
+            *MailQueries(log, own, opening).actions(),
+            *self._signins.actions(),
+            *WatchEmailsHandler(log, directory, a_part=settings.ids_max).actions(),
+            *attachments.actions(),
+            *folders.actions(),
+            *logins.actions(),
+            *adding.actions(),
+            *Grouping(log, directory).actions(),
+            *Exporting(log, directory, ambient).actions(),
+            *([] if self.searching is None else self.searching.actions()),
+        ]
+
+    async def close(self) -> None:
+        """End sign-ins and imports that run. Idempotent."""
+        await self._signins.close()
+        await self._handlers.close()
+
+
+_PAGE_ROWS = 500
+
+
+async def reported_checks(log: Log) -> AsyncIterator[tuple[int, int]]:
+    """(mailbox id, check id) of each of them that is open. Those that open meanwhile may be missing.
+
+    Raises:
+        Unavailable, Closed: the log could not be read.
+    """
+    before: bytes | None = None
+    while rows := await log.rows(CHECKS, "", before=before, limit=_PAGE_ROWS):
+        for key, value in rows:
+            check = msgspec.json.decode(value, type=OpenCheck)
+            if check.implicit:
+                yield number_of(key), check.check_id
+        before = rows[-1][0]
+
+
+_INTERRUPTED: Final = zh.INTERRUPTED
+_AT_ONCE: Final = 256
+"""Interrupted checks that are ended together, so that they share commits."""
+_REPORTABLE: Final = STATUSES_BUSY | STATUSES_TERMINAL
+
+_log = structlog.get_logger(__name__)
+
+
+class UnknownMailbox(ApiRefused, LookupError):  # noqa: N818  a fact about the report
+    """A report names a mailbox that does not exist or was deleted."""
+
+
+class Reports:
+    """See the module."""
+
+    def __init__(self, log: Log, mailboxes: Mailboxes) -> None:
+        self._log = log
+        self._mailboxes = mailboxes
+
+    async def status(self, email_id: int, status: ReportedStatus, message: str) -> int:
+        """See `MailDomain.report_status`."""
+        if status not in _REPORTABLE:
+            raise ValueError(f"not a status to report: {status!r}")
+        return await self._report(email_id, ReportStatus(status, message))
+
+    async def progress(self, email_id: int, percent: int, message: str) -> int:
+        """See `MailDomain.report_progress`."""
+        if not 0 <= percent <= 100:  # noqa: PLR2004  per cent
+            raise ValueError("percent is 0 to 100")
+        return await self._report(email_id, ReportProgress(percent, message))
+
+    async def interrupt(self) -> None:
+        """End those that an earlier process left: their program is gone, so they cannot go on.
+
+        While another node lives, a program may report them there: they are left open.
+
+        Raises:
+            Unavailable, Closed: the log could not be read.
+        """
+        if self._log.living() - {self._log.incarnation}:
+            return
+        left = [found async for found in reported_checks(self._log)]
+        for some in batched(left, _AT_ONCE):
+            await asyncio.gather(*(self._interrupt(email_id, check_id) for email_id, check_id in some))
+
+    async def _report(self, email_id: int, command: MailboxCommand) -> int:
+        answer = await self._mailboxes.tell(email_id, command)
+        if isinstance(answer.reply, NoMailbox):
+            raise UnknownMailbox(f"no mailbox {email_id}")
+        return answer.position
+
+    async def _interrupt(self, email_id: int, check_id: int) -> None:
+        try:
+            cause = await self._mailboxes.cause_of(email_id, check_id)
+            await self._mailboxes.tell(email_id, Finish(check_id, "error", _INTERRUPTED), cause=cause)
+        except (EntityError, AskTimeout, EventStoreError) as error:
+            _log.warning("check_not_interrupted", check_id=check_id, error=type(error).__name__)
+
+
+_ENTITY_BYTES = 1_500
+"""Memory of an entity with a small state."""
+
+
+class MailDomain:
+    """See the module. All methods belong to the loop's thread.
+
+    `check_mail` replaces the checks and the looks of watchers over the network, for simulated worlds.
+    """
+
+    def __init__(
+        self,
+        *,
+        log: Log,
+        directory: Directory,
+        ambient: Ambient,
+        executor: Executor,
+        settings: MailSettings,
+        check_mail: CheckMail | None = None,
+        wait_s: Callable[[UserId], float] = lambda _user_id: 0.0,
+        has_room: Callable[[UserId], bool] = lambda _user_id: True,
+        index: MailIndex | None = None,
+        jobs: JobDoor | None = None,
+        shared: bool = False,
+        lending: Lending | None = None,
+        tap: Callable[[Tap], Callable[[], None]] | None = None,
+    ) -> None:
+        """`wait_s`, `has_room`, `shared`, `lending`: see `Host`. `index` None: mails cannot be searched.
+
+        `tap`: has a function called with each commit (`Feed.tap`); needed if `shared`.
+        """
+        self._index = index
+        self._log = log
+        self._directory = directory
+        self._ambient = ambient
+        self._settings = settings
+        pauses = Pauses()
+        mailboxes = Mailboxes(directory, pauses)
+        known = KnownMails(log, ambient)
+        group_proxy = GroupProxies(log, directory).of
+        readers = self._readers = Readers(
+            log, directory, mailboxes, settings, executor, ambient, group_proxy, check_mail, lending,
+            divided=shared,
+        )  # fmt: skip
+        self.tokens, self.connections = readers.tokens, readers.connections
+        self._reports = Reports(log, mailboxes)
+        looks = Looks(
+            mailboxes=mailboxes,
+            known=known,
+            signing=readers.looks,
+            looking=readers.looking,
+            connections=readers.connections,
+            providers=settings.providers,
+            ambient=ambient,
+            settings=settings.watch,
+            at_once=settings.checks_max,
+            per_host=settings.checks_per_host_max,
+            has_room=has_room,
+        )
+        self.watching = Watching(log, ambient, looks)
+        self._checks = checks_of(
+            log, ambient, settings, readers, mailboxes, known, shared=shared, wait_s=wait_s
+        )
+        self.trace = self._checks.trace
+        self._purging = (
+            Purging(log, ambient, MAILBOX)
+            if index is None
+            else Purging(log, ambient, MAILBOX, index.forgetting)
+        )
+        self._purges = purges_of(log, ambient, settings, self._purging, shared=shared)
+        own = OwnMails(log, directory)
+        keeping = Keeping(log, mailboxes, known)
+        self.opening = Opening(log, readers.one_mail.check, mailboxes.plan_of, keeping, executor, ambient)
+        """Contents of mails, from the log or from their servers."""
+        self._filling = Filling(
+            log=log,
+            read=readers.many_mails.check,
+            plan_of=mailboxes.plan_of,
+            keeping=keeping,
+            known=known,
+            ambient=ambient,
+        )
+        self._division: Division | None = None
+        """Where nodes share the log: which part of it is this node's."""
+        if shared:
+            assert tap is not None, "what other nodes decide is heard there"
+            self._division = Division(
+                log=log,
+                tap=tap,
+                checks=self._checks,
+                watching=self.watching,
+                filling=self._filling if self._fills else None,
+                providers=settings.providers,
+            )
+        self._commands = Commands(
+            log, directory, executor, ambient, settings, readers, mailboxes, own, self.opening,
+            known=known, pauses=pauses, index=index, jobs=jobs,
+        )  # fmt: skip
+        self.searching = self._commands.searching
+        self.belongings = Belongings(log, directory, pauses)
+        self.adopting = Adopting(directory, mailboxes, ambient)
+        """Takes over what another service has."""
+        roster = RosterDecider(
+            ids_max=settings.ids_max, mailboxes_max=settings.mailboxes_max, providers=settings.providers
+        )
+        self.kinds = (
+            EntityKind(
+                name=ROSTER, decider=roster, effects=self._start_effect, stream_prefix="user", weigh=_bytes_of
+            ),
+            EntityKind(
+                name=MAILBOX, decider=MailboxDecider(), effects=self._start_effect, weigh=_mailbox_bytes
+            ),
+        )
+
+    def actions(self) -> list[Action]:
+        """The commands and queries of clients."""
+        return list(self._commands.actions)
+
+    def routes(self) -> list[HttpRoute]:
+        """What is answered over plain HTTP."""
+        return CodeRoute(self._log, self._directory, self._ambient).routes()
+
+    @property
+    def connections_peak(self) -> int:
+        """The most connections over IMAP at one time."""
+        return self.connections.peak
+
+    @property
+    def checks_running(self) -> int:
+        """How many checks run now."""
+        return self._checks.running
+
+    def checks_by_user(self) -> Collection[tuple[UserId, int]]:
+        """How many checks of each user run; users without one are left out."""
+        return self._checks.at_work()
+
+    @property
+    def checks_waiting(self) -> int:
+        """How many queued checks wait in memory."""
+        return self._checks.waiting
+
+    async def snapshot(self, stream: str) -> tuple[int, RowsCut]:
+        """(seq, state) of a user's stream: a consistent cut (PROTOCOL 2 and 4).
+
+        Raises:
+            ValueError: it is not the stream of a user. Otherwise as `Directory.ask`.
+        """
+        cut: tuple[int, RowsCut] = await self._directory.ask(ROSTER, user_of(stream), Query(_cut))
+        return cut
+
+    async def start(self) -> None:
+        """Begin to find mails. Call once, before serving.
+
+        Raises:
+            Unavailable, Closed: the log could not be read.
+        """
+        if self._index is not None:
+            await self._index.start()
+
+    @property
+    def _fills(self) -> bool:
+        return self._settings.check.bodies == "background"
+
+    async def work(self) -> None:
+        """Continue the checks and purges that an earlier process left, and watch. Raises as `start`.
+
+        Where nodes share the log, `divide` says which of them check and watch.
+        """
+        await self._purges.start()
+        if self._division is not None:
+            await self._division.work(has=True)
+            return
+        await self._reports.interrupt()
+        await self._checks.start()
+        await self.watching.start()
+        if self._fills:
+            await self._filling.start()
+
+    async def divide(self, share: Share) -> None:
+        """Check and watch this part of the mailboxes, and no other. Raises as `start`."""
+        if self._division is not None:
+            await self._division.divide(share)
+
+    async def rest(self) -> None:
+        """Another node has the work."""
+        await self._purges.rest()
+        if self._division is not None:
+            await self._division.work(has=False)
+
+    async def drain(self, timeout_s: float) -> None:
+        """Begin no check and no purge. Those that run and do not end in time stay open."""
+        parts = [self._checks.drain(timeout_s), self._purges.drain(timeout_s), self.watching.close()]
+        parts.append(self._filling.close())
+        if self._index is not None:
+            parts.append(self._index.drain(timeout_s))
+        await asyncio.gather(*parts)
+
+    async def close(self) -> None:
+        """Stop running checks and leave them open, so that the next start continues them. Idempotent."""
+        if self._division is not None:
+            await self._division.close()
+        await self.watching.close()
+        await self._filling.close()
+        await self._checks.close(self._settings.close_timeout_s)
+        await self._commands.close()
+        await self._readers.close(self._settings.close_timeout_s)
+        await self._purges.close()
+        if self._index is not None:
+            await self._index.close()
+
+    async def idle(self) -> None:
+        """Return when no check and no purge runs or waits in memory, and no mail waits for the index."""
+        await self._checks.idle()
+        await self._filling.idle()
+        await self._purges.idle()
+        if self._index is not None:
+            await self._index.idle()
+
+    async def report_status(self, email_id: int, status: ReportedStatus, message: str) -> int:
+        """Record a check by the embedding application: `processing` opens it, any other status ends it.
+
+        Returns:
+            The log's position after the report.
+
+        Raises:
+            UnknownMailbox: there is no such mailbox. ValueError: not a status that can be reported.
+            EntityError, AskTimeout, EventStoreError: see `Directory.ask`.
+        """
+        return await self._reports.status(email_id, status, message)
+
+    async def report_progress(self, email_id: int, percent: int, message: str) -> int:
+        """Record the progress of such a check, 0 to 100. Returns and raises as `report_status`."""
+        return await self._reports.progress(email_id, percent, message)
+
+    def _start_effect(self, _key: str, effect: Effect, _position: int) -> None:
+        match effect:
+            case StartCheck():
+                start = start_of(effect, self._ambient.now_ms())
+                self._checks.committed(start, start.row.entity)
+            case StopCheck():
+                self._checks.cancelled(effect.check_id)
+            case Watch():
+                if self._division is None:  # else it is heard in the log, by each node
+                    self.watching.watch(effect.email_id, effect.host)
+            case Unwatch():
+                if self._division is None:
+                    self.watching.unwatch(effect.email_id)
+            case LookAgain():
+                self.watching.look_again(effect.email_id)
+            case ReadBodies():
+                self._filling.read(effect.email_id)
+            case Purge():
+                self.tokens.forget(effect.email_id)
+                row = self._purging.effect_of(effect.email_id)
+                self._purges.committed(Start(effect.email_id, row), row.entity)
+
+
+def _cut(seq: int, state: Roster) -> tuple[int, RowsCut]:
+    return seq, snapshot_of(state)
+
+
+def _bytes_of(state: Roster) -> int:
+    return _ENTITY_BYTES + ROW_BYTES * len(state.rows)
+
+
+def _mailbox_bytes(_state: object) -> int:
+    return _ENTITY_BYTES

@@ -1,1 +1,0 @@
-"""What mail says to its users: one catalogue for each language. Pure."""

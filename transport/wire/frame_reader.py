@@ -1,0 +1,279 @@
+"""Reads text frames of clients from the bytes of their sockets, without the library's parser.
+
+The functions, and `PackedTexts`, are pure. `PackedTexts` keeps texts of one client that wait in one piece
+of bytes. As a frame of the library, a short one takes five times as much, in small objects: of the memory
+for those the interpreter gives little back to the system.
+
+The event loop reads each socket by itself, which costs more than all that an ack causes (ADR 132). So
+`AckReader` reads many sockets whose last acks were alike in one call, while their transports do not read.
+The part in C (`native`) recognises further acks of the kind. Everything else is given to the socket as if
+its transport had read it, and the end of its stream is left to the transport.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable
+from types import GeneratorType
+from typing import Final, Protocol, cast
+
+import structlog
+from websockets.protocol import Protocol as WebSocketProtocol
+from websockets.streams import StreamReader
+
+from huahuo.transport import native
+from huahuo.transport.wire.ports import TakesAcks
+
+try:
+    from websockets.speedups import apply_mask
+except ImportError:  # the library's part in C is optional
+    from websockets.utils import apply_mask
+
+DIRECT_BYTES_MAX = 64 << 10
+"""Longer messages go through the library."""
+_LEAST_HEAD_BYTES = 2
+SHORT_HEAD_BYTES = 6
+_SHORT_BYTES_MAX = 125
+_LONGER_HEAD_BYTES = 8
+_FIRST_BYTES_MAX = 4096
+_LENGTH_16 = 126
+_FINAL_TEXT = 0x81
+_MASKED = 0x80
+_AT_EOF = StreamReader.at_eof.__code__
+"""The function in which the library's parser is suspended while it has read no part of a frame."""
+
+
+def short_text(data: bytes) -> bytes | None:
+    """The payload if `data` is exactly one masked, unfragmented text frame of at most 125 bytes.
+
+    RFC 6455, 5.2 and 5.3: two bytes, the mask of four, the payload.
+    """
+    size = len(data) - SHORT_HEAD_BYTES
+    if size < 1 or size > _SHORT_BYTES_MAX or data[0] != _FINAL_TEXT or data[1] != _MASKED | size:
+        return None
+    return apply_mask(data[SHORT_HEAD_BYTES:], data[2:SHORT_HEAD_BYTES])
+
+
+def first_text(data: bytes) -> bytes | None:
+    """As `short_text`, for a payload of 126 bytes to 4 KiB, whose length takes two bytes more: a sign-in."""
+    size = len(data) - _LONGER_HEAD_BYTES
+    if not _SHORT_BYTES_MAX < size <= _FIRST_BYTES_MAX or data[:4] != b"\x81\xfe%b" % size.to_bytes(2):
+        return None
+    return apply_mask(data[_LONGER_HEAD_BYTES:], data[4:_LONGER_HEAD_BYTES])
+
+
+def texts_in(data: bytes) -> tuple[list[bytes], int, bool]:
+    """(payloads, end, begun) of the masked, unfragmented text frames that `data` begins with.
+
+    `end`: where the last one ends. `begun`: what follows may be the beginning of another one, of at most
+    `DIRECT_BYTES_MAX`.
+    """
+    texts: list[bytes] = []
+    at, have = 0, len(data)
+    while have - at >= _LEAST_HEAD_BYTES:
+        size = data[at + 1] - _MASKED
+        if data[at] != _FINAL_TEXT or size < 0:
+            return texts, at, False
+        begin = at + SHORT_HEAD_BYTES
+        if size > _SHORT_BYTES_MAX:
+            if size != _LENGTH_16:
+                return texts, at, False
+            begin += 2
+            if have < begin:
+                return texts, at, True
+            size = data[at + 2] << 8 | data[at + 3]
+            if size <= _SHORT_BYTES_MAX:  # not its shortest form: a fault, for the library to tell
+                return texts, at, False
+        end = begin + size
+        if have < end:
+            return texts, at, end - at <= DIRECT_BYTES_MAX
+        texts.append(apply_mask(data[begin:end], data[begin - 4 : begin]))
+        at = end
+    return texts, at, at < have and data[at] == _FINAL_TEXT
+
+
+def as_frames(texts: list[bytes]) -> bytes:
+    """Frames that `texts_in` reads as these texts, for the library."""
+    frames: list[bytes] = []
+    for text in texts:
+        size = len(text)
+        head = bytes((_MASKED | size,)) if size <= _SHORT_BYTES_MAX else b"\xfe%b" % size.to_bytes(2)
+        frames.append(b"\x81%b\0\0\0\0%b" % (head, text))
+    return b"".join(frames)
+
+
+type _Generator = GeneratorType[None, None, object]
+
+
+def between_frames(protocol: WebSocketProtocol) -> bool:
+    """Whether the library has read every frame to its end.
+
+    An empty buffer is no proof: the parser may have taken a frame's head and wait for the rest.
+    """
+    waits_in = cast("_Generator", protocol.parser)
+    while waits_in.gi_yieldfrom is not None:
+        waits_in = cast("_Generator", waits_in.gi_yieldfrom)
+    return waits_in.gi_code is _AT_EOF
+
+
+_SIZE_BYTES: Final = 2
+TEXT_BYTES_MAX: Final = (1 << 8 * _SIZE_BYTES) - 1
+"""Of one text."""
+
+
+class PackedTexts:
+    """See the module. First in, first out."""
+
+    __slots__ = ("_at", "_packed", "count")
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._packed = b""
+        self._at = 0  # where the first text's size begins
+
+    def add(self, texts: Iterable[bytes]) -> None:
+        """Add at the end. None of them is longer than `TEXT_BYTES_MAX`."""
+        pieces = [self._packed[self._at :]]
+        for text in texts:
+            pieces += (len(text).to_bytes(_SIZE_BYTES), text)
+            self.count += 1
+        self._packed, self._at = b"".join(pieces), 0
+
+    def take(self) -> bytes:
+        """Take the first. Raises IndexError: there is none."""
+        if not self.count:
+            raise IndexError("no text waits")
+        self.count -= 1
+        begin = self._at + _SIZE_BYTES
+        self._at = begin + int.from_bytes(self._packed[self._at : begin])
+        return self._packed[begin : self._at]
+
+
+_PLACES = 1 << 16
+"""Of the part in C. A socket beyond them is read by its transport."""
+
+_log = structlog.get_logger(__name__)
+
+
+class Readable(Protocol):
+    """A socket that may be read here. While it is, its acks are alike, and it holds no part of a message."""
+
+    def handed(self, data: bytes) -> None:
+        """Bytes that were read here."""
+        ...
+
+    def read_by_transport(self) -> None:
+        """Leave: the transport reads from now on."""
+        ...
+
+    def abort(self) -> None:
+        """End the connection after a fault."""
+        ...
+
+
+class AckReader:
+    """See the module. All methods belong to the loop's thread."""
+
+    __slots__ = (
+        "_acks",
+        "_free",
+        "_handing",
+        "_left",
+        "_monotonic_s",
+        "_native",
+        "_reader",
+        "_sockets",
+        "opened",
+    )
+
+    def __init__(self, monotonic_s: Callable[[], float]) -> None:
+        self._monotonic_s = monotonic_s
+        self._native: native.Native | None = None
+        self._reader: tuple[object, int] | None = None
+        self._sockets: list[Readable | None] = []
+        self._acks: list[TakesAcks | None] = []
+        self._free: list[int] = []
+        self._left: list[int] = []  # places whose sockets may still be handed what was read of them
+        self._handing = False
+        self.opened = False
+        """Whether sockets are read here at all."""
+
+    def open(self) -> None:
+        """Read sockets, if the part in C is there and the loop's transports read real ones."""
+        self._native = native.found()
+        self.opened = self._native is not None
+
+    def close(self) -> None:
+        """Let transports read all sockets. Idempotent."""
+        self.opened = False
+        for socket in tuple(self._sockets):
+            if socket is not None:
+                socket.read_by_transport()
+        if self._reader is not None:
+            asyncio.get_running_loop().remove_reader(self._reader[1])
+            self._reader = None
+
+    def admit(self, socket: Readable, acks: TakesAcks, descriptor: int) -> int:
+        """Read this socket from now on. Returns its place; -1: that is not possible."""
+        assert self._native is not None, "asked only while `opened`"
+        place = self._free[-1] if self._free else len(self._sockets)
+        if place == _PLACES:
+            return -1
+        try:
+            if self._reader is None:
+                self._reader = self._native.open_acks()
+                asyncio.get_running_loop().add_reader(self._reader[1], self._read)
+            self._native.watch_acks(self._reader[0], place, descriptor, acks.front)
+        except OSError:  # there are no more descriptors, or too many are watched
+            return -1
+        if self._free:
+            self._free.pop()
+            self._sockets[place], self._acks[place] = socket, acks
+        else:
+            self._sockets.append(socket)
+            self._acks.append(acks)
+        return place
+
+    def dismiss(self, place: int) -> None:
+        """Read the socket at this place no more. Called before its descriptor is closed."""
+        assert self._native is not None, "it was admitted"
+        assert self._reader is not None, "it was admitted"
+        self._native.watch_acks(self._reader[0], place)
+        self._left.append(place)
+        if not self._handing:
+            self._clear()
+
+    def _clear(self) -> None:
+        for place in self._left:
+            self._sockets[place] = self._acks[place] = None
+        self._free += self._left
+        self._left.clear()
+
+    def _read(self) -> None:
+        """Read those sockets to which something came, a bounded number of them."""
+        assert self._native is not None, "called while open"
+        assert self._reader is not None, "called while open"
+        sockets, acks, left, now_s = self._sockets, self._acks, self._left, self._monotonic_s()
+        self._handing = True
+        try:
+            for place, came in self._native.read_acks(self._reader[0]):
+                taker = acks[place]
+                assert taker is not None, "places are cleared after this"
+                if came.__class__ is int and not left and taker.acked(came, now_s):
+                    continue
+                socket = sockets[place]
+                assert socket is not None, "as above"
+                self._hand(socket, taker, came)
+        finally:
+            self._handing = False
+            self._clear()
+
+    @staticmethod
+    def _hand(socket: Readable, acks: TakesAcks, came: int | bytes) -> None:
+        try:
+            data = came if isinstance(came, bytes) else as_frames([b"%b%d}}" % (acks.front, came)])
+            if data:
+                socket.handed(data)
+            else:
+                socket.read_by_transport()
+        except Exception:  # noqa: BLE001  one connection's fault is not the others'
+            _log.exception("bytes_not_handled")
+            socket.abort()
