@@ -1,7 +1,7 @@
 """Trains the dictionary that huahuo ships, from made-up events and a fixed seed: no user's data.
 
 Run `python scripts/train_dictionary.py`; it writes `huahuo/dictionaries/ID.zdict`. If ID is new, add it
-at the end of `SHIPPED` in `huahuo/dictionaries/zstd_dictionaries.py` and leave the older files where they are.
+at the end of `SHIPPED` in `huahuo/dictionaries/zstd_dictionaries.py`, and leave the older files.
 """
 
 import sys

@@ -118,9 +118,9 @@ def with_passed(connection: sqlite3.Connection, loaded: Loaded) -> Loaded:
 
 def _passed_rows(connection: sqlite3.Connection) -> Iterator[Passed]:
     """The newest ends, oldest first."""
-    for offset, chain, digest, crc in connection.execute("SELECT * FROM passed ORDER BY offset"):
-        must_fit(crc, "passed", offset, chain, digest)
-        yield Passed(offset, chain, digest)
+    for offset, after, digest, crc in connection.execute("SELECT * FROM passed ORDER BY offset"):
+        must_fit(crc, "passed", offset, after, digest)
+        yield Passed(offset, after, digest)
 
 
 AGE_KEY = "command_age"

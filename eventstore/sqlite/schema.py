@@ -15,9 +15,9 @@ projection  sorted rows of named projections
 keyframe    packed states of folds
 ack         processed positions of clients
 usage       bytes that each user takes (`huahuo.eventstore.sqlite.schema`)
-passed      of a replica: what it had after each of the newest proposals (`huahuo.eventstore.sqlite.changes`)
+passed      of a replica: what it had after each of the newest proposals (`changes`)
 
-Rows outside the hash chain end with `crc`, their checksum (`huahuo.eventstore.sqlite.schema.row_crc`) over the
+Rows outside the hash chain end with `crc`, their checksum (`row_crc`) over the
 columns before it; in `seq_index` and `pruned` it is the running checksum of the stream.
 
 Checksums guard against accidental damage of the disk; the hash chain, which guards against forgers, costs

@@ -1,5 +1,4 @@
-"""The positions of events by (stream, seq), with running checksums, without writing a page for each stream of
-a commit.
+"""The positions of events by (stream, seq), with running checksums: few pages are written for each commit.
 
 An index that every commit updates writes a page for nearly every stream that the commit touches: 8 KB an
 event once each stream has its own page. So the table `seq_index` runs behind. The positions of the newest

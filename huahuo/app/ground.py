@@ -176,7 +176,7 @@ def _usable_by(path: Path, found: os.stat_result) -> str:
     return f"chmod {mode:o} {path}"
 
 
-TOKEN_KEY_ROW: Final = "token_key"
+NOTED_KEY_ROW: Final = "token_key"
 """In the log's table of single values."""
 _TOLD_MS: Final = 30 * 86_400_000
 """A change is told for as long, or until the former key is back or among the previous ones."""
@@ -220,19 +220,19 @@ async def note_token_key(log: SqliteLog, secrets: Keys, ambient: Ambient) -> Non
     """Compare the key with that of the last start, tell it if it is another one, and note it."""
     now_ms = ambient.now_ms()
     try:
-        noted = _decoded(await log.single(TOKEN_KEY_ROW))
+        noted = _decoded(await log.single(NOTED_KEY_ROW))
         if told := token_key_sentence(noted, secrets, now_ms):
             _log.error("token_key_changed", told=told)
         new = following(noted, secrets, now_ms)
         if new != noted:
-            await log.put_single(TOKEN_KEY_ROW, msgspec.json.encode(new))
+            await log.put_single(NOTED_KEY_ROW, msgspec.json.encode(new))
     except EventStoreError as error:
         _log.warning("token_key_not_noted", error=str(error))
 
 
 def token_key_of_file(path: Path, secrets: Keys, now_ms: int) -> str:
     """As `sentence`, of a log whose database is `path`, also while a service runs on it."""
-    return token_key_sentence(_decoded(read_single(path, TOKEN_KEY_ROW)), secrets, now_ms)
+    return token_key_sentence(_decoded(read_single(path, NOTED_KEY_ROW)), secrets, now_ms)
 
 
 def _decoded(value: bytes | None) -> NotedTokenKey | None:

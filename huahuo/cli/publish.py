@@ -84,8 +84,8 @@ def _address(own: Settings | None) -> str:
     service = service_port.read_address(own.data)
     if service is None:
         raise HuahuoError(
-            f"no running service is known for {own.data} (there is no {service_port.SERVICE_FILE}): start it by"
-            f" `huahuo serve --data {own.data}`, or give --url"
+            f"no running service is known for {own.data} (there is no {service_port.SERVICE_FILE}): "
+            f"start it by `huahuo serve --data {own.data}`, or give --url"
         )
     return service.url
 

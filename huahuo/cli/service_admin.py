@@ -23,7 +23,8 @@ from huahuo.actors.plugins.actions import Registry
 from huahuo.actors.plugins.calls import UserId
 from huahuo.actors.timers import timer_table as timers
 from huahuo.actors.timers.timer import TABLE as TIMERS
-from huahuo.app.application import chosen, projections
+from huahuo.app.application import chosen
+from huahuo.app.application import projections as projections_of_plugins
 from huahuo.app.config import Settings
 from huahuo.audit.audited_log import (
     REBUILD_S,
@@ -369,7 +370,7 @@ async def _projection_rows(settings: Settings, declared: Collection[str] | None)
 
 
 async def _at_rest(log: Tables, declared: Collection[str] | None) -> list[dict[str, Any]]:
-    found = await at_rest(log, _catalog(), declared, projections())
+    found = await at_rest(log, _catalog(), declared, projections_of_plugins())
     return [msgspec.structs.asdict(one) for one in found]
 
 

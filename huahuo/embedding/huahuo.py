@@ -143,7 +143,6 @@ class Huahuo(Application):
 
     def run(self) -> None:
         """Serve until Ctrl-C, SIGTERM or SIGHUP. For a program that does nothing else."""
-
         self.may_run()
         own_the_process()
         run(serve(self._settings(), self.plugins(), self.runs_as, self.asked))

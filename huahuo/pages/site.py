@@ -133,7 +133,8 @@ _SETTING_UP_PAGE: Final = """<!doctype html>
 def setting_up_page() -> Asset:
     """The page, whose policy allows its own script and style and nothing else."""
     policy = (
-        f"default-src 'none'; script-src {_hash_of(_SETTING_UP_SCRIPT)}; style-src {_hash_of(_SETTING_UP_STYLE)}; "
+        f"default-src 'none'; script-src {_hash_of(_SETTING_UP_SCRIPT)}; "
+        f"style-src {_hash_of(_SETTING_UP_STYLE)}; "
         "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     )
     text = _SETTING_UP_PAGE.format(style=_SETTING_UP_STYLE, script=_SETTING_UP_SCRIPT)

@@ -25,8 +25,6 @@ from huahuo.timetravel import look
 from huahuo.timetravel.history_files import open_source, subject
 from huahuo.timetravel.look import Out
 
-__all__ = ["app", "commands_looking", "commands_runs"]
-
 app = program("replay", "")  # its help is that of the group in huahuo/cli/main.py, which loads this
 
 Data = Annotated[Path | None, typer.Option(help="Data directory, or an export.", show_default="huahuo-data")]

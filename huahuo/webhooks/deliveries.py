@@ -258,8 +258,10 @@ class Deliveries:
                     continue
                 row = delivery_books.opened(delivery, hook.user_id, self._ambient.now_ms())
                 rows[delivery.number] = (
-                    delivery_books.put_delivery(delivery.number, row), Start(delivery.number, row), owner_of(hook.webhook_id)
-                )  # fmt: skip
+                    delivery_books.put_delivery(delivery.number, row),
+                    Start(delivery.number, row),
+                    owner_of(hook.webhook_id),
+                )
         if rows:
             await self._open(rows)
 

@@ -17,9 +17,9 @@ import nats
 import pytest
 
 from huahuo.eventstore.ambient import SystemAmbient
-from huahuo.eventstore.sequencer import nats, nats_link
+from huahuo.eventstore.sequencer import nats_link
 from huahuo.eventstore.sequencer.address import LogAddress, SignInRefused
-from huahuo.eventstore.sequencer.nats import PROPOSAL_BYTES_MAX, NatsSequencer
+from huahuo.eventstore.sequencer.nats import PROPOSAL_BYTES_MAX, NatsSequencer, object_digest, put_object
 from huahuo.eventstore.sequencer.nats_link import ApiError, Link, open_link
 from huahuo.eventstore.sequencer.nats_stream import check_monitors
 from huahuo.eventstore.sequencer.port import InDoubt, Misconfigured, ProposalTooLarge, Unreachable
@@ -81,13 +81,13 @@ async def test_a_large_proposal_whose_object_is_missing_is_waited_for_and_not_sk
         await put(one, b"after")
         link = await answered(lambda: open_link(one.address, one.address.hosts))
         store = await link.client.jetstream().object_store(f"{name}_large")
-        await store.delete(nats.object_digest(large))
+        await store.delete(object_digest(large))
         coming = asyncio.ensure_future(read(one, 0, 2, once=True))
         async with asyncio.timeout(WITHIN_S):
             while "lacks a proposal at offset 1" not in one.trouble:  # noqa: ASYNC110  it is a state
                 await asyncio.sleep(0.01)
         assert not coming.done()
-        await nats.put_object(link, name, 1, large)
+        await put_object(link, name, 1, large)
         assert [ordered.proposal for ordered in await coming] == [large, b"after"]
         await link.close()
 

@@ -10,7 +10,8 @@ from huahuo.eventstore.core.draft import Draft
 from huahuo.eventstore.core.storage_port import Passed, Place
 from huahuo.eventstore.errors import Corrupt
 from huahuo.eventstore.model import Append, Appended, CommandKey, CommandRecord, Head, NewEvent
-from huahuo.eventstore.replicated import proposal, state_machine
+from huahuo.eventstore.replicated import proposal as birth
+from huahuo.eventstore.replicated import state_machine
 from huahuo.eventstore.replicated.outbox import BLOCK, Blocks
 from huahuo.eventstore.replicated.peers import Agreement
 from huahuo.eventstore.replicated.proposal import Birth, Codec, Item, Proposal, Reserve
@@ -156,21 +157,21 @@ def test_a_proposal_of_the_first_version_is_read_as_it_was_written() -> None:
 
 def test_a_birth_is_known_again_and_nothing_else_is_one() -> None:
     born = Birth(1, "id", b"mark")
-    assert proposal.load_birth(proposal.dump_birth(born)) == born
-    for data in (b"", b"b", proposal.dump_birth(born)[:-1], encoded(proposal())):
-        assert proposal.load_birth(data) is None
-    assert CODEC.decode(proposal.dump_birth(born)) is None
+    assert birth.load_birth(birth.dump_birth(born)) == born
+    for data in (b"", b"b", birth.dump_birth(born)[:-1], encoded(proposal())):
+        assert birth.load_birth(data) is None
+    assert CODEC.decode(birth.dump_birth(born)) is None
 
 
 def test_a_birth_that_is_told_again_holds_for_its_key_and_in_each_of_its_bytes() -> None:
     born, key = Birth(1, "id", b"mark"), b"k" * 32
-    told = proposal.dump_birth_again(born, key)
-    found = proposal.load_birth_again(told, key)
+    told = birth.dump_birth_again(born, key)
+    found = birth.load_birth_again(told, key)
     assert found is not None
     assert found == (born, True)
-    assert proposal.load_birth_again(told, b"j" * 32) != found
+    assert birth.load_birth_again(told, b"j" * 32) != found
     for at in range(1, len(told)):
-        assert proposal.load_birth_again(told[:at] + bytes([told[at] ^ 1]) + told[at + 1 :], key) != found
+        assert birth.load_birth_again(told[:at] + bytes([told[at] ^ 1]) + told[at + 1 :], key) != found
 
 
 def test_log_time_follows_a_right_clock_and_outruns_no_monotonic_one() -> None:

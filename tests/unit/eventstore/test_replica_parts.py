@@ -10,7 +10,7 @@ from huahuo.eventstore.core.draft import Draft
 from huahuo.eventstore.core.storage_port import Passed, Place, PutPassed
 from huahuo.eventstore.errors import EventStoreError, NumbersSpent, Unavailable
 from huahuo.eventstore.model import Append, Appended
-from huahuo.eventstore.replicated import proposal
+from huahuo.eventstore.replicated import proposal as birth
 from huahuo.eventstore.replicated.opening import SameOrder, _Births
 from huahuo.eventstore.replicated.order_reader import READ_AHEAD_MAX, Arrivals
 from huahuo.eventstore.replicated.outbox import BLOCK, Blocks, Reservations
@@ -58,12 +58,12 @@ def test_a_replica_that_has_applied_nothing_judges_nobody() -> None:
 
 
 def test_a_birth_with_a_right_sum_that_says_something_else_is_none() -> None:
-    told = proposal.dump_birth(Birth(1, "id", b"mark"))
-    strange = proposal._BIRTH_MAGIC + proposal._birth_sum(b"\xc1") + b"\xc1"  # noqa: SLF001  as a faulty version would write it
-    assert proposal.load_birth(told) is not None
-    assert proposal.load_birth(strange) is None
-    again = proposal._BIRTH_AGAIN_MAGIC + proposal._birth_mac(b"\xc1", b"k") + b"\xc1"  # noqa: SLF001
-    assert proposal.load_birth_again(again, b"k") is None
+    told = birth.dump_birth(Birth(1, "id", b"mark"))
+    strange = birth._BIRTH_MAGIC + birth._birth_sum(b"\xc1") + b"\xc1"  # noqa: SLF001  as a faulty version would write it
+    assert birth.load_birth(told) is not None
+    assert birth.load_birth(strange) is None
+    again = birth._BIRTH_AGAIN_MAGIC + birth._birth_mac(b"\xc1", b"k") + b"\xc1"  # noqa: SLF001
+    assert birth.load_birth_again(again, b"k") is None
 
 
 def test_a_proposal_with_a_right_mac_that_says_something_else_is_ignored() -> None:
@@ -212,7 +212,7 @@ async def test_an_ordered_log_without_any_birth_is_not_called_another_one() -> N
 async def test_a_birth_behind_other_proposals_is_the_one_that_counts() -> None:
     order = MemoryOrder()
     order.put(b"no birth")
-    order.put(proposal.dump_birth(Birth(1, "log-2", b"mark")))
+    order.put(birth.dump_birth(Birth(1, "log-2", b"mark")))
     with pytest.raises(Misconfigured, match="that of log-2"):
         await SameOrder(MemorySequencer(order), "log-1", applied=0).check()
 
