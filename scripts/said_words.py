@@ -9,15 +9,15 @@ those in English by this list.
 import json
 from pathlib import Path
 
-from huahuo import en as admin_en
-from huahuo import zh as admin_zh
+from huahuo import en as huahuo_en
+from huahuo import zh as huahuo_zh
 from huahuo.actors.plugins.words import texts_of
 from huahuo.mailcheck import en as mail_en
 from huahuo.mailcheck import zh as mail_zh
 from huahuo.transport.words import en, zh
 
 PAGE = Path(__file__).resolve().parents[1] / "web/console/src/words/catalogue.ts"
-CATALOGUES = ((mail_zh, mail_en), (zh, en), (admin_zh, admin_en))
+CATALOGUES = ((mail_zh, mail_en), (zh, en), (huahuo_zh, huahuo_en))
 _HEAD = """/** What the service says, in both languages. Written by scripts/said_words.py: do not edit. */
 
 export const CATALOGUE: readonly (readonly [chinese: string, english: string])[] = [

@@ -10,51 +10,15 @@ from typing import Any, Final
 import msgspec
 
 from huahuo.mailcheck import zh
+from huahuo.mailcheck.classic import classic_zh
 from huahuo.mailcheck.events import PROGRESS_MAX, STATUSES_BUSY
 from huahuo.mailcheck.records import MailRecord, Row
-
-NO_DATA = "导入数据不能为空"
-LINE_TOO_LONG = "此行过长"
-TOO_LARGE = (
-    "内容超过 {} KiB，未导入任何邮箱。请分几次导入，或在控制台（/console/）导入文件，大小不限；"
-    "管理员也可提高 message_bytes_max"
-)
-NO_FORM = "无效的消息格式"
-UNKNOWN_KIND = "未知的消息类型: {}"
-SIGN_IN_AGAIN = "无效的认证令牌，请重新登录"
-NOT_SIGNED_IN = "请先进行认证"
-NEW_MAIL = "收到新邮件"
-ADDED = "邮箱 {} 添加成功"
-SOME_ADDED = "已添加 {} 个邮箱"
-SOME_DELETED = "已删除 {} 个邮箱"
-NO_SUCH_MAIL = "邮件不存在"
-NO_QUERY = "搜索关键词不能为空"
-NOT_SHOWN = "密码已加密保存，不再显示；如需修改，请编辑邮箱并重新填写"
-CHECKING_ONE = "开始检查邮箱"
-UPDATED = "邮箱信息更新成功"
-DELETED = "邮箱 ID {} 已删除"
-ONE_BUSY = "邮箱正在处理中，请稍后再试"
-NONE_FOUND = "没有找到邮箱或您没有权限"
-ALL_BUSY = "所有选择的邮箱都在处理中"
-WATCHED = "已开启实时检查"
-NOT_WATCHED = "已关闭实时检查"
-NO_FILE = "没有上传文件"
-FILE_KINDS = "不支持的文件格式，仅支持 .eml、.txt、.mbox、.emlx、.msg"
-NO_SUCH_MAILBOX = "邮箱不存在"
-NO_WATCHING = "此服务暂不支持实时检查"
-NOT_LOADED = "（邮件较多，此处未载入正文，请在控制台或搜索中查看）"
-IMPORTED = "成功导入 {} 个邮箱"
-NONE_IMPORTED = "没有成功导入任何邮箱"
-SKIPPED = "跳过已经在处理中的 {} 个邮箱"
-SIGN_IN_FIRST = "未认证，请先登录"
-NO_JSON = "无效的请求数据格式"
-NOT_YOURS = "邮箱不存在或您没有权限"
 
 NO_ADDRESS: Final = zh.BOTH_NEEDED
 NO_GRANT: Final = zh.OUTLOOK_GRANT
 NO_IDS: Final = zh.NO_IDS
-NO_IMPORT_DATA: Final = NO_DATA
-NO_MESSAGE_FORM: Final = NO_FORM
+NO_IMPORT_DATA: Final = classic_zh.NO_DATA
+NO_MESSAGE_FORM: Final = classic_zh.NO_FORM
 _TYPE: Final = re.compile(r"[A-Za-z_]{1,40}")
 _ADDED: Final = ("email", "password", "mail_type", "client_id", "refresh_token", "server", "port", "use_ssl")
 COMMANDS: Final = frozenset({"add_email", "delete_emails", "check_emails", "firemail_import"})
@@ -85,7 +49,7 @@ def asked_of(message: Mapping[str, Any]) -> dict[str, Any] | Wrong:
                 return Wrong(NO_IMPORT_DATA)
             return {"action": "firemail_import", "data": data, "mail_type": mail_type_of(message)}
         case str() as kind if _TYPE.fullmatch(kind):
-            return Wrong(UNKNOWN_KIND.format(kind))
+            return Wrong(classic_zh.UNKNOWN_KIND.format(kind))
         case _:
             return Wrong(NO_MESSAGE_FORM)
 
@@ -109,7 +73,7 @@ def mail_type_of(message: Mapping[str, Any]) -> str:
 
 MASK: Final = "******"
 _OAUTH: Final = "outlook"
-_NOT_LOADED: Final = NOT_LOADED
+_NOT_LOADED: Final = classic_zh.NOT_LOADED
 PROGRESS_RUNNING_MAX: Final = PROGRESS_MAX - 1
 """100 tells that front end that a check has ended, so nothing else may say it."""
 
@@ -228,7 +192,7 @@ def replied(action: str, asked: Mapping[str, Any], reply: Mapping[str, Any]) -> 
         return not_imported(error["message"]) if action == "firemail_import" else [error]
     match action:
         case "add_email":
-            said = {"type": "email_added", "message": ADDED.format(asked["email"])}
+            said = {"type": "email_added", "message": classic_zh.ADDED.format(asked["email"])}
             return [said | {"email_id": reply["email_id"]}]
         case "delete_emails":
             return [{"type": "emails_deleted", "email_ids": reply["email_ids"], "message": reply["message"]}]
@@ -258,8 +222,8 @@ def _imported(reply: Mapping[str, Any]) -> list[Message]:
     done = reply["success"]
     result = {"type": "import_result", **import_result(reply)}
     if not done:
-        return [{"type": "warning", "message": NONE_IMPORTED}, result]
-    said = IMPORTED.format(done)
+        return [{"type": "warning", "message": classic_zh.NONE_IMPORTED}, result]
+    said = classic_zh.IMPORTED.format(done)
     return [{"type": "success", "message": said}, {"type": "emails_imported", "message": said}, result]
 
 
@@ -267,7 +231,7 @@ def _checks(reply: Mapping[str, Any]) -> list[Message]:
     accepted, skipped = reply.get("accepted", ()), reply.get("skipped", ())
     if not accepted:
         return [{"type": "warning", "message": zh.ALL_BUSY}]
-    info = [{"type": "info", "message": SKIPPED.format(len(skipped))}] if skipped else []
+    info = [{"type": "info", "message": classic_zh.SKIPPED.format(len(skipped))}] if skipped else []
     return [*info, {"type": "success", "message": zh.CHECKING.format(len(accepted))}]
 
 

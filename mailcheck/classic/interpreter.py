@@ -17,7 +17,7 @@ from typing import Any, Final
 import msgspec
 
 from huahuo.actors.plugins.actions import Message, Understood
-from huahuo.mailcheck.classic import dialect
+from huahuo.mailcheck.classic import classic_zh, dialect
 from huahuo.mailcheck.classic.dialect import COMMANDS, NO_MESSAGE_FORM, PROGRESS_RUNNING_MAX, Wrong
 from huahuo.mailcheck.events import PROGRESS_MAX, STATUSES_BUSY
 
@@ -78,12 +78,12 @@ class Elsewhere:
 
 
 def _added(count: int, email_id: int, email: str) -> Toast:
-    message = dialect.ADDED.format(email) if count == 1 else dialect.SOME_ADDED.format(count)
+    message = classic_zh.ADDED.format(email) if count == 1 else classic_zh.SOME_ADDED.format(count)
     return {"type": "email_added", "message": message, "email_id": email_id}
 
 
 def _deleted(ids: list[int]) -> Toast:
-    return {"type": "emails_deleted", "email_ids": ids, "message": dialect.SOME_DELETED.format(len(ids))}
+    return {"type": "emails_deleted", "email_ids": ids, "message": classic_zh.SOME_DELETED.format(len(ids))}
 
 
 WITHIN_S: Final = 3.0
@@ -184,8 +184,8 @@ class Running:
         return list(self._of_user.get(user, ()))
 
 
-BAD_TOKEN: Final = dialect.SIGN_IN_AGAIN
-NOT_SIGNED_IN: Final = dialect.NOT_SIGNED_IN
+BAD_TOKEN: Final = classic_zh.SIGN_IN_AGAIN
+NOT_SIGNED_IN: Final = classic_zh.NOT_SIGNED_IN
 _SIGNED_OUT: Final = frozenset({4003, 4500, 4503, 4507})
 """Closes after which the same token cannot be used: that front end must not come back with it."""
 _ENDS: Final = 1000
@@ -306,7 +306,7 @@ class FireMail:
 
     def too_large(self, bytes_max: int) -> Sequence[Message]:
         """See `tongues.SaysTooLarge`. Only an import can be."""
-        return dialect.not_imported(dialect.TOO_LARGE.format(bytes_max >> 10))
+        return dialect.not_imported(classic_zh.TOO_LARGE.format(bytes_max >> 10))
 
     def _signed(self, message: Message) -> Sequence[Message]:
         if not message["success"]:
@@ -401,7 +401,7 @@ class FireMail:
             return []
         self._pushed_s = {one: at for one, at in self._pushed_s.items() if now_s - at < _PUSH_S}
         self._pushed_s[email_id] = now_s
-        return [{**_progressed(email_id, PROGRESS_MAX, event), "message": dialect.NEW_MAIL}]
+        return [{**_progressed(email_id, PROGRESS_MAX, event), "message": classic_zh.NEW_MAIL}]
 
     def _added(self, email_id: int, event: Message) -> None:
         if email_id in self._own:

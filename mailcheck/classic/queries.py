@@ -29,7 +29,7 @@ from huahuo.mailcheck.api.mail_actions import Searching
 from huahuo.mailcheck.api.mail_sources import OwnMails
 from huahuo.mailcheck.api.params import RECORDS_MAX, SEARCH_IDS_MAX, SearchParams
 from huahuo.mailcheck.checks.mailboxes import MAILBOX, Mailboxes
-from huahuo.mailcheck.classic import dialect
+from huahuo.mailcheck.classic import classic_zh
 from huahuo.mailcheck.classic.dialect import (
     Content,
     Wrong,
@@ -311,7 +311,7 @@ class Queries:
         mail_id = call.params.mail_id
         record = await self._record(call.principal, mail_id)
         if record is None:
-            return error_reply(Refusal("not_found", dialect.NO_SUCH_MAIL))
+            return error_reply(Refusal("not_found", classic_zh.NO_SUCH_MAIL))
         content = await self._content(record)
         told = attachments_of(mail_id, content, record.received_time)
         return _answered({"type": "firemail_attachments", "data": told, "email_id": record.email_id})
@@ -319,7 +319,7 @@ class Queries:
     async def _search(self, call: Call[Search]) -> Reply:
         wanted = call.params.query.strip().lower()
         if not wanted:
-            return error_reply(Refusal("invalid_field", dialect.NO_QUERY, "query"))
+            return error_reply(Refusal("invalid_field", classic_zh.NO_QUERY, "query"))
         places = call.params.search_in or ["subject", "sender", "recipient", "content"]
         if self._searching is not None:
             return await self._indexed(call, self._searching, wanted, frozenset(places))

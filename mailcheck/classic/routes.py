@@ -16,7 +16,7 @@ from msgspec import Meta
 from huahuo.actors.plugins.actions import HttpAnswer, HttpHandler, HttpRefused, HttpRequest, HttpRoute
 from huahuo.mailcheck import zh
 from huahuo.mailcheck.api.mail_actions import MAIL_BYTES_MAX
-from huahuo.mailcheck.classic import dialect
+from huahuo.mailcheck.classic import classic_zh, dialect
 from huahuo.mailcheck.classic.dialect import MASK, NO_IDS, NO_IMPORT_DATA, Wrong, import_result
 from huahuo.mailcheck.mime.outlook import MAGIC
 from huahuo.mailcheck.mime.parts import parse
@@ -69,7 +69,7 @@ class Import:
         """The fields of each command. The text is cut on the way, so that others have their turns between."""
         for one in pieces(self._data):
             if isinstance(one, int):
-                self._failed.append({"line": one, "reason": dialect.LINE_TOO_LONG})
+                self._failed.append({"line": one, "reason": classic_zh.LINE_TOO_LONG})
             else:
                 yield self._command(one)
         if not (self._parts or self._failed):
@@ -116,7 +116,7 @@ _STATUS: Final[Mapping[str, int]] = {
     "invalid_field": _BAD,
 }
 
-_IN_CHINESE: Final = {"unauthenticated": dialect.SIGN_IN_FIRST, "bad_message": dialect.NO_JSON}
+_IN_CHINESE: Final = {"unauthenticated": classic_zh.SIGN_IN_FIRST, "bad_message": classic_zh.NO_JSON}
 
 type Fields = dict[str, Any]
 
@@ -197,7 +197,7 @@ async def _add(request: HttpRequest) -> HttpAnswer:
         raise _refusal(asked.message, _BAD)
     reply = await _done(request, asked.pop("action"), **asked)
     email = asked["email"]
-    return HttpAnswer.json({"message": dialect.ADDED.format(email), "email_id": reply["email_id"]})
+    return HttpAnswer.json({"message": classic_zh.ADDED.format(email), "email_id": reply["email_id"]})
 
 
 async def _update(request: HttpRequest) -> HttpAnswer:
@@ -208,7 +208,7 @@ async def _update(request: HttpRequest) -> HttpAnswer:
     email_id = _email_id(request)
     await _done(request, "update_email", email_id=email_id, **fields)
     data = {"email_id": email_id, "email": given.get("email"), "mail_type": given.get("mail_type")}
-    return HttpAnswer.json({"message": dialect.UPDATED, "data": data})
+    return HttpAnswer.json({"message": classic_zh.UPDATED, "data": data})
 
 
 async def _delete(request: HttpRequest) -> HttpAnswer:
@@ -216,7 +216,7 @@ async def _delete(request: HttpRequest) -> HttpAnswer:
     reply = await _done(request, "delete_emails", email_ids=[email_id])
     if not reply["email_ids"]:
         raise _refusal(zh.NO_MAILBOX.format(email_id), _NOT_FOUND)
-    return HttpAnswer.json({"message": dialect.DELETED.format(email_id)})
+    return HttpAnswer.json({"message": classic_zh.DELETED.format(email_id)})
 
 
 async def _delete_many(request: HttpRequest) -> HttpAnswer:
@@ -227,18 +227,18 @@ async def _delete_many(request: HttpRequest) -> HttpAnswer:
 
 
 async def _password(_request: HttpRequest) -> HttpAnswer:
-    raise _refusal(dialect.NOT_SHOWN, _FORBIDDEN)
+    raise _refusal(classic_zh.NOT_SHOWN, _FORBIDDEN)
 
 
 async def _check(request: HttpRequest) -> HttpAnswer:
     """Begin a check. How it goes comes over the WebSocket."""
     reply = await request.call("check_emails", {"email_ids": [_email_id(request)]})
     if reply["type"] == "error":
-        raise _told(dialect.NO_SUCH_MAILBOX if reply["code"] == "not_found" else reply["message"], reply)
+        raise _told(classic_zh.NO_SUCH_MAILBOX if reply["code"] == "not_found" else reply["message"], reply)
     if not reply["accepted"]:
-        said = {"success": False, "message": dialect.ONE_BUSY, "status": "processing"}
+        said = {"success": False, "message": classic_zh.ONE_BUSY, "status": "processing"}
         return HttpAnswer.json(said, _CONFLICT)
-    said = {"success": True, "message": dialect.CHECKING_ONE, "status": "processing"}
+    said = {"success": True, "message": classic_zh.CHECKING_ONE, "status": "processing"}
     return HttpAnswer.json(said, _ACCEPTED)
 
 
@@ -247,17 +247,17 @@ async def _check_many(request: HttpRequest) -> HttpAnswer:
     if not ids:  # none named means all
         ids = [row["id"] for row in (await _done(request, "firemail_emails"))["data"]]
     if not ids:
-        raise _refusal(dialect.NONE_FOUND, _NOT_FOUND)
+        raise _refusal(classic_zh.NONE_FOUND, _NOT_FOUND)
     accepted, skipped = 0, []
     for start in range(0, len(ids), _IDS_MAX):
         some = ids[start : start + _IDS_MAX]
         reply = await request.call("check_emails", {"email_ids": some})
         if reply["type"] == "error":
-            raise _told(dialect.NONE_FOUND, reply)
+            raise _told(classic_zh.NONE_FOUND, reply)
         accepted += len(reply["accepted"])
         skipped += reply["skipped"]
     if not accepted:
-        said: Fields = {"message": dialect.ALL_BUSY, "processing_ids": skipped}
+        said: Fields = {"message": classic_zh.ALL_BUSY, "processing_ids": skipped}
         return HttpAnswer.json(said, _CONFLICT)
     said = {"message": zh.CHECKING.format(accepted), "skipped": len(skipped), "total": len(ids)}
     return HttpAnswer.json(said, _ACCEPTED)
@@ -267,10 +267,10 @@ async def _watch(request: HttpRequest) -> HttpAnswer:
     email_id, on = _email_id(request), bool(request.json(dict[str, Any]).get("enable"))
     reply = await request.call("watch_emails", {"email_ids": [email_id], "on": on})
     if reply["type"] == "error":
-        raise _told(dialect.NO_WATCHING if reply["code"] == "unknown_action" else reply["message"], reply)
+        raise _told(classic_zh.NO_WATCHING if reply["code"] == "unknown_action" else reply["message"], reply)
     if email_id in reply["refused"]:
-        raise _refusal(dialect.NOT_YOURS, _NOT_FOUND)
-    said = {"success": True, "message": dialect.WATCHED if on else dialect.NOT_WATCHED}
+        raise _refusal(classic_zh.NOT_YOURS, _NOT_FOUND)
+    said = {"success": True, "message": classic_zh.WATCHED if on else classic_zh.NOT_WATCHED}
     return HttpAnswer.json({**said, "data": {"id": email_id, "enable_realtime_check": on}})
 
 
@@ -314,11 +314,11 @@ async def _upload(request: HttpRequest) -> HttpAnswer:
     """Mails from a file of a form: one (`.eml`, `.txt`, `.emlx`, `.msg`), or several (`.mbox`)."""
     file = uploaded(request.headers.get("content-type", ""), request.body)
     if file is None:
-        raise _refusal(dialect.NO_FILE, _BAD)
+        raise _refusal(classic_zh.NO_FILE, _BAD)
     name, content = file
     kind = name.lower().rpartition(".")[2]
     if kind not in _FILES:
-        raise _refusal(dialect.FILE_KINDS, _BAD)
+        raise _refusal(classic_zh.FILE_KINDS, _BAD)
     mail_ids = []
     for source in mails_in(kind, content):
         data = b64encode(source).decode()

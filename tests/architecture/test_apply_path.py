@@ -1,8 +1,8 @@
 """What is applied on every node depends on the replicated state and the proposal alone.
 
-The apply path is `replicated/apply` with all that it imports, and how an engine writes what it decided. None
-of it may ask for clock, chance, name of the node, environment or thread, nor compress, encrypt, or depend on
-the hash of a text, which differs between processes.
+The apply path is `replicated/state_machine` with all that it imports, and how an engine writes what it
+decided. None of it may ask for clock, chance, name of the node, environment or thread, nor compress,
+encrypt, or depend on the hash of a text, which differs between processes.
 """
 
 import ast
@@ -13,22 +13,23 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = "huahuo.eventstore"
-START = f"{PACKAGE}.replicated.apply"
-ENGINES = tuple(
-    f"{PACKAGE}.sqlite.{name}" for name in ("changes", "inserts", "passed", "stream_sums", "summing", "usage")
-)
+START = f"{PACKAGE}.replicated.state_machine"
+ENGINES = tuple(f"{PACKAGE}.sqlite.{name}" for name in ("changes", "seq_index", "schema"))
 
 MODULES = {
     "asyncio", "calendar", "cryptography", "datetime", "getpass", "locale", "multiprocessing", "os",
     "platform", "random", "secrets", "select", "signal", "socket", "subprocess", "sys", "threading", "time",
     "uuid", "zoneinfo", "zstandard",
 }  # fmt: skip
-ROOMS = {f"{PACKAGE}.{name}" for name in ("ambient", "awake", "blobs", "executor", "core.seal", "zstd")}
+ROOMS = {
+    f"{PACKAGE}.{name}"
+    for name in ("ambient", "blobs", "executor", "core.seal", "zstd_frames", "zstd_training")
+}
 CALLS = {"hash", "id", "input", "open", "vars", "globals", "__import__", "eval", "exec"}
 ALLOWED = {
     (f"{PACKAGE}.core.draft", "give_way"),
     (f"{PACKAGE}.model", "hash"),
-    (f"{PACKAGE}.sqlite.inserts", ""),
+    (f"{PACKAGE}.sqlite.changes", ""),
 }
 """`give_way` lets other threads run and returns nothing; a `Secret` is hashed, and never applied; `sys` tells
 how many rows one statement binds best, and the rows are the same."""

@@ -11,7 +11,8 @@ from scripts.weight import weight_of
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("eventstore", "replay", "actors", "transport", "mailcheck", "huahuo")
 SOURCES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
-CODE_LINES_MAX = 500
+CODE_LINES_MAX = 600
+LONG_LINES, LONG_FILES_MAX = 500, 15
 
 AMBIENT = {"eventstore/ambient.py"}
 THREADS = {
@@ -66,8 +67,10 @@ def test_threads_start_behind_the_executor_port_only() -> None:
     assert {*breaking(lambda path: starts & calls(path))} <= allowed
 
 
-def test_a_file_is_one_idea() -> None:
-    assert breaking(lambda path: weight_of(path.read_text(encoding="utf-8")).lines > CODE_LINES_MAX) == []
+def test_a_file_is_one_idea_and_few_ideas_are_long() -> None:
+    lines = {name(path): weight_of(path.read_text(encoding="utf-8")).lines for path in SOURCES}
+    assert [one for one, count in lines.items() if count > CODE_LINES_MAX] == []
+    assert len([one for one, count in lines.items() if count > LONG_LINES]) <= LONG_FILES_MAX
 
 
 def test_every_module_says_what_it_is_for() -> None:

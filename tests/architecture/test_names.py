@@ -57,7 +57,7 @@ def test_a_start_on_an_existing_log_loads_neither_the_http_client_nor_the_maker_
 
 
 def test_the_program_begins_without_rich_and_what_rich_brings() -> None:
-    begin = "from huahuo.cli import consoles; consoles.import_structlog_without_rich()"
+    begin = "from huahuo import options; options.import_structlog_without_rich()"
     loaded = loaded_by(f"{begin}; import huahuo.cli.main, huahuo.embedding.huahuo")
     assert "structlog" in loaded
     assert not {"rich", "pygments", "attr"} & loaded, "a sixth of the start's time, for what is used later"
