@@ -1,6 +1,6 @@
 """A bounded cache of the newest events, so that a reader that is a little behind does not read the store.
 
-`huahuo.replay.live.feed` fills it from the log's signals and answers from it. It holds one contiguous piece
+`huahuo.replay.feed` fills it from the log's signals and answers from it. It holds one contiguous piece
 of the log, so each stream's part of it is contiguous too. It knows no loop and no store.
 
 Most events are handed out when they are committed and never asked for here. So a commit is kept as it came,

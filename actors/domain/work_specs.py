@@ -69,7 +69,7 @@ def specs_of(catalog: Catalog) -> Mapping[tuple[str, str], Spec]:
 
 
 class EntityOwners:
-    """See `huahuo.actors.effects.spec.Owners`."""
+    """See `huahuo.actors.effects.queue.Owners`."""
 
     def __init__(self, catalog: Catalog, directory: Directory) -> None:
         self._catalog = catalog

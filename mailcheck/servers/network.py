@@ -5,7 +5,7 @@ answer in several segments, too.
 
 Connecting to a mail server: resolve once, check each address, connect to a checked address.
 
-`check` calls `open_stream`, `huahuo.mailcheck.web` calls `connect`, and no other code in this package
+`check` calls `open_stream`, `huahuo.mailcheck.servers` calls `connect`, and no other code in this package
 opens a connection. The name is resolved exactly once, so a DNS server that changes its answer cannot swap
 the address after the check (DNS rebinding).
 

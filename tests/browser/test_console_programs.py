@@ -88,7 +88,7 @@ async def test_dead_letters_are_seen_with_the_reason_and_sent_again(
             tab = await on.sign_in(page="#/programs", language="zh")
             await press_button(tab, "1 条失败", ".hooks")
             await until_text(tab, ".hooks td", "HTTP 503")
-            await tab.page.screenshot(path=tmp_path / "delivery_books.png", full_page=True)
+            await tab.page.screenshot(path=tmp_path / "letters.png", full_page=True)
             await press_button(tab, "重新发送", ".hooks")
             _, body = await asyncio.to_thread(came.next)
             assert b'"order_id":7' in body

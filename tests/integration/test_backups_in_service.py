@@ -11,7 +11,7 @@ from tests.support.worlds.wire import until
 
 async def test_a_running_service_backs_itself_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(upkeep, "_FIRST_S", 0.0)
-    target = tmp_path / "upkeep"
+    target = tmp_path / "backups"
     async with stored(tmp_path / "data", backup_to=str(target)) as s:
         await s.app.publisher.publish("group/ops", "tick", {})
         made = s.app.storing.backups

@@ -103,7 +103,7 @@ class Script:
     async def play(self, step: tuple[Any, ...]) -> None:
         match step:
             case ("append", at, append, expected, command, wait):
-                with mock.patch("huahuo.eventstore.core.seal._kept", PACKERS[at]):
+                with mock.patch("huahuo.eventstore.core.seal._thread_compressor", PACKERS[at]):
                     await self._append(self.nodes[at], append, expected, command, wait=wait)
             case ("reserve", at, count):
                 await self.nodes[at].log.reserve("n", 512 * count)

@@ -131,7 +131,7 @@ class LogView(Protocol):
 
 
 class RunLike(Protocol):
-    """A piece of a stream as `huahuo.replay.live.feed.Feed` reads it."""
+    """A piece of a stream as `huahuo.replay.feed.Feed` reads it."""
 
     @property
     def after(self) -> int:

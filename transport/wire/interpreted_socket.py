@@ -1,4 +1,4 @@
-"""A socket whose client speaks a plug-in's language (`huahuo.actors.plugins.tongues`).
+"""A socket whose client speaks a plug-in's language (`huahuo.actors.plugins.actions`).
 
 The connection behind it serves the document dialect and knows nothing of this. The client's first message
 decides once: if no tongue knows it, everything goes straight through from then on.

@@ -36,7 +36,7 @@ class LiveConnection(Protocol):
         ...
 
     def wake_up(self, now_s: float) -> None:
-        """Called in place of `tick` in the first turn after the process slept (`huahuo.eventstore.awake`).
+        """Called in place of `tick` in the first turn after the process slept (`huahuo.eventstore.ambient`).
 
         Sends a ping and closes no connection: bytes that came during the sleep are read until the next turn.
         """
@@ -117,7 +117,7 @@ class CommandGate(Protocol):
 
 
 class Meter(Protocol):
-    """Counts what connections do; see `huahuo.transport.server.metrics`."""
+    """Counts what connections do; see `huahuo.transport.load.metrics`."""
 
     @property
     def tally(self) -> Tally:
@@ -172,7 +172,7 @@ class Usher(Protocol):
 
 
 class Site(Protocol):
-    """Answers plain HTTP (`huahuo.transport.server.site`)."""
+    """Answers plain HTTP (`huahuo.transport.wire.site`)."""
 
     async def respond(self, request: Request, address: str, root: str = "") -> Response | None:
         """The answer to a client with this address (`Door.address`), None for a WebSocket upgrade.

@@ -74,7 +74,7 @@ def test_retry_delivers_the_dead_letters_again_and_forgets_those_that_succeed() 
         assert {at: letter.attempts for at, letter in crm.follower.dead.items()} == {3: 2}
         assert crm.calls[-1][1].again
         events = await crm.engine.bodies("audit")
-        assert [(event["type"], event["record"]) for event in events] == [("follower_retried", 2)]
+        assert [(event["type"], event["dead_letters"]) for event in events] == [("follower_retried", 2)]
         assert (await record.read(crm.log, NAME)).dead == crm.follower.dead
 
     in_crm(test, retries=0)
