@@ -19,8 +19,8 @@ from huahuo.actors.domain.jobs import EndJob
 from huahuo.actors.domain.projection_rows import TABLE_PREFIX
 from huahuo.actors.domain.storable import COUNTER
 from huahuo.actors.domain.structs import Command, Refused, traits
-from huahuo.actors.domain.work_specs import TIMER_PRINCIPAL
 from huahuo.actors.domain.writing import Done, Sent
+from huahuo.actors.effects.streams import SERVICE
 from huahuo.actors.entities.decider import Answer, EntityError, Origin
 from huahuo.actors.entities.rendezvous_hash import NOTHING, WHOLE, Share
 from huahuo.actors.plugins.calls import UserId, carried
@@ -34,18 +34,10 @@ from huahuo.replay.feed import Feed
 CANCEL_REQUESTED: Final = traits(jobs.JobCancelRequested).name
 
 
-class _Jobs(Protocol):
-    """What the board asks of the jobs."""
-
-    async def state(self, job_id: int) -> jobs.Job:
-        """The state of a job."""
-        ...
-
-
 class JobBoard:
     """See the module. All methods belong to the loop's thread."""
 
-    def __init__(self, feed: Feed, jobs_of: _Jobs) -> None:
+    def __init__(self, feed: Feed, jobs_of: "OwnJobs") -> None:
         self._feed = feed
         self._jobs = jobs_of
         self._watched: dict[str, Callable[[], None]] = {}
@@ -318,9 +310,7 @@ class OwnJobs:
         await self.end(job_id, command, trace=carried(begun[0].command_id) if begun else "")
 
     async def _send(self, job_id: int | None, command: Command, trace: str) -> int:
-        answer = await self._entities.execute(
-            self._entity, job_id, Sent(command), Origin(TIMER_PRINCIPAL, trace)
-        )
+        answer = await self._entities.execute(self._entity, job_id, Sent(command), Origin(SERVICE, trace))
         assert answer.reply is not None, "without a command id there is no duplicate"
         said = msgspec.json.decode(answer.reply.body)
         if answer.reply.refused:

@@ -25,7 +25,6 @@ from huahuo.actors.domain.projection_rows import RowVersions
 from huahuo.actors.domain.storable import COUNTER, as_builtins, holds_sets, is_key, key_of
 from huahuo.actors.domain.structs import DefinitionError, Refused, holds_secret, place_of_user, traits
 from huahuo.actors.domain.work_specs import (
-    TIMER_PRINCIPAL,
     EntityOwners,
     FiredTogether,
     Following,
@@ -41,7 +40,7 @@ from huahuo.actors.effects.books import weigh as weigh_book
 from huahuo.actors.effects.facts import Cancel, Start
 from huahuo.actors.effects.queue import Bounds as EffectBounds
 from huahuo.actors.effects.runner import Effects
-from huahuo.actors.effects.streams import EffectStreams
+from huahuo.actors.effects.streams import SERVICE, EffectStreams
 from huahuo.actors.entities.decider import Answer, Origin
 from huahuo.actors.entities.entity import Execute, Query
 from huahuo.actors.entities.rendezvous_hash import NOTHING, WHOLE, Share
@@ -430,7 +429,7 @@ class EntityApi:
         entity, decoder = self.timer_commands[f"{timer.kind}/{timer.command}"]
         key = timer.entity.partition("/")[2]
         sent = Sent(decoder.decode(timer.fields), command_id=timer.id, timer=timer)
-        await self._host.directory.ask(entity.kind, key, Execute(sent, Origin(TIMER_PRINCIPAL, timer.id)))
+        await self._host.directory.ask(entity.kind, key, Execute(sent, Origin(SERVICE, timer.id)))
 
 
 def _nothing() -> None:

@@ -135,9 +135,6 @@ def _key(entity: Entity[Any], text: str) -> Any:
     return key_of(text, entity.key)
 
 
-TIMER_PRINCIPAL = "service"
-"""The principal of what timers do."""
-
 type TimerCommands = dict[str, tuple[Entity[Any], msgspec.json.Decoder[Any]]]
 """What timers may send, by kind and stored name."""
 
@@ -148,7 +145,7 @@ class FiredTogether:
     def __init__(self, directory: Directory, commands: TimerCommands) -> None:
         self._directory = directory
         self._commands = commands
-        self._together = directory.together(jobs.KIND, TIMER_PRINCIPAL)
+        self._together = directory.together(jobs.KIND, SERVICE)
         self.finish = self._together.finish
         self.submit = self._together.submit
         self.give_up = self._together.give_up

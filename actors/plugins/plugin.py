@@ -234,28 +234,8 @@ class EntityKind:
         return self.stream_prefix or self.name
 
 
-async def _nothing() -> None:
+async def _nothing(*_: object) -> None:
     pass
-
-
-async def _not_divided(_share: Share) -> None:
-    pass
-
-
-async def _no_finalize(_by: str) -> None:
-    pass
-
-
-async def _no_drain(_timeout_s: float) -> None:
-    pass
-
-
-def _untraced(_traced: Any) -> None:
-    pass
-
-
-def _nobody() -> Collection[tuple[UserId, int]]:
-    return ()
 
 
 @dataclass(frozen=True)
@@ -286,7 +266,7 @@ class Brought:
     """Types of events after which the readers of their stream are judged again."""
     words: tuple[ModuleType, ModuleType] | None = None
     """The texts for clients: a module of constants in Chinese, and one in English (`plugins.words`)."""
-    at_work: Callable[[], Collection[tuple[UserId, int]]] = _nobody
+    at_work: Callable[[], Collection[tuple[UserId, int]]] = lambda: ()
     """Users, and how many pieces of work run for each.
 
     What the service appends meanwhile is charged to them.
@@ -303,21 +283,21 @@ class Brought:
     """
     rest: Callable[[], Awaitable[None]] = _nothing
     """Another node has taken the work over: stop it, and leave open what runs."""
-    divide: Callable[[Share], Awaitable[None]] = _not_divided
+    divide: Callable[[Share], Awaitable[None]] = _nothing
     """Where `Host.shared`: do this part of the work that nodes divide, from now on, and no other."""
     known: Callable[[], Awaitable[None]] = _nothing
     """Look, and change nothing: raises ValueError as `work` and `divide` if they would be refused now."""
     version: str = ""
     """A fingerprint of the code that all nodes must share before `finalize`."""
-    finalize: Callable[[str], Awaitable[None]] = _no_finalize
+    finalize: Callable[[str], Awaitable[None]] = _nothing
     """Where `Host.shared`: an administrator makes this node's version that of all; the principal is given."""
-    drain: Callable[[float], Awaitable[None]] = _no_drain
+    drain: Callable[[float], Awaitable[None]] = _nothing
     """Wait at most this many seconds for running work. Awaited before `close`, when all clients are gone."""
     close: Callable[[], Awaitable[None]] = _nothing
     """Stop what runs; the next start goes on with it. Idempotent."""
     forget: Callable[[UserId], Awaitable[Forgotten]] = _nothing_kept
     """Remove what is kept of a user, except events: the caller prunes those of the streams that are named."""
-    trace: Callable[[Any], None] = _untraced
+    trace: Callable[[Any], None] = lambda _traced: None
     """Tell this tracer (`huahuo.actors.effects.run.TracesRuns`) of runs. Called before `work`."""
     idle: Callable[[], Awaitable[None]] = _nothing
     """Return when nothing runs or waits, for tests."""

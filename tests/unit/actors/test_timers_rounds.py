@@ -1,6 +1,7 @@
 """Rounds of due timers: what an entity decides first, whatever the groups do."""
 
 from collections.abc import Collection, Sequence
+from typing import Any
 
 from huahuo.actors.timers.clockwork import Rounds
 from huahuo.actors.timers.timer import Due, Timer
@@ -69,5 +70,6 @@ class Kept:
 async def test_a_timer_whose_group_was_not_written_still_comes_before_a_later_one_of_its_entity() -> None:
     entities = TwoAttempts()
     due: list[Due] = [(timer.key, timer) for timer in (FIRST, SECOND)]
-    await Rounds(entities, Kept()).fire(due)
+    kept: Any = Kept()
+    await Rounds(entities, kept).fire(due)
     assert entities.decided == [FIRST, SECOND]
