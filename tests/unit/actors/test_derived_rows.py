@@ -17,6 +17,7 @@ from huahuo.actors.entities.decider import Origin
 from huahuo.eventstore.model import Append, RowDrop, RowPut
 from tests.support.models.faulty_log import FaultyLog
 from tests.support.worlds.orders import Engine, in_engine
+from tests.support.worlds.scenario import scenario
 
 
 class Moved(Event, type="crate_moved"):
@@ -100,36 +101,30 @@ def moving(engine: Engine, key: int, place: str) -> Any:
 AFTER = {"a": {b"0001": b"1"}, "b": {b"0002": b"2"}}
 
 
-def test_rows_follow_the_state_in_the_commit_of_each_decision() -> None:
-    async def test(engine: Engine) -> None:
-        await fill(engine)
-        assert len(engine.log.appends) == 5
-        assert await table(engine.log) == AFTER
-        assert engine.log.head("projection/crates").seq == 0, "nothing records them a second time"
-
-    in_engine(test, [crates()])
+@scenario(in_engine, [crates()])
+async def test_rows_follow_the_state_in_the_commit_of_each_decision(engine: Engine) -> None:
+    await fill(engine)
+    assert len(engine.log.appends) == 5
+    assert await table(engine.log) == AFTER
+    assert engine.log.head("projection/crates").seq == 0, "nothing records them a second time"
 
 
-def test_the_table_is_made_anew_from_the_events_by_the_code_of_today() -> None:
-    async def test(engine: Engine) -> None:
-        await fill(engine)
-        harm = (RowDrop("app:crates", "a"), RowPut("app:crates", "b", b"0009", b"9"))
-        await engine.log.append(Append(ts_ms=1, rows=harm))
-        told: list[tuple[int, int]] = []
-        catalog = engine.api.catalog
-        count = await projections.rebuild_rows(
-            engine.log, "crates", catalog, now_ms=1, told=lambda *far: told.append(far)
-        )
-        assert (count, told[-1], await table(engine.log)) == (2, (3, 3), AFTER)
-        assert (
-            await projections.rebuild_rows(engine.log, "crates", Catalog([crates(by_moves)]), now_ms=1) == 3
-        )
-        assert await table(engine.log) == {
-            "moved 1": {b"0001": b'"a"'},
-            "moved 2": {b"0002": b'"b"', b"0003": b'""'},
-        }
-
-    in_engine(test, [crates()])
+@scenario(in_engine, [crates()])
+async def test_the_table_is_made_anew_from_the_events_by_the_code_of_today(engine: Engine) -> None:
+    await fill(engine)
+    harm = (RowDrop("app:crates", "a"), RowPut("app:crates", "b", b"0009", b"9"))
+    await engine.log.append(Append(ts_ms=1, rows=harm))
+    told: list[tuple[int, int]] = []
+    catalog = engine.api.catalog
+    count = await projections.rebuild_rows(
+        engine.log, "crates", catalog, now_ms=1, told=lambda *far: told.append(far)
+    )
+    assert (count, told[-1], await table(engine.log)) == (2, (3, 3), AFTER)
+    assert await projections.rebuild_rows(engine.log, "crates", Catalog([crates(by_moves)]), now_ms=1) == 3
+    assert await table(engine.log) == {
+        "moved 1": {b"0001": b'"a"'},
+        "moved 2": {b"0002": b'"b"', b"0003": b'""'},
+    }
 
 
 @pytest.mark.parametrize("appends", range(4))
@@ -150,36 +145,34 @@ def test_a_rebuild_that_was_cut_short_is_done_again_by_the_next_start(
     in_engine(test, [crates()])
 
 
-def test_a_table_is_of_the_code_as_it_was_before_it_made_the_rows(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def test(engine: Engine) -> None:
-        await fill(engine)
-        catalog = Catalog([crates(by_count)])
-        await projections.rebuild_rows(engine.log, "crates", catalog, now_ms=1)
-        assert counted
-        assert await projections.outdated(engine.log, catalog) == []
-        monkeypatch.setattr(sys.modules[__name__], "counted", 0)  # as in another process
-        assert await projections.outdated(engine.log, Catalog([crates(by_count)])) == []
+@scenario(in_engine, [crates()])
+async def test_a_table_is_of_the_code_as_it_was_before_it_made_the_rows(
+    engine: Engine, *, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await fill(engine)
+    catalog = Catalog([crates(by_count)])
+    await projections.rebuild_rows(engine.log, "crates", catalog, now_ms=1)
+    assert counted
+    assert await projections.outdated(engine.log, catalog) == []
+    monkeypatch.setattr(sys.modules[__name__], "counted", 0)  # as in another process
+    assert await projections.outdated(engine.log, Catalog([crates(by_count)])) == []
 
-    in_engine(test, [crates()])
 
+@scenario(in_engine, [crates()])
+async def test_a_table_that_other_code_has_made_says_so_until_it_is_made_anew(engine: Engine) -> None:
+    await engine.api.work()
+    await fill(engine)
 
-def test_a_table_that_other_code_has_made_says_so_until_it_is_made_anew() -> None:
-    async def test(engine: Engine) -> None:
-        await engine.api.work()
-        await fill(engine)
+    async def state(catalog: Catalog) -> str:
+        return {one.name: one.state for one in await at_rest(engine.log, catalog, ())}["crates"]
 
-        async def state(catalog: Catalog) -> str:
-            return {one.name: one.state for one in await at_rest(engine.log, catalog, ())}["crates"]
-
-        old, new = engine.api.catalog, Catalog([crates(by_moves)])
-        assert await state(old) == "up to date"
-        assert await state(new) == "made by other code: rebuild it"
-        assert await state(Catalog([])) == "not in the application"
-        await projections.rebuild_rows(engine.log, "crates", new, now_ms=1)
-        assert await state(new) == "up to date"
-        await engine.api.close()
-
-    in_engine(test, [crates()])
+    old, new = engine.api.catalog, Catalog([crates(by_moves)])
+    assert await state(old) == "up to date"
+    assert await state(new) == "made by other code: rebuild it"
+    assert await state(Catalog([])) == "not in the application"
+    await projections.rebuild_rows(engine.log, "crates", new, now_ms=1)
+    assert await state(new) == "up to date"
+    await engine.api.close()
 
 
 WRONG: dict[str, Any] = {
@@ -201,26 +194,20 @@ def test_a_function_that_answers_no_rows_is_a_fault_and_nothing_is_written(what:
     in_engine(test, [crates(WRONG[what])])
 
 
-def test_a_row_over_its_bound_is_refused() -> None:
-    async def test(engine: Engine) -> None:
-        assert (await engine.send("move_crate", place="a"))["code"] == "too_large"
-        assert engine.log.position == 0
-
-    in_engine(test, [crates(lambda state, key: [Put("crates", "a", "k" * 10_000, 1)])])
+@scenario(in_engine, [crates(lambda state, key: [Put("crates", "a", "k" * 10_000, 1)])])
+async def test_a_row_over_its_bound_is_refused(engine: Engine) -> None:
+    assert (await engine.send("move_crate", place="a"))["code"] == "too_large"
+    assert engine.log.position == 0
 
 
-def test_a_decision_gives_no_rows_of_a_table_that_follows_from_states() -> None:
-    async def test(engine: Engine) -> None:
-        with pytest.raises(Exception, match=r"rows of 'crates' follow from states.*leave this one out"):
-            await engine.send("give_rows")
-        assert engine.log.position == 0
-
-    in_engine(test, [crates()])
+@scenario(in_engine, [crates()])
+async def test_a_decision_gives_no_rows_of_a_table_that_follows_from_states(engine: Engine) -> None:
+    with pytest.raises(Exception, match=r"rows of 'crates' follow from states.*leave this one out"):
+        await engine.send("give_rows")
+    assert engine.log.position == 0
 
 
-def test_what_a_plug_in_keeps_is_an_index_also_without_a_service() -> None:
-    async def test(engine: Engine) -> None:
-        found = await at_rest(engine.log, Catalog([]), ("to-crm", "search"), ("search",))
-        assert [(one.name, one.what) for one in found[1:]] == [("search", "index"), ("to-crm", "follower")]
-
-    in_engine(test, [crates()])
+@scenario(in_engine, [crates()])
+async def test_what_a_plug_in_keeps_is_an_index_also_without_a_service(engine: Engine) -> None:
+    found = await at_rest(engine.log, Catalog([]), ("to-crm", "search"), ("search",))
+    assert [(one.name, one.what) for one in found[1:]] == [("search", "index"), ("to-crm", "follower")]

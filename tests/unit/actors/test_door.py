@@ -19,6 +19,7 @@ from huahuo.actors import (
     ask,
 )
 from tests.support.worlds.actors import actor_of, in_world, settled, until
+from tests.support.worlds.scenario import scenario
 
 
 class Desk(LoopActor):
@@ -181,16 +182,14 @@ def test_a_supervised_actor_restarts_after_a_fault_in_the_senders_call(send: str
     assert in_world(play) == ["failed with ValueError", "started", "a", "b"]
 
 
-def test_a_full_inbox_refuses_a_message_that_cannot_be_handled_now() -> None:
-    async def play(runtime: Runtime) -> None:
-        ref, _ = await suspended(runtime)
-        for number in range(Desk.inbox_limit):
-            ref.tell_now(number)
-        with pytest.raises(InboxFull):
-            ref.tell_now("one more")
-        actor_of(ref).gate.set()
-
-    in_world(play)
+@scenario(in_world)
+async def test_a_full_inbox_refuses_a_message_that_cannot_be_handled_now(runtime: Runtime) -> None:
+    ref, _ = await suspended(runtime)
+    for number in range(Desk.inbox_limit):
+        ref.tell_now(number)
+    with pytest.raises(InboxFull):
+        ref.tell_now("one more")
+    actor_of(ref).gate.set()
 
 
 async def test_another_threads_message_is_queued_and_keeps_its_order() -> None:

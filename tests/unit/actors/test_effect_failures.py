@@ -8,9 +8,11 @@ import pytest
 
 from huahuo import EffectRun
 from tests.support.worlds.effects import Works, broken, in_works, one_step
+from tests.support.worlds.scenario import scenario
 
 
-def test_an_effect_that_raises_is_tried_again_later_and_later_six_times_in_all() -> None:
+@scenario(in_works)
+async def test_an_effect_that_raises_is_tried_again_later_and_later_six_times_in_all(works: Works) -> None:
     began_s: list[float] = []
 
     async def carry(job: Any, run: EffectRun) -> None:
@@ -18,31 +20,28 @@ def test_an_effect_that_raises_is_tried_again_later_and_later_six_times_in_all()
         assert run.attempt == len(began_s)
         raise ConnectionError
 
-    async def test(works: Works) -> None:
-        works.script.carry = carry
-        await works.post()
-        await works.idle()
-        assert len(began_s) == 6
-        waits_s = [late - soon for soon, late in pairwise(began_s)]
-        for n, wait_s in enumerate(waits_s):
-            assert 0.5 * 2**n <= wait_s <= 1.5 * 2**n + 0.1
-
-    in_works(test)
+    works.script.carry = carry
+    await works.post()
+    await works.idle()
+    assert len(began_s) == 6
+    waits_s = [late - soon for soon, late in pairwise(began_s)]
+    for n, wait_s in enumerate(waits_s):
+        assert 0.5 * 2**n <= wait_s <= 1.5 * 2**n + 0.1
 
 
-def test_a_final_failure_is_a_command_that_the_entity_decides_in_the_commit_of_the_end() -> None:
-    async def test(works: Works) -> None:
-        works.script.carry = broken
-        await works.post()
-        await works.idle()
-        lost = (await works.engine.bodies("parcel/1"))[-1]
-        assert lost == {
-            "type": "parcel_lost", "effect": "carry", "error_type": "ConnectionError", "attempts": 3,
-        }  # fmt: skip
-        assert [event.type for event in works.log.appends[-1].events] == ["effect_ended", "parcel_lost"]
-        assert (await works.facts())[-1]["outcome"] == "failed"
-
-    in_works(test, retries=2)
+@scenario(in_works, retries=2)
+async def test_a_final_failure_is_a_command_that_the_entity_decides_in_the_commit_of_the_end(
+    works: Works,
+) -> None:
+    works.script.carry = broken
+    await works.post()
+    await works.idle()
+    lost = (await works.engine.bodies("parcel/1"))[-1]
+    assert lost == {
+        "type": "parcel_lost", "effect": "carry", "error_type": "ConnectionError", "attempts": 3,
+    }  # fmt: skip
+    assert [event.type for event in works.log.appends[-1].events] == ["effect_ended", "parcel_lost"]
+    assert (await works.facts())[-1]["outcome"] == "failed"
 
 
 @pytest.mark.parametrize("decides_failures", [True, False])
@@ -62,43 +61,37 @@ def test_a_failure_that_is_refused_or_has_no_handler_is_only_recorded(decides_fa
     in_works(test, retries=0, decides_failures=decides_failures)
 
 
-def test_the_text_of_an_exception_is_stored_nowhere() -> None:
-    async def test(works: Works) -> None:
-        works.script.carry = broken
-        await works.post()
-        await works.idle()
-        assert b"1234" not in works.disk.read()
-
-    in_works(test, retries=1)
+@scenario(in_works, retries=1)
+async def test_the_text_of_an_exception_is_stored_nowhere(works: Works) -> None:
+    works.script.carry = broken
+    await works.post()
+    await works.idle()
+    assert b"1234" not in works.disk.read()
 
 
-def test_a_clock_that_is_set_back_by_a_day_holds_up_no_retry() -> None:
-    async def test(works: Works) -> None:
-        tried = asyncio.Event()
+@scenario(in_works, retries=3)
+async def test_a_clock_that_is_set_back_by_a_day_holds_up_no_retry(works: Works) -> None:
+    tried = asyncio.Event()
 
-        async def fail(_job: Any, _run: EffectRun) -> None:
-            tried.set()
-            raise ConnectionError
+    async def fail(_job: Any, _run: EffectRun) -> None:
+        tried.set()
+        raise ConnectionError
 
-        works.script.carry = fail
-        await works.post()
-        await tried.wait()
-        await asyncio.sleep(0.1)
-        works.wrong_ms = -86_400_000
-        works.script.carry = one_step
-        await works.crash()
-        await asyncio.sleep(30)
-        assert await works.open_rows() == 0
-
-    in_works(test, retries=3)
+    works.script.carry = fail
+    await works.post()
+    await tried.wait()
+    await asyncio.sleep(0.1)
+    works.wrong_ms = -86_400_000
+    works.script.carry = one_step
+    await works.crash()
+    await asyncio.sleep(30)
+    assert await works.open_rows() == 0
 
 
-def test_a_log_that_does_not_answer_counts_for_no_failure() -> None:
-    async def test(works: Works) -> None:
-        await works.post()
-        works.log.lose = ["before", "after", "before"]
-        await works.idle()
-        assert (await works.facts())[-1]["outcome"] == "done"
-        assert {run.attempt for run in works.script.runs} == {1}
-
-    in_works(test, retries=0)
+@scenario(in_works, retries=0)
+async def test_a_log_that_does_not_answer_counts_for_no_failure(works: Works) -> None:
+    await works.post()
+    works.log.lose = ["before", "after", "before"]
+    await works.idle()
+    assert (await works.facts())[-1]["outcome"] == "done"
+    assert {run.attempt for run in works.script.runs} == {1}

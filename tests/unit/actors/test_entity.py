@@ -18,164 +18,133 @@ from tests.support.worlds.entities import (
     in_town,
     others_deposit,
 )
+from tests.support.worlds.scenario import scenario
 
 
-def test_a_command_is_decided_and_becomes_events() -> None:
-    async def test(town: Town) -> None:
-        answer = await town.execute("a", Deposit(5))
-        assert answer == Answer(reply=Done(5), at=("account/a", 1), position=1)
-        assert town.log.head("account/a").seq == 1
-
-    in_town(test)
+@scenario(in_town)
+async def test_a_command_is_decided_and_becomes_events(town: Town) -> None:
+    answer = await town.execute("a", Deposit(5))
+    assert answer == Answer(reply=Done(5), at=("account/a", 1), position=1)
+    assert town.log.head("account/a").seq == 1
 
 
-def test_the_next_command_is_decided_on_the_state_after_it() -> None:
-    async def test(town: Town) -> None:
-        await town.execute("a", Deposit(5))
-        answer = await town.execute("a", Withdraw(2))
-        assert answer.reply == Done(3)
-        assert await town.balance("a") == (2, 3)
-
-    in_town(test)
+@scenario(in_town)
+async def test_the_next_command_is_decided_on_the_state_after_it(town: Town) -> None:
+    await town.execute("a", Deposit(5))
+    answer = await town.execute("a", Withdraw(2))
+    assert answer.reply == Done(3)
+    assert await town.balance("a") == (2, 3)
 
 
-def test_a_refusal_that_is_not_to_be_kept_writes_nothing() -> None:
-    async def test(town: Town) -> None:
-        answer = await town.execute("a", Withdraw(2))
-        assert answer == Answer(reply=Refused("not enough"))
-        assert town.log.appends == []
-
-    in_town(test)
+@scenario(in_town)
+async def test_a_refusal_that_is_not_to_be_kept_writes_nothing(town: Town) -> None:
+    answer = await town.execute("a", Withdraw(2))
+    assert answer == Answer(reply=Refused("not enough"))
+    assert town.log.appends == []
 
 
-def test_every_event_says_who_caused_it() -> None:
-    async def test(town: Town) -> None:
-        await town.execute("a", Deposit(5), BY_ALICE)
-        [event] = await town.log.read("account/a", 0, events_max=9)
-        assert (event.principal, event.command_id, event.cause) == ("user/42", "c1", 7)
-
-    in_town(test)
+@scenario(in_town)
+async def test_every_event_says_who_caused_it(town: Town) -> None:
+    await town.execute("a", Deposit(5), BY_ALICE)
+    [event] = await town.log.read("account/a", 0, events_max=9)
+    assert (event.principal, event.command_id, event.cause) == ("user/42", "c1", 7)
 
 
-def test_an_entity_loads_what_was_written_before() -> None:
-    async def test(town: Town) -> None:
-        await others_deposit(town, "a", 5)
-        await others_deposit(town, "a", 6)
-        assert await town.balance("a") == (2, 11)
-        assert (await town.execute("a", Withdraw(10))).reply == Done(1)
-
-    in_town(test)
+@scenario(in_town)
+async def test_an_entity_loads_what_was_written_before(town: Town) -> None:
+    await others_deposit(town, "a", 5)
+    await others_deposit(town, "a", 6)
+    assert await town.balance("a") == (2, 11)
+    assert (await town.execute("a", Withdraw(10))).reply == Done(1)
 
 
-def test_what_others_write_is_known_before_the_next_decision() -> None:
-    async def test(town: Town) -> None:
-        await town.execute("a", Deposit(5))
-        await others_deposit(town, "a", 6)
-        assert (await town.execute("a", Withdraw(10))).reply == Done(1)
-
-    in_town(test)
+@scenario(in_town)
+async def test_what_others_write_is_known_before_the_next_decision(town: Town) -> None:
+    await town.execute("a", Deposit(5))
+    await others_deposit(town, "a", 6)
+    assert (await town.execute("a", Withdraw(10))).reply == Done(1)
 
 
-def test_a_query_sees_every_durable_event() -> None:
-    async def test(town: Town) -> None:
-        await town.execute("a", Deposit(5))
-        await others_deposit(town, "a", 6)
-        assert await town.balance("a") == (2, 11)
-
-    in_town(test)
+@scenario(in_town)
+async def test_a_query_sees_every_durable_event(town: Town) -> None:
+    await town.execute("a", Deposit(5))
+    await others_deposit(town, "a", 6)
+    assert await town.balance("a") == (2, 11)
 
 
-def test_catching_up_answers_the_seq() -> None:
-    async def test(town: Town) -> None:
-        await others_deposit(town, "a", 5)
-        assert await town.directory.ask("account", "a", CatchUp()) == 1
-
-    in_town(test)
+@scenario(in_town)
+async def test_catching_up_answers_the_seq(town: Town) -> None:
+    await others_deposit(town, "a", 5)
+    assert await town.directory.ask("account", "a", CatchUp()) == 1
 
 
-def test_catching_up_works_also_when_memory_does_not_reach_back() -> None:
-    async def test(town: Town) -> None:
-        await town.execute("a", Deposit(5))
-        town.log.deaf = True
-        for _ in range(3):
-            await others_deposit(town, "a", 1)
-        assert await town.balance("a") == (4, 8)
-
-    in_town(test)
+@scenario(in_town)
+async def test_catching_up_works_also_when_memory_does_not_reach_back(town: Town) -> None:
+    await town.execute("a", Deposit(5))
+    town.log.deaf = True
+    for _ in range(3):
+        await others_deposit(town, "a", 1)
+    assert await town.balance("a") == (4, 8)
 
 
-def test_catching_up_passes_over_what_was_compacted() -> None:
-    async def test(town: Town) -> None:
-        await town.execute("a", Deposit(5))
-        town.log.deaf = True
-        for _ in range(3):
-            await others_deposit(town, "a", 1)
-        town.log.compacted = {2, 4}
-        assert await town.balance("a") == (4, 6)
-
-    in_town(test)
+@scenario(in_town)
+async def test_catching_up_passes_over_what_was_compacted(town: Town) -> None:
+    await town.execute("a", Deposit(5))
+    town.log.deaf = True
+    for _ in range(3):
+        await others_deposit(town, "a", 1)
+    town.log.compacted = {2, 4}
+    assert await town.balance("a") == (4, 6)
 
 
-def test_effects_start_after_the_commit() -> None:
-    async def test(town: Town) -> None:
-        before: list[int] = []
-        town.log.before_append = lambda _: before.append(len(town.effects))
-        await town.execute("a", Deposit(5, receipt=True))
-        assert (before, town.effects) == ([0], [("a", Receipt(5), 1)])
-
-    in_town(test)
+@scenario(in_town)
+async def test_effects_start_after_the_commit(town: Town) -> None:
+    before: list[int] = []
+    town.log.before_append = lambda _: before.append(len(town.effects))
+    await town.execute("a", Deposit(5, receipt=True))
+    assert (before, town.effects) == ([0], [("a", Receipt(5), 1)])
 
 
-def test_effects_start_after_the_answer_was_given() -> None:
-    async def test(town: Town) -> None:
-        answers: list[Answer[object]] = []
-        kind = "told after"
-        town.directory.register(
-            kind, town.decider, lambda *_: answers.append(future.get(timeout=0)), stream_prefix="account"
-        )
-        await town.directory.ask(kind, "a", CatchUp())
-        entity = town.directory.entity(kind, "a")
-        future = entity.ask(Execute(Deposit(5, receipt=True), BY_ALICE), block=False)
-        answer = await future
-        assert answers == [answer]
-
-    in_town(test)
+@scenario(in_town)
+async def test_effects_start_after_the_answer_was_given(town: Town) -> None:
+    answers: list[Answer[object]] = []
+    kind = "told after"
+    town.directory.register(
+        kind, town.decider, lambda *_: answers.append(future.get(timeout=0)), stream_prefix="account"
+    )
+    await town.directory.ask(kind, "a", CatchUp())
+    entity = town.directory.entity(kind, "a")
+    future = entity.ask(Execute(Deposit(5, receipt=True), BY_ALICE), block=False)
+    answer = await future
+    assert answers == [answer]
 
 
-def test_a_told_command_is_executed_without_an_answer() -> None:
-    async def test(town: Town) -> None:
-        await town.directory.tell("account", "a", Execute(Deposit(5), BY_ALICE))
-        assert await town.balance("a") == (1, 5)
-
-    in_town(test)
+@scenario(in_town)
+async def test_a_told_command_is_executed_without_an_answer(town: Town) -> None:
+    await town.directory.tell("account", "a", Execute(Deposit(5), BY_ALICE))
+    assert await town.balance("a") == (1, 5)
 
 
-def test_commands_are_executed_one_at_a_time_in_the_order_of_the_asks() -> None:
-    async def test(town: Town) -> None:
-        asked = (Deposit(1), Deposit(2), Withdraw(3), Withdraw(1), Deposit(1), Withdraw(1))
-        answers = await asyncio.gather(*(town.execute("a", command) for command in asked))
-        replies = [answer.reply for answer in answers]
-        assert replies == [Done(1), Done(3), Done(0), Refused("not enough"), Done(1), Done(0)]
-
-    in_town(test)
+@scenario(in_town)
+async def test_commands_are_executed_one_at_a_time_in_the_order_of_the_asks(town: Town) -> None:
+    asked = (Deposit(1), Deposit(2), Withdraw(3), Withdraw(1), Deposit(1), Withdraw(1))
+    answers = await asyncio.gather(*(town.execute("a", command) for command in asked))
+    replies = [answer.reply for answer in answers]
+    assert replies == [Done(1), Done(3), Done(0), Refused("not enough"), Done(1), Done(0)]
 
 
-def test_a_message_nobody_understands_is_an_error_for_the_asker() -> None:
-    async def test(town: Town) -> None:
-        with pytest.raises(TypeError):
-            await town.directory.ask("account", "a", "hello")
-
-    in_town(test)
+@scenario(in_town)
+async def test_a_message_nobody_understands_is_an_error_for_the_asker(town: Town) -> None:
+    with pytest.raises(TypeError):
+        await town.directory.ask("account", "a", "hello")
 
 
-def test_a_keyframe_is_kept_at_a_fixed_distance_in_events() -> None:
-    async def test(town: Town) -> None:
-        for _ in range(7):
-            await town.execute("a", Deposit(1))
-        await town.directory.keyframes.flush()
-        frame = await town.log.keyframe("account/a", "account", "v1")
-        assert frame is not None
-        assert frame.seq == 6
-        assert town.directory.keyframes.written == 2
-
-    in_town(test, keyframes=KeyframePolicy(every=3, leaving=100))
+@scenario(in_town, keyframes=KeyframePolicy(every=3, leaving=100))
+async def test_a_keyframe_is_kept_at_a_fixed_distance_in_events(town: Town) -> None:
+    for _ in range(7):
+        await town.execute("a", Deposit(1))
+    await town.directory.keyframes.flush()
+    frame = await town.log.keyframe("account/a", "account", "v1")
+    assert frame is not None
+    assert frame.seq == 6
+    assert town.directory.keyframes.written == 2

@@ -6,108 +6,99 @@ import pytest
 
 from huahuo.actors.followers import record
 from tests.support.worlds.followers import NAME, Crm, fail_for, in_crm, wrote
+from tests.support.worlds.scenario import scenario
 
 
-def test_an_event_that_always_fails_becomes_a_dead_letter_and_the_others_are_delivered() -> None:
-    async def test(crm: Crm) -> None:
-        fail_for(crm, "order/2")
-        await crm.write("order/1", "order/2", "order/3")
-        await crm.idle()
-        assert crm.outside.wrote == wrote(1, 3)
-        [(position, letter)] = crm.follower.dead.items()
-        assert (position, letter.stream, letter.attempts, letter.error) == (
-            2,
-            "order/2",
-            3,
-            "ConnectionError",
-        )
-        await crm.crash()
-        await crm.idle()
-        assert crm.outside.wrote == wrote(1, 3)
-        assert list(crm.follower.dead) == [2]
-
-    in_crm(test, retries=2)
-
-
-def test_a_follower_with_a_dead_letter_is_not_retrying_and_says_what_it_failed_with() -> None:
-    async def test(crm: Crm) -> None:
-        fail_for(crm, "order/2")
-        await crm.write("order/1", "order/2")
-        await crm.idle()
-
-        def says() -> tuple[str, int, str]:
-            standing = crm.follower.standing()
-            return standing.state, standing.dead_letters, standing.error
-
-        assert says() == ("up to date", 1, "ConnectionError")
-        await crm.follower.retry("user/1")
-        await crm.idle()
-        assert says() == ("up to date", 1, "ConnectionError")
-        await crm.write("order/1")
-        await crm.idle()
-        assert says() == ("up to date", 1, "ConnectionError")
-
-    in_crm(test, retries=0)
+@scenario(in_crm, retries=2)
+async def test_an_event_that_always_fails_becomes_a_dead_letter_and_the_others_are_delivered(
+    crm: Crm,
+) -> None:
+    fail_for(crm, "order/2")
+    await crm.write("order/1", "order/2", "order/3")
+    await crm.idle()
+    assert crm.outside.wrote == wrote(1, 3)
+    [(position, letter)] = crm.follower.dead.items()
+    assert (position, letter.stream, letter.attempts, letter.error) == (
+        2,
+        "order/2",
+        3,
+        "ConnectionError",
+    )
+    await crm.crash()
+    await crm.idle()
+    assert crm.outside.wrote == wrote(1, 3)
+    assert list(crm.follower.dead) == [2]
 
 
-def test_the_text_of_an_exception_is_stored_nowhere() -> None:
-    async def test(crm: Crm) -> None:
-        fail_for(crm, "order/1")
-        await crm.write("order/1")
-        await crm.idle()
-        rows = [value for append in crm.log.appends for value in append.rows]
-        assert b"ConnectionError" in repr(rows).encode()
-        assert b"secret" not in repr(rows).encode()
+@scenario(in_crm, retries=0)
+async def test_a_follower_with_a_dead_letter_is_not_retrying_and_says_what_it_failed_with(crm: Crm) -> None:
+    fail_for(crm, "order/2")
+    await crm.write("order/1", "order/2")
+    await crm.idle()
 
-    in_crm(test, retries=0)
+    def says() -> tuple[str, int, str]:
+        standing = crm.follower.standing()
+        return standing.state, standing.dead_letters, standing.error
 
-
-def test_retry_delivers_the_dead_letters_again_and_forgets_those_that_succeed() -> None:
-    async def test(crm: Crm) -> None:
-        fail_for(crm, "order/1", "order/3")
-        await crm.write("order/1", "order/2", "order/3")
-        await crm.idle()
-        fail_for(crm, "order/3")
-        assert await crm.follower.retry("user/1") == 2
-        await crm.idle()
-        assert crm.outside.wrote == wrote(2, 1)
-        assert {at: letter.attempts for at, letter in crm.follower.dead.items()} == {3: 2}
-        assert crm.calls[-1][1].again
-        events = await crm.engine.bodies("audit")
-        assert [(event["type"], event["dead_letters"]) for event in events] == [("follower_retried", 2)]
-        assert (await record.read(crm.log, NAME)).dead == crm.follower.dead
-
-    in_crm(test, retries=0)
+    assert says() == ("up to date", 1, "ConnectionError")
+    await crm.follower.retry("user/1")
+    await crm.idle()
+    assert says() == ("up to date", 1, "ConnectionError")
+    await crm.write("order/1")
+    await crm.idle()
+    assert says() == ("up to date", 1, "ConnectionError")
 
 
-def test_a_retry_that_a_crash_cut_short_is_done_after_the_start() -> None:
-    async def test(crm: Crm) -> None:
-        fail_for(crm, "order/1", "order/2")
-        await crm.write("order/1", "order/2")
-        await crm.idle()
-        crm.behave = crm.outside.take
-        crm.log.before_append = lambda append: asyncio.Event().wait() if not append.events else None
-        await crm.follower.retry("user/1")
-        await asyncio.sleep(1)
-        await crm.crash()
-        await crm.idle()
-        assert sorted(set(crm.outside.wrote)) == wrote(1, 2)
-        assert crm.follower.dead == {}
-
-    in_crm(test, retries=0)
+@scenario(in_crm, retries=0)
+async def test_the_text_of_an_exception_is_stored_nowhere(crm: Crm) -> None:
+    fail_for(crm, "order/1")
+    await crm.write("order/1")
+    await crm.idle()
+    rows = [value for append in crm.log.appends for value in append.rows]
+    assert b"ConnectionError" in repr(rows).encode()
+    assert b"secret" not in repr(rows).encode()
 
 
-def test_a_dead_letter_whose_event_was_pruned_is_forgotten_at_its_retry() -> None:
-    async def test(crm: Crm) -> None:
-        fail_for(crm, "order/1")
-        await crm.write("order/1", "order/1")
-        await crm.idle()
-        crm.log.compacted = {1}
-        await crm.follower.retry("user/1")
-        await crm.idle()
-        assert list(crm.follower.dead) == [2]
+@scenario(in_crm, retries=0)
+async def test_retry_delivers_the_dead_letters_again_and_forgets_those_that_succeed(crm: Crm) -> None:
+    fail_for(crm, "order/1", "order/3")
+    await crm.write("order/1", "order/2", "order/3")
+    await crm.idle()
+    fail_for(crm, "order/3")
+    assert await crm.follower.retry("user/1") == 2
+    await crm.idle()
+    assert crm.outside.wrote == wrote(2, 1)
+    assert {at: letter.attempts for at, letter in crm.follower.dead.items()} == {3: 2}
+    assert crm.calls[-1][1].again
+    events = await crm.engine.bodies("audit")
+    assert [(event["type"], event["dead_letters"]) for event in events] == [("follower_retried", 2)]
+    assert (await record.read(crm.log, NAME)).dead == crm.follower.dead
 
-    in_crm(test, retries=0)
+
+@scenario(in_crm, retries=0)
+async def test_a_retry_that_a_crash_cut_short_is_done_after_the_start(crm: Crm) -> None:
+    fail_for(crm, "order/1", "order/2")
+    await crm.write("order/1", "order/2")
+    await crm.idle()
+    crm.behave = crm.outside.take
+    crm.log.before_append = lambda append: asyncio.Event().wait() if not append.events else None
+    await crm.follower.retry("user/1")
+    await asyncio.sleep(1)
+    await crm.crash()
+    await crm.idle()
+    assert sorted(set(crm.outside.wrote)) == wrote(1, 2)
+    assert crm.follower.dead == {}
+
+
+@scenario(in_crm, retries=0)
+async def test_a_dead_letter_whose_event_was_pruned_is_forgotten_at_its_retry(crm: Crm) -> None:
+    fail_for(crm, "order/1")
+    await crm.write("order/1", "order/1")
+    await crm.idle()
+    crm.log.compacted = {1}
+    await crm.follower.retry("user/1")
+    await crm.idle()
+    assert list(crm.follower.dead) == [2]
 
 
 def test_with_too_many_dead_letters_it_waits_and_goes_on_when_they_are_dealt_with(

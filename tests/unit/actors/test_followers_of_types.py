@@ -13,6 +13,7 @@ from huahuo.eventstore.model import Append, NewEvent, StoredEvent
 from huahuo.eventstore.port import Log
 from huahuo.replay.feed import Feed
 from tests.support.models.faulty_log import faulty_log
+from tests.support.worlds.scenario import scenario
 
 
 class Reader:
@@ -60,25 +61,25 @@ def with_reader(test: Callable[[Log, Reader, Followers], Awaitable[None]]) -> No
     asyncio.run(run())
 
 
-def test_it_gets_the_events_of_its_types_and_no_others() -> None:
-    async def test(log: Log, reader: Reader, followers: Followers) -> None:
-        await wrote(log, "mail", "progress", "mail")
-        await wrote(log, "progress")
-        await wrote(log, "progress", "mail")
-        await followers.idle()
-        assert [one for batch in reader.got for one in batch] == ["mail@1", "mail@3", "mail@6"]
+@scenario(with_reader)
+async def test_it_gets_the_events_of_its_types_and_no_others(
+    log: Log, reader: Reader, followers: Followers
+) -> None:
+    await wrote(log, "mail", "progress", "mail")
+    await wrote(log, "progress")
+    await wrote(log, "progress", "mail")
+    await followers.idle()
+    assert [one for batch in reader.got for one in batch] == ["mail@1", "mail@3", "mail@6"]
 
-    with_reader(test)
 
-
-def test_an_event_of_another_type_is_not_even_read() -> None:
-    async def test(log: Log, reader: Reader, followers: Followers) -> None:
-        await wrote(log, "progress", "progress")
-        await followers.idle()
-        assert (reader.read, reader.got) == ([], [])
-        assert followers.by_name["mails"].lag == 0
-
-    with_reader(test)
+@scenario(with_reader)
+async def test_an_event_of_another_type_is_not_even_read(
+    log: Log, reader: Reader, followers: Followers
+) -> None:
+    await wrote(log, "progress", "progress")
+    await followers.idle()
+    assert (reader.read, reader.got) == ([], [])
+    assert followers.by_name["mails"].lag == 0
 
 
 def test_after_many_of_other_types_it_is_told_how_far_it_is(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,79 +5,70 @@ import pytest
 from huahuo.actors.domain import jobs
 from huahuo.actors.domain.structs import Refused
 from tests.support.worlds.orders import ADMIN, ALICE, BOB, Engine, in_engine
+from tests.support.worlds.scenario import scenario
 
 
 async def types(engine: Engine, stream: str = "job/1") -> list[str]:
     return [body["type"].removeprefix("job_") for body in await engine.bodies(stream)]
 
 
-def test_a_job_tells_its_progress_and_ends_once() -> None:
-    async def test(engine: Engine) -> None:
-        assert await engine.api.jobs.start("import", 42) == 1
-        await engine.api.jobs.tell(1, jobs.report_of(40, "4 of 10 files"))
-        await engine.api.jobs.tell(1, jobs.say_of("a row is odd"))
-        await engine.api.jobs.tell(1, jobs.EndJob("done"))
-        await engine.api.jobs.tell(1, jobs.EndJob("failed"))
-        assert await engine.bodies("job/1") == [
-            {"type": "job_started", "name": "import", "user": 42},
-            {"type": "job_progress", "percent": 40, "message": "4 of 10 files"},
-            {"type": "job_message", "message": "a row is odd"},
-            {"type": "job_ended", "outcome": "done", "error": "", "message": ""},
-        ]
-        state = await engine.api.jobs.state(1)
-        assert (state.percent, state.message, state.outcome) == (40, "a row is odd", "done")
-
-    in_engine(test)
+@scenario(in_engine)
+async def test_a_job_tells_its_progress_and_ends_once(engine: Engine) -> None:
+    assert await engine.api.jobs.start("import", 42) == 1
+    await engine.api.jobs.tell(1, jobs.report_of(40, "4 of 10 files"))
+    await engine.api.jobs.tell(1, jobs.say_of("a row is odd"))
+    await engine.api.jobs.tell(1, jobs.EndJob("done"))
+    await engine.api.jobs.tell(1, jobs.EndJob("failed"))
+    assert await engine.bodies("job/1") == [
+        {"type": "job_started", "name": "import", "user": 42},
+        {"type": "job_progress", "percent": 40, "message": "4 of 10 files"},
+        {"type": "job_message", "message": "a row is odd"},
+        {"type": "job_ended", "outcome": "done", "error": "", "message": ""},
+    ]
+    state = await engine.api.jobs.state(1)
+    assert (state.percent, state.message, state.outcome) == (40, "a row is odd", "done")
 
 
-def test_a_job_that_has_ended_is_told_nothing_more() -> None:
-    async def test(engine: Engine) -> None:
-        await engine.api.jobs.start("import", 42)
-        await engine.api.jobs.tell(1, jobs.EndJob("done"))
-        with pytest.raises(Refused, match="conflict"):
-            await engine.api.jobs.tell(1, jobs.report_of(50, ""))
-        assert (await engine.send("cancel_job", ALICE, job_id=1))["code"] == "conflict"
-
-    in_engine(test)
+@scenario(in_engine)
+async def test_a_job_that_has_ended_is_told_nothing_more(engine: Engine) -> None:
+    await engine.api.jobs.start("import", 42)
+    await engine.api.jobs.tell(1, jobs.EndJob("done"))
+    with pytest.raises(Refused, match="conflict"):
+        await engine.api.jobs.tell(1, jobs.report_of(50, ""))
+    assert (await engine.send("cancel_job", ALICE, job_id=1))["code"] == "conflict"
 
 
-def test_its_user_and_administrators_cancel_it_and_nobody_else_sees_it() -> None:
-    async def test(engine: Engine) -> None:
-        await engine.api.jobs.start("import", 42)
-        assert (await engine.send("cancel_job", BOB, job_id=1))["code"] == "not_found"
-        assert not await engine.may_read("job", 1, BOB)
-        assert await engine.may_read("job", 1, ALICE)
-        assert (await engine.send("cancel_job", ALICE, job_id=1))["at"] == {"stream": "job/1", "seq": 2}
-        assert (await engine.send("cancel_job", ADMIN, job_id=1))["type"] == "success"
-        assert await types(engine) == ["started", "cancel_requested"]
-        await engine.api.jobs.tell(1, jobs.EndJob("done"))
-        assert (await engine.api.jobs.state(1)).outcome == "cancelled"
-
-    in_engine(test)
+@scenario(in_engine)
+async def test_its_user_and_administrators_cancel_it_and_nobody_else_sees_it(engine: Engine) -> None:
+    await engine.api.jobs.start("import", 42)
+    assert (await engine.send("cancel_job", BOB, job_id=1))["code"] == "not_found"
+    assert not await engine.may_read("job", 1, BOB)
+    assert await engine.may_read("job", 1, ALICE)
+    assert (await engine.send("cancel_job", ALICE, job_id=1))["at"] == {"stream": "job/1", "seq": 2}
+    assert (await engine.send("cancel_job", ADMIN, job_id=1))["type"] == "success"
+    assert await types(engine) == ["started", "cancel_requested"]
+    await engine.api.jobs.tell(1, jobs.EndJob("done"))
+    assert (await engine.api.jobs.state(1)).outcome == "cancelled"
 
 
-def test_a_job_without_a_user_is_for_administrators() -> None:
-    async def test(engine: Engine) -> None:
-        await engine.api.jobs.start("tidy", None)
-        assert (await engine.send("cancel_job", ALICE, job_id=1))["code"] == "not_found"
-        assert (await engine.send("cancel_job", ADMIN, job_id=1))["type"] == "success"
-
-    in_engine(test)
+@scenario(in_engine)
+async def test_a_job_without_a_user_is_for_administrators(engine: Engine) -> None:
+    await engine.api.jobs.start("tidy", None)
+    assert (await engine.send("cancel_job", ALICE, job_id=1))["code"] == "not_found"
+    assert (await engine.send("cancel_job", ADMIN, job_id=1))["type"] == "success"
 
 
-def test_a_start_ends_every_job_that_was_left_open_and_no_other() -> None:
-    async def test(engine: Engine) -> None:
-        for number in range(300):
-            await engine.api.jobs.start(f"import {number}", 42)
-        await engine.api.jobs.tell(7, jobs.EndJob("done"))
-        await engine.api.work()
-        outcomes = [(await engine.api.jobs.state(number)).outcome for number in range(1, 301)]
-        assert outcomes[6] == "done"
-        assert outcomes.count("interrupted") == 299
-        await engine.api.work()
-        assert await types(engine) == ["started", "ended"]
-
-    in_engine(test)
+@scenario(in_engine)
+async def test_a_start_ends_every_job_that_was_left_open_and_no_other(engine: Engine) -> None:
+    for number in range(300):
+        await engine.api.jobs.start(f"import {number}", 42)
+    await engine.api.jobs.tell(7, jobs.EndJob("done"))
+    await engine.api.work()
+    outcomes = [(await engine.api.jobs.state(number)).outcome for number in range(1, 301)]
+    assert outcomes[6] == "done"
+    assert outcomes.count("interrupted") == 299
+    await engine.api.work()
+    assert await types(engine) == ["started", "ended"]
 
 
 @pytest.mark.parametrize("percent", [-1, 100.5, float("nan")])
@@ -86,10 +77,8 @@ def test_a_progress_is_between_0_and_100(percent: float) -> None:
         jobs.report_of(percent, "")
 
 
-def test_clients_cannot_start_report_or_end_a_job_of_the_service() -> None:
-    async def test(engine: Engine) -> None:
-        actions = {name for name in engine.registry.commands if "job" in name}
-        remote = {"begin_remote_job", "tell_remote_job", "end_remote_job"}  # for administrators
-        assert actions == {"cancel_job", *remote}
-
-    in_engine(test)
+@scenario(in_engine)
+async def test_clients_cannot_start_report_or_end_a_job_of_the_service(engine: Engine) -> None:
+    actions = {name for name in engine.registry.commands if "job" in name}
+    remote = {"begin_remote_job", "tell_remote_job", "end_remote_job"}  # for administrators
+    assert actions == {"cancel_job", *remote}

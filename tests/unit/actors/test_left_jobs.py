@@ -12,6 +12,7 @@ from huahuo.testing.world import VirtualLoop
 from tests.support.models.memory_sequencer import MemoryOrder
 from tests.support.worlds.effects import Works
 from tests.support.worlds.orders import Engine, in_engine
+from tests.support.worlds.scenario import scenario
 
 DIVIDED_AGAIN_S = 7.5
 """When the others do what a node that died did."""
@@ -53,73 +54,65 @@ async def ends(node: Works, job: int) -> list[str]:
     return [body["outcome"] for body in await node.engine.bodies(f"job/{job}") if "outcome" in body]
 
 
-def test_the_jobs_of_a_node_that_died_are_ended_once_within_10_s_while_other_nodes_live() -> None:
-    async def test(nodes: list[Works]) -> None:
-        dead = nodes.pop()
-        left = [await dead.engine.api.jobs.start("import", 42) for _ in range(MANY)]
-        kept = [await nodes[0].engine.api.jobs.start("import", 42) for _ in range(MANY)]
-        await asyncio.sleep(5)
-        await dies(dead)
-        await asyncio.sleep(DIVIDED_AGAIN_S)
-        await divide(nodes, "ab")
-        await asyncio.sleep(ENDED_WITHIN_S - DIVIDED_AGAIN_S)
-        assert [await ends(nodes[0], job) for job in left] == [["interrupted"]] * MANY
-        await asyncio.sleep(120)
-        assert [await ends(nodes[1], job) for job in left] == [["interrupted"]] * MANY
-        assert [await ends(nodes[1], job) for job in kept] == [[]] * MANY
-        await dead.log.close()
-
-    on_nodes(test, "abc")
-
-
-def test_the_job_of_a_node_that_is_drained_goes_on() -> None:
-    async def test(nodes: list[Works]) -> None:
-        job = await nodes[1].engine.api.jobs.start("import", 42)
-        await nodes[0].divide("a")
-        await nodes[1].divide()
-        await asyncio.sleep(600)
-        assert await ends(nodes[0], job) == []
-
-    on_nodes(test)
+@scenario(on_nodes, "abc")
+async def test_the_jobs_of_a_node_that_died_are_ended_once_within_10_s_while_other_nodes_live(
+    nodes: list[Works],
+) -> None:
+    dead = nodes.pop()
+    left = [await dead.engine.api.jobs.start("import", 42) for _ in range(MANY)]
+    kept = [await nodes[0].engine.api.jobs.start("import", 42) for _ in range(MANY)]
+    await asyncio.sleep(5)
+    await dies(dead)
+    await asyncio.sleep(DIVIDED_AGAIN_S)
+    await divide(nodes, "ab")
+    await asyncio.sleep(ENDED_WITHIN_S - DIVIDED_AGAIN_S)
+    assert [await ends(nodes[0], job) for job in left] == [["interrupted"]] * MANY
+    await asyncio.sleep(120)
+    assert [await ends(nodes[1], job) for job in left] == [["interrupted"]] * MANY
+    assert [await ends(nodes[1], job) for job in kept] == [[]] * MANY
+    await dead.log.close()
 
 
-def test_the_jobs_of_a_nodes_last_life_are_ended_in_its_next_one() -> None:
-    async def test(nodes: list[Works]) -> None:
-        left = [await nodes[1].engine.api.jobs.start("import", 42) for _ in range(MANY)]
-        await nodes[1].crash()
-        await nodes[1].divide("a", "b")
-        await asyncio.sleep(4)
-        assert [await ends(nodes[0], job) for job in left] == [["interrupted"]] * MANY
-
-    on_nodes(test)
+@scenario(on_nodes)
+async def test_the_job_of_a_node_that_is_drained_goes_on(nodes: list[Works]) -> None:
+    job = await nodes[1].engine.api.jobs.start("import", 42)
+    await nodes[0].divide("a")
+    await nodes[1].divide()
+    await asyncio.sleep(600)
+    assert await ends(nodes[0], job) == []
 
 
-def test_a_quiet_cluster_does_not_read_the_table_of_open_jobs() -> None:
-    async def test(nodes: list[Works]) -> None:
-        await nodes[1].engine.api.jobs.start("import", 42)
-        await asyncio.sleep(30)
-        log, reads = nodes[0].log, []
-        rows = log.rows
-
-        def counted(table: str, *args: object, **more: object) -> object:
-            reads.append(table)
-            return rows(table, *args, **more)  # type: ignore[arg-type]
-
-        log.rows = counted  # type: ignore[method-assign,assignment]
-        await asyncio.sleep(600)
-        assert TABLE_PREFIX + jobs.TABLE not in reads
-
-    on_nodes(test)
+@scenario(on_nodes)
+async def test_the_jobs_of_a_nodes_last_life_are_ended_in_its_next_one(nodes: list[Works]) -> None:
+    left = [await nodes[1].engine.api.jobs.start("import", 42) for _ in range(MANY)]
+    await nodes[1].crash()
+    await nodes[1].divide("a", "b")
+    await asyncio.sleep(4)
+    assert [await ends(nodes[0], job) for job in left] == [["interrupted"]] * MANY
 
 
-def test_the_row_of_an_open_job_of_a_service_alone_is_its_name() -> None:
-    async def test(engine: Engine) -> None:
-        await engine.api.jobs.start("import", 42)
-        [(_key, row)] = await engine.log.rows(TABLE_PREFIX + jobs.TABLE, jobs.OPEN, limit=9)
-        assert row == b'"import"'
-        assert jobs.begun_by(row) == ""
+@scenario(on_nodes)
+async def test_a_quiet_cluster_does_not_read_the_table_of_open_jobs(nodes: list[Works]) -> None:
+    await nodes[1].engine.api.jobs.start("import", 42)
+    await asyncio.sleep(30)
+    log, reads = nodes[0].log, []
+    rows = log.rows
 
-    in_engine(test)
+    def counted(table: str, *args: object, **more: object) -> object:
+        reads.append(table)
+        return rows(table, *args, **more)  # type: ignore[arg-type]
+
+    log.rows = counted  # type: ignore[method-assign,assignment]
+    await asyncio.sleep(600)
+    assert TABLE_PREFIX + jobs.TABLE not in reads
+
+
+@scenario(in_engine)
+async def test_the_row_of_an_open_job_of_a_service_alone_is_its_name(engine: Engine) -> None:
+    await engine.api.jobs.start("import", 42)
+    [(_key, row)] = await engine.log.rows(TABLE_PREFIX + jobs.TABLE, jobs.OPEN, limit=9)
+    assert row == b'"import"'
+    assert jobs.begun_by(row) == ""
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from huahuo.actors.domain.projections import rebuild_rows, recorded
 from huahuo.eventstore.model import Append, RowDrop, RowPut
 from tests.support.models.faulty_log import FaultyLog
 from tests.support.worlds.orders import Engine, in_engine
+from tests.support.worlds.scenario import scenario
 
 
 class Filed(Event, type="paper_filed"): ...
@@ -67,64 +68,54 @@ async def fill(engine: Engine) -> None:
         await engine.send("file_paper", what=what)
 
 
-def test_rows_are_recorded_in_the_commit_of_their_decision() -> None:
-    async def test(engine: Engine) -> None:
-        await engine.send("file_paper", what="three")
-        assert len(engine.log.appends) == 1
-        assert await engine.bodies("projection/papers") == [
-            {
-                "type": "rows_changed",
-                "changes": [{"part": "a", "key": f"{n}", "value": {"n": n}} for n in range(3)],
-            }
-        ]
-
-    in_engine(test, [papers()])
+@scenario(in_engine, [papers()])
+async def test_rows_are_recorded_in_the_commit_of_their_decision(engine: Engine) -> None:
+    await engine.send("file_paper", what="three")
+    assert len(engine.log.appends) == 1
+    assert await engine.bodies("projection/papers") == [
+        {
+            "type": "rows_changed",
+            "changes": [{"part": "a", "key": f"{n}", "value": {"n": n}} for n in range(3)],
+        }
+    ]
 
 
-def test_a_decision_without_rows_records_none() -> None:
-    async def test(engine: Engine) -> None:
-        await engine.send("file_paper", what="none")
-        assert engine.log.position == 1
-
-    in_engine(test, [papers()])
+@scenario(in_engine, [papers()])
+async def test_a_decision_without_rows_records_none(engine: Engine) -> None:
+    await engine.send("file_paper", what="none")
+    assert engine.log.position == 1
 
 
-def test_large_rows_are_recorded_by_events_of_less_than_their_bound() -> None:
-    async def test(engine: Engine) -> None:
-        await engine.send("file_paper", what="large")
-        sizes = [len(event.body) for event in engine.log.appends[0].events[1:]]
-        assert len(sizes) == 4
-        assert max(sizes) < 1 << 19
-
-    in_engine(test, [papers()])
+@scenario(in_engine, [papers()])
+async def test_large_rows_are_recorded_by_events_of_less_than_their_bound(engine: Engine) -> None:
+    await engine.send("file_paper", what="large")
+    sizes = [len(event.body) for event in engine.log.appends[0].events[1:]]
+    assert len(sizes) == 4
+    assert max(sizes) < 1 << 19
 
 
-def test_the_rows_of_jobs_are_not_recorded() -> None:
-    async def test(engine: Engine) -> None:
-        await engine.api.jobs.start("import", 42)
-        assert recorded(engine.log) == []
-
-    in_engine(test, [papers()])
+@scenario(in_engine, [papers()])
+async def test_the_rows_of_jobs_are_not_recorded(engine: Engine) -> None:
+    await engine.api.jobs.start("import", 42)
+    assert recorded(engine.log) == []
 
 
-def test_a_table_that_is_made_anew_is_the_same() -> None:
-    async def test(engine: Engine) -> None:
-        await fill(engine)
-        before, other = await table(engine.log), await table(engine.log, "index.v2")
-        assert before["a"] == [(b"9", b"[9]")]
-        harm = (RowDrop("app:papers", "a"), RowPut("app:papers", "b", b"\xff\x00", b'"wrong"'))
-        await engine.log.append(Append(ts_ms=1, rows=(*harm, RowPut("app:papers", "c", b"more", b"1"))))
-        assert recorded(engine.log) == ["index.v2", "papers"]
-        told: list[tuple[int, int]] = []
-        await rebuild_rows(
-            engine.log, "papers", Catalog([]), now_ms=1, told=lambda *how_far: told.append(how_far)
-        )
-        assert await table(engine.log) == before
-        assert await table(engine.log, "index.v2") == other
-        head = engine.log.head("projection/papers").seq
-        assert told[-1] == (head, head)
-
-    in_engine(test, [papers()])
+@scenario(in_engine, [papers()])
+async def test_a_table_that_is_made_anew_is_the_same(engine: Engine) -> None:
+    await fill(engine)
+    before, other = await table(engine.log), await table(engine.log, "index.v2")
+    assert before["a"] == [(b"9", b"[9]")]
+    harm = (RowDrop("app:papers", "a"), RowPut("app:papers", "b", b"\xff\x00", b'"wrong"'))
+    await engine.log.append(Append(ts_ms=1, rows=(*harm, RowPut("app:papers", "c", b"more", b"1"))))
+    assert recorded(engine.log) == ["index.v2", "papers"]
+    told: list[tuple[int, int]] = []
+    await rebuild_rows(
+        engine.log, "papers", Catalog([]), now_ms=1, told=lambda *how_far: told.append(how_far)
+    )
+    assert await table(engine.log) == before
+    assert await table(engine.log, "index.v2") == other
+    head = engine.log.head("projection/papers").seq
+    assert told[-1] == (head, head)
 
 
 @pytest.mark.parametrize("appends", range(4))

@@ -13,6 +13,7 @@ from huahuo.eventstore.replicated.writer import ReplicaWriter
 from huahuo.testing.world import VirtualLoop
 from tests.support.models.memory_sequencer import MemoryOrder
 from tests.support.worlds.effects import Works
+from tests.support.worlds.scenario import scenario
 
 ACCOUNTS = 40
 
@@ -80,57 +81,53 @@ def finalize(node: Works) -> Awaitable[None]:
     return projections.finalize(node.log, node.engine.api.catalog, now_ms=1, by="user/1")
 
 
-def test_rows_are_written_by_the_version_that_is_final_and_made_anew_by_the_next_one() -> None:
-    async def test(older: Works, newer: Works) -> None:
-        await older.send("pay_account", cents=10_000)
-        await asyncio.sleep(1)
-        await newer.send("pay_account", cents=500)
-        await asyncio.sleep(1)
-        assert await sums(older) == {"": [10_000]}, "the newer one is not final yet"
-        await finalize(newer)
-        assert await sums(newer) == {"euros": [5, 100]}
-        await older.send("pay_account", cents=700)
-        await asyncio.sleep(1)
-        assert await sums(newer) == {"euros": [5, 100]}, "the older one is final no more"
-        assert await projections.outdated(newer.log, newer.engine.api.catalog) == ["sums"]
-
-    of_two_versions(test)
-
-
-def test_a_table_is_made_anew_while_both_nodes_write_it() -> None:
-    async def test(older: Works, newer: Works) -> None:
-        paid = [older.send("pay_account", cents=100 * n) for n in range(ACCOUNTS)]
-        await asyncio.gather(*paid)
-        await finalize(newer)  # now the newer one writes
-        news = [newer.send("pay_account", cents=100 * (ACCOUNTS + n)) for n in range(ACCOUNTS)]
-        catalog = newer.engine.api.catalog
-        await asyncio.gather(projections.rebuild_rows(newer.log, "sums", catalog, now_ms=1), *news)
-        assert (await sums(newer))["euros"] == list(range(2 * ACCOUNTS))
-
-    of_two_versions(test)
-
-
-def test_what_was_decided_before_another_version_became_final_is_decided_again(
-    monkeypatch: pytest.MonkeyPatch,
+@scenario(of_two_versions)
+async def test_rows_are_written_by_the_version_that_is_final_and_made_anew_by_the_next_one(
+    older: Works, newer: Works
 ) -> None:
-    async def test(older: Works, newer: Works) -> None:
-        await older.send("pay_account", cents=100)
-        replica = older.log.writer
-        assert isinstance(replica, ReplicaWriter)
-        propose = replica.sequencer.propose
+    await older.send("pay_account", cents=10_000)
+    await asyncio.sleep(1)
+    await newer.send("pay_account", cents=500)
+    await asyncio.sleep(1)
+    assert await sums(older) == {"": [10_000]}, "the newer one is not final yet"
+    await finalize(newer)
+    assert await sums(newer) == {"euros": [5, 100]}
+    await older.send("pay_account", cents=700)
+    await asyncio.sleep(1)
+    assert await sums(newer) == {"euros": [5, 100]}, "the older one is final no more"
+    assert await projections.outdated(newer.log, newer.engine.api.catalog) == ["sums"]
 
-        async def later(proposal: bytes, id_: str) -> int:
-            await asyncio.sleep(0.1)
-            return await propose(proposal, id_)
 
-        monkeypatch.setattr(replica.sequencer, "propose", later)
-        late = asyncio.create_task(older.send("pay_account", cents=100))
-        await asyncio.sleep(0.05)  # it is decided, and not ordered yet
-        await finalize(newer)
-        assert (await late)["type"] == "success"
-        await asyncio.sleep(1)
-        assert await sums(newer) == {"euros": [1]}, "no row of the older version was written"
-        await projections.finish(newer.log, newer.engine.api.catalog, now_ms=1)
-        assert await sums(newer) == {"euros": [1, 1]}
+@scenario(of_two_versions)
+async def test_a_table_is_made_anew_while_both_nodes_write_it(older: Works, newer: Works) -> None:
+    paid = [older.send("pay_account", cents=100 * n) for n in range(ACCOUNTS)]
+    await asyncio.gather(*paid)
+    await finalize(newer)  # now the newer one writes
+    news = [newer.send("pay_account", cents=100 * (ACCOUNTS + n)) for n in range(ACCOUNTS)]
+    catalog = newer.engine.api.catalog
+    await asyncio.gather(projections.rebuild_rows(newer.log, "sums", catalog, now_ms=1), *news)
+    assert (await sums(newer))["euros"] == list(range(2 * ACCOUNTS))
 
-    of_two_versions(test)
+
+@scenario(of_two_versions)
+async def test_what_was_decided_before_another_version_became_final_is_decided_again(
+    older: Works, newer: Works, *, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await older.send("pay_account", cents=100)
+    replica = older.log.writer
+    assert isinstance(replica, ReplicaWriter)
+    propose = replica.sequencer.propose
+
+    async def later(proposal: bytes, id_: str) -> int:
+        await asyncio.sleep(0.1)
+        return await propose(proposal, id_)
+
+    monkeypatch.setattr(replica.sequencer, "propose", later)
+    late = asyncio.create_task(older.send("pay_account", cents=100))
+    await asyncio.sleep(0.05)  # it is decided, and not ordered yet
+    await finalize(newer)
+    assert (await late)["type"] == "success"
+    await asyncio.sleep(1)
+    assert await sums(newer) == {"euros": [1]}, "no row of the older version was written"
+    await projections.finish(newer.log, newer.engine.api.catalog, now_ms=1)
+    assert await sums(newer) == {"euros": [1, 1]}

@@ -12,6 +12,7 @@ from huahuo.actors import AskTimeout, HandlerCancelled, LoopActor, LoopRef, Runt
 from huahuo.testing.world import DeadlockError, run_virtual
 from tests.support.patience import WITHIN_S
 from tests.support.worlds.actors import Gated, Recorder, actor_of, in_world, settled, until
+from tests.support.worlds.scenario import scenario
 
 
 class Calm(LoopActor):
@@ -142,23 +143,21 @@ def test_blocking_calls_on_a_loop_are_refused_before_anything_is_sent() -> None:
     assert in_world(play) == ["end"]
 
 
-def test_a_cancelled_handler_hurts_only_itself() -> None:
+@scenario(in_world)
+async def test_a_cancelled_handler_hurts_only_itself(runtime: Runtime) -> None:
     class Cancelled(LoopActor):
         async def on_receive(self, message: Any) -> None:
             raise asyncio.CancelledError
 
-    async def play(runtime: Runtime) -> None:
-        other = runtime.start(Recorder)
-        ref = runtime.start(Cancelled)
-        with pytest.raises(HandlerCancelled):
-            await ask(ref, 1)
-        assert ref.is_alive()
-        ref.tell(1)
-        await asyncio.sleep(1)
-        assert not ref.is_alive()
-        assert await ask(other, "well") == "well"
-
-    in_world(play)
+    other = runtime.start(Recorder)
+    ref = runtime.start(Cancelled)
+    with pytest.raises(HandlerCancelled):
+        await ask(ref, 1)
+    assert ref.is_alive()
+    ref.tell(1)
+    await asyncio.sleep(1)
+    assert not ref.is_alive()
+    assert await ask(other, "well") == "well"
 
 
 def test_an_ask_that_is_not_answered_times_out_by_default() -> None:
@@ -175,17 +174,15 @@ def test_an_ask_that_is_not_answered_times_out_by_default() -> None:
     assert in_world(play) == pytest.approx(10)
 
 
-def test_a_timeout_inside_the_handler_is_told_from_the_askers_own() -> None:
+@scenario(in_world)
+async def test_a_timeout_inside_the_handler_is_told_from_the_askers_own(runtime: Runtime) -> None:
     class Impatient(LoopActor):
         def on_receive(self, message: Any) -> None:
             raise TimeoutError("inner")
 
-    async def play(runtime: Runtime) -> None:
-        with pytest.raises(TimeoutError, match="inner") as inner:
-            await ask(runtime.start(Impatient), 1)
-        assert not isinstance(inner.value, AskTimeout)
-
-    in_world(play)
+    with pytest.raises(TimeoutError, match="inner") as inner:
+        await ask(runtime.start(Impatient), 1)
+    assert not isinstance(inner.value, AskTimeout)
 
 
 def test_actors_that_await_each_other_are_a_deadlock_that_the_virtual_loop_reports() -> None:
@@ -210,16 +207,14 @@ def test_actors_that_await_each_other_are_a_deadlock_that_the_virtual_loop_repor
         run_virtual(main())
 
 
-def test_several_runtimes_live_in_one_process() -> None:
-    async def play(one: Runtime) -> None:
-        two = Runtime(asyncio.get_running_loop())
-        first, second = one.start(Recorder), two.start(Recorder)
-        assert await two.stop()
-        assert not second.is_alive()
-        assert (one.alive, two.alive) == (1, 0)
-        assert await ask(first, "still here") == "still here"
-
-    in_world(play)
+@scenario(in_world)
+async def test_several_runtimes_live_in_one_process(one: Runtime) -> None:
+    two = Runtime(asyncio.get_running_loop())
+    first, second = one.start(Recorder), two.start(Recorder)
+    assert await two.stop()
+    assert not second.is_alive()
+    assert (one.alive, two.alive) == (1, 0)
+    assert await ask(first, "still here") == "still here"
 
 
 def test_a_runtime_of_its_own_thread_serves_threads_and_ends() -> None:
@@ -265,24 +260,22 @@ async def test_handlers_run_in_the_context_of_the_runtime_and_not_of_the_sender(
     assert str(answer) == "runtime"
 
 
-def test_metrics_tell_who_lives_and_what_waits() -> None:
-    async def play(runtime: Runtime) -> None:
-        gate = asyncio.Event()
-        ref = runtime.start(Gated, gate)
-        runtime.start(Recorder)
-        await settled(runtime)
-        assert (runtime.alive, runtime.queued) == (2, 0)
-        for message in range(4):
-            ref.tell(message)
-        await settled(runtime)
-        assert runtime.queued == 3  # one is in hand
-        gate.set()
-        await ask(ref, "end")
-        assert runtime.queued == 0
-        await runtime.stop()
-        assert (runtime.alive, runtime.queued) == (0, 0)
-
-    in_world(play)
+@scenario(in_world)
+async def test_metrics_tell_who_lives_and_what_waits(runtime: Runtime) -> None:
+    gate = asyncio.Event()
+    ref = runtime.start(Gated, gate)
+    runtime.start(Recorder)
+    await settled(runtime)
+    assert (runtime.alive, runtime.queued) == (2, 0)
+    for message in range(4):
+        ref.tell(message)
+    await settled(runtime)
+    assert runtime.queued == 3  # one is in hand
+    gate.set()
+    await ask(ref, "end")
+    assert runtime.queued == 0
+    await runtime.stop()
+    assert (runtime.alive, runtime.queued) == (0, 0)
 
 
 def test_an_unexpected_message_is_logged_by_its_type_only(caplog: pytest.LogCaptureFixture) -> None:
@@ -345,24 +338,22 @@ def test_two_hundred_hours_pass_in_no_time_on_the_virtual_loop() -> None:
     assert in_world(play) == pytest.approx(200 * 3600)
 
 
-def test_an_actor_has_its_name_from_the_first_time_it_is_read() -> None:
+@scenario(in_world)
+async def test_an_actor_has_its_name_from_the_first_time_it_is_read(runtime: Runtime) -> None:
     class Named(LoopActor):
         def __init__(self) -> None:
             super().__init__()
             self.own = self.actor_urn  # before it is registered
 
-    async def play(runtime: Runtime) -> None:
-        quiet, named = runtime.start(Recorder), runtime.start(Named)
-        await settled(runtime)
-        find = pykka.ActorRegistry.get_by_urn
-        assert quiet.actor_inbox.urn is None
-        assert find(named.actor_urn) is named
-        assert find("urn:uuid:nobody's") is None
-        urn = quiet.actor_urn
-        assert actor_of(named).own == named.actor_urn
-        assert actor_of(quiet).actor_urn == quiet.actor_urn == urn
-        assert find(urn) is quiet
-        assert quiet.stop_if_idle()
-        assert (find(urn), quiet.actor_urn) == (None, urn)
-
-    in_world(play)
+    quiet, named = runtime.start(Recorder), runtime.start(Named)
+    await settled(runtime)
+    find = pykka.ActorRegistry.get_by_urn
+    assert quiet.actor_inbox.urn is None
+    assert find(named.actor_urn) is named
+    assert find("urn:uuid:nobody's") is None
+    urn = quiet.actor_urn
+    assert actor_of(named).own == named.actor_urn
+    assert actor_of(quiet).actor_urn == quiet.actor_urn == urn
+    assert find(urn) is quiet
+    assert quiet.stop_if_idle()
+    assert (find(urn), quiet.actor_urn) == (None, urn)

@@ -20,6 +20,7 @@ from huahuo.actors import (
 )
 from huahuo.testing.world import run_virtual
 from tests.support.worlds.actors import Gated, Recorder, actor_of, in_world, settled, until
+from tests.support.worlds.scenario import scenario
 
 
 def test_an_actor_whose_loop_is_closed_is_as_good_as_dead() -> None:
@@ -33,19 +34,17 @@ def test_an_actor_whose_loop_is_closed_is_as_good_as_dead() -> None:
     pykka.ActorRegistry.unregister(ref)
 
 
-def test_a_stopped_actor_is_garbage() -> None:
-    async def play(runtime: Runtime) -> None:
-        ref = runtime.start(Recorder)
-        await ask(ref, 1)
-        weak = weakref.ref(actor_of(ref))
-        gc.collect()
-        assert weak() is not None  # alive without anyone but its inbox to hold it
-        await ref.stop(block=False)
-        await settled(runtime)
-        gc.collect()
-        assert weak() is None
-
-    in_world(play)
+@scenario(in_world)
+async def test_a_stopped_actor_is_garbage(runtime: Runtime) -> None:
+    ref = runtime.start(Recorder)
+    await ask(ref, 1)
+    weak = weakref.ref(actor_of(ref))
+    gc.collect()
+    assert weak() is not None  # alive without anyone but its inbox to hold it
+    await ref.stop(block=False)
+    await settled(runtime)
+    gc.collect()
+    assert weak() is None
 
 
 class Named(LoopActor):
@@ -82,22 +81,20 @@ def test_runtime_stop_ends_idle_actors_the_last_started_first() -> None:
     assert in_world(play) == ["third stops", "second stops", "first stops"]
 
 
-def test_runtime_stop_cancels_a_handler_that_outlives_the_deadline() -> None:
-    async def play(runtime: Runtime) -> None:
-        ref = runtime.start(Gated, asyncio.Event())
-        answer = ref.ask("in hand", block=False)
-        waiting = ref.ask("waits", block=False)
-        began_s = runtime.loop.time()
-        assert not await runtime.stop(timeout_s=5)
-        assert runtime.loop.time() - began_s == pytest.approx(5)
-        assert runtime.alive == 0
-        assert ref.actor_inbox.reason is Reason.STOPPED
-        with pytest.raises(HandlerCancelled):
-            await answer
-        with pytest.raises(ActorDeadError):
-            await waiting
-
-    in_world(play)
+@scenario(in_world)
+async def test_runtime_stop_cancels_a_handler_that_outlives_the_deadline(runtime: Runtime) -> None:
+    ref = runtime.start(Gated, asyncio.Event())
+    answer = ref.ask("in hand", block=False)
+    waiting = ref.ask("waits", block=False)
+    began_s = runtime.loop.time()
+    assert not await runtime.stop(timeout_s=5)
+    assert runtime.loop.time() - began_s == pytest.approx(5)
+    assert runtime.alive == 0
+    assert ref.actor_inbox.reason is Reason.STOPPED
+    with pytest.raises(HandlerCancelled):
+        await answer
+    with pytest.raises(ActorDeadError):
+        await waiting
 
 
 def test_a_handler_that_was_told_is_cancelled_by_the_end_without_counting_as_a_failure() -> None:
@@ -125,20 +122,18 @@ def test_runtime_stop_belongs_on_its_own_loop() -> None:
     runtime.close()
 
 
-def test_an_exception_that_is_none_stops_all_actors_as_in_pykka() -> None:
+@scenario(in_world)
+async def test_an_exception_that_is_none_stops_all_actors_as_in_pykka(runtime: Runtime) -> None:
     class Exiting(LoopActor):
         def on_receive(self, message: Any) -> None:
             raise SystemExit
 
-    async def play(runtime: Runtime) -> None:
-        other = runtime.start(Recorder)
-        with pytest.raises(ActorDeadError, match="SystemExit"):
-            await ask(runtime.start(Exiting), 1)
-        await asyncio.sleep(1)
-        assert not other.is_alive()
-        assert runtime.alive == 0
-
-    in_world(play)
+    other = runtime.start(Recorder)
+    with pytest.raises(ActorDeadError, match="SystemExit"):
+        await ask(runtime.start(Exiting), 1)
+    await asyncio.sleep(1)
+    assert not other.is_alive()
+    assert runtime.alive == 0
 
 
 async def test_a_thread_that_waits_for_the_end_is_woken_by_it_and_not_before() -> None:

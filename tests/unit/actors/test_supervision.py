@@ -17,6 +17,7 @@ from huahuo.actors import (
 )
 from tests.support.worlds.actors import Recorder, actor_of, in_world
 from tests.support.worlds.fragile import Fragile
+from tests.support.worlds.scenario import scenario
 
 pytestmark = pytest.mark.virtual_time
 
@@ -62,23 +63,21 @@ def test_each_restart_waits_twice_as_long_as_the_last() -> None:
     assert in_world(play) == [0, 0.2, 0.6, 1.4, 3.0]
 
 
-def test_the_sixth_failure_in_a_minute_is_the_end_and_is_said() -> None:
-    async def play(runtime: Runtime) -> None:
-        ref = runtime.start(Fragile, [])
-        for _ in range(5):
-            ref.tell("boom")
-        await asyncio.sleep(30)
-        assert (ref.is_alive(), runtime.restarts) == (True, 5)
-        with structlog.testing.capture_logs() as logs:
-            ref.tell("boom")
-            await asyncio.sleep(1)
-        assert ref.actor_inbox.reason is Reason.GAVE_UP
-        assert [entry["event"] for entry in logs] == ["actor_failed", "actor_gave_up"]
-        assert logs[1]["reason"] == "ValueError, 6 failures in 60 s"
-        with pytest.raises(ActorDeadError):
-            ref.tell("anything")
-
-    in_world(play)
+@scenario(in_world)
+async def test_the_sixth_failure_in_a_minute_is_the_end_and_is_said(runtime: Runtime) -> None:
+    ref = runtime.start(Fragile, [])
+    for _ in range(5):
+        ref.tell("boom")
+    await asyncio.sleep(30)
+    assert (ref.is_alive(), runtime.restarts) == (True, 5)
+    with structlog.testing.capture_logs() as logs:
+        ref.tell("boom")
+        await asyncio.sleep(1)
+    assert ref.actor_inbox.reason is Reason.GAVE_UP
+    assert [entry["event"] for entry in logs] == ["actor_failed", "actor_gave_up"]
+    assert logs[1]["reason"] == "ValueError, 6 failures in 60 s"
+    with pytest.raises(ActorDeadError):
+        ref.tell("anything")
 
 
 def test_failures_that_are_far_apart_never_add_up() -> None:
@@ -197,19 +196,17 @@ def test_a_constructor_that_fails_at_a_restart_counts_as_a_failure() -> None:
     assert len(builds) == 3
 
 
-def test_a_hook_that_fails_does_not_prevent_the_restart() -> None:
+@scenario(in_world)
+async def test_a_hook_that_fails_does_not_prevent_the_restart(runtime: Runtime) -> None:
     class Clumsy(Fragile):
         def on_failure(self, *_: Any) -> None:
             raise RuntimeError("in the hook")
 
-    async def play(runtime: Runtime) -> None:
-        ref = runtime.start(Clumsy, [])
-        with structlog.testing.capture_logs() as logs:
-            ref.tell("boom")
-            await ask(ref, "next")
-        assert [entry["event"] for entry in logs] == ["actor_restarts", "actor_hook_failed"]
-
-    in_world(play)
+    ref = runtime.start(Clumsy, [])
+    with structlog.testing.capture_logs() as logs:
+        ref.tell("boom")
+        await ask(ref, "next")
+    assert [entry["event"] for entry in logs] == ["actor_restarts", "actor_hook_failed"]
 
 
 def test_log_lines_name_the_error_and_its_place_but_not_what_it_says() -> None:
@@ -300,27 +297,23 @@ def test_stop_now_ends_an_actor_that_waits_for_its_restart() -> None:
     assert in_world(play) == ["start", "boom", "on_failure"]
 
 
-def test_runtime_stop_does_not_wait_for_a_back_off() -> None:
+@scenario(in_world)
+async def test_runtime_stop_does_not_wait_for_a_back_off(runtime: Runtime) -> None:
     class Patient(Fragile):
         supervision = Restart(backoff_min_s=30)
 
-    async def play(runtime: Runtime) -> None:
-        runtime.start(Patient, []).tell("boom")
-        await asyncio.sleep(0.01)
-        assert await runtime.stop()
-        assert runtime.loop.time() < 1
-
-    in_world(play)
+    runtime.start(Patient, []).tell("boom")
+    await asyncio.sleep(0.01)
+    assert await runtime.stop()
+    assert runtime.loop.time() < 1
 
 
-def test_one_actors_failure_changes_no_other() -> None:
-    async def play(runtime: Runtime) -> None:
-        broken = [runtime.start(Fragile, []) for _ in range(10)]
-        sound = [runtime.start(Fragile, []) for _ in range(10)]
-        for ref in broken:
-            ref.tell("boom")
-        for expected in (1, 2, 3):
-            for ref in sound:
-                assert await ask(ref, "well") == expected
-
-    in_world(play)
+@scenario(in_world)
+async def test_one_actors_failure_changes_no_other(runtime: Runtime) -> None:
+    broken = [runtime.start(Fragile, []) for _ in range(10)]
+    sound = [runtime.start(Fragile, []) for _ in range(10)]
+    for ref in broken:
+        ref.tell("boom")
+    for expected in (1, 2, 3):
+        for ref in sound:
+            assert await ask(ref, "well") == expected

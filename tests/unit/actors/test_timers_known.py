@@ -1,6 +1,5 @@
 """What is known of pending timers without reading them, and when that is not enough."""
 
-import asyncio
 from collections.abc import Sequence
 
 from huahuo.actors.timers.clockwork import Heard
@@ -70,37 +69,31 @@ def seq_of(heard: Heard, timer: Timer) -> int:
     return certified.seq
 
 
-def test_a_page_certifies_timers_at_the_head_or_at_the_one_before_what_was_heard_meanwhile() -> None:
-    async def test() -> None:
-        log = await faulty_log()
-        for _ in range(2):
-            await write(log, "timer/bell/b", "timer/bell/c")
-        await write(log, "timer/bell/c")
-        heard = Heard(log)
+async def test_a_page_certifies_timers_at_the_head_or_at_the_one_before_what_was_heard_meanwhile() -> None:
+    log = await faulty_log()
+    for _ in range(2):
+        await write(log, "timer/bell/b", "timer/bell/c")
+    await write(log, "timer/bell/c")
+    heard = Heard(log)
 
-        def hear(events: Sequence[StoredEvent]) -> None:
-            heard.hear(events, [event for event in events if event.stream.startswith("timer/")])
+    def hear(events: Sequence[StoredEvent]) -> None:
+        heard.hear(events, [event for event in events if event.stream.startswith("timer/")])
 
-        log.listen(hear)
-        heard.begin()
-        await write(log, "timer/bell/c", "other/1")
-        assert seq_of(heard, timer()) == 2
-        await write(log, "timer/bell/c")
-        assert seq_of(heard, timer("bell/c")) == 3
-        assert seq_of(heard, timer("bell/c", seq=5)) == 5
-
-    asyncio.run(test())
+    log.listen(hear)
+    heard.begin()
+    await write(log, "timer/bell/c", "other/1")
+    assert seq_of(heard, timer()) == 2
+    await write(log, "timer/bell/c")
+    assert seq_of(heard, timer("bell/c")) == 3
+    assert seq_of(heard, timer("bell/c", seq=5)) == 5
 
 
-def test_a_page_certifies_nothing_after_a_lost_signal_of_the_log() -> None:
-    async def test() -> None:
-        log = await faulty_log()
-        await write(log, "timer/bell/b", "timer/bell/b")
-        heard = Heard(log)
-        heard.begin()
-        await write(log, "other/1")  # which nobody hears
-        assert seq_of(heard, timer()) == 1
-        heard.begin()
-        assert seq_of(heard, timer()) == 2
-
-    asyncio.run(test())
+async def test_a_page_certifies_nothing_after_a_lost_signal_of_the_log() -> None:
+    log = await faulty_log()
+    await write(log, "timer/bell/b", "timer/bell/b")
+    heard = Heard(log)
+    heard.begin()
+    await write(log, "other/1")  # which nobody hears
+    assert seq_of(heard, timer()) == 1
+    heard.begin()
+    assert seq_of(heard, timer()) == 2

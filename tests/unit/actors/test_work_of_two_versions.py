@@ -11,6 +11,7 @@ from huahuo import After, Command, Context, Decision, EffectRun, Entity, Event, 
 from huahuo.testing.world import VirtualLoop
 from tests.support.models.memory_sequencer import MemoryOrder
 from tests.support.worlds.effects import Works, parcels
+from tests.support.worlds.scenario import scenario
 
 MANY = 6
 BOTH = ("a", "b")
@@ -146,59 +147,59 @@ async def ends(node: Works) -> list[str]:
     return [one for each in types for one in each if one.startswith("effect_ended")]
 
 
-def test_an_effect_that_only_newer_code_knows_holds_up_no_other_one_on_an_older_node() -> None:
-    async def test(newer: Works, older: Works) -> None:
-        newer.script.weigh = never
-        await asyncio.gather(newer.divide(*BOTH), older.divide(*BOTH))
-        for parcel in [await newer.post(jobs=0) for _ in range(MANY)]:
-            await newer.send("carry_more", parcel_id=parcel, jobs=1, weigh=True)
-        await asyncio.sleep(1)
-        assert 0 < len(newer.script.runs) < MANY
-        await newer.divide()  # it leaves its part, as a node does that is updated
-        await newer.send("carry_more", parcel_id=1, jobs=1)
-        await older.divide("b")
-        await asyncio.sleep(15)
-        assert len(await ends(older)) == MANY
-        await newer.divide("a")
-        await older.divide("a")
-        await asyncio.sleep(15)
-        assert len(await ends(older)) == MANY + 1
-
-    on_nodes(test)
-
-
-def test_a_timer_that_only_newer_code_knows_holds_up_no_other_one_on_an_older_node() -> None:
-    async def test(newer: Works, older: Works) -> None:
-        await asyncio.gather(newer.divide("b"), older.divide("b"))
-        for _ in range(MANY):
-            hung = await newer.send("hang_bell", seconds=5)
-            await older.send("look_at_bell", bell_id=hung["bell_id"])  # loaded, it is decided in a round
-        await asyncio.sleep(10)
-        assert await sums(older) == (MANY, 0)
-        await older.divide("a")
-        await newer.divide("a")
-        await asyncio.sleep(10)
-        assert await sums(newer) == (MANY, MANY)
-
-    on_nodes(test)
+@scenario(on_nodes)
+async def test_an_effect_that_only_newer_code_knows_holds_up_no_other_one_on_an_older_node(
+    newer: Works, older: Works
+) -> None:
+    newer.script.weigh = never
+    await asyncio.gather(newer.divide(*BOTH), older.divide(*BOTH))
+    for parcel in [await newer.post(jobs=0) for _ in range(MANY)]:
+        await newer.send("carry_more", parcel_id=parcel, jobs=1, weigh=True)
+    await asyncio.sleep(1)
+    assert 0 < len(newer.script.runs) < MANY
+    await newer.divide()  # it leaves its part, as a node does that is updated
+    await newer.send("carry_more", parcel_id=1, jobs=1)
+    await older.divide("b")
+    await asyncio.sleep(15)
+    assert len(await ends(older)) == MANY
+    await newer.divide("a")
+    await older.divide("a")
+    await asyncio.sleep(15)
+    assert len(await ends(older)) == MANY + 1
 
 
-def test_a_timer_of_a_kind_that_only_newer_code_has_holds_up_no_other_one_on_an_older_node() -> None:
-    async def test(newer: Works, older: Works) -> None:
-        await asyncio.gather(newer.divide("b"), older.divide("b"))
-        for _ in range(MANY):
-            hung = await newer.send("hang_bell", seconds=5)
-            await older.send("look_at_bell", bell_id=hung["bell_id"])  # loaded, it is decided in a round
-        await newer.send("put_gong", seconds=5)
-        await asyncio.sleep(10)
-        assert await sums(older) == (MANY, 0)
-        await older.divide("a")
-        await newer.divide("a")
-        await asyncio.sleep(10)
-        assert await sums(newer) == (MANY, MANY)
-        assert [event["type"] for event in await newer.engine.bodies("gong/1")] == ["gong_struck"] * 2
+@scenario(on_nodes)
+async def test_a_timer_that_only_newer_code_knows_holds_up_no_other_one_on_an_older_node(
+    newer: Works, older: Works
+) -> None:
+    await asyncio.gather(newer.divide("b"), older.divide("b"))
+    for _ in range(MANY):
+        hung = await newer.send("hang_bell", seconds=5)
+        await older.send("look_at_bell", bell_id=hung["bell_id"])  # loaded, it is decided in a round
+    await asyncio.sleep(10)
+    assert await sums(older) == (MANY, 0)
+    await older.divide("a")
+    await newer.divide("a")
+    await asyncio.sleep(10)
+    assert await sums(newer) == (MANY, MANY)
 
-    on_nodes(test)
+
+@scenario(on_nodes)
+async def test_a_timer_of_a_kind_that_only_newer_code_has_holds_up_no_other_one_on_an_older_node(
+    newer: Works, older: Works
+) -> None:
+    await asyncio.gather(newer.divide("b"), older.divide("b"))
+    for _ in range(MANY):
+        hung = await newer.send("hang_bell", seconds=5)
+        await older.send("look_at_bell", bell_id=hung["bell_id"])  # loaded, it is decided in a round
+    await newer.send("put_gong", seconds=5)
+    await asyncio.sleep(10)
+    assert await sums(older) == (MANY, 0)
+    await older.divide("a")
+    await newer.divide("a")
+    await asyncio.sleep(10)
+    assert await sums(newer) == (MANY, MANY)
+    assert [event["type"] for event in await newer.engine.bodies("gong/1")] == ["gong_struck"] * 2
 
 
 async def sums(node: Works) -> tuple[int, int]:
