@@ -1,13 +1,11 @@
 """The books about effects: who may speak for an effect, and that it ends once. Pure."""
 
-import msgspec
 import pytest
 from msgspec import Raw
 
 from huahuo.actors.effects import facts
 from huahuo.actors.effects.books import (
     ENDED,
-    HELD,
     TAKEN_OVER,
     Book,
     BookCommand,
@@ -21,7 +19,7 @@ from huahuo.actors.effects.books import (
     Run,
     why_over,
 )
-from huahuo.actors.effects.facts import CANCELLED, DONE, FAILED, OpenEffect
+from huahuo.actors.effects.facts import DONE, FAILED, OpenEffect
 from huahuo.actors.entities.decider import Context
 from huahuo.eventstore.model import NewEvent, RowDrop, RowPut, StoredEvent
 
@@ -83,24 +81,6 @@ class Books:
             del self.rows[row.key]
 
 
-def test_an_effect_that_was_claimed_ends_once_and_its_row_is_gone() -> None:
-    books = Books()
-    books.ask(1)
-    claim = books.claim(1)
-    assert books.do(End(1, claim, DONE)) == Noted(DONE)
-    assert books.do(End(1, claim, DONE)) == Over(ENDED)
-    assert books.do(Claim(1)) == Over(ENDED)
-    assert (books.types, books.rows) == (["effect_requested", "effect_claimed", "effect_ended"], {})
-
-
-def test_a_run_says_which_event_asked_for_it_and_how_often_it_failed() -> None:
-    books = Books()
-    books.ask(1)
-    assert books.do(Claim(1)) == Run(position=101, failures=0)
-    books.do(Fail(1, books.seq, "OSError", 900, ROW))
-    assert books.do(Claim(1)) == Run(position=101, failures=1)
-
-
 @pytest.mark.parametrize(
     "command", [End(1, 2, DONE), End(1, 2, FAILED, "OSError"), Fail(1, 2, "OSError", 900, ROW)]
 )
@@ -112,17 +92,6 @@ def test_a_run_that_was_taken_over_may_say_nothing(command: BookCommand) -> None
     assert books.seq == 3
 
 
-def test_what_a_living_node_runs_is_left_to_it_until_it_ends_or_fails() -> None:
-    books = Books()
-    books.ask(1)
-    assert isinstance(books.do(Claim(1, "a.1", frozenset({"a.1", "b.1"}))), Run)
-    claim = books.seq
-    assert books.do(Claim(1, "b.1", frozenset({"a.1", "b.1"}))) == Over(HELD, "a.1")
-    assert books.seq == claim, "nothing is recorded of it"
-    assert books.do(Fail(1, claim, "OSError", 900, ROW)) == Noted()
-    assert isinstance(books.do(Claim(1, "b.1", frozenset({"a.1", "b.1"}))), Run)
-
-
 def test_a_node_goes_on_with_the_work_of_an_incarnation_that_ended() -> None:
     books = Books()
     books.ask(1)
@@ -130,14 +99,6 @@ def test_a_node_goes_on_with_the_work_of_an_incarnation_that_ended() -> None:
     claim = books.seq
     assert isinstance(books.do(Claim(1, "b.1", frozenset({"a.2", "b.1"}))), Run)
     assert books.do(End(1, claim, DONE)) == Over(TAKEN_OVER), "also if it was not dead after all"
-
-
-def test_alone_a_claim_names_nobody_and_a_start_goes_on_with_what_is_open() -> None:
-    books = Books()
-    books.ask(1)
-    assert isinstance(books.do(Claim(1)), Run)
-    assert b"by" not in books.bodies[-1]
-    assert isinstance(books.do(Claim(1)), Run)
 
 
 def test_a_failed_run_holds_its_claim_no_longer() -> None:
@@ -148,26 +109,6 @@ def test_a_failed_run_holds_its_claim_no_longer() -> None:
     assert books.do(End(1, claim, DONE)) == Over(TAKEN_OVER)
     [row] = books.rows.values()
     assert (row.failures, row.due_ms, row.job) == (1, 900, ROW.job)
-
-
-def test_a_cancelled_effect_ends_as_that_whatever_its_run_says() -> None:
-    books = Books()
-    books.ask(1)
-    claim = books.claim(1)
-    books.cancel()
-    assert books.do(Claim(1)) == Over(CANCELLED)
-    assert books.do(Fail(1, claim, "OSError", 900, ROW)) == Over(CANCELLED)
-    assert books.do(End(1, claim, DONE)) == Noted(CANCELLED)
-    assert books.types[-2:] == ["effects_cancelled", "effect_ended"]
-
-
-def test_a_cancel_is_about_what_is_open_and_of_its_name() -> None:
-    books = Books()
-    books.ask(1)
-    books.ask(2, msgspec.structs.replace(ROW, effect="mail"))
-    books.cancel("pack")
-    books.ask(3)
-    assert [books.do(Claim(n)) for n in (1, 2, 3)] == [Over(CANCELLED), Run(102, 0), Run(104, 0)]
 
 
 def test_the_books_come_back_from_a_keyframe() -> None:

@@ -29,21 +29,6 @@ async def test_a_command_is_decided_and_becomes_events(town: Town) -> None:
 
 
 @scenario(in_town)
-async def test_the_next_command_is_decided_on_the_state_after_it(town: Town) -> None:
-    await town.execute("a", Deposit(5))
-    answer = await town.execute("a", Withdraw(2))
-    assert answer.reply == Done(3)
-    assert await town.balance("a") == (2, 3)
-
-
-@scenario(in_town)
-async def test_a_refusal_that_is_not_to_be_kept_writes_nothing(town: Town) -> None:
-    answer = await town.execute("a", Withdraw(2))
-    assert answer == Answer(reply=Refused("not enough"))
-    assert town.log.appends == []
-
-
-@scenario(in_town)
 async def test_every_event_says_who_caused_it(town: Town) -> None:
     await town.execute("a", Deposit(5), BY_ALICE)
     [event] = await town.log.read("account/a", 0, events_max=9)
@@ -51,40 +36,9 @@ async def test_every_event_says_who_caused_it(town: Town) -> None:
 
 
 @scenario(in_town)
-async def test_an_entity_loads_what_was_written_before(town: Town) -> None:
-    await others_deposit(town, "a", 5)
-    await others_deposit(town, "a", 6)
-    assert await town.balance("a") == (2, 11)
-    assert (await town.execute("a", Withdraw(10))).reply == Done(1)
-
-
-@scenario(in_town)
-async def test_what_others_write_is_known_before_the_next_decision(town: Town) -> None:
-    await town.execute("a", Deposit(5))
-    await others_deposit(town, "a", 6)
-    assert (await town.execute("a", Withdraw(10))).reply == Done(1)
-
-
-@scenario(in_town)
-async def test_a_query_sees_every_durable_event(town: Town) -> None:
-    await town.execute("a", Deposit(5))
-    await others_deposit(town, "a", 6)
-    assert await town.balance("a") == (2, 11)
-
-
-@scenario(in_town)
 async def test_catching_up_answers_the_seq(town: Town) -> None:
     await others_deposit(town, "a", 5)
     assert await town.directory.ask("account", "a", CatchUp()) == 1
-
-
-@scenario(in_town)
-async def test_catching_up_works_also_when_memory_does_not_reach_back(town: Town) -> None:
-    await town.execute("a", Deposit(5))
-    town.log.deaf = True
-    for _ in range(3):
-        await others_deposit(town, "a", 1)
-    assert await town.balance("a") == (4, 8)
 
 
 @scenario(in_town)

@@ -8,47 +8,6 @@ from huahuo.eventstore.model import StoredEvent
 from tests.support.models.faulty_log import faulty_log, write
 
 
-def test_an_entity_without_timers_is_known_whole() -> None:
-    known = Known()
-    known.move(0)
-    assert (known.names, known.due_ms("a")) == (frozenset(), 0)
-
-
-def test_a_head_that_was_never_seen_must_be_read_but_covers_what_was_certified_there() -> None:
-    known = Known()
-    known.move(7)
-    assert (known.names, known.due_ms("a")) == (None, None)
-    assert (known.pending("a", 10, 6), known.pending("a", 10, 7)) == (None, True)
-
-
-def test_a_certificate_holds_over_the_entitys_own_decisions_that_do_not_touch_the_timer() -> None:
-    known = Known()
-    known.move(7)
-    known.expect(8, {"a": 0})
-    known.move(8)
-    assert known.pending("c", 10, 7) is True
-    assert known.pending("a", 10, 7) is False
-    assert (known.due_ms("a"), known.due_ms("b")) == (0, None)
-
-
-def test_a_decision_that_was_not_written_changes_nothing() -> None:
-    known = Known()
-    known.learn(3, {"a": 10})
-    known.expect(4, {"a": 0})
-    known.move(3)
-    assert known.due_ms("a") == 10
-    known.move(4)  # by another decision
-    assert known.due_ms("a") is None
-
-
-def test_what_ended_is_forgotten_once_all_is_known() -> None:
-    known = Known()
-    known.learn(3, {"a": 10, "b": 20})
-    known.expect(5, {"a": 0, "c": 30})
-    known.move(5)
-    assert known.names == frozenset({"b", "c"})
-
-
 def test_the_changes_that_are_remembered_are_bounded() -> None:
     known = Known()
     known.move(1)
