@@ -7,9 +7,9 @@ from typing import Any
 from huahuo import EffectRun
 from huahuo.actors.effects.facts import OpenEffect
 from huahuo.actors.effects.queue import Entry
-from huahuo.testing.world import VirtualLoop
+from huahuo.testing.world import run_virtual
 from tests.support.models.memory_sequencer import MemoryOrder
-from tests.support.worlds.effects import Works, in_works, one_step
+from tests.support.worlds.effects import Works, in_works, never, one_step
 from tests.support.worlds.scenario import scenario
 
 TAKEN_OVER_WITHIN_S = 12
@@ -26,12 +26,7 @@ def on_nodes(test: Callable[[Works, Works], Awaitable[None]]) -> None:
         await one.open()
         await test(one, other)
 
-    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
-        runner.run(run())
-
-
-async def never(_job: Any, _run: EffectRun) -> None:
-    await asyncio.Event().wait()
+    run_virtual(run())
 
 
 @scenario(on_nodes)

@@ -8,9 +8,7 @@ from typing import Any
 
 import pytest
 
-from huahuo.testing.world import VirtualLoop
-from tests.support.models.memory_sequencer import MemoryOrder
-from tests.support.worlds.effects import Works
+from tests.support.worlds.effects import Works, on_nodes
 from tests.support.worlds.halls import halls
 from tests.support.worlds.scenario import scenario
 
@@ -21,19 +19,11 @@ WITHIN_MS = 3
 
 
 def on_two_nodes(test: Callable[[Works, Works], Awaitable[None]]) -> None:
-    async def run() -> None:
-        order = MemoryOrder()
-        one, other = Works(seed=1), Works(seed=2)
-        for node, name in ((one, "a"), (other, "b")):
-            node.order, node.node = order, name
-            await node.open([halls()])
+    async def run(one: Works, other: Works) -> None:
         await test(one, other)
         assert await one.engine.bodies("hall/h") == await other.engine.bodies("hall/h")
-        for node in (one, other):
-            await node.close(0)
 
-    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
-        runner.run(run())
+    on_nodes(run, lambda node: node.open([halls()]), shared=False)
 
 
 async def scattered(chance: Random, sent: Iterable[Awaitable[dict[str, Any]]]) -> list[dict[str, Any]]:

@@ -8,9 +8,7 @@ import pytest
 from huahuo.actors.domain import jobs
 from huahuo.actors.domain.job_service import is_left
 from huahuo.actors.domain.projection_rows import TABLE_PREFIX
-from huahuo.testing.world import VirtualLoop
-from tests.support.models.memory_sequencer import MemoryOrder
-from tests.support.worlds.effects import Works
+from tests.support.worlds.effects import Works, on_nodes
 from tests.support.worlds.orders import Engine, in_engine
 from tests.support.worlds.scenario import scenario
 
@@ -20,24 +18,15 @@ ENDED_WITHIN_S = 10.0
 MANY = 12
 
 
-def on_nodes(test: Callable[[list[Works]], Awaitable[None]], names: str = "ab") -> None:
+def dividing(test: Callable[[list[Works]], Awaitable[None]], names: str = "ab") -> None:
     """Run `test` on nodes that divide the work."""
 
-    async def run() -> None:
-        order, nodes = MemoryOrder(), []
-        for number, name in enumerate(names):
-            node = Works(seed=number)
-            node.order, node.node, node.shared = order, name, True
-            await node.open()
-            nodes.append(node)
-        await divide(nodes, names)
+    async def run(*nodes: Works) -> None:
+        await divide([*nodes], names)
         await asyncio.sleep(30)
-        await test(nodes)
-        for node in nodes:
-            await node.close(0)
+        await test([*nodes])
 
-    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
-        runner.run(run())
+    on_nodes(run, names=names)
 
 
 async def divide(nodes: list[Works], names: str) -> None:
@@ -54,7 +43,7 @@ async def ends(node: Works, job: int) -> list[str]:
     return [body["outcome"] for body in await node.engine.bodies(f"job/{job}") if "outcome" in body]
 
 
-@scenario(on_nodes, "abc")
+@scenario(dividing, "abc")
 async def test_the_jobs_of_a_node_that_died_are_ended_once_within_10_s_while_other_nodes_live(
     nodes: list[Works],
 ) -> None:
@@ -73,7 +62,7 @@ async def test_the_jobs_of_a_node_that_died_are_ended_once_within_10_s_while_oth
     await dead.log.close()
 
 
-@scenario(on_nodes)
+@scenario(dividing)
 async def test_the_job_of_a_node_that_is_drained_goes_on(nodes: list[Works]) -> None:
     job = await nodes[1].engine.api.jobs.start("import", 42)
     await nodes[0].divide("a")
@@ -82,7 +71,7 @@ async def test_the_job_of_a_node_that_is_drained_goes_on(nodes: list[Works]) -> 
     assert await ends(nodes[0], job) == []
 
 
-@scenario(on_nodes)
+@scenario(dividing)
 async def test_the_jobs_of_a_nodes_last_life_are_ended_in_its_next_one(nodes: list[Works]) -> None:
     left = [await nodes[1].engine.api.jobs.start("import", 42) for _ in range(MANY)]
     await nodes[1].crash()
@@ -91,7 +80,7 @@ async def test_the_jobs_of_a_nodes_last_life_are_ended_in_its_next_one(nodes: li
     assert [await ends(nodes[0], job) for job in left] == [["interrupted"]] * MANY
 
 
-@scenario(on_nodes)
+@scenario(dividing)
 async def test_a_quiet_cluster_does_not_read_the_table_of_open_jobs(nodes: list[Works]) -> None:
     await nodes[1].engine.api.jobs.start("import", 42)
     await asyncio.sleep(30)

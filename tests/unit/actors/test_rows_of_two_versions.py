@@ -10,9 +10,7 @@ from msgspec import Struct
 from huahuo import Command, Context, Entity, Event, Outcome, Put
 from huahuo.actors.domain import projections
 from huahuo.eventstore.replicated.writer import ReplicaWriter
-from huahuo.testing.world import VirtualLoop
-from tests.support.models.memory_sequencer import MemoryOrder
-from tests.support.worlds.effects import Works
+from tests.support.worlds.effects import Works, on_nodes
 from tests.support.worlds.scenario import scenario
 
 ACCOUNTS = 40
@@ -61,20 +59,12 @@ async def sums(node: Works) -> dict[str, list[int]]:
 def of_two_versions(test: Callable[[Works, Works], Awaitable[None]]) -> None:
     """The nodes `older` and `newer`. The older one was there first, so its version writes the rows."""
 
-    async def run() -> None:
-        order = MemoryOrder()
-        older, newer = Works(seed=1), Works(seed=2)
-        for node, name, rows in ((older, "a", in_cents), (newer, "b", in_euros)):
-            node.order, node.node, node.shared = order, name, True
-            await node.open([accounts(rows)])
+    async def run(older: Works, newer: Works) -> None:
         await test(older, newer)
         await asyncio.sleep(1)
         assert await sums(older) == await sums(newer)
-        for node in (older, newer):
-            await node.close(0)
 
-    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
-        runner.run(run())
+    on_nodes(run, lambda node: node.open([accounts(in_cents if node.node == "a" else in_euros)]))
 
 
 def finalize(node: Works) -> Awaitable[None]:

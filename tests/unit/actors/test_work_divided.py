@@ -15,9 +15,7 @@ from huahuo import After, Command, Context, Decision, EffectRun, Entity, Event, 
 from huahuo.actors.domain.plugin import Entities
 from huahuo.actors.effects.facts import UnknownEffect
 from huahuo.actors.entities.rendezvous_hash import Share
-from huahuo.testing.world import VirtualLoop
-from tests.support.models.memory_sequencer import MemoryOrder
-from tests.support.worlds.effects import Works, parcels
+from tests.support.worlds.effects import Works, never, on_nodes, parcels
 from tests.support.worlds.scenario import scenario
 
 BOTH = ("a", "b")
@@ -65,24 +63,6 @@ def bells() -> Entity[Bell]:
     return bell
 
 
-def on_nodes(test: Callable[[Works, Works], Awaitable[None]], **rules: Any) -> None:
-    """Run `test` on two nodes that divide nothing yet. `rules`: of the effect."""
-
-    async def run() -> None:
-        order = MemoryOrder()
-        one, other = Works(seed=1, **rules), Works(seed=2, **rules)
-        for node, name in ((one, "a"), (other, "b")):
-            node.order, node.node, node.shared = order, name, True
-            node.declare = follows(node)
-            await node.open([parcels(node.script, **rules), bells()])
-        await test(one, other)
-        for node in (one, other):
-            await node.close(0)
-
-    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
-        runner.run(run())
-
-
 FOLLOWERS = [f"crm-{number}" for number in range(6)]
 
 
@@ -104,15 +84,16 @@ def follows(node: Works) -> Callable[[Entities], None]:
     return declare
 
 
+async def opened(node: Works) -> None:
+    node.declare = follows(node)
+    await node.open([node.parcels(), bells()])
+
+
 async def both(one: Works, other: Works, *nodes: str) -> None:
     await asyncio.gather(one.divide(*nodes), other.divide(*nodes))
 
 
-async def never(_job: Any, _run: EffectRun) -> None:
-    await asyncio.Event().wait()
-
-
-@scenario(on_nodes)
+@scenario(on_nodes, opened)
 async def test_effects_that_one_node_decides_run_on_all_and_each_once(one: Works, other: Works) -> None:
     await both(one, other, *BOTH)
     posted = [await one.post() for _ in range(MANY)]
@@ -124,7 +105,7 @@ async def test_effects_that_one_node_decides_run_on_all_and_each_once(one: Works
         assert await one.types(parcel) == ["effect_requested", "effect_claimed", "effect_ended done"]
 
 
-@scenario(on_nodes)
+@scenario(on_nodes, opened)
 async def test_an_effect_of_another_node_begins_at_once_and_waits_for_no_look_at_the_table(
     one: Works, other: Works
 ) -> None:
@@ -134,7 +115,7 @@ async def test_an_effect_of_another_node_begins_at_once_and_waits_for_no_look_at
     assert (len(one.script.runs), len(other.script.runs)) == (0, 1)
 
 
-@scenario(on_nodes)
+@scenario(on_nodes, opened)
 async def test_an_effect_that_is_cancelled_on_another_node_stops(one: Works, other: Works) -> None:
     other.script.carry = never
     await both(one, other, "b")
@@ -145,7 +126,7 @@ async def test_an_effect_that_is_cancelled_on_another_node_stops(one: Works, oth
     assert (await one.types(parcel))[-1] == "effect_ended cancelled"
 
 
-@scenario(on_nodes)
+@scenario(on_nodes, opened)
 async def test_what_runs_goes_on_where_it_runs_when_it_would_be_another_nodes_part(
     one: Works, other: Works
 ) -> None:
@@ -167,7 +148,7 @@ async def test_what_runs_goes_on_where_it_runs_when_it_would_be_another_nodes_pa
         assert await one.types(parcel) == ["effect_requested", "effect_claimed", "effect_ended done"]
 
 
-@scenario(on_nodes)
+@scenario(on_nodes, opened)
 async def test_effects_of_a_node_that_has_no_part_any_more_run_on_the_other(one: Works, other: Works) -> None:
     one.script.carry = never
     await both(one, other, "a")
@@ -179,7 +160,7 @@ async def test_effects_of_a_node_that_has_no_part_any_more_run_on_the_other(one:
     assert (await other.types(parcel))[-1] == "effect_ended done"
 
 
-@scenario(on_nodes, at_once=2)
+@scenario(on_nodes, opened, at_once=2)
 async def test_effects_with_a_bound_are_one_part_so_that_the_bound_holds_over_all_nodes(
     one: Works, other: Works
 ) -> None:
@@ -195,7 +176,7 @@ def rung(node: Works) -> int:
     return node.engine.api.timers.fired
 
 
-@scenario(on_nodes)
+@scenario(on_nodes, opened)
 async def test_timers_fire_once_and_on_both_nodes(one: Works, other: Works) -> None:
     await both(one, other, *BOTH)
     hung = [(await one.send("hang_bell", seconds=10))["bell_id"] for _ in range(MANY)]
@@ -208,7 +189,7 @@ async def test_timers_fire_once_and_on_both_nodes(one: Works, other: Works) -> N
         assert state.rings == 1
 
 
-@scenario(on_nodes)
+@scenario(on_nodes, opened)
 async def test_a_timer_that_repeats_goes_on_when_its_node_leaves_it(one: Works, other: Works) -> None:
     await both(one, other, *BOTH)
     for _ in range(6):
@@ -225,7 +206,7 @@ async def test_a_timer_that_repeats_goes_on_when_its_node_leaves_it(one: Works, 
     assert rung(one) > before[0]
 
 
-@scenario(on_nodes)
+@scenario(on_nodes, opened)
 async def test_each_follower_runs_on_one_node_and_moves_with_its_place(one: Works, other: Works) -> None:
     await both(one, other, *BOTH)
     first = await one.post()
@@ -244,7 +225,7 @@ async def test_each_follower_runs_on_one_node_and_moves_with_its_place(one: Work
         assert set(other.followed[name]) == {f"parcel/{second}"}  # type: ignore[attr-defined]
 
 
-@scenario(on_nodes)
+@scenario(on_nodes, opened)
 async def test_a_follower_that_is_paused_on_another_node_pauses_and_is_shown_there(
     one: Works, other: Works
 ) -> None:
@@ -262,7 +243,7 @@ async def test_a_follower_that_is_paused_on_another_node_pauses_and_is_shown_the
     assert other.followed[name]  # type: ignore[attr-defined]
 
 
-@scenario(on_nodes)
+@scenario(on_nodes, opened)
 async def test_a_follower_whose_function_outlasts_its_end_runs_once_when_its_place_comes_back(
     one: Works, other: Works
 ) -> None:
@@ -299,7 +280,7 @@ async def fails(_job: Any, _run: EffectRun) -> None:
     raise ValueError("not yet")
 
 
-@scenario(on_nodes, at_once=1, backoff_s=60.0)
+@scenario(on_nodes, opened, at_once=1, backoff_s=60.0)
 async def test_an_effect_that_waits_here_after_it_began_elsewhere_moves_with_its_class(
     one: Works, other: Works
 ) -> None:
@@ -317,7 +298,7 @@ async def test_an_effect_that_waits_here_after_it_began_elsewhere_moves_with_its
     assert (len(here.script.runs), len(there.script.runs)) == (2, 0)
 
 
-@scenario(on_nodes, at_once=1, backoff_s=60.0)
+@scenario(on_nodes, opened, at_once=1, backoff_s=60.0)
 async def test_an_effect_that_began_here_before_this_node_rested_is_another_nodes(
     one: Works, other: Works
 ) -> None:
@@ -334,7 +315,7 @@ async def test_an_effect_that_began_here_before_this_node_rested_is_another_node
     assert (len(here.script.runs), len(there.script.runs)) == (1, 1)
 
 
-@scenario(on_nodes)
+@scenario(on_nodes, opened)
 async def test_an_effect_whose_claim_was_in_doubt_when_its_node_rested_is_not_left_open(
     one: Works, other: Works
 ) -> None:
@@ -351,7 +332,7 @@ async def test_an_effect_whose_claim_was_in_doubt_when_its_node_rested_is_not_le
         assert (await other.types(parcel))[-1] == "effect_ended done"
 
 
-@scenario(on_nodes)
+@scenario(on_nodes, opened)
 async def test_an_effect_of_an_unknown_name_refuses_a_nodes_part_before_anything_of_it_is_read(
     one: Works, other: Works
 ) -> None:
