@@ -1,12 +1,15 @@
-"""The directory: a message wakes an entity, idleness ends it, and no message is lost in between."""
+"""The directory of entities: who is in memory, and what may wait, in messages and in bytes."""
 
 import asyncio
+from contextlib import ExitStack
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from huahuo.actors import AskTimeout
 from huahuo.actors.entities.decider import Busy, Degraded
-from huahuo.actors.entities.directory import DirectoryLimits
+from huahuo.actors.entities.directory import DirectoryLimits, InboxBytes
 from huahuo.actors.entities.entity import Execute, Query
 from huahuo.eventstore.model import Append, StoredEvent
 from huahuo.replay.history.keyframes import KeyframePolicy
@@ -304,3 +307,40 @@ async def test_a_kind_is_registered_once(town: Town) -> None:
         town.directory.register("account", town.decider, lambda *_: None)
     with pytest.raises(ValueError, match="no slash"):  # "a/b" and "c" are not "a" and "b/c"
         town.directory.register("account/old", town.decider, lambda *_: None)
+
+
+def test_all_inboxes_together_are_bounded_in_bytes() -> None:
+    inboxes = InboxBytes(each_max=80, all_max=100)
+    with inboxes.hold("a/1", 80), inboxes.hold("a/2", 20):
+        with pytest.raises(Busy), inboxes.hold("a/2", 31):  # 51 of an even share of 50
+            pass
+        with inboxes.hold("a/3", 33):
+            assert inboxes.total == 133
+    assert inboxes.total == 0
+
+
+def test_who_fills_the_room_does_not_keep_others_out() -> None:
+    inboxes = InboxBytes(each_max=100, all_max=100)
+    with inboxes.hold("a/1", 100):
+        with pytest.raises(Busy), inboxes.hold("a/1", 1):
+            pass
+        with inboxes.hold("a/2", 50):
+            pass
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(1, 150), st.booleans()), max_size=60))
+def test_what_is_held_never_exceeds_twice_the_bound_and_is_given_back(
+    steps: list[tuple[int, int, bool]],
+) -> None:
+    inboxes = InboxBytes(each_max=40, all_max=100)
+    with ExitStack() as all_held:
+        for key, size, gives_back in steps:
+            with ExitStack() as held:
+                try:
+                    held.enter_context(inboxes.hold(f"a/{key}", size))
+                except Busy:
+                    continue
+                assert inboxes.total <= 200
+                if not gives_back:
+                    all_held.push(held.pop_all())
+    assert inboxes.total == 0

@@ -1,14 +1,35 @@
-"""Effects run after their commit, until they return, fail for good or are cancelled; each ends once."""
+"""Effects run after their commit, until they return, fail for good or are cancelled; each ends once.
+
+Those that fail are tried again, and a failure for good is a command that the entity decides. A run whose
+effect has ended or was taken over may say nothing more.
+"""
 
 import asyncio
+from itertools import pairwise
 from typing import Any
 
 import pytest
+from msgspec import Raw
 
-from huahuo import EffectRun, Refused, Secret
+from huahuo import EffectRun, Refused, RunOver, Secret
 from huahuo.actors.domain.plugin import EntitySettings
-from huahuo.actors.effects.facts import UnknownEffect
-from tests.support.worlds.effects import Carry, Parcel, Step, Works, in_works, never, one_step, parcels
+from huahuo.actors.domain.work_specs import EntityOwners, specs_of
+from huahuo.actors.effects.books import Run
+from huahuo.actors.effects.facts import OpenEffect, UnknownEffect
+from huahuo.actors.effects.queue import Entry
+from huahuo.actors.effects.streams import Desk, EffectStreams, StreamHold
+from huahuo.eventstore.ambient import FakeAmbient
+from tests.support.worlds.effects import (
+    Carry,
+    Parcel,
+    Step,
+    Works,
+    broken,
+    in_works,
+    never,
+    one_step,
+    parcels,
+)
 from tests.support.worlds.scenario import scenario
 
 
@@ -236,3 +257,201 @@ async def test_the_age_of_the_oldest_shows_an_effect_that_never_returns(works: W
     await works.send("stop_parcel", parcel_id=1)
     await works.idle()
     assert works.effects.oldest_s() == 0
+
+
+@scenario(in_works)
+async def test_an_effect_that_raises_is_tried_again_later_and_later_six_times_in_all(works: Works) -> None:
+    began_s: list[float] = []
+
+    async def carry(job: Any, run: EffectRun) -> None:
+        began_s.append(asyncio.get_running_loop().time())
+        assert run.attempt == len(began_s)
+        raise ConnectionError
+
+    works.script.carry = carry
+    await works.post()
+    await works.idle()
+    assert len(began_s) == 6
+    waits_s = [late - soon for soon, late in pairwise(began_s)]
+    for n, wait_s in enumerate(waits_s):
+        assert 0.5 * 2**n <= wait_s <= 1.5 * 2**n + 0.1
+
+
+@scenario(in_works, retries=2)
+async def test_a_final_failure_is_a_command_that_the_entity_decides_in_the_commit_of_the_end(
+    works: Works,
+) -> None:
+    works.script.carry = broken
+    await works.post()
+    await works.idle()
+    lost = (await works.engine.bodies("parcel/1"))[-1]
+    assert lost == {
+        "type": "parcel_lost", "effect": "carry", "error_type": "ConnectionError", "attempts": 3,
+    }  # fmt: skip
+    assert [event.type for event in works.log.appends[-1].events] == ["effect_ended", "parcel_lost"]
+    assert (await works.facts())[-1]["outcome"] == "failed"
+
+
+@pytest.mark.parametrize("decides_failures", [True, False])
+def test_a_failure_that_is_refused_or_has_no_handler_is_only_recorded(decides_failures: bool) -> None:
+    async def carry(job: Any, run: EffectRun) -> None:
+        raise KeyError  # which the handler refuses
+
+    async def test(works: Works) -> None:
+        works.script.carry = carry
+        await works.post()
+        await works.idle()
+        assert (await works.state()).status == "posted"
+        assert (await works.facts())[-1] == {
+            "type": "effect_ended", "id": 1, "outcome": "failed", "error_type": "KeyError",
+        }  # fmt: skip
+
+    in_works(test, retries=0, decides_failures=decides_failures)
+
+
+@scenario(in_works, retries=1)
+async def test_the_text_of_an_exception_is_stored_nowhere(works: Works) -> None:
+    works.script.carry = broken
+    await works.post()
+    await works.idle()
+    assert b"1234" not in works.disk.read()
+
+
+@scenario(in_works, retries=3)
+async def test_a_clock_that_is_set_back_by_a_day_holds_up_no_retry(works: Works) -> None:
+    tried = asyncio.Event()
+
+    async def fail(_job: Any, _run: EffectRun) -> None:
+        tried.set()
+        raise ConnectionError
+
+    works.script.carry = fail
+    await works.post()
+    await tried.wait()
+    await asyncio.sleep(0.1)
+    works.wrong_ms = -86_400_000
+    works.script.carry = one_step
+    await works.crash()
+    await asyncio.sleep(30)
+    assert await works.open_rows() == 0
+
+
+@scenario(in_works, retries=0)
+async def test_a_log_that_does_not_answer_counts_for_no_failure(works: Works) -> None:
+    await works.post()
+    works.log.lose = ["before", "after", "before"]
+    await works.idle()
+    assert (await works.facts())[-1]["outcome"] == "done"
+    assert {run.attempt for run in works.script.runs} == {1}
+
+
+def as_if_its_process_had_come_back(works: Works, first: EffectRun) -> EffectRun:
+    """A run with the claim of `first`, which is event 2 of the books, in the present life."""
+    catalog, directory = works.engine.plugin.catalog, works.engine.directory
+    row = OpenEffect("parcel", "1", "carry", Raw(b"{}"), since_ms=0)
+    entry = Entry(first.effect, specs_of(catalog)["parcel", "carry"], row, ("parcel", "carry", None), None)
+    books = EffectStreams(works.log, directory, FakeAmbient(), EntityOwners(catalog, directory))
+    desk = Desk("parcel/1", directory)
+    hold = StreamHold(books, desk, entry, Run(position=0, failures=0), claim=2)
+    desk.claimed(hold)
+    return EffectRun(works.log, entry, hold)
+
+
+@scenario(in_works)
+async def test_a_run_of_an_earlier_life_may_say_nothing_once_another_has_taken_over(works: Works) -> None:
+    works.script.carry = never
+    await works.post()
+    await asyncio.sleep(1)
+    [first] = works.script.runs
+    await works.crash()
+    await asyncio.sleep(1)
+    come_back = as_if_its_process_had_come_back(works, first)
+    with pytest.raises(RunOver, match="taken over"):
+        await come_back.emit(Step(9))
+    await works.send("stop_parcel", parcel_id=1)
+
+
+@scenario(in_works)
+async def test_finish_says_the_last_events_in_the_commit_of_the_end(works: Works) -> None:
+    async def carry(job: Any, run: EffectRun) -> None:
+        await run.emit(Step(1))
+        await run.finish(Step(2))
+        with pytest.raises(RunOver, match="ended"):
+            await run.emit(Step(3))
+
+    works.script.carry = carry
+    await works.post()
+    await works.idle()
+    assert [event.type for event in works.log.appends[-1].events] == ["effect_ended", "parcel_step"]
+    assert (works.effects.ends, works.effects.opened) == ({"done": 1}, 0)
+
+
+@scenario(in_works)
+async def test_an_exception_after_finish_changes_nothing(works: Works) -> None:
+    async def carry(job: Any, run: EffectRun) -> None:
+        await run.finish(Step(2))
+        raise ConnectionError
+
+    works.script.carry = carry
+    await works.post()
+    await works.idle()
+    assert await works.types() == ["effect_requested", "effect_claimed", "effect_ended done"]
+
+
+@scenario(in_works)
+async def test_a_run_that_has_returned_may_say_nothing_more(works: Works) -> None:
+    await works.post()
+    await works.idle()
+    [run] = works.script.runs
+    with pytest.raises(RunOver, match="ended"):
+        await run.emit(Step(9))
+    assert (await works.state()).steps == (0,)
+
+
+@scenario(in_works)
+async def test_a_cancelled_effect_may_say_nothing_from_the_commit_of_the_cancel_on(works: Works) -> None:
+    refused: list[str] = []
+
+    async def carry(job: Any, run: EffectRun) -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            try:
+                await run.emit(Step(9))
+            except RunOver as over:
+                refused.append(over.why)
+
+    works.script.carry = carry
+    await works.post()
+    await asyncio.sleep(1)
+    await works.send("stop_parcel", parcel_id=1)
+    await works.idle()
+    assert refused == ["cancelled"]
+    assert (await works.state()).steps == ()
+    assert (await works.types())[-2:] == ["effects_cancelled", "effect_ended cancelled"]
+
+
+@scenario(in_works, at_once=2)
+async def test_a_cancel_ends_those_that_run_wait_and_sleep_each_once(works: Works) -> None:
+    works.script.carry = never
+    works.script.weigh = broken
+    await works.post(jobs=5)
+    await works.send("carry_more", parcel_id=1, weigh=True)
+    await asyncio.sleep(0.1)
+    assert (works.effects.running, works.effects.waiting) == (2, 4)
+    await works.send("stop_parcel", parcel_id=1)
+    await works.idle()
+    assert works.effects.ends == {"cancelled": 6}
+    assert works.effects.opened == 0
+
+
+@scenario(in_works)
+async def test_a_cancel_of_one_class_leaves_the_others_alone(works: Works) -> None:
+    works.script.carry = works.script.weigh = never
+    await works.post()
+    await works.send("carry_more", parcel_id=1, weigh=True)
+    await asyncio.sleep(1)
+    await works.send("stop_parcel", parcel_id=1, weigh=True)
+    await asyncio.sleep(1)
+    assert works.effects.running == 1
+    await works.send("stop_parcel", parcel_id=1)

@@ -1,7 +1,11 @@
-"""Followers: every event of their kinds, at least once and in order, over failures, pauses and restarts."""
+"""Followers: every event of their kinds, at least once and in order, over failures, pauses and restarts.
+
+An event that a follower cannot deal with becomes a dead letter, until an administrator retries it. Events
+of types that a follower does not want cost it nothing, and it passes them.
+"""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import pytest
@@ -10,7 +14,13 @@ from huahuo import Followed, FollowerRun
 from huahuo.actors.domain.plugin import Entities
 from huahuo.actors.followers import follower as shell
 from huahuo.actors.followers import record
-from tests.support.models.faulty_log import write
+from huahuo.actors.followers.follower import Followers
+from huahuo.actors.followers.spec import Spec
+from huahuo.eventstore.ambient import FakeAmbient
+from huahuo.eventstore.model import Append, NewEvent, StoredEvent
+from huahuo.eventstore.port import Log
+from huahuo.replay.feed import Feed
+from tests.support.models.faulty_log import faulty_log, write
 from tests.support.worlds.followers import NAME, Crm, fail_for, in_crm, names, wrote
 from tests.support.worlds.orders import Engine, in_engine, orders
 from tests.support.worlds.scenario import scenario
@@ -275,3 +285,196 @@ async def test_a_cursor_of_its_own_that_cannot_be_right_is_asked_for_again(crm: 
     crm.outside.cursor = 0
     await asyncio.sleep(600)
     assert crm.outside.wrote == wrote(1)
+
+
+@scenario(in_crm, retries=2)
+async def test_an_event_that_always_fails_becomes_a_dead_letter_and_the_others_are_delivered(
+    crm: Crm,
+) -> None:
+    fail_for(crm, "order/2")
+    await crm.write("order/1", "order/2", "order/3")
+    await crm.idle()
+    assert crm.outside.wrote == wrote(1, 3)
+    [(position, letter)] = crm.follower.dead.items()
+    assert (position, letter.stream, letter.attempts, letter.error) == (
+        2,
+        "order/2",
+        3,
+        "ConnectionError",
+    )
+    await crm.crash()
+    await crm.idle()
+    assert crm.outside.wrote == wrote(1, 3)
+    assert list(crm.follower.dead) == [2]
+
+
+@scenario(in_crm, retries=0)
+async def test_a_follower_with_a_dead_letter_is_not_retrying_and_says_what_it_failed_with(crm: Crm) -> None:
+    fail_for(crm, "order/2")
+    await crm.write("order/1", "order/2")
+    await crm.idle()
+
+    def says() -> tuple[str, int, str]:
+        standing = crm.follower.standing()
+        return standing.state, standing.dead_letters, standing.error
+
+    assert says() == ("up to date", 1, "ConnectionError")
+    await crm.follower.retry("user/1")
+    await crm.idle()
+    assert says() == ("up to date", 1, "ConnectionError")
+    await crm.write("order/1")
+    await crm.idle()
+    assert says() == ("up to date", 1, "ConnectionError")
+
+
+@scenario(in_crm, retries=0)
+async def test_the_text_of_an_exception_is_stored_nowhere(crm: Crm) -> None:
+    fail_for(crm, "order/1")
+    await crm.write("order/1")
+    await crm.idle()
+    rows = [value for append in crm.log.appends for value in append.rows]
+    assert b"ConnectionError" in repr(rows).encode()
+    assert b"secret" not in repr(rows).encode()
+
+
+@scenario(in_crm, retries=0)
+async def test_retry_delivers_the_dead_letters_again_and_forgets_those_that_succeed(crm: Crm) -> None:
+    fail_for(crm, "order/1", "order/3")
+    await crm.write("order/1", "order/2", "order/3")
+    await crm.idle()
+    fail_for(crm, "order/3")
+    assert await crm.follower.retry("user/1") == 2
+    await crm.idle()
+    assert crm.outside.wrote == wrote(2, 1)
+    assert {at: letter.attempts for at, letter in crm.follower.dead.items()} == {3: 2}
+    assert crm.calls[-1][1].again
+    events = await crm.engine.bodies("audit")
+    assert [(event["type"], event["dead_letters"]) for event in events] == [("follower_retried", 2)]
+    assert (await record.read(crm.log, NAME)).dead == crm.follower.dead
+
+
+@scenario(in_crm, retries=0)
+async def test_a_retry_that_a_crash_cut_short_is_done_after_the_start(crm: Crm) -> None:
+    fail_for(crm, "order/1", "order/2")
+    await crm.write("order/1", "order/2")
+    await crm.idle()
+    crm.behave = crm.outside.take
+    crm.log.before_append = lambda append: asyncio.Event().wait() if not append.events else None
+    await crm.follower.retry("user/1")
+    await asyncio.sleep(1)
+    await crm.crash()
+    await crm.idle()
+    assert sorted(set(crm.outside.wrote)) == wrote(1, 2)
+    assert crm.follower.dead == {}
+
+
+@scenario(in_crm, retries=0)
+async def test_a_dead_letter_whose_event_was_pruned_is_forgotten_at_its_retry(crm: Crm) -> None:
+    fail_for(crm, "order/1")
+    await crm.write("order/1", "order/1")
+    await crm.idle()
+    crm.log.compacted = {1}
+    await crm.follower.retry("user/1")
+    await crm.idle()
+    assert list(crm.follower.dead) == [2]
+
+
+def test_with_too_many_dead_letters_it_waits_and_goes_on_when_they_are_dealt_with(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(record, "DEAD_LETTERS_MAX", 2)
+
+    async def test(crm: Crm) -> None:
+        fail_for(crm, "order/1")
+        await crm.write(*["order/1"] * 4, "order/2")
+        await crm.idle()
+        await asyncio.sleep(3_600)
+        assert (len(crm.follower.dead), crm.follower.state) == (2, "too many dead letters")
+        assert crm.outside.wrote == []
+        crm.behave = crm.outside.take
+        await crm.follower.retry("user/1")
+        await asyncio.sleep(600)
+        assert crm.outside.wrote == ["order/1#1", "order/1#2", "order/1#3", "order/1#4", "order/2#1"]
+        assert crm.follower.state == "up to date"
+
+    in_crm(test, retries=0)
+
+
+class Reader:
+    """The function of a follower of mails, and its own database, which is a number."""
+
+    def __init__(self) -> None:
+        self.got: list[list[str]] = []
+        self.read: list[str] = []
+        self.position = 0
+        self.passed = asyncio.Event()
+
+    async def cursor(self) -> int:
+        return self.position
+
+    async def take(self, events: Sequence[Followed], run: FollowerRun) -> None:
+        self.got.append([f"{event.type}@{event.position}" for event in events])
+        self.position = run.position
+        if not events:
+            self.passed.set()
+
+    def event(self, event: StoredEvent) -> Followed:
+        self.read.append(event.type)
+        return Followed(event.position, event.stream, event.seq, event.type, {})
+
+
+async def write_types(log: Log, *types: str) -> None:
+    events = tuple(NewEvent(stream="user/42", type=type_, body=b"{}") for type_ in types)
+    await log.append(Append(ts_ms=1, events=events))
+
+
+def with_reader(test: Callable[[Log, Reader, Followers], Awaitable[None]]) -> None:
+    async def run() -> None:
+        log, reader = await faulty_log(), Reader()
+        spec = Spec(
+            name="mails", kinds={"user"}, types={"mail"}, handler=reader.take, wants_run=True,
+            cursor=reader.cursor, passing=True,
+        )  # fmt: skip
+        followers = Followers([spec], log=log, feed=Feed(log), ambient=FakeAmbient(), read=reader.event)
+        await followers.start()
+        try:
+            await test(log, reader, followers)
+        finally:
+            await followers.close()
+
+    asyncio.run(run())
+
+
+@scenario(with_reader)
+async def test_it_gets_the_events_of_its_types_and_no_others(
+    log: Log, reader: Reader, followers: Followers
+) -> None:
+    await write_types(log, "mail", "progress", "mail")
+    await write_types(log, "progress")
+    await write_types(log, "progress", "mail")
+    await followers.idle()
+    assert [one for batch in reader.got for one in batch] == ["mail@1", "mail@3", "mail@6"]
+
+
+@scenario(with_reader)
+async def test_an_event_of_another_type_is_not_even_read(
+    log: Log, reader: Reader, followers: Followers
+) -> None:
+    await write_types(log, "progress", "progress")
+    await followers.idle()
+    assert (reader.read, reader.got) == ([], [])
+    assert followers.by_name["mails"].lag == 0
+
+
+def test_after_many_of_other_types_it_is_told_how_far_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shell, "_SAVE_EVERY", 3)
+
+    async def test(log: Log, reader: Reader, followers: Followers) -> None:
+        await write_types(log, "mail")
+        await followers.idle()
+        for _ in range(2):
+            await write_types(log, "progress")
+        await reader.passed.wait()
+        assert (reader.got, reader.position) == ([["mail@1"], []], 3)
+
+    with_reader(test)

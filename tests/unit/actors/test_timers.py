@@ -1,21 +1,31 @@
-"""Timers of entities: when they fire, how often, and what ends them."""
+"""Timers of entities: when they fire, how often, what ends them, and what a firing costs.
+
+The cost is a count of calls, which depends on the code alone and not on the machine.
+"""
 
 import asyncio
+import gc
+import sys
+from collections.abc import Collection, Sequence
 from itertools import pairwise
+from types import FrameType
 from typing import Any
 
 import msgspec
 import pytest
 
+from huahuo.actors.entities.decider import Decision
 from huahuo.actors.entities.rendezvous_hash import NOTHING, WHOLE
 from huahuo.actors.timers import clockwork, timer_table
-from huahuo.actors.timers.clockwork import Limits
-from huahuo.actors.timers.timer import TABLE, PendingTimers
+from huahuo.actors.timers.clockwork import Heard, Limits, Rounds
+from huahuo.actors.timers.timer import TABLE, Due, Known, PendingTimers, Timer
 from huahuo.actors.timers.timer_table import UnknownCommand
+from huahuo.actors.timers.window import Retries
 from huahuo.eventstore.care.pruning import CompactionPolicy, compact
 from huahuo.eventstore.errors import Unavailable
-from huahuo.eventstore.model import Append, RowDrop
+from huahuo.eventstore.model import Append, RowDrop, StoredEvent
 from huahuo.replay.history.keyframes import state_at
+from tests.support.models.faulty_log import faulty_log, write
 from tests.support.worlds.bells import SetEvery, SetOnce, Silence, Tower, bells, in_tower
 from tests.support.worlds.scenario import scenario
 
@@ -365,3 +375,218 @@ async def test_compaction_leaves_the_newest_firing_of_each_timer_and_all_that_is
     assert await tower.pending() == rows
     await asyncio.sleep(20)
     assert len(await tower.pending()) == 2
+
+
+FIRST, SECOND = (Timer("sale/1", name, due_ms, "close", b"{}", 0) for name, due_ms in (("a", 1), ("b", 2)))
+
+
+class TwoAttempts:
+    """Entities of which the first group takes one timer and is not written; the next one takes all."""
+
+    def __init__(self) -> None:
+        self.groups = 0
+        self.decided: list[Timer] = []
+
+    def together(self) -> "OneGroup":
+        self.groups += 1
+        return OneGroup(self, refuses=self.groups == 1)
+
+    async def load(self, timers: Sequence[Timer]) -> None:
+        """They are there."""
+
+    async def fire(self, timer: Timer) -> None:
+        raise AssertionError(timer)
+
+
+class OneGroup:
+    full = False
+
+    def __init__(self, entities: TwoAttempts, *, refuses: bool) -> None:
+        self._entities = entities
+        self._refuses = refuses
+        self._added: list[Timer] = []
+
+    def add(self, timer: Timer, command_id: str) -> bool:
+        if self._refuses and self._added:
+            return False
+        self._added.append(timer)
+        return True
+
+    def submit(self) -> None:
+        """It is on its way."""
+
+    async def finish(self) -> bool:
+        if self._refuses:
+            return False
+        self._entities.decided += self._added
+        return True
+
+    def give_up(self) -> None:
+        """Nobody waits."""
+
+
+class Kept:
+    """What the clockwork hears."""
+
+    def done(self, keys: Collection[bytes]) -> None:
+        """They fired."""
+
+    def again(self, timer: Timer, key: bytes, error: Exception) -> None:
+        raise AssertionError(error)
+
+    def ended(self, firings: int = 1) -> None:
+        """There is room."""
+
+
+async def test_a_timer_whose_group_was_not_written_still_comes_before_a_later_one_of_its_entity() -> None:
+    entities = TwoAttempts()
+    due: list[Due] = [(timer.key, timer) for timer in (FIRST, SECOND)]
+    kept: Any = Kept()
+    await Rounds(entities, kept).fire(due)
+    assert entities.decided == [FIRST, SECOND]
+
+
+def _timer(name: str) -> Timer:
+    return Timer("bell/a", name, 10, "ring", b"{}")
+
+
+def _retries(count_max: int = 2) -> Retries:
+    return Retries(count_max=count_max, first_s=1.0, longest_s=3.0)
+
+
+def test_each_failure_of_a_timer_doubles_its_wait_up_to_the_longest() -> None:
+    retries, timer = _retries(), _timer("a")
+    waits_s = []
+    for _ in range(4):
+        waits_s.append(retries.add(b"a", timer, 0.0))
+        assert retries.pop(10.0) == timer
+    assert waits_s == [1.0, 2.0, 3.0, 3.0]
+
+
+def test_a_timer_that_worked_waits_as_after_a_first_failure() -> None:
+    retries = _retries()
+    assert retries.add(b"a", _timer("a"), 0.0) == 1.0
+    retries.succeeded(b"a")
+    assert retries.add(b"a", _timer("a"), 0.0) == 1.0
+
+
+def test_the_first_that_is_due_comes_first_and_none_before_its_time() -> None:
+    retries = _retries()
+    retries.add(b"a", _timer("a"), 5.0)
+    retries.add(b"b", _timer("b"), 0.0)
+    assert retries.pop(0.5) is None
+    assert retries.pop(1.0) == _timer("b")
+    assert retries.pop(1.0) is None
+
+
+def test_a_failure_without_room_is_forgotten() -> None:
+    retries = _retries(count_max=1)
+    retries.add(b"a", _timer("a"), 0.0)
+    assert retries.add(b"b", _timer("b"), 0.0) is None
+    assert b"b" not in retries.failures
+
+
+def test_the_changes_that_are_remembered_are_bounded() -> None:
+    known = Known()
+    known.move(1)
+    for head in range(2, 400):
+        known.expect(head, {f"n{head}": 0})
+        known.move(head)
+    assert known.pending("a", 10, 1) is None
+    assert known.pending("a", 10, 399) is True
+
+
+def timer(entity: str = "bell/b", seq: int = 1) -> Timer:
+    return Timer(entity, "a", 10, "ring", b"{}", 0, seq)
+
+
+def seq_of(heard: Heard, timer: Timer) -> int:
+    """The head at which a timer of the page that came is certified."""
+    [(_, certified)] = heard.certified([(timer.key, timer)])
+    return certified.seq
+
+
+async def test_a_page_certifies_timers_at_the_head_or_at_the_one_before_what_was_heard_meanwhile() -> None:
+    log = await faulty_log()
+    for _ in range(2):
+        await write(log, "timer/bell/b", "timer/bell/c")
+    await write(log, "timer/bell/c")
+    heard = Heard(log)
+
+    def hear(events: Sequence[StoredEvent]) -> None:
+        heard.hear(events, [event for event in events if event.stream.startswith("timer/")])
+
+    log.listen(hear)
+    heard.begin()
+    await write(log, "timer/bell/c", "other/1")
+    assert seq_of(heard, timer()) == 2
+    await write(log, "timer/bell/c")
+    assert seq_of(heard, timer("bell/c")) == 3
+    assert seq_of(heard, timer("bell/c", seq=5)) == 5
+
+
+async def test_a_page_certifies_nothing_after_a_lost_signal_of_the_log() -> None:
+    log = await faulty_log()
+    await write(log, "timer/bell/b", "timer/bell/b")
+    heard = Heard(log)
+    heard.begin()
+    await write(log, "other/1")  # which nobody hears
+    assert seq_of(heard, timer()) == 1
+    heard.begin()
+    assert seq_of(heard, timer()) == 2
+
+
+BELLS = 100
+TIMERS_EACH = 10
+CALLS_MAX = 185
+
+
+def test_a_firing_of_a_shared_append_takes_few_calls() -> None:
+    calls = 0
+
+    def count(_frame: FrameType, what: str, _of: object) -> None:
+        nonlocal calls
+        calls += what in ("call", "c_call")
+
+    async def test(tower: Tower) -> None:
+        nonlocal calls
+        for number in range(BELLS):
+            await tower.hang(f"b{number}")
+            for one in range(TIMERS_EACH):
+                await tower.do(SetOnce(1000, name=f"n{one}"), f"b{number}")
+        sys.setprofile(count)
+        try:
+            await asyncio.sleep(1100)
+        finally:
+            sys.setprofile(None)
+        assert sum([len(await tower.rings(f"b{number}")) for number in range(BELLS)]) == BELLS * TIMERS_EACH
+
+    in_tower(test)
+    assert calls / (BELLS * TIMERS_EACH) <= CALLS_MAX
+
+
+def test_an_append_of_firings_keeps_none_of_their_decisions() -> None:
+    """Else the collector looks at each part of hundreds of them, which was a twelfth of a firing's cost."""
+    kept: list[int] = []
+
+    async def test(tower: Tower) -> None:
+        for number in range(BELLS):
+            await tower.hang(f"b{number}")
+            await tower.do(SetOnce(1000), f"b{number}")
+        submit, before = tower.log.submit, _decisions()
+
+        def counting(append: Any, **more: Any) -> Any:
+            if len(append.events) >= BELLS:
+                kept.append(_decisions() - before)
+            return submit(append, **more)
+
+        tower.log.submit = counting  # type: ignore[method-assign]
+        await asyncio.sleep(1100)
+
+    in_tower(test)
+    assert kept
+    assert max(kept) <= 1, "the last one, which its own step still has"
+
+
+def _decisions() -> int:
+    return sum(type(one) is Decision for one in gc.get_objects())
