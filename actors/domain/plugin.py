@@ -20,7 +20,7 @@ from huahuo.actors.domain.client_actions import ClientActions, CommandMessage, L
 from huahuo.actors.domain.decider import Bounds, EntityDecider
 from huahuo.actors.domain.entity import Entity
 from huahuo.actors.domain.fold import EntityFold, Held
-from huahuo.actors.domain.job_service import OwnJobs, PluginJobs
+from huahuo.actors.domain.job_service import OwnJobs
 from huahuo.actors.domain.projection_rows import RowVersions
 from huahuo.actors.domain.storable import COUNTER, as_builtins, holds_sets, is_key, key_of
 from huahuo.actors.domain.structs import DefinitionError, Refused, holds_secret, place_of_user, traits
@@ -497,7 +497,7 @@ class Entities(Plugin):
             {*self.catalog.by_kind, *host.directory.kinds}, projections.tables(host.log, self.catalog)
         )
         api = EntityApi(self.catalog, host, tuple(self.following.by_name.values()))
-        host.jobs.open(PluginJobs(api.jobs))
+        host.jobs.jobs = api.jobs
         api.followers.show(host.metrics)
         effects = api.effects
         effects.show(host.metrics)

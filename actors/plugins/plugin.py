@@ -55,20 +55,11 @@ class Jobs(Protocol):
         ...
 
 
+@dataclass
 class JobDoor:
     """The jobs of a service, for plug-ins that are brought before the one that provides them."""
 
-    def __init__(self) -> None:
-        self._jobs: Jobs | None = None
-
-    def open(self, jobs: Jobs) -> None:
-        """From now on they can be had."""
-        self._jobs = jobs
-
-    @property
-    def jobs(self) -> Jobs | None:
-        """The jobs, None if no plug-in provides them."""
-        return self._jobs
+    jobs: Jobs | None = None
 
 
 type Place = AbstractAsyncContextManager[None]

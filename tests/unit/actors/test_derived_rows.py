@@ -298,7 +298,7 @@ async def test_large_rows_are_recorded_by_events_of_less_than_their_bound(engine
 
 @scenario(in_engine, [papers()])
 async def test_the_rows_of_jobs_are_not_recorded(engine: Engine) -> None:
-    await engine.api.jobs.start("import", 42)
+    await engine.api.jobs.begin("import", 42)
     assert recorded(engine.log) == []
 
 

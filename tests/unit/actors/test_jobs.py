@@ -20,7 +20,7 @@ async def types(engine: Engine, stream: str = "job/1") -> list[str]:
 
 @scenario(in_engine)
 async def test_a_job_tells_its_progress_and_ends_once(engine: Engine) -> None:
-    assert await engine.api.jobs.start("import", 42) == 1
+    assert await engine.api.jobs.begin("import", 42) == 1
     await engine.api.jobs.tell(1, jobs.report_of(40, "4 of 10 files"))
     await engine.api.jobs.tell(1, jobs.say_of("a row is odd"))
     await engine.api.jobs.tell(1, jobs.EndJob("done"))
@@ -37,7 +37,7 @@ async def test_a_job_tells_its_progress_and_ends_once(engine: Engine) -> None:
 
 @scenario(in_engine)
 async def test_a_job_that_has_ended_is_told_nothing_more(engine: Engine) -> None:
-    await engine.api.jobs.start("import", 42)
+    await engine.api.jobs.begin("import", 42)
     await engine.api.jobs.tell(1, jobs.EndJob("done"))
     with pytest.raises(Refused, match="conflict"):
         await engine.api.jobs.tell(1, jobs.report_of(50, ""))
@@ -46,7 +46,7 @@ async def test_a_job_that_has_ended_is_told_nothing_more(engine: Engine) -> None
 
 @scenario(in_engine)
 async def test_its_user_and_administrators_cancel_it_and_nobody_else_sees_it(engine: Engine) -> None:
-    await engine.api.jobs.start("import", 42)
+    await engine.api.jobs.begin("import", 42)
     assert (await engine.send("cancel_job", BOB, job_id=1))["code"] == "not_found"
     assert not await engine.may_read("job", 1, BOB)
     assert await engine.may_read("job", 1, ALICE)
@@ -59,7 +59,7 @@ async def test_its_user_and_administrators_cancel_it_and_nobody_else_sees_it(eng
 
 @scenario(in_engine)
 async def test_a_job_without_a_user_is_for_administrators(engine: Engine) -> None:
-    await engine.api.jobs.start("tidy", None)
+    await engine.api.jobs.begin("tidy", None)
     assert (await engine.send("cancel_job", ALICE, job_id=1))["code"] == "not_found"
     assert (await engine.send("cancel_job", ADMIN, job_id=1))["type"] == "success"
 
@@ -67,7 +67,7 @@ async def test_a_job_without_a_user_is_for_administrators(engine: Engine) -> Non
 @scenario(in_engine)
 async def test_a_start_ends_every_job_that_was_left_open_and_no_other(engine: Engine) -> None:
     for number in range(300):
-        await engine.api.jobs.start(f"import {number}", 42)
+        await engine.api.jobs.begin(f"import {number}", 42)
     await engine.api.jobs.tell(7, jobs.EndJob("done"))
     await engine.api.work()
     outcomes = [(await engine.api.jobs.state(number)).outcome for number in range(1, 301)]
@@ -126,8 +126,8 @@ async def test_the_jobs_of_a_node_that_died_are_ended_once_within_10_s_while_oth
     nodes: list[Works],
 ) -> None:
     dead = nodes.pop()
-    left = [await dead.engine.api.jobs.start("import", 42) for _ in range(MANY)]
-    kept = [await nodes[0].engine.api.jobs.start("import", 42) for _ in range(MANY)]
+    left = [await dead.engine.api.jobs.begin("import", 42) for _ in range(MANY)]
+    kept = [await nodes[0].engine.api.jobs.begin("import", 42) for _ in range(MANY)]
     await asyncio.sleep(5)
     await dies(dead)
     await asyncio.sleep(DIVIDED_AGAIN_S)
@@ -142,7 +142,7 @@ async def test_the_jobs_of_a_node_that_died_are_ended_once_within_10_s_while_oth
 
 @scenario(dividing)
 async def test_the_job_of_a_node_that_is_drained_goes_on(nodes: list[Works]) -> None:
-    job = await nodes[1].engine.api.jobs.start("import", 42)
+    job = await nodes[1].engine.api.jobs.begin("import", 42)
     await nodes[0].divide("a")
     await nodes[1].divide()
     await asyncio.sleep(600)
@@ -151,7 +151,7 @@ async def test_the_job_of_a_node_that_is_drained_goes_on(nodes: list[Works]) -> 
 
 @scenario(dividing)
 async def test_the_jobs_of_a_nodes_last_life_are_ended_in_its_next_one(nodes: list[Works]) -> None:
-    left = [await nodes[1].engine.api.jobs.start("import", 42) for _ in range(MANY)]
+    left = [await nodes[1].engine.api.jobs.begin("import", 42) for _ in range(MANY)]
     await nodes[1].crash()
     await nodes[1].divide("a", "b")
     await asyncio.sleep(4)
@@ -160,7 +160,7 @@ async def test_the_jobs_of_a_nodes_last_life_are_ended_in_its_next_one(nodes: li
 
 @scenario(dividing)
 async def test_a_quiet_cluster_does_not_read_the_table_of_open_jobs(nodes: list[Works]) -> None:
-    await nodes[1].engine.api.jobs.start("import", 42)
+    await nodes[1].engine.api.jobs.begin("import", 42)
     await asyncio.sleep(30)
     log, reads = nodes[0].log, []
     rows = log.rows
@@ -176,7 +176,7 @@ async def test_a_quiet_cluster_does_not_read_the_table_of_open_jobs(nodes: list[
 
 @scenario(in_engine)
 async def test_the_row_of_an_open_job_of_a_service_alone_is_its_name(engine: Engine) -> None:
-    await engine.api.jobs.start("import", 42)
+    await engine.api.jobs.begin("import", 42)
     [(_key, row)] = await engine.log.rows(TABLE_PREFIX + jobs.TABLE, jobs.OPEN, limit=9)
     assert row == b'"import"'
     assert jobs.begun_by(row) == ""
