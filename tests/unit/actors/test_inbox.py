@@ -40,19 +40,17 @@ async def test_an_ask_on_the_loop_into_a_full_inbox_raises(runtime: Runtime) -> 
     gate.set()
 
 
-def test_tell_async_waits_for_room_in_the_order_of_the_senders() -> None:
-    async def play(runtime: Runtime) -> list[int]:
-        ref = await filled(runtime, gate := asyncio.Event())
-        senders = [asyncio.create_task(ref.tell_async(message)) for message in range(5, 20)]
-        await asyncio.sleep(1)
-        assert not any(sender.done() for sender in senders)
-        gate.set()
-        await asyncio.gather(*senders)
-        seen = actor_of(ref).seen
-        await ask(ref, 20)
-        return seen
-
-    assert in_world(play) == list(range(21))
+@scenario(in_world)
+async def test_tell_async_waits_for_room_in_the_order_of_the_senders(runtime: Runtime) -> None:
+    ref = await filled(runtime, gate := asyncio.Event())
+    senders = [asyncio.create_task(ref.tell_async(message)) for message in range(5, 20)]
+    await asyncio.sleep(1)
+    assert not any(sender.done() for sender in senders)
+    gate.set()
+    await asyncio.gather(*senders)
+    seen = actor_of(ref).seen
+    await ask(ref, 20)
+    assert seen == list(range(21))
 
 
 @scenario(in_world)
@@ -66,20 +64,18 @@ async def test_a_tell_does_not_overtake_waiting_senders(runtime: Runtime) -> Non
     await waiting
 
 
-def test_a_cancelled_sender_takes_its_message_along() -> None:
-    async def play(runtime: Runtime) -> list[object]:
-        ref = await filled(runtime, gate := asyncio.Event())
-        senders = [asyncio.create_task(ref.tell_async(message)) for message in ("a", "b", "c")]
-        await asyncio.sleep(0)
-        senders[1].cancel()
-        await asyncio.sleep(0)
-        gate.set()
-        await asyncio.gather(*senders, return_exceptions=True)
-        seen = actor_of(ref).seen
-        await ask(ref, "end")
-        return seen[5:]
-
-    assert in_world(play) == ["a", "c", "end"]
+@scenario(in_world)
+async def test_a_cancelled_sender_takes_its_message_along(runtime: Runtime) -> None:
+    ref = await filled(runtime, gate := asyncio.Event())
+    senders = [asyncio.create_task(ref.tell_async(message)) for message in ("a", "b", "c")]
+    await asyncio.sleep(0)
+    senders[1].cancel()
+    await asyncio.sleep(0)
+    gate.set()
+    await asyncio.gather(*senders, return_exceptions=True)
+    seen = actor_of(ref).seen
+    await ask(ref, "end")
+    assert seen[5:] == ["a", "c", "end"]
 
 
 @scenario(in_world)
@@ -95,57 +91,49 @@ async def test_senders_that_wait_hear_of_the_actors_death(runtime: Runtime) -> N
             await task
 
 
-def test_an_ask_that_found_no_room_in_time_is_never_handled() -> None:
-    async def play(runtime: Runtime) -> list[object]:
-        ref = await filled(runtime, gate := asyncio.Event())
-        with pytest.raises(AskTimeout, match=r"did not answer within 3 s"):
-            await ask(ref, "late", timeout_s=3)
-        gate.set()
-        seen = actor_of(ref).seen
-        await ask(ref, "end")
-        return seen
-
-    assert in_world(play) == [0, 1, 2, 3, 4, "end"]
+@scenario(in_world)
+async def test_an_ask_that_found_no_room_in_time_is_never_handled(runtime: Runtime) -> None:
+    ref = await filled(runtime, gate := asyncio.Event())
+    with pytest.raises(AskTimeout, match=r"did not answer within 3 s"):
+        await ask(ref, "late", timeout_s=3)
+    gate.set()
+    seen = actor_of(ref).seen
+    await ask(ref, "end")
+    assert seen == [0, 1, 2, 3, 4, "end"]
 
 
-def test_a_stop_finds_room_in_a_full_inbox_and_comes_after_what_was_sent() -> None:
-    async def play(runtime: Runtime) -> list[object]:
-        ref = await filled(runtime, gate := asyncio.Event())
-        seen = actor_of(ref).seen
-        stopped = ref.stop(block=False)
-        gate.set()
-        assert await stopped
-        return seen
-
-    assert in_world(play) == [0, 1, 2, 3, 4]
+@scenario(in_world)
+async def test_a_stop_finds_room_in_a_full_inbox_and_comes_after_what_was_sent(runtime: Runtime) -> None:
+    ref = await filled(runtime, gate := asyncio.Event())
+    seen = actor_of(ref).seen
+    stopped = ref.stop(block=False)
+    gate.set()
+    assert await stopped
+    assert seen == [0, 1, 2, 3, 4]
 
 
-def test_stop_now_overtakes_what_waits() -> None:
-    async def play(runtime: Runtime) -> list[object]:
-        ref = await filled(runtime, gate := asyncio.Event())
-        seen = actor_of(ref).seen
-        ref.stop_now()
-        gate.set()
-        await asyncio.sleep(1)
-        assert not ref.is_alive()
-        return seen
-
-    assert in_world(play) == [0]
+@scenario(in_world)
+async def test_stop_now_overtakes_what_waits(runtime: Runtime) -> None:
+    ref = await filled(runtime, gate := asyncio.Event())
+    seen = actor_of(ref).seen
+    ref.stop_now()
+    gate.set()
+    await asyncio.sleep(1)
+    assert not ref.is_alive()
+    assert seen == [0]
 
 
-def test_a_limit_of_zero_is_no_limit() -> None:
+@scenario(in_world)
+async def test_a_limit_of_zero_is_no_limit(runtime: Runtime) -> None:
     class Open(Recorder):
         inbox_limit = 0
 
-    async def play(runtime: Runtime) -> int:
-        ref = runtime.start(Open)
-        for message in range(10_000):
-            ref.tell(message)
-        assert runtime.queued == 10_000
-        await settled(runtime)
-        return len(actor_of(ref).seen)
-
-    assert in_world(play) == 10_000
+    ref = runtime.start(Open)
+    for message in range(10_000):
+        ref.tell(message)
+    assert runtime.queued == 10_000
+    await settled(runtime)
+    assert len(actor_of(ref).seen) == 10_000
 
 
 async def test_a_thread_blocks_until_there_is_room_and_keeps_its_order() -> None:
@@ -171,7 +159,8 @@ async def test_a_thread_blocks_until_there_is_room_and_keeps_its_order() -> None
     assert sent_while_closed <= 5  # one being handled, four in the inbox
 
 
-def test_a_sender_that_waits_at_an_inbox_that_has_just_emptied_is_let_in() -> None:
+@scenario(in_world)
+async def test_a_sender_that_waits_at_an_inbox_that_has_just_emptied_is_let_in(runtime: Runtime) -> None:
     """A thread may find the inbox full and join the line while the loop takes the last message out."""
 
     class Racing(Recorder):
@@ -183,15 +172,11 @@ def test_a_sender_that_waits_at_an_inbox_that_has_just_emptied_is_let_in() -> No
             return super().on_receive(message)
 
     waiter: LoopFuture[None] = LoopFuture()
-
-    async def play(runtime: Runtime) -> list[Any]:
-        ref = runtime.start(Racing)
-        ref.tell("last")
-        await waiter
-        await settled(runtime)
-        return [*actor_of(ref).seen]
-
-    assert in_world(play) == ["last", "late"]
+    ref = runtime.start(Racing)
+    ref.tell("last")
+    await waiter
+    await settled(runtime)
+    assert [*actor_of(ref).seen] == ["last", "late"]
 
 
 async def test_a_blocked_thread_hears_of_the_actors_death() -> None:
@@ -267,15 +252,13 @@ async def test_stop_if_idle_ends_an_idle_actor_in_one_step(runtime: Runtime) -> 
     assert not ref.stop_if_idle()
 
 
-def test_stop_if_idle_leaves_an_actor_with_a_message_alone() -> None:
-    async def play(runtime: Runtime) -> list[object]:
-        ref = runtime.start(Recorder)
-        await settled(runtime)
-        ref.tell("first")
-        assert not ref.stop_if_idle()
-        return [await ask(ref, "second"), *actor_of(ref).seen]
-
-    assert in_world(play) == ["second", "first", "second"]
+@scenario(in_world)
+async def test_stop_if_idle_leaves_an_actor_with_a_message_alone(runtime: Runtime) -> None:
+    ref = runtime.start(Recorder)
+    await settled(runtime)
+    ref.tell("first")
+    assert not ref.stop_if_idle()
+    assert [await ask(ref, "second"), *actor_of(ref).seen] == ["second", "first", "second"]
 
 
 @scenario(in_world)

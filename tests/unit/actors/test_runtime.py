@@ -64,44 +64,38 @@ async def test_messages_of_one_sender_keep_their_order_and_handlers_never_overla
         assert [number for who, number in actor.seen if who == sender] == list(range(500))
 
 
-def test_on_start_comes_before_the_first_message_even_when_it_suspends() -> None:
+@scenario(in_world)
+async def test_on_start_comes_before_the_first_message_even_when_it_suspends(runtime: Runtime) -> None:
     class Starting(Recorder):
         async def on_start(self) -> None:  # type: ignore[override]  # the runtime awaits it
             await asyncio.sleep(60)
             self.seen.append("started")
 
-    async def play(runtime: Runtime) -> list[Any]:
-        ref = runtime.start(Starting)
-        ref.tell("first")
-        await ask(ref, "second", timeout_s=100)
-        return actor_of(ref).seen
-
-    assert in_world(play) == ["started", "first", "second"]
+    ref = runtime.start(Starting)
+    ref.tell("first")
+    await ask(ref, "second", timeout_s=100)
+    assert actor_of(ref).seen == ["started", "first", "second"]
 
 
-def test_an_idle_actor_has_no_task() -> None:
-    async def play(runtime: Runtime) -> int:
-        refs = [runtime.start(Recorder) for _ in range(100)]
-        for ref in refs:
-            await ask(ref, 1)
-        return len(asyncio.all_tasks())
-
-    assert in_world(play) == 1
+@scenario(in_world)
+async def test_an_idle_actor_has_no_task(runtime: Runtime) -> None:
+    refs = [runtime.start(Recorder) for _ in range(100)]
+    for ref in refs:
+        await ask(ref, 1)
+    assert len(asyncio.all_tasks()) == 1
 
 
 @pytest.mark.parametrize("eager", [False, True])
-def test_an_async_handler_answers_under_either_task_factory(eager: bool) -> None:
-    async def play(runtime: Runtime) -> list[int]:
-        if eager:
-            runtime.loop.set_task_factory(asyncio.eager_task_factory)
-        gate = asyncio.Event()
-        gate.set()
-        ref = runtime.start(Gated, gate)
-        answers = [await ask(ref, number) for number in range(100)]
-        assert ref.actor_inbox.task is None  # an idle actor keeps no finished task alive
-        return answers
-
-    assert in_world(play) == list(range(100))
+@scenario(in_world)
+async def test_an_async_handler_answers_under_either_task_factory(runtime: Runtime, *, eager: bool) -> None:
+    if eager:
+        runtime.loop.set_task_factory(asyncio.eager_task_factory)
+    gate = asyncio.Event()
+    gate.set()
+    ref = runtime.start(Gated, gate)
+    answers = [await ask(ref, number) for number in range(100)]
+    assert ref.actor_inbox.task is None  # an idle actor keeps no finished task alive
+    assert answers == list(range(100))
 
 
 def test_two_actors_that_never_stop_talking_leave_the_loop_to_others() -> None:
@@ -142,16 +136,14 @@ def test_a_busy_actor_does_not_keep_the_others_from_their_turns() -> None:
     assert in_world(play).index("other") < 100
 
 
-def test_blocking_calls_on_a_loop_are_refused_before_anything_is_sent() -> None:
-    async def play(runtime: Runtime) -> list[Any]:
-        ref = runtime.start(Recorder)
-        for blocking in (lambda: ref.ask("never"), ref.stop, ref.actor_stopped.wait):
-            with pytest.raises(RuntimeError, match="would deadlock"):
-                blocking()
-        await ask(ref, "end")
-        return actor_of(ref).seen
-
-    assert in_world(play) == ["end"]
+@scenario(in_world)
+async def test_blocking_calls_on_a_loop_are_refused_before_anything_is_sent(runtime: Runtime) -> None:
+    ref = runtime.start(Recorder)
+    for blocking in (lambda: ref.ask("never"), ref.stop, ref.actor_stopped.wait):
+        with pytest.raises(RuntimeError, match="would deadlock"):
+            blocking()
+    await ask(ref, "end")
+    assert actor_of(ref).seen == ["end"]
 
 
 @scenario(in_world)
@@ -171,18 +163,16 @@ async def test_a_cancelled_handler_hurts_only_itself(runtime: Runtime) -> None:
     assert await ask(other, "well") == "well"
 
 
-def test_an_ask_that_is_not_answered_times_out_by_default() -> None:
-    async def play(runtime: Runtime) -> float:
-        ref = runtime.start(Gated, asyncio.Event())
-        with pytest.raises(AskTimeout) as late:
-            await ask(ref, 1)
-        assert isinstance(late.value, TimeoutError)
-        assert isinstance(late.value, pykka.Timeout)
-        now_s = asyncio.get_running_loop().time()
-        actor_of(ref).gate.set()
-        return now_s
-
-    assert in_world(play) == pytest.approx(10)
+@scenario(in_world)
+async def test_an_ask_that_is_not_answered_times_out_by_default(runtime: Runtime) -> None:
+    ref = runtime.start(Gated, asyncio.Event())
+    with pytest.raises(AskTimeout) as late:
+        await ask(ref, 1)
+    assert isinstance(late.value, TimeoutError)
+    assert isinstance(late.value, pykka.Timeout)
+    now_s = asyncio.get_running_loop().time()
+    actor_of(ref).gate.set()
+    assert now_s == pytest.approx(10)
 
 
 @scenario(in_world)
@@ -239,15 +229,13 @@ def test_a_runtime_of_its_own_thread_serves_threads_and_ends() -> None:
         runtime.start(Recorder)
 
 
-def test_a_class_with_a_runtime_starts_as_in_pykka() -> None:
-    async def play(runtime: Runtime) -> Any:
-        class Homely(Recorder):
-            pass
+@scenario(in_world)
+async def test_a_class_with_a_runtime_starts_as_in_pykka(runtime: Runtime) -> None:
+    class Homely(Recorder):
+        pass
 
-        Homely.runtime = runtime
-        return await ask(Homely.start(), "hello")
-
-    assert in_world(play) == "hello"
+    Homely.runtime = runtime
+    assert await ask(Homely.start(), "hello") == "hello"
 
 
 def test_a_class_without_a_runtime_says_what_to_do() -> None:
@@ -366,26 +354,22 @@ class Named(LoopActor):
         self.order.append(f"{self.name} stops")
 
 
-def test_runtime_stop_lets_actors_handle_what_was_sent() -> None:
-    async def play(runtime: Runtime) -> list[str]:
-        order: list[str] = []
-        runtime.start(Named, "it", order).tell("works")
-        assert await runtime.stop()
-        return order
-
-    assert in_world(play) == ["it works", "it stops"]
+@scenario(in_world)
+async def test_runtime_stop_lets_actors_handle_what_was_sent(runtime: Runtime) -> None:
+    order: list[str] = []
+    runtime.start(Named, "it", order).tell("works")
+    assert await runtime.stop()
+    assert order == ["it works", "it stops"]
 
 
-def test_runtime_stop_ends_idle_actors_the_last_started_first() -> None:
-    async def play(runtime: Runtime) -> list[str]:
-        order: list[str] = []
-        for name in ("first", "second", "third"):
-            runtime.start(Named, name, order)
-        await settled(runtime)
-        await runtime.stop()
-        return order
-
-    assert in_world(play) == ["third stops", "second stops", "first stops"]
+@scenario(in_world)
+async def test_runtime_stop_ends_idle_actors_the_last_started_first(runtime: Runtime) -> None:
+    order: list[str] = []
+    for name in ("first", "second", "third"):
+        runtime.start(Named, name, order)
+    await settled(runtime)
+    await runtime.stop()
+    assert order == ["third stops", "second stops", "first stops"]
 
 
 @scenario(in_world)
