@@ -383,7 +383,9 @@ class EntityApi:
         key = key_of(rest, self.catalog.by_kind[kind].key)
         if key is None:
             raise LookupError(stream)
-        cut: tuple[int, bytes] = await self._host.directory.ask(kind, key, Query(_cut))
+        cut: tuple[int, bytes] = await self._host.directory.ask(
+            kind, key, Query(lambda seq, held: (seq, msgspec.json.encode(held.state)))
+        )
         return cut
 
     async def state(self, kind: str, key: int | str) -> tuple[Any, int]:
@@ -391,7 +393,9 @@ class EntityApi:
         entity = self.catalog.by_kind[kind]
         if not is_key(key, entity.key):
             raise Refused("invalid_field", f"{kind}_id: no {kind} can have the id {key!r}")
-        seen: tuple[Any, int] = await self._host.directory.ask(kind, key, Query(_state_and_seq))
+        seen: tuple[Any, int] = await self._host.directory.ask(
+            kind, key, Query(lambda seq, held: (held.state, seq))
+        )
         return seen
 
     async def execute(
@@ -438,14 +442,6 @@ def _nothing() -> None:
 
 def _weigh(held: Held) -> int:
     return _ENTITY_BYTES + 4 * held.size
-
-
-def _cut(seq: int, held: Held) -> tuple[int, bytes]:
-    return seq, msgspec.json.encode(held.state)
-
-
-def _state_and_seq(seq: int, held: Held) -> tuple[Any, int]:
-    return held.state, seq
 
 
 class Entities(Plugin):

@@ -164,7 +164,7 @@ async def test_a_batch_that_a_stop_cut_short_is_delivered_after_the_next_start(c
     crm.behave = hang
     await crm.write("order/1")
     await asyncio.sleep(1)
-    assert crm.follower.calls.busy_s > 0.5
+    assert crm.follower.busy_s > 0.5
     await crm.close(drain_s=1)
     crm.behave = crm.outside.take
     await crm.open()
