@@ -225,7 +225,19 @@ class EntityKind:
         return self.stream_prefix or self.name
 
 
-async def _nothing(*_: object) -> None:
+async def _nothing() -> None:
+    pass
+
+
+async def _not_divided(_share: Share) -> None:
+    pass
+
+
+async def _no_finalize(_by: str) -> None:
+    pass
+
+
+async def _no_drain(_timeout_s: float) -> None:
     pass
 
 
@@ -274,15 +286,15 @@ class Brought:
     """
     rest: Callable[[], Awaitable[None]] = _nothing
     """Another node has taken the work over: stop it, and leave open what runs."""
-    divide: Callable[[Share], Awaitable[None]] = _nothing
+    divide: Callable[[Share], Awaitable[None]] = _not_divided
     """Where `Host.shared`: do this part of the work that nodes divide, from now on, and no other."""
     known: Callable[[], Awaitable[None]] = _nothing
     """Look, and change nothing: raises ValueError as `work` and `divide` if they would be refused now."""
     version: str = ""
     """A fingerprint of the code that all nodes must share before `finalize`."""
-    finalize: Callable[[str], Awaitable[None]] = _nothing
+    finalize: Callable[[str], Awaitable[None]] = _no_finalize
     """Where `Host.shared`: an administrator makes this node's version that of all; the principal is given."""
-    drain: Callable[[float], Awaitable[None]] = _nothing
+    drain: Callable[[float], Awaitable[None]] = _no_drain
     """Wait at most this many seconds for running work. Awaited before `close`, when all clients are gone."""
     close: Callable[[], Awaitable[None]] = _nothing
     """Stop what runs; the next start goes on with it. Idempotent."""
