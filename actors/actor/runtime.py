@@ -1,14 +1,17 @@
-"""`Runtime`: starts, schedules, counts and stops actors on one loop. A process may have several.
+"""`Runtime`: starts, schedules, counts, restarts and stops actors on one loop. A process may have several.
 
-`Dispatcher` runs the turn of an inbox. If a handler returns a coroutine, a task runs it, and the inbox is
-BUSY until it has ended, so an actor handles one message at a time. `Door` has the ways past the queue:
-`handle_now` handles a message in the caller's own call if the actor is idle. `tell_urgent` handles one
-between two messages, or while an async handler is suspended at an `await`: it waits only while code or a
-hook of the actor is on the stack, and between a failure and the restart. `hold` gives an idle actor to its
-caller for several steps of the loop, as a message whose handler is async. Messages of `tell` and
-`tell_now` keep the order of their sender, and so do urgent ones, which overtake the others. A handler that
-is called past the queue runs in its caller's context, not in that of the runtime. Invariant: every message
-is handled, or its sender is told (ActorDeadError), or it is counted as a dead letter.
+If a handler returns a coroutine, a task runs it, and the inbox is BUSY until it has ended, so an actor
+handles one message at a time. There are ways past the queue: `handle_now` handles a message in the caller's
+own call if the actor is idle. `tell_urgent` handles one between two messages, or while an async handler is
+suspended at an `await`: it waits only while code or a hook of the actor is on the stack, and between a
+failure and the restart. `hold` gives an idle actor to its caller for several steps of the loop, as a message
+whose handler is async. Messages of `tell` and `tell_now` keep the order of their sender, and so do urgent
+ones, which overtake the others. A handler that is called past the queue runs in its caller's context, not in
+that of the runtime. Invariant: every message is handled, or its sender is told (ActorDeadError), or it is
+counted as a dead letter.
+
+`huahuo.actors.actor.restart` decides about a failed actor, and the runtime carries that out. Log lines name
+types, never an exception's text, which may quote a secret.
 """
 
 import asyncio
@@ -21,8 +24,9 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Iterable
 from inspect import iscoroutine
 from types import CoroutineType
-from typing import Any, Final, cast
+from typing import Any, Final, assert_never, cast
 
+import structlog
 from pykka import Actor, ActorDeadError, ActorRegistry
 
 from huahuo.actors.actor import refs
@@ -38,7 +42,7 @@ from huahuo.actors.actor.inbox import (
     Inbox,
     Scheduler,
 )
-from huahuo.actors.actor.loop_actor import LoopActor, Supervisor, build
+from huahuo.actors.actor.loop_actor import LoopActor, build
 from huahuo.actors.actor.messages import (
     Control,
     DeadLetter,
@@ -51,29 +55,51 @@ from huahuo.actors.actor.messages import (
     answer,
     forbid_blocking,
     refuse,
+    where,
 )
 from huahuo.actors.actor.refs import LoopRef
-from huahuo.actors.actor.restart import Restart
+from huahuo.actors.actor.restart import GiveUp, Restart, RestartAfter, Stop, after_failure
 from huahuo.eventstore.ambient import Ambient, SystemAmbient
 from huahuo.eventstore.deadline import cancel_all
 
 _log = logging.getLogger("pykka")
+_events = structlog.get_logger("actors")
 
 
-class Dispatcher:
-    """See the module. `Door` adds the ways past the queue, `Runtime` the public methods."""
+THROUGHPUT: Final = 32
+SLICE_S: Final = 0.002
+# A cancelled handler may take this long to clean up.
+CANCEL_TIMEOUT_S: Final = 1.0
+
+
+class Runtime:
+    """Starts actors on one loop.
+
+    Args:
+        loop: The loop to run on. None: a new loop on its own thread, until `close()`.
+        ambient: The source of ids and jitter.
+        rng: Seeded mode: a turn is one message, and chance picks the next inbox.
+        throughput: At most this many messages of one actor before the next actor's turn.
+        slice_s: Actors hold the loop at most this long before sockets and timers have it.
+
+    Attributes:
+        alive: Actors that have not ended.
+        restarts: Restarts so far.
+    """
 
     def __init__(
         self,
-        loop: asyncio.AbstractEventLoop,
-        ambient: Ambient,
-        rng: Choice | None,
-        throughput: int,
-        slice_s: float,
+        loop: asyncio.AbstractEventLoop | None = None,
+        *,
+        ambient: Ambient | None = None,
+        rng: Choice | None = None,
+        throughput: int = THROUGHPUT,
+        slice_s: float = SLICE_S,
     ) -> None:
-        self.loop = loop
-        self.ambient = ambient
-        self._scheduler = Scheduler(loop, self._take_turn, slice_s, rng)
+        refs.install()
+        self.loop = loop or asyncio.new_event_loop()
+        self.ambient = ambient or SystemAmbient()
+        self._scheduler = Scheduler(self.loop, self._take_turn, slice_s, rng)
         self.lock = self._scheduler.lock
         self.ready_up = self._scheduler.ready_up
         self.alive = 0
@@ -82,8 +108,89 @@ class Dispatcher:
         self.received = 0  # messages put into inboxes; changed under the lock
         self._taken = 0  # messages taken out of inboxes; changed on the loop
         self._throughput = throughput if rng is None else 1
-        self._supervisor = Supervisor(self)
         self._background: set[asyncio.Task[None]] = set()
+        self._thread: threading.Thread | None = None
+        if loop is None:
+            self._thread = threading.Thread(target=self.loop.run_forever, name="actors", daemon=True)
+            self._thread.start()
+
+    @property
+    def dead_letters(self) -> int:
+        """The number of messages that were not handled and whose sender was not told."""
+        return self._letters.count
+
+    @property
+    def recent_dead_letters(self) -> tuple[DeadLetter, ...]:
+        """The last few dead letters, with type names."""
+        return tuple(self._letters.recent)
+
+    @property
+    def queued(self) -> int:
+        """The number of messages that wait in all inboxes."""
+        return self.received - self._taken
+
+    @property
+    def resting(self) -> bool:
+        """Whether no inbox waits for its turn. Suspended handlers do not count."""
+        return self._scheduler.resting
+
+    def start[A: LoopActor](self, actor_class: type[A], *args: Any, **kwargs: Any) -> LoopRef[A]:
+        """Start an actor with these arguments for its class. Callable from any thread."""
+        if self.loop.is_closed():
+            raise RuntimeError("the runtime's loop is closed")
+        inbox = Inbox(self, actor_class.inbox_limit)
+        actor = build(actor_class, inbox, args, kwargs)
+        if isinstance(actor_class.supervision, Restart):
+            actor._keep_arguments(args, kwargs)  # noqa: SLF001  ours
+        refs.register(actor.actor_ref)
+        with self.lock:
+            self.alive += 1
+        actor._start_actor_loop()  # noqa: SLF001  pykka's own
+        return actor.actor_ref
+
+    async def stop(self, timeout_s: float = 10.0) -> bool:
+        """Ask every actor to stop after the messages in its inbox, the last started first.
+
+        After `timeout_s`, running handlers are cancelled and waiting messages are answered with
+        ActorDeadError. True: no handler had to be cancelled. Await it on the runtime's own loop, but not in
+        one of its actors, which would wait for itself.
+
+        Raises:
+            RuntimeError: this is another loop.
+        """
+        if asyncio.get_running_loop() is not self.loop:
+            raise RuntimeError("stop() belongs on the runtime's own loop")
+        refs = self._refs()
+        stopping = [ref.stop(block=False) for ref in refs]
+        for ref in refs:
+            if ref.actor_inbox.state == SUSPENDED:
+                ref.stop_now()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                for stopped in stopping:
+                    await stopped
+                while self._background:
+                    await asyncio.wait(self._background)
+        stragglers = self._refs()
+        running = set(self._background)
+        for ref in stragglers:
+            running |= self._abort(ref)
+        await cancel_all(running, CANCEL_TIMEOUT_S)
+        return not running and not stragglers
+
+    def close(self, timeout_s: float = 10.0) -> None:
+        """Stop every actor and end the runtime's own loop and thread. Call it on a thread without a loop.
+
+        Raises:
+            RuntimeError: the loop was handed in, or this thread runs a loop.
+        """
+        forbid_blocking("close()")
+        if self._thread is None:
+            raise RuntimeError("the loop belongs to the caller: await stop() there")
+        asyncio.run_coroutine_threadsafe(self.stop(timeout_s), self.loop).result()
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self._thread.join()
+        self.loop.close()
 
     def begin(self, inbox: Inbox) -> None:
         """Start the inbox's actor, and then let it handle waiting messages.
@@ -101,13 +208,7 @@ class Dispatcher:
             self.received += 1
             self.ready_up(inbox)
 
-    def suspend(self, inbox: Inbox) -> None:
-        """Give an actor's inbox no turns."""
-        with self.lock:
-            inbox.queue = inbox.queue or deque()
-            inbox.state = SUSPENDED
-
-    def fail(self, inbox: Inbox, envelope: Envelope[Any], error: BaseException) -> None:
+    def _fail(self, inbox: Inbox, envelope: Envelope[Any], error: BaseException) -> None:
         """Answer the asker. If the failure concerns the actor, hand it to the supervisor."""
         consequences = self._consequences(inbox, envelope, error)
         if consequences is not None:
@@ -135,10 +236,6 @@ class Dispatcher:
                 return
             bury = self._bury(inbox, reason)
         bury()
-
-    def dead_letter(self, actor: str, envelope: Envelope[Any], why: str) -> None:
-        """Answer or count a message that will not be handled."""
-        self._letters.take(actor, envelope, why)
 
     def _take_turn(self, inbox: Inbox, end_s: float) -> None:
         inbox.state = RUNNING
@@ -181,7 +278,7 @@ class Dispatcher:
             if envelope.reply_to is not None:
                 answer(envelope, result)
         except BaseException as error:  # noqa: BLE001  one actor's failure is no other's
-            self.fail(inbox, envelope, error)
+            self._fail(inbox, envelope, error)
         return None
 
     def _obey(self, inbox: Inbox, actor: LoopActor, order: Order) -> Any:
@@ -249,7 +346,7 @@ class Dispatcher:
             return self._consequences(inbox, envelope, error)
         actor = str(inbox.actor)
         if envelope.reply_to is None:
-            self.dead_letter(type(inbox.actor).__name__, envelope, "cut short")
+            self._letters.take(type(inbox.actor).__name__, envelope, "cut short")
         else:
             cancelled = isinstance(error, asyncio.CancelledError)
             refuse(envelope, HandlerCancelled(f"{actor} was cancelled") if cancelled else error)
@@ -278,7 +375,7 @@ class Dispatcher:
             return None
         if isinstance(error, asyncio.CancelledError) and inbox.stopped is True:
             return None  # cancelled by the runtime's own end
-        return self._supervisor.failed(inbox, envelope, error)
+        return self._supervise(inbox, envelope, error)
 
     def _settle(self, inbox: Inbox) -> None:
         """Queue the inbox behind the ready ones if it has messages; else it becomes idle."""
@@ -318,28 +415,6 @@ class Dispatcher:
                 extras.timer.cancel()
 
         return tell
-
-
-def refuse_async(inbox: Inbox, result: Coroutine[Any, Any, Any]) -> None:
-    """Refuse the result of an async `on_urgent`.
-
-    Raises:
-        TypeError: always.
-    """
-    result.close()
-    raise TypeError(f"{type(inbox.actor).__name__}.on_urgent may not be async")
-
-
-async def nothing() -> None:
-    """Consequences that are none."""
-
-
-async def _cancelled() -> None:
-    raise asyncio.CancelledError
-
-
-class Door(Dispatcher):
-    """See the module. `LoopRef` has the methods for users."""
 
     def handle_now(self, inbox: Inbox, message: Any) -> bool:
         """See `LoopRef.tell_now`. False: nothing was done."""
@@ -474,132 +549,81 @@ class Door(Dispatcher):
         if inspect.getcoroutinestate(_coroutine(turn)) != inspect.CORO_CREATED:
             turn.cancel()
 
+    async def _supervise(self, inbox: Inbox, envelope: Envelope[Any], error: BaseException) -> None:
+        """Decide about an actor whose handling of `envelope` has failed. Leaves it dead or suspended."""
+        policy = Stop() if inbox.stopped is True else cast("LoopActor", inbox.actor).supervision
+        match policy:
+            case Stop():
+                await self._end_failed(inbox, envelope, error, Reason.FAILED)
+            case Restart():
+                await self._restart_or_end(policy, inbox, envelope, error)
+            case _:
+                assert_never(policy)
 
-def _suspended(inbox: Inbox) -> bool:
-    """Whether the async handler of a BUSY inbox waits, so that its code is not on the stack."""
-    return inbox.task is not None and not _coroutine(inbox.task).cr_running
-
-
-def _coroutine(task: "asyncio.Task[None]") -> Any:
-    return cast("Coroutine[Any, Any, None]", task.get_coro())
-
-
-THROUGHPUT: Final = 32
-SLICE_S: Final = 0.002
-# A cancelled handler may take this long to clean up.
-CANCEL_TIMEOUT_S: Final = 1.0
-
-
-class Runtime(Door):
-    """Starts actors on one loop.
-
-    Args:
-        loop: The loop to run on. None: a new loop on its own thread, until `close()`.
-        ambient: The source of ids and jitter.
-        rng: Seeded mode: a turn is one message, and chance picks the next inbox.
-        throughput: At most this many messages of one actor before the next actor's turn.
-        slice_s: Actors hold the loop at most this long before sockets and timers have it.
-
-    Attributes:
-        alive: Actors that have not ended.
-        restarts: Restarts so far.
-    """
-
-    def __init__(
-        self,
-        loop: asyncio.AbstractEventLoop | None = None,
-        *,
-        ambient: Ambient | None = None,
-        rng: Choice | None = None,
-        throughput: int = THROUGHPUT,
-        slice_s: float = SLICE_S,
+    async def _restart_or_end(
+        self, policy: Restart, inbox: Inbox, envelope: Envelope[Any], error: BaseException
     ) -> None:
-        refs.install()
-        super().__init__(
-            loop or asyncio.new_event_loop(), ambient or SystemAmbient(), rng, throughput, slice_s
-        )
-        self._thread: threading.Thread | None = None
-        if loop is None:
-            self._thread = threading.Thread(target=self.loop.run_forever, name="actors", daemon=True)
-            self._thread.start()
+        actor = cast("LoopActor", inbox.actor)
+        if not isinstance(envelope, Control) or isinstance(envelope, Urgent):
+            self._letters.take(type(actor).__name__, envelope, "poison")
+        verdict = after_failure(policy, inbox.extras.failures, self.loop.time(), self.ambient.random())
+        inbox.extras.failures = verdict.failures
+        failures = len(verdict.failures)
+        match verdict:
+            case GiveUp():
+                await self._end_failed(inbox, envelope, error, Reason.GAVE_UP)
+                why = f"{type(error).__name__}, {failures} failures in {policy.window_s:g} s"
+                _events.error("actor_gave_up", actor=str(actor), reason=why)
+            case RestartAfter(delay_s):
+                _events.warning(
+                    "actor_restarts",
+                    actor=str(actor),
+                    error=type(error).__name__,
+                    at=where(error),
+                    failures=failures,
+                    delay_s=round(delay_s, 3),
+                )
+                if (trouble := await self._on_failure(actor, envelope, error)) is not None:
+                    _log_hook(actor, trouble)
+                with self.lock:
+                    inbox.queue = inbox.queue or deque()
+                    inbox.state = SUSPENDED
+                inbox.extras.timer = self.loop.call_later(delay_s, self._swap, inbox)
+            case _:
+                assert_never(verdict)
 
-    @property
-    def dead_letters(self) -> int:
-        """The number of messages that were not handled and whose sender was not told."""
-        return self._letters.count
+    def _swap(self, inbox: Inbox) -> None:
+        """Put a new actor object behind the same inbox and let it start."""
+        if inbox.state != SUSPENDED:
+            return
+        inbox.extras.timer = None
+        self.restarts += 1
+        previous = cast("LoopActor", inbox.actor)
+        args, kwargs = previous._arguments()  # noqa: SLF001  ours
+        try:
+            build(type(previous), inbox, args, kwargs)
+        except Exception as error:  # noqa: BLE001  __init__ is user code
+            self._fail(inbox, Control(Order.START), error)
+        else:
+            self.begin(inbox)
 
-    @property
-    def recent_dead_letters(self) -> tuple[DeadLetter, ...]:
-        """The last few dead letters, with type names."""
-        return tuple(self._letters.recent)
+    async def _end_failed(
+        self, inbox: Inbox, envelope: Envelope[Any], error: BaseException, reason: Reason
+    ) -> None:
+        """End an actor after an exception as pykka does: log, unregister, on_failure."""
+        actor = cast("LoopActor", inbox.actor)
+        actor._handle_failure(type(error), error, error.__traceback__)  # noqa: SLF001  pykka's own
+        if (trouble := await self._on_failure(actor, envelope, error)) is not None:
+            actor._handle_failure(type(trouble), trouble, trouble.__traceback__)  # noqa: SLF001
+        self.end(inbox, reason)
 
-    @property
-    def queued(self) -> int:
-        """The number of messages that wait in all inboxes."""
-        return self.received - self._taken
-
-    @property
-    def resting(self) -> bool:
-        """Whether no inbox waits for its turn. Suspended handlers do not count."""
-        return self._scheduler.resting
-
-    def start[A: LoopActor](self, actor_class: type[A], *args: Any, **kwargs: Any) -> LoopRef[A]:
-        """Start an actor with these arguments for its class. Callable from any thread."""
-        if self.loop.is_closed():
-            raise RuntimeError("the runtime's loop is closed")
-        inbox = Inbox(self, actor_class.inbox_limit)
-        actor = build(actor_class, inbox, args, kwargs)
-        if isinstance(actor_class.supervision, Restart):
-            actor._keep_arguments(args, kwargs)  # noqa: SLF001  ours
-        refs.register(actor.actor_ref)
-        with self.lock:
-            self.alive += 1
-        actor._start_actor_loop()  # noqa: SLF001  pykka's own
-        return actor.actor_ref
-
-    async def stop(self, timeout_s: float = 10.0) -> bool:
-        """Ask every actor to stop after the messages in its inbox, the last started first.
-
-        After `timeout_s`, running handlers are cancelled and waiting messages are answered with
-        ActorDeadError. True: no handler had to be cancelled. Await it on the runtime's own loop, but not in
-        one of its actors, which would wait for itself.
-
-        Raises:
-            RuntimeError: this is another loop.
-        """
-        if asyncio.get_running_loop() is not self.loop:
-            raise RuntimeError("stop() belongs on the runtime's own loop")
-        refs = self._refs()
-        stopping = [ref.stop(block=False) for ref in refs]
-        for ref in refs:
-            if ref.actor_inbox.state == SUSPENDED:
-                ref.stop_now()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(timeout_s):
-                for stopped in stopping:
-                    await stopped
-                while self._background:
-                    await asyncio.wait(self._background)
-        stragglers = self._refs()
-        running = set(self._background)
-        for ref in stragglers:
-            running |= self._abort(ref)
-        await cancel_all(running, CANCEL_TIMEOUT_S)
-        return not running and not stragglers
-
-    def close(self, timeout_s: float = 10.0) -> None:
-        """Stop every actor and end the runtime's own loop and thread. Call it on a thread without a loop.
-
-        Raises:
-            RuntimeError: the loop was handed in, or this thread runs a loop.
-        """
-        forbid_blocking("close()")
-        if self._thread is None:
-            raise RuntimeError("the loop belongs to the caller: await stop() there")
-        asyncio.run_coroutine_threadsafe(self.stop(timeout_s), self.loop).result()
-        self.loop.call_soon_threadsafe(self.loop.stop)
-        self._thread.join()
-        self.loop.close()
+    async def _on_failure(
+        self, actor: LoopActor, envelope: Envelope[Any], error: BaseException
+    ) -> BaseException | None:
+        """Run the actor's hook. As in pykka, an actor that could not start has none."""
+        if isinstance(envelope, Control) and envelope.message is Order.START:
+            return None
+        return await _hook(lambda: actor.on_failure(type(error), error, error.__traceback__))
 
     def _refs(self) -> list[LoopRef[Any]]:
         """The live actors of this runtime, the last started first."""
@@ -618,3 +642,45 @@ class Runtime(Door):
             return {inbox.task}
         self.end(inbox, Reason.STOPPED)
         return set()
+
+
+def refuse_async(inbox: Inbox, result: Coroutine[Any, Any, Any]) -> None:
+    """Refuse the result of an async `on_urgent`.
+
+    Raises:
+        TypeError: always.
+    """
+    result.close()
+    raise TypeError(f"{type(inbox.actor).__name__}.on_urgent may not be async")
+
+
+async def nothing() -> None:
+    """Consequences that are none."""
+
+
+async def _cancelled() -> None:
+    raise asyncio.CancelledError
+
+
+def _suspended(inbox: Inbox) -> bool:
+    """Whether the async handler of a BUSY inbox waits, so that its code is not on the stack."""
+    return inbox.task is not None and not _coroutine(inbox.task).cr_running
+
+
+def _coroutine(task: "asyncio.Task[None]") -> Any:
+    return cast("Coroutine[Any, Any, None]", task.get_coro())
+
+
+async def _hook(hook: Callable[[], object]) -> BaseException | None:
+    """Call a hook of user code, sync or async, and return the exception that it raises."""
+    try:
+        pending = hook()
+        if iscoroutine(pending):
+            await pending
+    except (Exception, asyncio.CancelledError) as trouble:  # noqa: BLE001
+        return trouble
+    return None
+
+
+def _log_hook(actor: LoopActor, trouble: BaseException) -> None:
+    _events.error("actor_hook_failed", actor=str(actor), error=type(trouble).__name__, at=where(trouble))

@@ -6,8 +6,6 @@ is only ever about the state on which it was decided.
 A handler that raises, or answers something impossible, is a fault: the exception goes to the caller,
 nothing is appended, and the entity goes on. A decision's own events are evolved before they are appended,
 because an event that cannot be folded would make the entity unreadable for ever.
-
-What one decision and one state may hold, and the state after a decision within it. Pure.
 """
 
 from collections.abc import Mapping, Sequence
@@ -57,54 +55,6 @@ class Bounds(Struct, frozen=True):
 DEFAULTS: Final = Bounds()
 
 
-class BoundedFold(EntityFold):
-    """A fold whose states are at most `state_bytes_max` long after each decision.
-
-    A state is encoded to know its size, so a large one is encoded only if the events may have made it too
-    large.
-    """
-
-    def __init__(self, entity: Entity[Any], bounds: Bounds) -> None:
-        super().__init__(entity)
-        self._bounds = bounds
-
-    def ahead(self, state: Held, events: Sequence[Event], event_bytes: int) -> Any:
-        """The state after the decision. Raises OverBound: it is too large after some of the events."""
-        after = state.state
-        if state.size + event_bytes > self._bounds.state_bytes_max:
-            after = self._measured(state, events)
-        else:
-            for event in events:
-                after = self.after(after, event)
-        if not isinstance(after, self.entity.state):
-            what, handler = type(after).__name__, self.entity.evolves[type(events[-1])]
-            raise Fault(f"{place_of(handler)}: {handler.__name__} returns {what}: return the new state")
-        return after
-
-    def _measured(self, state: Held, events: Sequence[Event]) -> Any:
-        """As `ahead`, for events that may make the state too large: a large state costs time to copy."""
-        after, grown = state.state, state.size
-        for event in events:
-            after = self.after(after, event)
-            grown += len(self._encode(event))
-            if grown > self._bounds.state_bytes_max:
-                grown = len(self._encode(after))
-                if grown > self._bounds.state_bytes_max:
-                    raise OverBound(self.said())
-        return after
-
-    def said(self) -> str:
-        """Why a state that is too large is refused."""
-        return en.STATE_TOO_LARGE.format(self._bounds.state_bytes_max)
-
-    def over(self, state: Held, after: Any, event_bytes: int) -> bool:
-        """Whether a state exceeds its bound. A large state is measured only when it may have grown much."""
-        guessed = state.size + 2 * (state.since + event_bytes)
-        if state.size > MEASURED_BYTES and guessed < self._bounds.state_bytes_max // 2:
-            return False
-        return len(self.pack(after)) > self._bounds.state_bytes_max
-
-
 _NOTHING: Final[Mapping[str, int]] = MappingProxyType({})
 _NO_FIELDS: Final[Mapping[str, Any]] = MappingProxyType({})
 _NO_GUARD: Final = Guard("", 0)
@@ -112,8 +62,12 @@ _NO_LONGER: Final = Done(b'{"type":"success"}')
 """The answer to a timer that was replaced or ended before its command was decided."""
 
 
-class EntityDecider(BoundedFold):
-    """See the module."""
+class EntityDecider(EntityFold):
+    """See the module. States are at most `state_bytes_max` long after each decision.
+
+    A state is encoded to know its size, so a large one is encoded only if the events may have made it too
+    large.
+    """
 
     guarded: Final = True
 
@@ -121,7 +75,8 @@ class EntityDecider(BoundedFold):
         self, entity: Entity[Any], catalog: Catalog, bounds: Bounds = DEFAULTS,
         versions: RowVersions | None = None,
     ) -> None:  # fmt: skip
-        super().__init__(entity, bounds)
+        super().__init__(entity)
+        self._bounds = bounds
         self._catalog = catalog
         self._versions = versions or RowVersions(catalog, shared=False)
         self._handlers = entity.decides
@@ -258,7 +213,7 @@ class EntityDecider(BoundedFold):
             size = len(self._encode(after))
             if size > bounds.state_bytes_max:
                 return None
-        elif self.over(state, after, body_bytes):
+        elif self._over(state, after, body_bytes):
             return None
         facts = timers.facts()
         rows: tuple[RowPut | RowDrop, ...] = ()
@@ -270,6 +225,42 @@ class EntityDecider(BoundedFold):
             reply=reply, record=reply.body, at_stream=stream, events=tuple(events), expected=expected,
             rows=rows, after=Ahead(after, len(own), body_bytes, size),
         )  # fmt: skip
+
+    def _ahead(self, state: Held, events: Sequence[Event], event_bytes: int) -> Any:
+        """The state after the decision. Raises OverBound: it is too large after some of the events."""
+        after = state.state
+        if state.size + event_bytes > self._bounds.state_bytes_max:
+            after = self._measured(state, events)
+        else:
+            for event in events:
+                after = self.after(after, event)
+        if not isinstance(after, self.entity.state):
+            what, handler = type(after).__name__, self.entity.evolves[type(events[-1])]
+            raise Fault(f"{place_of(handler)}: {handler.__name__} returns {what}: return the new state")
+        return after
+
+    def _measured(self, state: Held, events: Sequence[Event]) -> Any:
+        """As `_ahead`, for events that may make the state too large: a large state costs time to copy."""
+        after, grown = state.state, state.size
+        for event in events:
+            after = self.after(after, event)
+            grown += len(self._encode(event))
+            if grown > self._bounds.state_bytes_max:
+                grown = len(self._encode(after))
+                if grown > self._bounds.state_bytes_max:
+                    raise OverBound(self._said())
+        return after
+
+    def _said(self) -> str:
+        """Why a state that is too large is refused."""
+        return en.STATE_TOO_LARGE.format(self._bounds.state_bytes_max)
+
+    def _over(self, state: Held, after: Any, event_bytes: int) -> bool:
+        """Whether a state exceeds its bound. A large state is measured only when it may have grown much."""
+        guessed = state.size + 2 * (state.since + event_bytes)
+        if state.size > MEASURED_BYTES and guessed < self._bounds.state_bytes_max // 2:
+            return False
+        return len(self.pack(after)) > self._bounds.state_bytes_max
 
     def _refuses(self, state: Held, sent: Sent, command: Command) -> Refused | None:
         """Why the command never reaches its handler: nothing is there, or the user may not read it."""
@@ -347,7 +338,7 @@ class EntityDecider(BoundedFold):
         if len(body) > bounds.state_bytes_max:  # the same bound: both are parts of one frame
             return too_large(en.REPLY_TOO_LARGE.format(len(body), bounds.state_bytes_max))
         try:
-            after = self.ahead(state, write.own, write.own_bytes)
+            after = self._ahead(state, write.own, write.own_bytes)
         except OverBound as over:
             return too_large(str(over))
         guard = sent.guard or _NO_GUARD
@@ -371,8 +362,8 @@ class EntityDecider(BoundedFold):
             if len(changes) > bounds.decision_events_max:
                 return too_large(en.TOO_MANY.format(len(changes), "rows", bounds.decision_events_max))
             write.rows += changes
-        if after is not state.state and self.over(state, after, write.own_bytes):
-            return too_large(self.said())
+        if after is not state.state and self._over(state, after, write.own_bytes):
+            return too_large(self._said())
         new = [cls for cls in dict.fromkeys(map(type, write.own)) if self._forms[cls].name not in self.kept]
         return engine.Decision(
             reply=Done(body, state=None if sent.guard is None else after),

@@ -2,7 +2,7 @@
 
 `JobBoard` tells each running job of its cancel. `LateEnds` keeps the ends that could not be written, as on
 a full disk: each is tried again until it is. `LeftJobs` ends jobs whose process ended: at a start, and
-where nodes share the log, soon after a node died. `PluginJobs` is the kind `job` as plug-ins use it.
+where nodes share the log, soon after a node died.
 """
 
 import asyncio
@@ -19,8 +19,8 @@ from huahuo.actors.domain.jobs import EndJob
 from huahuo.actors.domain.projection_rows import TABLE_PREFIX
 from huahuo.actors.domain.storable import COUNTER
 from huahuo.actors.domain.structs import Command, Refused, traits
-from huahuo.actors.domain.work_specs import TIMER_PRINCIPAL
 from huahuo.actors.domain.writing import Done, Sent
+from huahuo.actors.effects.streams import SERVICE
 from huahuo.actors.entities.decider import Answer, EntityError, Origin
 from huahuo.actors.entities.rendezvous_hash import NOTHING, WHOLE, Share
 from huahuo.actors.plugins.calls import UserId, carried
@@ -34,18 +34,10 @@ from huahuo.replay.feed import Feed
 CANCEL_REQUESTED: Final = traits(jobs.JobCancelRequested).name
 
 
-class _Jobs(Protocol):
-    """What the board asks of the jobs."""
-
-    async def state(self, job_id: int) -> jobs.Job:
-        """The state of a job."""
-        ...
-
-
 class JobBoard:
     """See the module. All methods belong to the loop's thread."""
 
-    def __init__(self, feed: Feed, jobs_of: _Jobs) -> None:
+    def __init__(self, feed: Feed, jobs_of: "OwnJobs") -> None:
         self._feed = feed
         self._jobs = jobs_of
         self._watched: dict[str, Callable[[], None]] = {}
@@ -161,7 +153,7 @@ _PAGE: Final = 256
 class LeftJobs:
     """See the module. All methods belong to the loop's thread."""
 
-    def __init__(self, log: Log, end: Callable[[int, jobs.EndJob], Awaitable[None]]) -> None:
+    def __init__(self, log: Log, end: Callable[[int], Awaitable[None]]) -> None:
         self._events = log
         self._end = end
         self._share: Share = NOTHING
@@ -196,9 +188,7 @@ class LeftJobs:
                 if share.has(f"{jobs.KIND}/{int(key)}")
                 and is_left(jobs.begun_by(value), living, share.nodes, settled=settled)
             ]
-            done = await asyncio.gather(
-                *(self._end(job, jobs.EndJob("interrupted")) for job in left), return_exceptions=True
-            )
+            done = await asyncio.gather(*(self._end(job) for job in left), return_exceptions=True)
             for job, result in zip(left, done, strict=True):
                 if isinstance(result, Exception):
                     all_ended = False
@@ -262,7 +252,7 @@ class Entities(Protocol):
 
 
 class OwnJobs:
-    """See the module. All methods belong to the loop's thread."""
+    """See the module, and `Jobs` of plug-ins. All methods belong to the loop's thread."""
 
     def __init__(self, entities: Entities, entity: Entity[Any], log: Log, feed: Feed) -> None:
         """`entity`: the kind `job`."""
@@ -303,54 +293,35 @@ class OwnJobs:
         """
         await self._send(job_id, command, trace)
 
-    async def end(self, job_id: int, command: jobs.EndJob, *, trace: str = "") -> None:
-        """End a job. If the end cannot be written, this raises, and the end is tried again until it is."""
-        await self._late.end(job_id, command, trace)
+    async def progress(self, job_id: int, percent: float, message: str) -> bool:
+        """Say how far it is, 0 to 100. False: it has ended."""
+        try:
+            await self.tell(job_id, jobs.report_of(percent, message))
+        except Refused:
+            return False
+        return True
 
-    async def start(self, name: str, user: UserId | None, *, trace: str = "") -> int:
+    async def end(
+        self, job_id: int, outcome: JobOutcome, message: str = "", *, error: str = "", trace: str = ""
+    ) -> None:
+        """End a job. If the end cannot be written, this raises, and the end is tried again until it is."""
+        await self._late.end(job_id, EndJob(outcome, error, message), trace)
+
+    async def begin(self, name: str, user: UserId | None, *, trace: str = "") -> int:
         """Begin a job and return its id. Raises Refused: it has no name. `trace`: as for `tell`."""
         await self._log.reserve(COUNTER + jobs.KIND)  # behind it this process has its incarnation
         return await self._send(None, jobs.starting(name, user, self._log.incarnation), trace)
 
-    async def _end_left(self, job_id: int, command: jobs.EndJob) -> None:
+    async def _end_left(self, job_id: int) -> None:
         """End a job of an earlier process, in the trace in which it began."""
         begun = await self._log.read(f"{jobs.KIND}/{job_id}", 0, events_max=1)
-        await self.end(job_id, command, trace=carried(begun[0].command_id) if begun else "")
+        await self.end(job_id, "interrupted", trace=carried(begun[0].command_id) if begun else "")
 
     async def _send(self, job_id: int | None, command: Command, trace: str) -> int:
-        answer = await self._entities.execute(
-            self._entity, job_id, Sent(command), Origin(TIMER_PRINCIPAL, trace)
-        )
+        answer = await self._entities.execute(self._entity, job_id, Sent(command), Origin(SERVICE, trace))
         assert answer.reply is not None, "without a command id there is no duplicate"
         said = msgspec.json.decode(answer.reply.body)
         if answer.reply.refused:
             raise Refused(said["code"], said["message"], said.get("details", ""))
         number: int = said["job_id"]
         return number
-
-
-class PluginJobs:
-    """See `Jobs`."""
-
-    def __init__(self, own: OwnJobs) -> None:
-        self._jobs = own
-
-    async def begin(self, name: str, user: UserId | None) -> int:
-        """See `Jobs`."""
-        return await self._jobs.start(name, user)
-
-    async def progress(self, job_id: int, percent: float, message: str) -> bool:
-        """See `Jobs`."""
-        try:
-            await self._jobs.tell(job_id, jobs.report_of(percent, message))
-        except Refused:
-            return False
-        return True
-
-    async def end(self, job_id: int, outcome: JobOutcome, message: str = "") -> None:
-        """See `Jobs`."""
-        await self._jobs.end(job_id, jobs.EndJob(outcome, message=message))
-
-    def watch(self, job_id: int, cancelled: Callable[[], None]) -> Callable[[], None]:
-        """See `Jobs`."""
-        return self._jobs.watch(job_id, cancelled)

@@ -20,12 +20,11 @@ from huahuo.actors.domain.client_actions import ClientActions, CommandMessage, L
 from huahuo.actors.domain.decider import Bounds, EntityDecider
 from huahuo.actors.domain.entity import Entity
 from huahuo.actors.domain.fold import EntityFold, Held
-from huahuo.actors.domain.job_service import OwnJobs, PluginJobs
+from huahuo.actors.domain.job_service import OwnJobs
 from huahuo.actors.domain.projection_rows import RowVersions
 from huahuo.actors.domain.storable import COUNTER, as_builtins, holds_sets, is_key, key_of
 from huahuo.actors.domain.structs import DefinitionError, Refused, holds_secret, place_of_user, traits
 from huahuo.actors.domain.work_specs import (
-    TIMER_PRINCIPAL,
     EntityOwners,
     FiredTogether,
     Following,
@@ -41,7 +40,7 @@ from huahuo.actors.effects.books import weigh as weigh_book
 from huahuo.actors.effects.facts import Cancel, Start
 from huahuo.actors.effects.queue import Bounds as EffectBounds
 from huahuo.actors.effects.runner import Effects
-from huahuo.actors.effects.streams import EffectStreams
+from huahuo.actors.effects.streams import SERVICE, EffectStreams
 from huahuo.actors.entities.decider import Answer, Origin
 from huahuo.actors.entities.entity import Execute, Query
 from huahuo.actors.entities.rendezvous_hash import NOTHING, WHOLE, Share
@@ -384,7 +383,9 @@ class EntityApi:
         key = key_of(rest, self.catalog.by_kind[kind].key)
         if key is None:
             raise LookupError(stream)
-        cut: tuple[int, bytes] = await self._host.directory.ask(kind, key, Query(_cut))
+        cut: tuple[int, bytes] = await self._host.directory.ask(
+            kind, key, Query(lambda seq, held: (seq, msgspec.json.encode(held.state)))
+        )
         return cut
 
     async def state(self, kind: str, key: int | str) -> tuple[Any, int]:
@@ -392,7 +393,9 @@ class EntityApi:
         entity = self.catalog.by_kind[kind]
         if not is_key(key, entity.key):
             raise Refused("invalid_field", f"{kind}_id: no {kind} can have the id {key!r}")
-        seen: tuple[Any, int] = await self._host.directory.ask(kind, key, Query(_state_and_seq))
+        seen: tuple[Any, int] = await self._host.directory.ask(
+            kind, key, Query(lambda seq, held: (held.state, seq))
+        )
         return seen
 
     async def execute(
@@ -430,7 +433,7 @@ class EntityApi:
         entity, decoder = self.timer_commands[f"{timer.kind}/{timer.command}"]
         key = timer.entity.partition("/")[2]
         sent = Sent(decoder.decode(timer.fields), command_id=timer.id, timer=timer)
-        await self._host.directory.ask(entity.kind, key, Execute(sent, Origin(TIMER_PRINCIPAL, timer.id)))
+        await self._host.directory.ask(entity.kind, key, Execute(sent, Origin(SERVICE, timer.id)))
 
 
 def _nothing() -> None:
@@ -439,14 +442,6 @@ def _nothing() -> None:
 
 def _weigh(held: Held) -> int:
     return _ENTITY_BYTES + 4 * held.size
-
-
-def _cut(seq: int, held: Held) -> tuple[int, bytes]:
-    return seq, msgspec.json.encode(held.state)
-
-
-def _state_and_seq(seq: int, held: Held) -> tuple[Any, int]:
-    return held.state, seq
 
 
 class Entities(Plugin):
@@ -498,7 +493,7 @@ class Entities(Plugin):
             {*self.catalog.by_kind, *host.directory.kinds}, projections.tables(host.log, self.catalog)
         )
         api = EntityApi(self.catalog, host, tuple(self.following.by_name.values()))
-        host.jobs.open(PluginJobs(api.jobs))
+        host.jobs.jobs = api.jobs
         api.followers.show(host.metrics)
         effects = api.effects
         effects.show(host.metrics)

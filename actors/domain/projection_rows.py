@@ -217,12 +217,6 @@ def table_in(key: bytes) -> str:
     return key.partition(b"\0")[0].decode()
 
 
-def code_of_entities(table: str, entities: Sequence[tuple[Entity[Any], str]]) -> bytes:
-    """What changes with the code that a table is made by. Each entity with the fingerprint of its state."""
-    parts = [part for entity, print_ in entities for part in (entity.kind, entity.tables[table], print_)]
-    return print_of(table, *parts).encode()
-
-
 def part_key(table: str, part: str) -> bytes:
     """The key that remembers a part."""
     return f"{table}\0{part}".encode()
@@ -256,8 +250,10 @@ def stream_of(table: str) -> str:
 def code_of(catalog: Catalog, table: str) -> bytes:
     """What changes with the code that makes a derived table. It is looked at once, before the code runs."""
     if table not in catalog.table_codes:
-        prints = [(one, EntityFold(one).fingerprint) for one in catalog.derived[table]]
-        catalog.table_codes[table] = code_of_entities(table, prints)
+        made_by = (
+            (one.kind, one.tables[table], EntityFold(one).fingerprint) for one in catalog.derived[table]
+        )
+        catalog.table_codes[table] = print_of(table, *(part for parts in made_by for part in parts)).encode()
     return catalog.table_codes[table]
 
 

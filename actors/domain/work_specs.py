@@ -20,7 +20,7 @@ from huahuo.actors.actor.messages import where
 from huahuo.actors.domain import jobs
 from huahuo.actors.domain.catalog import Catalog
 from huahuo.actors.domain.entity import Entity, must_name
-from huahuo.actors.domain.fold import EntityFold, Held
+from huahuo.actors.domain.fold import EntityFold
 from huahuo.actors.domain.storable import KIND, RESERVED_KINDS, TAKEN_TABLES, key_of
 from huahuo.actors.domain.structs import (
     DefinitionError,
@@ -59,7 +59,7 @@ def specs_of(catalog: Catalog) -> Mapping[tuple[str, str], Spec]:
                 name=name,
                 handler=handler,
                 read=msgspec.json.Decoder(cls).decode,
-                key=partial(_key, entity),
+                key=partial(key_of, of=entity.key),
                 retries=rules.retries,
                 backoff_s=rules.backoff_s,
                 at_once=rules.at_once,
@@ -77,7 +77,7 @@ class EntityOwners:
 
     async def state(self, kind: str, key: str) -> Any:
         """See `Owners`."""
-        return await self._directory.ask(kind, key, Query(_state))
+        return await self._directory.ask(kind, key, Query(lambda _seq, held: held.state))
 
     async def emit(
         self, kind: str, key: str, events: Sequence[Any], guard: Guard, cause: int, run: str = ""
@@ -127,17 +127,6 @@ class EntityOwners:
         return answer.reply
 
 
-def _state(_seq: int, held: Held) -> Any:
-    return held.state
-
-
-def _key(entity: Entity[Any], text: str) -> Any:
-    return key_of(text, entity.key)
-
-
-TIMER_PRINCIPAL = "service"
-"""The principal of what timers do."""
-
 type TimerCommands = dict[str, tuple[Entity[Any], msgspec.json.Decoder[Any]]]
 """What timers may send, by kind and stored name."""
 
@@ -148,7 +137,7 @@ class FiredTogether:
     def __init__(self, directory: Directory, commands: TimerCommands) -> None:
         self._directory = directory
         self._commands = commands
-        self._together = directory.together(jobs.KIND, TIMER_PRINCIPAL)
+        self._together = directory.together(jobs.KIND, SERVICE)
         self.finish = self._together.finish
         self.submit = self._together.submit
         self.give_up = self._together.give_up

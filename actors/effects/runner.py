@@ -7,15 +7,16 @@ one look at a time.
 
 import asyncio
 import math
-from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Final
 
 import structlog
+from msgspec import Raw
 
-from huahuo.actors.effects.books import Books
+from huahuo.actors.actor.messages import where
+from huahuo.actors.effects.books import ENDED, HELD, TAKEN_OVER, Books, Hold, RunOver
 from huahuo.actors.effects.facts import (
     CANCELLED,
     DONE,
@@ -26,167 +27,33 @@ from huahuo.actors.effects.facts import (
     UnknownEffect,
     unknown,
 )
-from huahuo.actors.effects.queue import Bounds, Entry, Known, Line, Part, Spec, backoff_s, group_of
-from huahuo.actors.effects.run import Attempts, TracesRuns
+from huahuo.actors.effects.queue import Bounds, Entry, Failure, Known, Line, Part, Spec, backoff_s, group_of
+from huahuo.actors.effects.run import AGAIN, LEFT, LEFT_OPEN, EffectRun, TracesRuns, inside
 from huahuo.actors.entities.rendezvous_hash import Share
 from huahuo.actors.plugins.calls import UserId
 from huahuo.actors.plugins.plugin import Gauges
 from huahuo.eventstore.ambient import Ambient
-from huahuo.eventstore.deadline import cancel_all
+from huahuo.eventstore.deadline import cancel_all, is_cancelled
 from huahuo.eventstore.errors import EventStoreError
 from huahuo.eventstore.port import Log
+
+_log = structlog.get_logger(__name__)
 
 _JOB_BYTES_KEPT: Final = 512
 """Larger arguments are read from the table when the run begins."""
 
 
-class Memory(ABC):
-    """See the module. `draining`: nothing is taken into memory any more."""
-
-    def __init__(
-        self, ambient: Ambient, specs: Mapping[tuple[str, str], Spec], bounds: Bounds, *, claims: bool = True
-    ) -> None:
-        """`claims`: see `Part`."""
-        self.draining = False
-        self._ambient = ambient
-        self._specs = specs
-        self._bounds = bounds
-        self._line = Line(bounds.waiting_max, bounds.waiting_per_user_max)
-        self._known = Known()
-        self.forget = self._known.drop
-        """See `Keeper`."""
-        self._running: dict[int, asyncio.Task[None]] = {}
-        self._offered_meanwhile: set[int] = set()
-        """Effects that were offered while a run of them was still coming to its end."""
-        self._asleep: dict[int, asyncio.TimerHandle] = {}
-        self._held: dict[int, str] = {}
-        """Effects that other nodes run, and which incarnations those are."""
-        self._part = Part(claims=claims)
-        self._refused: set[UserId | None] = set()
-        """Users with effects in the table for which there was no room."""
-        self._more = False
-        """Whether the table has effects that were not looked at."""
-
-    @abstractmethod
-    def _fill(self) -> None:
-        """Begin runs of what waits, where there is room for them."""
-        ...
-
-    def _offer(self, id_: int, row: OpenEffect) -> None:
-        """Take an open effect into memory, where there is room."""
-        if id_ in self._known or self.draining or id_ in self._held:
-            return
-        if id_ in self._running:
-            self._offered_meanwhile.add(id_)
-            return
-        if self._part.is_whole and self._crowded(row):
-            return
-        spec = self._specs.get((row.kind, row.effect))
-        if spec is None:
-            return  # another node's newer code asked for it; this node's next version runs it
-        job = bytes(row.job)
-        group = group_of(spec, job)
-        if not self._part.has(id_, spec, group, row.entity):
-            return
-        if not self._part.is_whole and self._crowded(row):
-            return
-        wait_ms = row.due_ms - self._ambient.now_ms()
-        if wait_ms > 0:  # longer than any back-off: the clock was set back, perhaps by days
-            wait_ms = min(wait_ms, round(1000 * backoff_s(spec, row.failures, 1.0)))
-        entry = Entry(id_, spec, row, group, job if len(job) <= _JOB_BYTES_KEPT else None)
-        self._known.keep(entry)
-        if wait_ms > 0:
-            self._sleep(entry, wait_ms / 1000)
-        else:
-            self._stand(entry)
-
-    def _crowded(self, row: OpenEffect) -> bool:
-        """Whether it must stay in the table for now: it could run, and too many others wait."""
-        if self._line.room(row.user) or row.due_ms > self._ambient.now_ms():
-            return False
-        self._refused.add(row.user)
-        return True
-
-    def _stand(self, entry: Entry) -> None:
-        if not self._line.add(entry):
-            self._refused.add(entry.user)
-            self.forget(entry)
-
-    def _sleep(self, entry: Entry, seconds: float) -> None:
-        if len(self._asleep) >= self._bounds.waiting_max:
-            self.forget(entry)  # a sweep finds it again
-            return
-        self._asleep[entry.id] = asyncio.get_running_loop().call_later(seconds, self._wake, entry)
-
-    def _wake(self, entry: Entry) -> None:
-        del self._asleep[entry.id]
-        if self._part.keeps(entry):
-            self._stand(entry)
-            self._fill()
-        else:
-            self.forget(entry)  # meanwhile it is another node's
-
-    def _room_again(self) -> bool:
-        """Whether some that found no room would find it now, enough to look through the table for them."""
-        line = self._line
-        if not (self._refused or self._more) or len(line.waiting) > line.waiting_max // 2:
-            return False
-        return self._more or any(line.by_user[user] <= line.per_user_max // 2 for user in self._refused)
-
-
-class Figures(Memory):
-    """See the module. `Effects` counts."""
-
-    def __init__(
-        self, ambient: Ambient, specs: Mapping[tuple[str, str], Spec], bounds: Bounds, *, claims: bool
-    ) -> None:
-        super().__init__(ambient, specs, bounds, claims=claims)
-        self.by_user: Counter[UserId | None] = Counter()
-        """Runs, of each user that has any."""
-        self.opened = 0
-        """How many effects are open, in memory or not."""
-        self.retries = 0
-        self.ends: Counter[str] = Counter()
-        """Effects that ended since the start, by outcome."""
-
-    @property
-    def running(self) -> int:
-        """How many run now."""
-        return len(self._running)
-
-    @property
-    def waiting(self) -> int:
-        """How many wait in memory for their turn, or for their next attempt."""
-        return len(self._line.waiting) + len(self._asleep)
-
-    def at_work(self) -> Collection[tuple[UserId, int]]:
-        """Users, and how many effects run for each."""
-        return [(user, count) for user, count in self.by_user.items() if user is not None]
-
-    def show(self, metrics: Gauges) -> None:
-        """What can be seen of effects from outside."""
-        metrics.gauge("effects_open", "Effects that have not ended.", lambda: self.opened)
-        metrics.gauge("effects_running", "Effects that run.", lambda: self.running)
-        metrics.gauge("effects_waiting", "Effects that wait in memory.", lambda: self.waiting)
-        metrics.gauge("effects_oldest_seconds", "Age of the oldest open effect.", self.oldest_s)
-        metrics.total(
-            "effects_retried", "Runs of effects that failed and were repeated.", lambda: self.retries
-        )
-        metrics.total("effects_done", "Effects that returned.", lambda: self.ends[DONE])
-        metrics.total("effects_failed", "Effects that failed for good.", lambda: self.ends[FAILED])
-        metrics.total("effects_cancelled", "Effects that were cancelled.", lambda: self.ends[CANCELLED])
-
-    def oldest_s(self) -> float:
-        """The age of the oldest effect in memory, in seconds. One that never returns makes it grow."""
-        oldest_ms = min((entry.since_ms for entry in self._known.values()), default=None)
-        return 0.0 if oldest_ms is None else max(0.0, (self._ambient.now_ms() - oldest_ms) / 1000)
-
-
-_log = structlog.get_logger(__name__)
+_PAGE_ROWS: Final = 500
+"""At most 32 MiB at a time: arguments may have 64 KiB each."""
+SHARED_SWEEP_S: Final = 1.0
+"""With several nodes: how often each one looks for effects of its part that other nodes asked for, and for
+effects of nodes that ended."""
+_LEFT_S: Final = 2.0
+"""The pause after a run that the service itself cut short."""
 
 
 class Sweeping:
-    """See the module. `look` reads the table; `wanted` says at each tick whether it must be."""
+    """Looks through the table now and then: `look` reads it, `wanted` says at each tick whether it must."""
 
     def __init__(
         self, ambient: Ambient, look: Callable[[], Awaitable[None]], wanted: Callable[[], bool]
@@ -234,16 +101,134 @@ class Sweeping:
             self.lap = None
 
 
-_PAGE_ROWS: Final = 500
-"""At most 32 MiB at a time: arguments may have 64 KiB each."""
-SHARED_SWEEP_S: Final = 1.0
-"""With several nodes: how often each one looks for effects of its part that other nodes asked for, and for
-effects of nodes that ended."""
-_LEFT_S: Final = 2.0
-"""The pause after a run that the service itself cut short."""
+class Attempts:
+    """Takes an effect from its claim to its end: returned, failed, cancelled, or left open."""
+
+    def __init__(self, *, log: Log, ambient: Ambient, books: Books, effects: "Effects") -> None:
+        self._log = log
+        self._ambient = ambient
+        self._books = books
+        self._effects = effects
+        self.traced: TracesRuns | None = None
+        """The listener for runs whose command was traced."""
+
+    async def perform(self, entry: Entry) -> None:
+        """One run from its claim to what is recorded of its end."""
+        if self.traced is None or not entry.trace:
+            await self._perform(entry)
+            return
+        span, outcome = self.traced.run(entry), LEFT
+        entry.run = span.place
+        try:
+            with inside(span):
+                outcome = await self._perform(entry)
+        finally:
+            span.end(outcome)
+
+    async def _perform(self, entry: Entry) -> str:
+        try:
+            async with self._books.hold(entry) as hold:
+                return await self._held(entry, hold)
+        except RunOver as over:
+            if over.why == HELD:
+                self._effects.held(entry, over.by)
+            else:
+                await self._over(entry, over.why)
+            return over.why
+        except LEFT_OPEN as error:
+            self._effects.left(entry, error)
+            return LEFT
+
+    async def cancelled(self, entry: Entry) -> None:
+        """The effect is cancelled, and no run will see to its end."""
+        try:
+            outcome = await self._books.cancelled(entry)
+        except LEFT_OPEN as error:
+            self._effects.left(entry, error)
+            return
+        if outcome is None:
+            self._effects.forget(entry)
+        else:
+            self._effects.ended(entry, outcome)
+
+    async def _held(self, entry: Entry, hold: Hold) -> str:
+        spec, raw = entry.spec, entry.job or await self._stored(entry)
+        if raw is None:
+            self._effects.forget(entry)
+            return ENDED
+        run = EffectRun(self._log, entry, hold)
+        failed: BaseException | None = None
+        try:
+            run.job = spec.read(raw)
+            run.state = await hold.state()
+            await spec.handler(run.job, run)
+        except LEFT_OPEN:
+            if not run.finished:
+                run.close(TAKEN_OVER)
+                raise
+        except RunOver:
+            pass  # the books know why
+        except asyncio.CancelledError as error:
+            if not run.finished and (self._effects.draining or entry.cancelled):
+                run.close(CANCELLED)
+                raise
+            failed = error
+        except BaseException as error:  # user code
+            if is_cancelled(error):
+                raise
+            failed = error
+        finally:
+            entry.settling = True
+        if failed is not None and not run.finished:
+            return await self._failed(entry, run, hold, raw, failed)
+        outcome = DONE
+        if not run.finished:
+            run.close(ENDED)
+            outcome = await hold.end()
+        self._effects.ended(entry, outcome)
+        return outcome
+
+    async def _stored(self, entry: Entry) -> bytes | None:
+        """The arguments of an effect from its row, None if it has none any more."""
+        key = self._books.row_key(entry)
+        value = await self._log.row(self._books.table, "", key)
+        found = None if value is None else self._books.read(key, value)
+        return bytes(found[1].job) if found is not None and found[0] == entry.id else None
+
+    async def _failed(
+        self, entry: Entry, run: EffectRun, hold: Hold, raw: bytes, error: BaseException
+    ) -> str:
+        """A run has failed: try again later, or give up."""
+        spec, failures, name = entry.spec, run.attempt, type(error).__name__
+        _log.warning(
+            "effect_failed", effect=spec.name, entity=entry.entity, error=name, at=where(error),
+            attempt=failures,
+        )  # fmt: skip
+        if failures > spec.retries:
+            failure = Failure(error_type=name, attempts=failures, job=run.job)
+            outcome = await hold.give_up(failure)
+            self._effects.ended(entry, outcome)
+            return outcome
+        run.close(ENDED)
+        wait_s = backoff_s(spec, failures, self._ambient.random())
+        due_ms = self._ambient.now_ms() + round(wait_s * 1000)
+        row = OpenEffect(
+            spec.kind, entry.key, spec.name, Raw(raw), entry.since_ms, entry.user, trace=entry.trace
+        )
+        await hold.again(name, due_ms, row)
+        self._effects.retry(entry, wait_s)
+        return AGAIN
+
+    async def _over(self, entry: Entry, why: str) -> None:
+        """The run may not speak: the effect was cancelled, has ended, or another run goes on with it."""
+        entry.settling = True
+        if why == CANCELLED:
+            await self.cancelled(entry)
+        else:
+            self._effects.forget(entry)
 
 
-class Effects(Figures):
+class Effects:
     """See the module. All methods belong to the loop's thread."""
 
     def __init__(
@@ -262,16 +247,73 @@ class Effects(Figures):
 
         `claims`: see `Part`.
         """
-        super().__init__(ambient, specs, bounds, claims=claims)
+        self.draining = False
+        self._ambient = ambient
+        self._specs = specs
+        self._bounds = bounds
+        self._line = Line(bounds.waiting_max, bounds.waiting_per_user_max)
+        self._known = Known()
+        self.forget = self._known.drop
+        """Nothing is left to do about it here."""
+        self._running: dict[int, asyncio.Task[None]] = {}
+        self._offered_meanwhile: set[int] = set()
+        """Effects that were offered while a run of them was still coming to its end."""
+        self._asleep: dict[int, asyncio.TimerHandle] = {}
+        self._held: dict[int, str] = {}
+        """Effects that other nodes run, and which incarnations those are."""
+        self._part = Part(claims=claims)
+        self._refused: set[UserId | None] = set()
+        """Users with effects in the table for which there was no room."""
+        self._more = False
+        """Whether the table has effects that were not looked at."""
+        self.by_user: Counter[UserId | None] = Counter()
+        """Runs, of each user that has any."""
+        self.opened = 0
+        """How many effects are open, in memory or not."""
+        self.retries = 0
+        self.ends: Counter[str] = Counter()
+        """Effects that ended since the start, by outcome."""
         self._log = log
         self._books = books
-        self._attempts = Attempts(log=log, ambient=ambient, books=books, keeper=self)
+        self._attempts = Attempts(log=log, ambient=ambient, books=books, effects=self)
         self._owed_s = wait_s
         self._ending: set[asyncio.Task[None]] = set()
         self._looked_at = -1
         self._sweeping = Sweeping(ambient, self._look_through, self._must_look)
         self._timer: asyncio.TimerHandle | None = None
         self._shared = self._resting = shared
+
+    @property
+    def running(self) -> int:
+        """How many run now."""
+        return len(self._running)
+
+    @property
+    def waiting(self) -> int:
+        """How many wait in memory for their turn, or for their next attempt."""
+        return len(self._line.waiting) + len(self._asleep)
+
+    def at_work(self) -> Collection[tuple[UserId, int]]:
+        """Users, and how many effects run for each."""
+        return [(user, count) for user, count in self.by_user.items() if user is not None]
+
+    def show(self, metrics: Gauges) -> None:
+        """What can be seen of effects from outside."""
+        metrics.gauge("effects_open", "Effects that have not ended.", lambda: self.opened)
+        metrics.gauge("effects_running", "Effects that run.", lambda: self.running)
+        metrics.gauge("effects_waiting", "Effects that wait in memory.", lambda: self.waiting)
+        metrics.gauge("effects_oldest_seconds", "Age of the oldest open effect.", self.oldest_s)
+        metrics.total(
+            "effects_retried", "Runs of effects that failed and were repeated.", lambda: self.retries
+        )
+        metrics.total("effects_done", "Effects that returned.", lambda: self.ends[DONE])
+        metrics.total("effects_failed", "Effects that failed for good.", lambda: self.ends[FAILED])
+        metrics.total("effects_cancelled", "Effects that were cancelled.", lambda: self.ends[CANCELLED])
+
+    def oldest_s(self) -> float:
+        """The age of the oldest effect in memory, in seconds. One that never returns makes it grow."""
+        oldest_ms = min((entry.since_ms for entry in self._known.values()), default=None)
+        return 0.0 if oldest_ms is None else max(0.0, (self._ambient.now_ms() - oldest_ms) / 1000)
 
     def trace(self, traced: TracesRuns) -> None:
         """From now on, tell this tracer of runs whose command was traced."""
@@ -320,15 +362,16 @@ class Effects(Figures):
         """
         self._resting = self.draining = False
         self.opened = 0
-        before: bytes | None = None
-        while rows := await self._log.rows(self._books.table, "", before=before, limit=_PAGE_ROWS):
-            for id_, row in self._read(rows):
-                if (row.kind, row.effect) not in self._specs:
-                    self.draining = True
-                    raise UnknownEffect(unknown(row, id_))
-                self.opened += 1
-                self._offer(id_, row)
-            before = rows[-1][0]
+
+        def take(id_: int, row: OpenEffect) -> None:
+            self.opened += 1
+            self._offer(id_, row)
+
+        try:
+            await self._each(take)
+        except UnknownEffect:
+            self.draining = True
+            raise
         self._fill()  # not before the last name is known
         every_s = self._bounds.sweep_s
         often = self._shared or self._log.incarnation
@@ -336,11 +379,15 @@ class Effects(Figures):
 
     async def known(self) -> None:
         """Whether `start` would go on with all that is open now. Raises as `start`."""
+        await self._each(lambda _id, _row: None)
+
+    async def _each(self, take: Callable[[int, OpenEffect], None]) -> None:
         before: bytes | None = None
         while rows := await self._log.rows(self._books.table, "", before=before, limit=_PAGE_ROWS):
             for id_, row in self._read(rows):
                 if (row.kind, row.effect) not in self._specs:
                     raise UnknownEffect(unknown(row, id_))
+                take(id_, row)
             before = rows[-1][0]
 
     async def drain(self, timeout_s: float) -> None:
@@ -433,6 +480,67 @@ class Effects(Figures):
         if not (self.draining or self._resting):
             self._sweeping.again()
 
+    def _offer(self, id_: int, row: OpenEffect) -> None:
+        """Take an open effect into memory, where there is room."""
+        if id_ in self._known or self.draining or id_ in self._held:
+            return
+        if id_ in self._running:
+            self._offered_meanwhile.add(id_)
+            return
+        if self._part.is_whole and self._crowded(row):
+            return
+        spec = self._specs.get((row.kind, row.effect))
+        if spec is None:
+            return  # another node's newer code asked for it; this node's next version runs it
+        job = bytes(row.job)
+        group = group_of(spec, job)
+        if not self._part.has(id_, spec, group, row.entity):
+            return
+        if not self._part.is_whole and self._crowded(row):
+            return
+        wait_ms = row.due_ms - self._ambient.now_ms()
+        if wait_ms > 0:  # longer than any back-off: the clock was set back, perhaps by days
+            wait_ms = min(wait_ms, round(1000 * backoff_s(spec, row.failures, 1.0)))
+        entry = Entry(id_, spec, row, group, job if len(job) <= _JOB_BYTES_KEPT else None)
+        self._known.keep(entry)
+        if wait_ms > 0:
+            self._sleep(entry, wait_ms / 1000)
+        else:
+            self._stand(entry)
+
+    def _crowded(self, row: OpenEffect) -> bool:
+        """Whether it must stay in the table for now: it could run, and too many others wait."""
+        if self._line.room(row.user) or row.due_ms > self._ambient.now_ms():
+            return False
+        self._refused.add(row.user)
+        return True
+
+    def _stand(self, entry: Entry) -> None:
+        if not self._line.add(entry):
+            self._refused.add(entry.user)
+            self.forget(entry)
+
+    def _sleep(self, entry: Entry, seconds: float) -> None:
+        if len(self._asleep) >= self._bounds.waiting_max:
+            self.forget(entry)  # a sweep finds it again
+            return
+        self._asleep[entry.id] = asyncio.get_running_loop().call_later(seconds, self._wake, entry)
+
+    def _wake(self, entry: Entry) -> None:
+        del self._asleep[entry.id]
+        if self._part.keeps(entry):
+            self._stand(entry)
+            self._fill()
+        else:
+            self.forget(entry)  # meanwhile it is another node's
+
+    def _room_again(self) -> bool:
+        """Whether some that found no room would find it now, enough to look through the table for them."""
+        line = self._line
+        if not (self._refused or self._more) or len(line.waiting) > line.waiting_max // 2:
+            return False
+        return self._more or any(line.by_user[user] <= line.per_user_max // 2 for user in self._refused)
+
     # -- running
 
     def _fill(self) -> None:
@@ -499,26 +607,26 @@ class Effects(Figures):
         task.add_done_callback(self._ending.discard)
 
     def ended(self, entry: Entry, outcome: str) -> None:
-        """See `Keeper`."""
+        """Its end is recorded."""
         self.forget(entry)
         self._part.leaves((entry.id,))
         self.opened -= 1
         self.ends[outcome] += 1
 
     def held(self, entry: Entry, by: str) -> None:
-        """See `Keeper`."""
+        """Another node, of the incarnation `by`, runs it: look again when that has ended."""
         self._held[entry.id] = by
         self._part.leaves((entry.id,))
         self.forget(entry)
 
     def retry(self, entry: Entry, seconds: float) -> None:
-        """See `Keeper`."""
+        """Its run has failed: run it again after `seconds`."""
         self.retries += 1
         entry.settling = False
         self._sleep(entry, seconds)
 
     def left(self, entry: Entry, error: BaseException) -> None:
-        """See `Keeper`."""
+        """The service itself could not go on with it: try again soon."""
         _log.warning(
             "effect_left_open", effect=entry.spec.name, entity=entry.entity, error=type(error).__name__
         )

@@ -12,7 +12,7 @@ it asks for an effect or cancels some, makes them look into the books again.
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from huahuo.actors.effects import facts
 from huahuo.actors.effects.books import (
@@ -43,14 +43,6 @@ LOOKS_MAX = 8
 """How often a run looks into the books when the entity keeps writing there."""
 
 
-class Claimant(Protocol):
-    """A run that has claimed its effect. `over`: why it may say nothing more, or ""."""
-
-    effect: int
-    claim: int
-    over: str
-
-
 class Desk:
     """See the module. `users`: effects of the entity that are being run."""
 
@@ -61,16 +53,16 @@ class Desk:
         self._entity = entity
         self._directory = directory
         self._seq = 0
-        self._claimants: dict[int, Claimant] = {}
+        self._claimants: dict[int, StreamHold] = {}
 
-    def claimed(self, claimant: Claimant) -> None:
+    def claimed(self, claimant: "StreamHold") -> None:
         """A run has begun. The caller holds the lock since before the claim."""
         if not self._claimants:
             self._seq = claimant.claim  # nobody else can have missed what came before
         self.wrote(claimant.claim)
         self._claimants[claimant.effect] = claimant
 
-    def left(self, claimant: Claimant) -> None:
+    def left(self, claimant: "StreamHold") -> None:
         """The run is over."""
         if self._claimants.get(claimant.effect) is claimant:
             del self._claimants[claimant.effect]
@@ -81,7 +73,7 @@ class Desk:
             self._seq = seq
 
     async def guarded(
-        self, claimant: Claimant, append: Callable[[Guard], Awaitable[Answered]], *, writes: int = 0
+        self, claimant: "StreamHold", append: Callable[[Guard], Awaitable[Answered]], *, writes: int = 0
     ) -> Answered:
         """Append under the guard of this claim. `writes`: the number of events for the books.
 

@@ -113,11 +113,24 @@ class _Resident:
         self.used_s = 0.0
 
 
-class Residents:
-    """See the module. All methods belong to the loop's thread."""
+_LOADED_TOGETHER = 128
+_LOADED_BYTES = 32 << 10
+"""One read of many streams takes at most 4 MiB. A stream with more bytes is read alone."""
+
+
+class Directory:
+    """All entities of one runtime over one log. All methods belong to the loop's thread."""
 
     def __init__(
-        self, runtime: Runtime, ambient: Ambient, limits: DirectoryLimits, keyframes: KeyframeWriter
+        self,
+        runtime: Runtime,
+        log: Log,
+        feed: Feed,
+        ambient: Ambient,
+        *,
+        limits: DirectoryLimits = DirectoryLimits(),  # noqa: B008  frozen
+        keyframes: KeyframePolicy = KeyframePolicy(),  # noqa: B008  frozen
+        fairness: Fairness | None = None,
     ) -> None:
         self._runtime = runtime
         self._ambient = ambient
@@ -132,10 +145,15 @@ class Residents:
         self._next_sweep_s = 0.0
         self._sweeper: asyncio.TimerHandle | None = None
         self._closed = False
-        self.keyframes = keyframes
+        self.keyframes = KeyframeWriter(log, keyframes)
         self.activations = 0
         self.passivations = 0
         self.degradations = 0
+        self._log = log
+        self._feed = feed
+        self._fairness = fairness
+        self._loads = asyncio.Semaphore(limits.loads_max)
+        self._inbox_bytes = InboxBytes(limits.inbox_bytes_max, limits.inboxes_bytes_max)
 
     @property
     def resident(self) -> int:
@@ -179,111 +197,6 @@ class Residents:
             return self._activate(kind, address)
         self._use(address, resident)
         return resident.ref
-
-    def _use(self, address: str, resident: _Resident) -> None:
-        resident.used_s = self._next_sweep_s
-        self._residents.move_to_end(address)
-
-    def _activate(self, kind: str, address: str) -> LoopRef[Entity]:
-        if address in self._resting and self._resting[address] > self._runtime.loop.time():
-            raise Degraded(f"{address} failed too often")
-        known = self._kinds[kind]
-        # Usually the kind's name is the prefix. Then one string object serves as address and stream.
-        own = known.stream_prefix == kind
-        stream = address if own else f"{known.stream_prefix}{address.removeprefix(kind)}"
-        ref = self._runtime.start(self._entity, known, stream)
-        resident = self._residents[address] = _Resident(ref)
-        self._schedule_sweep()
-        resident.used_s = self._next_sweep_s
-        self.activations += 1
-        return ref
-
-    def _bury(self, address: str, resident: _Resident) -> None:
-        """Forget an entity that ended by itself. If its supervisor gave up, do not start it for `rest_s`."""
-        del self._residents[address]
-        if _gave_up(resident.ref):
-            self.degradations += 1
-            self._resting[address] = self._runtime.loop.time() + self._limits.rest_s
-            kind, _, key = address.partition("/")
-            _log.error("entity_degraded", kind=kind, key=key, rest_s=self._limits.rest_s)
-
-    def _schedule_sweep(self) -> None:
-        if self._sweeper is None and not self._closed and (self._residents or self._resting):
-            sweep_s = self._ambient.routine_s(self._limits.sweep_s)
-            self._next_sweep_s = self._runtime.loop.time() + sweep_s
-            self._sweeper = self._runtime.loop.call_at(self._next_sweep_s, self._sweep)
-
-    def _sweep(self) -> None:
-        self._sweeper = None
-        now_s = self._runtime.loop.time()
-        for address in [a for a, until_s in self._resting.items() if until_s <= now_s]:
-            del self._resting[address]
-        for _ in range(min(len(self._residents), self._limits.stops_per_sweep_max)):
-            address, resident = next(iter(self._residents.items()))
-            if now_s - resident.used_s < self._limits.idle_s and not self._crowded():
-                break
-            if self.keyframes.full:
-                break  # the next sweep continues, when these are stored
-            if not resident.ref.is_alive():
-                self._bury(address, resident)
-            elif resident.ref.stop_if_idle():
-                del self._residents[address]
-                self.passivations += 1
-            else:  # it is busy: counts as used now
-                self._use(address, resident)
-        self._schedule_sweep()
-
-    def _crowded(self) -> bool:
-        limits = self._limits
-        return len(self._residents) > limits.residents_max or 0 < limits.weight_max < self.weight
-
-    def _end_all(self) -> list[LoopRef[Entity]]:
-        """Wake none any more, and forget all: the caller stops those that are returned."""
-        self._closed = True
-        if self._sweeper is not None:
-            self._sweeper.cancel()
-            self._sweeper = None
-        refs = [resident.ref for resident in self._residents.values()]
-        self._residents.clear()
-        return refs
-
-
-def _gave_up(ref: LoopRef[Entity]) -> bool:
-    return ref.actor_inbox.reason is Reason.GAVE_UP
-
-
-def ended(kind: str, key: str | int, ref: LoopRef[Entity]) -> EntityError:
-    """The error for an accepted message that was not handled."""
-    if _gave_up(ref):
-        return Degraded(f"{kind}/{key} failed too often")
-    return Busy(f"{kind}/{key} ended before it came to this message")
-
-
-_LOADED_TOGETHER = 128
-_LOADED_BYTES = 32 << 10
-"""One read of many streams takes at most 4 MiB. A stream with more bytes is read alone."""
-
-
-class Directory(Residents):
-    """All entities of one runtime over one log. All methods belong to the loop's thread."""
-
-    def __init__(
-        self,
-        runtime: Runtime,
-        log: Log,
-        feed: Feed,
-        ambient: Ambient,
-        *,
-        limits: DirectoryLimits = DirectoryLimits(),  # noqa: B008  frozen
-        keyframes: KeyframePolicy = KeyframePolicy(),  # noqa: B008  frozen
-        fairness: Fairness | None = None,
-    ) -> None:
-        super().__init__(runtime, ambient, limits, KeyframeWriter(log, keyframes))
-        self._log = log
-        self._feed = feed
-        self._fairness = fairness
-        self._loads = asyncio.Semaphore(limits.loads_max)
-        self._inbox_bytes = InboxBytes(limits.inbox_bytes_max, limits.inboxes_bytes_max)
 
     @property
     def kinds(self) -> Collection[str]:
@@ -428,3 +341,81 @@ class Directory(Residents):
                 for stopped in [ref.stop(block=False) for ref in busy]:
                     await stopped
                 await self.keyframes.flush()
+
+    def _use(self, address: str, resident: _Resident) -> None:
+        resident.used_s = self._next_sweep_s
+        self._residents.move_to_end(address)
+
+    def _activate(self, kind: str, address: str) -> LoopRef[Entity]:
+        if address in self._resting and self._resting[address] > self._runtime.loop.time():
+            raise Degraded(f"{address} failed too often")
+        known = self._kinds[kind]
+        # Usually the kind's name is the prefix. Then one string object serves as address and stream.
+        own = known.stream_prefix == kind
+        stream = address if own else f"{known.stream_prefix}{address.removeprefix(kind)}"
+        ref = self._runtime.start(self._entity, known, stream)
+        resident = self._residents[address] = _Resident(ref)
+        self._schedule_sweep()
+        resident.used_s = self._next_sweep_s
+        self.activations += 1
+        return ref
+
+    def _bury(self, address: str, resident: _Resident) -> None:
+        """Forget an entity that ended by itself. If its supervisor gave up, do not start it for `rest_s`."""
+        del self._residents[address]
+        if _gave_up(resident.ref):
+            self.degradations += 1
+            self._resting[address] = self._runtime.loop.time() + self._limits.rest_s
+            kind, _, key = address.partition("/")
+            _log.error("entity_degraded", kind=kind, key=key, rest_s=self._limits.rest_s)
+
+    def _schedule_sweep(self) -> None:
+        if self._sweeper is None and not self._closed and (self._residents or self._resting):
+            sweep_s = self._ambient.routine_s(self._limits.sweep_s)
+            self._next_sweep_s = self._runtime.loop.time() + sweep_s
+            self._sweeper = self._runtime.loop.call_at(self._next_sweep_s, self._sweep)
+
+    def _sweep(self) -> None:
+        self._sweeper = None
+        now_s = self._runtime.loop.time()
+        for address in [a for a, until_s in self._resting.items() if until_s <= now_s]:
+            del self._resting[address]
+        for _ in range(min(len(self._residents), self._limits.stops_per_sweep_max)):
+            address, resident = next(iter(self._residents.items()))
+            if now_s - resident.used_s < self._limits.idle_s and not self._crowded():
+                break
+            if self.keyframes.full:
+                break  # the next sweep continues, when these are stored
+            if not resident.ref.is_alive():
+                self._bury(address, resident)
+            elif resident.ref.stop_if_idle():
+                del self._residents[address]
+                self.passivations += 1
+            else:  # it is busy: counts as used now
+                self._use(address, resident)
+        self._schedule_sweep()
+
+    def _crowded(self) -> bool:
+        limits = self._limits
+        return len(self._residents) > limits.residents_max or 0 < limits.weight_max < self.weight
+
+    def _end_all(self) -> list[LoopRef[Entity]]:
+        """Wake none any more, and forget all: the caller stops those that are returned."""
+        self._closed = True
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+            self._sweeper = None
+        refs = [resident.ref for resident in self._residents.values()]
+        self._residents.clear()
+        return refs
+
+
+def _gave_up(ref: LoopRef[Entity]) -> bool:
+    return ref.actor_inbox.reason is Reason.GAVE_UP
+
+
+def ended(kind: str, key: str | int, ref: LoopRef[Entity]) -> EntityError:
+    """The error for an accepted message that was not handled."""
+    if _gave_up(ref):
+        return Degraded(f"{kind}/{key} failed too often")
+    return Busy(f"{kind}/{key} ended before it came to this message")

@@ -21,7 +21,7 @@ from typing import Any, Final
 from msgspec.structs import replace
 
 from huahuo.actors.actor.inbox import Inbox
-from huahuo.actors.actor.runtime import Door
+from huahuo.actors.actor.runtime import Runtime
 from huahuo.actors.entities.decider import Context, Decision
 from huahuo.actors.entities.entity import Entity
 from huahuo.eventstore.errors import Closed, CommandMismatch, Conflict, QueueFull, TooLarge
@@ -50,7 +50,7 @@ class Together:
         "_principal", "_rows", "_unfinished", "_written", "full",
     )  # fmt: skip
 
-    def __init__(self, door: Door, log: Log, context: Context, principal: str) -> None:
+    def __init__(self, door: Runtime, log: Log, context: Context, principal: str) -> None:
         self._door = door
         self._log = log
         self._heads: dict[str, int] = {}
@@ -224,7 +224,7 @@ def _is_plain(decision: Decision[Any, Any]) -> bool:
     )
 
 
-def load(door: Door, inbox: Inbox, events: Sequence[StoredEvent]) -> None:
+def load(door: Runtime, inbox: Inbox, events: Sequence[StoredEvent]) -> None:
     """Give an entity that was just started its whole stream, which was read for it."""
     entity = door.hold(inbox)
     if entity is None:

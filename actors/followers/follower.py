@@ -30,54 +30,6 @@ from huahuo.replay.feed import Feed
 _log = structlog.get_logger(__name__)
 
 
-class Calls:
-    """See the module. One call at a time. `name`: the follower's."""
-
-    def __init__(self, name: str, *, ambient: Ambient, read: ReadEvent) -> None:
-        self._name = name
-        self._ambient = ambient
-        self._read_event = read
-        self._begun_ms: int | None = None
-        """Since when the function runs."""
-        self.error = ""
-        """The type of the last exception, until a delivery succeeds."""
-        self.delivered = 0
-        self.failed = 0
-
-    @property
-    def running(self) -> bool:
-        """Whether the function runs."""
-        return self._begun_ms is not None
-
-    @property
-    def busy_s(self) -> float:
-        """How long the function has been running."""
-        return 0.0 if self._begun_ms is None else (self._ambient.now_ms() - self._begun_ms) / 1000
-
-    async def call(self, spec: Spec, batch: Sequence[StoredEvent], run: FollowerRun) -> BaseException | None:
-        """Call the function of `spec`, and return what it raised."""
-        self._begun_ms = self._ambient.now_ms()
-        try:
-            await spec.call([self._read_event(event) for event in batch], run)
-        except BaseException as error:  # user code
-            if is_cancelled(error):
-                raise
-            self.failed += 1
-            about = {"stream": batch[0].stream, "seq": batch[0].seq} if batch else {}
-            self.say(error, "follower_failed", attempt=run.attempt, **about)
-            return error
-        finally:
-            self._begun_ms = None
-        self.delivered += len(batch)
-        self.error = ""
-        return None
-
-    def say(self, error: BaseException, what: str, **more: object) -> None:
-        """Log a failure. Its text is not logged, because it may quote what nobody should read."""
-        self.error = type(error).__name__
-        _log.warning(what, follower=self._name, error=self.error, at=where(error), **more)
-
-
 _PAGE_EVENTS: Final = 256
 _PAGE_BYTES: Final = 256 << 10
 _SAVE_EVERY: Final = 10_000
@@ -96,7 +48,13 @@ class Follower:
         self._log = log
         self._feed = feed
         self._ambient = ambient
-        self.calls = Calls(spec.name, ambient=ambient, read=read)
+        self._read_event = read
+        self._begun_ms: int | None = None
+        """Since when the function runs."""
+        self.error = ""
+        """The type of the last exception, until a delivery succeeds."""
+        self.delivered = 0
+        self.failed = 0
         self._course = Course(0, spec.batch)
         self._saved = 0
         self._placed = spec.cursor is None
@@ -114,7 +72,6 @@ class Follower:
         """The follower was paused, resumed or ended, or is to try dead letters again."""
         self._ending = False
         self._task: asyncio.Task[None] | None = None
-        """Whether its rows were damaged as it should begin: where it stood is not known."""
 
     @property
     def cursor(self) -> int:
@@ -127,17 +84,22 @@ class Follower:
         return max(0, self._log.position - self.cursor)
 
     @property
+    def busy_s(self) -> float:
+        """How long the function has been running."""
+        return 0.0 if self._begun_ms is None else (self._ambient.now_ms() - self._begun_ms) / 1000
+
+    @property
     def state(self) -> str:
         """In a word or two, for people."""
         if self.paused:
             return "paused"
-        if self.calls.error:
+        if self.error:
             return "too many dead letters" if self.dead.full else "retrying"
         return "up to date" if not self.lag else "behind"
 
     def standing(self, what: str = "follower") -> Standing:
         """Where it stands, for people."""
-        error = self.calls.error or next((letter.error for letter in self.dead.values()), "")
+        error = self.error or next((letter.error for letter in self.dead.values()), "")
         return Standing(self.spec.name, what, self.cursor, self.lag, self.state, len(self.dead), error)
 
     def look_again(self) -> None:
@@ -163,9 +125,9 @@ class Follower:
     @property
     def idle(self) -> bool:
         """Whether nothing is to be done."""
-        stuck = self.paused or (self.dead.full and bool(self.calls.error))
+        stuck = self.paused or (self.dead.full and bool(self.error))
         stopped = self._task is None or self._task.done() or stuck
-        return stopped or (self._placed and not self.lag and not self.dead.again and not self.calls.running)
+        return stopped or (self._placed and not self.lag and not self.dead.again and self._begun_ms is None)
 
     async def begin(self) -> None:
         """Read where it stands, and start; not while it is `late`. Raises as `Log.append`.
@@ -175,13 +137,13 @@ class Follower:
         try:
             kept = await record.read(self._log, self.spec.name)
         except Corrupt as error:
-            self.calls.error = type(error).__name__
+            self.error = type(error).__name__
             _log.error(
                 "follower_place_lost", follower=self.spec.name, reason=str(error),
                 what_to_do=f"stop the service, then huahuo projections place {self.spec.name} --after N",
             )  # fmt: skip
             return
-        self.calls.error = ""
+        self.error = ""
         self.paused = kept.paused
         self.dead.take_over(kept.dead)
         after = kept.cursor
@@ -295,7 +257,7 @@ class Follower:
             if is_cancelled(error):
                 raise
             self._misplaced += 1
-            self.calls.say(error, "follower_cursor_not_read", attempt=self._misplaced)
+            self._say(error, "follower_cursor_not_read", attempt=self._misplaced)
             await self._rest(self._wait_s(self._misplaced))
             return
         self._course.go_to(cursor)
@@ -319,7 +281,7 @@ class Follower:
 
     async def _deliver(self, batch: Sequence[StoredEvent]) -> None:
         run = FollowerRun(self.spec.name, batch[-1].position, self._course.failures + 1)
-        error = await self.calls.call(self.spec, batch, run)
+        error = await self._call(batch, run)
         if error is None:
             self._course.done(batch)
             if self.spec.cursor is None:
@@ -330,7 +292,7 @@ class Follower:
         if failures > self.spec.retries and not self.dead.full and not self.spec.waits_out(error):
             await self.dead.put_aside(batch[0], failures, error)
             self._course.done(batch[:1])
-            self.calls.error = ""  # the letter has it, and nothing is tried again
+            self.error = ""  # the letter has it, and nothing is tried again
         else:
             await self._rest(self._wait_s(max(1, failures)))
 
@@ -342,17 +304,40 @@ class Follower:
         error = None
         if event is not None:
             told = FollowerRun(name, self.cursor, self.dead[position].attempts + 1, again=True)
-            error = await self.calls.call(self.spec, [event], told)
+            error = await self._call([event], told)
         if error is not None:
             self._placed = self.spec.cursor is None
         await self.dead.tried(position, error)
         if not self._course.failures:
-            self.calls.error = ""
+            self.error = ""
+
+    async def _call(self, batch: Sequence[StoredEvent], run: FollowerRun) -> BaseException | None:
+        """Call the function, and return what it raised. One call at a time."""
+        self._begun_ms = self._ambient.now_ms()
+        try:
+            await self.spec.call([self._read_event(event) for event in batch], run)
+        except BaseException as error:  # user code
+            if is_cancelled(error):
+                raise
+            self.failed += 1
+            about = {"stream": batch[0].stream, "seq": batch[0].seq} if batch else {}
+            self._say(error, "follower_failed", attempt=run.attempt, **about)
+            return error
+        finally:
+            self._begun_ms = None
+        self.delivered += len(batch)
+        self.error = ""
+        return None
+
+    def _say(self, error: BaseException, what: str, **more: object) -> None:
+        """Log a failure. Its text is not logged, because it may quote what nobody should read."""
+        self.error = type(error).__name__
+        _log.warning(what, follower=self.spec.name, error=self.error, at=where(error), **more)
 
     async def _pass(self) -> None:
         """Store the cursor, behind events that it does not want."""
         run = FollowerRun(self.spec.name, self.cursor)
-        if self.spec.passing and await self.calls.call(self.spec, [], run) is not None:
+        if self.spec.passing and await self._call([], run) is not None:
             return
         await self._write()
 
@@ -421,7 +406,7 @@ class Followers:
         metrics.gauge(
             "followers_busy_seconds",
             "For how long the longest delivery has been under way.",
-            lambda: max((one.calls.busy_s for one in each), default=0.0),
+            lambda: max((one.busy_s for one in each), default=0.0),
         )
         metrics.gauge(
             "followers_dead_letters",
@@ -435,11 +420,9 @@ class Followers:
         metrics.total(
             "followers_delivered",
             "Events that followers dealt with.",
-            lambda: sum(one.calls.delivered for one in each),
+            lambda: sum(one.delivered for one in each),
         )
-        metrics.total(
-            "followers_failed", "Deliveries that failed.", lambda: sum(one.calls.failed for one in each)
-        )
+        metrics.total("followers_failed", "Deliveries that failed.", lambda: sum(one.failed for one in each))
 
     async def start(self, share: Share = WHOLE) -> None:
         """Go on where each follower of this share stands. Raises Closed, Unavailable: the log is not read."""

@@ -9,7 +9,7 @@ The events that a follower could not deal with: put aside, tried again, dropped.
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Iterable, Mapping
 from typing import Final, Protocol
 
 import msgspec
@@ -205,11 +205,6 @@ def told_of(event: StoredEvent) -> str:
     return _decode_told(event.body).follower if event.type in _TOLD else ""
 
 
-def in_order(dead: Iterable[int]) -> Sequence[int]:
-    """Positions of dead letters in the order in which they are tried again."""
-    return sorted(dead)
-
-
 _log = structlog.get_logger(__name__)
 
 
@@ -245,7 +240,7 @@ class DeadLetters(dict[int, DeadLetter]):
         self.clear()
         self.update(kept)
         self.again.clear()
-        self.again.extend(in_order(at for at, letter in kept.items() if letter.again))
+        self.again.extend(sorted(at for at, letter in kept.items() if letter.again))
 
     async def retry(self, by: str) -> int:
         """Have all tried again, the oldest first. Returns how many. Raises as `Log.append`."""
@@ -254,7 +249,7 @@ class DeadLetters(dict[int, DeadLetter]):
                 now_ms = self._ambient.now_ms()
                 await self._log.append(retrying(self._name, self.items(), by, now_ms))
                 self.again.clear()
-                self.again.extend(in_order(self))
+                self.again.extend(sorted(self))
             return len(self)
 
     async def put_aside(self, event: StoredEvent, attempts: int, error: BaseException) -> None:

@@ -37,38 +37,10 @@ async def _no_subject(_history: History, _entity: str) -> Subject | None:
     return None
 
 
-def _no_own_subject(_stream: str) -> Subject | None:
-    return None
-
-
-def _nothing_sealed(_event: StoredEvent) -> tuple[str, ...]:
-    return ()
-
-
-def _as_it_is(_type: str, fields: dict[str, Any]) -> dict[str, Any]:
-    return fields
-
-
-def _as_stored(event: StoredEvent) -> StoredEvent:
-    return event
-
-
-def _one_series(_event: StoredEvent) -> str:
-    return ""
-
-
-def _as_said(text: str, _language: Language) -> str:
-    return text
-
-
 async def _no_belongings(_log: Log, _user_id: UserId) -> AsyncIterator[tuple[str, bytes]]:
     nothing: tuple[tuple[str, bytes], ...] = ()
     for file in nothing:
         yield file
-
-
-def _no_actions(_log: Log) -> Sequence[Action]:
-    return ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,19 +48,19 @@ class Past:
     """See the module. All of it is optional."""
 
     subject_of: SubjectOf = _no_subject
-    own_subject: Callable[[str], Subject | None] = _no_own_subject
+    own_subject: Callable[[str], Subject | None] = lambda _stream: None
     """The subject of one stream alone, None for streams of other kinds."""
     kinds: tuple[str, ...] = ()
     """The kinds of streams that `own_subject` knows."""
-    sealed_in: Callable[[StoredEvent], tuple[str, ...]] = _nothing_sealed
+    sealed_in: Callable[[StoredEvent], tuple[str, ...]] = lambda _event: ()
     """The names of the secrets that were sealed with an event. Exports show them as `[sealed]`."""
-    shown: Callable[[str, dict[str, Any]], dict[str, Any]] = _as_it_is
+    shown: Callable[[str, dict[str, Any]], dict[str, Any]] = lambda _type, fields: fields
     """The fields of an event of some type as audits show them: each sealed secret as `[sealed]`."""
-    today: Callable[[StoredEvent], StoredEvent] = _as_stored
+    today: Callable[[StoredEvent], StoredEvent] = lambda event: event
     """An event as today's version of its type has it. Exports and the hash chain keep the stored bytes."""
     snapshots: Mapping[str, SnapshotThen] = field(default_factory=dict)
     """By kind of stream, for `huahuo replay serve`."""
-    actions: Callable[[Log], Sequence[Action]] = _no_actions
+    actions: Callable[[Log], Sequence[Action]] = lambda _log: ()
     """Queries that a log alone can answer, for `huahuo replay serve`."""
     guides: tuple[Path, ...] = ()
     """Python files by which `huahuo replay check` decides recorded commands again: see docs/plugins.md."""
@@ -96,7 +68,7 @@ class Past:
     """Fields that hold the number of an entity, with its kind: {"email_id": "mailbox"}."""
     prunable: frozenset[str] = frozenset()
     """Event types of which folds need only the newest event, so that `compact` may remove the others."""
-    series_of: Callable[[StoredEvent], str] = _one_series
+    series_of: Callable[[StoredEvent], str] = lambda _event: ""
     """Tells series of prunable events of one type, entity and stream apart. Of each the newest stays."""
     last: frozenset[str] = frozenset()
     """Event types after which their stream gets no more events, so that `compact` may mark it as ended."""
@@ -106,7 +78,7 @@ class Past:
 
     worded: Mapping[str, frozenset[str]] = field(default_factory=dict)
     """By event type: the fields with a text of the program, not of a user. `say` knows the texts."""
-    say: Callable[[str, Language], str] = _as_said
+    say: Callable[[str, Language], str] = lambda text, _language: text
     """A text of such a field in this language; one that is not known stays."""
 
     def entity_of(self, fields: Mapping[str, Any]) -> str | None:

@@ -55,20 +55,11 @@ class Jobs(Protocol):
         ...
 
 
+@dataclass
 class JobDoor:
     """The jobs of a service, for plug-ins that are brought before the one that provides them."""
 
-    def __init__(self) -> None:
-        self._jobs: Jobs | None = None
-
-    def open(self, jobs: Jobs) -> None:
-        """From now on they can be had."""
-        self._jobs = jobs
-
-    @property
-    def jobs(self) -> Jobs | None:
-        """The jobs, None if no plug-in provides them."""
-        return self._jobs
+    jobs: Jobs | None = None
 
 
 type Place = AbstractAsyncContextManager[None]
@@ -250,14 +241,6 @@ async def _no_drain(_timeout_s: float) -> None:
     pass
 
 
-def _untraced(_traced: Any) -> None:
-    pass
-
-
-def _nobody() -> Collection[tuple[UserId, int]]:
-    return ()
-
-
 @dataclass(frozen=True)
 class Forgotten:
     """What was removed of a user, in numbers, and which streams tell only of this user."""
@@ -286,7 +269,7 @@ class Brought:
     """Types of events after which the readers of their stream are judged again."""
     words: tuple[ModuleType, ModuleType] | None = None
     """The texts for clients: a module of constants in Chinese, and one in English (`plugins.words`)."""
-    at_work: Callable[[], Collection[tuple[UserId, int]]] = _nobody
+    at_work: Callable[[], Collection[tuple[UserId, int]]] = lambda: ()
     """Users, and how many pieces of work run for each.
 
     What the service appends meanwhile is charged to them.
@@ -317,7 +300,7 @@ class Brought:
     """Stop what runs; the next start goes on with it. Idempotent."""
     forget: Callable[[UserId], Awaitable[Forgotten]] = _nothing_kept
     """Remove what is kept of a user, except events: the caller prunes those of the streams that are named."""
-    trace: Callable[[Any], None] = _untraced
+    trace: Callable[[Any], None] = lambda _traced: None
     """Tell this tracer (`huahuo.actors.effects.run.TracesRuns`) of runs. Called before `work`."""
     idle: Callable[[], Awaitable[None]] = _nothing
     """Return when nothing runs or waits, for tests."""

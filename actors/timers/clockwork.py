@@ -153,28 +153,12 @@ type _Members = dict[str, Due]
 """The timers of a group, by the ids of their commands."""
 
 
-class Keeper(Protocol):
-    """Is told how each firing ended."""
-
-    def done(self, keys: Collection[bytes]) -> None:
-        """These firings are in the log."""
-        ...
-
-    def again(self, timer: Timer, key: bytes, error: Exception) -> None:
-        """It failed."""
-        ...
-
-    def ended(self, firings: int = 1) -> None:
-        """These many ended, either way: others may begin."""
-        ...
-
-
 class Rounds:
     """See the module. All methods belong to the loop's thread."""
 
-    def __init__(self, entities: Fires, keeper: Keeper) -> None:
+    def __init__(self, entities: Fires, clockwork: "Clockwork") -> None:
         self._entities = entities
-        self._keeper = keeper
+        self._clockwork = clockwork
         self.deciding: dict[str, Timer] = {}
         """Timers whose decision is in a group that is not finished, by the ids of their commands."""
         self._in_log: set[Group] = set()
@@ -277,16 +261,16 @@ class Rounds:
             written = await group.finish()
         except EventStoreError as error:
             for key, timer in members.values():
-                self._keeper.again(timer, key, error)
-            self._keeper.ended(len(members))
+                self._clockwork.again(timer, key, error)
+            self._clockwork.ended(len(members))
             return ()
         finally:
             self._landed(group)
             self._no_longer(members)
         if not written:
             return members.values()
-        self._keeper.done([key for key, _ in members.values()])
-        self._keeper.ended(len(members))
+        self._clockwork.done([key for key, _ in members.values()])
+        self._clockwork.ended(len(members))
         return ()
 
     def _no_longer(self, members: _Members) -> None:
@@ -297,11 +281,11 @@ class Rounds:
         try:
             await self._entities.fire(timer)
         except Exception as error:  # noqa: BLE001  whatever an application's handler raises
-            self._keeper.again(timer, key, error)
+            self._clockwork.again(timer, key, error)
         else:
-            self._keeper.done((key,))
+            self._clockwork.done((key,))
         finally:
-            self._keeper.ended()
+            self._clockwork.ended()
 
 
 _log = structlog.get_logger(__name__)
@@ -530,7 +514,7 @@ class Clockwork:
         asyncio.get_running_loop().call_soon(self._wind)
 
     def done(self, keys: Collection[bytes]) -> None:
-        """See `Keeper`."""
+        """These firings are in the log."""
         self.fired += len(keys)
         busy, retries = self._busy, self._retries
         for key in keys:
@@ -539,13 +523,13 @@ class Clockwork:
                 retries.succeeded(key)
 
     def ended(self, firings: int = 1) -> None:
-        """See `Keeper`."""
+        """These many ended, either way: others may begin."""
         self._firing -= firings
         if self._winding is None:
             self._winding = asyncio.get_running_loop().call_soon(self._wind)
 
     def again(self, timer: Timer, key: bytes, error: Exception) -> None:
-        """See `Keeper`."""
+        """It failed: it is tried again after a while."""
         self.failed += 1
         wait_s = self._retries.add(key, timer, self._ambient.monotonic_s())
         if wait_s is None:

@@ -96,7 +96,7 @@ class Job:
         """Start it. `body` is the task that a cancel stops, None for a thread."""
         if self._traces is not None:
             self._span = self._traces.job(self._name)
-        self._id = await self._jobs.start(self._name, self._user, trace=self._place)
+        self._id = await self._jobs.begin(self._name, self._user, trace=self._place)
         self._body = body
         self._unwatch = self._jobs.watch(self._id, self._on_cancel)
         return self
@@ -136,8 +136,7 @@ class Job:
 
     async def _end(self, outcome: JobOutcome, *, error: str = "", message: str = "") -> None:
         if self.outcome is None:
-            end = jobs.EndJob(outcome, error, message)
-            await self._jobs.end(self._id, end, trace=self._place)
+            await self._jobs.end(self._id, outcome, message, error=error, trace=self._place)
             self.outcome = (await self._jobs.state(self._id)).outcome
             if self._span is not None:
                 self._span.end(outcome)

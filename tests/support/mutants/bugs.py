@@ -295,8 +295,8 @@ _ALL: Final = (
     Bug(
         "open effects are forgotten at a start",
         "huahuo.actors.effects.runner",
-        "                self._offer(id_, row)\n            before = rows[-1][0]\n        self._fill()",
-        "                pass\n            before = rows[-1][0]\n        self._fill()",
+        "            self.opened += 1\n            self._offer(id_, row)\n\n",
+        "            self.opened += 1\n\n",
         tests=_unit("unit/actors/test_effects"),
     ),
     Bug(

@@ -215,12 +215,16 @@ class Works:
         ambient = self.ambient = VirtualAmbient(loop, self.lives)
         ambient.jump(self.wrong_ms)
         self.log = await opened_log(self.disk, ambient, self.order, self.node)
-        declared = [parcels(self.script, **self._declared)] if entities is None else list(entities)
+        declared = [self.parcels()] if entities is None else list(entities)
         self.engine = Engine(
             self.log, declared, self._settings, ambient=ambient, declare=self.declare, shared=self.shared
         )
         self.effects = self.engine.api.effects
         await self.engine.brought.work()
+
+    def parcels(self) -> Entity[Parcel]:
+        """Parcels with this script, as they were declared."""
+        return parcels(self.script, **self._declared)
 
     async def divide(self, *nodes: str) -> None:
         """Do the part of this node, of what these divide."""
@@ -324,6 +328,29 @@ def in_works(
                 await works.close()
 
     run_virtual(main())
+
+
+def on_nodes(
+    test: Callable[..., Awaitable[None]],
+    opened: Callable[[Works], Awaitable[None]] = Works.open,
+    *,
+    names: str = "ab",
+    shared: bool = True,
+    **declared: Any,
+) -> None:
+    """Run `test` on nodes with one ordered log. If they are `shared`, they divide nothing yet."""
+
+    async def run() -> None:
+        order = MemoryOrder()
+        nodes = [Works(seed=number, **declared) for number, _ in enumerate(names, 1)]
+        for node, name in zip(nodes, names, strict=True):
+            node.order, node.node, node.shared = order, name, shared
+            await opened(node)
+        await test(*nodes)
+        for node in nodes:
+            await node.close(0)
+
+    run_virtual(run())
 
 
 async def never(_job: Any, _run: EffectRun) -> None:

@@ -1,22 +1,26 @@
-"""Rows that follow from states: written with each decision, made anew from the log by today's code."""
+"""Rows of projections: recorded in the commit of their decision, or following from states, and made anew."""
 
+import asyncio
 import sys
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import pytest
 from msgspec import Struct
 from msgspec.structs import replace
 
-from huahuo import Command, Context, Decision, Entity, Event, Outcome, Put
+from huahuo import Command, Context, Decision, Drop, Entity, Event, Outcome, Put
 from huahuo.actors.domain import projections
 from huahuo.actors.domain.catalog import Catalog
-from huahuo.actors.domain.projections import at_rest
+from huahuo.actors.domain.projections import at_rest, rebuild_rows, recorded
 from huahuo.actors.domain.writing import Sent
 from huahuo.actors.entities.decider import Origin
 from huahuo.eventstore.model import Append, RowDrop, RowPut
+from huahuo.eventstore.replicated.writer import ReplicaWriter
 from tests.support.models.faulty_log import FaultyLog
+from tests.support.worlds.effects import Works, on_nodes
 from tests.support.worlds.orders import Engine, in_engine
+from tests.support.worlds.scenario import scenario
 
 
 class Moved(Event, type="crate_moved"):
@@ -100,36 +104,30 @@ def moving(engine: Engine, key: int, place: str) -> Any:
 AFTER = {"a": {b"0001": b"1"}, "b": {b"0002": b"2"}}
 
 
-def test_rows_follow_the_state_in_the_commit_of_each_decision() -> None:
-    async def test(engine: Engine) -> None:
-        await fill(engine)
-        assert len(engine.log.appends) == 5
-        assert await table(engine.log) == AFTER
-        assert engine.log.head("projection/crates").seq == 0, "nothing records them a second time"
-
-    in_engine(test, [crates()])
+@scenario(in_engine, [crates()])
+async def test_rows_follow_the_state_in_the_commit_of_each_decision(engine: Engine) -> None:
+    await fill(engine)
+    assert len(engine.log.appends) == 5
+    assert await table(engine.log) == AFTER
+    assert engine.log.head("projection/crates").seq == 0, "nothing records them a second time"
 
 
-def test_the_table_is_made_anew_from_the_events_by_the_code_of_today() -> None:
-    async def test(engine: Engine) -> None:
-        await fill(engine)
-        harm = (RowDrop("app:crates", "a"), RowPut("app:crates", "b", b"0009", b"9"))
-        await engine.log.append(Append(ts_ms=1, rows=harm))
-        told: list[tuple[int, int]] = []
-        catalog = engine.api.catalog
-        count = await projections.rebuild_rows(
-            engine.log, "crates", catalog, now_ms=1, told=lambda *far: told.append(far)
-        )
-        assert (count, told[-1], await table(engine.log)) == (2, (3, 3), AFTER)
-        assert (
-            await projections.rebuild_rows(engine.log, "crates", Catalog([crates(by_moves)]), now_ms=1) == 3
-        )
-        assert await table(engine.log) == {
-            "moved 1": {b"0001": b'"a"'},
-            "moved 2": {b"0002": b'"b"', b"0003": b'""'},
-        }
-
-    in_engine(test, [crates()])
+@scenario(in_engine, [crates()])
+async def test_the_table_is_made_anew_from_the_events_by_the_code_of_today(engine: Engine) -> None:
+    await fill(engine)
+    harm = (RowDrop("app:crates", "a"), RowPut("app:crates", "b", b"0009", b"9"))
+    await engine.log.append(Append(ts_ms=1, rows=harm))
+    told: list[tuple[int, int]] = []
+    catalog = engine.api.catalog
+    count = await projections.rebuild_rows(
+        engine.log, "crates", catalog, now_ms=1, told=lambda *far: told.append(far)
+    )
+    assert (count, told[-1], await table(engine.log)) == (2, (3, 3), AFTER)
+    assert await projections.rebuild_rows(engine.log, "crates", Catalog([crates(by_moves)]), now_ms=1) == 3
+    assert await table(engine.log) == {
+        "moved 1": {b"0001": b'"a"'},
+        "moved 2": {b"0002": b'"b"', b"0003": b'""'},
+    }
 
 
 @pytest.mark.parametrize("appends", range(4))
@@ -150,36 +148,34 @@ def test_a_rebuild_that_was_cut_short_is_done_again_by_the_next_start(
     in_engine(test, [crates()])
 
 
-def test_a_table_is_of_the_code_as_it_was_before_it_made_the_rows(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def test(engine: Engine) -> None:
-        await fill(engine)
-        catalog = Catalog([crates(by_count)])
-        await projections.rebuild_rows(engine.log, "crates", catalog, now_ms=1)
-        assert counted
-        assert await projections.outdated(engine.log, catalog) == []
-        monkeypatch.setattr(sys.modules[__name__], "counted", 0)  # as in another process
-        assert await projections.outdated(engine.log, Catalog([crates(by_count)])) == []
+@scenario(in_engine, [crates()])
+async def test_a_table_is_of_the_code_as_it_was_before_it_made_the_rows(
+    engine: Engine, *, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await fill(engine)
+    catalog = Catalog([crates(by_count)])
+    await projections.rebuild_rows(engine.log, "crates", catalog, now_ms=1)
+    assert counted
+    assert await projections.outdated(engine.log, catalog) == []
+    monkeypatch.setattr(sys.modules[__name__], "counted", 0)  # as in another process
+    assert await projections.outdated(engine.log, Catalog([crates(by_count)])) == []
 
-    in_engine(test, [crates()])
 
+@scenario(in_engine, [crates()])
+async def test_a_table_that_other_code_has_made_says_so_until_it_is_made_anew(engine: Engine) -> None:
+    await engine.api.work()
+    await fill(engine)
 
-def test_a_table_that_other_code_has_made_says_so_until_it_is_made_anew() -> None:
-    async def test(engine: Engine) -> None:
-        await engine.api.work()
-        await fill(engine)
+    async def state(catalog: Catalog) -> str:
+        return {one.name: one.state for one in await at_rest(engine.log, catalog, ())}["crates"]
 
-        async def state(catalog: Catalog) -> str:
-            return {one.name: one.state for one in await at_rest(engine.log, catalog, ())}["crates"]
-
-        old, new = engine.api.catalog, Catalog([crates(by_moves)])
-        assert await state(old) == "up to date"
-        assert await state(new) == "made by other code: rebuild it"
-        assert await state(Catalog([])) == "not in the application"
-        await projections.rebuild_rows(engine.log, "crates", new, now_ms=1)
-        assert await state(new) == "up to date"
-        await engine.api.close()
-
-    in_engine(test, [crates()])
+    old, new = engine.api.catalog, Catalog([crates(by_moves)])
+    assert await state(old) == "up to date"
+    assert await state(new) == "made by other code: rebuild it"
+    assert await state(Catalog([])) == "not in the application"
+    await projections.rebuild_rows(engine.log, "crates", new, now_ms=1)
+    assert await state(new) == "up to date"
+    await engine.api.close()
 
 
 WRONG: dict[str, Any] = {
@@ -201,26 +197,254 @@ def test_a_function_that_answers_no_rows_is_a_fault_and_nothing_is_written(what:
     in_engine(test, [crates(WRONG[what])])
 
 
-def test_a_row_over_its_bound_is_refused() -> None:
+@scenario(in_engine, [crates(lambda state, key: [Put("crates", "a", "k" * 10_000, 1)])])
+async def test_a_row_over_its_bound_is_refused(engine: Engine) -> None:
+    assert (await engine.send("move_crate", place="a"))["code"] == "too_large"
+    assert engine.log.position == 0
+
+
+@scenario(in_engine, [crates()])
+async def test_a_decision_gives_no_rows_of_a_table_that_follows_from_states(engine: Engine) -> None:
+    with pytest.raises(Exception, match=r"rows of 'crates' follow from states.*leave this one out"):
+        await engine.send("give_rows")
+    assert engine.log.position == 0
+
+
+@scenario(in_engine, [crates()])
+async def test_what_a_plug_in_keeps_is_an_index_also_without_a_service(engine: Engine) -> None:
+    found = await at_rest(engine.log, Catalog([]), ("to-crm", "search"), ("search",))
+    assert [(one.name, one.what) for one in found[1:]] == [("search", "index"), ("to-crm", "follower")]
+
+
+class Filed(Event, type="paper_filed"): ...
+
+
+class Paper(Struct, frozen=True):
+    pass
+
+
+class File(Command, action="file_paper", creates=True):
+    what: str
+
+
+class Again(Command, action="file_again"):
+    what: str
+
+
+ROWS: dict[str, list[Put | Drop]] = {
+    "three": [Put("papers", "a", f"{n}", {"n": n}) for n in range(3)],
+    "bytes": [Put("papers", "b", b"\xff\x00", "raw"), Put("papers", "", "", None)],
+    "gone": [Drop("papers", "a", "1")],
+    "whole part": [Drop("papers", "a"), Put("papers", "a", "9", [9])],
+    "two tables": [Put("papers", "c", "k", 1), Put("index.v2", "c", "k", 2)],
+    "large": [Put("papers", f"l{n}", "k", "x" * 400_000) for n in range(4)],
+    "none": [],
+}
+
+
+def papers() -> Entity[Paper]:
+    paper = Entity("paper", Paper)
+
+    @paper.evolve
+    def filed(state: Paper, event: Filed) -> Paper:
+        return state
+
+    def decided(state: Paper, command: Any, ctx: Context) -> Outcome:
+        return Decision([Filed()], rows=ROWS[command.what])
+
+    paper.decide(File)(decided)
+    paper.decide(Again)(decided)
+    return paper
+
+
+async def table_of_papers(log: FaultyLog, name: str = "papers") -> dict[str, list[tuple[bytes, bytes]]]:
+    """The rows of all parts."""
+    found = {part: await log.rows("app:" + name, part, limit=100) for part in ("", *"abcd")}
+    for n in range(4):
+        found[f"l{n}"] = await log.rows("app:" + name, f"l{n}", limit=100)
+    return {part: rows for part, rows in found.items() if rows}
+
+
+async def file_all(engine: Engine) -> None:
+    for what in ROWS:
+        await engine.send("file_paper", what=what)
+
+
+@scenario(in_engine, [papers()])
+async def test_rows_are_recorded_in_the_commit_of_their_decision(engine: Engine) -> None:
+    await engine.send("file_paper", what="three")
+    assert len(engine.log.appends) == 1
+    assert await engine.bodies("projection/papers") == [
+        {
+            "type": "rows_changed",
+            "changes": [{"part": "a", "key": f"{n}", "value": {"n": n}} for n in range(3)],
+        }
+    ]
+
+
+@scenario(in_engine, [papers()])
+async def test_a_decision_without_rows_records_none(engine: Engine) -> None:
+    await engine.send("file_paper", what="none")
+    assert engine.log.position == 1
+
+
+@scenario(in_engine, [papers()])
+async def test_large_rows_are_recorded_by_events_of_less_than_their_bound(engine: Engine) -> None:
+    await engine.send("file_paper", what="large")
+    sizes = [len(event.body) for event in engine.log.appends[0].events[1:]]
+    assert len(sizes) == 4
+    assert max(sizes) < 1 << 19
+
+
+@scenario(in_engine, [papers()])
+async def test_the_rows_of_jobs_are_not_recorded(engine: Engine) -> None:
+    await engine.api.jobs.begin("import", 42)
+    assert recorded(engine.log) == []
+
+
+@scenario(in_engine, [papers()])
+async def test_a_table_that_is_made_anew_is_the_same(engine: Engine) -> None:
+    await file_all(engine)
+    before, other = await table_of_papers(engine.log), await table_of_papers(engine.log, "index.v2")
+    assert before["a"] == [(b"9", b"[9]")]
+    harm = (RowDrop("app:papers", "a"), RowPut("app:papers", "b", b"\xff\x00", b'"wrong"'))
+    await engine.log.append(Append(ts_ms=1, rows=(*harm, RowPut("app:papers", "c", b"more", b"1"))))
+    assert recorded(engine.log) == ["index.v2", "papers"]
+    told: list[tuple[int, int]] = []
+    await rebuild_rows(
+        engine.log, "papers", Catalog([]), now_ms=1, told=lambda *how_far: told.append(how_far)
+    )
+    assert await table_of_papers(engine.log) == before
+    assert await table_of_papers(engine.log, "index.v2") == other
+    head = engine.log.head("projection/papers").seq
+    assert told[-1] == (head, head)
+
+
+@pytest.mark.parametrize("appends", range(4))
+def test_a_rebuild_of_recorded_rows_that_was_cut_short_is_done_again_by_the_next_start(
+    appends: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huahuo.actors.domain.projections._PAGE_EVENTS", 2)
+
     async def test(engine: Engine) -> None:
-        assert (await engine.send("move_crate", place="a"))["code"] == "too_large"
-        assert engine.log.position == 0
+        await file_all(engine)
+        before = await table_of_papers(engine.log)
+        engine.log.lose = [""] * appends + ["before"]
+        with pytest.raises(Exception, match="lost"):
+            await rebuild_rows(engine.log, "papers", Catalog([]), now_ms=1)
+        await engine.api.work()
+        assert await table_of_papers(engine.log) == before
+        assert await engine.log.rows("projection", "rebuilding", limit=10) == []
+        await engine.api.close()
 
-    in_engine(test, [crates(lambda state, key: [Put("crates", "a", "k" * 10_000, 1)])])
-
-
-def test_a_decision_gives_no_rows_of_a_table_that_follows_from_states() -> None:
-    async def test(engine: Engine) -> None:
-        with pytest.raises(Exception, match=r"rows of 'crates' follow from states.*leave this one out"):
-            await engine.send("give_rows")
-        assert engine.log.position == 0
-
-    in_engine(test, [crates()])
+    in_engine(test, [papers()])
 
 
-def test_what_a_plug_in_keeps_is_an_index_also_without_a_service() -> None:
-    async def test(engine: Engine) -> None:
-        found = await at_rest(engine.log, Catalog([]), ("to-crm", "search"), ("search",))
-        assert [(one.name, one.what) for one in found[1:]] == [("search", "index"), ("to-crm", "follower")]
+ACCOUNTS = 40
 
-    in_engine(test, [crates()])
+
+class Paid(Event, type="account_paid"):
+    cents: int
+
+
+class Account(Struct, frozen=True):
+    cents: int = 0
+
+
+class Pay(Command, action="pay_account", creates=True):
+    cents: int
+
+
+def in_cents(state: Account, key: int) -> list[Put]:
+    return [Put("sums", "", f"{key:04d}", state.cents)]
+
+
+def in_euros(state: Account, key: int) -> list[Put]:
+    return [Put("sums", "euros", f"{key:04d}", state.cents // 100)]
+
+
+def accounts(rows: Any) -> Entity[Account]:
+    account = Entity("account", Account)
+
+    @account.evolve
+    def paid(state: Account, event: Paid) -> Account:
+        return Account(state.cents + event.cents)
+
+    @account.decide
+    def pay(state: Account, command: Pay, ctx: Context) -> Outcome:
+        return [Paid(command.cents)]
+
+    account.rows("sums")(rows)
+    return account
+
+
+async def sums(node: Works) -> dict[str, list[int]]:
+    found = {part: await node.log.rows("app:sums", part, limit=1000) for part in ("", "euros")}
+    return {part: sorted(int(value) for _, value in rows) for part, rows in found.items() if rows}
+
+
+def of_two_versions(test: Callable[[Works, Works], Awaitable[None]]) -> None:
+    """The nodes `older` and `newer`. The older one was there first, so its version writes the rows."""
+
+    async def run(older: Works, newer: Works) -> None:
+        await test(older, newer)
+        await asyncio.sleep(1)
+        assert await sums(older) == await sums(newer)
+
+    on_nodes(run, lambda node: node.open([accounts(in_cents if node.node == "a" else in_euros)]))
+
+
+def finalize(node: Works) -> Awaitable[None]:
+    return projections.finalize(node.log, node.engine.api.catalog, now_ms=1, by="user/1")
+
+
+@scenario(of_two_versions)
+async def test_rows_are_written_by_the_version_that_is_final_and_made_anew_by_the_next_one(
+    older: Works, newer: Works
+) -> None:
+    await older.send("pay_account", cents=10_000)
+    await asyncio.sleep(1)
+    await newer.send("pay_account", cents=500)
+    await asyncio.sleep(1)
+    assert await sums(older) == {"": [10_000]}, "the newer one is not final yet"
+    await finalize(newer)
+    assert await sums(newer) == {"euros": [5, 100]}
+    await older.send("pay_account", cents=700)
+    await asyncio.sleep(1)
+    assert await sums(newer) == {"euros": [5, 100]}, "the older one is final no more"
+    assert await projections.outdated(newer.log, newer.engine.api.catalog) == ["sums"]
+
+
+@scenario(of_two_versions)
+async def test_a_table_is_made_anew_while_both_nodes_write_it(older: Works, newer: Works) -> None:
+    paid = [older.send("pay_account", cents=100 * n) for n in range(ACCOUNTS)]
+    await asyncio.gather(*paid)
+    await finalize(newer)  # now the newer one writes
+    news = [newer.send("pay_account", cents=100 * (ACCOUNTS + n)) for n in range(ACCOUNTS)]
+    catalog = newer.engine.api.catalog
+    await asyncio.gather(projections.rebuild_rows(newer.log, "sums", catalog, now_ms=1), *news)
+    assert (await sums(newer))["euros"] == list(range(2 * ACCOUNTS))
+
+
+@scenario(of_two_versions)
+async def test_what_was_decided_before_another_version_became_final_is_decided_again(
+    older: Works, newer: Works, *, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await older.send("pay_account", cents=100)
+    replica = older.log.writer
+    assert isinstance(replica, ReplicaWriter)
+    propose = replica.sequencer.propose
+
+    async def later(proposal: bytes, id_: str) -> int:
+        await asyncio.sleep(0.1)
+        return await propose(proposal, id_)
+
+    monkeypatch.setattr(replica.sequencer, "propose", later)
+    late = asyncio.create_task(older.send("pay_account", cents=100))
+    await asyncio.sleep(0.05)  # it is decided, and not ordered yet
+    await finalize(newer)
+    assert (await late)["type"] == "success"
+    await asyncio.sleep(1)
+    assert await sums(newer) == {"euros": [1]}, "no row of the older version was written"
+    await projections.finish(newer.log, newer.engine.api.catalog, now_ms=1)
+    assert await sums(newer) == {"euros": [1, 1]}

@@ -1,16 +1,20 @@
-"""The directory: a message wakes an entity, idleness ends it, and no message is lost in between."""
+"""The directory of entities: who is in memory, and what may wait, in messages and in bytes."""
 
 import asyncio
+from contextlib import ExitStack
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from huahuo.actors import AskTimeout
 from huahuo.actors.entities.decider import Busy, Degraded
-from huahuo.actors.entities.directory import DirectoryLimits
+from huahuo.actors.entities.directory import DirectoryLimits, InboxBytes
 from huahuo.actors.entities.entity import Execute, Query
 from huahuo.eventstore.model import Append, StoredEvent
 from huahuo.replay.history.keyframes import KeyframePolicy
 from tests.support.worlds.entities import SERVICE, AccountDecider, Deposit, Done, Town, in_town, moved
+from tests.support.worlds.scenario import scenario
 
 IDLE_S = DirectoryLimits().idle_s
 
@@ -21,173 +25,144 @@ async def run_dry(town: Town) -> None:
     assert town.directory.resident == 0
 
 
-def test_a_message_wakes_its_entity_and_the_next_finds_it_awake() -> None:
-    async def test(town: Town) -> None:
-        assert town.directory.resident == 0
+@scenario(in_town)
+async def test_a_message_wakes_its_entity_and_the_next_finds_it_awake(town: Town) -> None:
+    assert town.directory.resident == 0
+    await town.execute("a", Deposit(1))
+    await town.execute("a", Deposit(1))
+    await town.execute("b", Deposit(1))
+    assert (town.directory.resident, town.directory.activations) == (2, 2)
+
+
+@scenario(in_town)
+async def test_a_key_is_the_same_as_number_and_as_text(town: Town) -> None:
+    await town.execute("17", Deposit(1))
+    await town.directory.ask("account", 17, Execute(Deposit(1), SERVICE))
+    assert town.directory.resident == 1
+    assert await town.balance("17") == (2, 2)
+
+
+@scenario(in_town)
+async def test_an_idle_entity_is_ended_and_comes_back_with_its_state(town: Town) -> None:
+    await town.execute("a", Deposit(5))
+    await run_dry(town)
+    assert (town.directory.passivations, town.runtime.alive) == (1, 0)
+    assert await town.balance("a") == (1, 5)
+    assert town.directory.activations == 2
+
+
+@scenario(in_town)
+async def test_use_keeps_an_entity_awake(town: Town) -> None:
+    await town.execute("b", Deposit(1))
+    for _ in range(10):
         await town.execute("a", Deposit(1))
-        await town.execute("a", Deposit(1))
-        await town.execute("b", Deposit(1))
-        assert (town.directory.resident, town.directory.activations) == (2, 2)
-
-    in_town(test)
+        await asyncio.sleep(IDLE_S / 2)
+    assert town.directory.activations == 2
+    assert town.directory.resident == 1
 
 
-def test_a_key_is_the_same_as_number_and_as_text() -> None:
-    async def test(town: Town) -> None:
-        await town.execute("17", Deposit(1))
-        await town.directory.ask("account", 17, Execute(Deposit(1), SERVICE))
-        assert town.directory.resident == 1
-        assert await town.balance("17") == (2, 2)
-
-    in_town(test)
-
-
-def test_an_idle_entity_is_ended_and_comes_back_with_its_state() -> None:
-    async def test(town: Town) -> None:
-        await town.execute("a", Deposit(5))
-        await run_dry(town)
-        assert (town.directory.passivations, town.runtime.alive) == (1, 0)
-        assert await town.balance("a") == (1, 5)
-        assert town.directory.activations == 2
-
-    in_town(test)
+@scenario(in_town)
+async def test_an_entity_at_work_is_not_ended(town: Town) -> None:
+    gate = held(town)
+    working = asyncio.create_task(
+        town.directory.ask("account", "a", Execute(Deposit(1), SERVICE), timeout_s=1e9)
+    )
+    await asyncio.sleep(3 * IDLE_S)
+    assert town.directory.resident == 1
+    gate.set()
+    assert (await working).reply == Done(1)
 
 
-def test_use_keeps_an_entity_awake() -> None:
-    async def test(town: Town) -> None:
-        await town.execute("b", Deposit(1))
-        for _ in range(10):
-            await town.execute("a", Deposit(1))
-            await asyncio.sleep(IDLE_S / 2)
-        assert town.directory.activations == 2
-        assert town.directory.resident == 1
-
-    in_town(test)
-
-
-def test_an_entity_at_work_is_not_ended() -> None:
-    async def test(town: Town) -> None:
-        gate = held(town)
-        working = asyncio.create_task(
-            town.directory.ask("account", "a", Execute(Deposit(1), SERVICE), timeout_s=1e9)
-        )
-        await asyncio.sleep(3 * IDLE_S)
-        assert town.directory.resident == 1
-        gate.set()
-        assert (await working).reply == Done(1)
-
-    in_town(test)
+@scenario(in_town, limits=DirectoryLimits(residents_max=2))
+async def test_the_longest_unused_go_first_when_there_are_too_many(town: Town) -> None:
+    for key in ("a", "b", "c", "d"):
+        await town.execute(key, Deposit(1))
+    await town.balance("a")
+    await asyncio.sleep(1.5)
+    activations = town.directory.activations
+    await town.balance("a")
+    await town.balance("d")
+    assert (town.directory.resident, town.directory.activations) == (2, activations)
 
 
-def test_the_longest_unused_go_first_when_there_are_too_many() -> None:
-    async def test(town: Town) -> None:
-        for key in ("a", "b", "c", "d"):
+@scenario(in_town, limits=DirectoryLimits(weight_max=5))
+async def test_the_longest_unused_go_first_when_their_states_weigh_too_much(town: Town) -> None:
+    for key in ("a", "b", "c"):
+        for _ in range(3):
             await town.execute(key, Deposit(1))
-        await town.balance("a")
-        await asyncio.sleep(1.5)
-        activations = town.directory.activations
-        await town.balance("a")
-        await town.balance("d")
-        assert (town.directory.resident, town.directory.activations) == (2, activations)
-
-    in_town(test, limits=DirectoryLimits(residents_max=2))
+    assert town.directory.weight == 9
+    await asyncio.sleep(1.5)
+    assert (town.directory.resident, town.directory.weight) == (1, 3)
 
 
-def test_the_longest_unused_go_first_when_their_states_weigh_too_much() -> None:
-    async def test(town: Town) -> None:
-        for key in ("a", "b", "c"):
-            for _ in range(3):
-                await town.execute(key, Deposit(1))
-        assert town.directory.weight == 9
-        await asyncio.sleep(1.5)
-        assert (town.directory.resident, town.directory.weight) == (1, 3)
-
-    in_town(test, limits=DirectoryLimits(weight_max=5))
-
-
-def test_weights_do_not_drift_over_failures_and_returns() -> None:
-    async def test(town: Town) -> None:
-        await town.execute("a", Deposit(1))
-        await town.execute("a", Deposit(1))
-        town.log.lose = ["after"]
-        await town.directory.tell("account", "a", Execute(Deposit(1), SERVICE))
-        await town.balance("a")
-        assert town.directory.weight == 3
-        await town.directory.tell("account", "a", Query(lambda _seq, _state: 1 // 0))
-        await town.balance("a")
-        assert (town.directory.weight, town.runtime.restarts) == (3, 1)
-        await run_dry(town)
-        assert town.directory.weight == 0
-
-    in_town(test)
+@scenario(in_town)
+async def test_weights_do_not_drift_over_failures_and_returns(town: Town) -> None:
+    await town.execute("a", Deposit(1))
+    await town.execute("a", Deposit(1))
+    town.log.lose = ["after"]
+    await town.directory.tell("account", "a", Execute(Deposit(1), SERVICE))
+    await town.balance("a")
+    assert town.directory.weight == 3
+    await town.directory.tell("account", "a", Query(lambda _seq, _state: 1 // 0))
+    await town.balance("a")
+    assert (town.directory.weight, town.runtime.restarts) == (3, 1)
+    await run_dry(town)
+    assert town.directory.weight == 0
 
 
-def test_an_ended_entity_leaves_a_keyframe_if_the_way_back_is_long() -> None:
-    async def test(town: Town) -> None:
-        for _ in range(10):
-            await town.execute("long", Deposit(1))
-        await town.execute("short", Deposit(1))
-        await run_dry(town)
-        assert town.directory.keyframes.written == 1
-        frame = await town.log.keyframe("account/long", "account", "v1")
-        assert frame is not None
-        assert frame.seq == 10
-        town.log.reads.clear()
-        assert await town.balance("long") == (10, 10)
-        assert town.log.reads == []
-
-    in_town(test, keyframes=KeyframePolicy(leaving=10))
+@scenario(in_town, keyframes=KeyframePolicy(leaving=10))
+async def test_an_ended_entity_leaves_a_keyframe_if_the_way_back_is_long(town: Town) -> None:
+    for _ in range(10):
+        await town.execute("long", Deposit(1))
+    await town.execute("short", Deposit(1))
+    await run_dry(town)
+    assert town.directory.keyframes.written == 1
+    frame = await town.log.keyframe("account/long", "account", "v1")
+    assert frame is not None
+    assert frame.seq == 10
+    town.log.reads.clear()
+    assert await town.balance("long") == (10, 10)
+    assert town.log.reads == []
 
 
-def test_of_a_crowd_that_is_ended_everyone_leaves_a_keyframe() -> None:
-    async def test(town: Town) -> None:
-        events = tuple(moved(f"account/{key}", 1) for key in range(600))
-        await town.log.append_soundly(Append(ts_ms=1, events=events))
-        for key in range(600):
-            await town.balance(str(key))
-        await run_dry(town)
-        assert (town.directory.keyframes.written, town.directory.keyframes.left_out) == (600, 0)
-
-    in_town(test, keyframes=KeyframePolicy(leaving=1))
+@scenario(in_town, keyframes=KeyframePolicy(leaving=1))
+async def test_of_a_crowd_that_is_ended_everyone_leaves_a_keyframe(town: Town) -> None:
+    events = tuple(moved(f"account/{key}", 1) for key in range(600))
+    await town.log.append_soundly(Append(ts_ms=1, events=events))
+    for key in range(600):
+        await town.balance(str(key))
+    await run_dry(town)
+    assert (town.directory.keyframes.written, town.directory.keyframes.left_out) == (600, 0)
 
 
-def test_messages_sent_in_order_arrive_in_order_while_the_entity_comes_and_goes() -> None:
+@scenario(in_town, limits=DirectoryLimits(idle_s=0))
+async def test_messages_sent_in_order_arrive_in_order_while_the_entity_comes_and_goes(town: Town) -> None:
     """An entity ends at every sweep, and none of one sender's 200 messages is lost or reordered."""
-
-    async def test(town: Town) -> None:
-        for amount in range(1, 201):
-            await town.directory.tell("account", "a", Execute(Deposit(amount), SERVICE))
-            if amount % 3 == 0:
-                await asyncio.sleep(0.7)
-        await town.balance("a")
-        events = await town.log.read("account/a", 0, events_max=1000)
-        assert [town.decider.evolve(town.decider.initial(""), e).balance for e in events] == list(
-            range(1, 201)
-        )
-        assert town.directory.passivations > 10
-
-    in_town(test, limits=DirectoryLimits(idle_s=0))
+    for amount in range(1, 201):
+        await town.directory.tell("account", "a", Execute(Deposit(amount), SERVICE))
+        if amount % 3 == 0:
+            await asyncio.sleep(0.7)
+    await town.balance("a")
+    events = await town.log.read("account/a", 0, events_max=1000)
+    assert [town.decider.evolve(town.decider.initial(""), e).balance for e in events] == list(range(1, 201))
+    assert town.directory.passivations > 10
 
 
-def test_asks_made_in_order_are_answered_in_order_also_for_a_sleeping_entity() -> None:
-    async def test(town: Town) -> None:
-        await town.execute("a", Deposit(100))
-        await run_dry(town)
-        asked = [asyncio.create_task(town.execute("a", Deposit(1))) for _ in range(20)]
-        answers = [await one for one in asked]
-        assert [answer.reply for answer in answers] == [Done(balance) for balance in range(101, 121)]
-
-    in_town(test)
+@scenario(in_town)
+async def test_asks_made_in_order_are_answered_in_order_also_for_a_sleeping_entity(town: Town) -> None:
+    await town.execute("a", Deposit(100))
+    await run_dry(town)
+    asked = [asyncio.create_task(town.execute("a", Deposit(1))) for _ in range(20)]
+    answers = [await one for one in asked]
+    assert [answer.reply for answer in answers] == [Done(balance) for balance in range(101, 121)]
 
 
-def test_the_number_of_entities_loading_at_a_time_is_bounded() -> None:
-    async def test(town: Town) -> None:
-        events = tuple(moved(f"account/{n}", 1) for n in range(50))
-        await town.log.append(Append(ts_ms=1, events=events))
-        await asyncio.gather(*(town.balance(str(n)) for n in range(50)))
-        assert town.log.reading_peak == 4
-
-    in_town(test, limits=DirectoryLimits(loads_max=4))
+@scenario(in_town, limits=DirectoryLimits(loads_max=4))
+async def test_the_number_of_entities_loading_at_a_time_is_bounded(town: Town) -> None:
+    events = tuple(moved(f"account/{n}", 1) for n in range(50))
+    await town.log.append(Append(ts_ms=1, events=events))
+    await asyncio.gather(*(town.balance(str(n)) for n in range(50)))
+    assert town.log.reading_peak == 4
 
 
 def held(town: Town) -> asyncio.Event:
@@ -201,154 +176,171 @@ def held(town: Town) -> asyncio.Event:
     return gate
 
 
-def test_a_full_inbox_is_answered_with_busy() -> None:
-    async def test(town: Town) -> None:
-        gate = held(town)
-        at_work = asyncio.create_task(town.execute("a", Deposit(1)))
-        await asyncio.sleep(1)
-        asked = [at_work, *(asyncio.create_task(town.execute("a", Deposit(1))) for _ in range(4))]
-        await asyncio.sleep(1)
-        with pytest.raises(Busy):
-            await town.execute("a", Deposit(1))
-        gate.set()
-        assert [(await one).reply for one in asked] == [Done(n) for n in range(1, 6)]
-
-    in_town(test, limits=DirectoryLimits(inbox_max=4))
-
-
-def test_an_inbox_is_bounded_in_bytes_too() -> None:
-    async def test(town: Town) -> None:
-        gate = held(town)
-
-        def send(size: int) -> asyncio.Task[object]:
-            async def held_and_sent() -> object:
-                with town.directory.hold("account", "a", size):
-                    return await town.execute("a", Deposit(1))
-
-            return asyncio.create_task(held_and_sent())
-
-        first = send(2_000)  # larger than the bound, but no other message waits
-        await asyncio.sleep(1)
-        with pytest.raises(Busy):
-            await send(1)
-        assert town.directory.waiting_bytes == 2_000
-        gate.set()
-        await first
-        await send(600)
-        assert town.directory.waiting_bytes == 0
-
-    in_town(test, limits=DirectoryLimits(inbox_bytes_max=1_000))
-
-
-def test_a_teller_waits_in_line_for_room() -> None:
-    async def test(town: Town) -> None:
-        for amount in range(20):
-            await town.directory.tell("account", "a", Execute(Deposit(amount), SERVICE))
-        await asyncio.sleep(1)
-        assert await town.balance("a") == (20, 190)
-
-    in_town(test, limits=DirectoryLimits(inbox_max=2))
-
-
-def test_an_ask_without_an_answer_in_time_says_so_and_may_still_be_done() -> None:
-    async def test(town: Town) -> None:
-        gate = held(town)
-        with pytest.raises(AskTimeout):
-            await town.directory.ask("account", "a", Execute(Deposit(1), SERVICE), timeout_s=5)
-        gate.set()
-        assert await town.balance("a") == (1, 1)
-
-    in_town(test)
-
-
-def test_an_entity_that_keeps_failing_is_left_alone_for_a_while() -> None:
-    async def test(town: Town) -> None:
-        broken = True
-
-        def hook(_event: StoredEvent) -> None:
-            if broken:
-                raise ZeroDivisionError
-
-        town.decider.evolve_hook = hook
-        await town.log.append_soundly(Append(ts_ms=1, events=(moved("account/a", 1),)))
-        for _ in range(6):
-            with pytest.raises(ZeroDivisionError):
-                await town.balance("a")
-        for _ in range(3):
-            with pytest.raises(Degraded):
-                await town.balance("a")
-        assert town.directory.degradations == 1
-        broken = False
-        await asyncio.sleep(31)
-        assert await town.balance("a") == (1, 1)
-
-    in_town(test)
-
-
-def test_one_entity_that_fails_does_not_touch_another() -> None:
-    async def test(town: Town) -> None:
+@scenario(in_town, limits=DirectoryLimits(inbox_max=4))
+async def test_a_full_inbox_is_answered_with_busy(town: Town) -> None:
+    gate = held(town)
+    at_work = asyncio.create_task(town.execute("a", Deposit(1)))
+    await asyncio.sleep(1)
+    asked = [at_work, *(asyncio.create_task(town.execute("a", Deposit(1))) for _ in range(4))]
+    await asyncio.sleep(1)
+    with pytest.raises(Busy):
         await town.execute("a", Deposit(1))
-        await town.execute("b", Deposit(1))
+    gate.set()
+    assert [(await one).reply for one in asked] == [Done(n) for n in range(1, 6)]
 
-        def hook(event: StoredEvent) -> None:
-            if event.stream == "account/a":
-                raise ZeroDivisionError
 
-        town.decider.evolve_hook = hook
+@scenario(in_town, limits=DirectoryLimits(inbox_bytes_max=1_000))
+async def test_an_inbox_is_bounded_in_bytes_too(town: Town) -> None:
+    gate = held(town)
+
+    def send(size: int) -> asyncio.Task[object]:
+        async def held_and_sent() -> object:
+            with town.directory.hold("account", "a", size):
+                return await town.execute("a", Deposit(1))
+
+        return asyncio.create_task(held_and_sent())
+
+    first = send(2_000)  # larger than the bound, but no other message waits
+    await asyncio.sleep(1)
+    with pytest.raises(Busy):
+        await send(1)
+    assert town.directory.waiting_bytes == 2_000
+    gate.set()
+    await first
+    await send(600)
+    assert town.directory.waiting_bytes == 0
+
+
+@scenario(in_town, limits=DirectoryLimits(inbox_max=2))
+async def test_a_teller_waits_in_line_for_room(town: Town) -> None:
+    for amount in range(20):
+        await town.directory.tell("account", "a", Execute(Deposit(amount), SERVICE))
+    await asyncio.sleep(1)
+    assert await town.balance("a") == (20, 190)
+
+
+@scenario(in_town)
+async def test_an_ask_without_an_answer_in_time_says_so_and_may_still_be_done(town: Town) -> None:
+    gate = held(town)
+    with pytest.raises(AskTimeout):
+        await town.directory.ask("account", "a", Execute(Deposit(1), SERVICE), timeout_s=5)
+    gate.set()
+    assert await town.balance("a") == (1, 1)
+
+
+@scenario(in_town)
+async def test_an_entity_that_keeps_failing_is_left_alone_for_a_while(town: Town) -> None:
+    broken = True
+
+    def hook(_event: StoredEvent) -> None:
+        if broken:
+            raise ZeroDivisionError
+
+    town.decider.evolve_hook = hook
+    await town.log.append_soundly(Append(ts_ms=1, events=(moved("account/a", 1),)))
+    for _ in range(6):
+        with pytest.raises(ZeroDivisionError):
+            await town.balance("a")
+    for _ in range(3):
+        with pytest.raises(Degraded):
+            await town.balance("a")
+    assert town.directory.degradations == 1
+    broken = False
+    await asyncio.sleep(31)
+    assert await town.balance("a") == (1, 1)
+
+
+@scenario(in_town, AccountDecider())
+async def test_one_entity_that_fails_does_not_touch_another(town: Town) -> None:
+    await town.execute("a", Deposit(1))
+    await town.execute("b", Deposit(1))
+
+    def hook(event: StoredEvent) -> None:
+        if event.stream == "account/a":
+            raise ZeroDivisionError
+
+    town.decider.evolve_hook = hook
+    await town.execute("a", Deposit(1))
+    assert (await town.execute("b", Deposit(1))).reply == Done(2)
+    assert town.directory.resident == 2
+
+
+@scenario(in_town)
+async def test_closing_finishes_what_was_taken_and_takes_no_more(town: Town) -> None:
+    asked = [asyncio.create_task(town.execute("a", Deposit(1))) for _ in range(10)]
+    await asyncio.sleep(0)
+    closing = asyncio.create_task(town.directory.close())
+    await asyncio.sleep(0)
+    with pytest.raises(Busy):
         await town.execute("a", Deposit(1))
-        assert (await town.execute("b", Deposit(1))).reply == Done(2)
-        assert town.directory.resident == 2
-
-    in_town(test, AccountDecider())
-
-
-def test_closing_finishes_what_was_taken_and_takes_no_more() -> None:
-    async def test(town: Town) -> None:
-        asked = [asyncio.create_task(town.execute("a", Deposit(1))) for _ in range(10)]
-        await asyncio.sleep(0)
-        closing = asyncio.create_task(town.directory.close())
-        await asyncio.sleep(0)
-        with pytest.raises(Busy):
-            await town.execute("a", Deposit(1))
-        assert [(await one).reply for one in asked] == [Done(n) for n in range(1, 11)]
-        await closing
-        assert (town.directory.resident, town.runtime.alive) == (0, 0)
-
-    in_town(test)
+    assert [(await one).reply for one in asked] == [Done(n) for n in range(1, 11)]
+    await closing
+    assert (town.directory.resident, town.runtime.alive) == (0, 0)
 
 
-def test_closing_leaves_keyframes_behind() -> None:
-    async def test(town: Town) -> None:
-        for _ in range(10):
-            await town.execute("a", Deposit(1))
-        await town.directory.close()
-        assert town.directory.keyframes.written == 1
-
-    in_town(test, keyframes=KeyframePolicy(leaving=10))
+@scenario(in_town, keyframes=KeyframePolicy(leaving=10))
+async def test_closing_leaves_keyframes_behind(town: Town) -> None:
+    for _ in range(10):
+        await town.execute("a", Deposit(1))
+    await town.directory.close()
+    assert town.directory.keyframes.written == 1
 
 
-def test_closing_does_not_wait_for_ever_for_an_entity_that_hangs() -> None:
-    async def test(town: Town) -> None:
-        async def hangs(_append: Append) -> None:
-            await asyncio.Event().wait()
+@scenario(in_town)
+async def test_closing_does_not_wait_for_ever_for_an_entity_that_hangs(town: Town) -> None:
+    async def hangs(_append: Append) -> None:
+        await asyncio.Event().wait()
 
-        town.log.before_append = hangs
-        asked = asyncio.create_task(town.execute("a", Deposit(1)))
-        await asyncio.sleep(1)
-        before_s = asyncio.get_running_loop().time()
-        await town.directory.close(timeout_s=3)
-        assert asyncio.get_running_loop().time() - before_s == 3
-        asked.cancel()
-        await town.runtime.stop(timeout_s=1)
-
-    in_town(test)
+    town.log.before_append = hangs
+    asked = asyncio.create_task(town.execute("a", Deposit(1)))
+    await asyncio.sleep(1)
+    before_s = asyncio.get_running_loop().time()
+    await town.directory.close(timeout_s=3)
+    assert asyncio.get_running_loop().time() - before_s == 3
+    asked.cancel()
+    await town.runtime.stop(timeout_s=1)
 
 
-def test_a_kind_is_registered_once() -> None:
-    async def test(town: Town) -> None:
-        with pytest.raises(ValueError, match="registered already"):
-            town.directory.register("account", town.decider, lambda *_: None)
-        with pytest.raises(ValueError, match="no slash"):  # "a/b" and "c" are not "a" and "b/c"
-            town.directory.register("account/old", town.decider, lambda *_: None)
+@scenario(in_town)
+async def test_a_kind_is_registered_once(town: Town) -> None:
+    with pytest.raises(ValueError, match="registered already"):
+        town.directory.register("account", town.decider, lambda *_: None)
+    with pytest.raises(ValueError, match="no slash"):  # "a/b" and "c" are not "a" and "b/c"
+        town.directory.register("account/old", town.decider, lambda *_: None)
 
-    in_town(test)
+
+def test_all_inboxes_together_are_bounded_in_bytes() -> None:
+    inboxes = InboxBytes(each_max=80, all_max=100)
+    with inboxes.hold("a/1", 80), inboxes.hold("a/2", 20):
+        with pytest.raises(Busy), inboxes.hold("a/2", 31):  # 51 of an even share of 50
+            pass
+        with inboxes.hold("a/3", 33):
+            assert inboxes.total == 133
+    assert inboxes.total == 0
+
+
+def test_who_fills_the_room_does_not_keep_others_out() -> None:
+    inboxes = InboxBytes(each_max=100, all_max=100)
+    with inboxes.hold("a/1", 100):
+        with pytest.raises(Busy), inboxes.hold("a/1", 1):
+            pass
+        with inboxes.hold("a/2", 50):
+            pass
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(1, 150), st.booleans()), max_size=60))
+def test_what_is_held_never_exceeds_twice_the_bound_and_is_given_back(
+    steps: list[tuple[int, int, bool]],
+) -> None:
+    inboxes = InboxBytes(each_max=40, all_max=100)
+    with ExitStack() as all_held:
+        for key, size, gives_back in steps:
+            with ExitStack() as held:
+                try:
+                    held.enter_context(inboxes.hold(f"a/{key}", size))
+                except Busy:
+                    continue
+                assert inboxes.total <= 200
+                if not gives_back:
+                    all_held.push(held.pop_all())
+    assert inboxes.total == 0

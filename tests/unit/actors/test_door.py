@@ -19,6 +19,7 @@ from huahuo.actors import (
     ask,
 )
 from tests.support.worlds.actors import actor_of, in_world, settled, until
+from tests.support.worlds.scenario import scenario
 
 
 class Desk(LoopActor):
@@ -94,103 +95,91 @@ async def suspended(runtime: Runtime, actor_class: type[Desk] = Desk) -> tuple[L
     return ref, seen
 
 
-def test_an_idle_actor_handles_a_message_in_its_senders_call() -> None:
-    async def play(runtime: Runtime) -> list[Any]:
-        ref, seen = await idle(runtime)
-        ref.tell_now("a")
-        return list(seen)
-
-    assert in_world(play) == ["a"]
+@scenario(in_world)
+async def test_an_idle_actor_handles_a_message_in_its_senders_call(runtime: Runtime) -> None:
+    ref, seen = await idle(runtime)
+    ref.tell_now("a")
+    assert list(seen) == ["a"]
 
 
-def test_a_message_behind_a_queued_one_is_queued() -> None:
-    async def play(runtime: Runtime) -> list[Any]:
-        ref, seen = await idle(runtime)
-        ref.tell("first")
-        ref.tell_now("second")
-        assert seen == []
-        await settled(runtime)
-        return seen
-
-    assert in_world(play) == ["first", "second"]
+@scenario(in_world)
+async def test_a_message_behind_a_queued_one_is_queued(runtime: Runtime) -> None:
+    ref, seen = await idle(runtime)
+    ref.tell("first")
+    ref.tell_now("second")
+    assert seen == []
+    await settled(runtime)
+    assert seen == ["first", "second"]
 
 
-def test_a_message_to_a_busy_actor_is_queued_in_order() -> None:
-    async def play(runtime: Runtime) -> list[Any]:
-        ref, seen = await suspended(runtime)
-        ref.tell("a")
-        ref.tell_now("b")
-        ref.tell("c")
-        actor_of(ref).gate.set()
-        assert await ask(ref, "d") == "d"
-        return seen
-
-    assert in_world(play) == ["suspended", "resumed", "a", "b", "c", "d"]
+@scenario(in_world)
+async def test_a_message_to_a_busy_actor_is_queued_in_order(runtime: Runtime) -> None:
+    ref, seen = await suspended(runtime)
+    ref.tell("a")
+    ref.tell_now("b")
+    ref.tell("c")
+    actor_of(ref).gate.set()
+    assert await ask(ref, "d") == "d"
+    assert seen == ["suspended", "resumed", "a", "b", "c", "d"]
 
 
-def test_a_handler_that_sends_to_its_own_actor_is_not_entered_again() -> None:
-    async def play(runtime: Runtime) -> list[Any]:
-        ref, seen = await idle(runtime)
+@scenario(in_world)
+async def test_a_handler_that_sends_to_its_own_actor_is_not_entered_again(runtime: Runtime) -> None:
+    ref, seen = await idle(runtime)
 
-        def resend() -> None:
-            ref.tell_now("inner")
-            seen.append("outer goes on")
+    def resend() -> None:
+        ref.tell_now("inner")
+        seen.append("outer goes on")
 
-        ref.tell_now(resend)
-        assert seen[0] == "outer goes on"
-        await settled(runtime)
-        return [one for one in seen if isinstance(one, str)]
-
-    assert in_world(play) == ["outer goes on", "inner"]
+    ref.tell_now(resend)
+    assert seen[0] == "outer goes on"
+    await settled(runtime)
+    assert [one for one in seen if isinstance(one, str)] == ["outer goes on", "inner"]
 
 
-def test_an_async_handler_begun_in_the_senders_call_keeps_the_actor_busy() -> None:
-    async def play(runtime: Runtime) -> list[Any]:
-        ref, seen = await idle(runtime)
-        ref.tell_now("wait")
-        ref.tell_now("next")
-        await until(lambda: seen == ["suspended"])
-        actor_of(ref).gate.set()
-        await ask(ref, "last")
-        return seen
-
-    assert in_world(play) == ["suspended", "resumed", "next", "last"]
+@scenario(in_world)
+async def test_an_async_handler_begun_in_the_senders_call_keeps_the_actor_busy(runtime: Runtime) -> None:
+    ref, seen = await idle(runtime)
+    ref.tell_now("wait")
+    ref.tell_now("next")
+    await until(lambda: seen == ["suspended"])
+    actor_of(ref).gate.set()
+    await ask(ref, "last")
+    assert seen == ["suspended", "resumed", "next", "last"]
 
 
-def test_a_fault_in_the_senders_call_is_the_actors_failure_and_not_the_senders() -> None:
-    async def play(runtime: Runtime) -> tuple[list[Any], Reason | None]:
-        ref, seen = await idle(runtime)
-        ref.tell_now("boom")
-        await until(lambda: not ref.is_alive())
-        with pytest.raises(ActorDeadError):
-            ref.tell_now("late")
-        return seen, ref.actor_inbox.reason
-
-    assert in_world(play) == (["failed with ValueError"], Reason.FAILED)
+@scenario(in_world)
+async def test_a_fault_in_the_senders_call_is_the_actors_failure_and_not_the_senders(
+    runtime: Runtime,
+) -> None:
+    ref, seen = await idle(runtime)
+    ref.tell_now("boom")
+    await until(lambda: not ref.is_alive())
+    with pytest.raises(ActorDeadError):
+        ref.tell_now("late")
+    assert (seen, ref.actor_inbox.reason) == (["failed with ValueError"], Reason.FAILED)
 
 
 @pytest.mark.parametrize("send", ["tell_now", "tell_urgent"])
-def test_a_supervised_actor_restarts_after_a_fault_in_the_senders_call(send: str) -> None:
-    async def play(runtime: Runtime) -> list[Any]:
-        ref, seen = await idle(runtime, Phoenix)
-        getattr(ref, send)("boom")
-        ref.tell_now("a")
-        await ask(ref, "b")
-        return seen
+@scenario(in_world)
+async def test_a_supervised_actor_restarts_after_a_fault_in_the_senders_call(
+    runtime: Runtime, *, send: str
+) -> None:
+    ref, seen = await idle(runtime, Phoenix)
+    getattr(ref, send)("boom")
+    ref.tell_now("a")
+    await ask(ref, "b")
+    assert seen == ["failed with ValueError", "started", "a", "b"]
 
-    assert in_world(play) == ["failed with ValueError", "started", "a", "b"]
 
-
-def test_a_full_inbox_refuses_a_message_that_cannot_be_handled_now() -> None:
-    async def play(runtime: Runtime) -> None:
-        ref, _ = await suspended(runtime)
-        for number in range(Desk.inbox_limit):
-            ref.tell_now(number)
-        with pytest.raises(InboxFull):
-            ref.tell_now("one more")
-        actor_of(ref).gate.set()
-
-    in_world(play)
+@scenario(in_world)
+async def test_a_full_inbox_refuses_a_message_that_cannot_be_handled_now(runtime: Runtime) -> None:
+    ref, _ = await suspended(runtime)
+    for number in range(Desk.inbox_limit):
+        ref.tell_now(number)
+    with pytest.raises(InboxFull):
+        ref.tell_now("one more")
+    actor_of(ref).gate.set()
 
 
 async def test_another_threads_message_is_queued_and_keeps_its_order() -> None:
@@ -214,134 +203,130 @@ async def test_another_threads_message_is_queued_and_keeps_its_order() -> None:
         assert [number for who, number in seen if who == sender] == list(range(500))
 
 
-def test_an_urgent_message_is_handled_while_a_handler_is_suspended() -> None:
-    async def play(runtime: Runtime) -> list[Any]:
-        ref, seen = await suspended(runtime)
-        ref.tell("waits")
-        ref.tell_urgent("tick")
-        assert ref.try_urgent("close") == "close"
-        assert seen == ["suspended", "urgent tick", "urgent close"]
-        actor_of(ref).gate.set()
-        await ask(ref, "last")
-        return seen[3:]
-
-    assert in_world(play) == ["resumed", "waits", "last"]
+@scenario(in_world)
+async def test_an_urgent_message_is_handled_while_a_handler_is_suspended(runtime: Runtime) -> None:
+    ref, seen = await suspended(runtime)
+    ref.tell("waits")
+    ref.tell_urgent("tick")
+    assert ref.try_urgent("close") == "close"
+    assert seen == ["suspended", "urgent tick", "urgent close"]
+    actor_of(ref).gate.set()
+    await ask(ref, "last")
+    assert seen[3:] == ["resumed", "waits", "last"]
 
 
-def test_an_urgent_message_overtakes_queued_ones() -> None:
-    async def play(runtime: Runtime) -> list[Any]:
-        ref, seen = await idle(runtime)
-        ref.tell("queued")
-        ref.tell_urgent("tick")
-        await settled(runtime)
-        return seen
-
-    assert in_world(play) == ["urgent tick", "queued"]
+@scenario(in_world)
+async def test_an_urgent_message_overtakes_queued_ones(runtime: Runtime) -> None:
+    ref, seen = await idle(runtime)
+    ref.tell("queued")
+    ref.tell_urgent("tick")
+    await settled(runtime)
+    assert seen == ["urgent tick", "queued"]
 
 
-def test_the_start_of_an_actor_comes_before_urgent_messages() -> None:
-    async def play(runtime: Runtime) -> list[Any]:
-        seen: list[Any] = []
-        ref = runtime.start(Phoenix, seen)
-        assert ref.try_urgent("now", "not yet") == "not yet"
-        ref.tell("queued")
-        ref.tell_urgent("first")
-        ref.tell_urgent("second")
-        await settled(runtime)
-        return seen
-
-    assert in_world(play) == ["started", "urgent first", "urgent second", "queued"]
+@scenario(in_world)
+async def test_the_start_of_an_actor_comes_before_urgent_messages(runtime: Runtime) -> None:
+    seen: list[Any] = []
+    ref = runtime.start(Phoenix, seen)
+    assert ref.try_urgent("now", "not yet") == "not yet"
+    ref.tell("queued")
+    ref.tell_urgent("first")
+    ref.tell_urgent("second")
+    await settled(runtime)
+    assert seen == ["started", "urgent first", "urgent second", "queued"]
 
 
 @pytest.mark.parametrize("send", ["tell_now", "tell_urgent", "tell"])
-def test_an_urgent_message_from_the_actors_own_code_waits_until_that_is_done(send: str) -> None:
-    async def play(runtime: Runtime) -> list[Any]:
-        ref, seen = await idle(runtime)
+@scenario(in_world)
+async def test_an_urgent_message_from_the_actors_own_code_waits_until_that_is_done(
+    runtime: Runtime, *, send: str
+) -> None:
+    ref, seen = await idle(runtime)
 
-        def resend() -> None:
-            ref.tell_urgent("first")
-            ref.tell_urgent("second")
-            seen.append("goes on")
+    def resend() -> None:
+        ref.tell_urgent("first")
+        ref.tell_urgent("second")
+        seen.append("goes on")
 
-        getattr(ref, send)(resend)
-        ref.tell("after")
-        await settled(runtime)
-        return [one for one in seen if isinstance(one, str) and "function" not in one]
+    getattr(ref, send)(resend)
+    ref.tell("after")
+    await settled(runtime)
+    assert [one for one in seen if isinstance(one, str) and "function" not in one] == [
+        "goes on",
+        "urgent first",
+        "urgent second",
+        "after",
+    ]
 
-    assert in_world(play) == ["goes on", "urgent first", "urgent second", "after"]
 
-
-def test_an_urgent_message_of_a_handler_to_itself_is_handled_once_the_handler_waits() -> None:
+@scenario(in_world)
+async def test_an_urgent_message_of_a_handler_to_itself_is_handled_once_the_handler_waits(
+    runtime: Runtime,
+) -> None:
     class Own(Desk):
         async def _wait(self) -> str:
             self.actor_ref.tell_urgent("own")
             return await super()._wait()
 
-    async def play(runtime: Runtime) -> list[Any]:
-        ref, seen = await idle(runtime, Own)
-        ref.tell("wait")
-        await until(lambda: len(seen) == 2)
-        actor_of(ref).gate.set()
-        await ask(ref, "last")
-        return seen
-
-    assert in_world(play) == ["suspended", "urgent own", "resumed", "last"]
+    ref, seen = await idle(runtime, Own)
+    ref.tell("wait")
+    await until(lambda: len(seen) == 2)
+    actor_of(ref).gate.set()
+    await ask(ref, "last")
+    assert seen == ["suspended", "urgent own", "resumed", "last"]
 
 
 @pytest.mark.parametrize("eager", [False, True])
-def test_urgent_messages_find_a_suspended_handler_under_either_task_factory(eager: bool) -> None:
-    async def play(runtime: Runtime) -> list[Any]:
-        if eager:
-            runtime.loop.set_task_factory(asyncio.eager_task_factory)
-        ref, seen = await suspended(runtime)
-        ref.tell_urgent("tick")
-        actor_of(ref).gate.set()
-        await ask(ref, "last")
-        return seen
-
-    assert in_world(play) == ["suspended", "urgent tick", "resumed", "last"]
-
-
-def test_a_fault_in_an_urgent_message_ends_an_idle_actor() -> None:
-    async def play(runtime: Runtime) -> list[Any]:
-        ref, seen = await idle(runtime)
-        ref.tell_urgent("boom")
-        await until(lambda: not ref.is_alive())
-        assert ref.try_urgent("late", "dead") == "dead"
-        with pytest.raises(ActorDeadError):
-            ref.tell_urgent("late")
-        return seen
-
-    assert in_world(play) == ["failed with ValueError"]
+@scenario(in_world)
+async def test_urgent_messages_find_a_suspended_handler_under_either_task_factory(
+    runtime: Runtime, *, eager: bool
+) -> None:
+    if eager:
+        runtime.loop.set_task_factory(asyncio.eager_task_factory)
+    ref, seen = await suspended(runtime)
+    ref.tell_urgent("tick")
+    actor_of(ref).gate.set()
+    await ask(ref, "last")
+    assert seen == ["suspended", "urgent tick", "resumed", "last"]
 
 
-def test_a_fault_in_an_urgent_message_cancels_the_suspended_handler_first() -> None:
-    async def play(runtime: Runtime) -> list[Any]:
-        ref, seen = await idle(runtime)
-        asked = asyncio.ensure_future(ask(ref, "wait"))
-        await until(lambda: seen == ["suspended"])
-        ref.tell_urgent("boom")
-        assert ref.try_urgent("meanwhile", "refused") == "refused"
-        with pytest.raises(HandlerCancelled):
-            await asked
-        await until(lambda: not ref.is_alive())
-        return seen
-
-    assert in_world(play) == ["suspended", "cancelled", "failed with ValueError"]
+@scenario(in_world)
+async def test_a_fault_in_an_urgent_message_ends_an_idle_actor(runtime: Runtime) -> None:
+    ref, seen = await idle(runtime)
+    ref.tell_urgent("boom")
+    await until(lambda: not ref.is_alive())
+    assert ref.try_urgent("late", "dead") == "dead"
+    with pytest.raises(ActorDeadError):
+        ref.tell_urgent("late")
+    assert seen == ["failed with ValueError"]
 
 
-def test_a_fault_before_the_async_handler_began_ends_the_actor() -> None:
-    async def play(runtime: Runtime) -> list[Any]:
-        ref, seen = await idle(runtime)
-        ref.tell_now("wait")  # its task has not run yet
-        ref.tell_urgent("boom")
-        await until(lambda: runtime.alive == 0)
-        return seen
+@scenario(in_world)
+async def test_a_fault_in_an_urgent_message_cancels_the_suspended_handler_first(runtime: Runtime) -> None:
+    ref, seen = await idle(runtime)
+    asked = asyncio.ensure_future(ask(ref, "wait"))
+    await until(lambda: seen == ["suspended"])
+    ref.tell_urgent("boom")
+    assert ref.try_urgent("meanwhile", "refused") == "refused"
+    with pytest.raises(HandlerCancelled):
+        await asked
+    await until(lambda: not ref.is_alive())
+    assert seen == ["suspended", "cancelled", "failed with ValueError"]
 
-    assert in_world(play) == ["failed with ValueError"]
+
+@scenario(in_world)
+async def test_a_fault_before_the_async_handler_began_ends_the_actor(runtime: Runtime) -> None:
+    ref, seen = await idle(runtime)
+    ref.tell_now("wait")  # its task has not run yet
+    ref.tell_urgent("boom")
+    await until(lambda: runtime.alive == 0)
+    assert seen == ["failed with ValueError"]
 
 
-def test_a_handler_that_ends_well_although_it_was_cancelled_is_answered_and_the_actor_fails() -> None:
+@scenario(in_world)
+async def test_a_handler_that_ends_well_although_it_was_cancelled_is_answered_and_the_actor_fails(
+    runtime: Runtime,
+) -> None:
     class Stubborn(Desk):
         async def _wait(self) -> str:
             try:
@@ -349,16 +334,13 @@ def test_a_handler_that_ends_well_although_it_was_cancelled_is_answered_and_the_
             except asyncio.CancelledError:
                 return "done all the same"
 
-    async def play(runtime: Runtime) -> tuple[str, list[Any]]:
-        ref, seen = await idle(runtime, Stubborn)
-        asked = asyncio.ensure_future(ask(ref, "wait"))
-        await until(lambda: seen == ["suspended"])
-        ref.tell_urgent("boom")
-        answer = await asked
-        await until(lambda: not ref.is_alive())
-        return answer, seen
-
-    assert in_world(play) == ("done all the same", ["suspended", "cancelled", "failed with ValueError"])
+    ref, seen = await idle(runtime, Stubborn)
+    asked = asyncio.ensure_future(ask(ref, "wait"))
+    await until(lambda: seen == ["suspended"])
+    ref.tell_urgent("boom")
+    answer = await asked
+    await until(lambda: not ref.is_alive())
+    assert (answer, seen) == ("done all the same", ["suspended", "cancelled", "failed with ValueError"])
 
 
 def test_a_restart_after_a_fault_in_an_urgent_message_keeps_the_queue_and_repeats_nothing() -> None:
@@ -374,34 +356,30 @@ def test_a_restart_after_a_fault_in_an_urgent_message_keeps_the_queue_and_repeat
     assert letters == ["cut short", "poison"]  # the message in hand, and the urgent one
 
 
-def test_between_failure_and_restart_urgent_messages_wait() -> None:
-    async def play(runtime: Runtime) -> list[Any]:
-        ref, seen = await idle(runtime, Phoenix)
-        ref.tell("boom")
-        await until(lambda: "failed with ValueError" in seen)
-        await asyncio.sleep(0.5)
-        seen.clear()
-        ref.tell_urgent("tick")
-        assert ref.try_urgent("now", "not yet") == "not yet"
-        ref.tell("queued")
-        await ask(ref, "last")
-        return seen
-
-    assert in_world(play) == ["started", "urgent tick", "queued", "last"]
+@scenario(in_world)
+async def test_between_failure_and_restart_urgent_messages_wait(runtime: Runtime) -> None:
+    ref, seen = await idle(runtime, Phoenix)
+    ref.tell("boom")
+    await until(lambda: "failed with ValueError" in seen)
+    await asyncio.sleep(0.5)
+    seen.clear()
+    ref.tell_urgent("tick")
+    assert ref.try_urgent("now", "not yet") == "not yet"
+    ref.tell("queued")
+    await ask(ref, "last")
+    assert seen == ["started", "urgent tick", "queued", "last"]
 
 
-def test_an_async_on_urgent_is_a_fault() -> None:
+@scenario(in_world)
+async def test_an_async_on_urgent_is_a_fault(runtime: Runtime) -> None:
     class Slow(Desk):
         async def on_urgent(self, message: Any) -> None:
             raise AssertionError
 
-    async def play(runtime: Runtime) -> list[Any]:
-        ref, seen = await idle(runtime, Slow)
-        ref.tell_urgent("tick")
-        await until(lambda: not ref.is_alive())
-        return seen
-
-    assert in_world(play) == ["failed with TypeError"]
+    ref, seen = await idle(runtime, Slow)
+    ref.tell_urgent("tick")
+    await until(lambda: not ref.is_alive())
+    assert seen == ["failed with TypeError"]
 
 
 async def test_urgent_messages_belong_on_the_actors_loop() -> None:
@@ -412,12 +390,10 @@ async def test_urgent_messages_belong_on_the_actors_loop() -> None:
     await runtime.stop()
 
 
-def test_an_actor_that_handles_a_message_is_not_passivated() -> None:
-    async def play(runtime: Runtime) -> list[bool]:
-        ref, _ = await idle(runtime)
-        ended: list[bool] = []
-        ref.tell_now(lambda: ended.append(ref.stop_if_idle()))
-        ref.tell_urgent(lambda: ended.append(ref.stop_if_idle()))
-        return ended
-
-    assert in_world(play) == [False, False]
+@scenario(in_world)
+async def test_an_actor_that_handles_a_message_is_not_passivated(runtime: Runtime) -> None:
+    ref, _ = await idle(runtime)
+    ended: list[bool] = []
+    ref.tell_now(lambda: ended.append(ref.stop_if_idle()))
+    ref.tell_urgent(lambda: ended.append(ref.stop_if_idle()))
+    assert ended == [False, False]

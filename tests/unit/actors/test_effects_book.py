@@ -1,13 +1,13 @@
-"""The books about effects: who may speak for an effect, and that it ends once. Pure."""
+"""Who may speak for an effect, and whose turn it is: the books and the queue of effects. Pure."""
 
-import msgspec
+from typing import Any
+
 import pytest
 from msgspec import Raw
 
 from huahuo.actors.effects import facts
 from huahuo.actors.effects.books import (
     ENDED,
-    HELD,
     TAKEN_OVER,
     Book,
     BookCommand,
@@ -21,7 +21,8 @@ from huahuo.actors.effects.books import (
     Run,
     why_over,
 )
-from huahuo.actors.effects.facts import CANCELLED, DONE, FAILED, OpenEffect
+from huahuo.actors.effects.facts import DONE, FAILED, OpenEffect
+from huahuo.actors.effects.queue import Entry, Line, Spec, backoff_s
 from huahuo.actors.entities.decider import Context
 from huahuo.eventstore.model import NewEvent, RowDrop, RowPut, StoredEvent
 
@@ -83,24 +84,6 @@ class Books:
             del self.rows[row.key]
 
 
-def test_an_effect_that_was_claimed_ends_once_and_its_row_is_gone() -> None:
-    books = Books()
-    books.ask(1)
-    claim = books.claim(1)
-    assert books.do(End(1, claim, DONE)) == Noted(DONE)
-    assert books.do(End(1, claim, DONE)) == Over(ENDED)
-    assert books.do(Claim(1)) == Over(ENDED)
-    assert (books.types, books.rows) == (["effect_requested", "effect_claimed", "effect_ended"], {})
-
-
-def test_a_run_says_which_event_asked_for_it_and_how_often_it_failed() -> None:
-    books = Books()
-    books.ask(1)
-    assert books.do(Claim(1)) == Run(position=101, failures=0)
-    books.do(Fail(1, books.seq, "OSError", 900, ROW))
-    assert books.do(Claim(1)) == Run(position=101, failures=1)
-
-
 @pytest.mark.parametrize(
     "command", [End(1, 2, DONE), End(1, 2, FAILED, "OSError"), Fail(1, 2, "OSError", 900, ROW)]
 )
@@ -112,17 +95,6 @@ def test_a_run_that_was_taken_over_may_say_nothing(command: BookCommand) -> None
     assert books.seq == 3
 
 
-def test_what_a_living_node_runs_is_left_to_it_until_it_ends_or_fails() -> None:
-    books = Books()
-    books.ask(1)
-    assert isinstance(books.do(Claim(1, "a.1", frozenset({"a.1", "b.1"}))), Run)
-    claim = books.seq
-    assert books.do(Claim(1, "b.1", frozenset({"a.1", "b.1"}))) == Over(HELD, "a.1")
-    assert books.seq == claim, "nothing is recorded of it"
-    assert books.do(Fail(1, claim, "OSError", 900, ROW)) == Noted()
-    assert isinstance(books.do(Claim(1, "b.1", frozenset({"a.1", "b.1"}))), Run)
-
-
 def test_a_node_goes_on_with_the_work_of_an_incarnation_that_ended() -> None:
     books = Books()
     books.ask(1)
@@ -130,14 +102,6 @@ def test_a_node_goes_on_with_the_work_of_an_incarnation_that_ended() -> None:
     claim = books.seq
     assert isinstance(books.do(Claim(1, "b.1", frozenset({"a.2", "b.1"}))), Run)
     assert books.do(End(1, claim, DONE)) == Over(TAKEN_OVER), "also if it was not dead after all"
-
-
-def test_alone_a_claim_names_nobody_and_a_start_goes_on_with_what_is_open() -> None:
-    books = Books()
-    books.ask(1)
-    assert isinstance(books.do(Claim(1)), Run)
-    assert b"by" not in books.bodies[-1]
-    assert isinstance(books.do(Claim(1)), Run)
 
 
 def test_a_failed_run_holds_its_claim_no_longer() -> None:
@@ -148,26 +112,6 @@ def test_a_failed_run_holds_its_claim_no_longer() -> None:
     assert books.do(End(1, claim, DONE)) == Over(TAKEN_OVER)
     [row] = books.rows.values()
     assert (row.failures, row.due_ms, row.job) == (1, 900, ROW.job)
-
-
-def test_a_cancelled_effect_ends_as_that_whatever_its_run_says() -> None:
-    books = Books()
-    books.ask(1)
-    claim = books.claim(1)
-    books.cancel()
-    assert books.do(Claim(1)) == Over(CANCELLED)
-    assert books.do(Fail(1, claim, "OSError", 900, ROW)) == Over(CANCELLED)
-    assert books.do(End(1, claim, DONE)) == Noted(CANCELLED)
-    assert books.types[-2:] == ["effects_cancelled", "effect_ended"]
-
-
-def test_a_cancel_is_about_what_is_open_and_of_its_name() -> None:
-    books = Books()
-    books.ask(1)
-    books.ask(2, msgspec.structs.replace(ROW, effect="mail"))
-    books.cancel("pack")
-    books.ask(3)
-    assert [books.do(Claim(n)) for n in (1, 2, 3)] == [Over(CANCELLED), Run(102, 0), Run(104, 0)]
 
 
 def test_the_books_come_back_from_a_keyframe() -> None:
@@ -200,3 +144,100 @@ def test_only_the_newest_claim_may_speak_for_an_effect() -> None:
     assert why_over(books.state, 1, first) == TAKEN_OVER
     assert why_over(books.state, 1, books.seq) == ""
     assert why_over(books.state, 2, books.seq) == ENDED
+
+
+async def nothing(_job: Any, _run: Any) -> None: ...
+
+
+def spec(name: str = "pack", at_once: int | None = None, backoff: float = 1.0) -> Spec:
+    return Spec(
+        kind="order", name=name, handler=nothing, read=bytes, key=int, at_once=at_once, backoff_s=backoff
+    )
+
+
+def entry(id_: int, user: int | None, of: Spec | None = None, per: object = None) -> Entry:
+    of = of or spec()
+    row = OpenEffect("order", "1", of.name, Raw(b"{}"), since_ms=0, user=user)
+    return Entry(id_, of, row, (of.kind, of.name, per), None)
+
+
+def line(*entries: Entry, waiting_max: int = 100, per_user: int = 100) -> Line:
+    made = Line(waiting_max, per_user)
+    for one in entries:
+        assert made.add(one)
+    return made
+
+
+def free(_user: object) -> float:
+    return 0.0
+
+
+def ids(made: Line, count: int) -> list[int]:
+    """The ids of the next `count`."""
+    found = [made.next(free) for _ in range(count)]
+    return [one.id for one in found if isinstance(one, Entry)]
+
+
+def test_users_take_turns() -> None:
+    made = line(*(entry(n, user=1) for n in range(5)), entry(10, user=2), entry(20, user=None))
+    assert ids(made, 7) == [0, 10, 20, 1, 2, 3, 4]
+
+
+def test_a_user_takes_turns_between_groups() -> None:
+    made = line(*(entry(n, 1, per="north") for n in range(3)), entry(10, 1, per="south"))
+    assert ids(made, 4) == [0, 10, 1, 2]
+
+
+def test_a_full_group_keeps_no_other_back_and_goes_on_where_it_stopped() -> None:
+    narrow = spec("mail", at_once=1)
+    first, second, third = entry(1, 1, narrow), entry(2, 2, narrow), entry(3, 3, narrow)
+    made = line(first, second, third, entry(9, 3))
+    assert ids(made, 4) == [1, 9]
+    made.ended(first)
+    assert ids(made, 2) == [2]
+    made.ended(second)
+    assert ids(made, 2) == [3]
+
+
+def test_a_place_that_a_cancelled_effect_would_have_taken_goes_to_the_next() -> None:
+    narrow = spec("mail", at_once=1)
+    first = entry(1, 1, narrow)
+    made = line(first, entry(2, 2, narrow), entry(3, 3, narrow))
+    assert ids(made, 2) == [1]
+    made.ended(first)
+    assert made.remove(2) is not None
+    assert ids(made, 2) == [3]
+
+
+def test_one_that_stands_aside_can_be_taken_out() -> None:
+    narrow = spec("mail", at_once=1)
+    first = entry(1, 1, narrow)
+    made = line(first, entry(2, 2, narrow))
+    assert ids(made, 2) == [1]
+    assert made.remove(2) is not None
+    assert made.remove(2) is None
+    made.ended(first)
+    assert (ids(made, 1), made.waiting, made.by_user) == ([], {}, {})
+
+
+def test_a_user_who_owes_time_waits_and_others_pass() -> None:
+    made = line(entry(1, user=1), entry(2, user=2))
+    found = made.next(lambda user: 0.5 if user == 1 else 0.0)
+    assert isinstance(found, Entry)
+    assert found.id == 2
+    assert made.next(lambda _user: 0.5) == 0.5
+    assert ids(made, 1) == [1]
+
+
+def test_there_is_no_room_over_the_bounds() -> None:
+    made = line(entry(1, 1), entry(2, 1), waiting_max=3, per_user=2)
+    assert not made.add(entry(3, 1))
+    assert made.add(entry(4, 2))
+    assert not made.add(entry(5, 3))
+    assert len(made.waiting) == 3
+
+
+def test_back_off_doubles_is_spread_and_ends_at_an_hour() -> None:
+    assert [backoff_s(spec(backoff=2.0), n, 0.5) for n in (1, 2, 3)] == [2.0, 4.0, 8.0]
+    assert backoff_s(spec(), 1, 0.0) == 0.5
+    assert backoff_s(spec(), 50, 0.99) < 5400

@@ -33,6 +33,7 @@ from tests.support.worlds.orders import (
     in_engine,
 )
 from tests.support.worlds.rooms import rooms
+from tests.support.worlds.scenario import scenario
 
 
 class Grown(Event, type="blob_grown"):
@@ -125,17 +126,17 @@ SMALL = EntitySettings(decision_events_max=5, state_bytes_max=1_000)
 
 
 @pytest.mark.parametrize("what", list(ANSWERS)[list(ANSWERS).index("none") :])
-def test_an_impossible_answer_is_a_fault_that_writes_nothing_and_stops_nothing(what: str) -> None:
-    async def test(engine: Engine) -> None:
-        with pytest.raises(Exception):  # noqa: B017, PT011  what it is is for the server's log
-            await engine.send("do", as_id="c1", what=what)
-        assert engine.log.appends == []
-        assert (await engine.send("do", as_id="c1", what="many"))["type"] == "success"
-        assert engine.runtime.restarts == 0
-        state, _ = await engine.api.state("blob", 2)
-        assert state == Blob("xxxxx")
-
-    in_engine(test, [blobs(), rooms()], SMALL)
+@scenario(in_engine, [blobs(), rooms()], SMALL)
+async def test_an_impossible_answer_is_a_fault_that_writes_nothing_and_stops_nothing(
+    engine: Engine, *, what: str
+) -> None:
+    with pytest.raises(Exception):  # noqa: B017, PT011  what it is is for the server's log
+        await engine.send("do", as_id="c1", what=what)
+    assert engine.log.appends == []
+    assert (await engine.send("do", as_id="c1", what="many"))["type"] == "success"
+    assert engine.runtime.restarts == 0
+    state, _ = await engine.api.state("blob", 2)
+    assert state == Blob("xxxxx")
 
 
 def test_a_decision_that_makes_the_state_too_large_is_folded_no_further_than_that() -> None:
@@ -158,51 +159,41 @@ def test_a_decision_that_makes_the_state_too_large_is_folded_no_further_than_tha
     in_engine(test, [blob], SMALL)
 
 
-def test_a_reply_that_no_frame_holds_is_refused_and_nothing_is_written() -> None:
-    async def test(engine: Engine) -> None:
-        ANSWERS["long reply"] = Decision([Grown("a")], reply={"text": "x" * 1_000})
-        assert (await engine.send("do", what="long reply"))["code"] == "too_large"
-        assert engine.log.position == 0
-
-    in_engine(test, [blobs(), rooms()], SMALL)
+@scenario(in_engine, [blobs(), rooms()], SMALL)
+async def test_a_reply_that_no_frame_holds_is_refused_and_nothing_is_written(engine: Engine) -> None:
+    ANSWERS["long reply"] = Decision([Grown("a")], reply={"text": "x" * 1_000})
+    assert (await engine.send("do", what="long reply"))["code"] == "too_large"
+    assert engine.log.position == 0
 
 
-def test_a_handler_that_changes_the_state_in_place_is_named() -> None:
-    async def test(engine: Engine) -> None:
-        with pytest.raises(
-            Exception, match=r"test_entity_answers.py:\d+: do, a handler of blob.decide.*in place"
-        ):
-            await engine.send("do", what="mutates")
-
-    in_engine(test, [blobs(), rooms()], SMALL)
+@scenario(in_engine, [blobs(), rooms()], SMALL)
+async def test_a_handler_that_changes_the_state_in_place_is_named(engine: Engine) -> None:
+    with pytest.raises(
+        Exception, match=r"test_entity_answers.py:\d+: do, a handler of blob.decide.*in place"
+    ):
+        await engine.send("do", what="mutates")
 
 
-def test_events_over_the_bound_are_refused() -> None:
-    async def test(engine: Engine) -> None:
-        assert (await engine.send("do", what="too many"))["code"] == "too_large"
-        assert (await engine.send("do", what="many"))["type"] == "success"
-
-    in_engine(test, [blobs(), rooms()], SMALL)
+@scenario(in_engine, [blobs(), rooms()], SMALL)
+async def test_events_over_the_bound_are_refused(engine: Engine) -> None:
+    assert (await engine.send("do", what="too many"))["code"] == "too_large"
+    assert (await engine.send("do", what="many"))["type"] == "success"
 
 
-def test_a_state_over_the_bound_is_refused() -> None:
-    async def test(engine: Engine) -> None:
-        ANSWERS["large"] = [Grown("y" * 2_000)]
-        assert (await engine.send("do", what="large"))["code"] == "too_large"
-        assert engine.log.appends == []
-
-    in_engine(test, [blobs(), rooms()], SMALL)
+@scenario(in_engine, [blobs(), rooms()], SMALL)
+async def test_a_state_over_the_bound_is_refused(engine: Engine) -> None:
+    ANSWERS["large"] = [Grown("y" * 2_000)]
+    assert (await engine.send("do", what="large"))["code"] == "too_large"
+    assert engine.log.appends == []
 
 
-def test_an_event_over_the_bound_of_the_log_is_refused_with_its_size() -> None:
-    async def test(engine: Engine) -> None:
-        ANSWERS["large"] = [Grown("y" * (1 << 20))]
-        said = await engine.send("do", what="large")
-        assert said["code"] == "too_large"
-        assert re.search(r"has \d+ bytes, at most 1048576", said["message"])
-        assert engine.log.appends == []
-
-    in_engine(test, [blobs(), rooms()])
+@scenario(in_engine, [blobs(), rooms()])
+async def test_an_event_over_the_bound_of_the_log_is_refused_with_its_size(engine: Engine) -> None:
+    ANSWERS["large"] = [Grown("y" * (1 << 20))]
+    said = await engine.send("do", what="large")
+    assert said["code"] == "too_large"
+    assert re.search(r"has \d+ bytes, at most 1048576", said["message"])
+    assert engine.log.appends == []
 
 
 @pytest.mark.parametrize(
@@ -215,60 +206,50 @@ def test_an_event_over_the_bound_of_the_log_is_refused_with_its_size() -> None:
     ],
     ids=["key", "key of a Drop", "part", "value"],
 )
-def test_a_row_over_a_bound_is_refused_and_nothing_is_written(row: Put | Drop) -> None:
-    async def test(engine: Engine) -> None:
-        ANSWERS["long row"] = Decision([Grown("a")], rows=[row])
-        assert (await engine.send("do", what="long row"))["code"] == "too_large"
-        assert engine.log.appends == []
-
-    in_engine(test, [blobs(), rooms()], SMALL)
+@scenario(in_engine, [blobs(), rooms()], SMALL)
+async def test_a_row_over_a_bound_is_refused_and_nothing_is_written(
+    engine: Engine, *, row: Put | Drop
+) -> None:
+    ANSWERS["long row"] = Decision([Grown("a")], rows=[row])
+    assert (await engine.send("do", what="long row"))["code"] == "too_large"
+    assert engine.log.appends == []
 
 
 @pytest.mark.parametrize("table", ["", "a/b", "x" * 65, "timers"])
-def test_a_table_without_a_name_is_a_fault(table: str) -> None:
-    async def test(engine: Engine) -> None:
-        ANSWERS["no table"] = Decision([Grown("a")], rows=[Put(table, "all", "k", 1)])
-        with pytest.raises(Fault, match="is no table"):
-            await engine.send("do", what="no table")
-        assert engine.log.position == 0
-
-    in_engine(test, [blobs(), rooms()], SMALL)
+@scenario(in_engine, [blobs(), rooms()], SMALL)
+async def test_a_table_without_a_name_is_a_fault(engine: Engine, *, table: str) -> None:
+    ANSWERS["no table"] = Decision([Grown("a")], rows=[Put(table, "all", "k", 1)])
+    with pytest.raises(Fault, match="is no table"):
+        await engine.send("do", what="no table")
+    assert engine.log.position == 0
 
 
-def test_a_decision_without_events_succeeds_without_a_place() -> None:
-    async def test(engine: Engine) -> None:
-        assert await engine.send("do", what="nothing") == {"type": "success", "blob_id": 1}
-
-    in_engine(test, [blobs()])
+@scenario(in_engine, [blobs()])
+async def test_a_decision_without_events_succeeds_without_a_place(engine: Engine) -> None:
+    assert await engine.send("do", what="nothing") == {"type": "success", "blob_id": 1}
 
 
 @pytest.mark.parametrize("what", ["refused", "raised"])
-def test_a_refusal_may_be_returned_or_raised(what: str) -> None:
-    async def test(engine: Engine) -> None:
-        assert (await engine.send("do", what=what))["code"] == "not_today"
-
-    in_engine(test, [blobs()])
+@scenario(in_engine, [blobs()])
+async def test_a_refusal_may_be_returned_or_raised(engine: Engine, *, what: str) -> None:
+    assert (await engine.send("do", what=what))["code"] == "not_today"
 
 
-def test_rows_secrets_and_the_end_of_a_key_are_in_the_same_commit() -> None:
-    async def test(engine: Engine) -> None:
-        await engine.send("do", what="rows")
-        assert await engine.log.row("app:blobs", "all", b"k") == b'{"n":1}'
-        await engine.send("do", what="drop")
-        assert await engine.log.row("app:blobs", "all", b"k") is None
-        await engine.send("do", what="secret")
-        assert await engine.log.secret("blob/3", "password") == Secret("hunter2")
-        assert len(engine.log.appends) == 3
-
-    in_engine(test, [blobs()])
+@scenario(in_engine, [blobs()])
+async def test_rows_secrets_and_the_end_of_a_key_are_in_the_same_commit(engine: Engine) -> None:
+    await engine.send("do", what="rows")
+    assert await engine.log.row("app:blobs", "all", b"k") == b'{"n":1}'
+    await engine.send("do", what="drop")
+    assert await engine.log.row("app:blobs", "all", b"k") is None
+    await engine.send("do", what="secret")
+    assert await engine.log.secret("blob/3", "password") == Secret("hunter2")
+    assert len(engine.log.appends) == 3
 
 
-def test_a_recurring_timer_and_the_end_of_effects_are_recorded() -> None:
-    async def test(engine: Engine) -> None:
-        await engine.send("do", what="timers")
-        [timer] = await engine.bodies("timer/blob/1")
-        assert (timer["name"], timer["every_ms"]) == ("tick", 60_000)
-        await engine.send("do", what="cancel")
-        assert await engine.bodies("effect/blob/2") == [{"type": "effects_cancelled", "effect": None}]
-
-    in_engine(test, [blobs()])
+@scenario(in_engine, [blobs()])
+async def test_a_recurring_timer_and_the_end_of_effects_are_recorded(engine: Engine) -> None:
+    await engine.send("do", what="timers")
+    [timer] = await engine.bodies("timer/blob/1")
+    assert (timer["name"], timer["every_ms"]) == ("tick", 60_000)
+    await engine.send("do", what="cancel")
+    assert await engine.bodies("effect/blob/2") == [{"type": "effects_cancelled", "effect": None}]

@@ -7,84 +7,73 @@ import pytest
 
 from tests.support.worlds.orders import ADMIN, ALICE, BOB, Engine, Order, in_engine
 from tests.support.worlds.rooms import rooms
+from tests.support.worlds.scenario import scenario
 
 NOT_FOUND = {"type": "error", "code": "not_found", "message": "there is no such order"}
 
 
-def test_a_creating_command_gets_its_id_from_the_log() -> None:
-    async def test(engine: Engine) -> None:
-        first = await engine.send("place_order", item="tea")
-        assert first == {"type": "success", "order_id": 1, "at": {"stream": "order/1", "seq": 1}}
-        assert (await engine.send("place_order", item="rice"))["order_id"] == 2
-
-    in_engine(test)
+@scenario(in_engine)
+async def test_a_creating_command_gets_its_id_from_the_log(engine: Engine) -> None:
+    first = await engine.send("place_order", item="tea")
+    assert first == {"type": "success", "order_id": 1, "at": {"stream": "order/1", "seq": 1}}
+    assert (await engine.send("place_order", item="rice"))["order_id"] == 2
 
 
-def test_events_and_those_for_other_streams_are_one_commit() -> None:
-    async def test(engine: Engine) -> None:
-        await engine.send("place_order", item="tea")
-        assert await engine.bodies("order/1") == [{"type": "order_placed", "owner": 42, "item": "tea"}]
-        assert await engine.bodies("user/42") == [{"type": "order_noted", "order_id": 1}]
-        assert len(engine.log.appends) == 1
-        events = await engine.log.read("log", 0, events_max=9)
-        assert {event.entity for event in events} == {"order/1"}
-        assert {event.principal for event in events} == {"user/42"}
-
-    in_engine(test)
+@scenario(in_engine)
+async def test_events_and_those_for_other_streams_are_one_commit(engine: Engine) -> None:
+    await engine.send("place_order", item="tea")
+    assert await engine.bodies("order/1") == [{"type": "order_placed", "owner": 42, "item": "tea"}]
+    assert await engine.bodies("user/42") == [{"type": "order_noted", "order_id": 1}]
+    assert len(engine.log.appends) == 1
+    events = await engine.log.read("log", 0, events_max=9)
+    assert {event.entity for event in events} == {"order/1"}
+    assert {event.principal for event in events} == {"user/42"}
 
 
-def test_effects_and_timers_are_recorded_on_streams_of_their_own() -> None:
-    async def test(engine: Engine) -> None:
-        await engine.send("place_order", item="tea")
-        [effect, *_] = await engine.bodies("effect/order/1")
-        job = {"item": "tea"}
-        assert effect == {"type": "effect_requested", "id": 1, "effect": "pack", "job": job, "user": 42}
-        [timer] = await engine.bodies("timer/order/1")
-        assert (timer["command"], timer["name"], timer["fields"]) == ("expire", "expire", {})
-
-    in_engine(test)
+@scenario(in_engine)
+async def test_effects_and_timers_are_recorded_on_streams_of_their_own(engine: Engine) -> None:
+    await engine.send("place_order", item="tea")
+    [effect, *_] = await engine.bodies("effect/order/1")
+    job = {"item": "tea"}
+    assert effect == {"type": "effect_requested", "id": 1, "effect": "pack", "job": job, "user": 42}
+    [timer] = await engine.bodies("timer/order/1")
+    assert (timer["command"], timer["name"], timer["fields"]) == ("expire", "expire", {})
 
 
-def test_the_same_id_has_one_effect_and_one_answer() -> None:
-    async def test(engine: Engine) -> None:
-        first = await engine.send("place_order", as_id="c1", item="tea")
-        assert await engine.send("place_order", as_id="c1", item="tea") == first | {"duplicate": True}
-        assert engine.log.head("order/2").seq == 0
-        assert len(await engine.bodies("user/42")) == 1
-
-    in_engine(test)
+@scenario(in_engine)
+async def test_the_same_id_has_one_effect_and_one_answer(engine: Engine) -> None:
+    first = await engine.send("place_order", as_id="c1", item="tea")
+    assert await engine.send("place_order", as_id="c1", item="tea") == first | {"duplicate": True}
+    assert engine.log.head("order/2").seq == 0
+    assert len(await engine.bodies("user/42")) == 1
 
 
-def test_a_refusal_is_recorded_and_expects_the_state_it_was_decided_on() -> None:
-    async def test(engine: Engine) -> None:
-        await engine.send("place_order", item="tea")
-        refused = await engine.send("cancel_order", as_id="c2", order_id=1)
-        assert (refused["code"], refused["message"]) == ("conflict", "already on its way")
-        assert [append.expected for append in engine.log.appends if append.command] == [{"order/1": 1}]
-        assert await engine.send("cancel_order", as_id="c2", order_id=1) == refused | {"duplicate": True}
-
-    in_engine(test)
+@scenario(in_engine)
+async def test_a_refusal_is_recorded_and_expects_the_state_it_was_decided_on(engine: Engine) -> None:
+    await engine.send("place_order", item="tea")
+    refused = await engine.send("cancel_order", as_id="c2", order_id=1)
+    assert (refused["code"], refused["message"]) == ("conflict", "already on its way")
+    assert [append.expected for append in engine.log.appends if append.command] == [{"order/1": 1}]
+    assert await engine.send("cancel_order", as_id="c2", order_id=1) == refused | {"duplicate": True}
 
 
 @pytest.mark.parametrize(
     ("action", "fields"), [("cancel_order", {}), ("report_order", {"percent": 1}), ("get_order", {})]
 )
-def test_an_entity_without_events_is_not_found(action: str, fields: dict[str, Any]) -> None:
-    async def test(engine: Engine) -> None:
-        assert await engine.send(action, ADMIN, order_id=9, **fields) == NOT_FOUND
+@scenario(in_engine)
+async def test_an_entity_without_events_is_not_found(
+    engine: Engine, *, action: str, fields: dict[str, Any]
+) -> None:
+    assert await engine.send(action, ADMIN, order_id=9, **fields) == NOT_FOUND
 
-    in_engine(test)
 
-
-def test_only_readers_and_administrators_may_command_unless_the_command_is_open() -> None:
-    async def test(engine: Engine) -> None:
-        await engine.send("place_order", item="tea")
-        assert await engine.send("give_order", BOB, order_id=1, to=7) == NOT_FOUND
-        assert (await engine.send("report_order", BOB, order_id=1, percent=5))["type"] == "success"
-        assert (await engine.send("give_order", ADMIN, order_id=1, to=7))["type"] == "success"
-        assert await engine.send("give_order", ALICE, order_id=1, to=42) == NOT_FOUND
-
-    in_engine(test)
+@scenario(in_engine)
+async def test_only_readers_and_administrators_may_command_unless_the_command_is_open(engine: Engine) -> None:
+    await engine.send("place_order", item="tea")
+    assert await engine.send("give_order", BOB, order_id=1, to=7) == NOT_FOUND
+    assert (await engine.send("report_order", BOB, order_id=1, percent=5))["type"] == "success"
+    assert (await engine.send("give_order", ADMIN, order_id=1, to=7))["type"] == "success"
+    assert await engine.send("give_order", ALICE, order_id=1, to=42) == NOT_FOUND
 
 
 @pytest.mark.parametrize(
@@ -100,66 +89,56 @@ def test_only_readers_and_administrators_may_command_unless_the_command_is_open(
         ("get_order", {"order_id": -1}, "order_id: Expected `int` >= 1"),
     ],
 )
-def test_an_invalid_field_is_named(action: str, fields: dict[str, Any], details: str) -> None:
-    async def test(engine: Engine) -> None:
-        said = await engine.send(action, **fields)
-        assert (said["code"], said["details"]) == ("invalid_field", details)
-        assert engine.log.appends == []
-
-    in_engine(test)
-
-
-def test_a_query_answers_the_readers_of_the_entity_only() -> None:
-    async def test(engine: Engine) -> None:
-        await engine.send("place_order", item="tea")
-        state = {"owner": 42, "item": "tea", "percent": 0, "status": "placed"}
-        assert await engine.send("get_order", order_id=1) == {
-            "type": "get_order", "data": state, "stream": "order/1", "seq": 1,
-        }  # fmt: skip
-        assert await engine.send("get_order", BOB, order_id=1) == NOT_FOUND
-        assert await engine.send("get_order", ADMIN, order_id=2) == NOT_FOUND
-
-    in_engine(test)
+@scenario(in_engine)
+async def test_an_invalid_field_is_named(
+    engine: Engine, *, action: str, fields: dict[str, Any], details: str
+) -> None:
+    said = await engine.send(action, **fields)
+    assert (said["code"], said["details"]) == ("invalid_field", details)
+    assert engine.log.appends == []
 
 
-def test_a_snapshot_is_the_state_and_its_seq() -> None:
-    async def test(engine: Engine) -> None:
-        await engine.send("place_order", item="tea")
-        seq, state = await engine.api.snapshot("order/1")
-        assert (seq, msgspec.json.decode(state, type=Order)) == (1, Order(42, "tea", 0, "placed"))
+@scenario(in_engine)
+async def test_a_query_answers_the_readers_of_the_entity_only(engine: Engine) -> None:
+    await engine.send("place_order", item="tea")
+    state = {"owner": 42, "item": "tea", "percent": 0, "status": "placed"}
+    assert await engine.send("get_order", order_id=1) == {
+        "type": "get_order", "data": state, "stream": "order/1", "seq": 1,
+    }  # fmt: skip
+    assert await engine.send("get_order", BOB, order_id=1) == NOT_FOUND
+    assert await engine.send("get_order", ADMIN, order_id=2) == NOT_FOUND
 
-    in_engine(test)
+
+@scenario(in_engine)
+async def test_a_snapshot_is_the_state_and_its_seq(engine: Engine) -> None:
+    await engine.send("place_order", item="tea")
+    seq, state = await engine.api.snapshot("order/1")
+    assert (seq, msgspec.json.decode(state, type=Order)) == (1, Order(42, "tea", 0, "placed"))
 
 
 # Natural keys ------------------------------------------------------------------------------------------
 
 
-def test_a_natural_key_is_given_by_the_client_and_its_case_counts() -> None:
-    async def test(engine: Engine) -> None:
-        said = await engine.send("join_room", room_id="Tea.Room+1@x")
-        at = {"stream": "room/Tea.Room+1@x", "seq": 1}
-        assert said == {"type": "success", "room_id": "Tea.Room+1@x", "users": 1, "at": at}
-        assert (await engine.send("join_room", room_id="tea.room+1@x"))["users"] == 1
-        assert (await engine.send("join_room", BOB, room_id="Tea.Room+1@x"))["users"] == 2
-        assert (await engine.send("tidy_room", room_id="other"))["code"] == "not_found"
-
-    in_engine(test, [rooms()])
+@scenario(in_engine, [rooms()])
+async def test_a_natural_key_is_given_by_the_client_and_its_case_counts(engine: Engine) -> None:
+    said = await engine.send("join_room", room_id="Tea.Room+1@x")
+    at = {"stream": "room/Tea.Room+1@x", "seq": 1}
+    assert said == {"type": "success", "room_id": "Tea.Room+1@x", "users": 1, "at": at}
+    assert (await engine.send("join_room", room_id="tea.room+1@x"))["users"] == 1
+    assert (await engine.send("join_room", BOB, room_id="Tea.Room+1@x"))["users"] == 2
+    assert (await engine.send("tidy_room", room_id="other"))["code"] == "not_found"
 
 
 @pytest.mark.parametrize("key", ["", "a b", "a/b", "茶", "x" * 65, ".", "..", "a\n"])
-def test_a_key_of_another_form_is_refused(key: str) -> None:
-    async def test(engine: Engine) -> None:
-        said = await engine.send("join_room", room_id=key)
-        assert (said["code"], said["details"].partition(":")[0]) == ("invalid_field", "room_id")
-        assert key in (".", "..", "a\n") or "matching regex" in said["details"], said
-
-    in_engine(test, [rooms()])
+@scenario(in_engine, [rooms()])
+async def test_a_key_of_another_form_is_refused(engine: Engine, *, key: str) -> None:
+    said = await engine.send("join_room", room_id=key)
+    assert (said["code"], said["details"].partition(":")[0]) == ("invalid_field", "room_id")
+    assert key in (".", "..", "a\n") or "matching regex" in said["details"], said
 
 
-def test_without_readers_only_administrators_may_read_and_command() -> None:
-    async def test(engine: Engine) -> None:
-        await engine.send("join_room", room_id="a")
-        assert (await engine.send("tidy_room", room_id="a"))["code"] == "not_found"
-        assert (await engine.send("tidy_room", ADMIN, room_id="a")) == {"type": "success", "room_id": "a"}
-
-    in_engine(test, [rooms(may_read=False)])
+@scenario(in_engine, [rooms(may_read=False)])
+async def test_without_readers_only_administrators_may_read_and_command(engine: Engine) -> None:
+    await engine.send("join_room", room_id="a")
+    assert (await engine.send("tidy_room", room_id="a"))["code"] == "not_found"
+    assert (await engine.send("tidy_room", ADMIN, room_id="a")) == {"type": "success", "room_id": "a"}

@@ -12,9 +12,9 @@ from huahuo.actors.domain.fold import EntityFold
 from huahuo.actors.domain.structs import Fault
 from huahuo.eventstore.model import Append, NewEvent
 from huahuo.replay.history.keyframes import KeyframePolicy, KeyframeWriter, load
-from huahuo.testing.world import run_virtual
 from tests.support.models.faulty_log import FaultyLog, faulty_log
 from tests.support.worlds.orders import Engine, Order, in_engine, orders
+from tests.support.worlds.scenario import scenario
 
 
 class Counted(Event, type="counted"):
@@ -52,88 +52,76 @@ async def total(log: FaultyLog, counter: Entity[Counter]) -> int:
     return found.total
 
 
-def test_events_of_an_older_version_go_through_every_step_and_stay_as_they_are_stored() -> None:
-    async def test() -> None:
-        log = await faulty_log()
-        await counted(log, amount=1)
-        newest = counters(version=3)
-        newest.upcast("counted", from_version=1)(lambda fields: {"n": fields["amount"] * 10})
-        newest.upcast("counted", from_version=2)(lambda fields: {"by": fields["n"] + 1})
-        assert await total(log, newest) == 11
-        [event] = await log.read("counter/1", 0, events_max=9)
-        assert (event.version, b'"amount":1' in event.body) == (1, True)
-
-    run_virtual(test())
+@pytest.mark.virtual_time
+async def test_events_of_an_older_version_go_through_every_step_and_stay_as_they_are_stored() -> None:
+    log = await faulty_log()
+    await counted(log, amount=1)
+    newest = counters(version=3)
+    newest.upcast("counted", from_version=1)(lambda fields: {"n": fields["amount"] * 10})
+    newest.upcast("counted", from_version=2)(lambda fields: {"by": fields["n"] + 1})
+    assert await total(log, newest) == 11
+    [event] = await log.read("counter/1", 0, events_max=9)
+    assert (event.version, b'"amount":1' in event.body) == (1, True)
 
 
-def test_an_event_in_todays_version_has_its_time_although_no_step_returns_it() -> None:
-    async def test() -> None:
-        log = await faulty_log()
-        await counted(log, amount=1)
-        newest = counters(version=3)
-        newest.upcast("counted", from_version=1)(lambda fields: {"n": fields["amount"]})
-        newest.upcast("counted", from_version=2)(lambda fields: {"by": fields["n"], "timestamp": "now"})
-        [stored] = await log.read("counter/1", 0, events_max=1)
-        today = EntityFold(newest).current(stored)
-        assert today.body == b'{"type":"counted","timestamp":"2026-11-24T10:31:07.114Z","by":1}'
-
-    run_virtual(test())
+@pytest.mark.virtual_time
+async def test_an_event_in_todays_version_has_its_time_although_no_step_returns_it() -> None:
+    log = await faulty_log()
+    await counted(log, amount=1)
+    newest = counters(version=3)
+    newest.upcast("counted", from_version=1)(lambda fields: {"n": fields["amount"]})
+    newest.upcast("counted", from_version=2)(lambda fields: {"by": fields["n"], "timestamp": "now"})
+    [stored] = await log.read("counter/1", 0, events_max=1)
+    today = EntityFold(newest).current(stored)
+    assert today.body == b'{"type":"counted","timestamp":"2026-11-24T10:31:07.114Z","by":1}'
 
 
-def test_an_upcast_that_returns_nothing_is_named() -> None:
+@pytest.mark.virtual_time
+async def test_an_upcast_that_returns_nothing_is_named() -> None:
     def forgetful(fields: dict[str, Any]) -> None:
         fields["by"] = fields["amount"]
 
-    async def test() -> None:
-        log = await faulty_log()
-        await counted(log, amount=1)
-        newest = counters(version=2)
-        newest.upcast("counted", from_version=1)(forgetful)  # type: ignore[arg-type]
-        with pytest.raises(Fault, match="forgetful returns NoneType: return the fields, a dict") as raised:
-            await total(log, newest)
-        assert str(raised.value).startswith(f"{__file__}:")
-
-    run_virtual(test())
+    log = await faulty_log()
+    await counted(log, amount=1)
+    newest = counters(version=2)
+    newest.upcast("counted", from_version=1)(forgetful)  # type: ignore[arg-type]
+    with pytest.raises(Fault, match="forgetful returns NoneType: return the fields, a dict") as raised:
+        await total(log, newest)
+    assert str(raised.value).startswith(f"{__file__}:")
 
 
-def test_an_event_that_today_s_code_does_not_know_changes_nothing() -> None:
-    async def test() -> None:
-        log = await faulty_log()
-        await counted(log, by=1)
-        await log.append(Append(ts_ms=1, events=(NewEvent("counter/1", "counter_painted", b'{"type":"x"}'),)))
-        await counted(log, by=2)
-        assert await total(log, counters()) == 3
-
-    run_virtual(test())
+@pytest.mark.virtual_time
+async def test_an_event_that_today_s_code_does_not_know_changes_nothing() -> None:
+    log = await faulty_log()
+    await counted(log, by=1)
+    await log.append(Append(ts_ms=1, events=(NewEvent("counter/1", "counter_painted", b'{"type":"x"}'),)))
+    await counted(log, by=2)
+    assert await total(log, counters()) == 3
 
 
-def test_new_events_carry_the_version_of_their_entity() -> None:
-    async def test(engine: Engine) -> None:
-        await engine.send("place_order", item="tea")
-        [event] = await engine.log.read("order/1", 0, events_max=9)
-        assert event.version == 1
-
-    in_engine(test)
+@scenario(in_engine)
+async def test_new_events_carry_the_version_of_their_entity(engine: Engine) -> None:
+    await engine.send("place_order", item="tea")
+    [event] = await engine.log.read("order/1", 0, events_max=9)
+    assert event.version == 1
 
 
 @pytest.mark.parametrize("changed", ["version", "handler", "upcast"])
-def test_a_keyframe_is_valid_for_the_code_that_made_it(changed: str) -> None:
-    async def test() -> None:
-        log = await faulty_log()
-        await counted(log, by=1)
-        fold = EntityFold(counters())
-        frames = KeyframeWriter(log, KeyframePolicy())
-        held = (await load(log, "counter/1", fold)).state
-        held.state = Counter(100)  # so that a keyframe can be told from a fold
-        frames.offer("counter/1", fold, 1, held)
-        await frames.flush()
-        assert await total(log, counters()) == 100
-        other = counters(version=2 if changed != "handler" else 1, factor=2 if changed == "handler" else 1)
-        if changed == "upcast":
-            other.upcast("counted", from_version=1)(lambda fields: {"by": fields["by"] * 5})
-        assert await total(log, other) == {"version": 1, "handler": 2, "upcast": 5}[changed]
-
-    run_virtual(test())
+@pytest.mark.virtual_time
+async def test_a_keyframe_is_valid_for_the_code_that_made_it(changed: str) -> None:
+    log = await faulty_log()
+    await counted(log, by=1)
+    fold = EntityFold(counters())
+    frames = KeyframeWriter(log, KeyframePolicy())
+    held = (await load(log, "counter/1", fold)).state
+    held.state = Counter(100)  # so that a keyframe can be told from a fold
+    frames.offer("counter/1", fold, 1, held)
+    await frames.flush()
+    assert await total(log, counters()) == 100
+    other = counters(version=2 if changed != "handler" else 1, factor=2 if changed == "handler" else 1)
+    if changed == "upcast":
+        other.upcast("counted", from_version=1)(lambda fields: {"by": fields["by"] * 5})
+    assert await total(log, other) == {"version": 1, "handler": 2, "upcast": 5}[changed]
 
 
 def test_a_keyframe_gives_back_what_it_was_made_of() -> None:
@@ -170,11 +158,9 @@ def test_what_a_decision_has_folded_is_not_folded_again_after_its_commit() -> No
     in_engine(test, [counter])
 
 
-def test_the_state_after_a_decision_is_the_one_that_its_stored_events_give() -> None:
-    async def test(engine: Engine) -> None:
-        await engine.send("place_order", item="tea")
-        await engine.send("give_order", order_id=1, to=7)
-        loaded = await load(engine.log, "order/1", EntityFold(orders()))
-        assert (loaded.state.state, loaded.seq) == await engine.api.state("order", 1)
-
-    in_engine(test)
+@scenario(in_engine)
+async def test_the_state_after_a_decision_is_the_one_that_its_stored_events_give(engine: Engine) -> None:
+    await engine.send("place_order", item="tea")
+    await engine.send("give_order", order_id=1, to=7)
+    loaded = await load(engine.log, "order/1", EntityFold(orders()))
+    assert (loaded.state.state, loaded.seq) == await engine.api.state("order", 1)

@@ -9,6 +9,7 @@ from huahuo import DefinitionError, Followed
 from huahuo.actors.domain.work_specs import Following
 from tests.support.worlds.followers import NAME
 from tests.support.worlds.orders import Engine, in_engine, orders
+from tests.support.worlds.scenario import scenario
 
 
 async def to_crm(events: Sequence[Followed]) -> None: ...
@@ -61,15 +62,13 @@ def test_two_followers_of_one_name_are_refused() -> None:
         ({"kinds": ["mailbox"]}, "no entity is of the kind 'mailbox'"),
     ],
 )
-def test_an_unknown_kind_ends_the_start(given: dict[str, Any], says: str) -> None:
-    async def main(engine: Engine) -> None:
-        def declare(entities: Any) -> None:
-            entities.following.follower(NAME, **given)(to_crm)
+@scenario(in_engine)
+async def test_an_unknown_kind_ends_the_start(engine: Engine, *, given: dict[str, Any], says: str) -> None:
+    def declare(entities: Any) -> None:
+        entities.following.follower(NAME, **given)(to_crm)
 
-        with pytest.raises(ValueError, match=says):
-            Engine(engine.log, [orders()], declare=declare)
-
-    in_engine(main)
+    with pytest.raises(ValueError, match=says):
+        Engine(engine.log, [orders()], declare=declare)
 
 
 @pytest.mark.parametrize("kinds", [["user"], ["group"], ["system"], ["job"], ["order", "user"]])

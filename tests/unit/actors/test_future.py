@@ -41,11 +41,6 @@ async def test_get_on_a_loop_thread_refuses_at_once() -> None:
 
 
 @pytest.mark.virtual_time
-async def test_get_on_a_loop_thread_gives_a_value_that_is_there() -> None:
-    assert future_of(7).get() == 7
-
-
-@pytest.mark.virtual_time
 async def test_get_with_timeout_zero_only_looks_even_on_a_loop() -> None:
     with pytest.raises(pykka.Timeout):
         LoopFuture().get(timeout=0)
@@ -104,16 +99,6 @@ async def test_map_filter_reduce_and_join_are_awaited_without_any_thread(when: s
         asyncio.get_running_loop().call_later(120, other.set, "x")
     assert ([await future for future in derived]) == [3, [2, 3], 16, [[1, 2, 3], "x"], 300]
     assert threading.active_count() == before
-
-
-@pytest.mark.virtual_time
-async def test_what_is_derived_is_computed_once() -> None:
-    calls: list[int] = []
-    mapped = future_of(1).map(calls.append)
-    await mapped
-    await mapped
-    mapped.get()
-    assert calls == [1]
 
 
 @pytest.mark.virtual_time

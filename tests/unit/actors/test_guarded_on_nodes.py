@@ -8,10 +8,9 @@ from typing import Any
 
 import pytest
 
-from huahuo.testing.world import VirtualLoop
-from tests.support.models.memory_sequencer import MemoryOrder
-from tests.support.worlds.effects import Works
+from tests.support.worlds.effects import Works, on_nodes
 from tests.support.worlds.halls import halls
+from tests.support.worlds.scenario import scenario
 
 SEATS = 12
 SEEDS = range(4)
@@ -20,19 +19,11 @@ WITHIN_MS = 3
 
 
 def on_two_nodes(test: Callable[[Works, Works], Awaitable[None]]) -> None:
-    async def run() -> None:
-        order = MemoryOrder()
-        one, other = Works(seed=1), Works(seed=2)
-        for node, name in ((one, "a"), (other, "b")):
-            node.order, node.node = order, name
-            await node.open([halls()])
+    async def run(one: Works, other: Works) -> None:
         await test(one, other)
         assert await one.engine.bodies("hall/h") == await other.engine.bodies("hall/h")
-        for node in (one, other):
-            await node.close(0)
 
-    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
-        runner.run(run())
+    on_nodes(run, lambda node: node.open([halls()]), shared=False)
 
 
 async def scattered(chance: Random, sent: Iterable[Awaitable[dict[str, Any]]]) -> list[dict[str, Any]]:
@@ -50,60 +41,60 @@ def said(reply: dict[str, Any]) -> str:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_what_two_nodes_ask_for_at_once_one_of_them_gets_and_the_other_is_refused(seed: int) -> None:
-    async def test(one: Works, other: Works) -> None:
-        booked = [node.send("book_seat", hall_id="h", seat=n) for n in range(SEATS) for node in (one, other)]
-        replies = await scattered(Random(seed), booked)
-        pairs = zip(replies[::2], replies[1::2], strict=True)
-        assert [sorted(map(said, pair)) for pair in pairs] == [["success", "taken"]] * SEATS
-        seats = [event["seat"] for event in await one.engine.bodies("hall/h")]
-        assert sorted(seats) == list(range(SEATS))
-
-    on_two_nodes(test)
-
-
-@pytest.mark.parametrize("seed", SEEDS)
-def test_every_decision_of_either_node_follows_from_the_history_before_it(seed: int) -> None:
-    async def test(one: Works, other: Works) -> None:
-        chance = Random(seed)
-        await one.send("book_seat", hall_id="h", seat=0)
-        replies = await scattered(
-            chance,
-            [
-                node.send(action, hall_id="h", seat=chance.randrange(3))
-                for node in (one, other)
-                for action in ("book_seat", "free_seat") * SEATS
-            ],
-        )
-        taken: set[int] = set()
-        for event in (history := await one.engine.bodies("hall/h")):
-            if event["type"] == "seat_booked":
-                assert event["seat"] not in taken
-                taken.add(event["seat"])
-            else:
-                taken.remove(event["seat"])
-        answers = Counter(map(said, replies))
-        assert answers.keys() <= {"success", "taken", "not_taken"}
-        assert answers["success"] == len(history) - 1
-        places = [reply["at"]["seq"] for reply in replies if said(reply) == "success"]
-        assert sorted(places) == list(range(2, len(history) + 1)), "each answer names its own event"
-
-    on_two_nodes(test)
+@scenario(on_two_nodes)
+async def test_what_two_nodes_ask_for_at_once_one_of_them_gets_and_the_other_is_refused(
+    one: Works, other: Works, *, seed: int
+) -> None:
+    booked = [node.send("book_seat", hall_id="h", seat=n) for n in range(SEATS) for node in (one, other)]
+    replies = await scattered(Random(seed), booked)
+    pairs = zip(replies[::2], replies[1::2], strict=True)
+    assert [sorted(map(said, pair)) for pair in pairs] == [["success", "taken"]] * SEATS
+    seats = [event["seat"] for event in await one.engine.bodies("hall/h")]
+    assert sorted(seats) == list(range(SEATS))
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_one_command_id_that_both_nodes_get_at_once_is_decided_once_and_answered_alike(seed: int) -> None:
-    async def test(one: Works, other: Works) -> None:
-        sent = [
-            node.send("book_seat", as_id=f"c{n}", hall_id="h", seat=n)
-            for n in range(SEATS)
+@scenario(on_two_nodes)
+async def test_every_decision_of_either_node_follows_from_the_history_before_it(
+    one: Works, other: Works, *, seed: int
+) -> None:
+    chance = Random(seed)
+    await one.send("book_seat", hall_id="h", seat=0)
+    replies = await scattered(
+        chance,
+        [
+            node.send(action, hall_id="h", seat=chance.randrange(3))
             for node in (one, other)
-        ]
-        replies = await scattered(Random(seed), sent)
-        assert {said(reply) for reply in replies} == {"success"}
-        for first, second in zip(replies[::2], replies[1::2], strict=True):
-            assert first["at"] == second["at"]
-            assert first.get("duplicate", False) != second.get("duplicate", False)
-        assert len(await one.engine.bodies("hall/h")) == SEATS
+            for action in ("book_seat", "free_seat") * SEATS
+        ],
+    )
+    taken: set[int] = set()
+    for event in (history := await one.engine.bodies("hall/h")):
+        if event["type"] == "seat_booked":
+            assert event["seat"] not in taken
+            taken.add(event["seat"])
+        else:
+            taken.remove(event["seat"])
+    answers = Counter(map(said, replies))
+    assert answers.keys() <= {"success", "taken", "not_taken"}
+    assert answers["success"] == len(history) - 1
+    places = [reply["at"]["seq"] for reply in replies if said(reply) == "success"]
+    assert sorted(places) == list(range(2, len(history) + 1)), "each answer names its own event"
 
-    on_two_nodes(test)
+
+@pytest.mark.parametrize("seed", SEEDS)
+@scenario(on_two_nodes)
+async def test_one_command_id_that_both_nodes_get_at_once_is_decided_once_and_answered_alike(
+    one: Works, other: Works, *, seed: int
+) -> None:
+    sent = [
+        node.send("book_seat", as_id=f"c{n}", hall_id="h", seat=n)
+        for n in range(SEATS)
+        for node in (one, other)
+    ]
+    replies = await scattered(Random(seed), sent)
+    assert {said(reply) for reply in replies} == {"success"}
+    for first, second in zip(replies[::2], replies[1::2], strict=True):
+        assert first["at"] == second["at"]
+        assert first.get("duplicate", False) != second.get("duplicate", False)
+    assert len(await one.engine.bodies("hall/h")) == SEATS

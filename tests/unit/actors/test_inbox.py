@@ -10,6 +10,7 @@ import pytest
 from huahuo.actors import ActorDeadError, AskTimeout, InboxFull, LoopFuture, LoopRef, Runtime, ask
 from huahuo.actors.actor.messages import Envelope
 from tests.support.worlds.actors import Gated, Recorder, actor_of, in_world, settled, until
+from tests.support.worlds.scenario import scenario
 
 
 async def filled(runtime: Runtime, gate: asyncio.Event) -> LoopRef[Gated]:
@@ -22,137 +23,117 @@ async def filled(runtime: Runtime, gate: asyncio.Event) -> LoopRef[Gated]:
     return ref
 
 
-def test_a_tell_on_the_loop_into_a_full_inbox_raises_and_names_the_bound() -> None:
-    async def play(runtime: Runtime) -> None:
-        ref = await filled(runtime, gate := asyncio.Event())
-        with pytest.raises(InboxFull, match="the inbox of Gated holds 4 messages") as full:
-            ref.tell(5)
-        assert full.value.limit == 4
-        gate.set()
-
-    in_world(play)
+@scenario(in_world)
+async def test_a_tell_on_the_loop_into_a_full_inbox_raises_and_names_the_bound(runtime: Runtime) -> None:
+    ref = await filled(runtime, gate := asyncio.Event())
+    with pytest.raises(InboxFull, match="the inbox of Gated holds 4 messages") as full:
+        ref.tell(5)
+    assert full.value.limit == 4
+    gate.set()
 
 
-def test_an_ask_on_the_loop_into_a_full_inbox_raises() -> None:
-    async def play(runtime: Runtime) -> None:
-        ref = await filled(runtime, gate := asyncio.Event())
-        with pytest.raises(InboxFull):
-            ref.ask(5, block=False)
-        gate.set()
-
-    in_world(play)
+@scenario(in_world)
+async def test_an_ask_on_the_loop_into_a_full_inbox_raises(runtime: Runtime) -> None:
+    ref = await filled(runtime, gate := asyncio.Event())
+    with pytest.raises(InboxFull):
+        ref.ask(5, block=False)
+    gate.set()
 
 
-def test_tell_async_waits_for_room_in_the_order_of_the_senders() -> None:
-    async def play(runtime: Runtime) -> list[int]:
-        ref = await filled(runtime, gate := asyncio.Event())
-        senders = [asyncio.create_task(ref.tell_async(message)) for message in range(5, 20)]
-        await asyncio.sleep(1)
-        assert not any(sender.done() for sender in senders)
-        gate.set()
-        await asyncio.gather(*senders)
-        seen = actor_of(ref).seen
-        await ask(ref, 20)
-        return seen
-
-    assert in_world(play) == list(range(21))
+@scenario(in_world)
+async def test_tell_async_waits_for_room_in_the_order_of_the_senders(runtime: Runtime) -> None:
+    ref = await filled(runtime, gate := asyncio.Event())
+    senders = [asyncio.create_task(ref.tell_async(message)) for message in range(5, 20)]
+    await asyncio.sleep(1)
+    assert not any(sender.done() for sender in senders)
+    gate.set()
+    await asyncio.gather(*senders)
+    seen = actor_of(ref).seen
+    await ask(ref, 20)
+    assert seen == list(range(21))
 
 
-def test_a_tell_does_not_overtake_waiting_senders() -> None:
-    async def play(runtime: Runtime) -> None:
-        ref = await filled(runtime, gate := asyncio.Event())
-        waiting = asyncio.create_task(ref.tell_async("waits"))
-        await asyncio.sleep(0)
-        with pytest.raises(InboxFull):
-            ref.tell("pushes")
-        gate.set()
-        await waiting
-
-    in_world(play)
+@scenario(in_world)
+async def test_a_tell_does_not_overtake_waiting_senders(runtime: Runtime) -> None:
+    ref = await filled(runtime, gate := asyncio.Event())
+    waiting = asyncio.create_task(ref.tell_async("waits"))
+    await asyncio.sleep(0)
+    with pytest.raises(InboxFull):
+        ref.tell("pushes")
+    gate.set()
+    await waiting
 
 
-def test_a_cancelled_sender_takes_its_message_along() -> None:
-    async def play(runtime: Runtime) -> list[object]:
-        ref = await filled(runtime, gate := asyncio.Event())
-        senders = [asyncio.create_task(ref.tell_async(message)) for message in ("a", "b", "c")]
-        await asyncio.sleep(0)
-        senders[1].cancel()
-        await asyncio.sleep(0)
-        gate.set()
-        await asyncio.gather(*senders, return_exceptions=True)
-        seen = actor_of(ref).seen
-        await ask(ref, "end")
-        return seen[5:]
-
-    assert in_world(play) == ["a", "c", "end"]
+@scenario(in_world)
+async def test_a_cancelled_sender_takes_its_message_along(runtime: Runtime) -> None:
+    ref = await filled(runtime, gate := asyncio.Event())
+    senders = [asyncio.create_task(ref.tell_async(message)) for message in ("a", "b", "c")]
+    await asyncio.sleep(0)
+    senders[1].cancel()
+    await asyncio.sleep(0)
+    gate.set()
+    await asyncio.gather(*senders, return_exceptions=True)
+    seen = actor_of(ref).seen
+    await ask(ref, "end")
+    assert seen[5:] == ["a", "c", "end"]
 
 
-def test_senders_that_wait_hear_of_the_actors_death() -> None:
-    async def play(runtime: Runtime) -> None:
-        ref = await filled(runtime, gate := asyncio.Event())
-        sender = asyncio.create_task(ref.tell_async("late"))
-        asker = asyncio.create_task(ask(ref, "late"))
-        await asyncio.sleep(0)
-        ref.stop_now()
-        gate.set()
-        for task in (sender, asker):
-            with pytest.raises(ActorDeadError):
-                await task
-
-    in_world(play)
+@scenario(in_world)
+async def test_senders_that_wait_hear_of_the_actors_death(runtime: Runtime) -> None:
+    ref = await filled(runtime, gate := asyncio.Event())
+    sender = asyncio.create_task(ref.tell_async("late"))
+    asker = asyncio.create_task(ask(ref, "late"))
+    await asyncio.sleep(0)
+    ref.stop_now()
+    gate.set()
+    for task in (sender, asker):
+        with pytest.raises(ActorDeadError):
+            await task
 
 
-def test_an_ask_that_found_no_room_in_time_is_never_handled() -> None:
-    async def play(runtime: Runtime) -> list[object]:
-        ref = await filled(runtime, gate := asyncio.Event())
-        with pytest.raises(AskTimeout, match=r"did not answer within 3 s"):
-            await ask(ref, "late", timeout_s=3)
-        gate.set()
-        seen = actor_of(ref).seen
-        await ask(ref, "end")
-        return seen
-
-    assert in_world(play) == [0, 1, 2, 3, 4, "end"]
+@scenario(in_world)
+async def test_an_ask_that_found_no_room_in_time_is_never_handled(runtime: Runtime) -> None:
+    ref = await filled(runtime, gate := asyncio.Event())
+    with pytest.raises(AskTimeout, match=r"did not answer within 3 s"):
+        await ask(ref, "late", timeout_s=3)
+    gate.set()
+    seen = actor_of(ref).seen
+    await ask(ref, "end")
+    assert seen == [0, 1, 2, 3, 4, "end"]
 
 
-def test_a_stop_finds_room_in_a_full_inbox_and_comes_after_what_was_sent() -> None:
-    async def play(runtime: Runtime) -> list[object]:
-        ref = await filled(runtime, gate := asyncio.Event())
-        seen = actor_of(ref).seen
-        stopped = ref.stop(block=False)
-        gate.set()
-        assert await stopped
-        return seen
-
-    assert in_world(play) == [0, 1, 2, 3, 4]
+@scenario(in_world)
+async def test_a_stop_finds_room_in_a_full_inbox_and_comes_after_what_was_sent(runtime: Runtime) -> None:
+    ref = await filled(runtime, gate := asyncio.Event())
+    seen = actor_of(ref).seen
+    stopped = ref.stop(block=False)
+    gate.set()
+    assert await stopped
+    assert seen == [0, 1, 2, 3, 4]
 
 
-def test_stop_now_overtakes_what_waits() -> None:
-    async def play(runtime: Runtime) -> list[object]:
-        ref = await filled(runtime, gate := asyncio.Event())
-        seen = actor_of(ref).seen
-        ref.stop_now()
-        gate.set()
-        await asyncio.sleep(1)
-        assert not ref.is_alive()
-        return seen
-
-    assert in_world(play) == [0]
+@scenario(in_world)
+async def test_stop_now_overtakes_what_waits(runtime: Runtime) -> None:
+    ref = await filled(runtime, gate := asyncio.Event())
+    seen = actor_of(ref).seen
+    ref.stop_now()
+    gate.set()
+    await asyncio.sleep(1)
+    assert not ref.is_alive()
+    assert seen == [0]
 
 
-def test_a_limit_of_zero_is_no_limit() -> None:
+@scenario(in_world)
+async def test_a_limit_of_zero_is_no_limit(runtime: Runtime) -> None:
     class Open(Recorder):
         inbox_limit = 0
 
-    async def play(runtime: Runtime) -> int:
-        ref = runtime.start(Open)
-        for message in range(10_000):
-            ref.tell(message)
-        assert runtime.queued == 10_000
-        await settled(runtime)
-        return len(actor_of(ref).seen)
-
-    assert in_world(play) == 10_000
+    ref = runtime.start(Open)
+    for message in range(10_000):
+        ref.tell(message)
+    assert runtime.queued == 10_000
+    await settled(runtime)
+    assert len(actor_of(ref).seen) == 10_000
 
 
 async def test_a_thread_blocks_until_there_is_room_and_keeps_its_order() -> None:
@@ -178,7 +159,8 @@ async def test_a_thread_blocks_until_there_is_room_and_keeps_its_order() -> None
     assert sent_while_closed <= 5  # one being handled, four in the inbox
 
 
-def test_a_sender_that_waits_at_an_inbox_that_has_just_emptied_is_let_in() -> None:
+@scenario(in_world)
+async def test_a_sender_that_waits_at_an_inbox_that_has_just_emptied_is_let_in(runtime: Runtime) -> None:
     """A thread may find the inbox full and join the line while the loop takes the last message out."""
 
     class Racing(Recorder):
@@ -190,15 +172,11 @@ def test_a_sender_that_waits_at_an_inbox_that_has_just_emptied_is_let_in() -> No
             return super().on_receive(message)
 
     waiter: LoopFuture[None] = LoopFuture()
-
-    async def play(runtime: Runtime) -> list[Any]:
-        ref = runtime.start(Racing)
-        ref.tell("last")
-        await waiter
-        await settled(runtime)
-        return [*actor_of(ref).seen]
-
-    assert in_world(play) == ["last", "late"]
+    ref = runtime.start(Racing)
+    ref.tell("last")
+    await waiter
+    await settled(runtime)
+    assert [*actor_of(ref).seen] == ["last", "late"]
 
 
 async def test_a_blocked_thread_hears_of_the_actors_death() -> None:
@@ -223,90 +201,79 @@ async def test_a_blocked_thread_hears_of_the_actors_death() -> None:
     assert ends == ["ActorDeadError"]
 
 
-def test_messages_left_at_the_end_are_answered_or_counted_by_type_only() -> None:
-    async def play(runtime: Runtime) -> None:
+@scenario(in_world)
+async def test_messages_left_at_the_end_are_answered_or_counted_by_type_only(runtime: Runtime) -> None:
+    ref = await filled(runtime, gate := asyncio.Event())
+    ref.stop_now()
+    gate.set()
+    await asyncio.sleep(1)
+    assert runtime.dead_letters == 4
+    (*_, last) = runtime.recent_dead_letters
+    assert (last.actor, last.message, last.reason) == ("Gated", "int", "stopped")
+
+
+@scenario(in_world)
+async def test_an_ask_left_at_the_end_is_answered_and_not_counted(runtime: Runtime) -> None:
+    gate = asyncio.Event()
+    ref = runtime.start(Gated, gate)
+    ref.tell(0)
+    await settled(runtime)
+    answer = ref.ask("secret", block=False)
+    ref.stop_now()
+    gate.set()
+    with pytest.raises(ActorDeadError, match="stopped before handling") as dead:
+        await answer
+    assert "secret" not in str(dead.value)
+    assert runtime.dead_letters == 0
+
+
+@scenario(in_world)
+async def test_only_the_last_dead_letters_are_kept(runtime: Runtime) -> None:
+    for _ in range(10):
         ref = await filled(runtime, gate := asyncio.Event())
         ref.stop_now()
         gate.set()
         await asyncio.sleep(1)
-        assert runtime.dead_letters == 4
-        (*_, last) = runtime.recent_dead_letters
-        assert (last.actor, last.message, last.reason) == ("Gated", "int", "stopped")
-
-    in_world(play)
+    assert runtime.dead_letters == 40
+    assert len(runtime.recent_dead_letters) == 16
 
 
-def test_an_ask_left_at_the_end_is_answered_and_not_counted() -> None:
-    async def play(runtime: Runtime) -> None:
-        gate = asyncio.Event()
-        ref = runtime.start(Gated, gate)
-        ref.tell(0)
-        await settled(runtime)
-        answer = ref.ask("secret", block=False)
-        ref.stop_now()
-        gate.set()
-        with pytest.raises(ActorDeadError, match="stopped before handling") as dead:
-            await answer
-        assert "secret" not in str(dead.value)
-        assert runtime.dead_letters == 0
-
-    in_world(play)
+@scenario(in_world)
+async def test_stop_if_idle_ends_an_idle_actor_in_one_step(runtime: Runtime) -> None:
+    ref = runtime.start(Recorder)
+    await settled(runtime)
+    assert ref.stop_if_idle()
+    assert not ref.is_alive()
+    assert runtime.alive == 0
+    with pytest.raises(ActorDeadError):
+        ref.tell("later")
+    with pytest.raises(ActorDeadError):
+        await ref.tell_async("later")
+    assert not ref.stop_if_idle()
 
 
-def test_only_the_last_dead_letters_are_kept() -> None:
-    async def play(runtime: Runtime) -> None:
-        for _ in range(10):
-            ref = await filled(runtime, gate := asyncio.Event())
-            ref.stop_now()
-            gate.set()
-            await asyncio.sleep(1)
-        assert runtime.dead_letters == 40
-        assert len(runtime.recent_dead_letters) == 16
-
-    in_world(play)
+@scenario(in_world)
+async def test_stop_if_idle_leaves_an_actor_with_a_message_alone(runtime: Runtime) -> None:
+    ref = runtime.start(Recorder)
+    await settled(runtime)
+    ref.tell("first")
+    assert not ref.stop_if_idle()
+    assert [await ask(ref, "second"), *actor_of(ref).seen] == ["second", "first", "second"]
 
 
-def test_stop_if_idle_ends_an_idle_actor_in_one_step() -> None:
-    async def play(runtime: Runtime) -> None:
-        ref = runtime.start(Recorder)
-        await settled(runtime)
-        assert ref.stop_if_idle()
-        assert not ref.is_alive()
-        assert runtime.alive == 0
-        with pytest.raises(ActorDeadError):
-            ref.tell("later")
-        with pytest.raises(ActorDeadError):
-            await ref.tell_async("later")
-        assert not ref.stop_if_idle()
-
-    in_world(play)
+@scenario(in_world)
+async def test_stop_if_idle_leaves_a_suspended_handler_alone(runtime: Runtime) -> None:
+    gate = asyncio.Event()
+    ref = runtime.start(Gated, gate)
+    ref.tell("in hand")
+    await settled(runtime)
+    assert ref.actor_inbox.empty()
+    assert not ref.stop_if_idle()
+    gate.set()
 
 
-def test_stop_if_idle_leaves_an_actor_with_a_message_alone() -> None:
-    async def play(runtime: Runtime) -> list[object]:
-        ref = runtime.start(Recorder)
-        await settled(runtime)
-        ref.tell("first")
-        assert not ref.stop_if_idle()
-        return [await ask(ref, "second"), *actor_of(ref).seen]
-
-    assert in_world(play) == ["second", "first", "second"]
-
-
-def test_stop_if_idle_leaves_a_suspended_handler_alone() -> None:
-    async def play(runtime: Runtime) -> None:
-        gate = asyncio.Event()
-        ref = runtime.start(Gated, gate)
-        ref.tell("in hand")
-        await settled(runtime)
-        assert ref.actor_inbox.empty()
-        assert not ref.stop_if_idle()
-        gate.set()
-
-    in_world(play)
-
-
-def test_stop_if_idle_runs_on_stop_sync_or_async() -> None:
+@scenario(in_world)
+async def test_stop_if_idle_runs_on_stop_sync_or_async(runtime: Runtime) -> None:
     ended: list[str] = []
 
     class Sync(Recorder):
@@ -318,15 +285,12 @@ def test_stop_if_idle_runs_on_stop_sync_or_async() -> None:
             await asyncio.sleep(1)
             ended.append("async")
 
-    async def play(runtime: Runtime) -> None:
-        refs: list[LoopRef[Any]] = [runtime.start(Sync), runtime.start(Async)]
-        await settled(runtime)
-        assert all(ref.stop_if_idle() for ref in refs)
-        assert ended == ["sync"]
-        await asyncio.sleep(2)
-        assert ended == ["sync", "async"]
-
-    in_world(play)
+    refs: list[LoopRef[Any]] = [runtime.start(Sync), runtime.start(Async)]
+    await settled(runtime)
+    assert all(ref.stop_if_idle() for ref in refs)
+    assert ended == ["sync"]
+    await asyncio.sleep(2)
+    assert ended == ["sync", "async"]
 
 
 def test_stop_if_idle_belongs_on_the_actors_own_loop() -> None:

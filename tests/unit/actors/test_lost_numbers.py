@@ -10,6 +10,7 @@ from huahuo import After, Command, Context, Decision, Effect, Entity, Event, Out
 from huahuo.actors.domain.storable import refuse_lost
 from huahuo.actors.domain.structs import Fault
 from tests.support.worlds.orders import Engine, in_engine
+from tests.support.worlds.scenario import scenario
 
 
 class Weighed(Event, type="scale_weighed"):
@@ -82,32 +83,28 @@ def scales() -> Entity[Scale]:
 
 
 @pytest.mark.parametrize("what", ANSWERS)
-def test_a_decision_with_a_number_that_json_does_not_have_is_a_fault(what: str) -> None:
-    async def test(engine: Engine) -> None:
-        with pytest.raises(Fault) as raised:
-            await engine.send("do", what=what)
-        assert ANSWERS[what][1] in str(raised.value)
-        assert "test_lost_numbers.py" in str(raised.value), "the handler is named"
-        assert engine.log.position == 0
-
-    in_engine(test, [scales()])
-
-
-def test_none_and_large_numbers_are_what_they_are() -> None:
-    async def test(engine: Engine) -> None:
-        reply = await engine.send("do", what="nothing wrong")
-        assert (reply["x"], reply["y"]) == (None, 1e308)
-
-    in_engine(test, [scales()])
+@scenario(in_engine, [scales()])
+async def test_a_decision_with_a_number_that_json_does_not_have_is_a_fault(
+    engine: Engine, *, what: str
+) -> None:
+    with pytest.raises(Fault) as raised:
+        await engine.send("do", what=what)
+    assert ANSWERS[what][1] in str(raised.value)
+    assert "test_lost_numbers.py" in str(raised.value), "the handler is named"
+    assert engine.log.position == 0
 
 
-def test_a_query_that_answers_such_a_number_is_a_fault() -> None:
-    async def test(engine: Engine) -> None:
-        await engine.send("do", what="nothing wrong")
-        with pytest.raises(ValueError, match=r"data\.ratio is nan"):
-            await engine.send("get_ratio", scale_id=1)
+@scenario(in_engine, [scales()])
+async def test_none_and_large_numbers_are_what_they_are(engine: Engine) -> None:
+    reply = await engine.send("do", what="nothing wrong")
+    assert (reply["x"], reply["y"]) == (None, 1e308)
 
-    in_engine(test, [scales()])
+
+@scenario(in_engine, [scales()])
+async def test_a_query_that_answers_such_a_number_is_a_fault(engine: Engine) -> None:
+    await engine.send("do", what="nothing wrong")
+    with pytest.raises(ValueError, match=r"data\.ratio is nan"):
+        await engine.send("get_ratio", scale_id=1)
 
 
 def test_json_that_is_ready_is_taken_also_if_it_holds_null() -> None:

@@ -13,6 +13,7 @@ from huahuo.actors.entities.entity import CatchUp
 from tests.support.proofs import WHOLE
 from tests.support.worlds.actors import settled
 from tests.support.worlds.entities import Account, Town, in_town
+from tests.support.worlds.scenario import scenario
 
 pytestmark = pytest.mark.virtual_time
 
@@ -61,26 +62,24 @@ async def test_an_idle_actor_costs_less_than_a_kibibyte_and_all_of_them_can_stop
 
 
 @pytest.mark.slow
-def test_a_resident_entity_costs_less_than_640_bytes_besides_its_state() -> None:
-    async def test(town: Town) -> None:
-        async def wake(numbers: range) -> None:
-            for number in numbers:
-                await town.directory.ask("account", number, CatchUp())
+@scenario(in_town, limits=DirectoryLimits(idle_s=100_000))
+async def test_a_resident_entity_costs_less_than_640_bytes_besides_its_state(town: Town) -> None:
+    async def wake(numbers: range) -> None:
+        for number in numbers:
+            await town.directory.ask("account", number, CatchUp())
 
-        await wake(range(1000))
-        gc.collect()
-        tracemalloc.start()
-        states = [Account(f"account/{number}") for number in range(1000)]
-        state_bytes = tracemalloc.get_traced_memory()[0] / len(states)
-        del states
-        before, _ = tracemalloc.get_traced_memory()
-        await wake(range(1000, MEASURED))
-        gc.collect()
-        after, _ = tracemalloc.get_traced_memory()
-        tracemalloc.stop()
-        assert town.directory.resident == MEASURED
-        bytes_an_entity = (after - before) / (MEASURED - 1000) - state_bytes
-        print(f"\n{bytes_an_entity:.0f} bytes an entity, {state_bytes:.0f} bytes its state")
-        assert bytes_an_entity < 640
-
-    in_town(test, limits=DirectoryLimits(idle_s=100_000))
+    await wake(range(1000))
+    gc.collect()
+    tracemalloc.start()
+    states = [Account(f"account/{number}") for number in range(1000)]
+    state_bytes = tracemalloc.get_traced_memory()[0] / len(states)
+    del states
+    before, _ = tracemalloc.get_traced_memory()
+    await wake(range(1000, MEASURED))
+    gc.collect()
+    after, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert town.directory.resident == MEASURED
+    bytes_an_entity = (after - before) / (MEASURED - 1000) - state_bytes
+    print(f"\n{bytes_an_entity:.0f} bytes an entity, {state_bytes:.0f} bytes its state")
+    assert bytes_an_entity < 640

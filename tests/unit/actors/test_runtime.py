@@ -2,16 +2,28 @@
 
 import asyncio
 import contextvars
+import gc
 import threading
+import weakref
 from typing import Any
 
 import pykka
 import pytest
 
-from huahuo.actors import AskTimeout, HandlerCancelled, LoopActor, LoopRef, Runtime, ask
+from huahuo.actors import (
+    ActorDeadError,
+    AskTimeout,
+    HandlerCancelled,
+    LoopActor,
+    LoopRef,
+    Reason,
+    Runtime,
+    ask,
+)
 from huahuo.testing.world import DeadlockError, run_virtual
 from tests.support.patience import WITHIN_S
 from tests.support.worlds.actors import Gated, Recorder, actor_of, in_world, settled, until
+from tests.support.worlds.scenario import scenario
 
 
 class Calm(LoopActor):
@@ -52,44 +64,38 @@ async def test_messages_of_one_sender_keep_their_order_and_handlers_never_overla
         assert [number for who, number in actor.seen if who == sender] == list(range(500))
 
 
-def test_on_start_comes_before_the_first_message_even_when_it_suspends() -> None:
+@scenario(in_world)
+async def test_on_start_comes_before_the_first_message_even_when_it_suspends(runtime: Runtime) -> None:
     class Starting(Recorder):
         async def on_start(self) -> None:  # type: ignore[override]  # the runtime awaits it
             await asyncio.sleep(60)
             self.seen.append("started")
 
-    async def play(runtime: Runtime) -> list[Any]:
-        ref = runtime.start(Starting)
-        ref.tell("first")
-        await ask(ref, "second", timeout_s=100)
-        return actor_of(ref).seen
-
-    assert in_world(play) == ["started", "first", "second"]
+    ref = runtime.start(Starting)
+    ref.tell("first")
+    await ask(ref, "second", timeout_s=100)
+    assert actor_of(ref).seen == ["started", "first", "second"]
 
 
-def test_an_idle_actor_has_no_task() -> None:
-    async def play(runtime: Runtime) -> int:
-        refs = [runtime.start(Recorder) for _ in range(100)]
-        for ref in refs:
-            await ask(ref, 1)
-        return len(asyncio.all_tasks())
-
-    assert in_world(play) == 1
+@scenario(in_world)
+async def test_an_idle_actor_has_no_task(runtime: Runtime) -> None:
+    refs = [runtime.start(Recorder) for _ in range(100)]
+    for ref in refs:
+        await ask(ref, 1)
+    assert len(asyncio.all_tasks()) == 1
 
 
 @pytest.mark.parametrize("eager", [False, True])
-def test_an_async_handler_answers_under_either_task_factory(eager: bool) -> None:
-    async def play(runtime: Runtime) -> list[int]:
-        if eager:
-            runtime.loop.set_task_factory(asyncio.eager_task_factory)
-        gate = asyncio.Event()
-        gate.set()
-        ref = runtime.start(Gated, gate)
-        answers = [await ask(ref, number) for number in range(100)]
-        assert ref.actor_inbox.task is None  # an idle actor keeps no finished task alive
-        return answers
-
-    assert in_world(play) == list(range(100))
+@scenario(in_world)
+async def test_an_async_handler_answers_under_either_task_factory(runtime: Runtime, *, eager: bool) -> None:
+    if eager:
+        runtime.loop.set_task_factory(asyncio.eager_task_factory)
+    gate = asyncio.Event()
+    gate.set()
+    ref = runtime.start(Gated, gate)
+    answers = [await ask(ref, number) for number in range(100)]
+    assert ref.actor_inbox.task is None  # an idle actor keeps no finished task alive
+    assert answers == list(range(100))
 
 
 def test_two_actors_that_never_stop_talking_leave_the_loop_to_others() -> None:
@@ -130,62 +136,54 @@ def test_a_busy_actor_does_not_keep_the_others_from_their_turns() -> None:
     assert in_world(play).index("other") < 100
 
 
-def test_blocking_calls_on_a_loop_are_refused_before_anything_is_sent() -> None:
-    async def play(runtime: Runtime) -> list[Any]:
-        ref = runtime.start(Recorder)
-        for blocking in (lambda: ref.ask("never"), ref.stop, ref.actor_stopped.wait):
-            with pytest.raises(RuntimeError, match="would deadlock"):
-                blocking()
-        await ask(ref, "end")
-        return actor_of(ref).seen
-
-    assert in_world(play) == ["end"]
+@scenario(in_world)
+async def test_blocking_calls_on_a_loop_are_refused_before_anything_is_sent(runtime: Runtime) -> None:
+    ref = runtime.start(Recorder)
+    for blocking in (lambda: ref.ask("never"), ref.stop, ref.actor_stopped.wait):
+        with pytest.raises(RuntimeError, match="would deadlock"):
+            blocking()
+    await ask(ref, "end")
+    assert actor_of(ref).seen == ["end"]
 
 
-def test_a_cancelled_handler_hurts_only_itself() -> None:
+@scenario(in_world)
+async def test_a_cancelled_handler_hurts_only_itself(runtime: Runtime) -> None:
     class Cancelled(LoopActor):
         async def on_receive(self, message: Any) -> None:
             raise asyncio.CancelledError
 
-    async def play(runtime: Runtime) -> None:
-        other = runtime.start(Recorder)
-        ref = runtime.start(Cancelled)
-        with pytest.raises(HandlerCancelled):
-            await ask(ref, 1)
-        assert ref.is_alive()
-        ref.tell(1)
-        await asyncio.sleep(1)
-        assert not ref.is_alive()
-        assert await ask(other, "well") == "well"
-
-    in_world(play)
+    other = runtime.start(Recorder)
+    ref = runtime.start(Cancelled)
+    with pytest.raises(HandlerCancelled):
+        await ask(ref, 1)
+    assert ref.is_alive()
+    ref.tell(1)
+    await asyncio.sleep(1)
+    assert not ref.is_alive()
+    assert await ask(other, "well") == "well"
 
 
-def test_an_ask_that_is_not_answered_times_out_by_default() -> None:
-    async def play(runtime: Runtime) -> float:
-        ref = runtime.start(Gated, asyncio.Event())
-        with pytest.raises(AskTimeout) as late:
-            await ask(ref, 1)
-        assert isinstance(late.value, TimeoutError)
-        assert isinstance(late.value, pykka.Timeout)
-        now_s = asyncio.get_running_loop().time()
-        actor_of(ref).gate.set()
-        return now_s
-
-    assert in_world(play) == pytest.approx(10)
+@scenario(in_world)
+async def test_an_ask_that_is_not_answered_times_out_by_default(runtime: Runtime) -> None:
+    ref = runtime.start(Gated, asyncio.Event())
+    with pytest.raises(AskTimeout) as late:
+        await ask(ref, 1)
+    assert isinstance(late.value, TimeoutError)
+    assert isinstance(late.value, pykka.Timeout)
+    now_s = asyncio.get_running_loop().time()
+    actor_of(ref).gate.set()
+    assert now_s == pytest.approx(10)
 
 
-def test_a_timeout_inside_the_handler_is_told_from_the_askers_own() -> None:
+@scenario(in_world)
+async def test_a_timeout_inside_the_handler_is_told_from_the_askers_own(runtime: Runtime) -> None:
     class Impatient(LoopActor):
         def on_receive(self, message: Any) -> None:
             raise TimeoutError("inner")
 
-    async def play(runtime: Runtime) -> None:
-        with pytest.raises(TimeoutError, match="inner") as inner:
-            await ask(runtime.start(Impatient), 1)
-        assert not isinstance(inner.value, AskTimeout)
-
-    in_world(play)
+    with pytest.raises(TimeoutError, match="inner") as inner:
+        await ask(runtime.start(Impatient), 1)
+    assert not isinstance(inner.value, AskTimeout)
 
 
 def test_actors_that_await_each_other_are_a_deadlock_that_the_virtual_loop_reports() -> None:
@@ -210,16 +208,14 @@ def test_actors_that_await_each_other_are_a_deadlock_that_the_virtual_loop_repor
         run_virtual(main())
 
 
-def test_several_runtimes_live_in_one_process() -> None:
-    async def play(one: Runtime) -> None:
-        two = Runtime(asyncio.get_running_loop())
-        first, second = one.start(Recorder), two.start(Recorder)
-        assert await two.stop()
-        assert not second.is_alive()
-        assert (one.alive, two.alive) == (1, 0)
-        assert await ask(first, "still here") == "still here"
-
-    in_world(play)
+@scenario(in_world)
+async def test_several_runtimes_live_in_one_process(one: Runtime) -> None:
+    two = Runtime(asyncio.get_running_loop())
+    first, second = one.start(Recorder), two.start(Recorder)
+    assert await two.stop()
+    assert not second.is_alive()
+    assert (one.alive, two.alive) == (1, 0)
+    assert await ask(first, "still here") == "still here"
 
 
 def test_a_runtime_of_its_own_thread_serves_threads_and_ends() -> None:
@@ -233,15 +229,13 @@ def test_a_runtime_of_its_own_thread_serves_threads_and_ends() -> None:
         runtime.start(Recorder)
 
 
-def test_a_class_with_a_runtime_starts_as_in_pykka() -> None:
-    async def play(runtime: Runtime) -> Any:
-        class Homely(Recorder):
-            pass
+@scenario(in_world)
+async def test_a_class_with_a_runtime_starts_as_in_pykka(runtime: Runtime) -> None:
+    class Homely(Recorder):
+        pass
 
-        Homely.runtime = runtime
-        return await ask(Homely.start(), "hello")
-
-    assert in_world(play) == "hello"
+    Homely.runtime = runtime
+    assert await ask(Homely.start(), "hello") == "hello"
 
 
 def test_a_class_without_a_runtime_says_what_to_do() -> None:
@@ -265,24 +259,22 @@ async def test_handlers_run_in_the_context_of_the_runtime_and_not_of_the_sender(
     assert str(answer) == "runtime"
 
 
-def test_metrics_tell_who_lives_and_what_waits() -> None:
-    async def play(runtime: Runtime) -> None:
-        gate = asyncio.Event()
-        ref = runtime.start(Gated, gate)
-        runtime.start(Recorder)
-        await settled(runtime)
-        assert (runtime.alive, runtime.queued) == (2, 0)
-        for message in range(4):
-            ref.tell(message)
-        await settled(runtime)
-        assert runtime.queued == 3  # one is in hand
-        gate.set()
-        await ask(ref, "end")
-        assert runtime.queued == 0
-        await runtime.stop()
-        assert (runtime.alive, runtime.queued) == (0, 0)
-
-    in_world(play)
+@scenario(in_world)
+async def test_metrics_tell_who_lives_and_what_waits(runtime: Runtime) -> None:
+    gate = asyncio.Event()
+    ref = runtime.start(Gated, gate)
+    runtime.start(Recorder)
+    await settled(runtime)
+    assert (runtime.alive, runtime.queued) == (2, 0)
+    for message in range(4):
+        ref.tell(message)
+    await settled(runtime)
+    assert runtime.queued == 3  # one is in hand
+    gate.set()
+    await ask(ref, "end")
+    assert runtime.queued == 0
+    await runtime.stop()
+    assert (runtime.alive, runtime.queued) == (0, 0)
 
 
 def test_an_unexpected_message_is_logged_by_its_type_only(caplog: pytest.LogCaptureFixture) -> None:
@@ -294,75 +286,156 @@ def test_an_unexpected_message_is_logged_by_its_type_only(caplog: pytest.LogCapt
     assert "a secret" not in caplog.text
 
 
-def test_a_seeded_run_repeats_itself_and_seeds_differ() -> None:
-    """Read, modify and write by messages: some interleavings lose updates."""
-
-    class Cell(LoopActor):
-        def __init__(self) -> None:
-            super().__init__()
-            self.value = 0
-
-        def on_receive(self, message: tuple[str, Any]) -> None:
-            if message[0] == "get":
-                message[1].tell(("value", self.value))
-            else:
-                self.value = message[1]
-
-    class Increment(LoopActor):
-        def __init__(self, cell: LoopRef[Cell]) -> None:
-            super().__init__()
-            self.cell = cell
-
-        def on_receive(self, message: tuple[str, int]) -> None:
-            if message[0] == "go":
-                self.cell.tell(("get", self.actor_ref))
-            else:
-                self.cell.tell(("put", message[1] + 1))
-
-    async def play(runtime: Runtime) -> int:
-        cell = runtime.start(Cell)
-        for increment in [runtime.start(Increment, cell) for _ in range(3)]:
-            increment.tell(("go", 0))
-        await settled(runtime)
-        return actor_of(cell).value
-
-    results = [in_world(play, seed) for seed in range(30)]
-    assert results == [in_world(play, seed) for seed in range(30)]
-    assert set(results) == {1, 2, 3}
-
-
-def test_two_hundred_hours_pass_in_no_time_on_the_virtual_loop() -> None:
-    class Sleeper(LoopActor):
-        async def on_receive(self, message: float) -> None:
-            await asyncio.sleep(message)
-
-    async def play(runtime: Runtime) -> float:
-        refs = [runtime.start(Sleeper) for _ in range(200)]
-        for ref in refs:
-            await ref.ask(3600.0, block=False)
-        return runtime.loop.time()
-
-    assert in_world(play) == pytest.approx(200 * 3600)
-
-
-def test_an_actor_has_its_name_from_the_first_time_it_is_read() -> None:
+@scenario(in_world)
+async def test_an_actor_has_its_name_from_the_first_time_it_is_read(runtime: Runtime) -> None:
     class Named(LoopActor):
         def __init__(self) -> None:
             super().__init__()
             self.own = self.actor_urn  # before it is registered
 
-    async def play(runtime: Runtime) -> None:
-        quiet, named = runtime.start(Recorder), runtime.start(Named)
+    quiet, named = runtime.start(Recorder), runtime.start(Named)
+    await settled(runtime)
+    find = pykka.ActorRegistry.get_by_urn
+    assert quiet.actor_inbox.urn is None
+    assert find(named.actor_urn) is named
+    assert find("urn:uuid:nobody's") is None
+    urn = quiet.actor_urn
+    assert actor_of(named).own == named.actor_urn
+    assert actor_of(quiet).actor_urn == quiet.actor_urn == urn
+    assert find(urn) is quiet
+    assert quiet.stop_if_idle()
+    assert (find(urn), quiet.actor_urn) == (None, urn)
+
+
+def test_each_order_of_three_actors_has_a_seed() -> None:
+    async def play(runtime: Runtime) -> str:
+        order: list[str] = []
+        for name in "abc":
+            runtime.start(Recorder, order).tell(name)
         await settled(runtime)
-        find = pykka.ActorRegistry.get_by_urn
-        assert quiet.actor_inbox.urn is None
-        assert find(named.actor_urn) is named
-        assert find("urn:uuid:nobody's") is None
-        urn = quiet.actor_urn
-        assert actor_of(named).own == named.actor_urn
-        assert actor_of(quiet).actor_urn == quiet.actor_urn == urn
-        assert find(urn) is quiet
-        assert quiet.stop_if_idle()
-        assert (find(urn), quiet.actor_urn) == (None, urn)
+        return "".join(order)
+
+    assert len({in_world(play, seed) for seed in range(30)}) == 6
+
+
+def test_an_actor_whose_loop_is_closed_is_as_good_as_dead() -> None:
+    async def main() -> LoopRef[Recorder]:
+        return Runtime(asyncio.get_running_loop()).start(Recorder)
+
+    ref = run_virtual(main())
+    with pytest.raises(ActorDeadError):
+        ref.tell(1)
+    assert not ref.stop()
+    pykka.ActorRegistry.unregister(ref)
+
+
+@scenario(in_world)
+async def test_a_stopped_actor_is_garbage(runtime: Runtime) -> None:
+    ref = runtime.start(Recorder)
+    await ask(ref, 1)
+    weak = weakref.ref(actor_of(ref))
+    gc.collect()
+    assert weak() is not None  # alive without anyone but its inbox to hold it
+    await ref.stop(block=False)
+    await settled(runtime)
+    gc.collect()
+    assert weak() is None
+
+
+class Named(LoopActor):
+    def __init__(self, name: str, order: list[str]) -> None:
+        super().__init__()
+        self.name, self.order = name, order
+
+    def on_receive(self, message: str) -> None:
+        self.order.append(f"{self.name} {message}")
+
+    def on_stop(self) -> None:
+        self.order.append(f"{self.name} stops")
+
+
+@scenario(in_world)
+async def test_runtime_stop_lets_actors_handle_what_was_sent(runtime: Runtime) -> None:
+    order: list[str] = []
+    runtime.start(Named, "it", order).tell("works")
+    assert await runtime.stop()
+    assert order == ["it works", "it stops"]
+
+
+@scenario(in_world)
+async def test_runtime_stop_ends_idle_actors_the_last_started_first(runtime: Runtime) -> None:
+    order: list[str] = []
+    for name in ("first", "second", "third"):
+        runtime.start(Named, name, order)
+    await settled(runtime)
+    await runtime.stop()
+    assert order == ["third stops", "second stops", "first stops"]
+
+
+@scenario(in_world)
+async def test_runtime_stop_cancels_a_handler_that_outlives_the_deadline(runtime: Runtime) -> None:
+    ref = runtime.start(Gated, asyncio.Event())
+    answer = ref.ask("in hand", block=False)
+    waiting = ref.ask("waits", block=False)
+    began_s = runtime.loop.time()
+    assert not await runtime.stop(timeout_s=5)
+    assert runtime.loop.time() - began_s == pytest.approx(5)
+    assert runtime.alive == 0
+    assert ref.actor_inbox.reason is Reason.STOPPED
+    with pytest.raises(HandlerCancelled):
+        await answer
+    with pytest.raises(ActorDeadError):
+        await waiting
+
+
+def test_a_handler_that_was_told_is_cancelled_by_the_end_without_counting_as_a_failure() -> None:
+    class Delicate(Gated):
+        def on_failure(self, *_: Any) -> None:
+            failures.append("on_failure")
+
+    failures: list[str] = []
+
+    async def play(runtime: Runtime) -> None:
+        runtime.start(Delicate, asyncio.Event()).tell("in hand")
+        assert not await runtime.stop(timeout_s=5)
 
     in_world(play)
+    assert failures == []
+
+
+def test_runtime_stop_belongs_on_its_own_loop() -> None:
+    async def main(runtime: Runtime) -> None:
+        with pytest.raises(RuntimeError, match="own loop"):
+            await runtime.stop()
+
+    runtime = Runtime()
+    run_virtual(main(runtime))
+    runtime.close()
+
+
+@scenario(in_world)
+async def test_an_exception_that_is_none_stops_all_actors_as_in_pykka(runtime: Runtime) -> None:
+    class Exiting(LoopActor):
+        def on_receive(self, message: Any) -> None:
+            raise SystemExit
+
+    other = runtime.start(Recorder)
+    with pytest.raises(ActorDeadError, match="SystemExit"):
+        await ask(runtime.start(Exiting), 1)
+    await asyncio.sleep(1)
+    assert not other.is_alive()
+    assert runtime.alive == 0
+
+
+async def test_a_thread_that_waits_for_the_end_is_woken_by_it_and_not_before() -> None:
+    runtime = Runtime(asyncio.get_running_loop())
+    ref = runtime.start(Recorder)
+    await settled(runtime)
+    assert not await asyncio.to_thread(ref.actor_stopped.wait, 0)
+    waiting = asyncio.create_task(asyncio.to_thread(ref.actor_stopped.wait, 60))
+    await until(lambda: isinstance(ref.actor_inbox.stopped, threading.Event))
+    assert ref.is_alive()
+    assert ref.stop_if_idle()
+    assert await waiting
+    assert await asyncio.to_thread(ref.actor_stopped.wait)
+    await runtime.stop()

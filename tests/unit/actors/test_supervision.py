@@ -17,106 +17,95 @@ from huahuo.actors import (
 )
 from tests.support.worlds.actors import Recorder, actor_of, in_world
 from tests.support.worlds.fragile import Fragile
+from tests.support.worlds.scenario import scenario
 
 pytestmark = pytest.mark.virtual_time
 
 
-def test_a_restart_keeps_ref_urn_and_inbox_and_swaps_the_object() -> None:
-    async def play(runtime: Runtime) -> list[Any]:
-        log: list[Any] = []
-        ref = runtime.start(Fragile, log)
-        assert await ask(ref, "before") == 1
-        urn, before = ref.actor_urn, actor_of(ref)
+@scenario(in_world)
+async def test_a_restart_keeps_ref_urn_and_inbox_and_swaps_the_object(runtime: Runtime) -> None:
+    log: list[Any] = []
+    ref = runtime.start(Fragile, log)
+    assert await ask(ref, "before") == 1
+    urn, before = ref.actor_urn, actor_of(ref)
+    ref.tell("boom")
+    ref.tell("waits")
+    assert await ask(ref, "after") == 2  # a fresh object counts from the start
+    assert actor_of(ref) is not before
+    assert actor_of(ref).actor_ref is ref
+    assert (ref.actor_urn, actor_of(ref).actor_urn) == (urn, urn)
+    assert runtime.restarts == 1
+    assert runtime.alive == 1
+    assert [*log] == ["start", "before", "boom", "on_failure", "start", "waits", "after"]
+
+
+@scenario(in_world)
+async def test_each_restart_waits_twice_as_long_as_the_last(runtime: Runtime) -> None:
+    starts_s: list[float] = []
+
+    class Timed(LoopActor):
+        supervision = Restart(jitter=0)
+
+        def on_start(self) -> None:
+            starts_s.append(round(runtime.loop.time(), 3))
+
+        def on_receive(self, message: Any) -> None:
+            raise ValueError
+
+    ref = runtime.start(Timed)
+    for _ in range(4):
+        ref.tell("fail")
+    await asyncio.sleep(10)
+    assert starts_s == [0, 0.2, 0.6, 1.4, 3.0]
+
+
+@scenario(in_world)
+async def test_the_sixth_failure_in_a_minute_is_the_end_and_is_said(runtime: Runtime) -> None:
+    ref = runtime.start(Fragile, [])
+    for _ in range(5):
         ref.tell("boom")
-        ref.tell("waits")
-        assert await ask(ref, "after") == 2  # a fresh object counts from the start
-        assert actor_of(ref) is not before
-        assert actor_of(ref).actor_ref is ref
-        assert (ref.actor_urn, actor_of(ref).actor_urn) == (urn, urn)
-        assert runtime.restarts == 1
-        assert runtime.alive == 1
-        return [*log]
-
-    assert in_world(play) == ["start", "before", "boom", "on_failure", "start", "waits", "after"]
-
-
-def test_each_restart_waits_twice_as_long_as_the_last() -> None:
-    async def play(runtime: Runtime) -> list[float]:
-        starts_s: list[float] = []
-
-        class Timed(LoopActor):
-            supervision = Restart(jitter=0)
-
-            def on_start(self) -> None:
-                starts_s.append(round(runtime.loop.time(), 3))
-
-            def on_receive(self, message: Any) -> None:
-                raise ValueError
-
-        ref = runtime.start(Timed)
-        for _ in range(4):
-            ref.tell("fail")
-        await asyncio.sleep(10)
-        return starts_s
-
-    assert in_world(play) == [0, 0.2, 0.6, 1.4, 3.0]
+    await asyncio.sleep(30)
+    assert (ref.is_alive(), runtime.restarts) == (True, 5)
+    with structlog.testing.capture_logs() as logs:
+        ref.tell("boom")
+        await asyncio.sleep(1)
+    assert ref.actor_inbox.reason is Reason.GAVE_UP
+    assert [entry["event"] for entry in logs] == ["actor_failed", "actor_gave_up"]
+    assert logs[1]["reason"] == "ValueError, 6 failures in 60 s"
+    with pytest.raises(ActorDeadError):
+        ref.tell("anything")
 
 
-def test_the_sixth_failure_in_a_minute_is_the_end_and_is_said() -> None:
-    async def play(runtime: Runtime) -> None:
-        ref = runtime.start(Fragile, [])
-        for _ in range(5):
-            ref.tell("boom")
+@scenario(in_world)
+async def test_failures_that_are_far_apart_never_add_up(runtime: Runtime) -> None:
+    ref = runtime.start(Fragile, [])
+    for _ in range(20):
+        ref.tell("boom")
         await asyncio.sleep(30)
-        assert (ref.is_alive(), runtime.restarts) == (True, 5)
-        with structlog.testing.capture_logs() as logs:
-            ref.tell("boom")
-            await asyncio.sleep(1)
-        assert ref.actor_inbox.reason is Reason.GAVE_UP
-        assert [entry["event"] for entry in logs] == ["actor_failed", "actor_gave_up"]
-        assert logs[1]["reason"] == "ValueError, 6 failures in 60 s"
-        with pytest.raises(ActorDeadError):
-            ref.tell("anything")
-
-    in_world(play)
+    assert ref.is_alive()
+    assert runtime.restarts == 20
 
 
-def test_failures_that_are_far_apart_never_add_up() -> None:
-    async def play(runtime: Runtime) -> int:
-        ref = runtime.start(Fragile, [])
-        for _ in range(20):
-            ref.tell("boom")
-            await asyncio.sleep(30)
-        assert ref.is_alive()
-        return runtime.restarts
-
-    assert in_world(play) == 20
-
-
-def test_a_message_that_kills_is_a_dead_letter_and_the_rest_goes_on() -> None:
-    async def play(runtime: Runtime) -> list[Any]:
-        log: list[Any] = []
-        ref = runtime.start(Fragile, log)
-        ref.tell("boom")
-        await ask(ref, "next")
-        assert runtime.dead_letters == 1
-        (letter,) = runtime.recent_dead_letters
-        assert (letter.actor, letter.message, letter.reason) == ("Fragile", "str", "poison")
-        return [*log]
-
-    assert in_world(play) == ["start", "boom", "on_failure", "start", "next"]
+@scenario(in_world)
+async def test_a_message_that_kills_is_a_dead_letter_and_the_rest_goes_on(runtime: Runtime) -> None:
+    log: list[Any] = []
+    ref = runtime.start(Fragile, log)
+    ref.tell("boom")
+    await ask(ref, "next")
+    assert runtime.dead_letters == 1
+    (letter,) = runtime.recent_dead_letters
+    assert (letter.actor, letter.message, letter.reason) == ("Fragile", "str", "poison")
+    assert [*log] == ["start", "boom", "on_failure", "start", "next"]
 
 
-def test_an_exception_in_an_ask_goes_to_the_asker_and_the_actor_lives_on() -> None:
-    async def play(runtime: Runtime) -> list[Any]:
-        log: list[Any] = []
-        ref = runtime.start(Fragile, log)
-        with pytest.raises(ValueError, match="a secret"):
-            await ask(ref, "boom")
-        await ask(ref, "next")
-        return [*log]
-
-    assert in_world(play) == ["start", "boom", "next"]
+@scenario(in_world)
+async def test_an_exception_in_an_ask_goes_to_the_asker_and_the_actor_lives_on(runtime: Runtime) -> None:
+    log: list[Any] = []
+    ref = runtime.start(Fragile, log)
+    with pytest.raises(ValueError, match="a secret"):
+        await ask(ref, "boom")
+    await ask(ref, "next")
+    assert [*log] == ["start", "boom", "next"]
 
 
 def test_an_async_handler_and_async_hooks_are_supervised_alike() -> None:
@@ -197,19 +186,17 @@ def test_a_constructor_that_fails_at_a_restart_counts_as_a_failure() -> None:
     assert len(builds) == 3
 
 
-def test_a_hook_that_fails_does_not_prevent_the_restart() -> None:
+@scenario(in_world)
+async def test_a_hook_that_fails_does_not_prevent_the_restart(runtime: Runtime) -> None:
     class Clumsy(Fragile):
         def on_failure(self, *_: Any) -> None:
             raise RuntimeError("in the hook")
 
-    async def play(runtime: Runtime) -> None:
-        ref = runtime.start(Clumsy, [])
-        with structlog.testing.capture_logs() as logs:
-            ref.tell("boom")
-            await ask(ref, "next")
-        assert [entry["event"] for entry in logs] == ["actor_restarts", "actor_hook_failed"]
-
-    in_world(play)
+    ref = runtime.start(Clumsy, [])
+    with structlog.testing.capture_logs() as logs:
+        ref.tell("boom")
+        await ask(ref, "next")
+    assert [entry["event"] for entry in logs] == ["actor_restarts", "actor_hook_failed"]
 
 
 def test_log_lines_name_the_error_and_its_place_but_not_what_it_says() -> None:
@@ -284,43 +271,37 @@ def test_stop_is_pykkas_behaviour_and_the_default() -> None:
     assert in_world(play) == ["start", "boom", "on_failure"]
 
 
-def test_stop_now_ends_an_actor_that_waits_for_its_restart() -> None:
-    async def play(runtime: Runtime) -> list[Any]:
-        log: list[Any] = []
-        ref = runtime.start(Fragile, log)
-        ref.tell("boom")
-        ref.tell("left")
-        await asyncio.sleep(0.01)
-        ref.stop_now()
-        await asyncio.sleep(5)
-        assert ref.actor_inbox.reason is Reason.STOPPED
-        assert runtime.restarts == 0
-        return [*log]
-
-    assert in_world(play) == ["start", "boom", "on_failure"]
+@scenario(in_world)
+async def test_stop_now_ends_an_actor_that_waits_for_its_restart(runtime: Runtime) -> None:
+    log: list[Any] = []
+    ref = runtime.start(Fragile, log)
+    ref.tell("boom")
+    ref.tell("left")
+    await asyncio.sleep(0.01)
+    ref.stop_now()
+    await asyncio.sleep(5)
+    assert ref.actor_inbox.reason is Reason.STOPPED
+    assert runtime.restarts == 0
+    assert [*log] == ["start", "boom", "on_failure"]
 
 
-def test_runtime_stop_does_not_wait_for_a_back_off() -> None:
+@scenario(in_world)
+async def test_runtime_stop_does_not_wait_for_a_back_off(runtime: Runtime) -> None:
     class Patient(Fragile):
         supervision = Restart(backoff_min_s=30)
 
-    async def play(runtime: Runtime) -> None:
-        runtime.start(Patient, []).tell("boom")
-        await asyncio.sleep(0.01)
-        assert await runtime.stop()
-        assert runtime.loop.time() < 1
-
-    in_world(play)
+    runtime.start(Patient, []).tell("boom")
+    await asyncio.sleep(0.01)
+    assert await runtime.stop()
+    assert runtime.loop.time() < 1
 
 
-def test_one_actors_failure_changes_no_other() -> None:
-    async def play(runtime: Runtime) -> None:
-        broken = [runtime.start(Fragile, []) for _ in range(10)]
-        sound = [runtime.start(Fragile, []) for _ in range(10)]
-        for ref in broken:
-            ref.tell("boom")
-        for expected in (1, 2, 3):
-            for ref in sound:
-                assert await ask(ref, "well") == expected
-
-    in_world(play)
+@scenario(in_world)
+async def test_one_actors_failure_changes_no_other(runtime: Runtime) -> None:
+    broken = [runtime.start(Fragile, []) for _ in range(10)]
+    sound = [runtime.start(Fragile, []) for _ in range(10)]
+    for ref in broken:
+        ref.tell("boom")
+    for expected in (1, 2, 3):
+        for ref in sound:
+            assert await ask(ref, "well") == expected

@@ -1,165 +1,156 @@
-"""Timers of entities: when they fire, how often, and what ends them."""
+"""Timers of entities: when they fire, how often, what ends them, and what a firing costs.
+
+The cost is a count of calls, which depends on the code alone and not on the machine.
+"""
 
 import asyncio
+import gc
+import sys
+from collections.abc import Collection, Sequence
 from itertools import pairwise
+from types import FrameType
 from typing import Any
 
 import msgspec
 import pytest
 
+from huahuo.actors.entities.decider import Decision
 from huahuo.actors.entities.rendezvous_hash import NOTHING, WHOLE
 from huahuo.actors.timers import clockwork, timer_table
-from huahuo.actors.timers.clockwork import Limits
-from huahuo.actors.timers.timer import TABLE, PendingTimers
+from huahuo.actors.timers.clockwork import Heard, Limits, Rounds
+from huahuo.actors.timers.timer import TABLE, Due, Known, PendingTimers, Timer
 from huahuo.actors.timers.timer_table import UnknownCommand
+from huahuo.actors.timers.window import Retries
 from huahuo.eventstore.care.pruning import CompactionPolicy, compact
 from huahuo.eventstore.errors import Unavailable
-from huahuo.eventstore.model import Append, RowDrop
+from huahuo.eventstore.model import Append, RowDrop, StoredEvent
 from huahuo.replay.history.keyframes import state_at
+from tests.support.models.faulty_log import faulty_log, write
 from tests.support.worlds.bells import SetEvery, SetOnce, Silence, Tower, bells, in_tower
+from tests.support.worlds.scenario import scenario
 
 DAY_S = 86_400.0
 
 
-def test_an_after_fires_once_at_its_time_as_a_command_with_an_id_of_its_own() -> None:
-    async def test(tower: Tower) -> None:
-        await tower.do(SetOnce(60))
-        [timer] = await tower.pending()
-        await asyncio.sleep(59.9)
-        assert await tower.rings() == []
-        await asyncio.sleep(DAY_S)
-        assert await tower.rings() == [60.0]
-        [ring] = await tower.rung()
-        assert ring.id == timer.id == f"timer/bell/b/ring/{timer.due_ms}"
-        [event] = [one for one in await tower.events("bell/b") if one.type == "bell_rang"]
-        assert (event.principal, event.command_id) == ("service", timer.id)
-        assert await tower.pending() == []
-
-    in_tower(test)
+@scenario(in_tower)
+async def test_an_after_fires_once_at_its_time_as_a_command_with_an_id_of_its_own(tower: Tower) -> None:
+    await tower.do(SetOnce(60))
+    [timer] = await tower.pending()
+    await asyncio.sleep(59.9)
+    assert await tower.rings() == []
+    await asyncio.sleep(DAY_S)
+    assert await tower.rings() == [60.0]
+    [ring] = await tower.rung()
+    assert ring.id == timer.id == f"timer/bell/b/ring/{timer.due_ms}"
+    [event] = [one for one in await tower.events("bell/b") if one.type == "bell_rang"]
+    assert (event.principal, event.command_id) == ("service", timer.id)
+    assert await tower.pending() == []
 
 
-def test_an_every_first_fires_after_its_interval_and_then_an_interval_after_each_firing() -> None:
-    async def test(tower: Tower) -> None:
-        await tower.do(SetEvery(60))
-        await asyncio.sleep(200)
-        assert await tower.rings() == [60.0, 120.0, 180.0]
-        assert len(await tower.pending()) == 1
-
-    in_tower(test)
-
-
-def test_an_every_that_was_down_for_a_day_fires_once_and_goes_on_from_there() -> None:
-    async def test(tower: Tower) -> None:
-        await tower.do(SetEvery(60))
-        await asyncio.sleep(90)
-        await tower.crash()
-        await asyncio.sleep(DAY_S)
-        await tower.start()
-        await asyncio.sleep(70)
-        assert await tower.rings() == [60.0, DAY_S + 90, DAY_S + 150]
-
-    in_tower(test)
+@scenario(in_tower)
+async def test_an_every_first_fires_after_its_interval_and_then_an_interval_after_each_firing(
+    tower: Tower,
+) -> None:
+    await tower.do(SetEvery(60))
+    await asyncio.sleep(200)
+    assert await tower.rings() == [60.0, 120.0, 180.0]
+    assert len(await tower.pending()) == 1
 
 
-def test_an_after_that_was_due_while_nothing_ran_fires_late_and_once() -> None:
-    async def test(tower: Tower) -> None:
-        await tower.do(SetOnce(60))
-        await tower.crash()
-        await asyncio.sleep(100)
-        await tower.start()
-        await asyncio.sleep(1)
-        await tower.again()
-        await asyncio.sleep(1)
-        assert await tower.rings() == [100.0]
-
-    in_tower(test)
+@scenario(in_tower)
+async def test_an_every_that_was_down_for_a_day_fires_once_and_goes_on_from_there(tower: Tower) -> None:
+    await tower.do(SetEvery(60))
+    await asyncio.sleep(90)
+    await tower.crash()
+    await asyncio.sleep(DAY_S)
+    await tower.start()
+    await asyncio.sleep(70)
+    assert await tower.rings() == [60.0, DAY_S + 90, DAY_S + 150]
 
 
-def test_a_second_timer_of_the_same_name_replaces_the_first() -> None:
-    async def test(tower: Tower) -> None:
-        await tower.do(SetOnce(60, name="a"))
-        await tower.do(SetOnce(100, name="b"))
-        await tower.do(SetEvery(50, name="b"))
-        await tower.do(SetOnce(30, name="a"))
-        await asyncio.sleep(110)
-        assert await tower.rings() == [30.0, 50.0, 100.0]
+@scenario(in_tower)
+async def test_an_after_that_was_due_while_nothing_ran_fires_late_and_once(tower: Tower) -> None:
+    await tower.do(SetOnce(60))
+    await tower.crash()
+    await asyncio.sleep(100)
+    await tower.start()
+    await asyncio.sleep(1)
+    await tower.again()
+    await asyncio.sleep(1)
+    assert await tower.rings() == [100.0]
 
-    in_tower(test)
+
+@scenario(in_tower)
+async def test_a_second_timer_of_the_same_name_replaces_the_first(tower: Tower) -> None:
+    await tower.do(SetOnce(60, name="a"))
+    await tower.do(SetOnce(100, name="b"))
+    await tower.do(SetEvery(50, name="b"))
+    await tower.do(SetOnce(30, name="a"))
+    await asyncio.sleep(110)
+    assert await tower.rings() == [30.0, 50.0, 100.0]
 
 
-def test_a_timer_is_replaced_also_by_an_entity_that_was_loaded_anew() -> None:
-    async def test(tower: Tower) -> None:
-        await tower.do(SetOnce(60))
-        await tower.again()
-        await tower.do(SetOnce(30))
-        assert len(await tower.pending()) == 1
-        await tower.again()
-        await asyncio.sleep(100)
-        assert await tower.rings() == [30.0]
-
-    in_tower(test)
+@scenario(in_tower)
+async def test_a_timer_is_replaced_also_by_an_entity_that_was_loaded_anew(tower: Tower) -> None:
+    await tower.do(SetOnce(60))
+    await tower.again()
+    await tower.do(SetOnce(30))
+    assert len(await tower.pending()) == 1
+    await tower.again()
+    await asyncio.sleep(100)
+    assert await tower.rings() == [30.0]
 
 
 @pytest.mark.parametrize("how", ["refuse", "nothing"])
-def test_a_refusal_and_a_decision_for_nothing_end_the_timer_too(how: str) -> None:
-    async def test(tower: Tower) -> None:
-        await tower.do(SetOnce(60, how=how))
-        await asyncio.sleep(61)
-        assert await tower.pending() == []
-        [_, fired] = await tower.events("timer/bell/b")
-        assert msgspec.json.decode(fired.body)["type"] == "timer_fired"
-        await tower.do(SetEvery(60, how=how))
-        await asyncio.sleep(601)
-        assert [timer.due_ms for timer in await tower.pending()] == [tower.clock.now_ms() + 59_000]
-
-    in_tower(test)
+@scenario(in_tower)
+async def test_a_refusal_and_a_decision_for_nothing_end_the_timer_too(tower: Tower, *, how: str) -> None:
+    await tower.do(SetOnce(60, how=how))
+    await asyncio.sleep(61)
+    assert await tower.pending() == []
+    [_, fired] = await tower.events("timer/bell/b")
+    assert msgspec.json.decode(fired.body)["type"] == "timer_fired"
+    await tower.do(SetEvery(60, how=how))
+    await asyncio.sleep(601)
+    assert [timer.due_ms for timer in await tower.pending()] == [tower.clock.now_ms() + 59_000]
 
 
-def test_a_command_sets_timers_as_it_is_fired_by_one() -> None:
-    async def test(tower: Tower) -> None:
-        await tower.do(SetOnce(60, how="again"))
-        await asyncio.sleep(200)
-        assert await tower.rings() == [60.0, 70.0, 80.0]
-        await tower.do(SetEvery(60, how="again"))
-        await asyncio.sleep(75)
-        assert (await tower.rings())[3:] == [260.0, 270.0]  # the After took the name of the Every
-
-    in_tower(test)
+@scenario(in_tower)
+async def test_a_command_sets_timers_as_it_is_fired_by_one(tower: Tower) -> None:
+    await tower.do(SetOnce(60, how="again"))
+    await asyncio.sleep(200)
+    assert await tower.rings() == [60.0, 70.0, 80.0]
+    await tower.do(SetEvery(60, how="again"))
+    await asyncio.sleep(75)
+    assert (await tower.rings())[3:] == [260.0, 270.0]  # the After took the name of the Every
 
 
-def test_cancel_effects_ends_all_timers_of_its_entity_and_of_no_other() -> None:
-    async def test(tower: Tower) -> None:
-        await tower.hang("c")
-        for bell in ("b", "c"):
-            await tower.do(SetOnce(60, name="x"), bell)
-            await tower.do(SetEvery(60, name="y"), bell)
-        await tower.again()
-        await tower.do(Silence())
-        assert {timer.entity for timer in await tower.pending()} == {"bell/c"}
-        await asyncio.sleep(61)
-        assert (await tower.rings("b"), await tower.rings("c")) == ([], [60.0, 60.0])
-
-    in_tower(test)
+@scenario(in_tower)
+async def test_cancel_effects_ends_all_timers_of_its_entity_and_of_no_other(tower: Tower) -> None:
+    await tower.hang("c")
+    for bell in ("b", "c"):
+        await tower.do(SetOnce(60, name="x"), bell)
+        await tower.do(SetEvery(60, name="y"), bell)
+    await tower.again()
+    await tower.do(Silence())
+    assert {timer.entity for timer in await tower.pending()} == {"bell/c"}
+    await asyncio.sleep(61)
+    assert (await tower.rings("b"), await tower.rings("c")) == ([], [60.0, 60.0])
 
 
-def test_an_every_ends_when_its_own_command_cancels() -> None:
-    async def test(tower: Tower) -> None:
-        await tower.do(SetEvery(60, how="silence"))
-        await asyncio.sleep(300)
-        assert await tower.rings() == [60.0]
-
-    in_tower(test)
+@scenario(in_tower)
+async def test_an_every_ends_when_its_own_command_cancels(tower: Tower) -> None:
+    await tower.do(SetEvery(60, how="silence"))
+    await asyncio.sleep(300)
+    assert await tower.rings() == [60.0]
 
 
-def test_a_handler_that_fails_is_asked_again_and_keeps_no_other_timer_back() -> None:
-    async def test(tower: Tower) -> None:
-        await tower.do(SetOnce(60, name="broken", how="fail"))
-        await tower.do(SetOnce(61, name="sound"))
-        await asyncio.sleep(65)
-        assert await tower.rings() == [61.0]
-        assert [timer.name for timer in await tower.pending()] == ["broken"]
-
-    in_tower(test)
+@scenario(in_tower)
+async def test_a_handler_that_fails_is_asked_again_and_keeps_no_other_timer_back(tower: Tower) -> None:
+    await tower.do(SetOnce(60, name="broken", how="fail"))
+    await tower.do(SetOnce(61, name="sound"))
+    await asyncio.sleep(65)
+    assert await tower.rings() == [61.0]
+    assert [timer.name for timer in await tower.pending()] == ["broken"]
 
 
 def test_more_failing_timers_than_are_remembered_keep_no_other_back(
@@ -181,86 +172,78 @@ def test_more_failing_timers_than_are_remembered_keep_no_other_back(
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])
-def test_a_firing_whose_outcome_is_unknown_happens_once(moment: str) -> None:
-    async def test(tower: Tower) -> None:
-        await tower.do(SetOnce(60))
-        await tower.do(SetEvery(60, name="every"))
-        await asyncio.sleep(59)
-        tower.log.lose += [moment, moment]
-        await asyncio.sleep(10)
-        rings = await tower.rung()
-        assert len({ring.id for ring in rings}) == len(rings) == 2
-
-    in_tower(test)
+@scenario(in_tower)
+async def test_a_firing_whose_outcome_is_unknown_happens_once(tower: Tower, *, moment: str) -> None:
+    await tower.do(SetOnce(60))
+    await tower.do(SetEvery(60, name="every"))
+    await asyncio.sleep(59)
+    tower.log.lose += [moment, moment]
+    await asyncio.sleep(10)
+    rings = await tower.rung()
+    assert len({ring.id for ring in rings}) == len(rings) == 2
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])
-def test_a_replacement_whose_outcome_is_unknown_leaves_one_timer(moment: str) -> None:
-    async def test(tower: Tower) -> None:
-        await tower.do(SetOnce(60))
-        tower.log.lose.append(moment)
-        with pytest.raises(Unavailable):
-            await tower.do(SetOnce(30))
-        await tower.do(SetOnce(90))
-        assert len(await tower.pending()) == 1
-        await asyncio.sleep(100)
-        assert await tower.rings() == [90.0]
-
-    in_tower(test)
+@scenario(in_tower)
+async def test_a_replacement_whose_outcome_is_unknown_leaves_one_timer(tower: Tower, *, moment: str) -> None:
+    await tower.do(SetOnce(60))
+    tower.log.lose.append(moment)
+    with pytest.raises(Unavailable):
+        await tower.do(SetOnce(30))
+    await tower.do(SetOnce(90))
+    assert len(await tower.pending()) == 1
+    await asyncio.sleep(100)
+    assert await tower.rings() == [90.0]
 
 
-def test_a_table_that_cannot_be_read_is_tried_again_after_a_pause(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def test(tower: Tower) -> None:
-        loop, sound, tried_s = asyncio.get_running_loop(), tower.log.rows, list[float]()
+@scenario(in_tower)
+async def test_a_table_that_cannot_be_read_is_tried_again_after_a_pause(
+    tower: Tower, *, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop, sound, tried_s = asyncio.get_running_loop(), tower.log.rows, list[float]()
 
-        async def rows(table: str, part: str, **where: Any) -> Any:
-            if table != TABLE:
-                return await sound(table, part, **where)
-            tried_s.append(loop.time())
-            if len(tried_s) <= 5:
-                raise Unavailable("its disk is gone")
+    async def rows(table: str, part: str, **where: Any) -> Any:
+        if table != TABLE:
             return await sound(table, part, **where)
+        tried_s.append(loop.time())
+        if len(tried_s) <= 5:
+            raise Unavailable("its disk is gone")
+        return await sound(table, part, **where)
 
-        tower.log.deaf = True  # so the table is read anew after a minute
-        await tower.do(SetOnce(30))
-        monkeypatch.setattr(tower.log, "rows", rows)
-        await asyncio.sleep(70)
-        assert len(await tower.rung()) == 1
-        assert all(later - earlier > 0.9 for earlier, later in pairwise(tried_s[:6]))
-
-    in_tower(test)
+    tower.log.deaf = True  # so the table is read anew after a minute
+    await tower.do(SetOnce(30))
+    monkeypatch.setattr(tower.log, "rows", rows)
+    await asyncio.sleep(70)
+    assert len(await tower.rung()) == 1
+    assert all(later - earlier > 0.9 for earlier, later in pairwise(tried_s[:6]))
 
 
-def test_lost_signals_of_the_log_delay_a_timer_by_a_minute_at_most() -> None:
-    async def test(tower: Tower) -> None:
-        tower.log.deaf = True
-        await tower.do(SetOnce(30))
-        await tower.do(SetEvery(100, name="every"))
-        await asyncio.sleep(400)
-        [first, *rest] = await tower.rings()
-        assert 30 <= first <= 90
-        assert len(rest) >= 2
-
-    in_tower(test)
+@scenario(in_tower)
+async def test_lost_signals_of_the_log_delay_a_timer_by_a_minute_at_most(tower: Tower) -> None:
+    tower.log.deaf = True
+    await tower.do(SetOnce(30))
+    await tower.do(SetEvery(100, name="every"))
+    await asyncio.sleep(400)
+    [first, *rest] = await tower.rings()
+    assert 30 <= first <= 90
+    assert len(rest) >= 2
 
 
 @pytest.mark.parametrize("days", [1, -1])
-def test_a_wall_clock_that_jumps_a_day_loses_no_timer(days: int) -> None:
-    async def test(tower: Tower) -> None:
-        await tower.do(SetOnce(2 * 3600, name="once"))
-        await tower.do(SetEvery(3600, name="every"))
-        await asyncio.sleep(10)
-        tower.clock.jump_s = days * DAY_S
-        await asyncio.sleep(70)
-        early = len(await tower.rung())
-        assert early == (2 if days > 0 else 0)
-        await asyncio.sleep(DAY_S + 4 * 3600)
-        ids = [ring.id for ring in await tower.rung()]
-        assert len(set(ids)) == len(ids)
-        assert sum("/once/" in each for each in ids) == 1
-        assert sum("/every/" in each for each in ids) >= (25 if days > 0 else 3)
-
-    in_tower(test)
+@scenario(in_tower)
+async def test_a_wall_clock_that_jumps_a_day_loses_no_timer(tower: Tower, *, days: int) -> None:
+    await tower.do(SetOnce(2 * 3600, name="once"))
+    await tower.do(SetEvery(3600, name="every"))
+    await asyncio.sleep(10)
+    tower.clock.jump_s = days * DAY_S
+    await asyncio.sleep(70)
+    early = len(await tower.rung())
+    assert early == (2 if days > 0 else 0)
+    await asyncio.sleep(DAY_S + 4 * 3600)
+    ids = [ring.id for ring in await tower.rung()]
+    assert len(set(ids)) == len(ids)
+    assert sum("/once/" in each for each in ids) == 1
+    assert sum("/every/" in each for each in ids) >= (25 if days > 0 else 3)
 
 
 def test_of_many_timers_only_the_next_are_in_memory_and_all_fire_in_order(
@@ -301,100 +284,309 @@ def test_timers_that_a_node_gains_while_it_reads_the_table_are_not_late(
     in_tower(test)
 
 
-def test_many_due_timers_of_one_entity_are_decided_in_one_append() -> None:
-    async def test(tower: Tower) -> None:
-        for number in range(100):
-            await tower.do(SetOnce(1000, name=f"n{number}"))
-        await tower.again()
-        tower.log.appends.clear()
-        await asyncio.sleep(1100)
-        assert len(await tower.rings()) == 100
-        assert len([append for append in tower.log.appends if append.events]) <= 2
-        kept = await tower.engine.api.state("bell", "b")
-        await tower.again()
-        assert await tower.engine.api.state("bell", "b") == kept
-        assert await tower.pending() == []
-
-    in_tower(test)
+@scenario(in_tower)
+async def test_many_due_timers_of_one_entity_are_decided_in_one_append(tower: Tower) -> None:
+    for number in range(100):
+        await tower.do(SetOnce(1000, name=f"n{number}"))
+    await tower.again()
+    tower.log.appends.clear()
+    await asyncio.sleep(1100)
+    assert len(await tower.rings()) == 100
+    assert len([append for append in tower.log.appends if append.events]) <= 2
+    kept = await tower.engine.api.state("bell", "b")
+    await tower.again()
+    assert await tower.engine.api.state("bell", "b") == kept
+    assert await tower.pending() == []
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])
-def test_an_append_of_many_timers_of_one_entity_that_fails_leaves_each_to_fire_once(moment: str) -> None:
-    async def test(tower: Tower) -> None:
-        for number in range(20):
-            await tower.do(SetOnce(1000, name=f"n{number}"))
-        await asyncio.sleep(900)
-        tower.log.lose += [moment, moment]
-        await asyncio.sleep(3600)
-        ids = [ring.id for ring in await tower.rung()]
-        assert len(ids) == len(set(ids)) == 20
-        kept = await tower.engine.api.state("bell", "b")
-        await tower.again()
-        assert await tower.engine.api.state("bell", "b") == kept
+@scenario(in_tower)
+async def test_an_append_of_many_timers_of_one_entity_that_fails_leaves_each_to_fire_once(
+    tower: Tower, *, moment: str
+) -> None:
+    for number in range(20):
+        await tower.do(SetOnce(1000, name=f"n{number}"))
+    await asyncio.sleep(900)
+    tower.log.lose += [moment, moment]
+    await asyncio.sleep(3600)
+    ids = [ring.id for ring in await tower.rung()]
+    assert len(ids) == len(set(ids)) == 20
+    kept = await tower.engine.api.state("bell", "b")
+    await tower.again()
+    assert await tower.engine.api.state("bell", "b") == kept
 
-    in_tower(test)
 
-
-def test_a_start_that_finds_timers_of_an_unknown_command_is_refused_with_its_name() -> None:
-    async def test(tower: Tower) -> None:
-        await tower.do(SetOnce(60))
-        await tower.crash()
-        with pytest.raises(UnknownCommand, match=r"bell/b will send the command 'ring'.*name='ring'"):
-            await tower.start(bells(ring="strike"))
-        await tower.again(bells(ring="ring"))
-        clockwork, others = tower.engine.api.timers, {"bell/strike"}
-        with pytest.raises(UnknownCommand):
-            await clockwork.known(others)
-        await asyncio.sleep(61)
+@scenario(in_tower)
+async def test_a_start_that_finds_timers_of_an_unknown_command_is_refused_with_its_name(tower: Tower) -> None:
+    await tower.do(SetOnce(60))
+    await tower.crash()
+    with pytest.raises(UnknownCommand, match=r"bell/b will send the command 'ring'.*name='ring'"):
+        await tower.start(bells(ring="strike"))
+    await tower.again(bells(ring="ring"))
+    clockwork, others = tower.engine.api.timers, {"bell/strike"}
+    with pytest.raises(UnknownCommand):
         await clockwork.known(others)
-        assert await tower.rings() == [60.0]
-        await tower.again(bells(ring="strike"))  # none is pending: the name is forgotten
+    await asyncio.sleep(61)
+    await clockwork.known(others)
+    assert await tower.rings() == [60.0]
+    await tower.again(bells(ring="strike"))  # none is pending: the name is forgotten
 
-    in_tower(test)
 
-
-def test_the_table_made_anew_from_the_log_is_the_one_that_was_there() -> None:
+@scenario(in_tower)
+async def test_the_table_made_anew_from_the_log_is_the_one_that_was_there(tower: Tower) -> None:
     async def table(tower: Tower) -> list[Any]:
         parts = ["", "commands"]
         return [await tower.log.rows(TABLE, part, after=b"", limit=99) for part in parts]
 
+    await tower.hang("c")
+    await tower.do(SetOnce(60, name="a"))
+    await tower.do(SetEvery(50, name="b"), "c")
+    await tower.do(SetOnce(500, name="c"), "c")
+    await asyncio.sleep(70)
+    await tower.do(Silence())
+    await tower.do(SetOnce(500, name="d"))
+    before = await table(tower)
+    await tower.engine.brought.close()
+    await tower.log.append(Append(ts_ms=1, rows=(RowDrop(TABLE, ""),)))
+    assert await timer_table.rebuild(tower.log, now_ms=1) == 3
+    after = await table(tower)
+    assert [[key for key, _ in part] for part in after] == [[key for key, _ in part] for part in before]
+    await tower.again()
+    await asyncio.sleep(600)
+    assert len(await tower.rings("c")) >= 12
+
+
+@scenario(in_tower)
+async def test_compaction_leaves_the_newest_firing_of_each_timer_and_all_that_is_pending(
+    tower: Tower,
+) -> None:
+    await tower.do(SetEvery(7, name="a"))
+    await tower.do(SetEvery(5, name="b"))
+    await tower.do(SetOnce(3, name="c"))
+    await asyncio.sleep(101)
+    before, rows = await state_at(tower.log, "timer/bell/b", PendingTimers()), await tower.pending()
+    past = tower.engine.plugin.past
+    policy = CompactionPolicy(types=past.prunable, before_ms=1 << 60, series=past.series_of)
+    assert await compact(tower.log, policy, tower.clock, "cli/root") > 20
+    left = [event.type for event in await tower.events("timer/bell/b")]
+    assert sorted(left) == ["timer_fired"] * 3 + ["timer_set"] * 3
+    assert await state_at(tower.log, "timer/bell/b", PendingTimers()) == before
+    await tower.again()
+    assert await tower.pending() == rows
+    await asyncio.sleep(20)
+    assert len(await tower.pending()) == 2
+
+
+FIRST, SECOND = (Timer("sale/1", name, due_ms, "close", b"{}", 0) for name, due_ms in (("a", 1), ("b", 2)))
+
+
+class TwoAttempts:
+    """Entities of which the first group takes one timer and is not written; the next one takes all."""
+
+    def __init__(self) -> None:
+        self.groups = 0
+        self.decided: list[Timer] = []
+
+    def together(self) -> "OneGroup":
+        self.groups += 1
+        return OneGroup(self, refuses=self.groups == 1)
+
+    async def load(self, timers: Sequence[Timer]) -> None:
+        """They are there."""
+
+    async def fire(self, timer: Timer) -> None:
+        raise AssertionError(timer)
+
+
+class OneGroup:
+    full = False
+
+    def __init__(self, entities: TwoAttempts, *, refuses: bool) -> None:
+        self._entities = entities
+        self._refuses = refuses
+        self._added: list[Timer] = []
+
+    def add(self, timer: Timer, command_id: str) -> bool:
+        if self._refuses and self._added:
+            return False
+        self._added.append(timer)
+        return True
+
+    def submit(self) -> None:
+        """It is on its way."""
+
+    async def finish(self) -> bool:
+        if self._refuses:
+            return False
+        self._entities.decided += self._added
+        return True
+
+    def give_up(self) -> None:
+        """Nobody waits."""
+
+
+class Kept:
+    """What the clockwork hears."""
+
+    def done(self, keys: Collection[bytes]) -> None:
+        """They fired."""
+
+    def again(self, timer: Timer, key: bytes, error: Exception) -> None:
+        raise AssertionError(error)
+
+    def ended(self, firings: int = 1) -> None:
+        """There is room."""
+
+
+async def test_a_timer_whose_group_was_not_written_still_comes_before_a_later_one_of_its_entity() -> None:
+    entities = TwoAttempts()
+    due: list[Due] = [(timer.key, timer) for timer in (FIRST, SECOND)]
+    kept: Any = Kept()
+    await Rounds(entities, kept).fire(due)
+    assert entities.decided == [FIRST, SECOND]
+
+
+def _timer(name: str) -> Timer:
+    return Timer("bell/a", name, 10, "ring", b"{}")
+
+
+def _retries(count_max: int = 2) -> Retries:
+    return Retries(count_max=count_max, first_s=1.0, longest_s=3.0)
+
+
+def test_each_failure_of_a_timer_doubles_its_wait_up_to_the_longest() -> None:
+    retries, timer = _retries(), _timer("a")
+    waits_s = []
+    for _ in range(4):
+        waits_s.append(retries.add(b"a", timer, 0.0))
+        assert retries.pop(10.0) == timer
+    assert waits_s == [1.0, 2.0, 3.0, 3.0]
+
+
+def test_a_timer_that_worked_waits_as_after_a_first_failure() -> None:
+    retries = _retries()
+    assert retries.add(b"a", _timer("a"), 0.0) == 1.0
+    retries.succeeded(b"a")
+    assert retries.add(b"a", _timer("a"), 0.0) == 1.0
+
+
+def test_the_first_that_is_due_comes_first_and_none_before_its_time() -> None:
+    retries = _retries()
+    retries.add(b"a", _timer("a"), 5.0)
+    retries.add(b"b", _timer("b"), 0.0)
+    assert retries.pop(0.5) is None
+    assert retries.pop(1.0) == _timer("b")
+    assert retries.pop(1.0) is None
+
+
+def test_a_failure_without_room_is_forgotten() -> None:
+    retries = _retries(count_max=1)
+    retries.add(b"a", _timer("a"), 0.0)
+    assert retries.add(b"b", _timer("b"), 0.0) is None
+    assert b"b" not in retries.failures
+
+
+def test_the_changes_that_are_remembered_are_bounded() -> None:
+    known = Known()
+    known.move(1)
+    for head in range(2, 400):
+        known.expect(head, {f"n{head}": 0})
+        known.move(head)
+    assert known.pending("a", 10, 1) is None
+    assert known.pending("a", 10, 399) is True
+
+
+def timer(entity: str = "bell/b", seq: int = 1) -> Timer:
+    return Timer(entity, "a", 10, "ring", b"{}", 0, seq)
+
+
+def seq_of(heard: Heard, timer: Timer) -> int:
+    """The head at which a timer of the page that came is certified."""
+    [(_, certified)] = heard.certified([(timer.key, timer)])
+    return certified.seq
+
+
+async def test_a_page_certifies_timers_at_the_head_or_at_the_one_before_what_was_heard_meanwhile() -> None:
+    log = await faulty_log()
+    for _ in range(2):
+        await write(log, "timer/bell/b", "timer/bell/c")
+    await write(log, "timer/bell/c")
+    heard = Heard(log)
+
+    def hear(events: Sequence[StoredEvent]) -> None:
+        heard.hear(events, [event for event in events if event.stream.startswith("timer/")])
+
+    log.listen(hear)
+    heard.begin()
+    await write(log, "timer/bell/c", "other/1")
+    assert seq_of(heard, timer()) == 2
+    await write(log, "timer/bell/c")
+    assert seq_of(heard, timer("bell/c")) == 3
+    assert seq_of(heard, timer("bell/c", seq=5)) == 5
+
+
+async def test_a_page_certifies_nothing_after_a_lost_signal_of_the_log() -> None:
+    log = await faulty_log()
+    await write(log, "timer/bell/b", "timer/bell/b")
+    heard = Heard(log)
+    heard.begin()
+    await write(log, "other/1")  # which nobody hears
+    assert seq_of(heard, timer()) == 1
+    heard.begin()
+    assert seq_of(heard, timer()) == 2
+
+
+BELLS = 100
+TIMERS_EACH = 10
+CALLS_MAX = 185
+
+
+def test_a_firing_of_a_shared_append_takes_few_calls() -> None:
+    calls = 0
+
+    def count(_frame: FrameType, what: str, _of: object) -> None:
+        nonlocal calls
+        calls += what in ("call", "c_call")
+
     async def test(tower: Tower) -> None:
-        await tower.hang("c")
-        await tower.do(SetOnce(60, name="a"))
-        await tower.do(SetEvery(50, name="b"), "c")
-        await tower.do(SetOnce(500, name="c"), "c")
-        await asyncio.sleep(70)
-        await tower.do(Silence())
-        await tower.do(SetOnce(500, name="d"))
-        before = await table(tower)
-        await tower.engine.brought.close()
-        await tower.log.append(Append(ts_ms=1, rows=(RowDrop(TABLE, ""),)))
-        assert await timer_table.rebuild(tower.log, now_ms=1) == 3
-        after = await table(tower)
-        assert [[key for key, _ in part] for part in after] == [[key for key, _ in part] for part in before]
-        await tower.again()
-        await asyncio.sleep(600)
-        assert len(await tower.rings("c")) >= 12
+        nonlocal calls
+        for number in range(BELLS):
+            await tower.hang(f"b{number}")
+            for one in range(TIMERS_EACH):
+                await tower.do(SetOnce(1000, name=f"n{one}"), f"b{number}")
+        sys.setprofile(count)
+        try:
+            await asyncio.sleep(1100)
+        finally:
+            sys.setprofile(None)
+        assert sum([len(await tower.rings(f"b{number}")) for number in range(BELLS)]) == BELLS * TIMERS_EACH
 
     in_tower(test)
+    assert calls / (BELLS * TIMERS_EACH) <= CALLS_MAX
 
 
-def test_compaction_leaves_the_newest_firing_of_each_timer_and_all_that_is_pending() -> None:
+def test_an_append_of_firings_keeps_none_of_their_decisions() -> None:
+    """Else the collector looks at each part of hundreds of them, which was a twelfth of a firing's cost."""
+    kept: list[int] = []
+
     async def test(tower: Tower) -> None:
-        await tower.do(SetEvery(7, name="a"))
-        await tower.do(SetEvery(5, name="b"))
-        await tower.do(SetOnce(3, name="c"))
-        await asyncio.sleep(101)
-        before, rows = await state_at(tower.log, "timer/bell/b", PendingTimers()), await tower.pending()
-        past = tower.engine.plugin.past
-        policy = CompactionPolicy(types=past.prunable, before_ms=1 << 60, series=past.series_of)
-        assert await compact(tower.log, policy, tower.clock, "cli/root") > 20
-        left = [event.type for event in await tower.events("timer/bell/b")]
-        assert sorted(left) == ["timer_fired"] * 3 + ["timer_set"] * 3
-        assert await state_at(tower.log, "timer/bell/b", PendingTimers()) == before
-        await tower.again()
-        assert await tower.pending() == rows
-        await asyncio.sleep(20)
-        assert len(await tower.pending()) == 2
+        for number in range(BELLS):
+            await tower.hang(f"b{number}")
+            await tower.do(SetOnce(1000), f"b{number}")
+        submit, before = tower.log.submit, _decisions()
+
+        def counting(append: Any, **more: Any) -> Any:
+            if len(append.events) >= BELLS:
+                kept.append(_decisions() - before)
+            return submit(append, **more)
+
+        tower.log.submit = counting  # type: ignore[method-assign]
+        await asyncio.sleep(1100)
 
     in_tower(test)
+    assert kept
+    assert max(kept) <= 1, "the last one, which its own step still has"
+
+
+def _decisions() -> int:
+    return sum(type(one) is Decision for one in gc.get_objects())

@@ -15,9 +15,8 @@ from huahuo import After, Command, Context, Decision, EffectRun, Entity, Event, 
 from huahuo.actors.domain.plugin import Entities
 from huahuo.actors.effects.facts import UnknownEffect
 from huahuo.actors.entities.rendezvous_hash import Share
-from huahuo.testing.world import VirtualLoop
-from tests.support.models.memory_sequencer import MemoryOrder
-from tests.support.worlds.effects import Works, parcels
+from tests.support.worlds.effects import Works, never, on_nodes, parcels
+from tests.support.worlds.scenario import scenario
 
 BOTH = ("a", "b")
 MANY = 20
@@ -64,24 +63,6 @@ def bells() -> Entity[Bell]:
     return bell
 
 
-def on_nodes(test: Callable[[Works, Works], Awaitable[None]], **rules: Any) -> None:
-    """Run `test` on two nodes that divide nothing yet. `rules`: of the effect."""
-
-    async def run() -> None:
-        order = MemoryOrder()
-        one, other = Works(seed=1, **rules), Works(seed=2, **rules)
-        for node, name in ((one, "a"), (other, "b")):
-            node.order, node.node, node.shared = order, name, True
-            node.declare = follows(node)
-            await node.open([parcels(node.script, **rules), bells()])
-        await test(one, other)
-        for node in (one, other):
-            await node.close(0)
-
-    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
-        runner.run(run())
-
-
 FOLLOWERS = [f"crm-{number}" for number in range(6)]
 
 
@@ -103,283 +84,272 @@ def follows(node: Works) -> Callable[[Entities], None]:
     return declare
 
 
+async def opened(node: Works) -> None:
+    node.declare = follows(node)
+    await node.open([node.parcels(), bells()])
+
+
 async def both(one: Works, other: Works, *nodes: str) -> None:
     await asyncio.gather(one.divide(*nodes), other.divide(*nodes))
 
 
-async def never(_job: Any, _run: EffectRun) -> None:
-    await asyncio.Event().wait()
+@scenario(on_nodes, opened)
+async def test_effects_that_one_node_decides_run_on_all_and_each_once(one: Works, other: Works) -> None:
+    await both(one, other, *BOTH)
+    posted = [await one.post() for _ in range(MANY)]
+    await asyncio.sleep(3)
+    runs = [len(one.script.runs), len(other.script.runs)]
+    assert sum(runs) == MANY
+    assert all(runs)
+    for parcel in posted:
+        assert await one.types(parcel) == ["effect_requested", "effect_claimed", "effect_ended done"]
 
 
-def test_effects_that_one_node_decides_run_on_all_and_each_once() -> None:
-    async def test(one: Works, other: Works) -> None:
-        await both(one, other, *BOTH)
-        posted = [await one.post() for _ in range(MANY)]
-        await asyncio.sleep(3)
-        runs = [len(one.script.runs), len(other.script.runs)]
-        assert sum(runs) == MANY
-        assert all(runs)
-        for parcel in posted:
-            assert await one.types(parcel) == ["effect_requested", "effect_claimed", "effect_ended done"]
-
-    on_nodes(test)
+@scenario(on_nodes, opened)
+async def test_an_effect_of_another_node_begins_at_once_and_waits_for_no_look_at_the_table(
+    one: Works, other: Works
+) -> None:
+    await both(one, other, "b")
+    await one.post()
+    await asyncio.sleep(0.2)
+    assert (len(one.script.runs), len(other.script.runs)) == (0, 1)
 
 
-def test_an_effect_of_another_node_begins_at_once_and_waits_for_no_look_at_the_table() -> None:
-    async def test(one: Works, other: Works) -> None:
-        await both(one, other, "b")
+@scenario(on_nodes, opened)
+async def test_an_effect_that_is_cancelled_on_another_node_stops(one: Works, other: Works) -> None:
+    other.script.carry = never
+    await both(one, other, "b")
+    parcel = await one.post()
+    await asyncio.sleep(1)
+    await one.send("stop_parcel", parcel_id=parcel)
+    await asyncio.sleep(1)
+    assert (await one.types(parcel))[-1] == "effect_ended cancelled"
+
+
+@scenario(on_nodes, opened)
+async def test_what_runs_goes_on_where_it_runs_when_it_would_be_another_nodes_part(
+    one: Works, other: Works
+) -> None:
+    free = asyncio.Event()
+
+    async def wait(_job: Any, _run: EffectRun) -> None:
+        await free.wait()
+
+    one.script.carry = wait
+    await both(one, other, "a")
+    posted = [await one.post() for _ in range(MANY)]
+    await asyncio.sleep(1)
+    await both(one, other, *BOTH)
+    await asyncio.sleep(30)
+    free.set()
+    await asyncio.sleep(2)
+    assert (len(one.script.runs), len(other.script.runs)) == (MANY, 0)
+    for parcel in posted:
+        assert await one.types(parcel) == ["effect_requested", "effect_claimed", "effect_ended done"]
+
+
+@scenario(on_nodes, opened)
+async def test_effects_of_a_node_that_has_no_part_any_more_run_on_the_other(one: Works, other: Works) -> None:
+    one.script.carry = never
+    await both(one, other, "a")
+    parcel = await one.post()
+    await asyncio.sleep(1)
+    await both(one, other, "b")
+    await asyncio.sleep(3)
+    assert (len(one.script.runs), len(other.script.runs)) == (1, 1)
+    assert (await other.types(parcel))[-1] == "effect_ended done"
+
+
+@scenario(on_nodes, opened, at_once=2)
+async def test_effects_with_a_bound_are_one_part_so_that_the_bound_holds_over_all_nodes(
+    one: Works, other: Works
+) -> None:
+    one.script.carry = other.script.carry = never
+    await both(one, other, *BOTH)
+    for _ in range(MANY):
         await one.post()
-        await asyncio.sleep(0.2)
-        assert (len(one.script.runs), len(other.script.runs)) == (0, 1)
-
-    on_nodes(test)
-
-
-def test_an_effect_that_is_cancelled_on_another_node_stops() -> None:
-    async def test(one: Works, other: Works) -> None:
-        other.script.carry = never
-        await both(one, other, "b")
-        parcel = await one.post()
-        await asyncio.sleep(1)
-        await one.send("stop_parcel", parcel_id=parcel)
-        await asyncio.sleep(1)
-        assert (await one.types(parcel))[-1] == "effect_ended cancelled"
-
-    on_nodes(test)
-
-
-def test_what_runs_goes_on_where_it_runs_when_it_would_be_another_nodes_part() -> None:
-    async def test(one: Works, other: Works) -> None:
-        free = asyncio.Event()
-
-        async def wait(_job: Any, _run: EffectRun) -> None:
-            await free.wait()
-
-        one.script.carry = wait
-        await both(one, other, "a")
-        posted = [await one.post() for _ in range(MANY)]
-        await asyncio.sleep(1)
-        await both(one, other, *BOTH)
-        await asyncio.sleep(30)
-        free.set()
-        await asyncio.sleep(2)
-        assert (len(one.script.runs), len(other.script.runs)) == (MANY, 0)
-        for parcel in posted:
-            assert await one.types(parcel) == ["effect_requested", "effect_claimed", "effect_ended done"]
-
-    on_nodes(test)
-
-
-def test_effects_of_a_node_that_has_no_part_any_more_run_on_the_other() -> None:
-    async def test(one: Works, other: Works) -> None:
-        one.script.carry = never
-        await both(one, other, "a")
-        parcel = await one.post()
-        await asyncio.sleep(1)
-        await both(one, other, "b")
-        await asyncio.sleep(3)
-        assert (len(one.script.runs), len(other.script.runs)) == (1, 1)
-        assert (await other.types(parcel))[-1] == "effect_ended done"
-
-    on_nodes(test)
-
-
-def test_effects_with_a_bound_are_one_part_so_that_the_bound_holds_over_all_nodes() -> None:
-    async def test(one: Works, other: Works) -> None:
-        one.script.carry = other.script.carry = never
-        await both(one, other, *BOTH)
-        for _ in range(MANY):
-            await one.post()
-        await asyncio.sleep(3)
-        assert sorted((len(one.script.runs), len(other.script.runs))) == [0, 2]
-
-    on_nodes(test, at_once=2)
+    await asyncio.sleep(3)
+    assert sorted((len(one.script.runs), len(other.script.runs))) == [0, 2]
 
 
 def rung(node: Works) -> int:
     return node.engine.api.timers.fired
 
 
-def test_timers_fire_once_and_on_both_nodes() -> None:
-    async def test(one: Works, other: Works) -> None:
-        await both(one, other, *BOTH)
-        hung = [(await one.send("hang_bell", seconds=10))["bell_id"] for _ in range(MANY)]
-        await asyncio.sleep(30)
-        assert rung(one) + rung(other) == MANY
-        assert rung(one)
-        assert rung(other)
-        for bell in hung:
-            state, _ = await one.engine.api.state("bell", bell)
-            assert state.rings == 1
-
-    on_nodes(test)
+@scenario(on_nodes, opened)
+async def test_timers_fire_once_and_on_both_nodes(one: Works, other: Works) -> None:
+    await both(one, other, *BOTH)
+    hung = [(await one.send("hang_bell", seconds=10))["bell_id"] for _ in range(MANY)]
+    await asyncio.sleep(30)
+    assert rung(one) + rung(other) == MANY
+    assert rung(one)
+    assert rung(other)
+    for bell in hung:
+        state, _ = await one.engine.api.state("bell", bell)
+        assert state.rings == 1
 
 
-def test_a_timer_that_repeats_goes_on_when_its_node_leaves_it() -> None:
-    async def test(one: Works, other: Works) -> None:
-        await both(one, other, *BOTH)
-        for _ in range(6):
-            await one.send("hang_bell", seconds=2, again=True)
-        await asyncio.sleep(20)
-        await one.divide()
-        await other.divide("b")
-        before = rung(one), rung(other)
-        await asyncio.sleep(20)
-        assert rung(one) == before[0]
-        assert rung(other) - before[1] >= 6 * 9
-        await both(one, other, *BOTH)
-        await asyncio.sleep(20)
-        assert rung(one) > before[0]
-
-    on_nodes(test)
+@scenario(on_nodes, opened)
+async def test_a_timer_that_repeats_goes_on_when_its_node_leaves_it(one: Works, other: Works) -> None:
+    await both(one, other, *BOTH)
+    for _ in range(6):
+        await one.send("hang_bell", seconds=2, again=True)
+    await asyncio.sleep(20)
+    await one.divide()
+    await other.divide("b")
+    before = rung(one), rung(other)
+    await asyncio.sleep(20)
+    assert rung(one) == before[0]
+    assert rung(other) - before[1] >= 6 * 9
+    await both(one, other, *BOTH)
+    await asyncio.sleep(20)
+    assert rung(one) > before[0]
 
 
-def test_each_follower_runs_on_one_node_and_moves_with_its_place() -> None:
-    async def test(one: Works, other: Works) -> None:
-        await both(one, other, *BOTH)
-        first = await one.post()
-        await asyncio.sleep(3)
-        mine = [name for name in FOLLOWERS if Share("a", BOTH).has(f"follower {name}")]
-        assert 0 < len(mine) < len(FOLLOWERS)
-        for name in FOLLOWERS:
-            here, there = (one, other) if name in mine else (other, one)
-            assert f"parcel/{first}" in here.followed[name]  # type: ignore[attr-defined]
-            assert there.followed[name] == []  # type: ignore[attr-defined]
-        await one.divide()
-        await other.divide("b")
-        second = await one.post()
-        await asyncio.sleep(3)
-        for name in mine:
-            assert set(other.followed[name]) == {f"parcel/{second}"}  # type: ignore[attr-defined]
-
-    on_nodes(test)
+@scenario(on_nodes, opened)
+async def test_each_follower_runs_on_one_node_and_moves_with_its_place(one: Works, other: Works) -> None:
+    await both(one, other, *BOTH)
+    first = await one.post()
+    await asyncio.sleep(3)
+    mine = [name for name in FOLLOWERS if Share("a", BOTH).has(f"follower {name}")]
+    assert 0 < len(mine) < len(FOLLOWERS)
+    for name in FOLLOWERS:
+        here, there = (one, other) if name in mine else (other, one)
+        assert f"parcel/{first}" in here.followed[name]  # type: ignore[attr-defined]
+        assert there.followed[name] == []  # type: ignore[attr-defined]
+    await one.divide()
+    await other.divide("b")
+    second = await one.post()
+    await asyncio.sleep(3)
+    for name in mine:
+        assert set(other.followed[name]) == {f"parcel/{second}"}  # type: ignore[attr-defined]
 
 
-def test_a_follower_that_is_paused_on_another_node_pauses_and_is_shown_there() -> None:
-    async def test(one: Works, other: Works) -> None:
-        await both(one, other, "b")
-        name = FOLLOWERS[0]
-        assert (await one.send("pause_projection", name=name))["type"] == "success"
-        await one.post()
-        await asyncio.sleep(2)
-        assert other.followed[name] == []  # type: ignore[attr-defined]
-        for node in (one, other):
-            rows = (await node.send("get_projections"))["data"]
-            assert {row["name"]: row["state"] for row in rows}[name] == "paused"
-        assert (await one.send("resume_projection", name=name))["type"] == "success"
-        await asyncio.sleep(2)
-        assert other.followed[name]  # type: ignore[attr-defined]
+@scenario(on_nodes, opened)
+async def test_a_follower_that_is_paused_on_another_node_pauses_and_is_shown_there(
+    one: Works, other: Works
+) -> None:
+    await both(one, other, "b")
+    name = FOLLOWERS[0]
+    assert (await one.send("pause_projection", name=name))["type"] == "success"
+    await one.post()
+    await asyncio.sleep(2)
+    assert other.followed[name] == []  # type: ignore[attr-defined]
+    for node in (one, other):
+        rows = (await node.send("get_projections"))["data"]
+        assert {row["name"]: row["state"] for row in rows}[name] == "paused"
+    assert (await one.send("resume_projection", name=name))["type"] == "success"
+    await asyncio.sleep(2)
+    assert other.followed[name]  # type: ignore[attr-defined]
 
-    on_nodes(test)
 
+@scenario(on_nodes, opened)
+async def test_a_follower_whose_function_outlasts_its_end_runs_once_when_its_place_comes_back(
+    one: Works, other: Works
+) -> None:
+    name, free = FOLLOWERS[0], asyncio.Event()
+    calls: list[int] = []
+    follower = one.engine.api.followers.by_name[name]
 
-def test_a_follower_whose_function_outlasts_its_end_runs_once_when_its_place_comes_back() -> None:
-    async def test(one: Works, other: Works) -> None:
-        name, free = FOLLOWERS[0], asyncio.Event()
-        calls: list[int] = []
-        follower = one.engine.api.followers.by_name[name]
+    async def deaf(events: Sequence[Followed]) -> None:
+        calls.extend(event.seq for event in events)
+        while not free.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await free.wait()
 
-        async def deaf(events: Sequence[Followed]) -> None:
-            calls.extend(event.seq for event in events)
-            while not free.is_set():
-                with contextlib.suppress(asyncio.CancelledError):
-                    await free.wait()
-
-        follower.spec = dataclasses.replace(follower.spec, handler=deaf, wants_run=False)
-        await one.divide("a")
-        await one.post()
-        await asyncio.sleep(1)
-        await one.divide()
-        await one.divide("a")
-        await asyncio.sleep(1)
-        others = [each for each in FOLLOWERS if each != name]
-        assert all(one.engine.api.followers.by_name[each].runs for each in others)
-        assert not follower.runs
-        free.set()
-        await asyncio.sleep(3)
-        calls.clear()
-        await one.post()
-        await asyncio.sleep(3)
-        assert calls == [1, 2]
-        assert follower.runs
-
-    on_nodes(test)
+    follower.spec = dataclasses.replace(follower.spec, handler=deaf, wants_run=False)
+    await one.divide("a")
+    await one.post()
+    await asyncio.sleep(1)
+    await one.divide()
+    await one.divide("a")
+    await asyncio.sleep(1)
+    others = [each for each in FOLLOWERS if each != name]
+    assert all(one.engine.api.followers.by_name[each].runs for each in others)
+    assert not follower.runs
+    free.set()
+    await asyncio.sleep(3)
+    calls.clear()
+    await one.post()
+    await asyncio.sleep(3)
+    assert calls == [1, 2]
+    assert follower.runs
 
 
 async def fails(_job: Any, _run: EffectRun) -> None:
     raise ValueError("not yet")
 
 
-def test_an_effect_that_waits_here_after_it_began_elsewhere_moves_with_its_class() -> None:
-    async def test(one: Works, other: Works) -> None:
-        here, there = (one, other) if Share("a", BOTH).has("parcel carry") else (other, one)
-        here.script.carry = fails
-        await both(one, other, here.node)
-        await here.post()
-        await asyncio.sleep(1)
-        here.script.carry = never
-        there.ambient.jump(5000)  # it is the first to wake
-        await both(one, other, there.node)
-        await asyncio.sleep(1)
-        await both(one, other, *BOTH)
-        await asyncio.sleep(200)
-        assert (len(here.script.runs), len(there.script.runs)) == (2, 0)
-
-    on_nodes(test, at_once=1, backoff_s=60.0)
-
-
-def test_an_effect_that_began_here_before_this_node_rested_is_another_nodes() -> None:
-    async def test(one: Works, other: Works) -> None:
-        here, there = (one, other) if Share("a", BOTH).has("parcel carry") else (other, one)
-        there.script.carry = fails
-        await both(one, other, there.node)
-        await there.post()
-        await asyncio.sleep(1)
-        await both(one, other, here.node)
-        await asyncio.sleep(1)
-        here.script.carry = never
-        await both(one, other, *BOTH)
-        await asyncio.sleep(200)
-        assert (len(here.script.runs), len(there.script.runs)) == (1, 1)
-
-    on_nodes(test, at_once=1, backoff_s=60.0)
+@scenario(on_nodes, opened, at_once=1, backoff_s=60.0)
+async def test_an_effect_that_waits_here_after_it_began_elsewhere_moves_with_its_class(
+    one: Works, other: Works
+) -> None:
+    here, there = (one, other) if Share("a", BOTH).has("parcel carry") else (other, one)
+    here.script.carry = fails
+    await both(one, other, here.node)
+    await here.post()
+    await asyncio.sleep(1)
+    here.script.carry = never
+    there.ambient.jump(5000)  # it is the first to wake
+    await both(one, other, there.node)
+    await asyncio.sleep(1)
+    await both(one, other, *BOTH)
+    await asyncio.sleep(200)
+    assert (len(here.script.runs), len(there.script.runs)) == (2, 0)
 
 
-def test_an_effect_whose_claim_was_in_doubt_when_its_node_rested_is_not_left_open() -> None:
-    async def test(one: Works, other: Works) -> None:
-        await both(one, other, "a")
-        one.log.lose = ["after"] * 1000
-        posted = [await other.post() for _ in range(MANY)]
-        await asyncio.sleep(0.5)
-        assert one.script.runs == []
-        one.log.lose.clear()
-        await both(one, other)
-        await both(one, other, *BOTH)
-        await asyncio.sleep(5)
-        for parcel in posted:
-            assert (await other.types(parcel))[-1] == "effect_ended done"
+@scenario(on_nodes, opened, at_once=1, backoff_s=60.0)
+async def test_an_effect_that_began_here_before_this_node_rested_is_another_nodes(
+    one: Works, other: Works
+) -> None:
+    here, there = (one, other) if Share("a", BOTH).has("parcel carry") else (other, one)
+    there.script.carry = fails
+    await both(one, other, there.node)
+    await there.post()
+    await asyncio.sleep(1)
+    await both(one, other, here.node)
+    await asyncio.sleep(1)
+    here.script.carry = never
+    await both(one, other, *BOTH)
+    await asyncio.sleep(200)
+    assert (len(here.script.runs), len(there.script.runs)) == (1, 1)
 
-    on_nodes(test)
+
+@scenario(on_nodes, opened)
+async def test_an_effect_whose_claim_was_in_doubt_when_its_node_rested_is_not_left_open(
+    one: Works, other: Works
+) -> None:
+    await both(one, other, "a")
+    one.log.lose = ["after"] * 1000
+    posted = [await other.post() for _ in range(MANY)]
+    await asyncio.sleep(0.5)
+    assert one.script.runs == []
+    one.log.lose.clear()
+    await both(one, other)
+    await both(one, other, *BOTH)
+    await asyncio.sleep(5)
+    for parcel in posted:
+        assert (await other.types(parcel))[-1] == "effect_ended done"
 
 
-def test_an_effect_of_an_unknown_name_refuses_a_nodes_part_before_anything_of_it_is_read() -> None:
-    async def test(one: Works, other: Works) -> None:
-        faults: list[object] = []
-        asyncio.get_running_loop().set_exception_handler(lambda _loop, context: faults.append(context))
-        await both(one, other, "a")
-        one.script.carry = never
-        await one.post()
-        await one.close(0)
-        await one.open([parcels(one.script, carries=False), bells()])
-        with pytest.raises(UnknownEffect, match="carry"):
-            await one.divide("a")
-        await asyncio.sleep(1)
-        gc.collect()
-        assert faults == []
-        with pytest.raises(UnknownEffect, match="carry"):
-            await one.engine.api.known()
-        await other.divide("b")
-        await asyncio.sleep(5)
+@scenario(on_nodes, opened)
+async def test_an_effect_of_an_unknown_name_refuses_a_nodes_part_before_anything_of_it_is_read(
+    one: Works, other: Works
+) -> None:
+    faults: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: faults.append(context))
+    await both(one, other, "a")
+    one.script.carry = never
+    await one.post()
+    await one.close(0)
+    await one.open([parcels(one.script, carries=False), bells()])
+    with pytest.raises(UnknownEffect, match="carry"):
+        await one.divide("a")
+    await asyncio.sleep(1)
+    gc.collect()
+    assert faults == []
+    with pytest.raises(UnknownEffect, match="carry"):
         await one.engine.api.known()
-
-    on_nodes(test)
+    await other.divide("b")
+    await asyncio.sleep(5)
+    await one.engine.api.known()

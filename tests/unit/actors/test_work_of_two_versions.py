@@ -1,16 +1,13 @@
 """While nodes run two versions of an application, an older node passes over what it does not know."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import Any
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from huahuo import After, Command, Context, Decision, EffectRun, Entity, Event, Outcome
-from huahuo.testing.world import VirtualLoop
-from tests.support.models.memory_sequencer import MemoryOrder
-from tests.support.worlds.effects import Works, parcels
+from huahuo import After, Command, Context, Decision, Entity, Event, Outcome
+from tests.support.worlds.effects import Works, never, on_nodes, parcels
+from tests.support.worlds.scenario import scenario
 
 MANY = 6
 BOTH = ("a", "b")
@@ -115,29 +112,10 @@ def gongs() -> Entity[Gong]:
     return gong
 
 
-async def open_as(node: Works, *, newer: bool) -> None:
+async def opened(node: Works) -> None:
+    """Node `a` has newer code, node `b` older code."""
+    newer = node.node == "a"
     await node.open([parcels(node.script, carries=newer), bells(newer=newer), *([gongs()] if newer else [])])
-
-
-def on_nodes(test: Callable[[Works, Works], Awaitable[None]]) -> None:
-    """Run `test` on a node `a` with newer code and a node `b` with older code. They divide nothing yet."""
-
-    async def run() -> None:
-        order = MemoryOrder()
-        newer, older = Works(seed=1), Works(seed=2)
-        for node, name in ((newer, "a"), (older, "b")):
-            node.order, node.node, node.shared = order, name, True
-            await open_as(node, newer=node is newer)
-        await test(newer, older)
-        for node in (newer, older):
-            await node.close(0)
-
-    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
-        runner.run(run())
-
-
-async def never(_job: Any, _run: EffectRun) -> None:
-    await asyncio.Event().wait()
 
 
 async def ends(node: Works) -> list[str]:
@@ -146,59 +124,59 @@ async def ends(node: Works) -> list[str]:
     return [one for each in types for one in each if one.startswith("effect_ended")]
 
 
-def test_an_effect_that_only_newer_code_knows_holds_up_no_other_one_on_an_older_node() -> None:
-    async def test(newer: Works, older: Works) -> None:
-        newer.script.weigh = never
-        await asyncio.gather(newer.divide(*BOTH), older.divide(*BOTH))
-        for parcel in [await newer.post(jobs=0) for _ in range(MANY)]:
-            await newer.send("carry_more", parcel_id=parcel, jobs=1, weigh=True)
-        await asyncio.sleep(1)
-        assert 0 < len(newer.script.runs) < MANY
-        await newer.divide()  # it leaves its part, as a node does that is updated
-        await newer.send("carry_more", parcel_id=1, jobs=1)
-        await older.divide("b")
-        await asyncio.sleep(15)
-        assert len(await ends(older)) == MANY
-        await newer.divide("a")
-        await older.divide("a")
-        await asyncio.sleep(15)
-        assert len(await ends(older)) == MANY + 1
-
-    on_nodes(test)
-
-
-def test_a_timer_that_only_newer_code_knows_holds_up_no_other_one_on_an_older_node() -> None:
-    async def test(newer: Works, older: Works) -> None:
-        await asyncio.gather(newer.divide("b"), older.divide("b"))
-        for _ in range(MANY):
-            hung = await newer.send("hang_bell", seconds=5)
-            await older.send("look_at_bell", bell_id=hung["bell_id"])  # loaded, it is decided in a round
-        await asyncio.sleep(10)
-        assert await sums(older) == (MANY, 0)
-        await older.divide("a")
-        await newer.divide("a")
-        await asyncio.sleep(10)
-        assert await sums(newer) == (MANY, MANY)
-
-    on_nodes(test)
+@scenario(on_nodes, opened)
+async def test_an_effect_that_only_newer_code_knows_holds_up_no_other_one_on_an_older_node(
+    newer: Works, older: Works
+) -> None:
+    newer.script.weigh = never
+    await asyncio.gather(newer.divide(*BOTH), older.divide(*BOTH))
+    for parcel in [await newer.post(jobs=0) for _ in range(MANY)]:
+        await newer.send("carry_more", parcel_id=parcel, jobs=1, weigh=True)
+    await asyncio.sleep(1)
+    assert 0 < len(newer.script.runs) < MANY
+    await newer.divide()  # it leaves its part, as a node does that is updated
+    await newer.send("carry_more", parcel_id=1, jobs=1)
+    await older.divide("b")
+    await asyncio.sleep(15)
+    assert len(await ends(older)) == MANY
+    await newer.divide("a")
+    await older.divide("a")
+    await asyncio.sleep(15)
+    assert len(await ends(older)) == MANY + 1
 
 
-def test_a_timer_of_a_kind_that_only_newer_code_has_holds_up_no_other_one_on_an_older_node() -> None:
-    async def test(newer: Works, older: Works) -> None:
-        await asyncio.gather(newer.divide("b"), older.divide("b"))
-        for _ in range(MANY):
-            hung = await newer.send("hang_bell", seconds=5)
-            await older.send("look_at_bell", bell_id=hung["bell_id"])  # loaded, it is decided in a round
-        await newer.send("put_gong", seconds=5)
-        await asyncio.sleep(10)
-        assert await sums(older) == (MANY, 0)
-        await older.divide("a")
-        await newer.divide("a")
-        await asyncio.sleep(10)
-        assert await sums(newer) == (MANY, MANY)
-        assert [event["type"] for event in await newer.engine.bodies("gong/1")] == ["gong_struck"] * 2
+@scenario(on_nodes, opened)
+async def test_a_timer_that_only_newer_code_knows_holds_up_no_other_one_on_an_older_node(
+    newer: Works, older: Works
+) -> None:
+    await asyncio.gather(newer.divide("b"), older.divide("b"))
+    for _ in range(MANY):
+        hung = await newer.send("hang_bell", seconds=5)
+        await older.send("look_at_bell", bell_id=hung["bell_id"])  # loaded, it is decided in a round
+    await asyncio.sleep(10)
+    assert await sums(older) == (MANY, 0)
+    await older.divide("a")
+    await newer.divide("a")
+    await asyncio.sleep(10)
+    assert await sums(newer) == (MANY, MANY)
 
-    on_nodes(test)
+
+@scenario(on_nodes, opened)
+async def test_a_timer_of_a_kind_that_only_newer_code_has_holds_up_no_other_one_on_an_older_node(
+    newer: Works, older: Works
+) -> None:
+    await asyncio.gather(newer.divide("b"), older.divide("b"))
+    for _ in range(MANY):
+        hung = await newer.send("hang_bell", seconds=5)
+        await older.send("look_at_bell", bell_id=hung["bell_id"])  # loaded, it is decided in a round
+    await newer.send("put_gong", seconds=5)
+    await asyncio.sleep(10)
+    assert await sums(older) == (MANY, 0)
+    await older.divide("a")
+    await newer.divide("a")
+    await asyncio.sleep(10)
+    assert await sums(newer) == (MANY, MANY)
+    assert [event["type"] for event in await newer.engine.bodies("gong/1")] == ["gong_struck"] * 2
 
 
 async def sums(node: Works) -> tuple[int, int]:

@@ -39,8 +39,7 @@ class Board:
 
 def job_world(test: Callable[[MailWorld, Board], object]) -> None:
     board = Board()
-    door = JobDoor()
-    door.open(board)
+    door = JobDoor(board)
 
     async def main(world: MailWorld) -> None:
         world.jobs = door
