@@ -9,20 +9,17 @@ from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import nullcontext
 from functools import partial
-from typing import Final
 
 import msgspec
 from imapclient.imap_utf7 import encode as encode_utf7
 
-from huahuo.actors.entities.directory import Directory
-from huahuo.actors.entities.entity import Query
 from huahuo.actors.plugins.calls import UserId
 from huahuo.eventstore.ambient import Ambient, json_bytes
 from huahuo.eventstore.executor import Executor
 from huahuo.eventstore.port import Log
-from huahuo.mailcheck.checks.check import connected, graph_of, greet, sign_in
+from huahuo.mailcheck.api.rosters import Rosters
+from huahuo.mailcheck.checks.check import classified, connected, graph_of, greet, sign_in
 from huahuo.mailcheck.checks.check_effect import (
-    CheckFailed,
     CheckLimits,
     GraphTarget,
     NoReports,
@@ -30,22 +27,14 @@ from huahuo.mailcheck.checks.check_effect import (
     Sink,
     Target,
 )
-from huahuo.mailcheck.checks.folder_reader import RawMail, Reader, batches
+from huahuo.mailcheck.checks.folder_reader import Reader, batches
 from huahuo.mailcheck.fetched import GRAPH_UIDVALIDITY, UidCursor
-from huahuo.mailcheck.mailbox.state import Mailbox
 from huahuo.mailcheck.mime.mail import content_document, parse_mail
-from huahuo.mailcheck.records import MAIL, MAILS, SOURCES, MailPlace, MailRecord, Row, mail_key, record_key
-from huahuo.mailcheck.roster.state import Roster
-from huahuo.mailcheck.servers.faults import CommandRefused, MailFault
+from huahuo.mailcheck.records import MAIL, MAILS, SOURCES, MailPlace, MailRecord, mail_key, record_key
+from huahuo.mailcheck.servers.faults import CommandRefused
 from huahuo.mailcheck.servers.graph import Requests
 from huahuo.mailcheck.servers.imap_client import ImapClient
-from huahuo.mailcheck.servers.imap_connection import ImapStream
 from huahuo.mailcheck.servers.network import Network
-from huahuo.mailcheck.servers.outcome import classify
-from huahuo.mailcheck.servers.providers import Place
-
-_ROSTER: Final = "roster"
-_MAILBOX: Final = "mailbox"
 
 
 class OnServer(msgspec.Struct, frozen=True):
@@ -60,43 +49,39 @@ class OnServer(msgspec.Struct, frozen=True):
 class OwnMails:
     """See the module. Exceptions of the log and the entities pass through."""
 
-    def __init__(self, log: Log, directory: Directory) -> None:
+    def __init__(self, log: Log, rosters: Rosters) -> None:
         self._log = log
-        self._directory = directory
-
-    async def mailbox(self, user_id: UserId, email_id: int) -> Row | None:
-        """A mailbox of this user."""
-
-        def look(_seq: int, state: Roster) -> Row | None:
-            return state.rows.get(email_id)
-
-        row: Row | None = await self._directory.ask(_ROSTER, user_id, Query(look))
-        return row
-
-    async def owner(self, email_id: int) -> UserId | None:
-        """Whose mailbox this is, None if there is none: for administrators."""
-
-        def look(_seq: int, state: Mailbox) -> UserId | None:
-            return state.user_id if state.exists else None
-
-        owner: UserId | None = await self._directory.ask(_MAILBOX, email_id, Query(look))
-        return owner
+        self.mailbox = rosters.row
 
     async def record(self, user_id: UserId, mail_id: int) -> MailRecord | None:
         """A mail of this user. Records outlive their mailbox for a while; the roster says what there is."""
-        found = None if mail_id < 0 else await self._log.row(MAIL, "", mail_key(mail_id))
-        if found is None:
+        place = await place_of(self._log, mail_id)
+        if place is None or place.user_id != user_id or await self.mailbox(user_id, place.email_id) is None:
             return None
-        place = msgspec.json.decode(found, type=MailPlace)
-        if place.user_id != user_id or await self.mailbox(user_id, place.email_id) is None:
-            return None
-        value = await self._log.row(MAILS, str(place.email_id), record_key(place.received_ms, mail_id))
-        return None if value is None else msgspec.json.decode(value, type=MailRecord)
+        return await _record_at(self._log, mail_id, place)
 
     async def source(self, record: MailRecord) -> bytes | None:
         """The whole mail, where it is kept here because it came from a file. Raises Corrupt."""
         blob = await self._log.row(SOURCES, str(record.email_id), mail_key(record.mail_id))
         return None if blob is None else await self._log.blob(blob.decode())
+
+
+async def place_of(log: Log, mail_id: int) -> MailPlace | None:
+    """Whose a mail is, and where its record is. None if there is no such mail."""
+    found = None if mail_id < 0 else await log.row(MAIL, "", mail_key(mail_id))
+    return None if found is None else msgspec.json.decode(found, type=MailPlace)
+
+
+async def _record_at(log: Log, mail_id: int, place: MailPlace) -> MailRecord | None:
+    row = await log.row(MAILS, str(place.email_id), record_key(place.received_ms, mail_id))
+    return None if row is None else msgspec.json.decode(row, type=MailRecord)
+
+
+async def record_of(log: Log, mail_id: int) -> tuple[MailRecord, MailPlace] | None:
+    """The record of a mail, and whose it is. None if there is none."""
+    place = await place_of(log, mail_id)
+    record = None if place is None else await _record_at(log, mail_id, place)
+    return None if place is None or record is None else (record, place)
 
 
 def on_server(record: MailRecord) -> OnServer | None:
@@ -132,14 +117,11 @@ class OneMail:
         """Read the mail. Raises CheckFailed."""
         assert isinstance(sink, Wanted)
         assert since is not None, "the mail has a place"
-        try:
+        with classified(target):
             if isinstance(target, GraphTarget):
                 await self._by_graph(target, sink)
             else:
                 await self._over_imap(target, since, sink)
-        except MailFault as fault:
-            by_graph = isinstance(target, GraphTarget)
-            raise CheckFailed(classify(fault, over_http=by_graph)) from fault
         return Ok(0, since, resynced=False)
 
     async def _by_graph(self, target: GraphTarget, wanted: Wanted) -> None:
@@ -153,16 +135,10 @@ class OneMail:
         if wanted.remote_id:
             return
         limits = self._limits
-        where, stream = await self._connected(target)
-        client = ImapClient(
-            stream, self._ambient, command_timeout_s=limits.command_timeout_s,
-            fetch_timeout_s=limits.fetch_timeout_s,
-        )  # fmt: skip
+        where, client = await connected(target, self._network, limits, self._ambient)
         try:
-            await client.greet()
-            await client.secure(where.tls)
-            await client.sign_in(target.auth, target.user, target.secret, host=where.host, port=where.port)
-            await client.identify()
+            await greet(client, where)
+            await sign_in(client, target, where)
             folder = await client.examine(encode_utf7(place.folder).decode())
             if folder.uidvalidity == place.uidvalidity:
                 most = limits.mail_bytes_max
@@ -171,20 +147,6 @@ class OneMail:
             await client.logout(limits.logout_timeout_s)
         finally:
             client.abort()
-
-    async def _connected(self, target: Target) -> tuple[Place, ImapStream]:
-        """The first place that can be reached. If none can, the fault of the first."""
-        first: MailFault | None = None
-        for place in target.places:
-            try:
-                return place, await self._network.open_stream(
-                    place.host, place.port, use_ssl=place.tls == "implicit",
-                    timeout_s=self._limits.connect_timeout_s, listed=place.listed, proxy=target.proxy,
-                )  # fmt: skip
-            except MailFault as fault:
-                first = first or fault
-        assert first is not None, "a target has a place"
-        raise first
 
 
 GONE = json_bytes({"text": "", "html": "", "attachments": [], "to": "", "cc": "", "truncated": True})
@@ -239,14 +201,11 @@ class ManyMails:
     async def __call__(self, target: Target | GraphTarget, since: UidCursor | None, sink: Sink) -> Ok:
         """Read until no mail is wanted. Raises CheckFailed."""
         assert isinstance(sink, Filler)
-        try:
+        with classified(target):
             if isinstance(target, GraphTarget):
                 await self._by_graph(target, sink)
             else:
                 await self._over_imap(target, sink)
-        except MailFault as fault:
-            by_graph = isinstance(target, GraphTarget)
-            raise CheckFailed(classify(fault, over_http=by_graph)) from fault
         return Ok(0, since or UidCursor("", 0, 0), resynced=False)
 
     async def _by_graph(self, target: GraphTarget, filler: Filler) -> None:
@@ -301,13 +260,10 @@ class ManyMails:
         for batch in reversed(list(batches(there, self._limits))):
             async with self._large_mails if reader.is_heavy(batch) else nullcontext():
                 raws = await reader.read(batch)
-                contents = {wanted.pop(raw.uid): await self._parsed(raw) for raw in raws}
+                contents = {wanted.pop(raw.uid): await self._content(raw.body, raw.truncated) for raw in raws}
             if not await filler.keep(contents):
                 return False
         return await filler.keep(dict.fromkeys(wanted.values(), (GONE, False)))
-
-    async def _parsed(self, raw: RawMail) -> tuple[bytes, bool]:
-        return await self._content(raw.body, raw.truncated)
 
     async def _content(self, body: bytes, truncated: bool) -> tuple[bytes, bool]:
         return await self._executor.run(partial(_document, body, truncated))

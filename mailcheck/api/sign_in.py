@@ -14,9 +14,7 @@ import msgspec
 import structlog
 from msgspec import Meta
 
-from huahuo.actors.entities.decider import Answer, Origin
-from huahuo.actors.entities.directory import Directory
-from huahuo.actors.entities.entity import Execute, Query
+from huahuo.actors.entities.decider import Origin
 from huahuo.actors.plugins.actions import Action, Id
 from huahuo.actors.plugins.calls import Call, Refusal, Reply, UserId, error_reply, json_reply
 from huahuo.eventstore.ambient import Ambient
@@ -25,16 +23,16 @@ from huahuo.eventstore.model import Secret
 from huahuo.eventstore.port import Log
 from huahuo.mailcheck import en, zh
 from huahuo.mailcheck.api.contents import Asking, ReadMail
-from huahuo.mailcheck.api.handlers import ROSTER
 from huahuo.mailcheck.api.mail_sources import OwnMails
 from huahuo.mailcheck.api.params import Flag
+from huahuo.mailcheck.api.rosters import Rosters
 from huahuo.mailcheck.checks.check import Folders
 from huahuo.mailcheck.checks.check_effect import Target
 from huahuo.mailcheck.checks.mailboxes import Mailboxes
 from huahuo.mailcheck.checks.sign_in import CheckMail
 from huahuo.mailcheck.events import mailbox_stream
 from huahuo.mailcheck.mailbox.commands import Plan
-from huahuo.mailcheck.records import MailReply, Success
+from huahuo.mailcheck.records import Success
 from huahuo.mailcheck.roster.commands import (
     AddEmail,
     UpdateEmail,
@@ -297,14 +295,14 @@ class Signins:
     def __init__(
         self,
         log: Log,
-        directory: Directory,
+        rosters: Rosters,
         requests: Requests,
         ambient: Ambient,
         providers: Providers,
         proxy: Proxy | None,
     ) -> None:
         self._log = log
-        self._directory = directory
+        self._rosters = rosters
         self._requests = requests
         self._ambient = ambient
         self._providers = providers
@@ -426,9 +424,7 @@ class Signins:
                 secrets=secrets,
             )
         try:
-            answer: Answer[MailReply] = await self._directory.ask(
-                ROSTER, user_id, Execute(command, Origin(origin.principal, origin.command_id))
-            )
+            answer = await self._rosters.tell(user_id, command, Origin(origin.principal, origin.command_id))
         except Exception as error:  # noqa: BLE001  the user must be told, whatever was raised
             _log.warning("signin_not_stored", error=type(error).__name__)
             signin.state = "error"
@@ -460,8 +456,7 @@ class Signins:
             row = state.rows[email_id]
             return email_id, row.mail_type, Endpoint(row.server, row.port, row.use_ssl)
 
-        found: tuple[int | None, str, Endpoint] = await self._directory.ask(ROSTER, user_id, Query(look))
-        return found
+        return await self._rosters.ask(user_id, look)
 
     async def _client_id(self, email_id: int | None) -> str:
         try:

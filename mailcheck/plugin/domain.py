@@ -7,7 +7,7 @@ not end before a restart are ended as interrupted.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import Callable, Collection
 from itertools import batched
 from typing import Final
 
@@ -28,18 +28,18 @@ from huahuo.eventstore.errors import EventStoreError
 from huahuo.eventstore.executor import Executor
 from huahuo.eventstore.port import Log
 from huahuo.mailcheck import zh
-from huahuo.mailcheck.api.bulk_commands import WatchEmailsHandler
 from huahuo.mailcheck.api.code_route import CodeRoute
 from huahuo.mailcheck.api.contents import Attachments, Filling, Keeping, Opening
-from huahuo.mailcheck.api.handlers import ROSTER, Grouping, GroupProxies, Handlers
+from huahuo.mailcheck.api.handlers import GroupProxies, Handlers
 from huahuo.mailcheck.api.import_export import Belongings, Exporting
 from huahuo.mailcheck.api.mail_actions import AddingMails, MailQueries, Searching
 from huahuo.mailcheck.api.mail_index import MailIndex
 from huahuo.mailcheck.api.mail_sources import OwnMails
 from huahuo.mailcheck.api.mailbox_list import RowsCut, snapshot_of
+from huahuo.mailcheck.api.rosters import ROSTER, Rosters
 from huahuo.mailcheck.api.sign_in import AskingFolders, Signins, TestingLogin
 from huahuo.mailcheck.checks.check_effect import start_of
-from huahuo.mailcheck.checks.mailboxes import MAILBOX, KnownMails, Mailboxes, Pauses
+from huahuo.mailcheck.checks.mailboxes import MAILBOX, KnownMails, Mailboxes, Pauses, every_row
 from huahuo.mailcheck.checks.sign_in import CheckMail
 from huahuo.mailcheck.checks.watchers import Looks, Watching
 from huahuo.mailcheck.classic.queries import Adopting
@@ -78,7 +78,7 @@ class Commands:
     def __init__(
         self,
         log: Log,
-        directory: Directory,
+        rosters: Rosters,
         executor: Executor,
         ambient: Ambient,
         settings: MailSettings,
@@ -94,7 +94,7 @@ class Commands:
     ) -> None:
         self._handlers = Handlers(
             log,
-            directory,
+            rosters,
             executor,
             pauses,
             lines_max=settings.import_lines_max,
@@ -102,7 +102,7 @@ class Commands:
             providers=settings.providers,
             jobs=jobs,
         )
-        self._signins = Signins(log, directory, readers.requests, ambient, settings.providers, settings.proxy)
+        self._signins = Signins(log, rosters, readers.requests, ambient, settings.providers, settings.proxy)
         attachments = Attachments(own, readers.one_mail.check, mailboxes.plan_of, executor, ambient)
         folders = AskingFolders(
             own, readers.sign_in.check, mailboxes.plan_of, settings.check.folders, ambient
@@ -117,18 +117,16 @@ class Commands:
             ambient=ambient,
         )
         adding = AddingMails(own, mailboxes, known, executor, ambient, codes=settings.check.codes)
-        self.searching = None if index is None else Searching(log, directory, index)
+        self.searching = None if index is None else Searching(log, rosters, index)
         self.actions: list[Action] = [
             *self._handlers.actions(),
             *MailQueries(log, own, opening).actions(),
             *self._signins.actions(),
-            *WatchEmailsHandler(log, directory, a_part=settings.ids_max).actions(),
             *attachments.actions(),
             *folders.actions(),
             *logins.actions(),
             *adding.actions(),
-            *Grouping(log, directory).actions(),
-            *Exporting(log, directory, ambient).actions(),
+            *Exporting(log, rosters, ambient).actions(),
             *([] if self.searching is None else self.searching.actions()),
         ]
 
@@ -138,30 +136,13 @@ class Commands:
         await self._handlers.close()
 
 
-_PAGE_ROWS = 500
-
-
-async def reported_checks(log: Log) -> AsyncIterator[tuple[int, int]]:
-    """(mailbox id, check id) of each of them that is open. Those that open meanwhile may be missing.
-
-    Raises:
-        Unavailable, Closed: the log could not be read.
-    """
-    before: bytes | None = None
-    while rows := await log.rows(CHECKS, "", before=before, limit=_PAGE_ROWS):
-        for key, value in rows:
-            check = msgspec.json.decode(value, type=OpenCheck)
-            if check.implicit:
-                yield number_of(key), check.check_id
-        before = rows[-1][0]
-
-
 _INTERRUPTED: Final = zh.INTERRUPTED
 _AT_ONCE: Final = 256
 """Interrupted checks that are ended together, so that they share commits."""
 _REPORTABLE: Final = STATUSES_BUSY | STATUSES_TERMINAL
 
 _log = structlog.get_logger(__name__)
+_check = msgspec.json.Decoder(OpenCheck).decode
 
 
 class UnknownMailbox(ApiRefused, LookupError):  # noqa: N818  a fact about the report
@@ -197,9 +178,10 @@ class Reports:
         """
         if self._log.living() - {self._log.incarnation}:
             return
-        left = [found async for found in reported_checks(self._log)]
+        found = [(key, _check(value)) async for key, value in every_row(self._log, CHECKS)]
+        left = [(number_of(key), check.check_id) for key, check in found if check.implicit]
         for some in batched(left, _AT_ONCE):
-            await asyncio.gather(*(self._interrupt(email_id, check_id) for email_id, check_id in some))
+            await asyncio.gather(*(self._interrupt(*one) for one in some))
 
     async def _report(self, email_id: int, command: MailboxCommand) -> int:
         answer = await self._mailboxes.tell(email_id, command)
@@ -252,9 +234,10 @@ class MailDomain:
         self._ambient = ambient
         self._settings = settings
         pauses = Pauses()
+        rosters = Rosters(log, directory)
         mailboxes = Mailboxes(directory, pauses)
         known = KnownMails(log, ambient)
-        group_proxy = GroupProxies(log, directory).of
+        group_proxy = GroupProxies(log, rosters).of
         readers = self._readers = Readers(
             log, directory, mailboxes, settings, executor, ambient, group_proxy, check_mail, lending,
             divided=shared,
@@ -285,7 +268,7 @@ class MailDomain:
             else Purging(log, ambient, MAILBOX, index.forgetting)
         )
         self._purges = purges_of(log, ambient, settings, self._purging, shared=shared)
-        own = OwnMails(log, directory)
+        own = OwnMails(log, rosters)
         keeping = Keeping(log, mailboxes, known)
         self.opening = Opening(log, readers.one_mail.check, mailboxes.plan_of, keeping, executor, ambient)
         """Contents of mails, from the log or from their servers."""
@@ -310,16 +293,14 @@ class MailDomain:
                 providers=settings.providers,
             )
         self._commands = Commands(
-            log, directory, executor, ambient, settings, readers, mailboxes, own, self.opening,
+            log, rosters, executor, ambient, settings, readers, mailboxes, own, self.opening,
             known=known, pauses=pauses, index=index, jobs=jobs,
         )  # fmt: skip
         self.searching = self._commands.searching
-        self.belongings = Belongings(log, directory, pauses)
-        self.adopting = Adopting(directory, mailboxes, ambient)
+        self.belongings = Belongings(log, rosters, pauses)
+        self.adopting = Adopting(rosters, directory, mailboxes, ambient)
         """Takes over what another service has."""
-        roster = RosterDecider(
-            ids_max=settings.ids_max, mailboxes_max=settings.mailboxes_max, providers=settings.providers
-        )
+        roster = RosterDecider(mailboxes_max=settings.mailboxes_max, providers=settings.providers)
         self.kinds = (
             EntityKind(
                 name=ROSTER, decider=roster, effects=self._start_effect, stream_prefix="user", weigh=_bytes_of

@@ -65,7 +65,7 @@ from huahuo.mailcheck.records import (
     mail_key,
     number_of,
 )
-from huahuo.mailcheck.roster.decider import IDS_MAX, MAILBOXES_MAX
+from huahuo.mailcheck.roster.decider import MAILBOXES_MAX
 from huahuo.mailcheck.roster.importer import LINES_MAX
 from huahuo.mailcheck.servers.graph import TIMEOUT_S as REQUEST_TIMEOUT_S
 from huahuo.mailcheck.servers.graph import Requests
@@ -89,7 +89,6 @@ class MailSettings:
     checks_waiting_per_user_max: int = 20_000
     large_mails_max: int = 4
     """Mails larger than a batch that are in memory at once, however many checks run."""
-    ids_max: int = IDS_MAX
     import_lines_max: int = LINES_MAX
     import_lines_a_part: int = LINES_A_PART
     """A longer import is committed this many lines at a time."""

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from huahuo.mailcheck.api.bulk_commands import OneAtATime
+from huahuo.mailcheck.checks.mailboxes import OneAtATime
 
 
 async def test_a_piece_of_work_waits_for_that_of_its_user_and_for_no_other_users() -> None:
