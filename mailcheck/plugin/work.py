@@ -177,17 +177,8 @@ _PAGE_ROWS: Final = 200
 _RETRIES: Final = 1 << 31
 """It is tried until it succeeds, every half minute."""
 
-type Removal = RowDrop
-"""A row, or the id of a blob."""
-
-
 type Forgetting = Callable[[Sequence[MailRecord]], AbstractAsyncContextManager[None]]
 """Removes what else is known of these mails. The block then removes them here."""
-
-
-@asynccontextmanager
-async def _nothing_else(_records: Sequence[MailRecord]) -> AsyncIterator[None]:
-    yield
 
 
 class Purging:
@@ -195,17 +186,15 @@ class Purging:
 
     table: Final = PURGES
 
-    def __init__(self, log: Log, ambient: Ambient, kind: str, forgetting: Forgetting = _nothing_else) -> None:
-        """`kind`: that of mailboxes."""
-        self._forgetting = forgetting
+    def __init__(self, log: Log, ambient: Ambient, forgetting: Forgetting | None) -> None:
+        self._forgetting = forgetting or nullcontext
         self._log = log
         self._ambient = ambient
-        self._kind = kind
 
     def spec(self) -> Spec:
         """How it is run."""
         return Spec(
-            kind=self._kind,
+            kind=MAILBOX,
             name=PURGE,
             handler=self._perform,
             read=bytes,
@@ -216,7 +205,7 @@ class Purging:
 
     def effect_of(self, email_id: int) -> OpenEffect:
         """The purge of a mailbox as the runner knows it."""
-        return OpenEffect(self._kind, str(email_id), PURGE, msgspec.Raw(b"{}"), self._ambient.now_ms())
+        return OpenEffect(MAILBOX, str(email_id), PURGE, msgspec.Raw(b"{}"), self._ambient.now_ms())
 
     def read(self, key: bytes, value: bytes) -> tuple[int, OpenEffect]:
         """See `Books`."""
@@ -237,7 +226,7 @@ class Purging:
         del entry
         return None
 
-    async def remove(self, email_id: int, what: Sequence[Removal], *, last: bool) -> None:
+    async def remove(self, email_id: int, what: Sequence[RowDrop], *, last: bool) -> None:
         """Remove this in one commit."""
         mail = next((one for one in what if one.table in (MAIL, SOURCES)), None)  # the same key
         owner = ""
@@ -268,7 +257,7 @@ class Purging:
         await run.finish(RowDrop(UNREAD_BODIES, "", key), RowDrop(PURGES, "", key))
 
 
-def _of_mail(part: str, key: bytes, record: MailRecord) -> tuple[Removal, ...]:
+def _of_mail(part: str, key: bytes, record: MailRecord) -> tuple[RowDrop, ...]:
     # The row holds the reference: a page that is purged twice releases it once.
     blobs = (record.blob,) if record.blob else ()
     return RowDrop(MAILS, part, key, blobs), RowDrop(MAIL, "", mail_key(record.mail_id))
@@ -288,7 +277,7 @@ class _Hold:
     async def state(self) -> None:
         """See `Hold`."""
 
-    async def say(self, events: Sequence[Removal], *, ends: bool) -> None:
+    async def say(self, events: Sequence[RowDrop], *, ends: bool) -> None:
         """See `Hold`."""
         await self._purging.remove(self._email_id, events, last=ends)
 

@@ -197,7 +197,7 @@ class MailWorld:
             self.directory.register(
                 kind.name, kind.decider, kind.effects, stream_prefix=kind.stream_prefix, weigh=kind.weigh
             )
-        self._specs = {spec.action: spec for spec in self.mail.actions()}
+        self._specs = {spec.action: spec for spec in self.mail.actions}
 
     async def start(self) -> None:
         """See `MailDomain.start`. A node has no work yet."""

@@ -125,7 +125,7 @@ def test_a_page_mark_that_is_none_of_ours_is_refused(before: str) -> None:
 
 def test_fields_with_secrets_do_not_show_them() -> None:
     async def test(world: MailWorld) -> None:
-        specs = {spec.action: spec.params for spec in world.mail.actions()}
+        specs = {spec.action: spec.params for spec in world.mail.actions}
         secret = {"password": "canary", "refresh_token": "canary", "client_id": "canary"}
         for action, fields in (
             ("add_email", {"email": "a@x.com", **secret}),
