@@ -90,7 +90,6 @@ class Asking:
 
 CONTENT_BYTES_MAX: Final = 11 << 20
 """Of a file: as text it must fit into one reply."""
-_GONE: Final = zh.MAIL_GONE
 
 
 class AttachmentParams(msgspec.Struct, frozen=True):
@@ -155,7 +154,7 @@ class Attachments:
         if record is None or plan is None:
             return Refusal("not_found", zh.NO_MAIL.format(mail_id))
         source = await self._mails.source(record) or await _from_server(self._read, record, plan)
-        return Refusal("not_found", _GONE) if source is None else source
+        return Refusal("not_found", zh.MAIL_GONE) if source is None else source
 
     async def _whole(self, call: Call[SourceParams]) -> Reply:
         mail_id = call.params.mail_id

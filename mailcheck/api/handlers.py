@@ -9,7 +9,7 @@ import asyncio
 from collections import Counter, deque
 from collections.abc import Callable
 from functools import partial
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta
@@ -258,7 +258,8 @@ class Handlers:
             )
         except TooManyLines:
             return error_reply(Refusal("too_large", zh.IMPORT_LINES.format(lines_max), "data"))
-        command = ImportEmails(params.mail_type, data, _validates(params.validate))
+        validates = "login" if params.validate is True else params.validate or ""
+        command = ImportEmails(params.mail_type, data, validates)
         is_long = len(data.accounts) > self._lines_a_part
         if is_long and refuse_settings(self._providers, params.mail_type, "", None) is None:
             return await import_in_parts(self._rosters, call, command, self._lines_a_part)
@@ -318,12 +319,6 @@ class Handlers:
                     return _answered(found)
                 await self._sorter.ready(found)
         return error_reply(Refusal("busy", zh.BUSY, en.CHANGES_FASTER))
-
-
-def _validates(said: bool | str) -> Literal["", "login", "check"]:
-    if said == "check":
-        return "check"
-    return "login" if said else ""
 
 
 def _answered(reply: EmailsPage) -> Reply:

@@ -53,7 +53,6 @@ from huahuo.mailcheck.roster.commands import AddEmail
 
 _UIDVALIDITY: Final = 1
 _PRINCIPAL: Final = "import"
-_TAKING_OVER: Final = zh.TAKING_OVER
 _WORDS: Final = Words()
 _WORDS.add(zh, en)
 _HTML: Final = ("<html", "<body", "<div", "<p>", "<p ", "<table", "<span", "<br")
@@ -111,7 +110,7 @@ class Adopting:
 
     async def begin(self, email_id: int) -> int:
         """Begin to take over mails: a check that this process runs. The result is its id."""
-        await self._mailboxes.tell(email_id, ReportStatus("processing", _TAKING_OVER), principal=_PRINCIPAL)
+        await self._mailboxes.tell(email_id, ReportStatus("processing", zh.TAKING_OVER), principal=_PRINCIPAL)
 
         def look(_seq: int, state: Mailbox) -> int:
             return 0 if state.check is None else state.check.check_id

@@ -70,7 +70,6 @@ from huahuo.mailcheck.records import CHECKS, OpenCheck, number_of
 from huahuo.mailcheck.roster.decider import RosterDecider
 from huahuo.mailcheck.roster.state import ROW_BYTES, Roster
 
-_INTERRUPTED: Final = zh.INTERRUPTED
 _AT_ONCE: Final = 256
 """Interrupted checks that are ended together, so that they share commits."""
 _REPORTABLE: Final = STATUSES_BUSY | STATUSES_TERMINAL
@@ -366,7 +365,7 @@ class MailDomain:
     async def _end_interrupted(self, email_id: int, check_id: int) -> None:
         try:
             cause = await self._mailboxes.cause_of(email_id, check_id)
-            await self._mailboxes.tell(email_id, Finish(check_id, "error", _INTERRUPTED), cause=cause)
+            await self._mailboxes.tell(email_id, Finish(check_id, "error", zh.INTERRUPTED), cause=cause)
         except (EntityError, AskTimeout, EventStoreError) as error:
             _log.warning("check_not_interrupted", check_id=check_id, error=type(error).__name__)
 

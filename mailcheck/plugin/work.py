@@ -8,7 +8,7 @@ mailbox is gone with the deletion itself.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -25,7 +25,7 @@ from huahuo.actors.plugins.calls import UserId
 from huahuo.actors.plugins.plugin import Lending
 from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.executor import Executor
-from huahuo.eventstore.model import Append, RowDrop, Secret
+from huahuo.eventstore.model import Append, RowDrop
 from huahuo.eventstore.port import Log
 from huahuo.mailcheck.api.bulk_commands import LINES_A_PART
 from huahuo.mailcheck.api.mail_sources import ManyMails, OneMail
@@ -45,7 +45,7 @@ from huahuo.mailcheck.checks.check_effect import (
 from huahuo.mailcheck.checks.connections import Connections
 from huahuo.mailcheck.checks.look import Looking
 from huahuo.mailcheck.checks.mailboxes import MAILBOX, KnownMails, Mailboxes
-from huahuo.mailcheck.checks.sign_in import CheckMail, Gate, SigningIn, StoredGrants, Ways
+from huahuo.mailcheck.checks.sign_in import CheckMail, Gate, GroupProxy, SigningIn, StoredGrants
 from huahuo.mailcheck.events import mailbox_stream, user_stream
 from huahuo.mailcheck.fetched import UidCursor
 from huahuo.mailcheck.records import (
@@ -101,9 +101,6 @@ class MailSettings:
     close_timeout_s: float = 5.0
 
 
-type GroupProxy = Callable[[UserId, int], Awaitable[Secret | None]]
-
-
 class Readers:
     """See the module. Each reader of `SigningIn` signs in as the mailbox does, and then reads its own way."""
 
@@ -116,10 +113,10 @@ class Readers:
         executor: Executor,
         ambient: Ambient,
         group_proxy: GroupProxy,
-        check_mail: CheckMail | None = None,
-        lending: Lending | None = None,
+        check_mail: CheckMail | None,
+        lending: Lending | None,
         *,
-        divided: bool = False,
+        divided: bool,
     ) -> None:
         """`check_mail`: in place of checks and looks over the network. `divided`: nodes divide the checks."""
         self._settings = settings
@@ -141,8 +138,17 @@ class Readers:
         many = ManyMails(limits=settings.check, large_mails=self._large_mails, executor=executor, **shared)
 
         def signing(read: CheckMail, gate: Gate) -> SigningIn:
-            ways = Ways(log, read, settings.providers, grants, self.tokens, gate, mailboxes.reached)
-            return SigningIn(log, settings.providers, ways, mailboxes.reached, settings.proxy, group_proxy)
+            return SigningIn(
+                log,
+                read,
+                settings.providers,
+                grants,
+                self.tokens,
+                gate,
+                mailboxes.reached,
+                settings.proxy,
+                group_proxy,
+            )
 
         gate, opening = self.connections.of_check, self.connections.of_mail
         self.checks = signing(check_mail or self._check, gate)

@@ -1,12 +1,18 @@
-"""`get_all_emails` by pages, as its users call it."""
+"""`get_all_emails` by pages, as its users call it, and how pages wait for their order."""
 
+import asyncio
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 import pytest
 
 from huahuo.actors.entities.entity import Query
-from huahuo.mailcheck.api.mailbox_list import ORDERS_MAX, PAGE_ROWS_MAX, Filter, list_of, snapshot_of
+from huahuo.mailcheck.api import mailbox_list
+from huahuo.mailcheck.api.handlers import Sorter
+from huahuo.mailcheck.api.mailbox_list import ORDERS_MAX, PAGE_ROWS_MAX, Filter, Order, list_of, snapshot_of
+from huahuo.mailcheck.checks.mailboxes import OneAtATime
 from huahuo.mailcheck.records import EmailsList, Row
 from huahuo.mailcheck.roster.state import RosterFold
 from tests.support.worlds.mail_world import MailWorld, in_mail_world
@@ -195,3 +201,102 @@ def test_the_whole_list_has_the_bytes_that_it_always_had() -> None:
 def test_an_empty_filter_looks_at_no_row() -> None:
     assert Filter().admits() is None
     assert Filter(text="x").admits() is not None
+
+
+ROWS = [
+    Row(
+        id=number, user_id=7, email=f"{number * 7919 % 10_007}@x.example", mail_type="imap", server="s",
+        port=1, use_ssl=True, created_at="",
+    )
+    for number in range(10_000)
+]  # fmt: skip
+
+
+class Turns:
+    """Counts the steps of sorting in each turn of the loop."""
+
+    def __init__(self) -> None:
+        self.steps: Counter[int] = Counter()
+        self._number = 0
+        self._next()
+
+    def _next(self) -> None:
+        self._number += 1
+        self._handle = asyncio.get_running_loop().call_soon(self._next)
+
+    def note(self) -> None:
+        self.steps[self._number] += 1
+
+    def stop(self) -> None:
+        self._handle.cancel()
+
+
+class Noted(Order):
+    """An order whose steps are counted."""
+
+    def __init__(self, field: str, turns: Turns) -> None:
+        super().__init__(field, ROWS)
+        self._turns = turns
+
+    def step(self) -> None:
+        self._turns.note()
+        super().step()
+
+
+async def test_thirty_pages_that_wait_for_orders_do_one_step_a_turn_of_the_loop() -> None:
+    turns, sorter = Turns(), Sorter()
+    orders = [Noted(field, turns) for field in ("email", "status", "id")]
+    await asyncio.gather(*(sorter.ready(orders[number % 3]) for number in range(30)))
+    turns.stop()
+    assert all(order.ready for order in orders)
+    assert max(turns.steps.values()) == 1
+
+
+async def test_a_page_that_leaves_lets_the_others_go_on() -> None:
+    turns, sorter = Turns(), Sorter()
+    order = Noted("email", turns)
+    waiting = [asyncio.ensure_future(sorter.ready(order)) for _ in range(3)]
+    await asyncio.sleep(0)
+    waiting[0].cancel()
+    waiting[1].cancel()
+    await waiting[2]
+    turns.stop()
+    assert order.ready
+
+
+def test_pages_in_more_orders_than_are_kept_sort_at_most_once_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[str] = []
+
+    class Counted(Order):
+        def __init__(self, field: str, rows: Sequence[Row]) -> None:
+            made.append(field)
+            super().__init__(field, rows)
+
+    monkeypatch.setattr(mailbox_list, "Order", Counted)
+
+    async def test(world: MailWorld) -> None:
+        await world.add("a@example.com")
+        fields = ["email", "status", "last_check_time", "id"] * 5
+        pages = await asyncio.gather(*(world.do("get_all_emails", sort=field, limit=1) for field in fields))
+        assert [page["type"] for page in pages] == ["emails_list"] * len(fields)
+        assert len(made) <= len(fields)
+
+    in_mail_world(test)
+
+
+async def test_a_piece_of_work_waits_for_that_of_its_user_and_for_no_other_users() -> None:
+    turns, entered, go = OneAtATime(), list[str](), asyncio.Event()
+
+    async def piece(name: str, user_id: int) -> None:
+        async with turns.of(user_id):
+            entered.append(name)
+            await go.wait()
+
+    asked = [asyncio.ensure_future(piece(name, user)) for name, user in (("a", 1), ("b", 1), ("c", 2))]
+    await asyncio.sleep(0.001)
+    assert entered == ["a", "c"]
+    asked[0].cancel()
+    await asyncio.sleep(0.001)
+    assert entered == ["a", "c", "b"], "one that leaves lets the next one in"
+    go.set()
+    await asyncio.gather(*asked, return_exceptions=True)

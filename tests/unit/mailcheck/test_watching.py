@@ -1,14 +1,14 @@
 """Watchers in virtual time, with mail servers that the test plays: who looks when, and what is told."""
 
 import asyncio
-from collections.abc import Callable
-from typing import cast
+from collections.abc import Callable, Coroutine
+from typing import Any, cast
 
 import pytest
 
-from huahuo.mailcheck.checks.backoff import Host, Pace
+from huahuo.mailcheck.checks.backoff import Host, Pace, renew_s
 from huahuo.mailcheck.checks.check_effect import CheckFailed
-from huahuo.mailcheck.checks.look import MailboxGone, Seen
+from huahuo.mailcheck.checks.look import NEVER_S, MailboxGone, Seen, Turns, Watched
 from huahuo.mailcheck.servers.faults import ConnectionLost
 from huahuo.mailcheck.servers.imap_client import ImapClient
 from huahuo.mailcheck.servers.outcome import outcome_of
@@ -341,3 +341,70 @@ def test_a_deleted_mailbox_is_not_looked_at_any_more() -> None:
         assert world.mail.watching.count == 1
 
     in_mail_world(test, watch=SLOW)
+
+
+class Work:
+    """Implements `Work`. A look lasts until the test ends it."""
+
+    def __init__(self) -> None:
+        self.begun: asyncio.Queue[tuple[int, asyncio.Event]] = asyncio.Queue()
+
+    def begin(self, watched: Watched, host: Host) -> Coroutine[Any, Any, None]:
+        ends = asyncio.Event()
+        self.begun.put_nowait((watched.email_id, ends))
+        return self._look(watched, ends)
+
+    async def _look(self, watched: Watched, ends: asyncio.Event) -> None:
+        await ends.wait()
+        watched.news = False
+
+    def ended(self, watched: Watched, host: Host, error: BaseException | None) -> None:
+        assert error is None
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    while not holds():  # noqa: ASYNC110  nothing tells of it
+        await asyncio.sleep(0)
+
+
+async def test_a_mailbox_with_news_comes_before_those_without_and_once() -> None:
+    work = Work()
+    turns = Turns(work, at_once=1, per_host=1)
+    turns.open = True
+    for number in range(1, 6):
+        turns.later(turns.add(number, "imap.example.com"), 0.0)
+    first, ends = await work.begun.get()
+    last = turns.watched[5]
+    last.news = True
+    turns.later(last, 0.0)
+    await until(lambda: last.due_s == NEVER_S)
+    seen = [first]
+    for _ in range(4):
+        ends.set()
+        number, ends = await work.begun.get()
+        seen.append(number)
+        if number == 5:
+            turns.later(last, 3_600.0)
+    assert seen == [1, 5, 2, 3, 4]
+    ends.set()
+    await until(lambda: not turns.watched[4].running)
+    assert work.begun.empty()
+    await turns.close()
+
+
+@pytest.mark.parametrize("watched", [1, 100, 800])
+def test_up_to_eight_hundred_mailboxes_are_looked_at_each_minute(watched: int) -> None:
+    assert 36.0 <= renew_s(Pace(), watched, watched, 1.0) <= renew_s(Pace(), watched, watched, 0.0) == 60.0
+
+
+@pytest.mark.parametrize("there", [1, 1_000, 3_000, 10_000])
+@pytest.mark.parametrize("watched", [10_000, 30_000])
+def test_looks_are_bounded_at_one_server_and_in_all(there: int, watched: int) -> None:
+    each_s = renew_s(Pace(renew_s=10_000.0), there, watched, 0.5)
+    assert there / each_s < 17
+    assert watched / each_s < 63
+
+
+def test_no_idle_stands_longer_than_the_setting() -> None:
+    assert renew_s(Pace(), 100_000, 100_000, 0.0) == 540.0
+    assert renew_s(Pace(renew_s=30.0), 1, 1, 0.0) == 30.0
