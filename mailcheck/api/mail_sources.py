@@ -9,22 +9,21 @@ from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import nullcontext
 from functools import partial
+from typing import Any
 
 import msgspec
 from imapclient.imap_utf7 import encode as encode_utf7
 
 from huahuo.actors.plugins.calls import UserId
-from huahuo.eventstore.ambient import Ambient, json_bytes
+from huahuo.eventstore.ambient import json_bytes
 from huahuo.eventstore.executor import Executor
 from huahuo.eventstore.port import Log
 from huahuo.mailcheck.api.rosters import Rosters
-from huahuo.mailcheck.checks.check import classified, connected, graph_of, greet, sign_in
+from huahuo.mailcheck.checks.check import ServerReader
 from huahuo.mailcheck.checks.check_effect import (
-    CheckLimits,
     GraphTarget,
     NoReports,
     Ok,
-    Sink,
     Target,
 )
 from huahuo.mailcheck.checks.folder_reader import Reader, batches
@@ -32,9 +31,8 @@ from huahuo.mailcheck.fetched import GRAPH_UIDVALIDITY, UidCursor
 from huahuo.mailcheck.mime.mail import content_document, parse_mail
 from huahuo.mailcheck.records import MAIL, MAILS, SOURCES, MailPlace, MailRecord, mail_key, record_key
 from huahuo.mailcheck.servers.faults import CommandRefused
-from huahuo.mailcheck.servers.graph import Requests
+from huahuo.mailcheck.servers.graph import Graph
 from huahuo.mailcheck.servers.imap_client import ImapClient
-from huahuo.mailcheck.servers.network import Network
 
 
 class OnServer(msgspec.Struct, frozen=True):
@@ -102,51 +100,27 @@ class Wanted(NoReports):
         self.source: bytes | None = None
 
 
-class OneMail:
-    """See the module. Implements `CheckMail`: `since` is the place of the mail, `sink` a `Wanted`."""
+class OneMail(ServerReader[Wanted]):
+    """See the module. `since` is the place of the mail."""
 
-    def __init__(
-        self, *, network: Network, requests: Requests, limits: CheckLimits, ambient: Ambient
-    ) -> None:
-        self._network = network
-        self._requests = requests
-        self._limits = limits
-        self._ambient = ambient
-
-    async def __call__(self, target: Target | GraphTarget, since: UidCursor | None, sink: Sink) -> Ok:
+    async def __call__(self, target: Target | GraphTarget, since: UidCursor | None, sink: Any) -> Ok:
         """Read the mail. Raises CheckFailed."""
-        assert isinstance(sink, Wanted)
         assert since is not None, "the mail has a place"
-        with classified(target):
-            if isinstance(target, GraphTarget):
-                await self._by_graph(target, sink)
-            else:
-                await self._over_imap(target, since, sink)
-        return Ok(0, since, resynced=False)
+        if bool(sink.remote_id) == isinstance(target, GraphTarget):
+            return await super().__call__(target, since, sink)
+        return Ok(0, since, resynced=False)  # it was found in the other way, and has no name there
 
-    async def _by_graph(self, target: GraphTarget, wanted: Wanted) -> None:
-        if not wanted.remote_id:
-            return  # it was found over IMAP, and has no name there
-        graph = graph_of(target, self._requests, self._ambient)
-        answer = await graph.mail(wanted.remote_id, self._limits.mail_bytes_max)
-        wanted.source = None if answer is None else answer.body
+    async def _by_graph(self, graph: Graph, sink: Wanted) -> None:
+        answer = await graph.mail(sink.remote_id, self._limits.mail_bytes_max)
+        sink.source = None if answer is None else answer.body
 
-    async def _over_imap(self, target: Target, place: UidCursor, wanted: Wanted) -> None:
-        if wanted.remote_id:
-            return
-        limits = self._limits
-        where, client = await connected(target, self._network, limits, self._ambient)
-        try:
-            await greet(client, where)
-            await sign_in(client, target, where)
-            folder = await client.examine(encode_utf7(place.folder).decode())
-            if folder.uidvalidity == place.uidvalidity:
-                most = limits.mail_bytes_max
-                found = await client.fetch_bodies([place.uid], bytes_expected=most, bytes_max_each=most)
-                wanted.source = found[place.uid].body if place.uid in found else None
-            await client.logout(limits.logout_timeout_s)
-        finally:
-            client.abort()
+    async def _over_imap(self, client: ImapClient, since: UidCursor | None, sink: Wanted) -> None:
+        assert since is not None, "the mail has a place"
+        folder = await client.examine(encode_utf7(since.folder).decode())
+        if folder.uidvalidity == since.uidvalidity:
+            most = self._limits.mail_bytes_max
+            found = await client.fetch_bodies([since.uid], bytes_expected=most, bytes_max_each=most)
+            sink.source = found[since.uid].body if since.uid in found else None
 
 
 GONE = json_bytes({"text": "", "html": "", "attachments": [], "to": "", "cc": "", "truncated": True})
@@ -178,39 +152,16 @@ class Filler(NoReports):
         self.keep = keep
 
 
-class ManyMails:
-    """See the module. Implements `CheckMail`; `sink` is a `Filler`."""
+class ManyMails(ServerReader[Filler]):
+    """See the module."""
 
-    def __init__(
-        self,
-        *,
-        network: Network,
-        requests: Requests,
-        limits: CheckLimits,
-        large_mails: asyncio.Semaphore,
-        executor: Executor,
-        ambient: Ambient,
-    ) -> None:
-        self._network = network
-        self._requests = requests
-        self._limits = limits
+    def __init__(self, *, large_mails: asyncio.Semaphore, executor: Executor, **shared: Any) -> None:
+        super().__init__(**shared)
         self._large_mails = large_mails
         self._executor = executor
-        self._ambient = ambient
 
-    async def __call__(self, target: Target | GraphTarget, since: UidCursor | None, sink: Sink) -> Ok:
-        """Read until no mail is wanted. Raises CheckFailed."""
-        assert isinstance(sink, Filler)
-        with classified(target):
-            if isinstance(target, GraphTarget):
-                await self._by_graph(target, sink)
-            else:
-                await self._over_imap(target, sink)
-        return Ok(0, since or UidCursor("", 0, 0), resynced=False)
-
-    async def _by_graph(self, target: GraphTarget, filler: Filler) -> None:
-        graph = graph_of(target, self._requests, self._ambient)
-        while page := await filler.page():
+    async def _by_graph(self, graph: Graph, sink: Filler) -> None:
+        while page := await sink.page():
             for one in page:
                 remote_id = "" if one.place is None else one.place.remote_id
                 async with self._large_mails:
@@ -218,29 +169,23 @@ class ManyMails:
                     content = (
                         (GONE, False) if answer is None else await self._content(answer.body, answer.cut)
                     )
-                if not await filler.keep({one.mail_id: content}):
+                if not await sink.keep({one.mail_id: content}):
                     return
 
-    async def _over_imap(self, target: Target, filler: Filler) -> None:
-        place, client = await connected(target, self._network, self._limits, self._ambient)
-        try:
-            await greet(client, place)
-            await sign_in(client, target, place)
-            while page := await filler.page():
-                lost = [one for one in page if one.place is None or one.place.remote_id]
-                if lost and not await filler.keep({one.mail_id: (GONE, False) for one in lost}):
+    async def _over_imap(self, client: ImapClient, since: UidCursor | None, sink: Filler) -> None:
+        del since
+        while page := await sink.page():
+            lost = [one for one in page if one.place is None or one.place.remote_id]
+            if lost and not await sink.keep({one.mail_id: (GONE, False) for one in lost}):
+                return
+            folders: dict[tuple[str, int], dict[int, int]] = defaultdict(dict)
+            for one in page:
+                if one.place is not None and not one.place.remote_id:
+                    at = one.place
+                    folders[at.folder, at.uidvalidity][at.uid] = one.mail_id
+            for (folder, uidvalidity), wanted in folders.items():
+                if not await self._folder(client, folder, uidvalidity, wanted, sink):
                     return
-                folders: dict[tuple[str, int], dict[int, int]] = defaultdict(dict)
-                for one in page:
-                    if one.place is not None and not one.place.remote_id:
-                        at = one.place
-                        folders[at.folder, at.uidvalidity][at.uid] = one.mail_id
-                for (folder, uidvalidity), wanted in folders.items():
-                    if not await self._folder(client, folder, uidvalidity, wanted, filler):
-                        return
-            await client.logout(self._limits.logout_timeout_s)
-        finally:
-            client.abort()
 
     async def _folder(
         self, client: ImapClient, folder: str, uidvalidity: int, wanted: dict[int, int], filler: Filler

@@ -8,6 +8,7 @@ goes on, so an interrupted check continues, and a listing that Graph begins anew
 """
 
 import asyncio
+from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from functools import partial
@@ -343,15 +344,13 @@ class Folders(NoReports):
     `names` are in the order of the server; `junk` is the one that holds junk, "" if there is none.
     """
 
-    def __init__(self, *, wanted: bool = True) -> None:
-        """`wanted` False: signing in is enough."""
-        self.wanted = wanted
+    def __init__(self) -> None:
         self.names: list[str] = []
         self.junk = ""
 
 
-class SigningInOnly:
-    """See the module. Implements `CheckMail`; `sink` is a `Folders`, or of a check that only signs in."""
+class ServerReader[S]:
+    """What reads a mail server otherwise than a check does. Implements `CheckMail` for its kind of sink."""
 
     def __init__(
         self, *, network: Network, requests: Requests, limits: CheckLimits, ambient: Ambient
@@ -361,21 +360,16 @@ class SigningInOnly:
         self._limits = limits
         self._ambient = ambient
 
-    async def __call__(self, target: Target | GraphTarget, since: UidCursor | None, sink: Sink) -> Ok:
-        """Sign in. Raises CheckFailed."""
-        folders = sink if isinstance(sink, Folders) else Folders(wanted=False)
+    async def __call__(self, target: Target | GraphTarget, since: UidCursor | None, sink: Any) -> Ok:
+        """Sign in, and read. Raises CheckFailed."""
         with classified(target):
             if isinstance(target, GraphTarget):
-                await self._by_graph(target, folders)
+                await self._by_graph(graph_of(target, self._requests, self._ambient), sink)
             else:
-                await self._over_imap(target, folders)
+                await self._session(target, since, sink)
         return Ok(0, since or UidCursor("", 0, 0), resynced=False)
 
-    async def _by_graph(self, target: GraphTarget, folders: Folders) -> None:
-        graph = graph_of(target, self._requests, self._ambient)
-        folders.names = [name for _, name in await graph.folders()]
-
-    async def _over_imap(self, target: Target, folders: Folders) -> None:
+    async def _session(self, target: Target, since: UidCursor | None, sink: S) -> None:
         with stage("imap connect"):
             place, client = await connected(target, self._network, self._limits, self._ambient)
         try:
@@ -383,10 +377,30 @@ class SigningInOnly:
                 await greet(client, place)
             with stage("imap sign in"):
                 await sign_in(client, target, place)
-            if folders.wanted:
-                listed = await client.folders()
-                folders.names = [folder.name for folder in selectable(listed)]
-                folders.junk = next((folder.name for folder in chosen(listed, ("junk",))), "")
+            await self._over_imap(client, since, sink)
             await client.logout(self._limits.logout_timeout_s)
         finally:
             client.abort()
+
+    @abstractmethod
+    async def _by_graph(self, graph: Graph, sink: S) -> None:
+        """Read by Graph."""
+
+    @abstractmethod
+    async def _over_imap(self, client: ImapClient, since: UidCursor | None, sink: S) -> None:
+        """Read on a connection that is signed in."""
+
+
+class SigningInOnly(ServerReader[Sink]):
+    """See the module. `sink` is a `Folders`, or of a check that only signs in."""
+
+    async def _by_graph(self, graph: Graph, sink: Sink) -> None:
+        folders = sink if isinstance(sink, Folders) else Folders()
+        folders.names = [name for _, name in await graph.folders()]
+
+    async def _over_imap(self, client: ImapClient, since: UidCursor | None, sink: Sink) -> None:
+        del since
+        if isinstance(sink, Folders):
+            listed = await client.folders()
+            sink.names = [folder.name for folder in selectable(listed)]
+            sink.junk = next((folder.name for folder in chosen(listed, ("junk",))), "")
