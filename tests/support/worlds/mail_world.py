@@ -11,6 +11,7 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
+from inspect import Signature, signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -334,6 +335,21 @@ def in_mail_world(
         await _life(world, test)
 
     run_virtual(main())
+
+
+def mail_world(**options: Any) -> Callable[[Callable[..., Awaitable[None]]], Callable[..., None]]:
+    """A test that runs in a world of its own, its first argument: see `in_mail_world`."""
+
+    def decorated(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:
+        def run(*args: Any, **given: Any) -> None:
+            in_mail_world(lambda world: test(world, *args, **given), **options)
+
+        _, *others = signature(test).parameters.values()
+        run.__name__, run.__doc__, run.__module__ = test.__name__, test.__doc__, test.__module__
+        run.__signature__ = Signature(others)  # type: ignore[attr-defined]
+        return run
+
+    return decorated
 
 
 def in_real_world(

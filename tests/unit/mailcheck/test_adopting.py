@@ -8,7 +8,7 @@ import pytest
 from huahuo.mailcheck.classic.queries import adopted_content_of, fetched_of, moment_ms
 from huahuo.mailcheck.fetched import IMPORTED, FetchedMail
 from tests.support.models.mail_book import mail
-from tests.support.worlds.mail_world import MailWorld, in_mail_world
+from tests.support.worlds.mail_world import MailWorld, mail_world
 
 
 @pytest.mark.parametrize(
@@ -99,22 +99,20 @@ async def check(world: MailWorld, *mails: FetchedMail) -> list[str]:
         "another subject",
     ],
 )
-def test_a_mail_that_came_over_is_known_by_subject_sender_and_date(said: dict[str, Any], known: bool) -> None:
-    async def test(world: MailWorld) -> None:
-        await world.add("a@example.com")
-        await take_over(world, said)
-        assert await check(world, there(1, "Hello")) == ([] if known else ["Hello"])
-        rows = (await world.do("get_mail_records", email_id=1))["data"]
-        assert {row["folder"] for row in rows} == ({"INBOX"} if known else {"INBOX", IMPORTED})
+@mail_world()
+async def test_a_mail_that_came_over_is_known_by_subject_sender_and_date(
+    world: MailWorld, said: dict[str, Any], known: bool
+) -> None:
+    await world.add("a@example.com")
+    await take_over(world, said)
+    assert await check(world, there(1, "Hello")) == ([] if known else ["Hello"])
+    rows = (await world.do("get_mail_records", email_id=1))["data"]
+    assert {row["folder"] for row in rows} == ({"INBOX"} if known else {"INBOX", IMPORTED})
 
-    in_mail_world(test)
 
-
-def test_of_three_equal_mails_each_is_one() -> None:
-    async def test(world: MailWorld) -> None:
-        await world.add("a@example.com")
-        await take_over(world, {}, {})
-        assert await check(world, *(there(n, "Hello") for n in (1, 2, 3))) == ["Hello"]
-        assert await check(world, *(there(n, "Hello") for n in (1, 2, 3))) == []
-
-    in_mail_world(test)
+@mail_world()
+async def test_of_three_equal_mails_each_is_one(world: MailWorld) -> None:
+    await world.add("a@example.com")
+    await take_over(world, {}, {})
+    assert await check(world, *(there(n, "Hello") for n in (1, 2, 3))) == ["Hello"]
+    assert await check(world, *(there(n, "Hello") for n in (1, 2, 3))) == []

@@ -15,7 +15,7 @@ from huahuo.mailcheck.api.mailbox_list import ORDERS_MAX, PAGE_ROWS_MAX, Filter,
 from huahuo.mailcheck.checks.mailboxes import OneAtATime
 from huahuo.mailcheck.records import EmailsList, Row
 from huahuo.mailcheck.roster.state import RosterFold
-from tests.support.worlds.mail_world import MailWorld, in_mail_world
+from tests.support.worlds.mail_world import MailWorld, in_mail_world, mail_world
 
 
 async def filled(world: MailWorld, *names: str) -> None:
@@ -35,102 +35,88 @@ def emails(pages: list[dict[str, Any]]) -> list[str]:
     return [row["email"].partition("@")[0] for page in pages for row in page["data"]]
 
 
-def test_without_fields_it_is_everything_and_has_no_next() -> None:
-    async def test(world: MailWorld) -> None:
-        await filled(world, "a", "b")
-        listed = await world.do("get_all_emails")
-        assert list(listed) == ["type", "data", "stream", "seq"]
-        assert len(listed["data"]) == 2
-
-    in_mail_world(test)
+@mail_world()
+async def test_without_fields_it_is_everything_and_has_no_next(world: MailWorld) -> None:
+    await filled(world, "a", "b")
+    listed = await world.do("get_all_emails")
+    assert list(listed) == ["type", "data", "stream", "seq"]
+    assert len(listed["data"]) == 2
 
 
-def test_pages_by_id_hold_every_row_once_and_say_as_of_when() -> None:
-    async def test(world: MailWorld) -> None:
-        await filled(world, "c", "a", "b", "d", "e")
-        pages = await walked(world, limit=2)
-        assert [[row["id"] for row in page["data"]] for page in pages] == [[1, 2], [3, 4], [5]]
-        assert [(page["stream"], page["seq"], page["total"]) for page in pages] == [("user/7", 5, 5)] * 3
-        assert list(pages[0]) == ["type", "data", "stream", "seq", "total", "next"]
-
-    in_mail_world(test)
+@mail_world()
+async def test_pages_by_id_hold_every_row_once_and_say_as_of_when(world: MailWorld) -> None:
+    await filled(world, "c", "a", "b", "d", "e")
+    pages = await walked(world, limit=2)
+    assert [[row["id"] for row in page["data"]] for page in pages] == [[1, 2], [3, 4], [5]]
+    assert [(page["stream"], page["seq"], page["total"]) for page in pages] == [("user/7", 5, 5)] * 3
+    assert list(pages[0]) == ["type", "data", "stream", "seq", "total", "next"]
 
 
-def test_each_page_is_of_its_own_seq() -> None:
-    async def test(world: MailWorld) -> None:
-        await filled(world, "a", "b", "c")
-        first = await world.do("get_all_emails", limit=1)
-        await world.do("delete_emails", email_ids=[1, 2])
-        second = await world.do("get_all_emails", limit=1, before=first["next"])
-        assert ([r["id"] for r in second["data"]], first["seq"], second["seq"]) == ([3], 3, 5)
-
-    in_mail_world(test)
+@mail_world()
+async def test_each_page_is_of_its_own_seq(world: MailWorld) -> None:
+    await filled(world, "a", "b", "c")
+    first = await world.do("get_all_emails", limit=1)
+    await world.do("delete_emails", email_ids=[1, 2])
+    second = await world.do("get_all_emails", limit=1, before=first["next"])
+    assert ([r["id"] for r in second["data"]], first["seq"], second["seq"]) == ([3], 3, 5)
 
 
 @pytest.mark.parametrize(
     ("sort", "expected"),
     [("id", "Cab"), ("-id", "baC"), ("email", "abC"), ("-email", "Cba"), ("created_at", "Cab")],
 )
-def test_an_order_goes_both_ways_and_addresses_have_no_case(sort: str, expected: str) -> None:
-    async def test(world: MailWorld) -> None:
-        await filled(world, "C", "a", "b")
-        assert "".join(emails(await walked(world, limit=1, sort=sort))) == expected
-        assert "".join(emails(await walked(world, sort=sort))) == expected
-
-    in_mail_world(test)
-
-
-def test_what_never_was_checked_comes_before_everything_that_was() -> None:
-    async def test(world: MailWorld) -> None:
-        await filled(world, "a", "b")
-        await world.mail.report_status(1, "processing", "")
-        await world.mail.report_status(1, "ok", "")
-        assert emails(await walked(world, sort="last_check_time")) == ["b", "a"]
-        assert emails(await walked(world, sort="-last_check_time", limit=1)) == ["a", "b"]
-
-    in_mail_world(test)
+@mail_world()
+async def test_an_order_goes_both_ways_and_addresses_have_no_case(
+    world: MailWorld, sort: str, expected: str
+) -> None:
+    await filled(world, "C", "a", "b")
+    assert "".join(emails(await walked(world, limit=1, sort=sort))) == expected
+    assert "".join(emails(await walked(world, sort=sort))) == expected
 
 
-def test_all_that_a_filter_gives_must_hold() -> None:
-    async def test(world: MailWorld) -> None:
-        await filled(world, "anna", "Bert", "hannah")
-        await world.mail.report_status(3, "processing", "")
+@mail_world()
+async def test_what_never_was_checked_comes_before_everything_that_was(world: MailWorld) -> None:
+    await filled(world, "a", "b")
+    await world.mail.report_status(1, "processing", "")
+    await world.mail.report_status(1, "ok", "")
+    assert emails(await walked(world, sort="last_check_time")) == ["b", "a"]
+    assert emails(await walked(world, sort="-last_check_time", limit=1)) == ["a", "b"]
 
-        async def found(**given: Any) -> list[str]:
-            return emails(await walked(world, filter=given, limit=1))
 
-        assert await found(text="ANNA") == ["anna", "hannah"]
-        assert await found(text="anna", status="processing") == ["hannah"]
-        assert await found(status=["idle", "processing"], mail_type="imap") == ["anna", "Bert", "hannah"]
-        assert await found(mail_type=["gmail"]) == []
-        assert await found() == ["anna", "Bert", "hannah"]
-        [page] = await walked(world, filter={"text": "nobody"})
-        assert (page["data"], page["total"], page["next"]) == ([], 3, None)
+@mail_world()
+async def test_all_that_a_filter_gives_must_hold(world: MailWorld) -> None:
+    await filled(world, "anna", "Bert", "hannah")
+    await world.mail.report_status(3, "processing", "")
 
-    in_mail_world(test)
+    async def found(**given: Any) -> list[str]:
+        return emails(await walked(world, filter=given, limit=1))
+
+    assert await found(text="ANNA") == ["anna", "hannah"]
+    assert await found(text="anna", status="processing") == ["hannah"]
+    assert await found(status=["idle", "processing"], mail_type="imap") == ["anna", "Bert", "hannah"]
+    assert await found(mail_type=["gmail"]) == []
+    assert await found() == ["anna", "Bert", "hannah"]
+    [page] = await walked(world, filter={"text": "nobody"})
+    assert (page["data"], page["total"], page["next"]) == ([], 3, None)
 
 
 @pytest.mark.parametrize("sort", ["", "-", "password", "--id", "ID"])
-def test_an_order_that_there_is_not_is_refused(sort: str) -> None:
-    async def test(world: MailWorld) -> None:
-        refused = await world.do("get_all_emails", sort=sort)
-        assert (refused["type"], refused["code"]) == ("error", "invalid_field")
-        assert "last_check_time" in refused["details"]
-
-    in_mail_world(test)
+@mail_world()
+async def test_an_order_that_there_is_not_is_refused(world: MailWorld, sort: str) -> None:
+    refused = await world.do("get_all_emails", sort=sort)
+    assert (refused["type"], refused["code"]) == ("error", "invalid_field")
+    assert "last_check_time" in refused["details"]
 
 
-def test_a_before_that_is_no_next_of_this_order_is_refused() -> None:
-    async def test(world: MailWorld) -> None:
-        await filled(world, "a", "b")
-        following = (await world.do("get_all_emails", limit=1, sort="email"))["next"]
-        for before in ("", "zz", "7b7d", following, following + "00"):
-            refused = await world.do("get_all_emails", limit=1, before=before)
-            assert (refused["type"], refused["code"]) == ("error", "invalid_field"), before
-        again = await world.do("get_all_emails", sort="-email", before=following)
-        assert emails([again]) == [], "both ways of one order share their places"
-
-    in_mail_world(test)
+@mail_world()
+async def test_a_before_that_is_no_next_of_this_order_is_refused(world: MailWorld) -> None:
+    await filled(world, "a", "b")
+    following = (await world.do("get_all_emails", limit=1, sort="email"))["next"]
+    for before in ("", "zz", "7b7d", following, following + "00"):
+        refused = await world.do("get_all_emails", limit=1, before=before)
+        assert (refused["type"], refused["code"]) == ("error", "invalid_field"), before
+    again = await world.do("get_all_emails", sort="-email", before=following)
+    assert emails([again]) == [], "both ways of one order share their places"
 
 
 @pytest.mark.parametrize(
@@ -138,54 +124,46 @@ def test_a_before_that_is_no_next_of_this_order_is_refused() -> None:
     [{"limit": 0}, {"limit": PAGE_ROWS_MAX + 1}, {"limit": "9"}, {"filter": {"password": "x"}},
      {"filter": {"status": 1}}, {"filter": []}, {"sort": 1}, {"before": 5}],
 )  # fmt: skip
-def test_fields_of_another_kind_are_refused(fields: dict[str, Any]) -> None:
-    async def test(world: MailWorld) -> None:
-        with pytest.raises(msgspec.ValidationError):
-            await world.do("get_all_emails", **fields)
-
-    in_mail_world(test)
+@mail_world()
+async def test_fields_of_another_kind_are_refused(world: MailWorld, fields: dict[str, Any]) -> None:
+    with pytest.raises(msgspec.ValidationError):
+        await world.do("get_all_emails", **fields)
 
 
-def test_a_roster_keeps_few_orders() -> None:
-    async def test(world: MailWorld) -> None:
-        await filled(world, "a")
-        for sort in ("id", "email", "status", "mail_count", "email"):
-            assert emails(await walked(world, sort=sort)) == ["a"]
-        kept = await world.directory.ask("roster", 7, Query(lambda _, state: list(state.views.watchers)))
-        assert kept == ["mail_count", "email"]
-        assert len(kept) == ORDERS_MAX
-
-    in_mail_world(test)
+@mail_world()
+async def test_a_roster_keeps_few_orders(world: MailWorld) -> None:
+    await filled(world, "a")
+    for sort in ("id", "email", "status", "mail_count", "email"):
+        assert emails(await walked(world, sort=sort)) == ["a"]
+    kept = await world.directory.ask("roster", 7, Query(lambda _, state: list(state.views.watchers)))
+    assert kept == ["mail_count", "email"]
+    assert len(kept) == ORDERS_MAX
 
 
-def test_rows_that_were_cut_do_not_change() -> None:
-    async def test(world: MailWorld) -> None:
-        await filled(world, "a", "b")
-        _, cut = await world.mail.snapshot("user/7")
-        await world.mail.report_status(1, "processing", "under way")
-        await world.do("delete_emails", email_ids=[2])
-        rows = msgspec.json.decode(b"".join(cut.pieces()))["emails"]
-        assert [(row["id"], row["status"]) for row in rows] == [(1, "idle"), (2, "idle")]
-
-    in_mail_world(test)
+@mail_world()
+async def test_rows_that_were_cut_do_not_change(world: MailWorld) -> None:
+    await filled(world, "a", "b")
+    _, cut = await world.mail.snapshot("user/7")
+    await world.mail.report_status(1, "processing", "under way")
+    await world.do("delete_emails", email_ids=[2])
+    rows = msgspec.json.decode(b"".join(cut.pieces()))["emails"]
+    assert [(row["id"], row["status"]) for row in rows] == [(1, "idle"), (2, "idle")]
 
 
-def test_lists_between_two_changes_share_the_same_rows() -> None:
-    async def test(world: MailWorld) -> None:
-        async def cut() -> tuple[Row, ...]:
-            rows: tuple[Row, ...] = await world.directory.ask("roster", 7, Query(lambda _, s: s.cut()))
-            return rows
+@mail_world()
+async def test_lists_between_two_changes_share_the_same_rows(world: MailWorld) -> None:
+    async def cut() -> tuple[Row, ...]:
+        rows: tuple[Row, ...] = await world.directory.ask("roster", 7, Query(lambda _, s: s.cut()))
+        return rows
 
-        await filled(world, "a")
-        first = await cut()
-        assert await cut() is first
-        await filled(world, "b")
-        assert [row.id for row in await cut()] == [1, 2]
-        await world.do("delete_emails", email_ids=[1])
-        assert [row.id for row in await cut()] == [2]
-        assert [row.id for row in first] == [1]
-
-    in_mail_world(test)
+    await filled(world, "a")
+    first = await cut()
+    assert await cut() is first
+    await filled(world, "b")
+    assert [row.id for row in await cut()] == [1, 2]
+    await world.do("delete_emails", email_ids=[1])
+    assert [row.id for row in await cut()] == [2]
+    assert [row.id for row in first] == [1]
 
 
 def test_the_whole_list_has_the_bytes_that_it_always_had() -> None:

@@ -17,7 +17,7 @@ from huahuo.mailcheck.roster.commands import ImportEmails
 from huahuo.mailcheck.roster.importer import bytes_in_memory, parse
 from tests.support.models.mail_book import USER, Book
 from tests.support.models.mail_rules import leaks
-from tests.support.worlds.mail_world import MailWorld, in_mail_world
+from tests.support.worlds.mail_world import MailWorld, in_mail_world, mail_world
 
 U = f"user/{USER}"
 
@@ -233,12 +233,10 @@ def test_a_user_that_begins_many_imports_in_one_moment_has_few_too() -> None:
     job_world(test)
 
 
-def test_an_import_with_validation_checks_each_new_mailbox_at_once() -> None:
-    async def test(world: MailWorld) -> None:
-        await world.do("import_emails", data=lines(1, 3), mail_type="imap", validate=True)
-        for _ in range(3):
-            (await world.script.next()).finish()
-        await world.mail.idle()
-        assert {row["status"] for row in (await world.rows()).values()} == {"ok"}
-
-    in_mail_world(test)
+@mail_world()
+async def test_an_import_with_validation_checks_each_new_mailbox_at_once(world: MailWorld) -> None:
+    await world.do("import_emails", data=lines(1, 3), mail_type="imap", validate=True)
+    for _ in range(3):
+        (await world.script.next()).finish()
+    await world.mail.idle()
+    assert {row["status"] for row in (await world.rows()).values()} == {"ok"}
