@@ -194,8 +194,8 @@ class Handlers:
             *self._choosing.actions(),
             Action("get_groups", NoFields, self._get_groups, query=True),
             Action("set_group_proxy", GroupProxyParams, self._set_group_proxy),
-            Action("import_emails", ImportParams, self._import_emails),
-            Action("firemail_import", ImportParams, self._import_whole),
+            Action("import_emails", ImportParams, partial(self._import, lines_max=self._lines_max)),
+            Action("firemail_import", ImportParams, partial(self._import, lines_max=WHOLE_LINES_MAX)),
             *self._imports.actions(),
         ]
 
@@ -231,13 +231,6 @@ class Handlers:
 
     async def _as_sent(self, call: Call[Any]) -> Reply:
         return await self._rosters.execute(call, call.params)
-
-    async def _import_emails(self, call: Call[ImportParams]) -> Reply:
-        return await self._import(call, self._lines_max)
-
-    async def _import_whole(self, call: Call[ImportParams]) -> Reply:
-        """Of a client that cannot split a text."""
-        return await self._import(call, WHOLE_LINES_MAX)
 
     async def _import(self, call: Call[ImportParams], lines_max: int) -> Reply:
         params = call.params

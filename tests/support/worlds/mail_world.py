@@ -1,6 +1,6 @@
 """The mail domain as a service runs it, without the transport: log, entities, checks, restarts.
 
-    in_mail_world(test)             on a virtual loop; checks are scripted by the test
+    @mail_world()                   on a virtual loop; checks are scripted by the test
     in_real_world(test)             on a real loop; checks go over IMAP
 
 A test gets a `MailWorld`. `restart()` closes and opens it again over the same disk, `crash()` takes

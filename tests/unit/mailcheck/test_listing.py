@@ -15,7 +15,7 @@ from huahuo.mailcheck.api.mailbox_list import ORDERS_MAX, PAGE_ROWS_MAX, Filter,
 from huahuo.mailcheck.checks.mailboxes import OneAtATime
 from huahuo.mailcheck.records import EmailsList, Row
 from huahuo.mailcheck.roster.state import RosterFold
-from tests.support.worlds.mail_world import MailWorld, in_mail_world, mail_world
+from tests.support.worlds.mail_world import MailWorld, mail_world
 
 
 async def filled(world: MailWorld, *names: str) -> None:
@@ -242,7 +242,10 @@ async def test_a_page_that_leaves_lets_the_others_go_on() -> None:
     assert order.ready
 
 
-def test_pages_in_more_orders_than_are_kept_sort_at_most_once_each(monkeypatch: pytest.MonkeyPatch) -> None:
+@mail_world()
+async def test_pages_in_more_orders_than_are_kept_sort_at_most_once_each(
+    world: MailWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
     made: list[str] = []
 
     class Counted(Order):
@@ -251,15 +254,11 @@ def test_pages_in_more_orders_than_are_kept_sort_at_most_once_each(monkeypatch: 
             super().__init__(field, rows)
 
     monkeypatch.setattr(mailbox_list, "Order", Counted)
-
-    async def test(world: MailWorld) -> None:
-        await world.add("a@example.com")
-        fields = ["email", "status", "last_check_time", "id"] * 5
-        pages = await asyncio.gather(*(world.do("get_all_emails", sort=field, limit=1) for field in fields))
-        assert [page["type"] for page in pages] == ["emails_list"] * len(fields)
-        assert len(made) <= len(fields)
-
-    in_mail_world(test)
+    await world.add("a@example.com")
+    fields = ["email", "status", "last_check_time", "id"] * 5
+    pages = await asyncio.gather(*(world.do("get_all_emails", sort=field, limit=1) for field in fields))
+    assert [page["type"] for page in pages] == ["emails_list"] * len(fields)
+    assert len(made) <= len(fields)
 
 
 async def test_a_piece_of_work_waits_for_that_of_its_user_and_for_no_other_users() -> None:

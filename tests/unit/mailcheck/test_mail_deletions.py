@@ -8,7 +8,7 @@ import msgspec
 from huahuo.eventstore.errors import Unavailable
 from huahuo.mailcheck.records import CHECKS, MAIL, MAILS, PURGES
 from tests.support.models.mail_book import USER, mail
-from tests.support.worlds.mail_world import MailWorld, in_mail_world, mail_world, tables
+from tests.support.worlds.mail_world import MailWorld, mail_world, tables
 
 U = f"user/{USER}"
 
@@ -107,25 +107,23 @@ async def test_a_content_that_two_mailboxes_have_stays_until_both_are_gone(world
         assert (await world.log.blob(blob) is not None) is left
 
 
-def test_a_purge_that_was_cut_short_goes_on_after_a_restart() -> None:
-    async def test(world: MailWorld) -> None:
-        await world.add()
-        await world.do("check_emails", email_ids=[1])
-        check = await world.script.next()
-        await check.mails(mail(1), mail(2))
-        tried = asyncio.Event()
-        world.log.before_append = lambda append: _no_purges(append.rows, tried)
-        await world.do("delete_emails", email_ids=[1])
-        await check.cancelled.wait()
-        await tried.wait()
-        assert (await tables(world))[PURGES] == 1
-        await world.restart()
-        await world.mail.idle()
-        assert not any((await tables(world)).values())
-
+@mail_world()
+async def test_a_purge_that_was_cut_short_goes_on_after_a_restart(world: MailWorld) -> None:
     def _no_purges(rows: tuple[Any, ...], tried: asyncio.Event) -> None:
         if any(row.table == MAIL for row in rows):
             tried.set()
             raise Unavailable("disk full")
 
-    in_mail_world(test)
+    await world.add()
+    await world.do("check_emails", email_ids=[1])
+    check = await world.script.next()
+    await check.mails(mail(1), mail(2))
+    tried = asyncio.Event()
+    world.log.before_append = lambda append: _no_purges(append.rows, tried)
+    await world.do("delete_emails", email_ids=[1])
+    await check.cancelled.wait()
+    await tried.wait()
+    assert (await tables(world))[PURGES] == 1
+    await world.restart()
+    await world.mail.idle()
+    assert not any((await tables(world)).values())

@@ -4,7 +4,6 @@ import msgspec
 import pytest
 
 from huahuo.eventstore.blobs import blob_id
-from huahuo.eventstore.errors import Conflict
 from huahuo.mailcheck.events import StopCheck
 from huahuo.mailcheck.fetched import UidCursor
 from huahuo.mailcheck.mailbox.commands import (
@@ -34,7 +33,7 @@ from huahuo.mailcheck.records import (
     record_key,
     rfc3339,
 )
-from huahuo.mailcheck.roster.commands import CancelCheck, CheckEmails, DeleteEmails
+from huahuo.mailcheck.roster.commands import CheckEmails, DeleteEmails
 from tests.support.models.mail_book import NOW_MS, USER, Book, cursor, mail
 from tests.support.models.mail_rules import broken_checks, broken_mails
 
@@ -132,14 +131,6 @@ def test_progress_never_goes_back_and_its_message_is_told_all_the_same() -> None
     assert short(book, 6)[0] == ("check_progress", 60, "at 30")
 
 
-def test_the_floor_under_progress_is_durable() -> None:
-    book = running()
-    book.mailbox(1, Progress(1, 60, ""))
-    check = book.mailbox_state(1).check
-    assert check is not None
-    assert check.progress == 60
-
-
 def test_a_running_check_cannot_say_100() -> None:
     book = running()
     book.mailbox(1, Progress(1, 100, ""))
@@ -172,23 +163,6 @@ def test_a_failure_ends_at_100_too_with_its_own_message(status: str) -> None:
         ("check_progress", 100, "登录被拒绝"),
         ("email_status_update", status, "登录被拒绝"),
     ]
-
-
-def test_a_check_ends_once() -> None:
-    book = running()
-    book.mailbox(1, Finish(1, "ok"))
-    assert book.mailbox(1, Finish(1, "error", "late")) == CheckOver()
-    assert broken_checks(book.events, ended=True) == []
-
-
-def test_a_result_decided_before_the_cancel_was_seen_conflicts() -> None:
-    book = running()
-    stale = book.mailboxes.decide(book.mailbox_state(1), Progress(1, 50, ""), book.context())
-    expected = {M: book.heads[M]}
-    book.roster(USER, CancelCheck((1,)))
-    with pytest.raises(Conflict):
-        book.write(stale, expected)
-    assert book.mailbox(1, Progress(1, 50, "")) == CheckOver()
 
 
 def test_a_message_fits_into_json_and_into_its_bound() -> None:

@@ -382,12 +382,6 @@ def test_a_cancel_ends_the_check_at_100_and_forgets_it() -> None:
     assert (decision.effects, book.table("checks")) == ((StopCheck(check_id),), [])
 
 
-def test_there_is_nothing_to_cancel_where_no_check_is_open() -> None:
-    book = Book()
-    book.add("a@x.com")
-    assert book.roster(USER, CancelCheck((1,))).reply == Success("已取消 0 个检查", cancelled=[])
-
-
 def test_a_cancel_decided_on_what_the_mailbox_has_left_behind_conflicts() -> None:
     book = Book()
     book.add("a@x.com")
@@ -488,15 +482,6 @@ def test_a_snapshot_is_ordered_by_id() -> None:
         book.add(f"{n}@x.com")
     state = book.roster_state(USER)
     assert [r["id"] for r in msgspec.json.decode(snapshot_state(state))["emails"]] == [1, 2, 3]
-
-
-def test_a_keyframe_holds_all_that_decisions_need() -> None:
-    book = Book()
-    book.add("a@x.com")
-    book.add("b@x.com")
-    check(book, 2)
-    state = book.roster_state(USER)
-    assert book.rosters.load(U, book.rosters.dump(state)) == state
 
 
 def test_a_keyframe_that_is_none_is_refused() -> None:

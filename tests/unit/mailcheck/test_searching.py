@@ -20,7 +20,7 @@ from huahuo.mailcheck.mailbox.commands import SeeUnread
 from huahuo.mailcheck.records import INDEX_FILE, INDEX_NAME, MAILS, PURGES
 from tests.support.models.mail_book import NOW_MS, USER
 from tests.support.worlds.mail_world import MailWorld, mail_world
-from tests.support.worlds.search_world import found, letter, receive, search_world
+from tests.support.worlds.search_world import found, letter, receive
 
 OTHER = USER + 1
 
@@ -137,23 +137,21 @@ async def test_a_deleted_mailbox_is_found_no_more_and_leaves_no_word_in_the_file
 
 
 @pytest.mark.parametrize("passed_over", [64, 0])
-def test_a_large_mailbox_that_is_still_being_removed_hides_no_mail(
-    monkeypatch: pytest.MonkeyPatch, passed_over: int
+@mail_world(searching=True)
+async def test_a_large_mailbox_that_is_still_being_removed_hides_no_mail(
+    world: MailWorld, monkeypatch: pytest.MonkeyPatch, passed_over: int
 ) -> None:
-    async def test(world: MailWorld) -> None:
-        await world.add("large@example.com")
-        await world.add("small@example.com")
-        await receive(world, 2, *(letter(n, f"found {n}") for n in range(1, 4)))
-        await receive(world, 1, *(letter(n, f"gone {n}") for n in range(10, 410)))
-        world.log.before_append = lambda append: _not_yet(append.rows)
-        await world.do("delete_emails", email_ids=[1])
-        reply = await world.do("search_mails", limit=2)
-        assert [one["subject"] for one in reply["data"]] == ["found 3", "found 2"]
-        rest = await world.do("search_mails", limit=2, before=reply["next"])
-        assert ([one["subject"] for one in rest["data"]], rest["next"]) == (["found 1"], None)
-
     monkeypatch.setattr(mail_actions, "_GONE_MAX", passed_over, raising=False)
-    search_world(test)
+    await world.add("large@example.com")
+    await world.add("small@example.com")
+    await receive(world, 2, *(letter(n, f"found {n}") for n in range(1, 4)))
+    await receive(world, 1, *(letter(n, f"gone {n}") for n in range(10, 410)))
+    world.log.before_append = lambda append: _not_yet(append.rows)
+    await world.do("delete_emails", email_ids=[1])
+    reply = await world.do("search_mails", limit=2)
+    assert [one["subject"] for one in reply["data"]] == ["found 3", "found 2"]
+    rest = await world.do("search_mails", limit=2, before=reply["next"])
+    assert ([one["subject"] for one in rest["data"]], rest["next"]) == (["found 1"], None)
 
 
 def _not_yet(rows: tuple[Any, ...]) -> None:
@@ -357,62 +355,53 @@ def disk_full() -> sqlite3.OperationalError:
 
 
 @pytest.mark.parametrize("fault", [RuntimeError, lambda: Unusable("the index is damaged")])
-def test_a_mail_that_cannot_be_put_is_left_out_and_told_and_a_rebuild_takes_it_up(
-    monkeypatch: pytest.MonkeyPatch, fault: Callable[[], Exception]
+@mail_world(searching=True)
+async def test_a_mail_that_cannot_be_put_is_left_out_and_told_and_a_rebuild_takes_it_up(
+    world: MailWorld, monkeypatch: pytest.MonkeyPatch, fault: Callable[[], Exception]
 ) -> None:
     faulty = Faulty(monkeypatch, fault)
-
-    async def test(world: MailWorld) -> None:
-        await world.add("a@example.com")
-        with capture_logs() as logs:
-            await receive(world, 1, letter(1, "first"), letter(2, "poison"), letter(3, "third"))
-        assert faulty.tries == _TRIES
-        assert [await found(world, word) for word in ("first", "third")] == [["first"], ["third"]]
-        assert await found(world, "poison") == []
-        [told] = [line for line in logs if line["event"] == "mail_left_out_of_search"]
-        assert told["mails"] == [2]
-        assert told["what_to_do"] == f"huahuo projections rebuild {INDEX_NAME}"
-        index = world.projections[INDEX_NAME]
-        assert (index.standing().lag, index.standing().dead_letters) == (0, 1)
-        faulty.fails = lambda: False
-        await index.rebuild("user/1")
-        await world.mail.idle()
-        assert await found(world, "poison") == ["poison"]
-        assert index.standing().dead_letters == 0
-
-    search_world(test)
+    await world.add("a@example.com")
+    with capture_logs() as logs:
+        await receive(world, 1, letter(1, "first"), letter(2, "poison"), letter(3, "third"))
+    assert faulty.tries == _TRIES
+    assert [await found(world, word) for word in ("first", "third")] == [["first"], ["third"]]
+    assert await found(world, "poison") == []
+    [told] = [line for line in logs if line["event"] == "mail_left_out_of_search"]
+    assert told["mails"] == [2]
+    assert told["what_to_do"] == f"huahuo projections rebuild {INDEX_NAME}"
+    index = world.projections[INDEX_NAME]
+    assert (index.standing().lag, index.standing().dead_letters) == (0, 1)
+    faulty.fails = lambda: False
+    await index.rebuild("user/1")
+    await world.mail.idle()
+    assert await found(world, "poison") == ["poison"]
+    assert index.standing().dead_letters == 0
 
 
-def test_an_index_that_is_made_anew_at_a_start_takes_up_what_was_left_out(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+@mail_world(searching=True)
+async def test_an_index_that_is_made_anew_at_a_start_takes_up_what_was_left_out(
+    world: MailWorld, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     faulty = Faulty(monkeypatch, RuntimeError)
-
-    async def test(world: MailWorld) -> None:
-        world.files = tmp_path
-        await world.restart()
-        await world.add("a@example.com")
-        await receive(world, 1, letter(1, "poison"))
-        await world.close()
-        faulty.fails = lambda: False
-        (tmp_path / INDEX_FILE).unlink()
-        await world.open()
-        await world.start()
-        await world.mail.idle()
-        assert await found(world, "poison") == ["poison"]
-        assert world.projections[INDEX_NAME].standing().dead_letters == 0
-
-    search_world(test)
+    world.files = tmp_path
+    await world.restart()
+    await world.add("a@example.com")
+    await receive(world, 1, letter(1, "poison"))
+    await world.close()
+    faulty.fails = lambda: False
+    (tmp_path / INDEX_FILE).unlink()
+    await world.open()
+    await world.start()
+    await world.mail.idle()
+    assert await found(world, "poison") == ["poison"]
+    assert world.projections[INDEX_NAME].standing().dead_letters == 0
 
 
-def test_a_full_disk_leaves_no_mail_out(monkeypatch: pytest.MonkeyPatch) -> None:
+@mail_world(searching=True)
+async def test_a_full_disk_leaves_no_mail_out(world: MailWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     faulty = Faulty(monkeypatch, disk_full)
     faulty.fails = lambda: faulty.tries < _TRIES + 3
-
-    async def test(world: MailWorld) -> None:
-        await world.add("a@example.com")
-        await receive(world, 1, letter(1, "poison"))
-        assert await found(world, "poison") == ["poison"]
-        assert world.projections[INDEX_NAME].standing().dead_letters == 0
-
-    search_world(test)
+    await world.add("a@example.com")
+    await receive(world, 1, letter(1, "poison"))
+    assert await found(world, "poison") == ["poison"]
+    assert world.projections[INDEX_NAME].standing().dead_letters == 0
