@@ -52,7 +52,8 @@ async def import_in_parts(
         for accounts in batched(data.accounts, lines_a_part)
     )
     answers = await rosters.execute_parts(call, "a part of an import ", enumerate(parts, start=1))
-    results = [_result(answer) for answer in answers]
+    results = [one for one in map(_reply, answers) if isinstance(one, ImportResult)]
+    assert len(results) == len(answers), "the import as a whole was not refused"
     failures = [*data.failures, *(failure for result in results for failure in result.failed_details)]
     failures.sort(key=lambda failure: failure.line)
     success = sum(result.success for result in results)
@@ -62,14 +63,6 @@ async def import_in_parts(
 def _place_of(answers: Sequence[Answer[MailReply]]) -> tuple[str, int] | None:
     """The position of the last event that the parts wrote to the user's stream, None if there is none."""
     return max((answer.at for answer in answers if answer.at is not None), default=None)
-
-
-def _result(answer: Answer[MailReply]) -> ImportResult:
-    """What a part was answered now, or the first time."""
-    if answer.duplicate is not None:
-        return msgspec.json.decode(answer.duplicate.reply, type=ImportResult)
-    assert isinstance(answer.reply, ImportResult), "the import as a whole was not refused"
-    return answer.reply
 
 
 IDS_A_PART: Final = 500
@@ -168,7 +161,7 @@ def _reply(answer: Answer[MailReply]) -> MailReply:
         assert answer.reply is not None, "a part that is no duplicate has an answer"
         return answer.reply
     try:
-        return msgspec.json.decode(answer.duplicate.reply, type=Success | Warned)
+        return msgspec.json.decode(answer.duplicate.reply, type=Success | Warned | ImportResult)
     except msgspec.ValidationError:
         fields = msgspec.json.decode(answer.duplicate.reply)
         return Refusal(fields["code"], fields["message"], fields.get("details", ""))

@@ -41,6 +41,14 @@ U = f"user/{USER}"
 M = "mailbox/1"
 
 
+@pytest.fixture
+def book() -> Book:
+    """With mailbox 1."""
+    book = Book()
+    book.add("a@x.com")
+    return book
+
+
 def queued() -> Book:
     """A book with mailbox 1 and its check 1, queued."""
     book = Book()
@@ -218,18 +226,14 @@ def test_a_mail_is_found_in_its_mailbox_s_list_and_by_its_id() -> None:
     assert place == MailPlace(USER, 1, received)
 
 
-def test_what_a_watcher_fetched_is_told_and_known_to_the_next_check() -> None:
-    book = Book()
-    book.add("a@x.com")
+def test_what_a_watcher_fetched_is_told_and_known_to_the_next_check(book: Book) -> None:
     book.mailbox(1, MailsSeen((mail(1), mail(2)), cursor(2)))
     assert book.mailbox_state(1).seen["INBOX"] == cursor(2)
     book.mailbox(1, MailsSeen((mail(2), mail(3)), cursor(3)))
     assert book.types(U).count("mail_received") == 3
 
 
-def test_which_mails_are_unread_is_told_when_it_changed_and_kept_for_lists() -> None:
-    book = Book()
-    book.add("a@x.com")
+def test_which_mails_are_unread_is_told_when_it_changed_and_kept_for_lists(book: Book) -> None:
     before = book.heads[M]
     for seen in (
         SeeUnread("INBOX", 1, ""),
@@ -341,9 +345,7 @@ def test_texts_of_a_mail_fit_into_json_and_into_their_bounds() -> None:
 # -- reports of an embedding application --------------------------------------------------------
 
 
-def test_the_first_report_opens_an_implicit_check() -> None:
-    book = Book()
-    book.add("a@x.com")
+def test_the_first_report_opens_an_implicit_check(book: Book) -> None:
     book.mailbox(1, ReportStatus("processing", "app works"))
     assert short(book, 1) == [
         ("email_status_update", "processing", "app works"),
@@ -354,9 +356,7 @@ def test_the_first_report_opens_an_implicit_check() -> None:
     assert msgspec.json.decode(value) == {"user_id": USER, "check_id": 1, "implicit": True}
 
 
-def test_progress_opens_one_too() -> None:
-    book = Book()
-    book.add("a@x.com")
+def test_progress_opens_one_too(book: Book) -> None:
     book.mailbox(1, ReportProgress(25, "quarter"))
     book.mailbox(1, ReportProgress(20, "back?"))
     assert short(book, 1) == [
@@ -366,9 +366,7 @@ def test_progress_opens_one_too() -> None:
     ]
 
 
-def test_a_terminal_report_ends_the_implicit_check() -> None:
-    book = Book()
-    book.add("a@x.com")
+def test_a_terminal_report_ends_the_implicit_check(book: Book) -> None:
     book.mailbox(1, ReportProgress(100, "all read"))
     book.mailbox(1, ReportStatus("ok", "done"))
     assert short(book, 3) == [("check_progress", 100, "done"), ("email_status_update", "ok", "done")]
@@ -378,9 +376,7 @@ def test_a_terminal_report_ends_the_implicit_check() -> None:
     assert broken_checks(book.events) == []
 
 
-def test_a_terminal_report_out_of_nothing_opens_and_ends_a_check_at_once() -> None:
-    book = Book()
-    book.add("a@x.com")
+def test_a_terminal_report_out_of_nothing_opens_and_ends_a_check_at_once(book: Book) -> None:
     book.mailbox(1, ReportStatus("error", "failed"))
     assert short(book, 1) == [
         ("check_progress", 100, "failed"),
