@@ -7,28 +7,22 @@ A part of a choice is named by its first mailbox. What a filter admits is looked
 commands with a filter go one after the other: if all were begun together, none would end before most have.
 """
 
-import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from itertools import batched
 from typing import Any, Final
 
 import msgspec
-from msgspec.structs import replace
 
-from huahuo.actors.entities.decider import Answer, Origin
-from huahuo.actors.entities.directory import Directory
-from huahuo.actors.entities.entity import Execute, ExecuteParts, Query
+from huahuo.actors.entities.decider import Answer
 from huahuo.actors.plugins.actions import Action
-from huahuo.actors.plugins.calls import Call, Refusal, Reply, UserId, error_reply, from_entity, from_record
-from huahuo.eventstore.errors import CommandMismatch
-from huahuo.eventstore.port import Log
+from huahuo.actors.plugins.calls import Call, Refusal, Reply, error_reply
 from huahuo.mailcheck import en, zh
 from huahuo.mailcheck.api.mailbox_list import Failures, Filter, failures_of
 from huahuo.mailcheck.api.params import CheckParams, ChoiceParams, FailuresParams, LabelParams, WatchParams
-from huahuo.mailcheck.checks.mailboxes import Pauses
-from huahuo.mailcheck.records import ImportResult, MailReply, Row, Success, Warned, encode
+from huahuo.mailcheck.api.rosters import Rosters
+from huahuo.mailcheck.checks.mailboxes import OneAtATime, Pauses
+from huahuo.mailcheck.records import ImportResult, MailReply, Success, Warned, encode
 from huahuo.mailcheck.roster.commands import (
     CancelCheck,
     CheckEmails,
@@ -40,85 +34,42 @@ from huahuo.mailcheck.roster.commands import (
 )
 from huahuo.mailcheck.roster.decider import watched
 from huahuo.mailcheck.roster.importer import ImportData
-from huahuo.mailcheck.roster.state import Roster
-
-
-class OneAtATime:
-    """See the module. It keeps nothing of users without work."""
-
-    def __init__(self) -> None:
-        self._users: dict[UserId, tuple[asyncio.Lock, int]] = {}
-
-    @contextlib.asynccontextmanager
-    async def of(self, user_id: UserId) -> AsyncIterator[None]:
-        """Wait until no earlier piece of this user's work is left, and hold its place during the block."""
-        lock, count = self._users.get(user_id, (asyncio.Lock(), 0))
-        self._users[user_id] = lock, count + 1
-        try:
-            async with lock:
-                yield
-        finally:
-            _, count = self._users.pop(user_id)
-            if count > 1:
-                self._users[user_id] = lock, count - 1
-
 
 LINES_A_PART: Final = 1_000
 """A commit of this many mailboxes takes some 40 ms of processor time, a decision 10 ms."""
-_IMPORT_PART: Final = "a part of an import ".ljust(64, ".")
-"""So the id of a part is longer than any that a client may send."""
 
 
-def parts_of(command: ImportEmails, origin: Origin, lines_a_part: int) -> ExecuteParts[ImportEmails]:
-    """The accounts of a long import in parts. Failures of the text stay behind."""
-    parts = []
-    for number, accounts in enumerate(batched(command.data.accounts, lines_a_part), start=1):
-        data = ImportData(len(accounts), accounts, ())
-        parts.append(
-            Execute(ImportEmails(command.mail_type, data, command.validate), _part_of_import(origin, number))
-        )
-    return ExecuteParts(tuple(parts))
-
-
-def result_of(data: ImportData, answers: Sequence[Answer[MailReply]]) -> ImportResult:
-    """The answer to the whole import."""
-    results = [_result(answer) for answer in answers]
+async def import_in_parts(
+    rosters: Rosters, call: Call[Any], command: ImportEmails, lines_a_part: int
+) -> Reply:
+    """Import a long text. Failures of the text belong to no part. The gate records the answer."""
+    recorded = await rosters.recorded(call)
+    if recorded is not None:
+        return recorded
+    data = command.data
+    parts = (
+        ImportEmails(command.mail_type, ImportData(len(accounts), accounts, ()), command.validate)
+        for accounts in batched(data.accounts, lines_a_part)
+    )
+    answers = await rosters.execute_parts(call, "a part of an import ", enumerate(parts, start=1))
+    results = [one for one in map(_reply, answers) if isinstance(one, ImportResult)]
+    assert len(results) == len(answers), "the import as a whole was not refused"
     failures = [*data.failures, *(failure for result in results for failure in result.failed_details)]
     failures.sort(key=lambda failure: failure.line)
-    return ImportResult(data.total, sum(result.success for result in results), len(failures), failures)
+    success = sum(result.success for result in results)
+    return Reply(encode(ImportResult(data.total, success, len(failures), failures)), _place_of(answers))
 
 
-def place_of(answers: Sequence[Answer[MailReply]]) -> tuple[str, int] | None:
+def _place_of(answers: Sequence[Answer[MailReply]]) -> tuple[str, int] | None:
     """The position of the last event that the parts wrote to the user's stream, None if there is none."""
     return max((answer.at for answer in answers if answer.at is not None), default=None)
 
 
-def _part_of_import(origin: Origin, number: int) -> Origin:
-    key = origin.key
-    return (
-        origin if key is None else replace(origin, key=replace(key, id=f"{_IMPORT_PART}/{number}/{key.id}"))
-    )
-
-
-def _result(answer: Answer[MailReply]) -> ImportResult:
-    """What a part was answered now, or the first time."""
-    if answer.duplicate is not None:
-        return msgspec.json.decode(answer.duplicate.reply, type=ImportResult)
-    assert isinstance(answer.reply, ImportResult), "the import as a whole was not refused"
-    return answer.reply
-
-
-ROSTER: Final = "roster"
 IDS_A_PART: Final = 500
 """A deletion of this many takes some 40 ms of processor time."""
 _ID_BYTES = 64
 """An id in memory with its place in a command."""
-_ROWS_A_STEP: Final = 4_096
-_TIMEOUT_S: Final = 120.0
-"""For all parts: between two of them it may wait up to 5 s for others (`Fairness.paid`)."""
-_CHOICE_PART: Final = "a part of a choice ".ljust(64, ".")
-"""So the id of a part is longer than any that a client may send."""
-_LISTS: Final = ("email_ids", "accepted", "skipped", "cancelled")
+_LISTS: Final = ("email_ids", "accepted", "skipped", "cancelled", "refused")
 
 type Make = Callable[[tuple[int, ...]], RosterCommand]
 
@@ -126,9 +77,8 @@ type Make = Callable[[tuple[int, ...]], RosterCommand]
 class Choosing:
     """Answers the commands about many mailboxes."""
 
-    def __init__(self, log: Log, directory: Directory, pauses: Pauses) -> None:
-        self._log = log
-        self._directory = directory
+    def __init__(self, rosters: Rosters, pauses: Pauses) -> None:
+        self._rosters = rosters
         self._pauses = pauses
         self._filtering = OneAtATime()
 
@@ -139,6 +89,7 @@ class Choosing:
             Action("check_emails", CheckParams, self._check),
             Action("cancel_check", ChoiceParams, self._cancel, frees=True),
             Action("label_emails", LabelParams, self._label),
+            Action("watch_emails", WatchParams, self._watch),
             Action("get_failures", FailuresParams, self._failures, query=True),
         ]
 
@@ -156,71 +107,52 @@ class Choosing:
         labels = call.params.labels()
         return await self._many(call, lambda ids: LabelEmails(ids, labels), zh.LABELLED)
 
+    async def _watch(self, call: Call[WatchParams]) -> Reply:
+        params, on = call.params, bool(call.params.on)
+        if (params.email_ids is None) == (params.filter is None):
+            return error_reply(Refusal("invalid_field", zh.NO_IDS, "email_ids or filter"))
+        message = zh.WATCH_ON if on else zh.WATCH_OFF
+        return await self._many(call, lambda ids: WatchEmails(ids, on), message, none=watched([], [], on=on))
+
     async def _failures(self, call: Call[FailuresParams]) -> Reply:
-        rows = await self._admitted(call.principal.user_id, call.params.filter or Filter())
+        rows = await self._rosters.admitted(call.principal.user_id, call.params.filter)
         found: Failures = failures_of(rows, mailboxes_max=call.params.limit)
         return Reply(msgspec.json.encode(found))
 
-    async def _many(self, call: Call[Any], make: Make, message: str, *, pause: bool = False) -> Reply:
-        """`pause`: meanwhile, checks of these mailboxes report nothing."""
+    async def _many(
+        self, call: Call[Any], make: Make, message: str, *, pause: bool = False, none: Success | None = None
+    ) -> Reply:
+        """`pause`: meanwhile, checks of these mailboxes report nothing. `none`: the answer without any."""
         params: ChoiceParams = call.params
         if params.filter is not None and params.email_ids is not None:
             return error_reply(Refusal("invalid_field", zh.FIELD.format("filter"), en.IDS_OR_FILTER))
         if params.filter is None:
             ids = params.email_ids or ()
             with self._pauses.hold(ids) if pause else nullcontext():
-                command = Execute(make(ids), call.origin)
-                answer: Answer[MailReply] = await self._directory.ask(ROSTER, call.principal.user_id, command)
-            return from_entity(b"" if answer.reply is None else encode(answer.reply), answer, call)
+                return await self._rosters.execute(call, make(ids))
         async with self._filtering.of(call.principal.user_id):
-            return await self._filtered(call, params.filter, make, message, pause=pause)
+            recorded = await self._rosters.recorded(call)
+            if recorded is not None:
+                return recorded
+            return await self._filtered(
+                call, params.filter, make, message, pause, none or Warned(zh.NONE_ADMITTED, email_ids=[])
+            )
 
     async def _filtered(
-        self, call: Call[Any], chosen: Filter, make: Make, message: str, *, pause: bool
+        self, call: Call[Any], chosen: Filter, make: Make, message: str, pause: bool, none: Success
     ) -> Reply:
         """The gate records the answer."""
-        known = None if call.key is None else await self._log.command(call.key)
-        if known is not None:
-            if known.fingerprint != call.fingerprint:
-                raise CommandMismatch("the command id was used with another content")
-            return from_record(known)
         user_id = call.principal.user_id
-        ids = [row.id for row in await self._admitted(user_id, chosen)]
+        ids = [row.id for row in await self._rosters.admitted(user_id, chosen)]
         if not ids:
-            return Reply(encode(Warned(zh.NONE_ADMITTED, email_ids=[])))
+            return Reply(encode(none))
         with (
-            self._directory.hold(ROSTER, user_id, _ID_BYTES * len(ids)),
+            self._rosters.hold(user_id, _ID_BYTES * len(ids)),
             self._pauses.hold(ids) if pause else nullcontext(),
         ):
-            parts = tuple(
-                Execute(make(some), _part_of_choice(call.origin, some[0]))
-                for some in batched(ids, IDS_A_PART)
-            )
-            answers: tuple[Answer[MailReply], ...] = await self._directory.ask(
-                ROSTER, user_id, ExecuteParts(parts), timeout_s=_TIMEOUT_S
-            )
-        return Reply(encode(_together([_reply(one) for one in answers], message)), place_of(answers))
-
-    async def _admitted(self, user_id: UserId, chosen: Filter) -> list[Row]:
-        """The rows of now, by id. The loop is not blocked by a long list."""
-
-        def cut(_seq: int, state: Roster) -> tuple[Row, ...]:
-            return state.cut()
-
-        rows: tuple[Row, ...] = await self._directory.ask(ROSTER, user_id, Query(cut))
-        admits = chosen.admits()
-        if admits is None:
-            return list(rows)
-        found: list[Row] = []
-        for some in batched(rows, _ROWS_A_STEP):
-            found += [row for row in some if admits(row)]
-            await asyncio.sleep(0)
-        return found
-
-
-def _part_of_choice(origin: Origin, first: int) -> Origin:
-    key = origin.key
-    return origin if key is None else replace(origin, key=replace(key, id=f"{_CHOICE_PART}/{first}/{key.id}"))
+            parts = ((some[0], make(some)) for some in batched(ids, IDS_A_PART))
+            answers = await self._rosters.execute_parts(call, "a part of a choice ", parts)
+        return Reply(encode(_together([_reply(one) for one in answers], message)), _place_of(answers))
 
 
 def _reply(answer: Answer[MailReply]) -> MailReply:
@@ -229,7 +161,7 @@ def _reply(answer: Answer[MailReply]) -> MailReply:
         assert answer.reply is not None, "a part that is no duplicate has an answer"
         return answer.reply
     try:
-        return msgspec.json.decode(answer.duplicate.reply, type=Success | Warned)
+        return msgspec.json.decode(answer.duplicate.reply, type=Success | Warned | ImportResult)
     except msgspec.ValidationError:
         fields = msgspec.json.decode(answer.duplicate.reply)
         return Refusal(fields["code"], fields["message"], fields.get("details", ""))
@@ -253,76 +185,3 @@ def _together(replies: Sequence[MailReply], message: str) -> MailReply:
         (lists[name] for name in ("accepted", "cancelled", "email_ids") if name in lists), []
     )
     return Success(message.format(len(done)), **lists)
-
-
-_ROSTER = "roster"
-_WATCH_PART = "a part of watch_emails ".ljust(64, ".")
-"""So the id of a part is longer than any that a client may send."""
-_WATCH_TIMEOUT_S = 120.0
-
-
-class WatchEmailsHandler:
-    """See the module. `a_part`: mailboxes that one commit switches."""
-
-    def __init__(self, log: Log, directory: Directory, *, a_part: int) -> None:
-        self._log = log
-        self._directory = directory
-        self._a_part = a_part
-
-    def actions(self) -> list[Action]:
-        """The action."""
-        return [Action("watch_emails", WatchParams, self._watch_emails)]
-
-    async def _watch_emails(self, call: Call[WatchParams]) -> Reply:
-        params = call.params
-        if (params.email_ids is None) == (params.filter is None):
-            return error_reply(Refusal("invalid_field", zh.NO_IDS, "email_ids or filter"))
-        if params.email_ids is not None:
-            command = WatchEmails(params.email_ids, bool(params.on))
-            answer: Answer[MailReply] = await self._directory.ask(
-                _ROSTER, call.principal.user_id, Execute(command, call.origin)
-            )
-            return from_entity(b"" if answer.reply is None else encode(answer.reply), answer, call)
-        return await self._filtered(call)
-
-    async def _filtered(self, call: Call[WatchParams]) -> Reply:
-        """The gate records the answer, as with an import."""
-        known = None if call.key is None else await self._log.command(call.key)
-        if known is not None:
-            if known.fingerprint != call.fingerprint:
-                raise CommandMismatch("the command id was used with another content")
-            return from_record(known)
-        on = bool(call.params.on)
-        admits = None if call.params.filter is None else call.params.filter.admits()
-
-        def look(_seq: int, state: Roster) -> list[int]:
-            return [row.id for row in state.cut() if admits is None or admits(row)]
-
-        user_id = call.principal.user_id
-        ids: list[int] = await self._directory.ask(_ROSTER, user_id, Query(look))
-        parts = [
-            Execute(WatchEmails(some, on), _part_of_watch(call.origin, number))
-            for number, some in enumerate(batched(ids, self._a_part), start=1)
-        ]
-        answers: tuple[Answer[MailReply], ...] = ()
-        if parts:
-            answers = await self._directory.ask(
-                _ROSTER, user_id, ExecuteParts(tuple(parts)), timeout_s=_WATCH_TIMEOUT_S
-            )
-        done = [_success(answer) for answer in answers]
-        accepted = [email_id for one in done for email_id in one.accepted or ()]
-        refused = [email_id for one in done for email_id in one.refused or ()]
-        return Reply(encode(watched(accepted, refused, on=on)), place_of(answers))
-
-
-def _part_of_watch(origin: Origin, number: int) -> Origin:
-    key = origin.key
-    return origin if key is None else replace(origin, key=replace(key, id=f"{_WATCH_PART}/{number}/{key.id}"))
-
-
-def _success(answer: Answer[MailReply]) -> Success:
-    """What a part was answered now, or the first time."""
-    if answer.duplicate is not None:
-        return msgspec.json.decode(answer.duplicate.reply, type=Success)
-    assert isinstance(answer.reply, Success), "a part of bounded size is not refused"
-    return answer.reply

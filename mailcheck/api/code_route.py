@@ -23,19 +23,17 @@ from msgspec import UNSET
 
 from huahuo.actors.entities.decider import Origin
 from huahuo.actors.entities.directory import Directory
-from huahuo.actors.entities.entity import Execute, Query
 from huahuo.actors.plugins.actions import HttpAnswer, HttpRefused, HttpRequest, HttpRoute
-from huahuo.actors.plugins.calls import Principal, UserId
+from huahuo.actors.plugins.calls import Principal
 from huahuo.eventstore.ambient import Ambient, rfc3339
 from huahuo.eventstore.deadline import Deadline
 from huahuo.eventstore.model import StoredEvent
 from huahuo.eventstore.port import Log
 from huahuo.mailcheck import zh
-from huahuo.mailcheck.api.handlers import ROSTER
+from huahuo.mailcheck.api.rosters import Rosters
 from huahuo.mailcheck.events import STATUSES_TERMINAL, EmailStatusUpdate, MailReceived, read, user_stream
 from huahuo.mailcheck.records import MAILS, MailRecord, Row, received_of
 from huahuo.mailcheck.roster.commands import CheckEmails
-from huahuo.mailcheck.roster.state import Roster
 
 
 class Arrival(msgspec.Struct):
@@ -128,7 +126,7 @@ class CodeRoute:
 
     def __init__(self, log: Log, directory: Directory, ambient: Ambient) -> None:
         self._log = log
-        self._directory = directory
+        self._rosters = Rosters(log, directory)
         self._ambient = ambient
         self.arrivals = Arrivals(log)
 
@@ -145,7 +143,7 @@ class CodeRoute:
         max_age_s = _number(request, "max_age", MAX_AGE_S, most=_MAX_AGE_MOST_S)
         after = _number(request, "after", 0, most=10**16)
         address = request.names["address"]
-        row = await self._mailbox(user.user_id, address)
+        row = await self._rosters.ask(user.user_id, lambda _seq, state: state.of_address(address))
         if row is None:
             raise HttpRefused("not_found", zh.NOT_YOUR_MAILBOX)
         email_id, now_ms = row.id, self._ambient.now_ms()
@@ -200,15 +198,7 @@ class CodeRoute:
 
     async def _check(self, user: Principal, email_id: int) -> None:
         """Have it checked, if it is not being checked."""
-        command = Execute(CheckEmails((email_id,)), Origin(user.name))
-        await self._directory.ask(ROSTER, user.user_id, command)
-
-    async def _mailbox(self, user_id: UserId, address: str) -> Row | None:
-        def look(_seq: int, state: Roster) -> Row | None:
-            return state.of_address(address)
-
-        found: Row | None = await self._directory.ask(ROSTER, user_id, Query(look))
-        return found
+        await self._rosters.tell(user.user_id, CheckEmails((email_id,)), Origin(user.name))
 
 
 def _claimed_ms(row: Row, address: str, now: str) -> int:

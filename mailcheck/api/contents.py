@@ -30,23 +30,27 @@ from huahuo.eventstore.executor import Executor
 from huahuo.eventstore.model import Append, RowDrop
 from huahuo.eventstore.port import Log
 from huahuo.mailcheck import en, zh
-from huahuo.mailcheck.api.mail_sources import Contents, Filler, Missing, OwnMails, Wanted, on_server
+from huahuo.mailcheck.api.mail_sources import (
+    Contents,
+    Filler,
+    Missing,
+    OwnMails,
+    Wanted,
+    on_server,
+    record_of,
+)
 from huahuo.mailcheck.checks.check_effect import CheckFailed, Ok, Sink
-from huahuo.mailcheck.checks.mailboxes import KnownMails, Mailboxes
+from huahuo.mailcheck.checks.mailboxes import KnownMails, Mailboxes, every_row
 from huahuo.mailcheck.fetched import INBOX, UidCursor
 from huahuo.mailcheck.mailbox.commands import Content, KeepContents, NoMailbox, Plan
 from huahuo.mailcheck.mime.mail import attached, content_document, parse_mail
 from huahuo.mailcheck.records import (
-    MAIL,
     MAILS,
     MISSING,
     UNREAD_BODIES,
-    MailPlace,
     MailRecord,
     email_key,
-    mail_key,
     number_of,
-    record_key,
 )
 
 ASKING_AT_ONCE: Final = 2
@@ -61,6 +65,10 @@ class Asking:
         self._ambient = ambient
         self._busy = error_reply(Refusal("busy", busy, details.format(ASKING_AT_ONCE)))
         self._running: Counter[str] = Counter()
+
+    def one[P](self, ask: Callable[[Call[P]], Awaitable[Reply]]) -> Callable[[Call[P]], Awaitable[Reply]]:
+        """A handler that answers what `ask` does, or a refusal: see `answer`."""
+        return lambda call: self.answer(call.principal.name, partial(ask, call))
 
     async def answer(self, user: str, ask: Callable[[], Awaitable[Reply]]) -> Reply:
         """What `ask` returns, or a refusal: too many are under way, or the mail server fails."""
@@ -82,7 +90,6 @@ class Asking:
 
 CONTENT_BYTES_MAX: Final = 11 << 20
 """Of a file: as text it must fit into one reply."""
-_GONE: Final = zh.MAIL_GONE
 
 
 class AttachmentParams(msgspec.Struct, frozen=True):
@@ -106,6 +113,17 @@ class ReadMail(Protocol):
         ...
 
 
+async def _from_server(read: ReadMail, record: MailRecord, plan: Plan | None) -> bytes | None:
+    """A mail as its server has it, None if it has it no more."""
+    place = on_server(record)
+    if plan is None or place is None:
+        return None
+    wanted = Wanted(place.remote_id)
+    cursor = UidCursor(place.folder, place.uidvalidity, place.uid)
+    await read(record.email_id, msgspec.structs.replace(plan, cursors={INBOX: cursor}), wanted)
+    return wanted.source
+
+
 class Attachments:
     """See the module. `plan_of`: how a mailbox is reached, None if there is none."""
 
@@ -126,32 +144,17 @@ class Attachments:
     def actions(self) -> list[Action]:
         """The actions."""
         return [
-            Action("get_attachment", AttachmentParams, self._get, query=True),
-            Action("get_source", SourceParams, self._get_source, query=True),
+            Action("get_attachment", AttachmentParams, self._asking.one(self._found), query=True),
+            Action("get_source", SourceParams, self._asking.one(self._whole), query=True),
         ]
-
-    async def _get(self, call: Call[AttachmentParams]) -> Reply:
-        return await self._asking.answer(call.principal.name, partial(self._found, call))
-
-    async def _get_source(self, call: Call[SourceParams]) -> Reply:
-        return await self._asking.answer(call.principal.name, partial(self._whole, call))
-
-    async def _on_server(self, record: MailRecord, plan: Plan) -> bytes | None:
-        place = on_server(record)
-        if place is None:
-            return None
-        wanted = Wanted(place.remote_id)
-        cursor = UidCursor(place.folder, place.uidvalidity, place.uid)
-        await self._read(record.email_id, msgspec.structs.replace(plan, cursors={INBOX: cursor}), wanted)
-        return wanted.source
 
     async def _source(self, user_id: UserId, mail_id: int) -> bytes | Refusal:
         record = await self._mails.record(user_id, mail_id)
         plan = None if record is None else await self._plan_of(record.email_id)
         if record is None or plan is None:
             return Refusal("not_found", zh.NO_MAIL.format(mail_id))
-        source = await self._mails.source(record) or await self._on_server(record, plan)
-        return Refusal("not_found", _GONE) if source is None else source
+        source = await self._mails.source(record) or await _from_server(self._read, record, plan)
+        return Refusal("not_found", zh.MAIL_GONE) if source is None else source
 
     async def _whole(self, call: Call[SourceParams]) -> Reply:
         mail_id = call.params.mail_id
@@ -211,13 +214,8 @@ class Keeping:
 
     async def _missing(self, mail_id: int) -> tuple[MailRecord, int] | None:
         """The record of a mail without content, and when it was received."""
-        place = await self._log.row(MAIL, "", mail_key(mail_id))
-        if place is None:
-            return None
-        at = msgspec.json.decode(place, type=MailPlace)
-        row = await self._log.row(MAILS, str(at.email_id), record_key(at.received_ms, mail_id))
-        record = None if row is None else msgspec.json.decode(row, type=MailRecord)
-        return None if record is None or record.blob else (record, at.received_ms)
+        found = await record_of(self._log, mail_id)
+        return None if found is None or found[0].blob else (found[0], found[1].received_ms)
 
 
 OPENING_AT_ONCE: Final = 16
@@ -254,7 +252,7 @@ class Opening:
         if record.blob:
             return await self._log.blob(record.blob)
         async with self._places, Deadline(self._ambient, _OPENING_TIMEOUT_S):
-            source = await self._source(record)
+            source = await _from_server(self._read, record, await self._plan_of(record.email_id))
         if source is None:
             return None
         mail = await self._executor.run(partial(parse_mail, source))
@@ -262,21 +260,10 @@ class Opening:
         await self._keeping.keep(record.email_id, {record.mail_id: (content, mail.has_attachments)})
         return content
 
-    async def _source(self, record: MailRecord) -> bytes | None:
-        plan = await self._plan_of(record.email_id)
-        place = on_server(record)
-        if plan is None or place is None:
-            return None
-        wanted = Wanted(place.remote_id)
-        cursor = UidCursor(place.folder, place.uidvalidity, place.uid)
-        await self._read(record.email_id, msgspec.structs.replace(plan, cursors={INBOX: cursor}), wanted)
-        return wanted.source
-
 
 FILLING_AT_ONCE: Final = 4
 """Mailboxes that are read at once, so that checks have most of the network and of the log."""
 _PAGE_MAILS: Final = 50
-_PAGE_ROWS: Final = 500
 _AGAIN_S: Final = 600.0
 _STORE_FAULTS: Final = (EntityError, AskTimeout, EventStoreError)
 
@@ -319,12 +306,10 @@ class Filling:
         Raises as `Log.rows`.
         """
         self._open = True
-        before: bytes | None = None
-        while rows := await self._log.rows(UNREAD_BODIES, "", before=before, limit=_PAGE_ROWS):
-            for email_id in (number_of(key) for key, _ in rows):
-                if mine(email_id) and email_id not in self._tasks and email_id not in self._later:
-                    self.read(email_id)
-            before = rows[-1][0]
+        async for key, _ in every_row(self._log, UNREAD_BODIES):
+            email_id = number_of(key)
+            if mine(email_id) and email_id not in self._tasks and email_id not in self._later:
+                self.read(email_id)
 
     def read(self, email_id: int) -> None:
         """Read what is missing of a mailbox, after those that wait already."""
@@ -419,8 +404,7 @@ class Filling:
 
     async def _done(self, email_id: int) -> None:
         """Nothing is missing of this mailbox any more, unless a check has just stored more."""
-        key = email_key(email_id)
         async with self._known.storing(email_id):
             if not await self._log.rows(MISSING, str(email_id), limit=1):
-                row = RowDrop(UNREAD_BODIES, "", key)
+                row = RowDrop(UNREAD_BODIES, "", email_key(email_id))
                 await self._log.append(Append(ts_ms=self._ambient.now_ms(), rows=(row,), principal="service"))

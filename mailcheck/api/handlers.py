@@ -9,14 +9,11 @@ import asyncio
 from collections import Counter, deque
 from collections.abc import Callable
 from functools import partial
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta
 
-from huahuo.actors.entities.decider import Answer
-from huahuo.actors.entities.directory import Directory
-from huahuo.actors.entities.entity import Execute, Query
 from huahuo.actors.plugins.actions import Action
 from huahuo.actors.plugins.calls import (
     Call,
@@ -24,23 +21,19 @@ from huahuo.actors.plugins.calls import (
     Reply,
     UserId,
     error_reply,
-    from_entity,
-    from_record,
     json_reply,
 )
 from huahuo.actors.plugins.plugin import JobDoor
-from huahuo.eventstore.errors import CommandMismatch
 from huahuo.eventstore.executor import Executor, give_way
 from huahuo.eventstore.model import Secret
 from huahuo.eventstore.port import Log
 from huahuo.mailcheck import en, zh
-from huahuo.mailcheck.api.bulk_commands import Choosing, OneAtATime, parts_of, place_of, result_of
+from huahuo.mailcheck.api.bulk_commands import Choosing, import_in_parts
 from huahuo.mailcheck.api.import_export import ImportJobs
 from huahuo.mailcheck.api.mailbox_list import (
     KEYS,
     PAGE_ROWS_MAX,
     Order,
-    RowsCut,
     Sort,
     entry_of,
     kept_order,
@@ -54,14 +47,12 @@ from huahuo.mailcheck.api.params import (
     ListParams,
     UpdateEmailParams,
 )
-from huahuo.mailcheck.checks.mailboxes import Pauses
+from huahuo.mailcheck.api.rosters import Rosters
+from huahuo.mailcheck.checks.mailboxes import OneAtATime, Pauses, every_row
 from huahuo.mailcheck.events import roster_stream, user_stream
 from huahuo.mailcheck.records import (
     GROUP_PROXIES,
     EmailsPage,
-    MailReply,
-    Row,
-    encode,
     group_key,
     group_secret,
 )
@@ -70,7 +61,6 @@ from huahuo.mailcheck.roster.commands import (
     ClaimMailbox,
     ImportEmails,
     ReleaseMailbox,
-    RosterCommand,
     SetGroupProxy,
     UpdateEmail,
     refuse_settings,
@@ -121,15 +111,12 @@ class Sorter:
         self._letting = False
 
 
-_ROSTER: Final = "roster"
-
-
 class GroupProxies:
     """See the module. Exceptions of the log and the entities pass through."""
 
-    def __init__(self, log: Log, directory: Directory) -> None:
+    def __init__(self, log: Log, rosters: Rosters) -> None:
         self._log = log
-        self._directory = directory
+        self._rosters = rosters
 
     async def of(self, user_id: UserId, email_id: int) -> Secret | None:
         """The proxy of the group in which this mailbox is now, None if there is none.
@@ -139,18 +126,11 @@ class GroupProxies:
         part = str(user_id)
         if not await self._log.rows(GROUP_PROXIES, part, limit=1):
             return None
-
-        def look(_seq: int, state: Roster) -> str:
-            row = state.rows.get(email_id)
-            return "" if row is None else row.group or ""
-
-        group: str = await self._directory.ask(_ROSTER, user_id, Query(look))
+        row = await self._rosters.row(user_id, email_id)
+        group = "" if row is None else row.group or ""
         if not group or await self._log.row(GROUP_PROXIES, part, group_key(group)) is None:
             return None
         return await self._log.secret(roster_stream(user_id), group_secret(group))
-
-
-_PAGE_ROWS: Final = 500
 
 
 class NoFields(msgspec.Struct, frozen=True):
@@ -167,50 +147,6 @@ class GroupProxyParams(msgspec.Struct, frozen=True):
         return f"GroupProxyParams(group={self.group!r}, proxy='[sealed]')"
 
 
-class Grouping:
-    """See the module."""
-
-    def __init__(self, log: Log, directory: Directory) -> None:
-        self._log = log
-        self._directory = directory
-
-    def actions(self) -> list[Action]:
-        """The actions."""
-        return [
-            Action("get_groups", NoFields, self._list, query=True),
-            Action("set_group_proxy", GroupProxyParams, self._set),
-        ]
-
-    async def _set(self, call: Call[GroupProxyParams]) -> Reply:
-        params = call.params
-        command = SetGroupProxy(params.group, Secret(params.proxy) if params.proxy else None)
-        message = Execute(command, call.origin)
-        answer: Answer[MailReply] = await self._directory.ask(_ROSTER, call.principal.user_id, message)
-        return from_entity(b"" if answer.reply is None else encode(answer.reply), answer, call)
-
-    async def _list(self, call: Call[NoFields]) -> Reply:
-        user_id = call.principal.user_id
-
-        def look(_seq: int, state: Roster) -> tuple[Row, ...]:
-            return state.cut()
-
-        rows: tuple[Row, ...] = await self._directory.ask(_ROSTER, user_id, Query(look))
-        counted = Counter(row.group for row in rows if row.group)
-        proxied: set[str] = set()
-        before: bytes | None = None
-        while page := await self._log.rows(GROUP_PROXIES, str(user_id), before=before, limit=_PAGE_ROWS):
-            proxied |= {value.decode() for _, value in page}
-            before = page[-1][0]
-        data = [
-            {"group": group, "count": counted[group], "proxy": group in proxied}
-            for group in sorted({*counted, *proxied} - {""})
-        ]
-        return json_reply({"type": "groups", "data": data})
-
-
-ROSTER = "roster"
-_IMPORT_TIMEOUT_S = 120.0
-"""For an import in parts. Between two of them it may wait up to 5 s for others (`Fairness.paid`)."""
 WHOLE_LINES_MAX = 100_000
 """Of an import by a client that cannot split it."""
 _SORTED_ATTEMPTS_MAX = 4
@@ -225,7 +161,7 @@ class Handlers:
     def __init__(
         self,
         log: Log,
-        directory: Directory,
+        rosters: Rosters,
         executor: Executor,
         pauses: Pauses,
         *,
@@ -237,10 +173,10 @@ class Handlers:
         self._imports = ImportJobs(jobs or JobDoor())
         self._providers = providers
         self._log = log
-        self._directory = directory
+        self._rosters = rosters
         self._executor = executor
         self._pauses = pauses
-        self._choosing = Choosing(log, directory, pauses)
+        self._choosing = Choosing(rosters, pauses)
         self._sorter = Sorter()
         self._sorting = OneAtATime()
         """A roster keeps few orders, so requests for many would drop each other's before they are sorted."""
@@ -256,8 +192,10 @@ class Handlers:
             Action("claim_mailbox", ClaimMailbox, self._as_sent),
             Action("release_mailbox", ReleaseMailbox, self._as_sent),
             *self._choosing.actions(),
-            Action("import_emails", ImportParams, self._import_emails),
-            Action("firemail_import", ImportParams, self._import_whole),
+            Action("get_groups", NoFields, self._get_groups, query=True),
+            Action("set_group_proxy", GroupProxyParams, self._set_group_proxy),
+            Action("import_emails", ImportParams, partial(self._import, lines_max=self._lines_max)),
+            Action("firemail_import", ImportParams, partial(self._import, lines_max=WHOLE_LINES_MAX)),
             *self._imports.actions(),
         ]
 
@@ -275,7 +213,7 @@ class Handlers:
             use_ssl=params.ssl(),
             secrets=params.secrets(),
         )
-        return await self._execute(call, command)
+        return await self._rosters.execute(call, command)
 
     async def _update_email(self, call: Call[UpdateEmailParams]) -> Reply:
         params = call.params
@@ -289,24 +227,17 @@ class Handlers:
             secrets=params.secrets(),
         )
         with self._pauses.hold((params.email_id,)):
-            return await self._execute(call, command)
+            return await self._rosters.execute(call, command)
 
     async def _as_sent(self, call: Call[Any]) -> Reply:
-        return await self._execute(call, call.params)
-
-    async def _import_emails(self, call: Call[ImportParams]) -> Reply:
-        return await self._import(call, self._lines_max)
-
-    async def _import_whole(self, call: Call[ImportParams]) -> Reply:
-        """Of a client that cannot split a text."""
-        return await self._import(call, WHOLE_LINES_MAX)
+        return await self._rosters.execute(call, call.params)
 
     async def _import(self, call: Call[ImportParams], lines_max: int) -> Reply:
         params = call.params
         job = self._imports.of(call.principal.user_id, params.job_id)
         if job is not None and job.cancelled:
             return error_reply(Refusal("conflict", zh.IMPORT_CANCELLED, en.JOB_CANCELLED))
-        with self._directory.hold(ROSTER, call.principal.user_id, bytes_in_memory(params.data)):
+        with self._rosters.hold(call.principal.user_id, bytes_in_memory(params.data)):
             reply = await self._parse_and_import(call, lines_max)
         if job is not None:
             await self._imports.did(job, reply.body)
@@ -320,38 +251,35 @@ class Handlers:
             )
         except TooManyLines:
             return error_reply(Refusal("too_large", zh.IMPORT_LINES.format(lines_max), "data"))
-        command = ImportEmails(params.mail_type, data, _validates(params.validate))
+        validates = "login" if params.validate is True else params.validate or ""
+        command = ImportEmails(params.mail_type, data, validates)
         is_long = len(data.accounts) > self._lines_a_part
         if is_long and refuse_settings(self._providers, params.mail_type, "", None) is None:
-            return await self._import_parts(call, command)
-        return await self._execute(call, command)
+            return await import_in_parts(self._rosters, call, command, self._lines_a_part)
+        return await self._rosters.execute(call, command)
 
-    async def _import_parts(self, call: Call[ImportParams], command: ImportEmails) -> Reply:
-        """The gate records the answer. See `importing`."""
-        known = None if call.key is None else await self._log.command(call.key)
-        if known is not None:
-            if known.fingerprint != call.fingerprint:
-                raise CommandMismatch("the command id was used with another content")
-            return from_record(known)
-        parts = parts_of(command, call.origin, self._lines_a_part)
-        answers: tuple[Answer[MailReply], ...] = await self._directory.ask(
-            ROSTER,
-            call.principal.user_id,
-            parts,
-            timeout_s=_IMPORT_TIMEOUT_S,
-        )
-        return Reply(encode(result_of(command.data, answers)), place_of(answers))
+    async def _set_group_proxy(self, call: Call[GroupProxyParams]) -> Reply:
+        params = call.params
+        command = SetGroupProxy(params.group, Secret(params.proxy) if params.proxy else None)
+        return await self._rosters.execute(call, command)
+
+    async def _get_groups(self, call: Call[NoFields]) -> Reply:
+        user_id = call.principal.user_id
+        rows = await self._rosters.rows(user_id)
+        counted = Counter(row.group for row in rows if row.group)
+        proxied = {value.decode() async for _, value in every_row(self._log, GROUP_PROXIES, str(user_id))}
+        data = [
+            {"group": group, "count": counted[group], "proxy": group in proxied}
+            for group in sorted({*counted, *proxied} - {""})
+        ]
+        return json_reply({"type": "groups", "data": data})
 
     async def _get_all_emails(self, call: Call[ListParams]) -> Reply:
         user_id, params = call.principal.user_id, call.params
         if params.paged:
             return await self._page_of_emails(user_id, params)
         stream = user_stream(user_id)
-
-        def cut(seq: int, state: Roster) -> RowsCut:
-            return list_of(state, stream, seq)
-
-        rows: RowsCut = await self._directory.ask(ROSTER, user_id, Query(cut))
+        rows = await self._rosters.ask(user_id, lambda seq, state: list_of(state, stream, seq))
         return Reply(b'{"type":"emails_list"}', parted=rows)
 
     async def _page_of_emails(self, user_id: UserId, params: ListParams) -> Reply:
@@ -374,29 +302,16 @@ class Handlers:
             following = None if page.after is None else token_of(sort, page.after)
             return EmailsPage(page.rows, user_stream(user_id), seq, len(state.rows), following)
 
-        found = await self._directory.ask(ROSTER, user_id, Query(partial(look, kept_order)))
+        found: Any = await self._rosters.ask(user_id, partial(look, kept_order))
         if isinstance(found, EmailsPage):
             return _answered(found)
         async with self._sorting.of(user_id):
             for _ in range(_SORTED_ATTEMPTS_MAX):
-                found = await self._directory.ask(ROSTER, user_id, Query(partial(look, order_of)))
+                found = await self._rosters.ask(user_id, partial(look, order_of))
                 if isinstance(found, EmailsPage):
                     return _answered(found)
                 await self._sorter.ready(found)
         return error_reply(Refusal("busy", zh.BUSY, en.CHANGES_FASTER))
-
-    async def _execute(self, call: Call[Any], command: RosterCommand) -> Reply:
-        message = Execute(command, call.origin)
-        user_id = call.principal.user_id
-        answer: Answer[MailReply] = await self._directory.ask(ROSTER, user_id, message)
-        body = b"" if answer.reply is None else encode(answer.reply)
-        return from_entity(body, answer, call)
-
-
-def _validates(said: bool | str) -> Literal["", "login", "check"]:
-    if said == "check":
-        return "check"
-    return "login" if said else ""
 
 
 def _answered(reply: EmailsPage) -> Reply:

@@ -12,19 +12,17 @@ import asyncio
 import contextlib
 import csv
 import io
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AbstractContextManager
 from itertools import batched
-from typing import Final, Protocol
+from typing import Final
 
 import msgspec
 import structlog
 
 from huahuo.actors.actor.messages import AskTimeout
 from huahuo.actors.entities.decider import EntityError, Origin
-from huahuo.actors.entities.directory import Directory
-from huahuo.actors.entities.entity import Execute, Query
 from huahuo.actors.plugins.actions import Action
 from huahuo.actors.plugins.calls import (
     Call,
@@ -43,6 +41,8 @@ from huahuo.eventstore.model import Append, NewEvent
 from huahuo.eventstore.port import Log
 from huahuo.mailcheck import en, zh
 from huahuo.mailcheck.api.params import BeginImportParams, EndImportParams, ExportParams
+from huahuo.mailcheck.api.rosters import ROSTER, Rosters
+from huahuo.mailcheck.checks.mailboxes import Pauses, every_row
 from huahuo.mailcheck.events import mailbox_stream, user_stream
 from huahuo.mailcheck.records import (
     GROUP_PROXIES,
@@ -56,7 +56,6 @@ from huahuo.mailcheck.records import (
 )
 from huahuo.mailcheck.roster.commands import SIGN_IN_SECRETS, DeleteEmails, SetGroupProxy
 from huahuo.mailcheck.roster.importer import SEPARATOR
-from huahuo.mailcheck.roster.state import Roster
 
 JOB_NAME: Final = "import_emails"
 PER_USER_MAX: Final = 4
@@ -204,7 +203,6 @@ def _nothing() -> None:
     pass
 
 
-ROSTER: Final = "roster"
 FRESH_MS: Final = 10 * 60_000
 """A sign-in is fresh for as long."""
 _PUBLIC: Final = (
@@ -214,7 +212,6 @@ _PUBLIC: Final = (
 _SECRETS: Final = (*SIGN_IN_SECRETS, "login")
 _AUDIT: Final = "audit"
 _EXPORTED: Final = "mailboxes_exported"
-_ROWS_A_STEP: Final = 4_096
 _SECRETS_AT_ONCE: Final = 32
 """Mailboxes whose secrets are read at a time: to begin a thousand tasks is one step of 30 ms of the loop."""
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
@@ -223,9 +220,9 @@ _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 class Exporting:
     """Answers `export_emails`."""
 
-    def __init__(self, log: Log, directory: Directory, ambient: Ambient) -> None:
+    def __init__(self, log: Log, rosters: Rosters, ambient: Ambient) -> None:
         self._log = log
-        self._directory = directory
+        self._rosters = rosters
         self._ambient = ambient
 
     def actions(self) -> list[Action]:
@@ -258,35 +255,16 @@ class Exporting:
         if owner != who.user_id and not who.is_admin:
             return Refusal("forbidden", zh.EXPORT_ADMINS, "owner")
         if secrets and (not who.signed_in_ms or who.signed_in_ms + FRESH_MS < self._ambient.now_ms()):
-            return Refusal(
-                "forbidden",
-                zh.EXPORT_SIGN_IN,
-                en.SIGN_IN_AGAIN.format(FRESH_MS // 60_000),
-            )
+            return Refusal("forbidden", zh.EXPORT_SIGN_IN, en.SIGN_IN_AGAIN.format(FRESH_MS // 60_000))
         return None
 
     async def _rows(self, owner: UserId, params: ExportParams) -> tuple[list[Row], int | None]:
         """A page of the wanted rows by id, and the id behind which the next one begins."""
-
-        def cut(_seq: int, state: Roster) -> tuple[Row, ...]:
-            return state.cut()
-
-        every: tuple[Row, ...] = await self._directory.ask(ROSTER, owner, Query(cut))
-        admits = None if params.filter is None else params.filter.admits()
         named = None if params.email_ids is None else frozenset(params.email_ids)
-        after = -1 if params.before is None else params.before
-        found: list[Row] = []
-        for number, row in enumerate(every):
-            if not number % _ROWS_A_STEP:
-                await asyncio.sleep(0)
-            if row.id <= after or (named is not None and row.id not in named):
-                continue
-            if admits is not None and not admits(row):
-                continue
-            if len(found) == params.limit:
-                return found, found[-1].id
-            found.append(row)
-        return found, None
+        rows = await self._rosters.admitted(owner, params.filter, named)
+        first = 0 if params.before is None else bisect_right(rows, params.before, key=lambda row: row.id)
+        found = rows[first : first + params.limit]
+        return found, found[-1].id if first + params.limit < len(rows) else None
 
     async def _secrets(self, email_id: int) -> tuple[str, ...]:
         found = await self._log.secrets(mailbox_stream(email_id), _SECRETS)
@@ -345,40 +323,26 @@ _GROUPS_MAX: Final = 10_000
 _MAILBOX: Final = "mailbox/"
 
 
-class Pauses(Protocol):
-    """Holds checks of mailboxes back."""
-
-    def hold(self, email_ids: tuple[int, ...]) -> AbstractContextManager[None]: ...  # noqa: D102
-
-
 class Belongings:
     """See the module."""
 
-    def __init__(self, log: Log, directory: Directory, pauses: Pauses) -> None:
+    def __init__(self, log: Log, rosters: Rosters, pauses: Pauses) -> None:
         self._log = log
-        self._directory = directory
+        self._rosters = rosters
         self._pauses = pauses
 
     async def forget(self, user_id: UserId) -> Forgotten:
         """Delete all mailboxes of a user, and wait until nothing is left of their mails and of the index."""
-
-        def cut(_seq: int, state: Roster) -> tuple[int, ...]:
-            return tuple(row.id for row in state.cut())
-
-        ids: tuple[int, ...] = await self._directory.ask(ROSTER, user_id, Query(cut))
+        ids = [row.id for row in await self._rosters.rows(user_id)]
         for some in batched(ids, _IDS_A_PART):
             with self._pauses.hold(some):
-                await self._directory.ask(ROSTER, user_id, Execute(DeleteEmails(some), Origin(SERVICE)))
+                await self._rosters.tell(user_id, DeleteEmails(some), Origin(SERVICE))
         for _, group in await self._log.rows(GROUP_PROXIES, str(user_id), limit=_GROUPS_MAX):
-            taken = Execute(SetGroupProxy(group.decode(), None), Origin(SERVICE))
-            await self._directory.ask(ROSTER, user_id, taken)
+            await self._rosters.tell(user_id, SetGroupProxy(group.decode(), None), Origin(SERVICE))
         every = await mailboxes_of(self._log, user_id)
         for email_id in every:
-            key = email_key(email_id)
-            gone = await self._log.row(PURGES, "", key) is None
-            while not gone:
+            while await self._log.row(PURGES, "", email_key(email_id)) is not None:  # noqa: ASYNC110
                 await asyncio.sleep(_LOOK_S)
-                gone = await self._log.row(PURGES, "", key) is None
         streams = (f"{ROSTER}/{user_id}", *(mailbox_stream(one) for one in every))
         return Forgotten({"mailboxes": len(ids)}, streams)
 
@@ -398,12 +362,9 @@ async def mailboxes_of(log: Log, user_id: UserId) -> list[int]:
 async def belongings(log: Log, user_id: UserId) -> AsyncIterator[tuple[str, bytes]]:
     """The mails of a user as files: names, and JSON with the record and the content. See `Past`."""
     for email_id in await mailboxes_of(log, user_id):
-        before: bytes | None = None
-        while rows := await log.rows(MAILS, str(email_id), before=before, limit=_PAGE):
-            for _, value in rows:
-                record = msgspec.json.decode(value, type=MailRecord)
-                content = await log.blob(record.blob) if record.blob else None  # only its headers were read
-                told = msgspec.to_builtins(record)
-                told["content"] = None if content is None else content.decode("utf-8", "replace")
-                yield f"mails/{email_id}/{record.mail_id}.json", msgspec.json.encode(told)
-            before = rows[-1][0]
+        async for _, value in every_row(log, MAILS, str(email_id)):
+            record = msgspec.json.decode(value, type=MailRecord)
+            content = await log.blob(record.blob) if record.blob else None  # only its headers were read
+            told = msgspec.to_builtins(record)
+            told["content"] = None if content is None else content.decode("utf-8", "replace")
+            yield f"mails/{email_id}/{record.mail_id}.json", msgspec.json.encode(told)

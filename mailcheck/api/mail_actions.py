@@ -19,8 +19,6 @@ import msgspec
 from msgspec import Meta
 from msgspec.structs import replace
 
-from huahuo.actors.entities.directory import Directory
-from huahuo.actors.entities.entity import Query
 from huahuo.actors.plugins.actions import Action, Id
 from huahuo.actors.plugins.calls import Call, Refusal, Reply, UserId, error_reply, json_reply
 from huahuo.eventstore.ambient import Ambient
@@ -34,6 +32,7 @@ from huahuo.mailcheck.api.mail_index import MailIndex
 from huahuo.mailcheck.api.mail_sources import OwnMails
 from huahuo.mailcheck.api.mailbox_list import Filter
 from huahuo.mailcheck.api.params import RECORDS_MAX, MailParams, MailRecordsParams, SearchParams
+from huahuo.mailcheck.api.rosters import Rosters
 from huahuo.mailcheck.checks.check_effect import CheckFailed
 from huahuo.mailcheck.checks.folder_reader import RawMail, fetched_mail
 from huahuo.mailcheck.checks.mailboxes import KnownMails, Mailboxes
@@ -54,7 +53,6 @@ from huahuo.mailcheck.records import (
     MailRecords,
     MailsFound,
     Record,
-    Row,
     Unread,
     mail_key,
     mailbox_key,
@@ -64,7 +62,6 @@ from huahuo.mailcheck.records import (
     page_token,
     record_key,
 )
-from huahuo.mailcheck.roster.state import Roster
 
 _FOLDERS_MAX = 100
 _decode = msgspec.json.Decoder(Unread).decode
@@ -157,7 +154,6 @@ class MailQueries:
         return Reply(msgspec.json.encode(Mail.with_content(record, content)))
 
 
-ROSTER: Final = "roster"
 EXAMINED_MAX: Final = 4_000
 """Matches of which one page looks at the mailbox. If few are in a wanted one, the page is short and `next`
 continues."""
@@ -165,7 +161,6 @@ _AT_ONCE: Final = 500
 _GONE_MAX: Final = 64
 """Deleted mailboxes that the index passes over; it forgets their mails one by one. Mails of further ones are
 sifted here."""
-_ROWS_A_STEP: Final = 4_096
 
 _record: Final = msgspec.json.Decoder(MailRecord).decode
 _NEXT: Final = re.compile(r"[0-9]{1,18}")
@@ -175,9 +170,9 @@ _NEXT: Final = re.compile(r"[0-9]{1,18}")
 class Searching:
     """Answers `search_mails`."""
 
-    def __init__(self, log: Log, directory: Directory, index: MailIndex) -> None:
+    def __init__(self, log: Log, rosters: Rosters, index: MailIndex) -> None:
         self._log = log
-        self._directory = directory
+        self._rosters = rosters
         self._index = index
 
     def actions(self) -> list[Action]:
@@ -288,32 +283,19 @@ class Searching:
 
     async def _addresses(self, user_id: UserId, email_ids: set[int]) -> dict[int, str]:
         """The addresses of those of these mailboxes that the user has."""
-
-        def look(_seq: int, state: Roster) -> dict[int, str]:
-            return {number: state.rows[number].email for number in email_ids if number in state.rows}
-
-        found: dict[int, str] = await self._directory.ask(ROSTER, user_id, Query(look))
-        return found
+        return await self._rosters.ask(
+            user_id,
+            lambda _seq, state: {one: state.rows[one].email for one in email_ids if one in state.rows},
+        )
 
     async def _chosen(self, call: Call[SearchParams]) -> set[int] | None:
         """The user's mailboxes that the question is limited to, None: it is not."""
         params = call.params
-        limited = Filter(tag=params.tag, group=params.group).admits()
+        chosen = Filter(tag=params.tag, group=params.group)
         named = None if params.email_ids is None else frozenset(params.email_ids)
-        if limited is None and named is None:
+        if chosen.admits() is None and named is None:
             return None
-
-        def cut(_seq: int, state: Roster) -> tuple[Row, ...]:
-            return state.cut()
-
-        rows: tuple[Row, ...] = await self._directory.ask(ROSTER, call.principal.user_id, Query(cut))
-        chosen: set[int] = set()
-        for number, row in enumerate(rows, start=1):
-            if (limited is None or limited(row)) and (named is None or row.id in named):
-                chosen.add(row.id)
-            if not number % _ROWS_A_STEP:
-                await asyncio.sleep(0)
-        return chosen
+        return {row.id for row in await self._rosters.admitted(call.principal.user_id, chosen, named)}
 
 
 def _found(record: MailRecord, owned: dict[int, str], *, unread: bool) -> FoundRecord:
@@ -395,13 +377,8 @@ class AddingMails:
             await self._mailboxes.tell(email_id, seen, principal=call.principal.name)
             stored = await self._known.equal_to(email_id, plan, [mail])
         mails = stored[digest_of(mail)].mails
-        return json_reply(
-            {
-                "type": "success",
-                "message": zh.MAIL_ADDED,
-                "mail_id": mails[-1].mail_id if mails else None,
-            }
-        )
+        mail_id = mails[-1].mail_id if mails else None
+        return json_reply({"type": "success", "message": zh.MAIL_ADDED, "mail_id": mail_id})
 
 
 def mail_of(data: str, now_ms: int, *, codes: bool) -> FetchedMail | None:

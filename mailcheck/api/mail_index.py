@@ -26,18 +26,17 @@ from huahuo.eventstore.fulltext.index import TextIndex, Unusable, is_outer
 from huahuo.eventstore.fulltext.words import Ask, Entry, Found, Place
 from huahuo.eventstore.model import StoredEvent
 from huahuo.eventstore.port import Log
+from huahuo.mailcheck.api.mail_sources import record_of
 from huahuo.mailcheck.records import (
     FIELDS,
     INDEX_FILE,
     INDEX_NAME,
     MAIL,
-    MAILS,
     WITHOUT_CONTENT,
     MailPlace,
     MailRecord,
     entry_of,
     mail_key,
-    record_key,
     variant_of,
 )
 
@@ -48,7 +47,6 @@ _RETRIES: Final = 5
 _BATCH: Final = 200
 
 _log = structlog.get_logger(__name__)
-_record = msgspec.json.Decoder(MailRecord).decode
 _place = msgspec.json.Decoder(MailPlace).decode
 _decode: Final = msgspec.json.Decoder(dict[str, Any]).decode
 
@@ -222,7 +220,7 @@ class MailIndex:
         stale: list[Entry] = []
         entries: list[Entry] = []
         for mail in kept:
-            found = await self._record(mail["mail_id"])
+            found = await record_of(self._log, mail["mail_id"])
             if found is None or variants.get(mail["mail_id"], WITHOUT_CONTENT) != WITHOUT_CONTENT:
                 continue
             record, place = found
@@ -235,17 +233,9 @@ class MailIndex:
             await self._executor.run(lambda: index.drop(stale))
         return entries
 
-    async def _record(self, mail_id: int) -> tuple[MailRecord, MailPlace] | None:
-        found = await self._log.row(MAIL, "", mail_key(mail_id))
-        if found is None:
-            return None
-        place = _place(found)
-        row = await self._log.row(MAILS, str(place.email_id), record_key(place.received_ms, mail_id))
-        return None if row is None else (_record(row), place)
-
     async def _entry(self, mail_id: int) -> Entry | None:
         """A mail, None if its mailbox was deleted."""
-        found = await self._record(mail_id)
+        found = await record_of(self._log, mail_id)
         if found is None:
             return None
         record, place = found

@@ -6,7 +6,6 @@ restart the user begins again. `test_login` keeps nothing.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Annotated, Any, Final, Literal, NamedTuple
 
@@ -14,9 +13,7 @@ import msgspec
 import structlog
 from msgspec import Meta
 
-from huahuo.actors.entities.decider import Answer, Origin
-from huahuo.actors.entities.directory import Directory
-from huahuo.actors.entities.entity import Execute, Query
+from huahuo.actors.entities.decider import Origin
 from huahuo.actors.plugins.actions import Action, Id
 from huahuo.actors.plugins.calls import Call, Refusal, Reply, UserId, error_reply, json_reply
 from huahuo.eventstore.ambient import Ambient
@@ -25,16 +22,16 @@ from huahuo.eventstore.model import Secret
 from huahuo.eventstore.port import Log
 from huahuo.mailcheck import en, zh
 from huahuo.mailcheck.api.contents import Asking, ReadMail
-from huahuo.mailcheck.api.handlers import ROSTER
 from huahuo.mailcheck.api.mail_sources import OwnMails
 from huahuo.mailcheck.api.params import Flag
+from huahuo.mailcheck.api.rosters import Rosters
 from huahuo.mailcheck.checks.check import Folders
 from huahuo.mailcheck.checks.check_effect import Target
 from huahuo.mailcheck.checks.mailboxes import Mailboxes
 from huahuo.mailcheck.checks.sign_in import CheckMail
 from huahuo.mailcheck.events import mailbox_stream
 from huahuo.mailcheck.mailbox.commands import Plan
-from huahuo.mailcheck.records import MailReply, Success
+from huahuo.mailcheck.records import Success
 from huahuo.mailcheck.roster.commands import (
     AddEmail,
     UpdateEmail,
@@ -65,51 +62,6 @@ class FoldersParams(msgspec.Struct, frozen=True):
     email_id: Id
 
 
-class AskingFolders:
-    """See the module. `default`: what is read of mailboxes whose user chose nothing."""
-
-    def __init__(
-        self,
-        own: OwnMails,
-        read: ReadMail,
-        plan_of: Callable[[int], Awaitable[Plan | None]],
-        default: tuple[str, ...],
-        ambient: Ambient,
-    ) -> None:
-        self._own = own
-        self._read = read
-        self._plan_of = plan_of
-        self._default = default
-        self._asking = Asking(ambient, zh.ASKING_ALREADY, en.SERVERS_AT_ONCE)
-
-    def actions(self) -> list[Action]:
-        """The action."""
-        return [Action("get_folders", FoldersParams, self._get, query=True)]
-
-    async def _get(self, call: Call[FoldersParams]) -> Reply:
-        email_id = call.params.email_id
-        row = await self._own.mailbox(call.principal.user_id, email_id)
-        plan = None if row is None else await self._plan_of(email_id)
-        if plan is None:
-            return error_reply(Refusal("not_found", zh.NO_MAILBOX.format(email_id)))
-
-        async def ask() -> Reply:
-            found = Folders()
-            await self._read(email_id, plan, found)
-            return json_reply(
-                {
-                    "type": "folders",
-                    "email_id": email_id,
-                    "data": found.names,
-                    "junk": found.junk or None,
-                    "chosen": plan.folders,
-                    "default": self._default,
-                }
-            )
-
-        return await self._asking.answer(call.principal.name, ask)
-
-
 type _Text = Annotated[str, Meta(max_length=8_192)]
 
 
@@ -130,8 +82,11 @@ class TestLoginParams(msgspec.Struct, frozen=True, kw_only=True):
         return "TestLoginParams('[sealed]')"
 
 
-class TestingLogin:
-    """See the module. `proxy` is the operator's, for logins that name none."""
+class Logins:
+    """See the module. `stored` and `given` read a mailbox, or what is given; `proxy` is the operator's.
+
+    `folders`: what is read of mailboxes whose user chose nothing.
+    """
 
     def __init__(
         self,
@@ -142,6 +97,7 @@ class TestingLogin:
         given: CheckMail,
         providers: Providers,
         proxy: Proxy | None,
+        folders: tuple[str, ...],
         ambient: Ambient,
     ) -> None:
         self._own = own
@@ -150,33 +106,59 @@ class TestingLogin:
         self._given = given
         self._providers = providers
         self._proxy = proxy
-        self._asking = Asking(ambient, zh.TESTING_ALREADY, en.TRIED_AT_ONCE)
+        self._default = folders
+        self._asking = Asking(ambient, zh.ASKING_ALREADY, en.SERVERS_AT_ONCE)
+        self._testing = Asking(ambient, zh.TESTING_ALREADY, en.TRIED_AT_ONCE)
 
     def actions(self) -> list[Action]:
-        """The action."""
-        return [Action("test_login", TestLoginParams, self._test, query=True)]
+        """The actions."""
+        return [
+            Action("get_folders", FoldersParams, self._get_folders, query=True),
+            Action("test_login", TestLoginParams, self._test, query=True),
+        ]
+
+    async def _get_folders(self, call: Call[FoldersParams]) -> Reply:
+        email_id = call.params.email_id
+        plan = await self._plan(call, email_id)
+        if plan is None:
+            return error_reply(Refusal("not_found", zh.NO_MAILBOX.format(email_id)))
+
+        async def ask() -> Reply:
+            found = Folders()
+            await self._stored(email_id, plan, found)
+            return json_reply(
+                {
+                    "type": "folders",
+                    "email_id": email_id,
+                    "data": found.names,
+                    "junk": found.junk or None,
+                    "chosen": plan.folders,
+                    "default": self._default,
+                }
+            )
+
+        return await self._asking.answer(call.principal.name, ask)
+
+    async def _plan(self, call: Call[Any], email_id: int) -> Plan | None:
+        row = await self._own.mailbox(call.principal.user_id, email_id)
+        return None if row is None else await self._mailboxes.plan_of(email_id)
 
     async def _test(self, call: Call[TestLoginParams]) -> Reply:
         refusal = None if call.params.email_id is not None else self._refusal(call.params)
         if refusal is not None:
             return error_reply(refusal)
-        return await self._asking.answer(call.principal.name, partial(self._tested, call))
+        return await self._testing.answer(call.principal.name, partial(self._tested, call))
 
     async def _tested(self, call: Call[TestLoginParams]) -> Reply:
-        found = Folders()
-        if call.params.email_id is None:
+        found, email_id = Folders(), call.params.email_id
+        if email_id is None:
             await self._given(self._target(call.params), None, found)
-        elif (missing := await self._of_mailbox(call, call.params.email_id, found)) is not None:
-            return missing
+        else:
+            plan = await self._plan(call, email_id)
+            if plan is None:
+                return error_reply(Refusal("not_found", zh.NO_MAILBOX.format(email_id)))
+            await self._stored(email_id, plan, found)
         return json_reply({"type": "success", "message": zh.LOGIN_TESTED, "folders": found.names})
-
-    async def _of_mailbox(self, call: Call[Any], email_id: int, found: Folders) -> Reply | None:
-        row = await self._own.mailbox(call.principal.user_id, email_id)
-        plan = None if row is None else await self._mailboxes.plan_of(email_id)
-        if plan is None:
-            return error_reply(Refusal("not_found", zh.NO_MAILBOX.format(email_id)))
-        await self._stored(email_id, plan, found)
-        return None
 
     def _refusal(self, params: TestLoginParams) -> Refusal | None:
         secrets = {"password": Secret(params.password)} if params.password else {}
@@ -297,14 +279,14 @@ class Signins:
     def __init__(
         self,
         log: Log,
-        directory: Directory,
+        rosters: Rosters,
         requests: Requests,
         ambient: Ambient,
         providers: Providers,
         proxy: Proxy | None,
     ) -> None:
         self._log = log
-        self._directory = directory
+        self._rosters = rosters
         self._requests = requests
         self._ambient = ambient
         self._providers = providers
@@ -426,9 +408,7 @@ class Signins:
                 secrets=secrets,
             )
         try:
-            answer: Answer[MailReply] = await self._directory.ask(
-                ROSTER, user_id, Execute(command, Origin(origin.principal, origin.command_id))
-            )
+            answer = await self._rosters.tell(user_id, command, Origin(origin.principal, origin.command_id))
         except Exception as error:  # noqa: BLE001  the user must be told, whatever was raised
             _log.warning("signin_not_stored", error=type(error).__name__)
             signin.state = "error"
@@ -460,8 +440,7 @@ class Signins:
             row = state.rows[email_id]
             return email_id, row.mail_type, Endpoint(row.server, row.port, row.use_ssl)
 
-        found: tuple[int | None, str, Endpoint] = await self._directory.ask(ROSTER, user_id, Query(look))
-        return found
+        return await self._rosters.ask(user_id, look)
 
     async def _client_id(self, email_id: int | None) -> str:
         try:

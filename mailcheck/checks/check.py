@@ -8,7 +8,9 @@ goes on, so an interrupted check continues, and a listing that Graph begins anew
 """
 
 import asyncio
-from contextlib import nullcontext
+from abc import abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import Any, Final
 
@@ -34,32 +36,29 @@ from huahuo.mailcheck.servers import graph
 from huahuo.mailcheck.servers.faults import CommandRefused, MailFault, TimedOut
 from huahuo.mailcheck.servers.graph import Graph, Listed, Requests
 from huahuo.mailcheck.servers.imap_client import ImapClient
-from huahuo.mailcheck.servers.imap_connection import ImapStream
 from huahuo.mailcheck.servers.imap_grammar import JUNK, chosen, selectable
 from huahuo.mailcheck.servers.network import Network
 from huahuo.mailcheck.servers.outcome import Answer, classify
 from huahuo.mailcheck.servers.providers import Place
 
 
+@contextmanager
+def classified(target: Target | GraphTarget) -> Iterator[None]:
+    """Raise each MailFault of the block as CheckFailed, with its outcome."""
+    try:
+        yield
+    except MailFault as fault:
+        raise CheckFailed(classify(fault, over_http=isinstance(target, GraphTarget))) from fault
+
+
 async def connected(
     target: Target, network: Network, limits: CheckLimits, ambient: Ambient
 ) -> tuple[Place, ImapClient]:
     """The first place that can be reached, and a connection to it. If none can, the fault of the first."""
-    place, stream = await _connect(target, network, limits)
-    client = ImapClient(
-        stream,
-        ambient,
-        command_timeout_s=limits.command_timeout_s,
-        fetch_timeout_s=limits.fetch_timeout_s,
-    )
-    return place, client
-
-
-async def _connect(target: Target, network: Network, limits: CheckLimits) -> tuple[Place, ImapStream]:
     first: MailFault | None = None
     for place in target.places:
         try:
-            return place, await network.open_stream(
+            stream = await network.open_stream(
                 place.host,
                 place.port,
                 use_ssl=place.tls == "implicit",
@@ -69,6 +68,13 @@ async def _connect(target: Target, network: Network, limits: CheckLimits) -> tup
             )
         except MailFault as fault:
             first = first or fault
+        else:
+            return place, ImapClient(
+                stream,
+                ambient,
+                command_timeout_s=limits.command_timeout_s,
+                fetch_timeout_s=limits.fetch_timeout_s,
+            )
     assert first is not None, "a target has a place"
     raise first
 
@@ -107,16 +113,10 @@ async def check(
     Raises:
         CheckFailed: with the classified outcome. Exceptions of `sink` pass through unchanged.
     """
-    cursors = {**target.cursors, **_inbox(since)}
+    cursors = {**target.cursors, **({} if since is None else {INBOX: since})}
     reading = Reading(cursors, sink, limits, large_mails, executor, ambient, folders=target.folders)
-    try:
+    with classified(target):
         return await _run(target, reading, limits, network, ambient)
-    except MailFault as fault:
-        raise CheckFailed(classify(fault)) from fault
-
-
-def _inbox(since: UidCursor | None) -> dict[str, UidCursor]:
-    return {} if since is None else {INBOX: since}
 
 
 async def _run(
@@ -196,10 +196,8 @@ async def check_graph(
     run = _Run(
         graph_of(target, requests, ambient), target, since, sink, limits, large_mails, executor, ambient
     )
-    try:
+    with classified(target):
         return await run.run()
-    except MailFault as fault:
-        raise CheckFailed(classify(fault, over_http=True)) from fault
 
 
 class _Run:
@@ -346,15 +344,13 @@ class Folders(NoReports):
     `names` are in the order of the server; `junk` is the one that holds junk, "" if there is none.
     """
 
-    def __init__(self, *, wanted: bool = True) -> None:
-        """`wanted` False: signing in is enough."""
-        self.wanted = wanted
+    def __init__(self) -> None:
         self.names: list[str] = []
         self.junk = ""
 
 
-class SigningInOnly:
-    """See the module. Implements `CheckMail`; `sink` is a `Folders`, or of a check that only signs in."""
+class ServerReader[S]:
+    """What reads a mail server otherwise than a check does. Implements `CheckMail` for its kind of sink."""
 
     def __init__(
         self, *, network: Network, requests: Requests, limits: CheckLimits, ambient: Ambient
@@ -364,24 +360,16 @@ class SigningInOnly:
         self._limits = limits
         self._ambient = ambient
 
-    async def __call__(self, target: Target | GraphTarget, since: UidCursor | None, sink: Sink) -> Ok:
-        """Sign in. Raises CheckFailed."""
-        folders = sink if isinstance(sink, Folders) else Folders(wanted=False)
-        try:
+    async def __call__(self, target: Target | GraphTarget, since: UidCursor | None, sink: Any) -> Ok:
+        """Sign in, and read. Raises CheckFailed."""
+        with classified(target):
             if isinstance(target, GraphTarget):
-                await self._by_graph(target, folders)
+                await self._by_graph(graph_of(target, self._requests, self._ambient), sink)
             else:
-                await self._over_imap(target, folders)
-        except MailFault as fault:
-            by_graph = isinstance(target, GraphTarget)
-            raise CheckFailed(classify(fault, over_http=by_graph)) from fault
+                await self._session(target, since, sink)
         return Ok(0, since or UidCursor("", 0, 0), resynced=False)
 
-    async def _by_graph(self, target: GraphTarget, folders: Folders) -> None:
-        graph = graph_of(target, self._requests, self._ambient)
-        folders.names = [name for _, name in await graph.folders()]
-
-    async def _over_imap(self, target: Target, folders: Folders) -> None:
+    async def _session(self, target: Target, since: UidCursor | None, sink: S) -> None:
         with stage("imap connect"):
             place, client = await connected(target, self._network, self._limits, self._ambient)
         try:
@@ -389,10 +377,30 @@ class SigningInOnly:
                 await greet(client, place)
             with stage("imap sign in"):
                 await sign_in(client, target, place)
-            if folders.wanted:
-                listed = await client.folders()
-                folders.names = [folder.name for folder in selectable(listed)]
-                folders.junk = next((folder.name for folder in chosen(listed, ("junk",))), "")
+            await self._over_imap(client, since, sink)
             await client.logout(self._limits.logout_timeout_s)
         finally:
             client.abort()
+
+    @abstractmethod
+    async def _by_graph(self, graph: Graph, sink: S) -> None:
+        """Read by Graph."""
+
+    @abstractmethod
+    async def _over_imap(self, client: ImapClient, since: UidCursor | None, sink: S) -> None:
+        """Read on a connection that is signed in."""
+
+
+class SigningInOnly(ServerReader[Sink]):
+    """See the module. `sink` is a `Folders`, or of a check that only signs in."""
+
+    async def _by_graph(self, graph: Graph, sink: Sink) -> None:
+        folders = sink if isinstance(sink, Folders) else Folders()
+        folders.names = [name for _, name in await graph.folders()]
+
+    async def _over_imap(self, client: ImapClient, since: UidCursor | None, sink: Sink) -> None:
+        del since
+        if isinstance(sink, Folders):
+            listed = await client.folders()
+            sink.names = [folder.name for folder in selectable(listed)]
+            sink.junk = next((folder.name for folder in chosen(listed, ("junk",))), "")

@@ -260,7 +260,6 @@ class _Report:
 
 
 CHECK: Final = "check"
-_FAULT: Final = zh.CHECK_FAULT
 
 
 def effect_of(email_id: int, row: bytes, check: OpenCheck, now_ms: int) -> OpenEffect:
@@ -361,7 +360,7 @@ class CheckHold:
         return DONE
 
     async def _fault(self) -> None:
-        await self._tell(Finish(self._check_id, "error", _FAULT))
+        await self._tell(Finish(self._check_id, "error", zh.CHECK_FAULT))
 
     async def _tell(self, command: MailboxCommand) -> MailboxReply:
         answer = await self._mailboxes.tell(

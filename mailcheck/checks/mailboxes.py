@@ -169,6 +169,36 @@ class Mailboxes:
         return cause
 
 
+class OneAtATime:
+    """Pieces of work of one user, or of one mailbox, go one after the other. Nothing is kept of the idle."""
+
+    def __init__(self) -> None:
+        self._turns: dict[UserId, tuple[asyncio.Lock, int]] = {}
+
+    @asynccontextmanager
+    async def of(self, whose: UserId) -> AsyncIterator[None]:
+        """Wait until no earlier piece of work of the same is left, and hold its place during the block."""
+        lock, count = self._turns.get(whose, (asyncio.Lock(), 0))
+        self._turns[whose] = lock, count + 1
+        try:
+            async with lock:
+                yield
+        finally:
+            _, count = self._turns.pop(whose)
+            if count > 1:
+                self._turns[whose] = lock, count - 1
+
+
+async def every_row(log: Log, table: str, part: str = "") -> AsyncIterator[tuple[bytes, bytes]]:
+    """All (key, value) rows of a part, newest first, read page by page. Raises as `Log.rows`."""
+    before: bytes | None = None
+    while rows := await log.rows(table, part, before=before, limit=_PAGE_ROWS):
+        for row in rows:
+            yield row
+        before = rows[-1][0]
+
+
+_PAGE_ROWS: Final = 500
 _SEVERAL: Final = 3
 """From this number of mails on, one question comes first: whether any mail of the mailbox is known."""
 _AROUND_MAX: Final = 2_000
@@ -184,25 +214,11 @@ class KnownMails:
     def __init__(self, log: Log, ambient: Ambient) -> None:
         self._log = log
         self._ambient = ambient
-        self._turns: dict[int, tuple[asyncio.Lock, int]] = {}
-
-    @asynccontextmanager
-    async def storing(self, email_id: int) -> AsyncIterator[None]:
+        self.storing = OneAtATime().of
         """What is looked up in the block holds until what follows from it is stored.
 
         A check and the watcher of a mailbox may read at the same time; they store in turns.
         """
-        lock, users = self._turns.get(email_id, (asyncio.Lock(), 0))
-        self._turns[email_id] = lock, users + 1
-        try:
-            async with lock:
-                yield
-        finally:
-            users = self._turns[email_id][1] - 1
-            if users:
-                self._turns[email_id] = lock, users
-            else:
-                del self._turns[email_id]
 
     async def unknown(self, email_id: int, batch: Sequence[FetchedMail]) -> tuple[FetchedMail, ...]:
         """The mails without those of Graph that are known by their ids there."""

@@ -109,110 +109,6 @@ class CheckMail(Protocol):
         ...
 
 
-class Ways:
-    """See the module."""
-
-    def __init__(
-        self,
-        log: Log,
-        check_mail: CheckMail,
-        providers: Providers,
-        grants: Grants,
-        tokens: Tokens,
-        gate: Gate,
-        where_is: WhereIs,
-    ) -> None:
-        self._log = log
-        self._check_mail = check_mail
-        self._providers = providers
-        self._grants = grants
-        self._tokens = tokens
-        self._gate = gate
-        self._where_is = where_is
-
-    async def over_imap(self, plan: Plan, sink: Sink, auth: Auth, secret: Secret, proxy: Proxy | None) -> Ok:
-        """Check over IMAP."""
-        places = self._providers.places(plan.mail_type, plan.server, plan.port, use_ssl=plan.use_ssl)
-        target = Target(
-            places=places,
-            user=plan.email,
-            auth=auth,
-            secret=secret,
-            cursors=plan.cursors,
-            folders=plan.folders,
-            proxy=proxy,
-        )
-        async with self._gate(plan):
-            return await self._check_mail(target, plan.cursors.get(INBOX), sink)
-
-    async def over_graph(
-        self,
-        email_id: int,
-        plan: Plan,
-        sink: Sink,
-        provider: Provider,
-        token: Secret,
-        renew: Callable[[], Awaitable[Secret]],
-        proxy: Proxy | None,
-    ) -> Ok:
-        """Check over Graph. What an earlier check over IMAP has told is not told again."""
-
-        async def known(remote_id: str) -> bool:
-            return await self._log.row(GRAPH, str(email_id), remote_key(remote_id)) is not None
-
-        since = plan.cursors.get(INBOX)
-        told_ms = 0
-        if since is not None and since.uidvalidity != GRAPH_UIDVALIDITY:
-            newest = await self._log.rows(MAILS, str(email_id), limit=1)
-            told_ms = received_of(newest[0][0]) if newest else 0
-        target = GraphTarget(
-            url=provider.graph_url,
-            token=token,
-            renew=renew,
-            known=known,
-            cursors=plan.cursors,
-            folders=plan.folders,
-            told_ms=told_ms,
-            proxy=proxy,
-        )
-        return await self._check_mail(target, since, sink)
-
-    async def access(
-        self,
-        email_id: int,
-        plan: Plan,
-        provider: Provider,
-        proxy: Proxy | None,
-        *,
-        graph: bool,
-        refused: Secret | None = None,
-    ) -> Access:
-        """An access token of the mailbox as the plan has it. Raises CheckFailed."""
-        while True:
-            try:
-                with stage("access token"):
-                    got = await self._tokens.get(
-                        email_id, provider, graph=graph, proxy=proxy, refused=refused
-                    )
-            except MailFault as fault:
-                raise CheckFailed(classify(fault, over_http=True)) from fault
-            now = await self._where_is(email_id)
-            if now.place != login_place_of(plan):
-                raise CheckFailed(moved())
-            if now.grant == got.generation:
-                return got
-            # Another grant took the place of that one: its token is got anew.
-
-    async def works(self, email_id: int, access: Access) -> None:
-        """Remember the way of this token."""
-        await self._grants.keep(email_id, access.generation, access.way, None)
-
-    async def goes_by_graph(self, email_id: int) -> bool:
-        """Whether Graph is the way that worked last."""
-        grant = await self._grants.read(email_id)
-        return grant is not None and grant.way.graph
-
-
 def moved() -> Outcome:
     """It says nothing of a server, so only this mailbox waits."""
     return replace(outcome_of("changed"), own_way=True)
@@ -229,7 +125,7 @@ class Granted:
 
     def __init__(
         self,
-        ways: Ways,
+        by: "SigningIn",
         email_id: int,
         plan: Plan,
         sink: Sink,
@@ -237,7 +133,7 @@ class Granted:
         auth: Auth,
         proxy: Proxy | None,
     ) -> None:
-        self._by = ways
+        self._by = by
         self._email_id = email_id
         self._plan = plan
         self._sink = sink
@@ -247,8 +143,10 @@ class Granted:
 
     async def check(self) -> Ok:
         """Try the one way, then perhaps the other. Raises as `SigningIn.check`."""
-        graph_first = bool(self._provider.graph_url) and await self._by.goes_by_graph(self._email_id)
-        ways = [self._graph, self._imap] if graph_first else [self._imap, self._graph]
+        grant = await self._by.grants.read(self._email_id) if self._provider.graph_url else None
+        ways = [self._imap, self._graph]
+        if grant is not None and grant.way.graph:  # it is the way that worked last
+            ways.reverse()
         try:
             return (await ways[0]())[0]
         except CheckFailed as failed:
@@ -260,7 +158,7 @@ class Granted:
         except CheckFailed as failed:
             # What the first way said is of more use, unless the second only cannot be asked now.
             raise (first if failed.outcome.kind in _OTHER_WAY else failed) from None
-        await self._by.works(self._email_id, access)
+        await self._by.grants.keep(self._email_id, access.generation, access.way, None)
         return done
 
     async def _imap(self) -> tuple[Ok, Access]:
@@ -274,26 +172,54 @@ class Granted:
         access = await self._access(graph=False, refused=access.token)
         return await self._over_imap(access), access
 
+    async def _over_imap(self, access: Access) -> Ok:
+        return await self._by.over_imap(self._plan, self._sink, self._auth, access.token, self._proxy)
+
     async def _graph(self) -> tuple[Ok, Access]:
-        access = await self._access(graph=True)
+        """Check over Graph. What an earlier check over IMAP has told is not told again."""
+        access, log, part = await self._access(graph=True), self._by.log, str(self._email_id)
 
         async def renew() -> Secret:
             nonlocal access
             access = await self._access(graph=True, refused=access.token)
             return access.token
 
-        done = await self._by.over_graph(
-            self._email_id, self._plan, self._sink, self._provider, access.token, renew, self._proxy
-        )
-        return done, access
+        async def known(remote_id: str) -> bool:
+            return await log.row(GRAPH, part, remote_key(remote_id)) is not None
 
-    async def _over_imap(self, access: Access) -> Ok:
-        return await self._by.over_imap(self._plan, self._sink, self._auth, access.token, self._proxy)
+        since = self._plan.cursors.get(INBOX)
+        told_ms = 0
+        if since is not None and since.uidvalidity != GRAPH_UIDVALIDITY:
+            newest = await log.rows(MAILS, part, limit=1)
+            told_ms = received_of(newest[0][0]) if newest else 0
+        target = GraphTarget(
+            url=self._provider.graph_url,
+            token=access.token,
+            renew=renew,
+            known=known,
+            cursors=self._plan.cursors,
+            folders=self._plan.folders,
+            told_ms=told_ms,
+            proxy=self._proxy,
+        )
+        return await self._by.check_mail(target, since, self._sink), access
 
     async def _access(self, *, graph: bool, refused: Secret | None = None) -> Access:
-        return await self._by.access(
-            self._email_id, self._plan, self._provider, self._proxy, graph=graph, refused=refused
-        )
+        """An access token of the mailbox as the plan has it. Raises CheckFailed."""
+        while True:
+            try:
+                with stage("access token"):
+                    got = await self._by.tokens.get(
+                        self._email_id, self._provider, graph=graph, proxy=self._proxy, refused=refused
+                    )
+            except MailFault as fault:
+                raise CheckFailed(classify(fault, over_http=True)) from fault
+            now = await self._by.where_is(self._email_id)
+            if now.place != login_place_of(self._plan):
+                raise CheckFailed(moved())
+            if now.grant == got.generation:
+                return got
+            # Another grant took the place of that one: its token is got anew.
 
 
 _SECRETS: Final = ("password", "refresh_token", "client_id", "proxy", "login")
@@ -312,19 +238,39 @@ class SigningIn:
     def __init__(
         self,
         log: Log,
+        check_mail: CheckMail,
         providers: Providers,
-        ways: Ways,
+        grants: Grants,
+        tokens: Tokens,
+        gate: Gate,
         where_is: WhereIs,
-        proxy: Proxy | None = None,
-        group_proxy: GroupProxy | None = None,
+        proxy: Proxy | None,
+        group_proxy: GroupProxy,
     ) -> None:
-        """`group_proxy` None: no group has a proxy of its own."""
-        self._log = log
+        self.log = log
+        self.check_mail = check_mail
+        self.grants = grants
+        self.tokens = tokens
+        self.where_is = where_is
         self._providers = providers
-        self._ways = ways
-        self._where_is = where_is
+        self._gate = gate
         self._default_proxy = proxy
         self._group_proxy = group_proxy
+
+    async def over_imap(self, plan: Plan, sink: Sink, auth: Auth, secret: Secret, proxy: Proxy | None) -> Ok:
+        """Check over IMAP."""
+        places = self._providers.places(plan.mail_type, plan.server, plan.port, use_ssl=plan.use_ssl)
+        target = Target(
+            places=places,
+            user=plan.email,
+            auth=auth,
+            secret=secret,
+            cursors=plan.cursors,
+            folders=plan.folders,
+            proxy=proxy,
+        )
+        async with self._gate(plan):
+            return await self.check_mail(target, plan.cursors.get(INBOX), sink)
 
     async def check(self, email_id: int, plan: Plan, sink: Sink) -> Ok:
         """Check a mailbox. Raises CheckFailed, and whatever the sink, the log and the entities raise."""
@@ -355,10 +301,10 @@ class SigningIn:
         own_way = proxy is not None and proxy is not self._default_proxy
         try:
             if auth in TOKENS:
-                done = await Granted(self._ways, email_id, plan, sink, provider, auth, proxy).check()
+                done = await Granted(self, email_id, plan, sink, provider, auth, proxy).check()
             else:
                 assert password is not None, "else there is no such way"
-                done = await self._ways.over_imap(plan, sink, auth, password, proxy)
+                done = await self.over_imap(plan, sink, auth, password, proxy)
         except CheckFailed as failed:
             if not own_way:
                 raise
@@ -367,10 +313,10 @@ class SigningIn:
 
     async def _secrets_for(self, email_id: int, plan: Plan) -> tuple[list[Secret | None], frozenset[str]]:
         """`_secrets`, if they are those of the server of the plan. Raises CheckFailed."""
-        before = await self._where_is(email_id)
+        before = await self.where_is(email_id)
         while before.place == login_place_of(plan):
             found = await self._secrets(email_id)
-            after = await self._where_is(email_id)
+            after = await self.where_is(email_id)
             if after == before:
                 return found
             before = after
@@ -380,14 +326,14 @@ class SigningIn:
         """The secrets in the order of `_SECRETS`, and the names of those that cannot be read."""
         owner = mailbox_stream(email_id)
         try:
-            return await self._log.secrets(owner, _SECRETS), frozenset()
+            return await self.log.secrets(owner, _SECRETS), frozenset()
         except (Corrupt, SealBroken):
             pass  # of several in one job it is not known which
         found: list[Secret | None] = []
         damaged: list[str] = []
         for name in _SECRETS:
             try:
-                found.append(await self._log.secret(owner, name))
+                found.append(await self.log.secret(owner, name))
             except (Corrupt, SealBroken):
                 found.append(None)
                 damaged.append(name)
@@ -395,7 +341,7 @@ class SigningIn:
 
     async def _proxy(self, email_id: int, user_id: UserId, own: Secret | None) -> Proxy | None:
         """The proxy of a mailbox: its own, else its group's, else the operator's. Raises ValueError."""
-        if own is None and self._group_proxy is not None:
+        if own is None:
             own = await self._group_proxy(user_id, email_id)
         if own is None:
             return self._default_proxy

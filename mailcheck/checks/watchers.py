@@ -12,7 +12,7 @@ Whose turn it is, `turns` knows; what is done in a turn, `looks`. A mailbox whos
 turn until something about its sign-in changes.
 """
 
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any, Final
 
@@ -29,7 +29,7 @@ from huahuo.mailcheck.checks.backoff import LIMITS, TOLD_FROM, Host
 from huahuo.mailcheck.checks.check_effect import CheckFailed
 from huahuo.mailcheck.checks.connections import Connections, Places
 from huahuo.mailcheck.checks.look import NEVER_S, Cutting, Looking, MailboxGone, Seen, Turns, Watched, now_s
-from huahuo.mailcheck.checks.mailboxes import KnownMails, Mailboxes, Standing
+from huahuo.mailcheck.checks.mailboxes import KnownMails, Mailboxes, Standing, every_row
 from huahuo.mailcheck.checks.sign_in import SigningIn
 from huahuo.mailcheck.mailbox.commands import Plan, WatchState
 from huahuo.mailcheck.records import WATCHED, number_of
@@ -266,8 +266,6 @@ class Looks:
         self.turns.later(watched, backoff.again_s(1, self._ambient.random()))
 
 
-_PAGE_ROWS: Final = 1_000
-
 type Mine = Callable[[int, str], bool]
 """Whether this node watches the mailbox of this id, at this host."""
 
@@ -313,7 +311,8 @@ class Watching:
             Unavailable, Closed: the log could not be read.
         """
         before = set(self._turns.watched)
-        found = {email_id: host async for email_id, host in self._rows() if mine(email_id, host)}
+        rows = [(number_of(key), host.decode()) async for key, host in every_row(self._log, WATCHED)]
+        found = {email_id: host for email_id, host in rows if mine(email_id, host)}
         self._turns.open = True
         for gone in before - found.keys():
             self.unwatch(gone)
@@ -380,10 +379,3 @@ class Watching:
         await self._turns.close()
         for watched in self._turns.watched.values():
             watched.cut()
-
-    async def _rows(self) -> AsyncIterator[tuple[int, str]]:
-        before: bytes | None = None
-        while rows := await self._log.rows(WATCHED, "", before=before, limit=_PAGE_ROWS):
-            for key, host in rows:
-                yield number_of(key), host.decode()
-            before = rows[-1][0]

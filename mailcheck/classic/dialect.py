@@ -14,11 +14,6 @@ from huahuo.mailcheck.classic import classic_zh
 from huahuo.mailcheck.events import PROGRESS_MAX, STATUSES_BUSY
 from huahuo.mailcheck.records import MailRecord, Row
 
-NO_ADDRESS: Final = zh.BOTH_NEEDED
-NO_GRANT: Final = zh.OUTLOOK_GRANT
-NO_IDS: Final = zh.NO_IDS
-NO_IMPORT_DATA: Final = classic_zh.NO_DATA
-NO_MESSAGE_FORM: Final = classic_zh.NO_FORM
 _TYPE: Final = re.compile(r"[A-Za-z_]{1,40}")
 _ADDED: Final = ("email", "password", "mail_type", "client_id", "refresh_token", "server", "port", "use_ssl")
 COMMANDS: Final = frozenset({"add_email", "delete_emails", "check_emails", "firemail_import"})
@@ -42,26 +37,26 @@ def asked_of(message: Mapping[str, Any]) -> dict[str, Any] | Wrong:
             return added(message)
         case "delete_emails" | "check_emails" as action:
             ids = message.get("email_ids")
-            return {"action": action, "email_ids": ids} if isinstance(ids, list) and ids else Wrong(NO_IDS)
+            return {"action": action, "email_ids": ids} if isinstance(ids, list) and ids else Wrong(zh.NO_IDS)
         case "import_emails":
             data = message.get("data")
             if not isinstance(data, str) or not data.strip():
-                return Wrong(NO_IMPORT_DATA)
+                return Wrong(classic_zh.NO_DATA)
             return {"action": "firemail_import", "data": data, "mail_type": mail_type_of(message)}
         case str() as kind if _TYPE.fullmatch(kind):
             return Wrong(classic_zh.UNKNOWN_KIND.format(kind))
         case _:
-            return Wrong(NO_MESSAGE_FORM)
+            return Wrong(classic_zh.NO_FORM)
 
 
 def added(message: Mapping[str, Any]) -> dict[str, Any] | Wrong:
     """The command that adds a mailbox. Members that are empty there are left out."""
     if not message.get("email") or not message.get("password"):
-        return Wrong(NO_ADDRESS)
+        return Wrong(zh.BOTH_NEEDED)
     given = {name: message[name] for name in _ADDED if message.get(name) not in (None, "")}
     mail_type = given.setdefault("mail_type", "imap")
     if mail_type == "outlook" and not ("client_id" in given and "refresh_token" in given):
-        return Wrong(NO_GRANT)
+        return Wrong(zh.OUTLOOK_GRANT)
     return {"action": "add_email", **given}
 
 
@@ -73,7 +68,6 @@ def mail_type_of(message: Mapping[str, Any]) -> str:
 
 MASK: Final = "******"
 _OAUTH: Final = "outlook"
-_NOT_LOADED: Final = classic_zh.NOT_LOADED
 PROGRESS_RUNNING_MAX: Final = PROGRESS_MAX - 1
 """100 tells that front end that a check has ended, so nothing else may say it."""
 
@@ -114,7 +108,7 @@ def mail_of(record: MailRecord, content: str | None) -> dict[str, Any]:
         "subject": record.subject,
         "sender": record.sender,
         "received_time": record.received_time,
-        "content": _NOT_LOADED if content is None else content,
+        "content": classic_zh.NOT_LOADED if content is None else content,
         "folder": record.folder,
         "has_attachments": int(record.has_attachments),
         "created_at": record.received_time,

@@ -18,7 +18,7 @@ import msgspec
 
 from huahuo.actors.plugins.actions import Message, Understood
 from huahuo.mailcheck.classic import classic_zh, dialect
-from huahuo.mailcheck.classic.dialect import COMMANDS, NO_MESSAGE_FORM, PROGRESS_RUNNING_MAX, Wrong
+from huahuo.mailcheck.classic.dialect import COMMANDS, PROGRESS_RUNNING_MAX, Wrong
 from huahuo.mailcheck.events import PROGRESS_MAX, STATUSES_BUSY
 
 AT_ONCE_MAX: Final = 8
@@ -184,8 +184,6 @@ class Running:
         return list(self._of_user.get(user, ()))
 
 
-BAD_TOKEN: Final = classic_zh.SIGN_IN_AGAIN
-NOT_SIGNED_IN: Final = classic_zh.NOT_SIGNED_IN
 _SIGNED_OUT: Final = frozenset({4003, 4500, 4503, 4507})
 """Closes after which the same token cannot be used: that front end must not come back with it."""
 _ENDS: Final = 1000
@@ -240,14 +238,14 @@ class FireMail:
     def hear(self, message: object, now_s: float) -> Understood:
         """See `tongues.Interpreter`."""
         if not isinstance(message, dict):
-            return _said(NO_MESSAGE_FORM)
+            return _said(classic_zh.NO_FORM)
         match message.get("type"):
             case "authenticate":
                 return Understood([{"action": "authenticate", "token": message.get("token")}])
             case "heartbeat":
                 return Understood([{"action": "heartbeat"}], self._elsewhere.due(now_s))
         if not self._signed_in:
-            return _said(NOT_SIGNED_IN)
+            return _said(classic_zh.NOT_SIGNED_IN)
         asked = dialect.asked_of(message)
         if isinstance(asked, Wrong):
             return _said(asked.message)
@@ -291,10 +289,10 @@ class FireMail:
                 return [message]
             case "error":
                 if message.get("code") == "unauthenticated":
-                    return [_error(NOT_SIGNED_IN)]
+                    return [_error(classic_zh.NOT_SIGNED_IN)]
                 return dialect.replied("", {}, message)
             case "goaway" if message.get("code") in _SIGNED_OUT and not self._told_why:
-                return [_error(BAD_TOKEN)]
+                return [_error(classic_zh.SIGN_IN_AGAIN)]
             case _:
                 return []  # `live`, `lag`, `heartbeat`, …: it knows nothing like them
 
@@ -311,7 +309,7 @@ class FireMail:
     def _signed(self, message: Message) -> Sequence[Message]:
         if not message["success"]:
             self._told_why = True
-            return [_error(BAD_TOKEN)]
+            return [_error(classic_zh.SIGN_IN_AGAIN)]
         self._signed_in = True
         self._user = message["user"]["user_id"]
         return [{"type": "auth_result", "success": True, "message": message["message"]}]

@@ -15,9 +15,9 @@ import msgspec
 from msgspec import Meta
 from msgspec.structs import replace
 
-from huahuo.actors.entities.decider import Answer, Origin
+from huahuo.actors.entities.decider import Origin
 from huahuo.actors.entities.directory import Directory
-from huahuo.actors.entities.entity import Execute, Query
+from huahuo.actors.entities.entity import Query
 from huahuo.actors.plugins.actions import Action, Id
 from huahuo.actors.plugins.calls import Call, Principal, Refusal, Reply, UserId, error_reply
 from huahuo.actors.plugins.words import Words
@@ -26,8 +26,9 @@ from huahuo.eventstore.model import Secret
 from huahuo.eventstore.port import Log
 from huahuo.mailcheck import en, zh
 from huahuo.mailcheck.api.mail_actions import Searching
-from huahuo.mailcheck.api.mail_sources import OwnMails
+from huahuo.mailcheck.api.mail_sources import OwnMails, place_of
 from huahuo.mailcheck.api.params import RECORDS_MAX, SEARCH_IDS_MAX, SearchParams
+from huahuo.mailcheck.api.rosters import Rosters
 from huahuo.mailcheck.checks.mailboxes import MAILBOX, Mailboxes
 from huahuo.mailcheck.classic import classic_zh
 from huahuo.mailcheck.classic.dialect import (
@@ -47,14 +48,11 @@ from huahuo.mailcheck.fetched import IMPORTED, FetchedMail, UidCursor
 from huahuo.mailcheck.mailbox.commands import MailsFound, ReportStatus
 from huahuo.mailcheck.mailbox.state import Mailbox
 from huahuo.mailcheck.mime.mail import TEXT_CHARS_MAX
-from huahuo.mailcheck.records import MAIL, MAILS, FoundRecord, MailPlace, MailRecord, MailReply, Row, mail_key
+from huahuo.mailcheck.records import MAILS, FoundRecord, MailRecord, Row
 from huahuo.mailcheck.roster.commands import AddEmail
-from huahuo.mailcheck.roster.state import Roster
 
-ROSTER: Final = "roster"
 _UIDVALIDITY: Final = 1
 _PRINCIPAL: Final = "import"
-_TAKING_OVER: Final = zh.TAKING_OVER
 _WORDS: Final = Words()
 _WORDS.add(zh, en)
 _HTML: Final = ("<html", "<body", "<div", "<p>", "<p ", "<table", "<span", "<br")
@@ -72,7 +70,10 @@ class Adopted(msgspec.Struct, frozen=True):
 class Adopting:
     """See the module. Exceptions of the log and the entities pass through."""
 
-    def __init__(self, directory: Directory, mailboxes: Mailboxes, ambient: Ambient) -> None:
+    def __init__(
+        self, rosters: Rosters, directory: Directory, mailboxes: Mailboxes, ambient: Ambient
+    ) -> None:
+        self._rosters = rosters
         self._directory = directory
         self._mailboxes = mailboxes
         self._ambient = ambient
@@ -90,19 +91,13 @@ class Adopting:
             use_ssl=asked["use_ssl"],
             secrets={name: Secret(str(asked[name])) for name in _SECRETS if name in asked},
         )
-        answer: Answer[MailReply] = await self._directory.ask(
-            ROSTER, user_id, Execute(command, Origin(_PRINCIPAL))
-        )
-        reply = answer.reply
+        reply = (await self._rosters.tell(user_id, command, Origin(_PRINCIPAL))).reply
         if not isinstance(reply, Refusal):
             return Adopted(email_id=getattr(reply, "email_id", 0), is_new=True)
         if reply.code != "already_exists":
             return Adopted(why_not=_WORDS.say(reply.message, "en"))
-
-        def look(_seq: int, state: Roster) -> int:
-            return state.addresses.get(command.email.strip().lower(), 0)
-
-        return Adopted(email_id=await self._directory.ask(ROSTER, user_id, Query(look)))
+        address = command.email.strip().lower()
+        return Adopted(await self._rosters.ask(user_id, lambda _seq, state: state.addresses.get(address, 0)))
 
     async def last_mail(self, email_id: int) -> int:
         """The number of the last mail that was taken over, 0 if none was."""
@@ -115,7 +110,7 @@ class Adopting:
 
     async def begin(self, email_id: int) -> int:
         """Begin to take over mails: a check that this process runs. The result is its id."""
-        await self._mailboxes.tell(email_id, ReportStatus("processing", _TAKING_OVER), principal=_PRINCIPAL)
+        await self._mailboxes.tell(email_id, ReportStatus("processing", zh.TAKING_OVER), principal=_PRINCIPAL)
 
         def look(_seq: int, state: Mailbox) -> int:
             return 0 if state.check is None else state.check.check_id
@@ -266,7 +261,8 @@ class Queries:
         self._searching = searching
         self._log = log
         self._directory = directory
-        self._own = OwnMails(log, directory)
+        self._rosters = Rosters(log, directory)
+        self._own = OwnMails(log, self._rosters)
 
     def actions(self) -> list[Action]:
         """The queries as actions. Clients of our own protocol have better ones."""
@@ -289,7 +285,7 @@ class Queries:
 
     async def _progress(self, call: Call[Progress]) -> Reply:
         asked = set(call.params.email_ids)
-        rows = await self._rows(call.principal.user_id)
+        rows = await self._rosters.rows(call.principal.user_id)
         told = [progress_of(row) for row in rows if row.id in asked or row.status in STATUSES_BUSY]
         return _answered({"type": "firemail_progress", "data": told})
 
@@ -326,7 +322,7 @@ class Queries:
         where = dict.fromkeys(places, True)
         found: list[dict[str, Any]] = []
         examined, left = 0, CONTENT_BYTES_MAX
-        for row in await self._rows(call.principal.user_id):
+        for row in await self._rosters.rows(call.principal.user_id):
             async for record in self._records(row.id, EXAMINED_MAX - examined):
                 examined += 1
                 content = await self._content(record) if where.get("content") else Content()
@@ -345,7 +341,7 @@ class Queries:
         user_id = call.principal.user_id
         asked = [SearchParams(query=one, limit=RECORDS_MAX) for one in questions(wanted, places)]
         if "recipient" in places:
-            ids = tuple(row.id for row in await self._rows(user_id) if wanted in row.email.lower())
+            ids = tuple(row.id for row in await self._rosters.rows(user_id) if wanted in row.email.lower())
             if ids:
                 asked.append(SearchParams(email_ids=ids[:SEARCH_IDS_MAX], limit=RECORDS_MAX))
         found: dict[int, FoundRecord] = {}
@@ -373,10 +369,10 @@ class Queries:
     async def _shown(self, who: Principal) -> list[Row]:
         """The user's mailboxes, newest first; an administrator sees those of all users, as there."""
         if not who.is_admin:
-            return list(reversed(await self._rows(who.user_id)))
+            return list(reversed(await self._rosters.rows(who.user_id)))
         rows: list[Row] = []
         for stream in self._log.streams("roster/"):
-            rows += await self._rows(user_of(stream))
+            rows += await self._rosters.rows(user_of(stream))
             if len(rows) >= ROWS_MAX:
                 break
         return sorted(rows, key=lambda row: row.id, reverse=True)[:ROWS_MAX]
@@ -385,16 +381,21 @@ class Queries:
         """The owner of a mailbox that this user may look into."""
         if await self._own.mailbox(who.user_id, email_id) is not None:
             return who.user_id
-        return await self._own.owner(email_id) if who.is_admin else None
+        if not who.is_admin:
+            return None
+
+        def look(_seq: int, state: Mailbox) -> UserId | None:
+            return state.user_id if state.exists else None
+
+        owner: UserId | None = await self._directory.ask(MAILBOX, email_id, Query(look))
+        return owner
 
     async def _record(self, who: Principal, mail_id: int) -> MailRecord | None:
         found = await self._own.record(who.user_id, mail_id)
         if found is not None or not who.is_admin:
             return found
-        place = None if mail_id < 0 else await self._log.row(MAIL, "", mail_key(mail_id))
-        if place is None:
-            return None
-        return await self._own.record(msgspec.json.decode(place, type=MailPlace).user_id, mail_id)
+        place = await place_of(self._log, mail_id)
+        return None if place is None else await self._own.record(place.user_id, mail_id)
 
     async def _records(self, email_id: int, most: int) -> AsyncIterator[MailRecord]:
         """The records of a mailbox, newest first."""
@@ -409,13 +410,6 @@ class Queries:
 
     async def _content(self, record: MailRecord) -> Content:
         return content_of(await self._log.blob(record.blob) if record.blob else None)
-
-    async def _rows(self, user_id: UserId) -> Sequence[Row]:
-        def look(_seq: int, state: Roster) -> Sequence[Row]:
-            return state.cut()
-
-        rows: Sequence[Row] = await self._directory.ask(ROSTER, user_id, Query(look))
-        return rows
 
 
 def _answered(body: object) -> Reply:

@@ -17,7 +17,7 @@ from huahuo.actors.plugins.actions import HttpAnswer, HttpHandler, HttpRefused, 
 from huahuo.mailcheck import zh
 from huahuo.mailcheck.api.mail_actions import MAIL_BYTES_MAX
 from huahuo.mailcheck.classic import classic_zh, dialect
-from huahuo.mailcheck.classic.dialect import MASK, NO_IDS, NO_IMPORT_DATA, Wrong, import_result
+from huahuo.mailcheck.classic.dialect import MASK, Wrong, import_result
 from huahuo.mailcheck.mime.outlook import MAGIC
 from huahuo.mailcheck.mime.parts import parse
 from huahuo.mailcheck.sending import Piece, pieces
@@ -147,33 +147,25 @@ def routes() -> Sequence[HttpRoute]:
         _route("POST", "/api/emails/batch_delete", _delete_many),
         _route("POST", "/api/emails/batch_check", _check_many),
         _route("POST", "/api/emails/import", _import, _IMPORT_BYTES),
-        HttpRoute(
-            method="POST",
-            path="/api/emails/test-connection",
-            handler=_test,
-            waits=True,
-            body_bytes_max=_BODY_BYTES,
-            refuse=refused,
-            language="zh",
-        ),
+        _route("POST", "/api/emails/test-connection", _test, waits=True),
         _route("POST", f"{one}/upload_email_file", _upload, MAIL_BYTES_MAX + _BODY_BYTES),
         _route("GET", f"{mail}/attachments", _attachments),
-        HttpRoute(
-            method="GET",
-            path="/api/attachments/{attachment_id}/download",
-            handler=_download,
-            waits=True,
-            refuse=refused,
-            language="zh",
-        ),
+        _route("GET", "/api/attachments/{attachment_id}/download", _download, waits=True),
         _route("POST", "/api/search", _search),
     ]
 
 
-def _route(method: str, path: str, handler: HttpHandler, body_bytes_max: int = _BODY_BYTES) -> HttpRoute:
-    most = 0 if method == "GET" else body_bytes_max
+def _route(
+    method: str, path: str, handler: HttpHandler, body_bytes_max: int = _BODY_BYTES, *, waits: bool = False
+) -> HttpRoute:
     return HttpRoute(
-        method=method, path=path, handler=handler, body_bytes_max=most, refuse=refused, language="zh"
+        method=method,
+        path=path,
+        handler=handler,
+        waits=waits,
+        body_bytes_max=0 if method == "GET" else body_bytes_max,
+        refuse=refused,
+        language="zh",
     )
 
 
@@ -222,7 +214,7 @@ async def _delete(request: HttpRequest) -> HttpAnswer:
 async def _delete_many(request: HttpRequest) -> HttpAnswer:
     ids = request.json(_Ids).email_ids
     if not ids:
-        raise _refusal(NO_IDS, _BAD)
+        raise _refusal(zh.NO_IDS, _BAD)
     return HttpAnswer.json({"message": (await _done(request, "delete_emails", email_ids=ids))["message"]})
 
 
@@ -282,7 +274,7 @@ async def _import(request: HttpRequest) -> HttpAnswer:
     fields = request.json(dict[str, Any])
     data = fields.get("data")
     if not isinstance(data, str) or not data.strip():
-        raise _refusal(NO_IMPORT_DATA, _BAD)
+        raise _refusal(classic_zh.NO_DATA, _BAD)
     whole = Import(data, dialect.mail_type_of(fields))
     for command in whole.commands():
         whole.answered(await request.call("import_emails", command))

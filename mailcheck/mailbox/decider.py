@@ -20,7 +20,7 @@ from msgspec.structs import replace
 
 from huahuo.actors.entities.decider import Context, Decision
 from huahuo.eventstore.blobs import blob_id
-from huahuo.eventstore.model import NewEvent, RowDrop, RowPut, Secret, SecretPut
+from huahuo.eventstore.model import NewEvent, RowDrop, RowPut, SecretPut
 from huahuo.mailcheck import zh
 from huahuo.mailcheck.events import (
     PROGRESS_MAX,
@@ -50,7 +50,7 @@ from huahuo.mailcheck.events import (
     public,
     user_stream,
 )
-from huahuo.mailcheck.fetched import GRAPH_UIDVALIDITY, FetchedMail, UidCursor, Way
+from huahuo.mailcheck.fetched import GRAPH_UIDVALIDITY, FetchedMail, UidCursor
 from huahuo.mailcheck.mailbox.commands import (
     Begin,
     CheckHeld,
@@ -108,17 +108,17 @@ from huahuo.mailcheck.records import (
 )
 
 
-class Writing:
+class MailboxWriting:
     """Gathers what one decision writes. It never changes the state."""
 
     def __init__(self, state: Mailbox, context: Context) -> None:
         self.state = state
         self.context = context
         self._events: list[NewEvent] = []
-        self._effects: list[Effect] = []
+        self.effects: list[Effect] = []
         self._rows: list[RowPut | RowDrop] = []
         self._blobs: list[bytes] = []
-        self._secrets: list[SecretPut] = []
+        self.secrets: list[SecretPut] = []
         self._floor = 0 if state.check is None else state.check.progress
 
     def decision(self, reply: MailboxReply) -> Decision[MailboxReply, Effect]:
@@ -127,10 +127,10 @@ class Writing:
             reply=reply,
             at_stream=user_stream(self.state.user_id),
             events=tuple(self._events),
-            effects=tuple(self._effects),
+            effects=tuple(self.effects),
             rows=tuple(self._rows),
             blobs=tuple(self._blobs),
-            secrets=tuple(self._secrets),
+            secrets=tuple(self.secrets),
             owner=user_stream(self.state.user_id) if self._blobs else "",
         )
 
@@ -153,44 +153,17 @@ class Writing:
     def begin(self, check: Check, message: str, status: str = "processing", by: str = "") -> None:
         """Add the start of a check."""
         self.started(check, by)
-        self.status(check, status, message)
-
-    def keep_grant(self, way: Way, refresh_token: Secret | None) -> None:
-        """Add how a grant was accepted, and the next refresh token."""
-        self.fact(
-            GrantKept(
-                timestamp=self.context.timestamp,
-                rotated=refresh_token is not None,
-                graph=way.graph,
-                token_url=way.token_url,
-                scope=way.scope,
-            )
-        )
-        if refresh_token is not None:
-            self._secrets.append(
-                SecretPut(mailbox_stream(self.state.email_id), "refresh_token", refresh_token)
-            )
-
-    def claim_grant(self, by: str) -> None:
-        """Add who asks for a token by the grant, "" for nobody any more."""
-        self.fact(GrantClaimed(timestamp=self.context.timestamp, by=by))
-
-    def status(
-        self, check: Check, status: str, message: str, *, error_class: str = "", advice: str = ""
-    ) -> None:
-        """Add the public status of a check."""
-        self._status(check.check_id, status, message, error_class, advice)
+        self.status(check.check_id, status, message)
 
     def watcher(self, fares: WatchState, message: str) -> None:
         """Add the public status of the mailbox's watcher, and that it was told."""
-        self._status(0, fares.status, message, fares.error_class, fares.advice)
+        self.status(0, fares.status, message, error_class=fares.error_class, advice=fares.advice)
         self.fact(WatchTold(timestamp=self.context.timestamp, status=fares.status))
 
-    def look_again(self) -> None:
-        """Add the effect by which the mailbox's watcher tries again."""
-        self._effects.append(LookAgain(self.state.email_id))
-
-    def _status(self, check_id: int, status: str, message: str, error_class: str, advice: str) -> None:
+    def status(
+        self, check_id: int, status: str, message: str, *, error_class: str = "", advice: str = ""
+    ) -> None:
+        """Add the public status of a check, 0 for that of the mailbox's watcher."""
         self.say(
             EmailStatusUpdate(
                 timestamp=self.context.timestamp,
@@ -217,13 +190,9 @@ class Writing:
     ) -> None:
         """Add progress 100, the terminal status and the internal end."""
         self._say_progress(check, PROGRESS_MAX, message)
-        self.status(check, status, message, error_class=error_class, advice=advice)
+        self.status(check.check_id, status, message, error_class=error_class, advice=advice)
         self.fact(CheckEnded(timestamp=self.context.timestamp, check_id=check.check_id, status=status))
         self._rows.append(RowDrop(CHECKS, "", email_key(self.state.email_id)))
-
-    def stop(self, check: Check) -> None:
-        """Add the effect that stops the task of the check."""
-        self._effects.append(StopCheck(check.check_id))
 
     def started(self, check: Check, by: str = "") -> None:
         """Add who runs the check, and that it began if it had not."""
@@ -246,10 +215,6 @@ class Writing:
                 check_id=check.check_id,
             )
         )
-
-
-class MailboxWriting(Writing):
-    """Gathers what one decision writes. It never changes the state."""
 
     def mails(
         self, fresh: list[FetchedMail], cursor: UidCursor, check_id: int, equals: Mapping[bytes, Equals]
@@ -344,7 +309,7 @@ class MailboxWriting(Writing):
             found.append(FoundMail(mail_id, mail.uid, mail.size, record.blob, mail.remote_id or UNSET))
         if any(not mail.content for mail in new):
             self._rows.append(RowPut(UNREAD_BODIES, "", email_key(state.email_id), b""))
-            self._effects.append(ReadBodies(state.email_id))
+            self.effects.append(ReadBodies(state.email_id))
         return found
 
     def contents(self, contents: Sequence[Content]) -> None:
@@ -385,7 +350,6 @@ class MailboxWriting(Writing):
 
 _RUNNING_MAX: Final = PROGRESS_MAX - 1
 """The highest progress of a running check, because 100 is its end."""
-_CONNECTING: Final = zh.CONNECTING
 
 
 class MailboxDecider(MailboxFold):
@@ -400,53 +364,60 @@ class MailboxDecider(MailboxFold):
         if not state.exists:
             return Decision(reply=NoMailbox())
         writing = MailboxWriting(state, context)
-        if isinstance(command, ReportStatus | ReportProgress):
-            return writing.decision(_report(writing, command))
-        if isinstance(command, KeepGrant):
-            return writing.decision(_keep(writing, command))
-        if isinstance(command, ClaimGrant | LeaveGrant):
-            return writing.decision(_claim(writing, command))
-        if isinstance(command, MailsSeen):
+        return writing.decision(_decided(writing, command))
+
+
+def _decided(writing: MailboxWriting, command: MailboxCommand) -> MailboxReply:
+    match command:
+        case ReportStatus() | ReportProgress():
+            _report(writing, command)
+        case KeepGrant():
+            return _keep(writing, command)
+        case ClaimGrant() | LeaveGrant():
+            return _claim(writing, command)
+        case MailsSeen():
             _found(writing, 0, command.batch, command.cursor, command.equals)
-            return writing.decision(Done())
-        if isinstance(command, KeepContents):
+        case KeepContents():
             writing.contents(command.contents)
-            return writing.decision(Done())
-        if isinstance(command, SeeUnread):
+        case SeeUnread():
             writing.unread(command)
-            return writing.decision(Done())
-        if isinstance(command, WatchState):
+        case WatchState():
             _watcher_fares(writing, command)
-            return writing.decision(Done())
-        check = state.check
-        if check is None or check.check_id != command.check_id:
-            return Decision(reply=CheckOver())
-        match command:
-            case Begin(_, by, living):
-                if not check.started:
-                    writing.begin(check, _CONNECTING, by=by)
-                    writing.progress(check, 0, _CONNECTING)
-                elif check.by != by:
-                    if check.by in living:
-                        return Decision(reply=CheckHeld(check.by))
-                    writing.started(check, by)
-                return writing.decision(plan_of(state))
-            case Progress():
-                writing.progress(check, min(command.percent, _RUNNING_MAX), command.message)
-            case MailsFound():
-                _found(writing, command.check_id, command.batch, command.cursor, command.equals)
-            case Finish():
-                if command.cursor is not None:
-                    _found(writing, command.check_id, (), command.cursor, {})
-                message = command.message
-                if not message and command.status == "ok":
-                    message = zh.CHECKED.format(check.found) if check.found else zh.NOTHING_NEW
-                if command.status == "ok" and state.failed:
-                    writing.look_again()
-                writing.end(
-                    check, command.status, message, error_class=command.error_class, advice=command.advice
-                )
-        return writing.decision(Done())
+        case Begin() | Progress() | MailsFound() | Finish():
+            return _of_check(writing, command)
+    return Done()
+
+
+def _of_check(writing: MailboxWriting, command: Begin | Progress | MailsFound | Finish) -> MailboxReply:
+    state, check = writing.state, writing.state.check
+    if check is None or check.check_id != command.check_id:
+        return CheckOver()
+    match command:
+        case Begin(_, by, living):
+            if not check.started:
+                writing.begin(check, zh.CONNECTING, by=by)
+                writing.progress(check, 0, zh.CONNECTING)
+            elif check.by != by:
+                if check.by in living:
+                    return CheckHeld(check.by)
+                writing.started(check, by)
+            return plan_of(state)
+        case Progress():
+            writing.progress(check, min(command.percent, _RUNNING_MAX), command.message)
+        case MailsFound():
+            _found(writing, command.check_id, command.batch, command.cursor, command.equals)
+        case Finish():
+            if command.cursor is not None:
+                _found(writing, command.check_id, (), command.cursor, {})
+            message = command.message
+            if not message and command.status == "ok":
+                message = zh.CHECKED.format(check.found) if check.found else zh.NOTHING_NEW
+            if command.status == "ok" and state.failed:
+                writing.effects.append(LookAgain(state.email_id))
+            writing.end(
+                check, command.status, message, error_class=command.error_class, advice=command.advice
+            )
+    return Done()
 
 
 def plan_of(state: Mailbox) -> Plan:
@@ -466,7 +437,18 @@ def plan_of(state: Mailbox) -> Plan:
 def _keep(writing: MailboxWriting, command: KeepGrant) -> Done | GrantReplaced:
     if command.generation != writing.state.grant:
         return GrantReplaced()
-    writing.keep_grant(command.way, command.refresh_token)
+    way, rotated = command.way, command.refresh_token
+    writing.fact(
+        GrantKept(
+            timestamp=writing.context.timestamp,
+            rotated=rotated is not None,
+            graph=way.graph,
+            token_url=way.token_url,
+            scope=way.scope,
+        )
+    )
+    if rotated is not None:
+        writing.secrets.append(SecretPut(mailbox_stream(writing.state.email_id), "refresh_token", rotated))
     return Done()
 
 
@@ -474,11 +456,11 @@ def _claim(writing: MailboxWriting, command: ClaimGrant | LeaveGrant) -> Done | 
     by = writing.state.grant_by
     if isinstance(command, LeaveGrant):
         if by == command.by:
-            writing.claim_grant("")
+            writing.fact(GrantClaimed(timestamp=writing.context.timestamp, by=""))
     elif by != command.by:
         if by in command.living:
             return GrantHeld(by)
-        writing.claim_grant(command.by)
+        writing.fact(GrantClaimed(timestamp=writing.context.timestamp, by=command.by))
     return Done()
 
 
@@ -494,7 +476,7 @@ def _watcher_fares(writing: MailboxWriting, command: WatchState) -> None:
         writing.watcher(command, command.message)
 
 
-def _report(writing: MailboxWriting, command: ReportStatus | ReportProgress) -> Done:
+def _report(writing: MailboxWriting, command: ReportStatus | ReportProgress) -> None:
     """Apply a report to the open check. If there is none, open an implicit one."""
     check = writing.state.check or writing.open_implicit()
     if isinstance(command, ReportProgress):
@@ -504,13 +486,12 @@ def _report(writing: MailboxWriting, command: ReportStatus | ReportProgress) -> 
     elif command.status in STATUSES_TERMINAL:
         writing.end(check, command.status, command.message)
         if not check.implicit:
-            writing.stop(check)
+            writing.effects.append(StopCheck(check.check_id))
     elif check.started:
-        writing.status(check, command.status, command.message)
+        writing.status(check.check_id, command.status, command.message)
     else:
         writing.begin(check, command.message, command.status)
         writing.progress(check, 0, command.message)
-    return Done()
 
 
 def _found(

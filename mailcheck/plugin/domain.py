@@ -1,13 +1,12 @@
 """The mail domain on the engine: rosters and mailboxes as entities, checks and purges as durable effects.
 
 The plug-in (`huahuo.mailcheck.plugin`) makes one `MailDomain`, which the service starts and closes. The
-deciders decide what events mean; this module only connects them. `Commands` makes the handlers of all
-commands and queries. `Reports` takes checks that an embedding application makes itself; those that it did
-not end before a restart are ended as interrupted.
+deciders decide what events mean; this module only connects them. Checks that an embedding application
+makes itself are reported here; those that it did not end before a restart are ended as interrupted.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import Callable, Collection
 from itertools import batched
 from typing import Final
 
@@ -28,18 +27,18 @@ from huahuo.eventstore.errors import EventStoreError
 from huahuo.eventstore.executor import Executor
 from huahuo.eventstore.port import Log
 from huahuo.mailcheck import zh
-from huahuo.mailcheck.api.bulk_commands import WatchEmailsHandler
 from huahuo.mailcheck.api.code_route import CodeRoute
 from huahuo.mailcheck.api.contents import Attachments, Filling, Keeping, Opening
-from huahuo.mailcheck.api.handlers import ROSTER, Grouping, GroupProxies, Handlers
+from huahuo.mailcheck.api.handlers import GroupProxies, Handlers
 from huahuo.mailcheck.api.import_export import Belongings, Exporting
 from huahuo.mailcheck.api.mail_actions import AddingMails, MailQueries, Searching
 from huahuo.mailcheck.api.mail_index import MailIndex
 from huahuo.mailcheck.api.mail_sources import OwnMails
 from huahuo.mailcheck.api.mailbox_list import RowsCut, snapshot_of
-from huahuo.mailcheck.api.sign_in import AskingFolders, Signins, TestingLogin
+from huahuo.mailcheck.api.rosters import ROSTER, Rosters
+from huahuo.mailcheck.api.sign_in import Logins, Signins
 from huahuo.mailcheck.checks.check_effect import start_of
-from huahuo.mailcheck.checks.mailboxes import MAILBOX, KnownMails, Mailboxes, Pauses
+from huahuo.mailcheck.checks.mailboxes import MAILBOX, KnownMails, Mailboxes, Pauses, every_row
 from huahuo.mailcheck.checks.sign_in import CheckMail
 from huahuo.mailcheck.checks.watchers import Looks, Watching
 from huahuo.mailcheck.classic.queries import Adopting
@@ -71,148 +70,16 @@ from huahuo.mailcheck.records import CHECKS, OpenCheck, number_of
 from huahuo.mailcheck.roster.decider import RosterDecider
 from huahuo.mailcheck.roster.state import ROW_BYTES, Roster
 
-
-class Commands:
-    """See the module. `searching` None: mails cannot be searched."""
-
-    def __init__(
-        self,
-        log: Log,
-        directory: Directory,
-        executor: Executor,
-        ambient: Ambient,
-        settings: MailSettings,
-        readers: Readers,
-        mailboxes: Mailboxes,
-        own: OwnMails,
-        opening: Opening,
-        *,
-        known: KnownMails,
-        pauses: Pauses,
-        index: MailIndex | None,
-        jobs: JobDoor | None,
-    ) -> None:
-        self._handlers = Handlers(
-            log,
-            directory,
-            executor,
-            pauses,
-            lines_max=settings.import_lines_max,
-            lines_a_part=settings.import_lines_a_part,
-            providers=settings.providers,
-            jobs=jobs,
-        )
-        self._signins = Signins(log, directory, readers.requests, ambient, settings.providers, settings.proxy)
-        attachments = Attachments(own, readers.one_mail.check, mailboxes.plan_of, executor, ambient)
-        folders = AskingFolders(
-            own, readers.sign_in.check, mailboxes.plan_of, settings.check.folders, ambient
-        )
-        logins = TestingLogin(
-            own,
-            mailboxes,
-            stored=readers.sign_in.check,
-            given=readers.login,
-            providers=settings.providers,
-            proxy=settings.proxy,
-            ambient=ambient,
-        )
-        adding = AddingMails(own, mailboxes, known, executor, ambient, codes=settings.check.codes)
-        self.searching = None if index is None else Searching(log, directory, index)
-        self.actions: list[Action] = [
-            *self._handlers.actions(),
-            *MailQueries(log, own, opening).actions(),
-            *self._signins.actions(),
-            *WatchEmailsHandler(log, directory, a_part=settings.ids_max).actions(),
-            *attachments.actions(),
-            *folders.actions(),
-            *logins.actions(),
-            *adding.actions(),
-            *Grouping(log, directory).actions(),
-            *Exporting(log, directory, ambient).actions(),
-            *([] if self.searching is None else self.searching.actions()),
-        ]
-
-    async def close(self) -> None:
-        """End sign-ins and imports that run. Idempotent."""
-        await self._signins.close()
-        await self._handlers.close()
-
-
-_PAGE_ROWS = 500
-
-
-async def reported_checks(log: Log) -> AsyncIterator[tuple[int, int]]:
-    """(mailbox id, check id) of each of them that is open. Those that open meanwhile may be missing.
-
-    Raises:
-        Unavailable, Closed: the log could not be read.
-    """
-    before: bytes | None = None
-    while rows := await log.rows(CHECKS, "", before=before, limit=_PAGE_ROWS):
-        for key, value in rows:
-            check = msgspec.json.decode(value, type=OpenCheck)
-            if check.implicit:
-                yield number_of(key), check.check_id
-        before = rows[-1][0]
-
-
-_INTERRUPTED: Final = zh.INTERRUPTED
 _AT_ONCE: Final = 256
 """Interrupted checks that are ended together, so that they share commits."""
 _REPORTABLE: Final = STATUSES_BUSY | STATUSES_TERMINAL
 
 _log = structlog.get_logger(__name__)
+_check = msgspec.json.Decoder(OpenCheck).decode
 
 
 class UnknownMailbox(ApiRefused, LookupError):  # noqa: N818  a fact about the report
     """A report names a mailbox that does not exist or was deleted."""
-
-
-class Reports:
-    """See the module."""
-
-    def __init__(self, log: Log, mailboxes: Mailboxes) -> None:
-        self._log = log
-        self._mailboxes = mailboxes
-
-    async def status(self, email_id: int, status: ReportedStatus, message: str) -> int:
-        """See `MailDomain.report_status`."""
-        if status not in _REPORTABLE:
-            raise ValueError(f"not a status to report: {status!r}")
-        return await self._report(email_id, ReportStatus(status, message))
-
-    async def progress(self, email_id: int, percent: int, message: str) -> int:
-        """See `MailDomain.report_progress`."""
-        if not 0 <= percent <= 100:  # noqa: PLR2004  per cent
-            raise ValueError("percent is 0 to 100")
-        return await self._report(email_id, ReportProgress(percent, message))
-
-    async def interrupt(self) -> None:
-        """End those that an earlier process left: their program is gone, so they cannot go on.
-
-        While another node lives, a program may report them there: they are left open.
-
-        Raises:
-            Unavailable, Closed: the log could not be read.
-        """
-        if self._log.living() - {self._log.incarnation}:
-            return
-        left = [found async for found in reported_checks(self._log)]
-        for some in batched(left, _AT_ONCE):
-            await asyncio.gather(*(self._interrupt(email_id, check_id) for email_id, check_id in some))
-
-    async def _report(self, email_id: int, command: MailboxCommand) -> int:
-        answer = await self._mailboxes.tell(email_id, command)
-        if isinstance(answer.reply, NoMailbox):
-            raise UnknownMailbox(f"no mailbox {email_id}")
-        return answer.position
-
-    async def _interrupt(self, email_id: int, check_id: int) -> None:
-        try:
-            cause = await self._mailboxes.cause_of(email_id, check_id)
-            await self._mailboxes.tell(email_id, Finish(check_id, "error", _INTERRUPTED), cause=cause)
-        except (EntityError, AskTimeout, EventStoreError) as error:
-            _log.warning("check_not_interrupted", check_id=check_id, error=type(error).__name__)
 
 
 _ENTITY_BYTES = 1_500
@@ -252,15 +119,16 @@ class MailDomain:
         self._ambient = ambient
         self._settings = settings
         pauses = Pauses()
+        rosters = Rosters(log, directory)
         mailboxes = Mailboxes(directory, pauses)
         known = KnownMails(log, ambient)
-        group_proxy = GroupProxies(log, directory).of
+        group_proxy = GroupProxies(log, rosters).of
         readers = self._readers = Readers(
             log, directory, mailboxes, settings, executor, ambient, group_proxy, check_mail, lending,
             divided=shared,
         )  # fmt: skip
         self.tokens, self.connections = readers.tokens, readers.connections
-        self._reports = Reports(log, mailboxes)
+        self._mailboxes = mailboxes
         looks = Looks(
             mailboxes=mailboxes,
             known=known,
@@ -279,13 +147,9 @@ class MailDomain:
             log, ambient, settings, readers, mailboxes, known, shared=shared, wait_s=wait_s
         )
         self.trace = self._checks.trace
-        self._purging = (
-            Purging(log, ambient, MAILBOX)
-            if index is None
-            else Purging(log, ambient, MAILBOX, index.forgetting)
-        )
+        self._purging = Purging(log, ambient, None if index is None else index.forgetting)
         self._purges = purges_of(log, ambient, settings, self._purging, shared=shared)
-        own = OwnMails(log, directory)
+        own = OwnMails(log, rosters)
         keeping = Keeping(log, mailboxes, known)
         self.opening = Opening(log, readers.one_mail.check, mailboxes.plan_of, keeping, executor, ambient)
         """Contents of mails, from the log or from their servers."""
@@ -309,17 +173,44 @@ class MailDomain:
                 filling=self._filling if self._fills else None,
                 providers=settings.providers,
             )
-        self._commands = Commands(
-            log, directory, executor, ambient, settings, readers, mailboxes, own, self.opening,
-            known=known, pauses=pauses, index=index, jobs=jobs,
-        )  # fmt: skip
-        self.searching = self._commands.searching
-        self.belongings = Belongings(log, directory, pauses)
-        self.adopting = Adopting(directory, mailboxes, ambient)
-        """Takes over what another service has."""
-        roster = RosterDecider(
-            ids_max=settings.ids_max, mailboxes_max=settings.mailboxes_max, providers=settings.providers
+        self._handlers = Handlers(
+            log,
+            rosters,
+            executor,
+            pauses,
+            lines_max=settings.import_lines_max,
+            lines_a_part=settings.import_lines_a_part,
+            providers=settings.providers,
+            jobs=jobs,
         )
+        self._signins = Signins(log, rosters, readers.requests, ambient, settings.providers, settings.proxy)
+        logins = Logins(
+            own,
+            mailboxes,
+            stored=readers.sign_in.check,
+            given=readers.login,
+            providers=settings.providers,
+            proxy=settings.proxy,
+            folders=settings.check.folders,
+            ambient=ambient,
+        )
+        adding = AddingMails(own, mailboxes, known, executor, ambient, codes=settings.check.codes)
+        self.searching = None if index is None else Searching(log, rosters, index)
+        self.actions: list[Action] = [
+            *self._handlers.actions(),
+            *MailQueries(log, own, self.opening).actions(),
+            *self._signins.actions(),
+            *Attachments(own, readers.one_mail.check, mailboxes.plan_of, executor, ambient).actions(),
+            *logins.actions(),
+            *adding.actions(),
+            *Exporting(log, rosters, ambient).actions(),
+            *([] if self.searching is None else self.searching.actions()),
+        ]
+        """The commands and queries of clients."""
+        self.belongings = Belongings(log, rosters, pauses)
+        self.adopting = Adopting(rosters, directory, mailboxes, ambient)
+        """Takes over what another service has."""
+        roster = RosterDecider(mailboxes_max=settings.mailboxes_max, providers=settings.providers)
         self.kinds = (
             EntityKind(
                 name=ROSTER, decider=roster, effects=self._start_effect, stream_prefix="user", weigh=_bytes_of
@@ -328,10 +219,6 @@ class MailDomain:
                 name=MAILBOX, decider=MailboxDecider(), effects=self._start_effect, weigh=_mailbox_bytes
             ),
         )
-
-    def actions(self) -> list[Action]:
-        """The commands and queries of clients."""
-        return list(self._commands.actions)
 
     def routes(self) -> list[HttpRoute]:
         """What is answered over plain HTTP."""
@@ -387,7 +274,7 @@ class MailDomain:
         if self._division is not None:
             await self._division.work(has=True)
             return
-        await self._reports.interrupt()
+        await self._interrupt()
         await self._checks.start()
         await self.watching.start()
         if self._fills:
@@ -419,7 +306,8 @@ class MailDomain:
         await self.watching.close()
         await self._filling.close()
         await self._checks.close(self._settings.close_timeout_s)
-        await self._commands.close()
+        await self._signins.close()
+        await self._handlers.close()
         await self._readers.close(self._settings.close_timeout_s)
         await self._purges.close()
         if self._index is not None:
@@ -443,11 +331,43 @@ class MailDomain:
             UnknownMailbox: there is no such mailbox. ValueError: not a status that can be reported.
             EntityError, AskTimeout, EventStoreError: see `Directory.ask`.
         """
-        return await self._reports.status(email_id, status, message)
+        if status not in _REPORTABLE:
+            raise ValueError(f"not a status to report: {status!r}")
+        return await self._report(email_id, ReportStatus(status, message))
 
     async def report_progress(self, email_id: int, percent: int, message: str) -> int:
         """Record the progress of such a check, 0 to 100. Returns and raises as `report_status`."""
-        return await self._reports.progress(email_id, percent, message)
+        if not 0 <= percent <= 100:  # noqa: PLR2004  per cent
+            raise ValueError("percent is 0 to 100")
+        return await self._report(email_id, ReportProgress(percent, message))
+
+    async def _report(self, email_id: int, command: MailboxCommand) -> int:
+        answer = await self._mailboxes.tell(email_id, command)
+        if isinstance(answer.reply, NoMailbox):
+            raise UnknownMailbox(f"no mailbox {email_id}")
+        return answer.position
+
+    async def _interrupt(self) -> None:
+        """End reported checks that an earlier process left: their program is gone, so they cannot go on.
+
+        While another node lives, a program may report them there: they are left open.
+
+        Raises:
+            Unavailable, Closed: the log could not be read.
+        """
+        if self._log.living() - {self._log.incarnation}:
+            return
+        found = [(key, _check(value)) async for key, value in every_row(self._log, CHECKS)]
+        left = [(number_of(key), check.check_id) for key, check in found if check.implicit]
+        for some in batched(left, _AT_ONCE):
+            await asyncio.gather(*(self._end_interrupted(*one) for one in some))
+
+    async def _end_interrupted(self, email_id: int, check_id: int) -> None:
+        try:
+            cause = await self._mailboxes.cause_of(email_id, check_id)
+            await self._mailboxes.tell(email_id, Finish(check_id, "error", zh.INTERRUPTED), cause=cause)
+        except (EntityError, AskTimeout, EventStoreError) as error:
+            _log.warning("check_not_interrupted", check_id=check_id, error=type(error).__name__)
 
     def _start_effect(self, _key: str, effect: Effect, _position: int) -> None:
         match effect:

@@ -8,7 +8,7 @@ mailbox is gone with the deletion itself.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -25,7 +25,7 @@ from huahuo.actors.plugins.calls import UserId
 from huahuo.actors.plugins.plugin import Lending
 from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.executor import Executor
-from huahuo.eventstore.model import Append, RowDrop, Secret
+from huahuo.eventstore.model import Append, RowDrop
 from huahuo.eventstore.port import Log
 from huahuo.mailcheck.api.bulk_commands import LINES_A_PART
 from huahuo.mailcheck.api.mail_sources import ManyMails, OneMail
@@ -45,7 +45,7 @@ from huahuo.mailcheck.checks.check_effect import (
 from huahuo.mailcheck.checks.connections import Connections
 from huahuo.mailcheck.checks.look import Looking
 from huahuo.mailcheck.checks.mailboxes import MAILBOX, KnownMails, Mailboxes
-from huahuo.mailcheck.checks.sign_in import CheckMail, Gate, SigningIn, StoredGrants, Ways
+from huahuo.mailcheck.checks.sign_in import CheckMail, Gate, GroupProxy, SigningIn, StoredGrants
 from huahuo.mailcheck.events import mailbox_stream, user_stream
 from huahuo.mailcheck.fetched import UidCursor
 from huahuo.mailcheck.records import (
@@ -65,7 +65,7 @@ from huahuo.mailcheck.records import (
     mail_key,
     number_of,
 )
-from huahuo.mailcheck.roster.decider import IDS_MAX, MAILBOXES_MAX
+from huahuo.mailcheck.roster.decider import MAILBOXES_MAX
 from huahuo.mailcheck.roster.importer import LINES_MAX
 from huahuo.mailcheck.servers.graph import TIMEOUT_S as REQUEST_TIMEOUT_S
 from huahuo.mailcheck.servers.graph import Requests
@@ -89,7 +89,6 @@ class MailSettings:
     checks_waiting_per_user_max: int = 20_000
     large_mails_max: int = 4
     """Mails larger than a batch that are in memory at once, however many checks run."""
-    ids_max: int = IDS_MAX
     import_lines_max: int = LINES_MAX
     import_lines_a_part: int = LINES_A_PART
     """A longer import is committed this many lines at a time."""
@@ -100,9 +99,6 @@ class MailSettings:
     sweep_s: float = 30.0
     """How often the log is searched for open checks and purges that are not being worked on."""
     close_timeout_s: float = 5.0
-
-
-type GroupProxy = Callable[[UserId, int], Awaitable[Secret | None]]
 
 
 class Readers:
@@ -117,10 +113,10 @@ class Readers:
         executor: Executor,
         ambient: Ambient,
         group_proxy: GroupProxy,
-        check_mail: CheckMail | None = None,
-        lending: Lending | None = None,
+        check_mail: CheckMail | None,
+        lending: Lending | None,
         *,
-        divided: bool = False,
+        divided: bool,
     ) -> None:
         """`check_mail`: in place of checks and looks over the network. `divided`: nodes divide the checks."""
         self._settings = settings
@@ -142,8 +138,17 @@ class Readers:
         many = ManyMails(limits=settings.check, large_mails=self._large_mails, executor=executor, **shared)
 
         def signing(read: CheckMail, gate: Gate) -> SigningIn:
-            ways = Ways(log, read, settings.providers, grants, self.tokens, gate, mailboxes.reached)
-            return SigningIn(log, settings.providers, ways, mailboxes.reached, settings.proxy, group_proxy)
+            return SigningIn(
+                log,
+                read,
+                settings.providers,
+                grants,
+                self.tokens,
+                gate,
+                mailboxes.reached,
+                settings.proxy,
+                group_proxy,
+            )
 
         gate, opening = self.connections.of_check, self.connections.of_mail
         self.checks = signing(check_mail or self._check, gate)
@@ -178,17 +183,8 @@ _PAGE_ROWS: Final = 200
 _RETRIES: Final = 1 << 31
 """It is tried until it succeeds, every half minute."""
 
-type Removal = RowDrop
-"""A row, or the id of a blob."""
-
-
 type Forgetting = Callable[[Sequence[MailRecord]], AbstractAsyncContextManager[None]]
 """Removes what else is known of these mails. The block then removes them here."""
-
-
-@asynccontextmanager
-async def _nothing_else(_records: Sequence[MailRecord]) -> AsyncIterator[None]:
-    yield
 
 
 class Purging:
@@ -196,17 +192,15 @@ class Purging:
 
     table: Final = PURGES
 
-    def __init__(self, log: Log, ambient: Ambient, kind: str, forgetting: Forgetting = _nothing_else) -> None:
-        """`kind`: that of mailboxes."""
-        self._forgetting = forgetting
+    def __init__(self, log: Log, ambient: Ambient, forgetting: Forgetting | None) -> None:
+        self._forgetting = forgetting or nullcontext
         self._log = log
         self._ambient = ambient
-        self._kind = kind
 
     def spec(self) -> Spec:
         """How it is run."""
         return Spec(
-            kind=self._kind,
+            kind=MAILBOX,
             name=PURGE,
             handler=self._perform,
             read=bytes,
@@ -217,7 +211,7 @@ class Purging:
 
     def effect_of(self, email_id: int) -> OpenEffect:
         """The purge of a mailbox as the runner knows it."""
-        return OpenEffect(self._kind, str(email_id), PURGE, msgspec.Raw(b"{}"), self._ambient.now_ms())
+        return OpenEffect(MAILBOX, str(email_id), PURGE, msgspec.Raw(b"{}"), self._ambient.now_ms())
 
     def read(self, key: bytes, value: bytes) -> tuple[int, OpenEffect]:
         """See `Books`."""
@@ -238,7 +232,7 @@ class Purging:
         del entry
         return None
 
-    async def remove(self, email_id: int, what: Sequence[Removal], *, last: bool) -> None:
+    async def remove(self, email_id: int, what: Sequence[RowDrop], *, last: bool) -> None:
         """Remove this in one commit."""
         mail = next((one for one in what if one.table in (MAIL, SOURCES)), None)  # the same key
         owner = ""
@@ -269,7 +263,7 @@ class Purging:
         await run.finish(RowDrop(UNREAD_BODIES, "", key), RowDrop(PURGES, "", key))
 
 
-def _of_mail(part: str, key: bytes, record: MailRecord) -> tuple[Removal, ...]:
+def _of_mail(part: str, key: bytes, record: MailRecord) -> tuple[RowDrop, ...]:
     # The row holds the reference: a page that is purged twice releases it once.
     blobs = (record.blob,) if record.blob else ()
     return RowDrop(MAILS, part, key, blobs), RowDrop(MAIL, "", mail_key(record.mail_id))
@@ -289,7 +283,7 @@ class _Hold:
     async def state(self) -> None:
         """See `Hold`."""
 
-    async def say(self, events: Sequence[Removal], *, ends: bool) -> None:
+    async def say(self, events: Sequence[RowDrop], *, ends: bool) -> None:
         """See `Hold`."""
         await self._purging.remove(self._email_id, events, last=ends)
 

@@ -102,8 +102,6 @@ from huahuo.mailcheck.roster.importer import Account
 from huahuo.mailcheck.roster.state import Roster, RosterFold
 from huahuo.mailcheck.servers.providers import STANDARD, Endpoint, Providers
 
-_CANCELLED: Final = zh.CHECK_CANCELLED
-
 
 class RosterWriting:
     """Gathers what one decision writes. It never changes the state."""
@@ -276,11 +274,11 @@ class RosterWriting:
                 timestamp=now,
                 email_id=email_id,
                 progress=PROGRESS_MAX,
-                message=_CANCELLED,
+                message=zh.CHECK_CANCELLED,
                 check_id=check_id,
             ),
         )
-        self._status(email_id, check_id, "cancelled", _CANCELLED)
+        self._status(email_id, check_id, "cancelled", zh.CHECK_CANCELLED)
         self._fact(email_id, CheckEnded(timestamp=now, check_id=check_id, status="cancelled"))
         self._rows.append(RowDrop(CHECKS, "", email_key(email_id)))
         self._effects.append(StopCheck(check_id))

@@ -1,6 +1,6 @@
 """The mail domain as a service runs it, without the transport: log, entities, checks, restarts.
 
-    in_mail_world(test)             on a virtual loop; checks are scripted by the test
+    @mail_world()                   on a virtual loop; checks are scripted by the test
     in_real_world(test)             on a real loop; checks go over IMAP
 
 A test gets a `MailWorld`. `restart()` closes and opens it again over the same disk, `crash()` takes
@@ -11,6 +11,7 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
+from inspect import Signature, signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -197,7 +198,7 @@ class MailWorld:
             self.directory.register(
                 kind.name, kind.decider, kind.effects, stream_prefix=kind.stream_prefix, weigh=kind.weigh
             )
-        self._specs = {spec.action: spec for spec in self.mail.actions()}
+        self._specs = {spec.action: spec for spec in self.mail.actions}
 
     async def start(self) -> None:
         """See `MailDomain.start`. A node has no work yet."""
@@ -334,6 +335,21 @@ def in_mail_world(
         await _life(world, test)
 
     run_virtual(main())
+
+
+def mail_world(**options: Any) -> Callable[[Callable[..., Awaitable[None]]], Callable[..., None]]:
+    """A test that runs in a world of its own, its first argument: see `in_mail_world`."""
+
+    def decorated(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:
+        def run(*args: Any, **given: Any) -> None:
+            in_mail_world(lambda world: test(world, *args, **given), **options)
+
+        _, *others = signature(test).parameters.values()
+        run.__name__, run.__doc__, run.__module__ = test.__name__, test.__doc__, test.__module__
+        run.__signature__ = Signature(others)  # type: ignore[attr-defined]
+        return run
+
+    return decorated
 
 
 def in_real_world(

@@ -1,6 +1,5 @@
 """Mails that are received in a world with an index of mails, and searched there."""
 
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import msgspec
@@ -8,7 +7,7 @@ import msgspec
 from huahuo.actors.plugins.calls import UserId
 from huahuo.mailcheck.fetched import FetchedMail
 from tests.support.models.mail_book import NOW_MS, USER, mail
-from tests.support.worlds.mail_world import MailWorld, in_mail_world
+from tests.support.worlds.mail_world import MailWorld
 
 
 def letter(uid: int, subject: str, text: str = "", **fields: Any) -> FetchedMail:
@@ -42,7 +41,3 @@ async def found(world: MailWorld, query: str = "", user_id: UserId = USER, **fie
     reply = await world.do("search_mails", user_id, query=query, **fields)
     assert reply["type"] == "mails_found", reply
     return [one["subject"] for one in reply["data"]]
-
-
-def search_world(test: Callable[[MailWorld], Awaitable[None]]) -> None:
-    in_mail_world(test, searching=True)

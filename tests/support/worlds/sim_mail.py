@@ -60,7 +60,7 @@ class SimMail:
             engine.directory.register(
                 kind.name, kind.decider, kind.effects, stream_prefix=kind.stream_prefix, weigh=kind.weigh
             )
-        self._actions = {spec.action: spec for spec in self.domain.actions()}
+        self._actions = {spec.action: spec for spec in self.domain.actions}
 
     async def ask(self, action: str, **fields: Any) -> dict[str, Any]:
         """The answer to a command of the user's."""

@@ -1,9 +1,14 @@
-"""Rows of FireMail as mails of ours."""
+"""Mails taken over from FireMail: as mails of ours, and not told again by the first check."""
+
+from typing import Any
 
 import msgspec
 import pytest
 
 from huahuo.mailcheck.classic.queries import adopted_content_of, fetched_of, moment_ms
+from huahuo.mailcheck.fetched import IMPORTED, FetchedMail
+from tests.support.models.mail_book import mail
+from tests.support.worlds.mail_world import MailWorld, mail_world
 
 
 @pytest.mark.parametrize(
@@ -43,3 +48,71 @@ def test_a_mail_without_a_time_is_of_now_and_keeps_the_names_of_its_attachments(
     assert (mail.uid, mail.folder, mail.date_ms, mail.has_attachments) == (7, "IMPORTED", 5, True)
     stored = msgspec.json.decode(mail.content)
     assert stored["attachments"] == [{"name": "a.pdf", "type": "", "size": 0}]
+
+
+AT_MS = 1_780_000_000_000
+SENDER = "Alice <alice@example.com>"
+
+
+def there(uid: int, subject: str, **fields: Any) -> FetchedMail:
+    """A mail on the server."""
+    return mail(uid, subject, **{"date_ms": AT_MS, "sender": SENDER, "message_id": f"<{uid}@x>", **fields})
+
+
+async def take_over(world: MailWorld, *records: dict[str, Any]) -> None:
+    adopting = world.mail.adopting
+    check_id = await adopting.begin(1)
+    given = {"subject": "Hello", "sender": SENDER, "received_time": "2026-05-28 20:26:40", "content": "x"}
+    await adopting.mails(1, check_id, [{"id": n, **given, **one} for n, one in enumerate(records, 1)])
+    await adopting.end(1, len(records))
+
+
+async def check(world: MailWorld, *mails: FetchedMail) -> list[str]:
+    """The subjects that this check tells."""
+    before = len(await world.said())
+    await world.do("check_emails", email_ids=[1])
+    running = await world.script.next()
+    await running.mails(*mails)
+    running.finish(len(mails))
+    await world.ended(1, after=before)
+    return [one["subject"] for one in (await world.said())[before:] if one["type"] == "mail_received"]
+
+
+@pytest.mark.parametrize(
+    ("said", "known"),
+    [
+        ({}, True),
+        ({"received_time": "2026-05-29 04:26:40"}, True),
+        ({"received_time": "2026-05-29 04:27:50"}, False),
+        ({"sender": "alice@example.com"}, True),
+        ({"sender": "bob@example.com"}, False),
+        ({"subject": "  hello "}, True),
+        ({"subject": "Hello again"}, False),
+    ],
+    ids=[
+        "the same",
+        "in another zone",
+        "another time",
+        "only the address",
+        "another sender",
+        "spaced",
+        "another subject",
+    ],
+)
+@mail_world()
+async def test_a_mail_that_came_over_is_known_by_subject_sender_and_date(
+    world: MailWorld, said: dict[str, Any], known: bool
+) -> None:
+    await world.add("a@example.com")
+    await take_over(world, said)
+    assert await check(world, there(1, "Hello")) == ([] if known else ["Hello"])
+    rows = (await world.do("get_mail_records", email_id=1))["data"]
+    assert {row["folder"] for row in rows} == ({"INBOX"} if known else {"INBOX", IMPORTED})
+
+
+@mail_world()
+async def test_of_three_equal_mails_each_is_one(world: MailWorld) -> None:
+    await world.add("a@example.com")
+    await take_over(world, {}, {})
+    assert await check(world, *(there(n, "Hello") for n in (1, 2, 3))) == ["Hello"]
+    assert await check(world, *(there(n, "Hello") for n in (1, 2, 3))) == []

@@ -11,7 +11,7 @@ from huahuo.mailcheck.api.mailbox_list import failures_of
 from huahuo.mailcheck.records import Row
 from huahuo.mailcheck.servers.faults import KINDS
 from tests.support.models.mail_book import USER
-from tests.support.worlds.mail_world import MailWorld, in_mail_world
+from tests.support.worlds.mail_world import MailWorld, mail_world
 
 MANY = 1_203
 """More than two parts of 500."""
@@ -22,68 +22,62 @@ async def import_many(world: MailWorld) -> None:
     await world.do("import_emails", data=lines, mail_type="imap")
 
 
-def test_a_filter_reaches_all_mailboxes_however_many() -> None:
-    async def test(world: MailWorld) -> None:
-        await import_many(world)
-        reply = await world.do("label_emails", filter={}, add_tags=["all"])
-        assert (reply["type"], len(reply["email_ids"])) == ("success", MANY)
-        reply = await world.do("label_emails", filter={"text": "m12"}, group="twelve")
-        some = [row["id"] for row in (await world.rows()).values() if row.get("group") == "twelve"]
-        assert sorted(reply["email_ids"]) == sorted(some)
-        assert reply["message"] == f"已更新 {len(some)} 个邮箱的标签"
-        gone = await world.do("delete_emails", filter={"group": "twelve"})
-        assert sorted(gone["email_ids"]) == sorted(some)
-        assert len(await world.rows()) == MANY - len(some)
-
-    in_mail_world(test)
+@mail_world()
+async def test_a_filter_reaches_all_mailboxes_however_many(world: MailWorld) -> None:
+    await import_many(world)
+    reply = await world.do("label_emails", filter={}, add_tags=["all"])
+    assert (reply["type"], len(reply["email_ids"])) == ("success", MANY)
+    reply = await world.do("label_emails", filter={"text": "m12"}, group="twelve")
+    some = [row["id"] for row in (await world.rows()).values() if row.get("group") == "twelve"]
+    assert sorted(reply["email_ids"]) == sorted(some)
+    assert reply["message"] == f"已更新 {len(some)} 个邮箱的标签"
+    gone = await world.do("delete_emails", filter={"group": "twelve"})
+    assert sorted(gone["email_ids"]) == sorted(some)
+    assert len(await world.rows()) == MANY - len(some)
 
 
-def test_a_filter_and_a_list_together_are_refused_and_nothing_found_is_a_warning() -> None:
-    async def test(world: MailWorld) -> None:
-        await world.add("a@example.com")
-        both = await world.do("check_emails", email_ids=[1], filter={})
-        assert (both["code"], both["message"]) == ("invalid_field", "字段无效：filter")
-        none = await world.do("check_emails", filter={"tag": "none"})
-        assert (none["type"], none["email_ids"]) == ("warning", [])
-        neither = await world.do("check_emails")
-        assert neither["code"] == "invalid_field"
-
-    in_mail_world(test)
-
-
-def test_of_a_users_commands_with_a_filter_each_waits_for_the_one_before() -> None:
-    async def test(world: MailWorld) -> None:
-        await import_many(world)
-        under_way, most, hold = 0, 0, world.directory.hold
-
-        @contextlib.contextmanager
-        def counted(kind: str, key: str | int, size: int) -> Iterator[None]:
-            nonlocal under_way, most
-            under_way += 1
-            most = max(most, under_way)
-            with hold(kind, key, size):
-                yield
-            under_way -= 1
-
-        world.directory.hold = counted  # type: ignore[method-assign]
-        asked = [world.do("label_emails", filter={}, note=f"note {n}") for n in range(5)]
-        replies = await asyncio.gather(*asked)
-        assert [len(reply["email_ids"]) for reply in replies] == [MANY] * 5
-        assert most == 1
-        assert {row["note"] for row in (await world.rows()).values()} == {"note 4"}
-
-    in_mail_world(test)
+@mail_world()
+async def test_a_filter_and_a_list_together_are_refused_and_nothing_found_is_a_warning(
+    world: MailWorld,
+) -> None:
+    await world.add("a@example.com")
+    both = await world.do("check_emails", email_ids=[1], filter={})
+    assert (both["code"], both["message"]) == ("invalid_field", "字段无效：filter")
+    none = await world.do("check_emails", filter={"tag": "none"})
+    assert (none["type"], none["email_ids"]) == ("warning", [])
+    neither = await world.do("check_emails")
+    assert neither["code"] == "invalid_field"
 
 
-def test_a_repeated_command_with_a_filter_does_nothing_again() -> None:
-    async def test(world: MailWorld) -> None:
-        await import_many(world)
-        first = await world.do("label_emails", command_id="c1", filter={}, add_tags=["x"])
-        head = world.log.head(f"user/{USER}").seq
-        again = await world.do("label_emails", command_id="c1", filter={}, add_tags=["x"])
-        assert (again["email_ids"], world.log.head(f"user/{USER}").seq) == (first["email_ids"], head)
+@mail_world()
+async def test_of_a_users_commands_with_a_filter_each_waits_for_the_one_before(world: MailWorld) -> None:
+    await import_many(world)
+    under_way, most, hold = 0, 0, world.directory.hold
 
-    in_mail_world(test)
+    @contextlib.contextmanager
+    def counted(kind: str, key: str | int, size: int) -> Iterator[None]:
+        nonlocal under_way, most
+        under_way += 1
+        most = max(most, under_way)
+        with hold(kind, key, size):
+            yield
+        under_way -= 1
+
+    world.directory.hold = counted  # type: ignore[method-assign]
+    asked = [world.do("label_emails", filter={}, note=f"note {n}") for n in range(5)]
+    replies = await asyncio.gather(*asked)
+    assert [len(reply["email_ids"]) for reply in replies] == [MANY] * 5
+    assert most == 1
+    assert {row["note"] for row in (await world.rows()).values()} == {"note 4"}
+
+
+@mail_world()
+async def test_a_repeated_command_with_a_filter_does_nothing_again(world: MailWorld) -> None:
+    await import_many(world)
+    first = await world.do("label_emails", command_id="c1", filter={}, add_tags=["x"])
+    head = world.log.head(f"user/{USER}").seq
+    again = await world.do("label_emails", command_id="c1", filter={}, add_tags=["x"])
+    assert (again["email_ids"], world.log.head(f"user/{USER}").seq) == (first["email_ids"], head)
 
 
 def _row(number: int, status: str, message: str, error_class: str = "") -> Row:

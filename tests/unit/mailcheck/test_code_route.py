@@ -14,7 +14,7 @@ from huahuo.mailcheck.api.code_route import CHECK_AGAIN_S, CodeRoute
 from huahuo.mailcheck.checks.check_effect import CheckFailed
 from huahuo.mailcheck.servers.outcome import outcome_of
 from tests.support.models.mail_book import USER, mail
-from tests.support.worlds.mail_world import MailWorld, failed, in_mail_world
+from tests.support.worlds.mail_world import MailWorld, failed, mail_world
 
 ADDRESS = "a@example.com"
 
@@ -47,158 +47,136 @@ async def received(w: MailWorld, email_id: int, *mails: Any) -> None:
     await w.ended(email_id)
 
 
-def test_the_newest_code_is_the_answer_at_once() -> None:
-    async def test(w: MailWorld) -> None:
-        email_id = await w.add(ADDRESS)
-        await received(w, email_id, coded(w, 1, "111111", age_s=9), coded(w, 2, "222222"), mail(3))
-        found = await ask(w, "A@Example.com", wait="30")
-        assert found is not None
-        assert (found["code"], found["email_id"], found["subject"]) == ("222222", email_id, "Your code")
-        assert w.script.begun == 0
-
-    in_mail_world(test)
+@mail_world()
+async def test_the_newest_code_is_the_answer_at_once(w: MailWorld) -> None:
+    email_id = await w.add(ADDRESS)
+    await received(w, email_id, coded(w, 1, "111111", age_s=9), coded(w, 2, "222222"), mail(3))
+    found = await ask(w, "A@Example.com", wait="30")
+    assert found is not None
+    assert (found["code"], found["email_id"], found["subject"]) == ("222222", email_id, "Your code")
+    assert w.script.begun == 0
 
 
-def test_an_old_code_is_no_answer_unless_it_is_asked_for() -> None:
-    async def test(w: MailWorld) -> None:
-        await received(w, await w.add(ADDRESS), coded(w, 1, "111111", age_s=700))
-        assert await ask(w) is None
-        found = await ask(w, max_age="800")
-        assert found is not None
-        assert found["code"] == "111111"
-        assert await ask(w, max_age="800", after=str(found["mail_id"])) is None
-
-    in_mail_world(test)
+@mail_world()
+async def test_an_old_code_is_no_answer_unless_it_is_asked_for(w: MailWorld) -> None:
+    await received(w, await w.add(ADDRESS), coded(w, 1, "111111", age_s=700))
+    assert await ask(w) is None
+    found = await ask(w, max_age="800")
+    assert found is not None
+    assert found["code"] == "111111"
+    assert await ask(w, max_age="800", after=str(found["mail_id"])) is None
 
 
-def test_without_one_the_mailbox_is_checked_until_a_code_comes() -> None:
-    async def test(w: MailWorld) -> None:
-        await w.add(ADDRESS)
-        asked = asyncio.create_task(ask(w, wait="60"))
-        check = await w.script.next()
-        await check.mails(coded(w, 1, "000000", age_s=9_000))
-        check.finish(1)
-        began_s = asyncio.get_running_loop().time()
-        check = await w.script.next()
-        assert asyncio.get_running_loop().time() - began_s >= CHECK_AGAIN_S
-        await check.mails(coded(w, 2, "222222"))
-        found = await asked
-        check.finish(2)
-        assert found is not None
-        assert found["code"] == "222222"
-
-    in_mail_world(test)
+@mail_world()
+async def test_without_one_the_mailbox_is_checked_until_a_code_comes(w: MailWorld) -> None:
+    await w.add(ADDRESS)
+    asked = asyncio.create_task(ask(w, wait="60"))
+    check = await w.script.next()
+    await check.mails(coded(w, 1, "000000", age_s=9_000))
+    check.finish(1)
+    began_s = asyncio.get_running_loop().time()
+    check = await w.script.next()
+    assert asyncio.get_running_loop().time() - began_s >= CHECK_AGAIN_S
+    await check.mails(coded(w, 2, "222222"))
+    found = await asked
+    check.finish(2)
+    assert found is not None
+    assert found["code"] == "222222"
 
 
-def test_when_the_time_is_over_there_is_no_content() -> None:
-    async def test(w: MailWorld) -> None:
-        await w.add(ADDRESS)
-        assert await ask(w) is None
-        asked = asyncio.create_task(ask(w, wait="2"))
-        check = await w.script.next()
-        assert await asked is None
-        check.finish()
-
-    in_mail_world(test)
+@mail_world()
+async def test_when_the_time_is_over_there_is_no_content(w: MailWorld) -> None:
+    await w.add(ADDRESS)
+    assert await ask(w) is None
+    asked = asyncio.create_task(ask(w, wait="2"))
+    check = await w.script.next()
+    assert await asked is None
+    check.finish()
 
 
-def test_a_mailbox_that_cannot_be_signed_in_to_says_so_at_once() -> None:
-    async def test(w: MailWorld) -> None:
-        await w.add(ADDRESS)
-        asked = asyncio.create_task(ask(w, wait="60"))
-        (await w.script.next()).fail(failed("need_reauth", "密码错误"))
-        with pytest.raises(HttpRefused) as refused:
-            await asked
-        assert (refused.value.code, refused.value.detail) == ("need_reauth", "密码错误")
-
-    in_mail_world(test)
+@mail_world()
+async def test_a_mailbox_that_cannot_be_signed_in_to_says_so_at_once(w: MailWorld) -> None:
+    await w.add(ADDRESS)
+    asked = asyncio.create_task(ask(w, wait="60"))
+    (await w.script.next()).fail(failed("need_reauth", "密码错误"))
+    with pytest.raises(HttpRefused) as refused:
+        await asked
+    assert (refused.value.code, refused.value.detail) == ("need_reauth", "密码错误")
 
 
-def test_what_to_do_about_a_mailbox_that_cannot_be_signed_in_to_is_said_once() -> None:
-    async def test(w: MailWorld) -> None:
-        await w.add(ADDRESS)
-        asked = asyncio.create_task(ask(w, wait="60"))
-        (await w.script.next()).fail(CheckFailed(outcome_of("login_refused")))
-        with pytest.raises(HttpRefused) as refused:
-            await asked
-        assert refused.value.detail.count("enter the password again") == 1
-
-    in_mail_world(test)
+@mail_world()
+async def test_what_to_do_about_a_mailbox_that_cannot_be_signed_in_to_is_said_once(w: MailWorld) -> None:
+    await w.add(ADDRESS)
+    asked = asyncio.create_task(ask(w, wait="60"))
+    (await w.script.next()).fail(CheckFailed(outcome_of("login_refused")))
+    with pytest.raises(HttpRefused) as refused:
+        await asked
+    assert refused.value.detail.count("enter the password again") == 1
 
 
 @pytest.mark.parametrize(
     ("rights", "code"), [(("codes",), ""), (("read",), ""), (("write",), "forbidden"), ((), "forbidden")]
 )
-def test_a_key_needs_the_right_to_codes(rights: tuple[str, ...], code: str) -> None:
-    async def test(w: MailWorld) -> None:
-        await w.add(ADDRESS)
-        try:
-            await ask(w, rights=rights)
-            said = ""
-        except HttpRefused as refused:
-            said = refused.code
-        assert said == code
-
-    in_mail_world(test)
+@mail_world()
+async def test_a_key_needs_the_right_to_codes(w: MailWorld, rights: tuple[str, ...], code: str) -> None:
+    await w.add(ADDRESS)
+    try:
+        await ask(w, rights=rights)
+        said = ""
+    except HttpRefused as refused:
+        said = refused.code
+    assert said == code
 
 
 @pytest.mark.parametrize("query", [{"wait": "61"}, {"wait": "x"}, {"max_age": "-1"}, {"after": "x"}])
-def test_a_parameter_out_of_bounds_is_refused(query: dict[str, str]) -> None:
-    async def test(w: MailWorld) -> None:
-        await w.add(ADDRESS)
-        with pytest.raises(HttpRefused) as refused:
-            await ask(w, **query)
-        assert refused.value.code == "invalid_field"
-
-    in_mail_world(test)
+@mail_world()
+async def test_a_parameter_out_of_bounds_is_refused(w: MailWorld, query: dict[str, str]) -> None:
+    await w.add(ADDRESS)
+    with pytest.raises(HttpRefused) as refused:
+        await ask(w, **query)
+    assert refused.value.code == "invalid_field"
 
 
-def test_a_mailbox_of_another_user_is_not_found() -> None:
-    async def test(w: MailWorld) -> None:
-        await w.add(ADDRESS, user_id=USER + 1)
-        with pytest.raises(HttpRefused) as refused:
-            await ask(w)
-        assert refused.value.code == "not_found"
-
-    in_mail_world(test)
+@mail_world()
+async def test_a_mailbox_of_another_user_is_not_found(w: MailWorld) -> None:
+    await w.add(ADDRESS, user_id=USER + 1)
+    with pytest.raises(HttpRefused) as refused:
+        await ask(w)
+    assert refused.value.code == "not_found"
 
 
-def test_of_an_alias_only_mails_to_it_count() -> None:
-    async def test(w: MailWorld) -> None:
-        email_id = await w.add("a.b@gmail.com")
-        to_tag = replace(coded(w, 2, "222222"), recipients='"X" <A.B+shop@gmail.com>, c@d.example')
-        to_dots = replace(coded(w, 3, "333333"), recipients="ab@gmail.com")
-        await received(w, email_id, coded(w, 1, "111111"), to_tag, to_dots)
-        for address, code in (("a.b+shop@gmail.com", "222222"), ("ab@gmail.com", "333333")):
-            found = await ask(w, address)
-            assert found is not None
-            assert (found["code"], found["address"]) == (code, address)
-        assert await ask(w, "a.b+other@gmail.com") is None
-        found = await ask(w, "a.b@gmail.com")
+@mail_world()
+async def test_of_an_alias_only_mails_to_it_count(w: MailWorld) -> None:
+    email_id = await w.add("a.b@gmail.com")
+    to_tag = replace(coded(w, 2, "222222"), recipients='"X" <A.B+shop@gmail.com>, c@d.example')
+    to_dots = replace(coded(w, 3, "333333"), recipients="ab@gmail.com")
+    await received(w, email_id, coded(w, 1, "111111"), to_tag, to_dots)
+    for address, code in (("a.b+shop@gmail.com", "222222"), ("ab@gmail.com", "333333")):
+        found = await ask(w, address)
         assert found is not None
-        assert found["code"] == "333333"
-        listed = await w.do("get_mail_records", email_id=email_id, to="A.B+shop@gmail.com")
-        assert ([one["code"] for one in listed["data"]], listed["next"]) == (["222222"], None)
-        await w.do("delete_emails", email_ids=[email_id])
-        with pytest.raises(HttpRefused):
-            await ask(w, "ab@gmail.com")
+        assert (found["code"], found["address"]) == (code, address)
+    assert await ask(w, "a.b+other@gmail.com") is None
+    found = await ask(w, "a.b@gmail.com")
+    assert found is not None
+    assert found["code"] == "333333"
+    listed = await w.do("get_mail_records", email_id=email_id, to="A.B+shop@gmail.com")
+    assert ([one["code"] for one in listed["data"]], listed["next"]) == (["222222"], None)
+    await w.do("delete_emails", email_ids=[email_id])
+    with pytest.raises(HttpRefused):
+        await ask(w, "ab@gmail.com")
 
-    in_mail_world(test)
 
-
-def test_who_waits_for_an_alias_does_not_get_the_code_of_another() -> None:
-    async def test(w: MailWorld) -> None:
-        await w.add("a@outlook.example")
-        asked = asyncio.create_task(ask(w, "a+mine@outlook.example", wait="60"))
-        check = await w.script.next()
-        await check.mails(replace(coded(w, 1, "111111"), recipients="a+other@outlook.example"))
-        await check.mails(replace(coded(w, 2, "222222"), recipients="a+mine@outlook.example"))
-        found = await asked
-        check.finish(2)
-        assert found is not None
-        assert found["code"] == "222222"
-
-    in_mail_world(test)
+@mail_world()
+async def test_who_waits_for_an_alias_does_not_get_the_code_of_another(w: MailWorld) -> None:
+    await w.add("a@outlook.example")
+    asked = asyncio.create_task(ask(w, "a+mine@outlook.example", wait="60"))
+    check = await w.script.next()
+    await check.mails(replace(coded(w, 1, "111111"), recipients="a+other@outlook.example"))
+    await check.mails(replace(coded(w, 2, "222222"), recipients="a+mine@outlook.example"))
+    found = await asked
+    check.finish(2)
+    assert found is not None
+    assert found["code"] == "222222"
 
 
 def _advance(w: MailWorld, seconds: float) -> None:
@@ -206,31 +184,29 @@ def _advance(w: MailWorld, seconds: float) -> None:
     w.ambient.advance(seconds)
 
 
-def test_a_claimed_mailbox_is_one_s_own_for_a_while_and_tells_what_came_since() -> None:
-    async def test(w: MailWorld) -> None:
-        first, second = await w.add("a@example.com"), await w.add("b@example.com")
-        await received(w, first, coded(w, 1, "111111"))
-        _advance(w, 5)
-        told = await w.do("claim_mailbox", seconds=600)
-        assert (told["email_id"], told["address"]) == (first, "a@example.com")
-        assert await ask(w, "a@example.com") is None, "this code came before the claim"
-        other = await w.do("claim_mailbox", seconds=600, alias="shop")
-        assert (other["email_id"], other["address"]) == (second, "b+shop@example.com")
-        assert (await w.do("claim_mailbox"))["code"] == "not_found"
-        [listed, _] = (await w.do("get_all_emails"))["data"]
-        assert listed["claim"]["until"] == told["until"]
-        _advance(w, 2)
-        await received(w, first, coded(w, 2, "222222"))
-        found = await ask(w, "a@example.com")
-        assert found is not None
-        assert found["code"] == "222222"
-        await w.do("release_mailbox", email_id=second)
-        assert (await w.do("claim_mailbox"))["email_id"] == second
-        await w.restart()
-        _advance(w, 600)
-        assert (await w.do("claim_mailbox", alias="x"))["address"] == "a+x@example.com"
-        events = await w.log.read(f"user/{USER}", 0, events_max=100)
-        claims = [event for event in events if b'"claim":' in event.body]
-        assert (len(claims), {event.principal for event in claims}) == (5, {f"user/{USER}"})
-
-    in_mail_world(test)
+@mail_world()
+async def test_a_claimed_mailbox_is_one_s_own_for_a_while_and_tells_what_came_since(w: MailWorld) -> None:
+    first, second = await w.add("a@example.com"), await w.add("b@example.com")
+    await received(w, first, coded(w, 1, "111111"))
+    _advance(w, 5)
+    told = await w.do("claim_mailbox", seconds=600)
+    assert (told["email_id"], told["address"]) == (first, "a@example.com")
+    assert await ask(w, "a@example.com") is None, "this code came before the claim"
+    other = await w.do("claim_mailbox", seconds=600, alias="shop")
+    assert (other["email_id"], other["address"]) == (second, "b+shop@example.com")
+    assert (await w.do("claim_mailbox"))["code"] == "not_found"
+    [listed, _] = (await w.do("get_all_emails"))["data"]
+    assert listed["claim"]["until"] == told["until"]
+    _advance(w, 2)
+    await received(w, first, coded(w, 2, "222222"))
+    found = await ask(w, "a@example.com")
+    assert found is not None
+    assert found["code"] == "222222"
+    await w.do("release_mailbox", email_id=second)
+    assert (await w.do("claim_mailbox"))["email_id"] == second
+    await w.restart()
+    _advance(w, 600)
+    assert (await w.do("claim_mailbox", alias="x"))["address"] == "a+x@example.com"
+    events = await w.log.read(f"user/{USER}", 0, events_max=100)
+    claims = [event for event in events if b'"claim":' in event.body]
+    assert (len(claims), {event.principal for event in claims}) == (5, {f"user/{USER}"})

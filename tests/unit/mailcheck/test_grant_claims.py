@@ -21,7 +21,7 @@ from huahuo.replay.feed import Feed
 from huahuo.testing.world import VirtualAmbient, run_virtual, virtual_loop
 from tests.support.models.hostile_sequencer import HostileSequencer
 from tests.support.models.memory_sequencer import MemoryOrder, MemorySequencer
-from tests.support.worlds.mail_world import MailWorld, in_mail_world
+from tests.support.worlds.mail_world import MailWorld, mail_world
 from tests.support.worlds.replicas import Node, cluster
 
 PROVIDER = Provider(token_url=("https://one/token",), scopes=(("imap",),))
@@ -166,14 +166,12 @@ def test_a_claim_and_its_end_are_events_and_the_next_token_ends_it_too() -> None
     run_virtual(main())
 
 
-def test_a_log_without_nodes_has_no_claims() -> None:
-    async def test(world: MailWorld) -> None:
-        email_id = await world.add(client_id="c", refresh_token="r", mail_type="outlook", password=None)
-        mailboxes = Mailboxes(world.directory, Pauses())
-        grants = StoredGrants(world.log, world.directory, mailboxes, Providers())
-        before = world.log.position
-        assert await grants.claim(email_id)
-        await grants.leave(email_id)
-        assert world.log.position == before
-
-    in_mail_world(test)
+@mail_world()
+async def test_a_log_without_nodes_has_no_claims(world: MailWorld) -> None:
+    email_id = await world.add(client_id="c", refresh_token="r", mail_type="outlook", password=None)
+    mailboxes = Mailboxes(world.directory, Pauses())
+    grants = StoredGrants(world.log, world.directory, mailboxes, Providers())
+    before = world.log.position
+    assert await grants.claim(email_id)
+    await grants.leave(email_id)
+    assert world.log.position == before

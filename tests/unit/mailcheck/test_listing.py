@@ -1,15 +1,21 @@
-"""`get_all_emails` by pages, as its users call it."""
+"""`get_all_emails` by pages, as its users call it, and how pages wait for their order."""
 
+import asyncio
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 import pytest
 
 from huahuo.actors.entities.entity import Query
-from huahuo.mailcheck.api.mailbox_list import ORDERS_MAX, PAGE_ROWS_MAX, Filter, list_of, snapshot_of
+from huahuo.mailcheck.api import mailbox_list
+from huahuo.mailcheck.api.handlers import Sorter
+from huahuo.mailcheck.api.mailbox_list import ORDERS_MAX, PAGE_ROWS_MAX, Filter, Order, list_of, snapshot_of
+from huahuo.mailcheck.checks.mailboxes import OneAtATime
 from huahuo.mailcheck.records import EmailsList, Row
 from huahuo.mailcheck.roster.state import RosterFold
-from tests.support.worlds.mail_world import MailWorld, in_mail_world
+from tests.support.worlds.mail_world import MailWorld, mail_world
 
 
 async def filled(world: MailWorld, *names: str) -> None:
@@ -29,102 +35,88 @@ def emails(pages: list[dict[str, Any]]) -> list[str]:
     return [row["email"].partition("@")[0] for page in pages for row in page["data"]]
 
 
-def test_without_fields_it_is_everything_and_has_no_next() -> None:
-    async def test(world: MailWorld) -> None:
-        await filled(world, "a", "b")
-        listed = await world.do("get_all_emails")
-        assert list(listed) == ["type", "data", "stream", "seq"]
-        assert len(listed["data"]) == 2
-
-    in_mail_world(test)
+@mail_world()
+async def test_without_fields_it_is_everything_and_has_no_next(world: MailWorld) -> None:
+    await filled(world, "a", "b")
+    listed = await world.do("get_all_emails")
+    assert list(listed) == ["type", "data", "stream", "seq"]
+    assert len(listed["data"]) == 2
 
 
-def test_pages_by_id_hold_every_row_once_and_say_as_of_when() -> None:
-    async def test(world: MailWorld) -> None:
-        await filled(world, "c", "a", "b", "d", "e")
-        pages = await walked(world, limit=2)
-        assert [[row["id"] for row in page["data"]] for page in pages] == [[1, 2], [3, 4], [5]]
-        assert [(page["stream"], page["seq"], page["total"]) for page in pages] == [("user/7", 5, 5)] * 3
-        assert list(pages[0]) == ["type", "data", "stream", "seq", "total", "next"]
-
-    in_mail_world(test)
+@mail_world()
+async def test_pages_by_id_hold_every_row_once_and_say_as_of_when(world: MailWorld) -> None:
+    await filled(world, "c", "a", "b", "d", "e")
+    pages = await walked(world, limit=2)
+    assert [[row["id"] for row in page["data"]] for page in pages] == [[1, 2], [3, 4], [5]]
+    assert [(page["stream"], page["seq"], page["total"]) for page in pages] == [("user/7", 5, 5)] * 3
+    assert list(pages[0]) == ["type", "data", "stream", "seq", "total", "next"]
 
 
-def test_each_page_is_of_its_own_seq() -> None:
-    async def test(world: MailWorld) -> None:
-        await filled(world, "a", "b", "c")
-        first = await world.do("get_all_emails", limit=1)
-        await world.do("delete_emails", email_ids=[1, 2])
-        second = await world.do("get_all_emails", limit=1, before=first["next"])
-        assert ([r["id"] for r in second["data"]], first["seq"], second["seq"]) == ([3], 3, 5)
-
-    in_mail_world(test)
+@mail_world()
+async def test_each_page_is_of_its_own_seq(world: MailWorld) -> None:
+    await filled(world, "a", "b", "c")
+    first = await world.do("get_all_emails", limit=1)
+    await world.do("delete_emails", email_ids=[1, 2])
+    second = await world.do("get_all_emails", limit=1, before=first["next"])
+    assert ([r["id"] for r in second["data"]], first["seq"], second["seq"]) == ([3], 3, 5)
 
 
 @pytest.mark.parametrize(
     ("sort", "expected"),
     [("id", "Cab"), ("-id", "baC"), ("email", "abC"), ("-email", "Cba"), ("created_at", "Cab")],
 )
-def test_an_order_goes_both_ways_and_addresses_have_no_case(sort: str, expected: str) -> None:
-    async def test(world: MailWorld) -> None:
-        await filled(world, "C", "a", "b")
-        assert "".join(emails(await walked(world, limit=1, sort=sort))) == expected
-        assert "".join(emails(await walked(world, sort=sort))) == expected
-
-    in_mail_world(test)
-
-
-def test_what_never_was_checked_comes_before_everything_that_was() -> None:
-    async def test(world: MailWorld) -> None:
-        await filled(world, "a", "b")
-        await world.mail.report_status(1, "processing", "")
-        await world.mail.report_status(1, "ok", "")
-        assert emails(await walked(world, sort="last_check_time")) == ["b", "a"]
-        assert emails(await walked(world, sort="-last_check_time", limit=1)) == ["a", "b"]
-
-    in_mail_world(test)
+@mail_world()
+async def test_an_order_goes_both_ways_and_addresses_have_no_case(
+    world: MailWorld, sort: str, expected: str
+) -> None:
+    await filled(world, "C", "a", "b")
+    assert "".join(emails(await walked(world, limit=1, sort=sort))) == expected
+    assert "".join(emails(await walked(world, sort=sort))) == expected
 
 
-def test_all_that_a_filter_gives_must_hold() -> None:
-    async def test(world: MailWorld) -> None:
-        await filled(world, "anna", "Bert", "hannah")
-        await world.mail.report_status(3, "processing", "")
+@mail_world()
+async def test_what_never_was_checked_comes_before_everything_that_was(world: MailWorld) -> None:
+    await filled(world, "a", "b")
+    await world.mail.report_status(1, "processing", "")
+    await world.mail.report_status(1, "ok", "")
+    assert emails(await walked(world, sort="last_check_time")) == ["b", "a"]
+    assert emails(await walked(world, sort="-last_check_time", limit=1)) == ["a", "b"]
 
-        async def found(**given: Any) -> list[str]:
-            return emails(await walked(world, filter=given, limit=1))
 
-        assert await found(text="ANNA") == ["anna", "hannah"]
-        assert await found(text="anna", status="processing") == ["hannah"]
-        assert await found(status=["idle", "processing"], mail_type="imap") == ["anna", "Bert", "hannah"]
-        assert await found(mail_type=["gmail"]) == []
-        assert await found() == ["anna", "Bert", "hannah"]
-        [page] = await walked(world, filter={"text": "nobody"})
-        assert (page["data"], page["total"], page["next"]) == ([], 3, None)
+@mail_world()
+async def test_all_that_a_filter_gives_must_hold(world: MailWorld) -> None:
+    await filled(world, "anna", "Bert", "hannah")
+    await world.mail.report_status(3, "processing", "")
 
-    in_mail_world(test)
+    async def found(**given: Any) -> list[str]:
+        return emails(await walked(world, filter=given, limit=1))
+
+    assert await found(text="ANNA") == ["anna", "hannah"]
+    assert await found(text="anna", status="processing") == ["hannah"]
+    assert await found(status=["idle", "processing"], mail_type="imap") == ["anna", "Bert", "hannah"]
+    assert await found(mail_type=["gmail"]) == []
+    assert await found() == ["anna", "Bert", "hannah"]
+    [page] = await walked(world, filter={"text": "nobody"})
+    assert (page["data"], page["total"], page["next"]) == ([], 3, None)
 
 
 @pytest.mark.parametrize("sort", ["", "-", "password", "--id", "ID"])
-def test_an_order_that_there_is_not_is_refused(sort: str) -> None:
-    async def test(world: MailWorld) -> None:
-        refused = await world.do("get_all_emails", sort=sort)
-        assert (refused["type"], refused["code"]) == ("error", "invalid_field")
-        assert "last_check_time" in refused["details"]
-
-    in_mail_world(test)
+@mail_world()
+async def test_an_order_that_there_is_not_is_refused(world: MailWorld, sort: str) -> None:
+    refused = await world.do("get_all_emails", sort=sort)
+    assert (refused["type"], refused["code"]) == ("error", "invalid_field")
+    assert "last_check_time" in refused["details"]
 
 
-def test_a_before_that_is_no_next_of_this_order_is_refused() -> None:
-    async def test(world: MailWorld) -> None:
-        await filled(world, "a", "b")
-        following = (await world.do("get_all_emails", limit=1, sort="email"))["next"]
-        for before in ("", "zz", "7b7d", following, following + "00"):
-            refused = await world.do("get_all_emails", limit=1, before=before)
-            assert (refused["type"], refused["code"]) == ("error", "invalid_field"), before
-        again = await world.do("get_all_emails", sort="-email", before=following)
-        assert emails([again]) == [], "both ways of one order share their places"
-
-    in_mail_world(test)
+@mail_world()
+async def test_a_before_that_is_no_next_of_this_order_is_refused(world: MailWorld) -> None:
+    await filled(world, "a", "b")
+    following = (await world.do("get_all_emails", limit=1, sort="email"))["next"]
+    for before in ("", "zz", "7b7d", following, following + "00"):
+        refused = await world.do("get_all_emails", limit=1, before=before)
+        assert (refused["type"], refused["code"]) == ("error", "invalid_field"), before
+    again = await world.do("get_all_emails", sort="-email", before=following)
+    assert emails([again]) == [], "both ways of one order share their places"
 
 
 @pytest.mark.parametrize(
@@ -132,54 +124,46 @@ def test_a_before_that_is_no_next_of_this_order_is_refused() -> None:
     [{"limit": 0}, {"limit": PAGE_ROWS_MAX + 1}, {"limit": "9"}, {"filter": {"password": "x"}},
      {"filter": {"status": 1}}, {"filter": []}, {"sort": 1}, {"before": 5}],
 )  # fmt: skip
-def test_fields_of_another_kind_are_refused(fields: dict[str, Any]) -> None:
-    async def test(world: MailWorld) -> None:
-        with pytest.raises(msgspec.ValidationError):
-            await world.do("get_all_emails", **fields)
-
-    in_mail_world(test)
+@mail_world()
+async def test_fields_of_another_kind_are_refused(world: MailWorld, fields: dict[str, Any]) -> None:
+    with pytest.raises(msgspec.ValidationError):
+        await world.do("get_all_emails", **fields)
 
 
-def test_a_roster_keeps_few_orders() -> None:
-    async def test(world: MailWorld) -> None:
-        await filled(world, "a")
-        for sort in ("id", "email", "status", "mail_count", "email"):
-            assert emails(await walked(world, sort=sort)) == ["a"]
-        kept = await world.directory.ask("roster", 7, Query(lambda _, state: list(state.views.watchers)))
-        assert kept == ["mail_count", "email"]
-        assert len(kept) == ORDERS_MAX
-
-    in_mail_world(test)
+@mail_world()
+async def test_a_roster_keeps_few_orders(world: MailWorld) -> None:
+    await filled(world, "a")
+    for sort in ("id", "email", "status", "mail_count", "email"):
+        assert emails(await walked(world, sort=sort)) == ["a"]
+    kept = await world.directory.ask("roster", 7, Query(lambda _, state: list(state.views.watchers)))
+    assert kept == ["mail_count", "email"]
+    assert len(kept) == ORDERS_MAX
 
 
-def test_rows_that_were_cut_do_not_change() -> None:
-    async def test(world: MailWorld) -> None:
-        await filled(world, "a", "b")
-        _, cut = await world.mail.snapshot("user/7")
-        await world.mail.report_status(1, "processing", "under way")
-        await world.do("delete_emails", email_ids=[2])
-        rows = msgspec.json.decode(b"".join(cut.pieces()))["emails"]
-        assert [(row["id"], row["status"]) for row in rows] == [(1, "idle"), (2, "idle")]
-
-    in_mail_world(test)
+@mail_world()
+async def test_rows_that_were_cut_do_not_change(world: MailWorld) -> None:
+    await filled(world, "a", "b")
+    _, cut = await world.mail.snapshot("user/7")
+    await world.mail.report_status(1, "processing", "under way")
+    await world.do("delete_emails", email_ids=[2])
+    rows = msgspec.json.decode(b"".join(cut.pieces()))["emails"]
+    assert [(row["id"], row["status"]) for row in rows] == [(1, "idle"), (2, "idle")]
 
 
-def test_lists_between_two_changes_share_the_same_rows() -> None:
-    async def test(world: MailWorld) -> None:
-        async def cut() -> tuple[Row, ...]:
-            rows: tuple[Row, ...] = await world.directory.ask("roster", 7, Query(lambda _, s: s.cut()))
-            return rows
+@mail_world()
+async def test_lists_between_two_changes_share_the_same_rows(world: MailWorld) -> None:
+    async def cut() -> tuple[Row, ...]:
+        rows: tuple[Row, ...] = await world.directory.ask("roster", 7, Query(lambda _, s: s.cut()))
+        return rows
 
-        await filled(world, "a")
-        first = await cut()
-        assert await cut() is first
-        await filled(world, "b")
-        assert [row.id for row in await cut()] == [1, 2]
-        await world.do("delete_emails", email_ids=[1])
-        assert [row.id for row in await cut()] == [2]
-        assert [row.id for row in first] == [1]
-
-    in_mail_world(test)
+    await filled(world, "a")
+    first = await cut()
+    assert await cut() is first
+    await filled(world, "b")
+    assert [row.id for row in await cut()] == [1, 2]
+    await world.do("delete_emails", email_ids=[1])
+    assert [row.id for row in await cut()] == [2]
+    assert [row.id for row in first] == [1]
 
 
 def test_the_whole_list_has_the_bytes_that_it_always_had() -> None:
@@ -195,3 +179,101 @@ def test_the_whole_list_has_the_bytes_that_it_always_had() -> None:
 def test_an_empty_filter_looks_at_no_row() -> None:
     assert Filter().admits() is None
     assert Filter(text="x").admits() is not None
+
+
+ROWS = [
+    Row(
+        id=number, user_id=7, email=f"{number * 7919 % 10_007}@x.example", mail_type="imap", server="s",
+        port=1, use_ssl=True, created_at="",
+    )
+    for number in range(10_000)
+]  # fmt: skip
+
+
+class Turns:
+    """Counts the steps of sorting in each turn of the loop."""
+
+    def __init__(self) -> None:
+        self.steps: Counter[int] = Counter()
+        self._number = 0
+        self._next()
+
+    def _next(self) -> None:
+        self._number += 1
+        self._handle = asyncio.get_running_loop().call_soon(self._next)
+
+    def note(self) -> None:
+        self.steps[self._number] += 1
+
+    def stop(self) -> None:
+        self._handle.cancel()
+
+
+class Noted(Order):
+    """An order whose steps are counted."""
+
+    def __init__(self, field: str, turns: Turns) -> None:
+        super().__init__(field, ROWS)
+        self._turns = turns
+
+    def step(self) -> None:
+        self._turns.note()
+        super().step()
+
+
+async def test_thirty_pages_that_wait_for_orders_do_one_step_a_turn_of_the_loop() -> None:
+    turns, sorter = Turns(), Sorter()
+    orders = [Noted(field, turns) for field in ("email", "status", "id")]
+    await asyncio.gather(*(sorter.ready(orders[number % 3]) for number in range(30)))
+    turns.stop()
+    assert all(order.ready for order in orders)
+    assert max(turns.steps.values()) == 1
+
+
+async def test_a_page_that_leaves_lets_the_others_go_on() -> None:
+    turns, sorter = Turns(), Sorter()
+    order = Noted("email", turns)
+    waiting = [asyncio.ensure_future(sorter.ready(order)) for _ in range(3)]
+    await asyncio.sleep(0)
+    waiting[0].cancel()
+    waiting[1].cancel()
+    await waiting[2]
+    turns.stop()
+    assert order.ready
+
+
+@mail_world()
+async def test_pages_in_more_orders_than_are_kept_sort_at_most_once_each(
+    world: MailWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[str] = []
+
+    class Counted(Order):
+        def __init__(self, field: str, rows: Sequence[Row]) -> None:
+            made.append(field)
+            super().__init__(field, rows)
+
+    monkeypatch.setattr(mailbox_list, "Order", Counted)
+    await world.add("a@example.com")
+    fields = ["email", "status", "last_check_time", "id"] * 5
+    pages = await asyncio.gather(*(world.do("get_all_emails", sort=field, limit=1) for field in fields))
+    assert [page["type"] for page in pages] == ["emails_list"] * len(fields)
+    assert len(made) <= len(fields)
+
+
+async def test_a_piece_of_work_waits_for_that_of_its_user_and_for_no_other_users() -> None:
+    turns, entered, go = OneAtATime(), list[str](), asyncio.Event()
+
+    async def piece(name: str, user_id: int) -> None:
+        async with turns.of(user_id):
+            entered.append(name)
+            await go.wait()
+
+    asked = [asyncio.ensure_future(piece(name, user)) for name, user in (("a", 1), ("b", 1), ("c", 2))]
+    await asyncio.sleep(0.001)
+    assert entered == ["a", "c"]
+    asked[0].cancel()
+    await asyncio.sleep(0.001)
+    assert entered == ["a", "c", "b"], "one that leaves lets the next one in"
+    go.set()
+    await asyncio.gather(*asked, return_exceptions=True)

@@ -8,7 +8,7 @@ import pytest
 from huahuo.eventstore.errors import CommandMismatch, Unavailable
 from huahuo.mailcheck import zh
 from tests.support.models.mail_book import USER
-from tests.support.worlds.mail_world import MailWorld, in_mail_world
+from tests.support.worlds.mail_world import MailWorld, mail_world
 
 U = f"user/{USER}"
 LONG = "a@x.com----p\nb@x.com----p\nrubbish\nc@x.com----p\nOLD@x.com----p\nd@x.com----p\ne@x.com----p"
@@ -25,126 +25,108 @@ LONG_RESULT = {
 """What `LONG` brings where there is the address old@x.com already."""
 
 
-def test_a_repeated_command_is_answered_and_not_done_again() -> None:
-    async def test(world: MailWorld) -> None:
-        fields: dict[str, Any] = {"email": "a@example.com", "password": "p"}
-        first = await world.reply("add_email", command_id="c1", **fields)
-        repeat = await world.reply("add_email", command_id="c1", **fields)
-        assert (first.at, first.recorded, first.duplicate) == ((U, 1), True, False)
-        assert (repeat.body, repeat.at, repeat.duplicate) == (first.body, first.at, True)
-        assert len(await world.rows()) == 1
-
-    in_mail_world(test)
+@mail_world()
+async def test_a_repeated_command_is_answered_and_not_done_again(world: MailWorld) -> None:
+    fields: dict[str, Any] = {"email": "a@example.com", "password": "p"}
+    first = await world.reply("add_email", command_id="c1", **fields)
+    repeat = await world.reply("add_email", command_id="c1", **fields)
+    assert (first.at, first.recorded, first.duplicate) == ((U, 1), True, False)
+    assert (repeat.body, repeat.at, repeat.duplicate) == (first.body, first.at, True)
+    assert len(await world.rows()) == 1
 
 
-def test_a_refusal_is_kept_too() -> None:
-    async def test(world: MailWorld) -> None:
-        await world.add("a@example.com")
-        fields: dict[str, Any] = {"email": "a@example.com", "password": "p"}
-        refused = await world.reply("add_email", command_id="c1", **fields)
-        await world.do("delete_emails", email_ids=[1])
-        repeat = await world.reply("add_email", command_id="c1", **fields)
-        assert msgspec.json.decode(refused.body)["code"] == "already_exists"
-        assert (repeat.body, repeat.duplicate) == (refused.body, True)
-
-    in_mail_world(test)
+@mail_world()
+async def test_a_refusal_is_kept_too(world: MailWorld) -> None:
+    await world.add("a@example.com")
+    fields: dict[str, Any] = {"email": "a@example.com", "password": "p"}
+    refused = await world.reply("add_email", command_id="c1", **fields)
+    await world.do("delete_emails", email_ids=[1])
+    repeat = await world.reply("add_email", command_id="c1", **fields)
+    assert msgspec.json.decode(refused.body)["code"] == "already_exists"
+    assert (repeat.body, repeat.duplicate) == (refused.body, True)
 
 
-def test_the_answer_s_position_is_that_of_the_last_event_on_the_user_s_stream() -> None:
-    async def test(world: MailWorld) -> None:
-        await world.add()
-        reply = await world.reply("check_emails", email_ids=[1])
-        assert reply.at == (U, 2)
-        await world.script.next()
-
-    in_mail_world(test)
+@mail_world()
+async def test_the_answer_s_position_is_that_of_the_last_event_on_the_user_s_stream(world: MailWorld) -> None:
+    await world.add()
+    reply = await world.reply("check_emails", email_ids=[1])
+    assert reply.at == (U, 2)
+    await world.script.next()
 
 
-def test_a_long_import_is_committed_in_parts_and_answered_once() -> None:
-    async def test(world: MailWorld) -> None:
-        await world.add("old@x.com")
-        world.log.appends.clear()
-        reply = await world.reply("import_emails", command_id="i1", data=LONG, mail_type="imap")
-        assert msgspec.json.decode(reply.body) == LONG_RESULT
-        assert reply.at == (U, 6)
-        assert [len(append.secrets) for append in world.log.appends] == [2, 1, 2]
-        assert {append.command_id for append in world.log.appends} == {"i1"}
-        assert [row["email"][0] for row in (await world.rows()).values()] == list("oabcde")
-
-    in_mail_world(test, import_lines_a_part=2)
+@mail_world(import_lines_a_part=2)
+async def test_a_long_import_is_committed_in_parts_and_answered_once(world: MailWorld) -> None:
+    await world.add("old@x.com")
+    world.log.appends.clear()
+    reply = await world.reply("import_emails", command_id="i1", data=LONG, mail_type="imap")
+    assert msgspec.json.decode(reply.body) == LONG_RESULT
+    assert reply.at == (U, 6)
+    assert [len(append.secrets) for append in world.log.appends] == [2, 1, 2]
+    assert {append.command_id for append in world.log.appends} == {"i1"}
+    assert [row["email"][0] for row in (await world.rows()).values()] == list("oabcde")
 
 
 @pytest.mark.parametrize("lost", [["", "before"], ["", "after"], ["", "", "after"]])
 @pytest.mark.parametrize("crash", [False, True], ids=["goes on", "crash"])
-def test_a_long_import_that_was_interrupted_is_completed_by_its_repeat(lost: list[str], crash: bool) -> None:
-    async def test(world: MailWorld) -> None:
-        await world.add("old@x.com")
-        world.log.lose = list(lost)
-        with pytest.raises(Unavailable):
-            await world.reply("import_emails", command_id="i1", data=LONG, mail_type="imap")
-        if crash:
-            await world.crash()
-        for _ in range(2):
-            reply = await world.reply("import_emails", command_id="i1", data=LONG, mail_type="imap")
-            assert msgspec.json.decode(reply.body) == LONG_RESULT
-        assert [row["email"][0] for row in (await world.rows()).values()] == list("oabcde")
-        await world.sound()
-
-    in_mail_world(test, import_lines_a_part=2)
-
-
-def test_the_id_of_a_long_import_that_was_interrupted_belongs_to_its_content() -> None:
-    async def test(world: MailWorld) -> None:
-        world.log.lose = ["", "before"]
-        with pytest.raises(Unavailable):
-            await world.reply("import_emails", command_id="i1", data=LONG, mail_type="imap")
-        with pytest.raises(CommandMismatch):
-            await world.reply("import_emails", command_id="i1", data=LONG + "1", mail_type="imap")
-
-    in_mail_world(test, import_lines_a_part=2)
+@mail_world(import_lines_a_part=2)
+async def test_a_long_import_that_was_interrupted_is_completed_by_its_repeat(
+    world: MailWorld, lost: list[str], crash: bool
+) -> None:
+    await world.add("old@x.com")
+    world.log.lose = list(lost)
+    with pytest.raises(Unavailable):
+        await world.reply("import_emails", command_id="i1", data=LONG, mail_type="imap")
+    if crash:
+        await world.crash()
+    for _ in range(2):
+        reply = await world.reply("import_emails", command_id="i1", data=LONG, mail_type="imap")
+        assert msgspec.json.decode(reply.body) == LONG_RESULT
+    assert [row["email"][0] for row in (await world.rows()).values()] == list("oabcde")
+    await world.sound()
 
 
-def test_a_long_import_of_an_unknown_type_is_refused_as_a_whole() -> None:
-    async def test(world: MailWorld) -> None:
-        body = await world.do("import_emails", data=LONG, mail_type="pop3")
-        assert body["code"] == "invalid_field"
-
-    in_mail_world(test, import_lines_a_part=2)
-
-
-def test_an_import_too_long_is_refused_before_anything_is_done() -> None:
-    async def test(world: MailWorld) -> None:
-        body = await world.do("import_emails", data="a@x.com----p\nb@x.com----p", mail_type="imap")
-        assert body["code"] == "too_large"
-        body = await world.do("import_emails", data="a@x.com----p", mail_type="imap")
-        assert body == {"type": "import_result", "total": 1, "success": 1, "failed": 0, "failed_details": []}
-
-    in_mail_world(test, import_lines_max=1)
+@mail_world(import_lines_a_part=2)
+async def test_the_id_of_a_long_import_that_was_interrupted_belongs_to_its_content(world: MailWorld) -> None:
+    world.log.lose = ["", "before"]
+    with pytest.raises(Unavailable):
+        await world.reply("import_emails", command_id="i1", data=LONG, mail_type="imap")
+    with pytest.raises(CommandMismatch):
+        await world.reply("import_emails", command_id="i1", data=LONG + "1", mail_type="imap")
 
 
-def test_the_client_that_cannot_split_an_import_may_send_more_lines_in_one() -> None:
-    async def test(world: MailWorld) -> None:
-        body = await world.do("firemail_import", data="a@x.com----p\nb@x.com----p\nbad", mail_type="imap")
-        assert (body["total"], body["success"], body["failed"]) == (3, 2, 1)
-
-    in_mail_world(test, import_lines_max=1)
+@mail_world(import_lines_a_part=2)
+async def test_a_long_import_of_an_unknown_type_is_refused_as_a_whole(world: MailWorld) -> None:
+    body = await world.do("import_emails", data=LONG, mail_type="pop3")
+    assert body["code"] == "invalid_field"
 
 
-def test_a_login_name_that_is_not_the_address_signs_in_and_can_be_taken_off() -> None:
-    async def test(world: MailWorld) -> None:
-        told = await world.do("add_email", email="a@x.com", password="p", login="ann")
-        email_id = told["email_id"]
-        for user, fields in (("ann", {}), ("bob", {"login": "bob"}), ("a@x.com", {"login": "a@x.com"})):
-            if fields:
-                await world.do("update_email", email_id=email_id, **fields)
-            head = world.log.head(U).seq
-            await world.do("check_emails", email_ids=[email_id])
-            check = await world.script.next()
-            assert check.target.user == user
-            check.finish(0)
-            await world.ended(email_id, after=head)
-        await world.do("import_emails", data="email,password,login\nb@x.com,p,ben", mail_type="imap")
-        await world.do("check_emails", email_ids=[email_id + 1])
-        assert (await world.script.next()).target.user == "ben"
+@mail_world(import_lines_max=1)
+async def test_an_import_too_long_is_refused_before_anything_is_done(world: MailWorld) -> None:
+    body = await world.do("import_emails", data="a@x.com----p\nb@x.com----p", mail_type="imap")
+    assert body["code"] == "too_large"
+    body = await world.do("import_emails", data="a@x.com----p", mail_type="imap")
+    assert body == {"type": "import_result", "total": 1, "success": 1, "failed": 0, "failed_details": []}
 
-    in_mail_world(test)
+
+@mail_world(import_lines_max=1)
+async def test_the_client_that_cannot_split_an_import_may_send_more_lines_in_one(world: MailWorld) -> None:
+    body = await world.do("firemail_import", data="a@x.com----p\nb@x.com----p\nbad", mail_type="imap")
+    assert (body["total"], body["success"], body["failed"]) == (3, 2, 1)
+
+
+@mail_world()
+async def test_a_login_name_that_is_not_the_address_signs_in_and_can_be_taken_off(world: MailWorld) -> None:
+    told = await world.do("add_email", email="a@x.com", password="p", login="ann")
+    email_id = told["email_id"]
+    for user, fields in (("ann", {}), ("bob", {"login": "bob"}), ("a@x.com", {"login": "a@x.com"})):
+        if fields:
+            await world.do("update_email", email_id=email_id, **fields)
+        head = world.log.head(U).seq
+        await world.do("check_emails", email_ids=[email_id])
+        check = await world.script.next()
+        assert check.target.user == user
+        check.finish(0)
+        await world.ended(email_id, after=head)
+    await world.do("import_emails", data="email,password,login\nb@x.com,p,ben", mail_type="imap")
+    await world.do("check_emails", email_ids=[email_id + 1])
+    assert (await world.script.next()).target.user == "ben"

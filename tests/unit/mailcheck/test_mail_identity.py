@@ -5,7 +5,7 @@ import pytest
 from huahuo.mailcheck.fetched import UidCursor
 from huahuo.mailcheck.servers.imap_grammar import JUNK, Folder, Part, chosen, folder_of
 from tests.support.models.mail_book import cursor, mail
-from tests.support.worlds.mail_world import MailWorld, ScriptedCheck, in_mail_world
+from tests.support.worlds.mail_world import MailWorld, ScriptedCheck, mail_world
 
 
 async def begun(world: MailWorld, number: int) -> ScriptedCheck:
@@ -17,31 +17,27 @@ async def told(world: MailWorld) -> list[int]:
     return [e["mail_id"] for e in await world.said() if e["type"] == "mail_received"]
 
 
-def test_what_two_readings_leave_between_them_is_not_taken_for_known() -> None:
-    async def test(world: MailWorld) -> None:
-        number = await world.add()
-        check = await begun(world, number)
-        await check.sink.mails([mail(100)], UidCursor("INBOX", 1, 100, rest=99))
-        await check.sink.mails([mail(200)], UidCursor("INBOX", 1, 200, rest=199))
-        assert await told(world) == [1]
-        await check.sink.mails([mail(200)], UidCursor("INBOX", 1, 200, rest=99))
-        await check.sink.mails([mail(99)], UidCursor("INBOX", 1, 200, rest=98))
-        assert await told(world) == [1, 2, 3]
-        check.finish(200)
-
-    in_mail_world(test)
+@mail_world()
+async def test_what_two_readings_leave_between_them_is_not_taken_for_known(world: MailWorld) -> None:
+    number = await world.add()
+    check = await begun(world, number)
+    await check.sink.mails([mail(100)], UidCursor("INBOX", 1, 100, rest=99))
+    await check.sink.mails([mail(200)], UidCursor("INBOX", 1, 200, rest=199))
+    assert await told(world) == [1]
+    await check.sink.mails([mail(200)], UidCursor("INBOX", 1, 200, rest=99))
+    await check.sink.mails([mail(99)], UidCursor("INBOX", 1, 200, rest=98))
+    assert await told(world) == [1, 2, 3]
+    check.finish(200)
 
 
-def test_a_mail_that_comes_back_under_the_uids_of_before_is_known() -> None:
-    async def test(world: MailWorld) -> None:
-        number = await world.add()
-        check = await begun(world, number)
-        for uidvalidity in (1, 2, 1):
-            await check.sink.mails([mail(5, uidvalidity=uidvalidity)], cursor(5, uidvalidity))
-        assert await told(world) == [1]
-        check.finish(5)
-
-    in_mail_world(test)
+@mail_world()
+async def test_a_mail_that_comes_back_under_the_uids_of_before_is_known(world: MailWorld) -> None:
+    number = await world.add()
+    check = await begun(world, number)
+    for uidvalidity in (1, 2, 1):
+        await check.sink.mails([mail(5, uidvalidity=uidvalidity)], cursor(5, uidvalidity))
+    assert await told(world) == [1]
+    check.finish(5)
 
 
 def listed(*lines: bytes) -> list[Folder]:

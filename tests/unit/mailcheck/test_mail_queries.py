@@ -6,88 +6,78 @@ import msgspec
 import pytest
 
 from tests.support.models.mail_book import USER, mail
-from tests.support.worlds.mail_world import MailWorld, in_mail_world
+from tests.support.worlds.mail_world import MailWorld, mail_world
 
 U = f"user/{USER}"
 
 
-def test_the_list_and_the_snapshot_are_cuts_that_say_where() -> None:
-    async def test(world: MailWorld) -> None:
-        await world.add("a@example.com")
-        await world.add("b@example.com")
-        listed = await world.do("get_all_emails")
-        seq, cut = await world.mail.snapshot(U)
-        state = b"".join(cut.pieces())
-        assert (listed["type"], listed["stream"], listed["seq"], seq) == ("emails_list", U, 2, 2)
-        assert listed["data"] == msgspec.json.decode(state)["emails"]
-        assert [row["id"] for row in listed["data"]] == [1, 2]
-
-    in_mail_world(test)
+@mail_world()
+async def test_the_list_and_the_snapshot_are_cuts_that_say_where(world: MailWorld) -> None:
+    await world.add("a@example.com")
+    await world.add("b@example.com")
+    listed = await world.do("get_all_emails")
+    seq, cut = await world.mail.snapshot(U)
+    state = b"".join(cut.pieces())
+    assert (listed["type"], listed["stream"], listed["seq"], seq) == ("emails_list", U, 2, 2)
+    assert listed["data"] == msgspec.json.decode(state)["emails"]
+    assert [row["id"] for row in listed["data"]] == [1, 2]
 
 
-def test_a_user_without_mailboxes_has_an_empty_list() -> None:
-    async def test(world: MailWorld) -> None:
-        assert await world.do("get_all_emails", 99) == {
-            "type": "emails_list",
-            "data": [],
-            "stream": "user/99",
-            "seq": 0,
-        }
-
-    in_mail_world(test)
+@mail_world()
+async def test_a_user_without_mailboxes_has_an_empty_list(world: MailWorld) -> None:
+    assert await world.do("get_all_emails", 99) == {
+        "type": "emails_list",
+        "data": [],
+        "stream": "user/99",
+        "seq": 0,
+    }
 
 
-def test_mails_are_listed_newest_first_page_by_page() -> None:
-    async def test(world: MailWorld) -> None:
-        await world.add()
-        await world.do("check_emails", email_ids=[1])
-        check = await world.script.next()
-        base = 1_700_000_000_000
-        await check.mails(*[mail(n, f"m{n}", date_ms=base + (n % 3) * 1000) for n in range(1, 8)])
-        pages: list[list[str]] = []
-        before: str | None = None
-        while True:
-            body = await world.do("get_mail_records", email_id=1, before=before, limit=3)
-            pages.append([row["subject"] for row in body["data"]])
-            before = body["next"]
-            if before is None:
-                break
-        assert pages == [["m5", "m2", "m7"], ["m4", "m1", "m6"], ["m3"]]
-        assert set(body["data"][0]) == {
-            "mail_id", "email_id", "subject", "sender", "received_time", "folder", "has_attachments", "size",
-        }  # fmt: skip
-
-    in_mail_world(test)
+@mail_world()
+async def test_mails_are_listed_newest_first_page_by_page(world: MailWorld) -> None:
+    await world.add()
+    await world.do("check_emails", email_ids=[1])
+    check = await world.script.next()
+    base = 1_700_000_000_000
+    await check.mails(*[mail(n, f"m{n}", date_ms=base + (n % 3) * 1000) for n in range(1, 8)])
+    pages: list[list[str]] = []
+    before: str | None = None
+    while True:
+        body = await world.do("get_mail_records", email_id=1, before=before, limit=3)
+        pages.append([row["subject"] for row in body["data"]])
+        before = body["next"]
+        if before is None:
+            break
+    assert pages == [["m5", "m2", "m7"], ["m4", "m1", "m6"], ["m3"]]
+    assert set(body["data"][0]) == {
+        "mail_id", "email_id", "subject", "sender", "received_time", "folder", "has_attachments", "size",
+    }  # fmt: skip
 
 
-def test_a_mail_comes_with_its_content() -> None:
-    async def test(world: MailWorld) -> None:
-        await world.add()
-        await world.do("check_emails", email_ids=[1])
-        check = await world.script.next()
-        attachment = {"name": "a.pdf", "type": "application/pdf", "size": 3}
-        content = {"text": "你好", "html": "<p>", "attachments": [attachment], "truncated": True}
-        await check.mails(mail(1, "Hi", content=msgspec.json.encode(content)))
-        body = await world.do("get_mail", mail_id=1)
-        assert (body["type"], body["subject"], body["email_id"]) == ("mail", "Hi", 1)
-        assert (body["text"], body["html"], body["truncated"]) == ("你好", "<p>", True)
-        assert body["attachments"] == [attachment]
-
-    in_mail_world(test)
+@mail_world()
+async def test_a_mail_comes_with_its_content(world: MailWorld) -> None:
+    await world.add()
+    await world.do("check_emails", email_ids=[1])
+    check = await world.script.next()
+    attachment = {"name": "a.pdf", "type": "application/pdf", "size": 3}
+    content = {"text": "你好", "html": "<p>", "attachments": [attachment], "truncated": True}
+    await check.mails(mail(1, "Hi", content=msgspec.json.encode(content)))
+    body = await world.do("get_mail", mail_id=1)
+    assert (body["type"], body["subject"], body["email_id"]) == ("mail", "Hi", 1)
+    assert (body["text"], body["html"], body["truncated"]) == ("你好", "<p>", True)
+    assert body["attachments"] == [attachment]
 
 
-def test_another_user_s_mailbox_and_mail_are_not_found() -> None:
-    async def test(world: MailWorld) -> None:
-        await world.add()
-        await world.do("check_emails", email_ids=[1])
-        await (await world.script.next()).mails(mail(1))
-        other = USER + 1
-        assert (await world.do("get_mail_records", other, email_id=1))["code"] == "not_found"
-        assert (await world.do("get_mail", other, mail_id=1))["code"] == "not_found"
-        assert (await world.do("get_mail", other, mail_id=-1))["code"] == "not_found"
-        assert (await world.do("update_email", other, email_id=1, port=1))["code"] == "not_found"
-
-    in_mail_world(test)
+@mail_world()
+async def test_another_user_s_mailbox_and_mail_are_not_found(world: MailWorld) -> None:
+    await world.add()
+    await world.do("check_emails", email_ids=[1])
+    await (await world.script.next()).mails(mail(1))
+    other = USER + 1
+    assert (await world.do("get_mail_records", other, email_id=1))["code"] == "not_found"
+    assert (await world.do("get_mail", other, mail_id=1))["code"] == "not_found"
+    assert (await world.do("get_mail", other, mail_id=-1))["code"] == "not_found"
+    assert (await world.do("update_email", other, email_id=1, port=1))["code"] == "not_found"
 
 
 @pytest.mark.parametrize(
@@ -103,36 +93,30 @@ def test_another_user_s_mailbox_and_mail_are_not_found() -> None:
         ("add_email", {"email": "a@x.com", "use_ssl": 2}),
     ],
 )
-def test_fields_of_the_wrong_type_or_range_are_refused_while_decoding(
-    action: str, fields: dict[str, Any]
+@mail_world()
+async def test_fields_of_the_wrong_type_or_range_are_refused_while_decoding(
+    world: MailWorld, action: str, fields: dict[str, Any]
 ) -> None:
-    async def test(world: MailWorld) -> None:
-        with pytest.raises(msgspec.ValidationError):
-            await world.do(action, **fields)
-
-    in_mail_world(test)
+    with pytest.raises(msgspec.ValidationError):
+        await world.do(action, **fields)
 
 
 @pytest.mark.parametrize("before", ["zz", "00", ""])
-def test_a_page_mark_that_is_none_of_ours_is_refused(before: str) -> None:
-    async def test(world: MailWorld) -> None:
-        await world.add()
-        body = await world.do("get_mail_records", email_id=1, before=before)
-        assert (body["code"], body["details"]) == ("invalid_field", "before")
-
-    in_mail_world(test)
+@mail_world()
+async def test_a_page_mark_that_is_none_of_ours_is_refused(world: MailWorld, before: str) -> None:
+    await world.add()
+    body = await world.do("get_mail_records", email_id=1, before=before)
+    assert (body["code"], body["details"]) == ("invalid_field", "before")
 
 
-def test_fields_with_secrets_do_not_show_them() -> None:
-    async def test(world: MailWorld) -> None:
-        specs = {spec.action: spec.params for spec in world.mail.actions()}
-        secret = {"password": "canary", "refresh_token": "canary", "client_id": "canary"}
-        for action, fields in (
-            ("add_email", {"email": "a@x.com", **secret}),
-            ("update_email", {"email_id": 1, **secret}),
-            ("import_emails", {"data": "a@x.com----canary"}),
-        ):
-            shown: object = msgspec.convert(fields, specs[action])
-            assert "canary" not in f"{shown!r} {shown}"
-
-    in_mail_world(test)
+@mail_world()
+async def test_fields_with_secrets_do_not_show_them(world: MailWorld) -> None:
+    specs = {spec.action: spec.params for spec in world.mail.actions}
+    secret = {"password": "canary", "refresh_token": "canary", "client_id": "canary"}
+    for action, fields in (
+        ("add_email", {"email": "a@x.com", **secret}),
+        ("update_email", {"email_id": 1, **secret}),
+        ("import_emails", {"data": "a@x.com----canary"}),
+    ):
+        shown: object = msgspec.convert(fields, specs[action])
+        assert "canary" not in f"{shown!r} {shown}"

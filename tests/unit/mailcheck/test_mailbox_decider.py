@@ -4,7 +4,6 @@ import msgspec
 import pytest
 
 from huahuo.eventstore.blobs import blob_id
-from huahuo.eventstore.errors import Conflict
 from huahuo.mailcheck.events import StopCheck
 from huahuo.mailcheck.fetched import UidCursor
 from huahuo.mailcheck.mailbox.commands import (
@@ -34,12 +33,20 @@ from huahuo.mailcheck.records import (
     record_key,
     rfc3339,
 )
-from huahuo.mailcheck.roster.commands import CancelCheck, CheckEmails, DeleteEmails
+from huahuo.mailcheck.roster.commands import CheckEmails, DeleteEmails
 from tests.support.models.mail_book import NOW_MS, USER, Book, cursor, mail
 from tests.support.models.mail_rules import broken_checks, broken_mails
 
 U = f"user/{USER}"
 M = "mailbox/1"
+
+
+@pytest.fixture
+def book() -> Book:
+    """With mailbox 1."""
+    book = Book()
+    book.add("a@x.com")
+    return book
 
 
 def queued() -> Book:
@@ -132,14 +139,6 @@ def test_progress_never_goes_back_and_its_message_is_told_all_the_same() -> None
     assert short(book, 6)[0] == ("check_progress", 60, "at 30")
 
 
-def test_the_floor_under_progress_is_durable() -> None:
-    book = running()
-    book.mailbox(1, Progress(1, 60, ""))
-    check = book.mailbox_state(1).check
-    assert check is not None
-    assert check.progress == 60
-
-
 def test_a_running_check_cannot_say_100() -> None:
     book = running()
     book.mailbox(1, Progress(1, 100, ""))
@@ -172,23 +171,6 @@ def test_a_failure_ends_at_100_too_with_its_own_message(status: str) -> None:
         ("check_progress", 100, "登录被拒绝"),
         ("email_status_update", status, "登录被拒绝"),
     ]
-
-
-def test_a_check_ends_once() -> None:
-    book = running()
-    book.mailbox(1, Finish(1, "ok"))
-    assert book.mailbox(1, Finish(1, "error", "late")) == CheckOver()
-    assert broken_checks(book.events, ended=True) == []
-
-
-def test_a_result_decided_before_the_cancel_was_seen_conflicts() -> None:
-    book = running()
-    stale = book.mailboxes.decide(book.mailbox_state(1), Progress(1, 50, ""), book.context())
-    expected = {M: book.heads[M]}
-    book.roster(USER, CancelCheck((1,)))
-    with pytest.raises(Conflict):
-        book.write(stale, expected)
-    assert book.mailbox(1, Progress(1, 50, "")) == CheckOver()
 
 
 def test_a_message_fits_into_json_and_into_its_bound() -> None:
@@ -244,18 +226,14 @@ def test_a_mail_is_found_in_its_mailbox_s_list_and_by_its_id() -> None:
     assert place == MailPlace(USER, 1, received)
 
 
-def test_what_a_watcher_fetched_is_told_and_known_to_the_next_check() -> None:
-    book = Book()
-    book.add("a@x.com")
+def test_what_a_watcher_fetched_is_told_and_known_to_the_next_check(book: Book) -> None:
     book.mailbox(1, MailsSeen((mail(1), mail(2)), cursor(2)))
     assert book.mailbox_state(1).seen["INBOX"] == cursor(2)
     book.mailbox(1, MailsSeen((mail(2), mail(3)), cursor(3)))
     assert book.types(U).count("mail_received") == 3
 
 
-def test_which_mails_are_unread_is_told_when_it_changed_and_kept_for_lists() -> None:
-    book = Book()
-    book.add("a@x.com")
+def test_which_mails_are_unread_is_told_when_it_changed_and_kept_for_lists(book: Book) -> None:
     before = book.heads[M]
     for seen in (
         SeeUnread("INBOX", 1, ""),
@@ -367,9 +345,7 @@ def test_texts_of_a_mail_fit_into_json_and_into_their_bounds() -> None:
 # -- reports of an embedding application --------------------------------------------------------
 
 
-def test_the_first_report_opens_an_implicit_check() -> None:
-    book = Book()
-    book.add("a@x.com")
+def test_the_first_report_opens_an_implicit_check(book: Book) -> None:
     book.mailbox(1, ReportStatus("processing", "app works"))
     assert short(book, 1) == [
         ("email_status_update", "processing", "app works"),
@@ -380,9 +356,7 @@ def test_the_first_report_opens_an_implicit_check() -> None:
     assert msgspec.json.decode(value) == {"user_id": USER, "check_id": 1, "implicit": True}
 
 
-def test_progress_opens_one_too() -> None:
-    book = Book()
-    book.add("a@x.com")
+def test_progress_opens_one_too(book: Book) -> None:
     book.mailbox(1, ReportProgress(25, "quarter"))
     book.mailbox(1, ReportProgress(20, "back?"))
     assert short(book, 1) == [
@@ -392,9 +366,7 @@ def test_progress_opens_one_too() -> None:
     ]
 
 
-def test_a_terminal_report_ends_the_implicit_check() -> None:
-    book = Book()
-    book.add("a@x.com")
+def test_a_terminal_report_ends_the_implicit_check(book: Book) -> None:
     book.mailbox(1, ReportProgress(100, "all read"))
     book.mailbox(1, ReportStatus("ok", "done"))
     assert short(book, 3) == [("check_progress", 100, "done"), ("email_status_update", "ok", "done")]
@@ -404,9 +376,7 @@ def test_a_terminal_report_ends_the_implicit_check() -> None:
     assert broken_checks(book.events) == []
 
 
-def test_a_terminal_report_out_of_nothing_opens_and_ends_a_check_at_once() -> None:
-    book = Book()
-    book.add("a@x.com")
+def test_a_terminal_report_out_of_nothing_opens_and_ends_a_check_at_once(book: Book) -> None:
     book.mailbox(1, ReportStatus("error", "failed"))
     assert short(book, 1) == [
         ("check_progress", 100, "failed"),

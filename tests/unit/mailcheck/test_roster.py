@@ -38,6 +38,14 @@ U = f"user/{USER}"
 ROSTER = f"roster/{USER}"
 
 
+@pytest.fixture
+def book() -> Book:
+    """With mailbox 1."""
+    book = Book()
+    book.add("a@x.com")
+    return book
+
+
 def row(book: Book, email_id: int) -> dict[str, Any]:
     rows = msgspec.json.decode(snapshot_state(book.roster_state(USER)))["emails"]
     found: dict[str, Any] = next(r for r in rows if r["id"] == email_id)
@@ -111,9 +119,7 @@ def test_a_new_row_is_idle() -> None:
     }
 
 
-def test_an_address_belongs_to_a_user_once_whatever_its_case() -> None:
-    book = Book()
-    book.add("a@x.com")
+def test_an_address_belongs_to_a_user_once_whatever_its_case(book: Book) -> None:
     reply = book.roster(
         USER, AddEmail(email="A@X.com", mail_type="imap", secrets={"password": Secret("p")})
     ).reply
@@ -121,9 +127,7 @@ def test_an_address_belongs_to_a_user_once_whatever_its_case() -> None:
     assert book.types(U) == ["email_added"]
 
 
-def test_an_address_may_come_back_after_its_deletion_under_a_new_id() -> None:
-    book = Book()
-    book.add("a@x.com")
+def test_an_address_may_come_back_after_its_deletion_under_a_new_id(book: Book) -> None:
     book.roster(USER, DeleteEmails((1,)))
     assert book.add("a@x.com") == 2
 
@@ -178,9 +182,7 @@ def test_the_number_of_mailboxes_of_a_user_is_bounded() -> None:
 # -- update -------------------------------------------------------------------------------------
 
 
-def test_an_update_tells_the_public_fields_that_changed() -> None:
-    book = Book()
-    book.add("a@x.com")
+def test_an_update_tells_the_public_fields_that_changed(book: Book) -> None:
     reply = book.roster(USER, UpdateEmail(email_id=1, port=143, use_ssl=False)).reply
     assert reply == Success("邮箱更新成功", email_id=1)
     assert book.said(U, 1) == [{"type": "email_updated", "email_id": 1, "port": 143, "use_ssl": False}]
@@ -188,25 +190,19 @@ def test_an_update_tells_the_public_fields_that_changed() -> None:
     assert (row(book, 1)["port"], row(book, 1)["server"]) == (143, "imap.x.com")
 
 
-def test_a_new_password_is_sealed_and_told_without_it() -> None:
-    book = Book()
-    book.add("a@x.com")
+def test_a_new_password_is_sealed_and_told_without_it(book: Book) -> None:
     book.roster(USER, UpdateEmail(email_id=1, secrets={"password": Secret("canary")}))
     assert book.said(U, 1) == [{"type": "email_updated", "email_id": 1}]
     assert book.said("mailbox/1", 1) == [{"type": "secret_stored", "name": "password"}]
     assert book.secrets["mailbox/1", "password"] == Secret("canary")
 
 
-def test_an_update_of_nothing_says_nothing() -> None:
-    book = Book()
-    book.add("a@x.com")
+def test_an_update_of_nothing_says_nothing(book: Book) -> None:
     assert isinstance(book.roster(USER, UpdateEmail(email_id=1, port=993)).reply, Success)
     assert book.types(U) == ["email_added"]
 
 
-def test_chosen_folders_are_kept_once_each_and_both_streams_say_so() -> None:
-    book = Book()
-    book.add("a@x.com")
+def test_chosen_folders_are_kept_once_each_and_both_streams_say_so(book: Book) -> None:
     book.roster(USER, UpdateEmail(email_id=1, folders=(" Spam", "Spam", "Work/中 ")))
     assert row(book, 1)["folders"] == ["Spam", "Work/中"]
     assert book.mailbox_state(1).folders == ("Spam", "Work/中")
@@ -216,9 +212,7 @@ def test_chosen_folders_are_kept_once_each_and_both_streams_say_so() -> None:
 
 
 @pytest.mark.parametrize("name", ["x" * 201, "a\nb", "\x7f"])
-def test_a_folder_whose_name_none_can_have_is_refused_by_its_field(name: str) -> None:
-    book = Book()
-    book.add("a@x.com")
+def test_a_folder_whose_name_none_can_have_is_refused_by_its_field(book: Book, name: str) -> None:
     reply = book.roster(USER, UpdateEmail(email_id=1, folders=("Spam", name))).reply
     assert isinstance(reply, Refusal)
     assert (reply.code, reply.details) == ("invalid_field", "folders")
@@ -232,9 +226,7 @@ def test_the_way_in_which_a_grant_was_accepted_is_remembered() -> None:
     assert book.mailbox_state(1).way == way
 
 
-def test_another_type_brings_its_own_server_and_needs_its_own_secrets() -> None:
-    book = Book()
-    book.add("a@x.com")
+def test_another_type_brings_its_own_server_and_needs_its_own_secrets(book: Book) -> None:
     refused = book.roster(USER, UpdateEmail(email_id=1, mail_type="outlook")).reply
     assert isinstance(refused, Refusal)
     book.roster(USER, UpdateEmail(email_id=1, mail_type="outlook", secrets=OAUTH))
@@ -242,9 +234,7 @@ def test_another_type_brings_its_own_server_and_needs_its_own_secrets() -> None:
 
 
 @pytest.mark.parametrize("given", [{}, {"proxy": Secret("direct")}, {"client_id": Secret("c")}])
-def test_another_server_gets_no_stored_secret(given: dict[str, Secret]) -> None:
-    book = Book()
-    book.add("a@x.com")
+def test_another_server_gets_no_stored_secret(book: Book, given: dict[str, Secret]) -> None:
     decision = book.roster(USER, UpdateEmail(email_id=1, server="imap.evil.example", secrets=given))
     assert isinstance(decision.reply, Refusal)
     assert decision.reply.code == "invalid_field"
@@ -262,9 +252,9 @@ def test_on_the_way_to_another_server_what_was_not_given_anew_is_destroyed() -> 
 @pytest.mark.parametrize(
     "same", [{"server": "IMAP.X.com"}, {"server": "imap.x.com", "port": 143}, {"server": "imap.gmail.com"}]
 )
-def test_the_same_host_and_the_hosts_of_the_table_need_no_secret_again(same: dict[str, Any]) -> None:
-    book = Book()
-    book.add("a@x.com")
+def test_the_same_host_and_the_hosts_of_the_table_need_no_secret_again(
+    book: Book, same: dict[str, Any]
+) -> None:
     decision = book.roster(USER, UpdateEmail(email_id=1, **same))
     assert isinstance(decision.reply, Success)
     assert decision.drop_secrets == ()
@@ -275,9 +265,7 @@ def test_what_does_not_exist_cannot_be_updated() -> None:
     assert reply == Refusal("not_found", "邮箱ID 9 不存在或您没有权限")
 
 
-def test_a_move_to_another_server_ends_the_running_check_first() -> None:
-    book = Book()
-    book.add("a@x.com")
+def test_a_move_to_another_server_ends_the_running_check_first(book: Book) -> None:
     check_id = check(book, 1)
     before = book.heads[U]
     book.roster(USER, UpdateEmail(email_id=1, server="imap.other.com", secrets=P))
@@ -285,9 +273,7 @@ def test_a_move_to_another_server_ends_the_running_check_first() -> None:
     assert book.effects[-1] == StopCheck(check_id)
 
 
-def test_cursors_belong_to_their_server() -> None:
-    book = Book()
-    book.add("a@x.com")
+def test_cursors_belong_to_their_server(book: Book) -> None:
     check_id = check(book, 1)
     book.mailbox(1, Begin(check_id))
     book.mailbox(1, MailsFound(check_id, (mail(5),), cursor(5)))
@@ -300,9 +286,7 @@ def test_cursors_belong_to_their_server() -> None:
 # -- check and cancel ---------------------------------------------------------------------------
 
 
-def test_a_check_is_queued_recorded_for_a_restart_and_started() -> None:
-    book = Book()
-    book.add("a@x.com")
+def test_a_check_is_queued_recorded_for_a_restart_and_started(book: Book) -> None:
     decision = book.roster(USER, CheckEmails((1, 1)))
     assert decision.reply == Success("开始检查 1 个邮箱", accepted=[1], skipped=[])
     assert book.said(U, 1) == [
@@ -332,18 +316,14 @@ def test_every_accepted_mailbox_is_expected_where_it_stands() -> None:
     assert decision.expected == {ROSTER: 3, "mailbox/1": 1, "mailbox/3": 1}
 
 
-def test_if_all_are_busy_it_is_a_warning() -> None:
-    book = Book()
-    book.add("a@x.com")
+def test_if_all_are_busy_it_is_a_warning(book: Book) -> None:
     check(book, 1)
     reply = book.roster(USER, CheckEmails((1,))).reply
     assert reply == Warned("所有邮箱都在处理中，请稍后再试", accepted=[], skipped=[1])
     assert msgspec.json.decode(encode(reply))["type"] == "warning"
 
 
-def test_another_user_s_mailbox_is_neither_checked_cancelled_nor_deleted() -> None:
-    book = Book()
-    book.add("a@x.com")
+def test_another_user_s_mailbox_is_neither_checked_cancelled_nor_deleted(book: Book) -> None:
     check_id = check(book, 1)
     count = len(book.events)
     other = USER + 1
@@ -365,9 +345,7 @@ def test_a_list_of_ids_is_neither_empty_nor_too_long(kind: type[CheckEmails]) ->
     assert not isinstance(taken, Refusal) or taken.code != "too_large"
 
 
-def test_a_cancel_ends_the_check_at_100_and_forgets_it() -> None:
-    book = Book()
-    book.add("a@x.com")
+def test_a_cancel_ends_the_check_at_100_and_forgets_it(book: Book) -> None:
     check_id = check(book, 1)
     book.mailbox(1, Begin(check_id))
     book.mailbox(1, Progress(check_id, 40, "…"))
@@ -382,15 +360,7 @@ def test_a_cancel_ends_the_check_at_100_and_forgets_it() -> None:
     assert (decision.effects, book.table("checks")) == ((StopCheck(check_id),), [])
 
 
-def test_there_is_nothing_to_cancel_where_no_check_is_open() -> None:
-    book = Book()
-    book.add("a@x.com")
-    assert book.roster(USER, CancelCheck((1,))).reply == Success("已取消 0 个检查", cancelled=[])
-
-
-def test_a_cancel_decided_on_what_the_mailbox_has_left_behind_conflicts() -> None:
-    book = Book()
-    book.add("a@x.com")
+def test_a_cancel_decided_on_what_the_mailbox_has_left_behind_conflicts(book: Book) -> None:
     check_id = check(book, 1)
     book.mailbox(1, Begin(check_id))
     stale = book.rosters.decide(book.roster_state(USER), CancelCheck((1,)), book.context())
@@ -403,9 +373,7 @@ def test_a_cancel_decided_on_what_the_mailbox_has_left_behind_conflicts() -> Non
 # -- delete -------------------------------------------------------------------------------------
 
 
-def test_a_deletion_cancels_the_check_first_and_destroys_the_key() -> None:
-    book = Book()
-    book.add("a@x.com")
+def test_a_deletion_cancels_the_check_first_and_destroys_the_key(book: Book) -> None:
     check_id = check(book, 1)
     before = book.heads[U]
     decision = book.roster(USER, DeleteEmails((1, 9)))
@@ -418,9 +386,7 @@ def test_a_deletion_cancels_the_check_first_and_destroys_the_key() -> None:
     assert book.roster_state(USER).rows == {}
 
 
-def test_late_results_of_a_deleted_mailbox_are_not_taken() -> None:
-    book = Book()
-    book.add("a@x.com")
+def test_late_results_of_a_deleted_mailbox_are_not_taken(book: Book) -> None:
     check_id = check(book, 1)
     book.mailbox(1, Begin(check_id))
     book.roster(USER, DeleteEmails((1,)))
@@ -437,9 +403,7 @@ def test_late_results_of_a_deleted_mailbox_are_not_taken() -> None:
 # -- the fold -----------------------------------------------------------------------------------
 
 
-def test_the_row_follows_a_check_and_its_time_moves_only_after_a_success() -> None:
-    book = Book()
-    book.add("a@x.com")
+def test_the_row_follows_a_check_and_its_time_moves_only_after_a_success(book: Book) -> None:
     first = check(book, 1)
     book.mailbox(1, Begin(first))
     book.mailbox(1, Finish(first, "error", "无法连接"))
@@ -455,25 +419,19 @@ def test_the_row_follows_a_check_and_its_time_moves_only_after_a_success() -> No
     assert (seen["message"], seen["last_check_time"]) == ("检查完成，共 2 封新邮件", ended)
 
 
-def test_a_mailbox_is_watched_at_its_server_until_it_is_not_also_behind_a_restart() -> None:
-    book = Book()
-    book.add("a@x.com")
+def test_a_mailbox_is_watched_at_its_server_until_it_is_not_also_behind_a_restart(book: Book) -> None:
     decision = book.roster(USER, WatchEmails((1,), on=True))
     assert (decision.effects, len(book.table("watched"))) == ((Watch(1, "imap.x.com"),), 1)
     decision = book.roster(USER, WatchEmails((1,), on=False))
     assert (decision.effects, len(book.table("watched"))) == ((Unwatch(1),), 0)
 
 
-def test_what_a_watcher_met_is_told_with_its_advice() -> None:
-    book = Book()
-    book.add("a@x.com")
+def test_what_a_watcher_met_is_told_with_its_advice(book: Book) -> None:
     book.mailbox(1, WatchState("error", "无法连接", "connect", "check_host"))
     assert book.said(U)[-1]["advice"] == "check_host"
 
 
-def test_an_implicit_check_makes_the_mailbox_busy() -> None:
-    book = Book()
-    book.add("a@x.com")
+def test_an_implicit_check_makes_the_mailbox_busy(book: Book) -> None:
     book.mailbox(1, ReportProgress(10, "app"))
     assert isinstance(book.roster(USER, CheckEmails((1,))).reply, Warned)
     book.mailbox(1, ReportStatus("ok", "done"))
@@ -490,23 +448,12 @@ def test_a_snapshot_is_ordered_by_id() -> None:
     assert [r["id"] for r in msgspec.json.decode(snapshot_state(state))["emails"]] == [1, 2, 3]
 
 
-def test_a_keyframe_holds_all_that_decisions_need() -> None:
-    book = Book()
-    book.add("a@x.com")
-    book.add("b@x.com")
-    check(book, 2)
-    state = book.roster_state(USER)
-    assert book.rosters.load(U, book.rosters.dump(state)) == state
-
-
 def test_a_keyframe_that_is_none_is_refused() -> None:
     with pytest.raises(ValueError, match="int"):
         Book().rosters.load(U, b"\x93rubbish")
 
 
-def test_what_others_say_on_the_stream_changes_nothing() -> None:
-    book = Book()
-    book.add("a@x.com")
+def test_what_others_say_on_the_stream_changes_nothing(book: Book) -> None:
     state = book.roster_state(USER)
     event = msgspec.structs.replace(book.events[0], type="system_notification", body=b'{"message":"x"}')
     assert book.rosters.evolve(book.roster_state(USER), event) == state
@@ -517,9 +464,7 @@ def test_what_others_say_on_the_stream_changes_nothing() -> None:
 ADD = AddEmail(email="a@x.com", mail_type="imap", secrets={"password": Secret("p")})
 
 
-def test_a_change_of_the_mailboxes_moves_the_head_of_the_roster_s_own_stream() -> None:
-    book = Book()
-    book.add("a@x.com")
+def test_a_change_of_the_mailboxes_moves_the_head_of_the_roster_s_own_stream(book: Book) -> None:
     book.roster(USER, UpdateEmail(email_id=1, server="mail.x.com", secrets=P))
     check(book, 1)
     book.roster(USER, CancelCheck((1,)))
@@ -537,9 +482,7 @@ def test_two_changes_decided_on_one_state_collide() -> None:
     assert book.types(U) == ["email_added"]
 
 
-def test_a_kept_refusal_and_a_check_expect_that_the_roster_decided_nothing_else() -> None:
-    book = Book()
-    book.add("a@x.com")
+def test_a_kept_refusal_and_a_check_expect_that_the_roster_decided_nothing_else(book: Book) -> None:
     refused = book.roster(USER, ADD)
     assert isinstance(refused.reply, Refusal)
     assert (refused.expected, refused.events) == ({ROSTER: 1}, ())

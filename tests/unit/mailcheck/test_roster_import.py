@@ -1,18 +1,23 @@
-"""The import of many mailboxes in one append."""
+"""The import of many mailboxes: in one append, as a job, and its validation by login."""
 
+import asyncio
+from collections.abc import Callable
 from typing import Literal
 
 import pytest
 
-from huahuo.actors.plugins.calls import Refusal
+from huahuo.actors.plugins.calls import Refusal, UserId
+from huahuo.actors.plugins.plugin import JobDoor, JobOutcome
 from huahuo.eventstore.model import Secret
 from huahuo.mailcheck import zh
+from huahuo.mailcheck.api.import_export import PER_USER_MAX, SILENT_S
 from huahuo.mailcheck.events import StartCheck
 from huahuo.mailcheck.records import ImportResult, LineFailure
 from huahuo.mailcheck.roster.commands import ImportEmails
 from huahuo.mailcheck.roster.importer import bytes_in_memory, parse
 from tests.support.models.mail_book import USER, Book
 from tests.support.models.mail_rules import leaks
+from tests.support.worlds.mail_world import MailWorld, in_mail_world, mail_world
 
 U = f"user/{USER}"
 
@@ -115,3 +120,122 @@ def test_columns_say_where_each_mailbox_is() -> None:
         ("imap", "mail.y.com", 1143),
         ("qq", "imap.qq.com", 993),
     ]
+
+
+class Board:
+    """Jobs as the service has them, in a list."""
+
+    def __init__(self) -> None:
+        self.begun: list[tuple[str, UserId | None]] = []
+        self.said: list[tuple[int, float, str]] = []
+        self.ended: dict[int, tuple[JobOutcome, str]] = {}
+        self.cancels: dict[int, Callable[[], None]] = {}
+
+    async def begin(self, name: str, user: UserId | None) -> int:
+        self.begun.append((name, user))
+        job_id = len(self.begun)
+        await asyncio.sleep(0)  # others come while it is written
+        return job_id
+
+    async def progress(self, job_id: int, percent: float, message: str) -> bool:
+        self.said.append((job_id, percent, message))
+        return True
+
+    async def end(self, job_id: int, outcome: JobOutcome, message: str = "") -> None:
+        self.ended.setdefault(job_id, (outcome, message))
+
+    def watch(self, job_id: int, cancelled: Callable[[], None]) -> Callable[[], None]:
+        self.cancels[job_id] = cancelled
+        return lambda: self.cancels.pop(job_id, None) and None
+
+
+def job_world(test: Callable[[MailWorld, Board], object]) -> None:
+    board = Board()
+    door = JobDoor(board)
+
+    async def main(world: MailWorld) -> None:
+        world.jobs = door
+        await world.restart()
+        await test(world, board)  # type: ignore[misc]
+
+    in_mail_world(main)
+
+
+def lines(first: int, count: int) -> str:
+    return "\n".join(f"m{n}@example.com----canary" for n in range(first, first + count))
+
+
+def test_several_commands_are_one_job_with_progress_and_an_end() -> None:
+    async def test(world: MailWorld, board: Board) -> None:
+        begun = await world.do("begin_import", lines=4)
+        assert (begun["job_id"], board.begun) == (1, [("import_emails", USER)])
+        await world.do("import_emails", data=lines(1, 2), mail_type="imap", job_id=1)
+        await world.do("import_emails", data=lines(2, 2), mail_type="imap", job_id=1)
+        assert board.said == [
+            (1, 50, "已导入 2 个邮箱，失败 0 行，共 4 行"),
+            (1, 99, "已导入 3 个邮箱，失败 1 行，共 4 行"),
+        ]
+        ended = await world.do("end_import", job_id=1)
+        assert (ended["success"], ended["failed"]) == (3, 1)
+        assert board.ended == {1: ("done", "已导入 3 个邮箱，失败 1 行，共 4 行")}
+        assert (await world.do("end_import", job_id=1))["code"] == "not_found"
+
+    job_world(test)
+
+
+def test_a_cancelled_import_takes_no_more_lines() -> None:
+    async def test(world: MailWorld, board: Board) -> None:
+        await world.do("begin_import", lines=4)
+        board.cancels[1]()
+        refused = await world.do("import_emails", data=lines(1, 2), mail_type="imap", job_id=1)
+        assert refused["code"] == "conflict"
+        await world.do("end_import", job_id=1, stopped=True)
+        assert board.ended[1][0] == "cancelled"
+        assert await world.rows() == {}
+
+    job_world(test)
+
+
+def test_a_client_that_falls_silent_has_its_job_ended() -> None:
+    async def test(world: MailWorld, board: Board) -> None:
+        await world.do("begin_import", lines=4)
+        await asyncio.sleep(SILENT_S - 1)
+        await world.do("import_emails", data=lines(1, 1), mail_type="imap", job_id=1)
+        await asyncio.sleep(SILENT_S - 1)
+        assert board.ended == {}
+        await asyncio.sleep(2)
+        assert board.ended[1][0] == "interrupted"
+        late = await world.do("import_emails", data=lines(2, 1), mail_type="imap", job_id=1)
+        assert late["success"] == 1, "the lines are taken, without a job"
+
+    job_world(test)
+
+
+def test_a_user_has_few_imports_at_a_time_and_never_anothers() -> None:
+    async def test(world: MailWorld, board: Board) -> None:
+        for _ in range(PER_USER_MAX):
+            assert (await world.do("begin_import", lines=1))["type"] == "success"
+        assert (await world.do("begin_import", lines=1))["code"] == "busy"
+        assert (await world.do("begin_import", USER + 1, lines=1))["type"] == "success"
+        assert (await world.do("end_import", USER + 1, job_id=1))["code"] == "not_found"
+        assert board.ended == {}
+
+    job_world(test)
+
+
+def test_a_user_that_begins_many_imports_in_one_moment_has_few_too() -> None:
+    async def test(world: MailWorld, _board: Board) -> None:
+        said = await asyncio.gather(*(world.do("begin_import", lines=1) for _ in range(10)))
+        assert [one["type"] for one in said].count("success") == PER_USER_MAX
+        assert {one.get("code") for one in said[PER_USER_MAX:]} == {"busy"}
+
+    job_world(test)
+
+
+@mail_world()
+async def test_an_import_with_validation_checks_each_new_mailbox_at_once(world: MailWorld) -> None:
+    await world.do("import_emails", data=lines(1, 3), mail_type="imap", validate=True)
+    for _ in range(3):
+        (await world.script.next()).finish()
+    await world.mail.idle()
+    assert {row["status"] for row in (await world.rows()).values()} == {"ok"}

@@ -1,14 +1,17 @@
-"""Searching mails: what is found, whose it is, and what is left when a mailbox is gone."""
+"""Searching mails: what is found, whose it is, what is left when a mailbox is gone, and mails left out."""
 
 import sqlite3
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from huahuo.eventstore.errors import Unavailable
-from huahuo.eventstore.fulltext.index import FORMAT
+from huahuo.eventstore.fulltext.index import FORMAT, TextIndex, Unusable
+from huahuo.eventstore.fulltext.words import Entry, Place
 from huahuo.eventstore.model import RowDrop
 from huahuo.mailcheck.api import mail_actions
 from huahuo.mailcheck.api.contents import Keeping
@@ -16,153 +19,139 @@ from huahuo.mailcheck.checks.mailboxes import KnownMails, Mailboxes, Pauses
 from huahuo.mailcheck.mailbox.commands import SeeUnread
 from huahuo.mailcheck.records import INDEX_FILE, INDEX_NAME, MAILS, PURGES
 from tests.support.models.mail_book import NOW_MS, USER
-from tests.support.worlds.mail_world import MailWorld
-from tests.support.worlds.search_world import found, letter, receive, search_world
+from tests.support.worlds.mail_world import MailWorld, mail_world
+from tests.support.worlds.search_world import found, letter, receive
 
 OTHER = USER + 1
 
 
-def test_subject_sender_recipients_and_text_are_found_newest_first() -> None:
-    async def test(world: MailWorld) -> None:
-        await world.add("a@example.com")
-        await receive(
-            world,
-            1,
-            letter(1, "您的验证码", "登录验证码 482913"),
-            letter(2, "Invoice", "for the trip to Paris", sender="Rail <tickets@rail.example>"),
-            letter(3, "Hello", "", html="<p>Paris in <b>spring</b></p><style>.invisible{}</style>"),
-            letter(4, "List", "", to="team@lists.example"),
-        )
-        assert await found(world, "paris") == ["Hello", "Invoice"]
-        assert await found(world, "paris", sort="received_time") == ["Invoice", "Hello"]
-        assert await found(world, "验证码") == ["您的验证码"]
-        assert await found(world, "from:rail") == ["Invoice"]
-        assert await found(world, "to:team") == ["List"]
-        assert await found(world, "subject:paris") == []
-        assert await found(world, "invisible") == []
-        assert len(await found(world)) == 4
-
-    search_world(test)
+@mail_world(searching=True)
+async def test_subject_sender_recipients_and_text_are_found_newest_first(world: MailWorld) -> None:
+    await world.add("a@example.com")
+    await receive(
+        world,
+        1,
+        letter(1, "您的验证码", "登录验证码 482913"),
+        letter(2, "Invoice", "for the trip to Paris", sender="Rail <tickets@rail.example>"),
+        letter(3, "Hello", "", html="<p>Paris in <b>spring</b></p><style>.invisible{}</style>"),
+        letter(4, "List", "", to="team@lists.example"),
+    )
+    assert await found(world, "paris") == ["Hello", "Invoice"]
+    assert await found(world, "paris", sort="received_time") == ["Invoice", "Hello"]
+    assert await found(world, "验证码") == ["您的验证码"]
+    assert await found(world, "from:rail") == ["Invoice"]
+    assert await found(world, "to:team") == ["List"]
+    assert await found(world, "subject:paris") == []
+    assert await found(world, "invisible") == []
+    assert len(await found(world)) == 4
 
 
-def test_a_mail_found_is_a_row_of_the_list_with_its_mailbox() -> None:
-    async def test(world: MailWorld) -> None:
-        await world.add("a@example.com")
-        await receive(world, 1, letter(1, "Your code", "482913", code="482913", code_confidence=0.9))
-        [row] = (await world.do("search_mails", query="code"))["data"]
-        [listed] = (await world.do("get_mail_records", email_id=1))["data"]
-        assert row == {**listed, "email": "a@example.com"}
-
-    search_world(test)
+@mail_world(searching=True)
+async def test_a_mail_found_is_a_row_of_the_list_with_its_mailbox(world: MailWorld) -> None:
+    await world.add("a@example.com")
+    await receive(world, 1, letter(1, "Your code", "482913", code="482913", code_confidence=0.9))
+    [row] = (await world.do("search_mails", query="code"))["data"]
+    [listed] = (await world.do("get_mail_records", email_id=1))["data"]
+    assert row == {**listed, "email": "a@example.com"}
 
 
-def test_filters_limit_what_is_found() -> None:
-    async def test(world: MailWorld) -> None:
-        for name in "abc":
-            await world.add(f"{name}@example.com")
-        await receive(world, 1, letter(1, "one", code="482913", code_confidence=0.9), letter(2, "two"))
-        await receive(world, 2, letter(3, "three", has_attachments=True))
-        await receive(world, 3, letter(4, "four"))
-        await world.do("label_emails", email_ids=[1, 2], add_tags=["shop"])
-        await world.do("label_emails", email_ids=[2, 3], group="ops")
-        assert await found(world, tag="shop") == ["three", "two", "one"]
-        assert await found(world, group="ops") == ["four", "three"]
-        assert await found(world, tag="") == ["four"]
-        assert await found(world, tag="shop", group="ops") == ["three"]
-        assert await found(world, email_ids=[1, 3]) == ["four", "two", "one"]
-        assert await found(world, email_ids=[]) == []
-        assert await found(world, has_code=True) == ["one"]
-        assert await found(world, has_code=False, email_ids=[1]) == ["two"]
-        assert await found(world, has_attachments=True) == ["three"]
-        since, until = (f"2026-09-21T13:{minute:02}:20Z" for minute in (15, 17))
-        assert await found(world, since=since, until=until) == ["three", "two"]
-
-    search_world(test)
+@mail_world(searching=True)
+async def test_filters_limit_what_is_found(world: MailWorld) -> None:
+    for name in "abc":
+        await world.add(f"{name}@example.com")
+    await receive(world, 1, letter(1, "one", code="482913", code_confidence=0.9), letter(2, "two"))
+    await receive(world, 2, letter(3, "three", has_attachments=True))
+    await receive(world, 3, letter(4, "four"))
+    await world.do("label_emails", email_ids=[1, 2], add_tags=["shop"])
+    await world.do("label_emails", email_ids=[2, 3], group="ops")
+    assert await found(world, tag="shop") == ["three", "two", "one"]
+    assert await found(world, group="ops") == ["four", "three"]
+    assert await found(world, tag="") == ["four"]
+    assert await found(world, tag="shop", group="ops") == ["three"]
+    assert await found(world, email_ids=[1, 3]) == ["four", "two", "one"]
+    assert await found(world, email_ids=[]) == []
+    assert await found(world, has_code=True) == ["one"]
+    assert await found(world, has_code=False, email_ids=[1]) == ["two"]
+    assert await found(world, has_attachments=True) == ["three"]
+    since, until = (f"2026-09-21T13:{minute:02}:20Z" for minute in (15, 17))
+    assert await found(world, since=since, until=until) == ["three", "two"]
 
 
-def test_pages_follow_one_another_without_gap_or_repeat() -> None:
-    async def test(world: MailWorld) -> None:
-        await world.add("a@example.com")
-        await receive(world, 1, *(letter(n, f"mail {n}") for n in range(1, 24)))
-        for sort in ("received_time", "-received_time"):
-            seen: list[str] = []
-            before = None
-            while True:
-                page = await world.do("search_mails", query="mail", limit=5, before=before, sort=sort)
-                seen += [one["subject"] for one in page["data"]]
-                before = page["next"]
-                if before is None:
-                    break
-            wanted = [f"mail {n}" for n in range(1, 24)]
-            assert seen == (wanted if sort == "received_time" else wanted[::-1])
-
-    search_world(test)
+@mail_world(searching=True)
+async def test_pages_follow_one_another_without_gap_or_repeat(world: MailWorld) -> None:
+    await world.add("a@example.com")
+    await receive(world, 1, *(letter(n, f"mail {n}") for n in range(1, 24)))
+    for sort in ("received_time", "-received_time"):
+        seen: list[str] = []
+        before = None
+        while True:
+            page = await world.do("search_mails", query="mail", limit=5, before=before, sort=sort)
+            seen += [one["subject"] for one in page["data"]]
+            before = page["next"]
+            if before is None:
+                break
+        wanted = [f"mail {n}" for n in range(1, 24)]
+        assert seen == (wanted if sort == "received_time" else wanted[::-1])
 
 
-def test_users_find_only_their_own_mails() -> None:
-    async def test(world: MailWorld) -> None:
-        await world.add("a@example.com")
-        await world.add("b@example.com", OTHER)
-        await receive(world, 1, letter(1, "mine canary u8 m2"))
-        await receive(world, 2, letter(1, "theirs canary"), user_id=OTHER)
-        assert await found(world, "canary") == ["mine canary u8 m2"]
-        assert await found(world, "canary", OTHER) == ["theirs canary"]
-        assert await found(world, "canary", email_ids=[2]) == []
-        assert await found(world, "canary", USER + 9) == []
-
-    search_world(test)
+@mail_world(searching=True)
+async def test_users_find_only_their_own_mails(world: MailWorld) -> None:
+    await world.add("a@example.com")
+    await world.add("b@example.com", OTHER)
+    await receive(world, 1, letter(1, "mine canary u8 m2"))
+    await receive(world, 2, letter(1, "theirs canary"), user_id=OTHER)
+    assert await found(world, "canary") == ["mine canary u8 m2"]
+    assert await found(world, "canary", OTHER) == ["theirs canary"]
+    assert await found(world, "canary", email_ids=[2]) == []
+    assert await found(world, "canary", USER + 9) == []
 
 
-def test_a_user_whose_id_is_text_has_mails_of_its_own() -> None:
-    async def test(world: MailWorld) -> None:
-        await world.add("a@example.com", "alice")
-        await receive(world, 1, letter(1, "hello"), user_id="alice")
-        assert await found(world, "hello", "alice") == ["hello"]
-        assert await found(world, "hello", "alic") == []
-
-    search_world(test)
+@mail_world(searching=True)
+async def test_a_user_whose_id_is_text_has_mails_of_its_own(world: MailWorld) -> None:
+    await world.add("a@example.com", "alice")
+    await receive(world, 1, letter(1, "hello"), user_id="alice")
+    assert await found(world, "hello", "alice") == ["hello"]
+    assert await found(world, "hello", "alic") == []
 
 
-def test_a_deleted_mailbox_is_found_no_more_and_leaves_no_word_in_the_file(tmp_path: Path) -> None:
-    async def test(world: MailWorld) -> None:
-        world.files = tmp_path
-        await world.restart()
-        await world.add("a@example.com")
-        await world.add("b@example.com")
-        await receive(world, 1, *(letter(n, f"kanarienvogel{n}", f"金丝雀 text{n}") for n in range(1, 40)))
-        await receive(world, 2, letter(1, "other"))
-        await world.do("delete_emails", email_ids=[1])
-        await world.mail.idle()
-        assert await found(world) == ["other"]
-        assert await world.log.rows(MAILS, "1", limit=1) == []
-        assert await world.log.rows(PURGES, "", limit=1) == []
-        await world.mail.close()
-        left = b"".join(path.read_bytes() for path in tmp_path.iterdir())
-        assert b"kanarien" not in left
-        assert "丝雀".encode() not in left
-        assert b"other" in left
-
-    search_world(test)
+@mail_world(searching=True)
+async def test_a_deleted_mailbox_is_found_no_more_and_leaves_no_word_in_the_file(
+    world: MailWorld, tmp_path: Path
+) -> None:
+    world.files = tmp_path
+    await world.restart()
+    await world.add("a@example.com")
+    await world.add("b@example.com")
+    await receive(world, 1, *(letter(n, f"kanarienvogel{n}", f"金丝雀 text{n}") for n in range(1, 40)))
+    await receive(world, 2, letter(1, "other"))
+    await world.do("delete_emails", email_ids=[1])
+    await world.mail.idle()
+    assert await found(world) == ["other"]
+    assert await world.log.rows(MAILS, "1", limit=1) == []
+    assert await world.log.rows(PURGES, "", limit=1) == []
+    await world.mail.close()
+    left = b"".join(path.read_bytes() for path in tmp_path.iterdir())
+    assert b"kanarien" not in left
+    assert "丝雀".encode() not in left
+    assert b"other" in left
 
 
 @pytest.mark.parametrize("passed_over", [64, 0])
-def test_a_large_mailbox_that_is_still_being_removed_hides_no_mail(
-    monkeypatch: pytest.MonkeyPatch, passed_over: int
+@mail_world(searching=True)
+async def test_a_large_mailbox_that_is_still_being_removed_hides_no_mail(
+    world: MailWorld, monkeypatch: pytest.MonkeyPatch, passed_over: int
 ) -> None:
-    async def test(world: MailWorld) -> None:
-        await world.add("large@example.com")
-        await world.add("small@example.com")
-        await receive(world, 2, *(letter(n, f"found {n}") for n in range(1, 4)))
-        await receive(world, 1, *(letter(n, f"gone {n}") for n in range(10, 410)))
-        world.log.before_append = lambda append: _not_yet(append.rows)
-        await world.do("delete_emails", email_ids=[1])
-        reply = await world.do("search_mails", limit=2)
-        assert [one["subject"] for one in reply["data"]] == ["found 3", "found 2"]
-        rest = await world.do("search_mails", limit=2, before=reply["next"])
-        assert ([one["subject"] for one in rest["data"]], rest["next"]) == (["found 1"], None)
-
     monkeypatch.setattr(mail_actions, "_GONE_MAX", passed_over, raising=False)
-    search_world(test)
+    await world.add("large@example.com")
+    await world.add("small@example.com")
+    await receive(world, 2, *(letter(n, f"found {n}") for n in range(1, 4)))
+    await receive(world, 1, *(letter(n, f"gone {n}") for n in range(10, 410)))
+    world.log.before_append = lambda append: _not_yet(append.rows)
+    await world.do("delete_emails", email_ids=[1])
+    reply = await world.do("search_mails", limit=2)
+    assert [one["subject"] for one in reply["data"]] == ["found 3", "found 2"]
+    rest = await world.do("search_mails", limit=2, before=reply["next"])
+    assert ([one["subject"] for one in rest["data"]], rest["next"]) == (["found 1"], None)
 
 
 def _not_yet(rows: tuple[Any, ...]) -> None:
@@ -171,100 +160,92 @@ def _not_yet(rows: tuple[Any, ...]) -> None:
         raise Unavailable("test")
 
 
-def test_an_index_that_was_lost_is_made_anew_at_the_start(tmp_path: Path) -> None:
-    async def test(world: MailWorld) -> None:
-        world.files = tmp_path
-        await world.restart()
-        await world.add("a@example.com")
-        await receive(world, 1, letter(1, "first"))
-        await world.close()
-        (tmp_path / INDEX_FILE).unlink()
-        await world.open()
-        await world.start()
-        await world.mail.idle()
-        assert await found(world, "first") == ["first"]
-        assert world.projections[INDEX_NAME].standing().lag == 0
-
-    search_world(test)
+@mail_world(searching=True)
+async def test_an_index_that_was_lost_is_made_anew_at_the_start(world: MailWorld, tmp_path: Path) -> None:
+    world.files = tmp_path
+    await world.restart()
+    await world.add("a@example.com")
+    await receive(world, 1, letter(1, "first"))
+    await world.close()
+    (tmp_path / INDEX_FILE).unlink()
+    await world.open()
+    await world.start()
+    await world.mail.idle()
+    assert await found(world, "first") == ["first"]
+    assert world.projections[INDEX_NAME].standing().lag == 0
 
 
 @pytest.mark.parametrize("column", ["item", "part", "at_ms"])
-def test_an_entry_that_leads_to_no_mail_is_not_passed_over_and_the_index_is_made_anew(
-    tmp_path: Path, column: str
+@mail_world(searching=True)
+async def test_an_entry_that_leads_to_no_mail_is_not_passed_over_and_the_index_is_made_anew(
+    world: MailWorld, tmp_path: Path, column: str
 ) -> None:
-    async def test(world: MailWorld) -> None:
-        world.files = tmp_path
-        await world.restart()
-        await world.add("a@example.com")
-        await receive(world, 1, letter(1, "first"), letter(2, "second"))
-        await world.close()
-        with closing(sqlite3.connect(tmp_path / INDEX_FILE)) as db, db:
-            db.execute(f"UPDATE doc SET {column} = {column} + 1024 WHERE item = 1")
-        await world.open()
-        await world.start()
-        await world.mail.idle()
-        assert (await world.do("search_mails", query="first"))["code"] == "busy"
-        await world.mail.idle()
-        assert await found(world) == ["second", "first"]
-
-    search_world(test)
+    world.files = tmp_path
+    await world.restart()
+    await world.add("a@example.com")
+    await receive(world, 1, letter(1, "first"), letter(2, "second"))
+    await world.close()
+    with closing(sqlite3.connect(tmp_path / INDEX_FILE)) as db, db:
+        db.execute(f"UPDATE doc SET {column} = {column} + 1024 WHERE item = 1")
+    await world.open()
+    await world.start()
+    await world.mail.idle()
+    assert (await world.do("search_mails", query="first"))["code"] == "busy"
+    await world.mail.idle()
+    assert await found(world) == ["second", "first"]
 
 
-def test_an_index_of_the_format_before_is_made_anew_at_the_start(tmp_path: Path) -> None:
-    async def test(world: MailWorld) -> None:
-        world.files = tmp_path
-        await world.restart()
-        await world.add("a@example.com")
-        await receive(world, 1, letter(1, "電子發票開立通知"))
-        await world.close()
-        with closing(sqlite3.connect(tmp_path / INDEX_FILE)) as db:
-            db.execute("INSERT INTO words(words) VALUES ('delete-all')")
-            db.execute(f"PRAGMA user_version={FORMAT - 1}")
-            db.commit()
-        await world.open()
-        await world.start()
-        await world.mail.idle()
-        assert await found(world, "发票") == ["電子發票開立通知"]
-
-    search_world(test)
+@mail_world(searching=True)
+async def test_an_index_of_the_format_before_is_made_anew_at_the_start(
+    world: MailWorld, tmp_path: Path
+) -> None:
+    world.files = tmp_path
+    await world.restart()
+    await world.add("a@example.com")
+    await receive(world, 1, letter(1, "電子發票開立通知"))
+    await world.close()
+    with closing(sqlite3.connect(tmp_path / INDEX_FILE)) as db:
+        db.execute("INSERT INTO words(words) VALUES ('delete-all')")
+        db.execute(f"PRAGMA user_version={FORMAT - 1}")
+        db.commit()
+    await world.open()
+    await world.start()
+    await world.mail.idle()
+    assert await found(world, "发票") == ["電子發票開立通知"]
 
 
 @pytest.mark.parametrize("subject", ["电子发票", "電子發票", "Ｖｏｌｖｏ 發票"])
 @pytest.mark.parametrize("query", ["发票", "發票", "subject:发票", "subject:發票"])
-def test_chinese_is_found_in_simplified_and_in_traditional_characters(subject: str, query: str) -> None:
-    async def test(world: MailWorld) -> None:
-        await world.add("a@example.com")
-        await receive(world, 1, letter(1, subject), letter(2, "發貨通知"))
-        assert await found(world, query) == [subject]
-
-    search_world(test)
-
-
-def test_a_rebuild_while_the_service_runs_loses_and_doubles_nothing() -> None:
-    async def test(world: MailWorld) -> None:
-        await world.add("a@example.com")
-        await receive(world, 1, *(letter(n, f"mail {n}") for n in range(1, 300)))
-        await world.projections[INDEX_NAME].rebuild("user/1")
-        await world.mail.idle()
-        assert len(await found(world, "mail", limit=200)) == 200
-        page = await world.do("search_mails", query="mail", limit=200)
-        rest = await world.do("search_mails", query="mail", limit=200, before=page["next"])
-        assert (len(rest["data"]), rest["next"], rest["behind"]) == (99, None, 0)
-
-    search_world(test)
+@mail_world(searching=True)
+async def test_chinese_is_found_in_simplified_and_in_traditional_characters(
+    world: MailWorld, subject: str, query: str
+) -> None:
+    await world.add("a@example.com")
+    await receive(world, 1, letter(1, subject), letter(2, "發貨通知"))
+    assert await found(world, query) == [subject]
 
 
-def test_after_a_crash_each_mail_is_found_once(tmp_path: Path) -> None:
-    async def test(world: MailWorld) -> None:
-        world.files = tmp_path
-        await world.restart()
-        await world.add("a@example.com")
-        await receive(world, 1, *(letter(n, f"mail {n}") for n in range(1, 20)))
-        await world.crash()
-        await world.mail.idle()
-        assert sorted(await found(world, "mail")) == sorted(f"mail {n}" for n in range(1, 20))
+@mail_world(searching=True)
+async def test_a_rebuild_while_the_service_runs_loses_and_doubles_nothing(world: MailWorld) -> None:
+    await world.add("a@example.com")
+    await receive(world, 1, *(letter(n, f"mail {n}") for n in range(1, 300)))
+    await world.projections[INDEX_NAME].rebuild("user/1")
+    await world.mail.idle()
+    assert len(await found(world, "mail", limit=200)) == 200
+    page = await world.do("search_mails", query="mail", limit=200)
+    rest = await world.do("search_mails", query="mail", limit=200, before=page["next"])
+    assert (len(rest["data"]), rest["next"], rest["behind"]) == (99, None, 0)
 
-    search_world(test)
+
+@mail_world(searching=True)
+async def test_after_a_crash_each_mail_is_found_once(world: MailWorld, tmp_path: Path) -> None:
+    world.files = tmp_path
+    await world.restart()
+    await world.add("a@example.com")
+    await receive(world, 1, *(letter(n, f"mail {n}") for n in range(1, 20)))
+    await world.crash()
+    await world.mail.idle()
+    assert sorted(await found(world, "mail")) == sorted(f"mail {n}" for n in range(1, 20))
 
 
 @pytest.mark.parametrize(
@@ -278,79 +259,149 @@ def test_after_a_crash_each_mail_is_found_once(tmp_path: Path) -> None:
         ({"before": "9" * 5_000}, "before"),
     ],
 )
-def test_what_cannot_be_answered_is_refused_with_the_field(fields: dict[str, Any], name: str) -> None:
-    async def test(world: MailWorld) -> None:
-        reply = await world.do("search_mails", **fields)
-        assert (reply["code"], reply["message"]) == ("invalid_field", f"字段无效：{name}")
-
-    search_world(test)
-
-
-def test_mails_of_many_wanted_mailboxes_are_sifted() -> None:
-    async def test(world: MailWorld) -> None:
-        lines = "\n".join(f"m{n}@example.com----canary" for n in range(1, 302))
-        await world.do("import_emails", data=lines, mail_type="imap")
-        for email_id in (1, 150, 301):
-            await receive(world, email_id, letter(1, f"from {email_id}", date_ms=NOW_MS - 1000 * email_id))
-        await world.do("label_emails", email_ids=list(range(1, 301)), group="most")
-        assert await found(world, "from", group="most") == ["from 1", "from 150"]
-
-    search_world(test)
+@mail_world(searching=True)
+async def test_what_cannot_be_answered_is_refused_with_the_field(
+    world: MailWorld, fields: dict[str, Any], name: str
+) -> None:
+    reply = await world.do("search_mails", **fields)
+    assert (reply["code"], reply["message"]) == ("invalid_field", f"字段无效：{name}")
 
 
-def test_mails_of_a_mailbox_are_listed_oldest_first_page_by_page() -> None:
-    async def test(world: MailWorld) -> None:
-        await world.add("a@example.com")
-        await receive(world, 1, *(letter(n, f"mail {n}") for n in range(1, 8)))
-        seen: list[str] = []
-        before = None
-        while True:
-            fields: dict[str, Any] = {"email_id": 1, "limit": 3, "sort": "received_time", "before": before}
-            page = await world.do("get_mail_records", **fields)
-            seen += [one["subject"] for one in page["data"]]
-            before = page["next"]
-            if before is None:
-                break
-        assert seen == [f"mail {n}" for n in range(1, 8)]
-
-    search_world(test)
+@mail_world(searching=True)
+async def test_mails_of_many_wanted_mailboxes_are_sifted(world: MailWorld) -> None:
+    lines = "\n".join(f"m{n}@example.com----canary" for n in range(1, 302))
+    await world.do("import_emails", data=lines, mail_type="imap")
+    for email_id in (1, 150, 301):
+        await receive(world, email_id, letter(1, f"from {email_id}", date_ms=NOW_MS - 1000 * email_id))
+    await world.do("label_emails", email_ids=list(range(1, 301)), group="most")
+    assert await found(world, "from", group="most") == ["from 1", "from 150"]
 
 
-def test_a_mail_told_by_its_headers_is_found_by_its_text_once_that_was_read() -> None:
-    async def test(world: MailWorld) -> None:
-        await world.add("a@example.com")
-        await receive(world, 1, letter(1, "Invoice", content=b"", has_attachments=True))
-        assert (await found(world, "invoice"), await found(world, "paris")) == (["Invoice"], [])
-        whole = letter(1, "Invoice", "for the trip to Paris", to="team@lists.example").content
-        keeping = Keeping(
-            world.log, Mailboxes(world.directory, Pauses()), KnownMails(world.log, world.ambient)
-        )
-        assert await keeping.keep(1, {1: (whole, False)})
-        await world.mail.idle()
-        assert (await found(world, "paris"), await found(world, "to:team")) == (["Invoice"], ["Invoice"])
-        assert await found(world, has_attachments=True) == []
-        assert await keeping.keep(1, {1: (b"{}", True)}), "what is kept stays"
-        assert await found(world, "paris") == ["Invoice"]
-        await world.do("delete_emails", email_ids=[1])
-        await world.mail.idle()
-        assert not await keeping.keep(1, {1: (whole, False)}) or await found(world) == []
-
-    search_world(test)
+@mail_world(searching=True)
+async def test_mails_of_a_mailbox_are_listed_oldest_first_page_by_page(world: MailWorld) -> None:
+    await world.add("a@example.com")
+    await receive(world, 1, *(letter(n, f"mail {n}") for n in range(1, 8)))
+    seen: list[str] = []
+    before = None
+    while True:
+        fields: dict[str, Any] = {"email_id": 1, "limit": 3, "sort": "received_time", "before": before}
+        page = await world.do("get_mail_records", **fields)
+        seen += [one["subject"] for one in page["data"]]
+        before = page["next"]
+        if before is None:
+            break
+    assert seen == [f"mail {n}" for n in range(1, 8)]
 
 
-def test_a_search_can_be_limited_to_what_is_unread_there() -> None:
-    async def test(world: MailWorld) -> None:
-        await world.add("a@example.com")
-        await receive(world, 1, *(letter(n, f"mail {n}") for n in range(1, 6)))
-        mailboxes = Mailboxes(world.directory, Pauses())
-        await mailboxes.tell(1, SeeUnread("INBOX", 1, "2,4:5"))
-        assert await found(world, unread=True) == ["mail 5", "mail 4", "mail 2"]
-        assert await found(world, "mail", unread=False) == ["mail 3", "mail 1"]
-        page = await world.do("search_mails", unread=True, limit=2)
-        assert ([one["subject"] for one in page["data"]], page["data"][0]["unread"]) == (
-            ["mail 5", "mail 4"],
-            True,
-        )
-        assert await found(world, unread=True, limit=2, before=page["next"]) == ["mail 2"]
+@mail_world(searching=True)
+async def test_a_mail_told_by_its_headers_is_found_by_its_text_once_that_was_read(world: MailWorld) -> None:
+    await world.add("a@example.com")
+    await receive(world, 1, letter(1, "Invoice", content=b"", has_attachments=True))
+    assert (await found(world, "invoice"), await found(world, "paris")) == (["Invoice"], [])
+    whole = letter(1, "Invoice", "for the trip to Paris", to="team@lists.example").content
+    keeping = Keeping(world.log, Mailboxes(world.directory, Pauses()), KnownMails(world.log, world.ambient))
+    assert await keeping.keep(1, {1: (whole, False)})
+    await world.mail.idle()
+    assert (await found(world, "paris"), await found(world, "to:team")) == (["Invoice"], ["Invoice"])
+    assert await found(world, has_attachments=True) == []
+    assert await keeping.keep(1, {1: (b"{}", True)}), "what is kept stays"
+    assert await found(world, "paris") == ["Invoice"]
+    await world.do("delete_emails", email_ids=[1])
+    await world.mail.idle()
+    assert not await keeping.keep(1, {1: (whole, False)}) or await found(world) == []
 
-    search_world(test)
+
+@mail_world(searching=True)
+async def test_a_search_can_be_limited_to_what_is_unread_there(world: MailWorld) -> None:
+    await world.add("a@example.com")
+    await receive(world, 1, *(letter(n, f"mail {n}") for n in range(1, 6)))
+    mailboxes = Mailboxes(world.directory, Pauses())
+    await mailboxes.tell(1, SeeUnread("INBOX", 1, "2,4:5"))
+    assert await found(world, unread=True) == ["mail 5", "mail 4", "mail 2"]
+    assert await found(world, "mail", unread=False) == ["mail 3", "mail 1"]
+    page = await world.do("search_mails", unread=True, limit=2)
+    assert ([one["subject"] for one in page["data"]], page["data"][0]["unread"]) == (
+        ["mail 5", "mail 4"],
+        True,
+    )
+    assert await found(world, unread=True, limit=2, before=page["next"]) == ["mail 2"]
+
+
+_TRIES = 6
+"""How often a mail is tried alone."""
+
+
+class Faulty:
+    """Puts nothing that has the word `poison`, as long as `fails` says so."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, fault: Callable[[], Exception]) -> None:
+        self.tries = 0
+        self.fails: Callable[[], bool] = lambda: True
+        put = TextIndex.put
+
+        def faulty(index: TextIndex, entries: Sequence[Entry], place: Place | None = None) -> None:
+            if any("poison" in text for entry in entries for text in entry.texts.values()) and self.fails():
+                self.tries += len(entries) == 1
+                raise fault()
+            put(index, entries, place)
+
+        monkeypatch.setattr(TextIndex, "put", faulty)
+
+
+def disk_full() -> sqlite3.OperationalError:
+    error = sqlite3.OperationalError("database or disk is full")
+    error.sqlite_errorname = "SQLITE_FULL"
+    return error
+
+
+@pytest.mark.parametrize("fault", [RuntimeError, lambda: Unusable("the index is damaged")])
+@mail_world(searching=True)
+async def test_a_mail_that_cannot_be_put_is_left_out_and_told_and_a_rebuild_takes_it_up(
+    world: MailWorld, monkeypatch: pytest.MonkeyPatch, fault: Callable[[], Exception]
+) -> None:
+    faulty = Faulty(monkeypatch, fault)
+    await world.add("a@example.com")
+    with capture_logs() as logs:
+        await receive(world, 1, letter(1, "first"), letter(2, "poison"), letter(3, "third"))
+    assert faulty.tries == _TRIES
+    assert [await found(world, word) for word in ("first", "third")] == [["first"], ["third"]]
+    assert await found(world, "poison") == []
+    [told] = [line for line in logs if line["event"] == "mail_left_out_of_search"]
+    assert told["mails"] == [2]
+    assert told["what_to_do"] == f"huahuo projections rebuild {INDEX_NAME}"
+    index = world.projections[INDEX_NAME]
+    assert (index.standing().lag, index.standing().dead_letters) == (0, 1)
+    faulty.fails = lambda: False
+    await index.rebuild("user/1")
+    await world.mail.idle()
+    assert await found(world, "poison") == ["poison"]
+    assert index.standing().dead_letters == 0
+
+
+@mail_world(searching=True)
+async def test_an_index_that_is_made_anew_at_a_start_takes_up_what_was_left_out(
+    world: MailWorld, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    faulty = Faulty(monkeypatch, RuntimeError)
+    world.files = tmp_path
+    await world.restart()
+    await world.add("a@example.com")
+    await receive(world, 1, letter(1, "poison"))
+    await world.close()
+    faulty.fails = lambda: False
+    (tmp_path / INDEX_FILE).unlink()
+    await world.open()
+    await world.start()
+    await world.mail.idle()
+    assert await found(world, "poison") == ["poison"]
+    assert world.projections[INDEX_NAME].standing().dead_letters == 0
+
+
+@mail_world(searching=True)
+async def test_a_full_disk_leaves_no_mail_out(world: MailWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    faulty = Faulty(monkeypatch, disk_full)
+    faulty.fails = lambda: faulty.tries < _TRIES + 3
+    await world.add("a@example.com")
+    await receive(world, 1, letter(1, "poison"))
+    assert await found(world, "poison") == ["poison"]
+    assert world.projections[INDEX_NAME].standing().dead_letters == 0

@@ -1,19 +1,19 @@
 """Watchers in virtual time, with mail servers that the test plays: who looks when, and what is told."""
 
 import asyncio
-from collections.abc import Callable
-from typing import cast
+from collections.abc import Callable, Coroutine
+from typing import Any, cast
 
 import pytest
 
-from huahuo.mailcheck.checks.backoff import Host, Pace
+from huahuo.mailcheck.checks.backoff import Host, Pace, renew_s
 from huahuo.mailcheck.checks.check_effect import CheckFailed
-from huahuo.mailcheck.checks.look import MailboxGone, Seen
+from huahuo.mailcheck.checks.look import NEVER_S, MailboxGone, Seen, Turns, Watched
 from huahuo.mailcheck.servers.faults import ConnectionLost
 from huahuo.mailcheck.servers.imap_client import ImapClient
 from huahuo.mailcheck.servers.outcome import outcome_of
 from tests.support.models.mail_book import USER, mail
-from tests.support.worlds.mail_world import MailWorld, ScriptedCheck, in_mail_world
+from tests.support.worlds.mail_world import MailWorld, ScriptedCheck, mail_world
 
 U = f"user/{USER}"
 SLOW = Pace(poll_s=1_000.0)
@@ -52,141 +52,125 @@ async def statuses(world: MailWorld) -> list[str]:
     return [e["status"] for e in await world.said() if "status" in e]
 
 
-def test_a_mailbox_is_not_watched_until_somebody_says_so() -> None:
-    async def test(world: MailWorld) -> None:
-        number = await world.add()
-        assert (await world.rows())[number]["watched"] is False
-        assert await looks(world, 10_000) == []
-
-    in_mail_world(test)
+@mail_world()
+async def test_a_mailbox_is_not_watched_until_somebody_says_so(world: MailWorld) -> None:
+    number = await world.add()
+    assert (await world.rows())[number]["watched"] is False
+    assert await looks(world, 10_000) == []
 
 
-def test_watching_is_switched_for_ids_or_a_filter_and_others_are_refused() -> None:
-    async def test(world: MailWorld) -> None:
-        first, second = [await world.add(f"{name}@x.com") for name in ("a", "b")]
-        strange = await world.add("c@x.com", user_id=USER + 1)
-        answer = await world.do("watch_emails", email_ids=[first, strange, 99], on=True)
-        assert (answer["accepted"], answer["refused"]) == ([first], [strange, 99])
-        answer = await world.do("watch_emails", filter={}, on=True)
-        assert (answer["accepted"], answer["refused"]) == ([first, second], [])
-        assert [e["email_id"] for e in await world.said() if e.get("watched")] == [first, second]
-        await world.do("watch_emails", filter={"text": "a@"}, on=False)
-        assert {n: row["watched"] for n, row in (await world.rows()).items()} == {first: False, second: True}
-        assert (await world.do("watch_emails", on=True))["code"] == "invalid_field"
-        assert world.mail.watching.count == 1
-
-    in_mail_world(test, watch=SLOW)
+@mail_world(watch=SLOW)
+async def test_watching_is_switched_for_ids_or_a_filter_and_others_are_refused(world: MailWorld) -> None:
+    first, second = [await world.add(f"{name}@x.com") for name in ("a", "b")]
+    strange = await world.add("c@x.com", user_id=USER + 1)
+    answer = await world.do("watch_emails", email_ids=[first, strange, 99], on=True)
+    assert (answer["accepted"], answer["refused"]) == ([first], [strange, 99])
+    answer = await world.do("watch_emails", filter={}, on=True)
+    assert (answer["accepted"], answer["refused"]) == ([first, second], [])
+    assert [e["email_id"] for e in await world.said() if e.get("watched")] == [first, second]
+    await world.do("watch_emails", filter={"text": "a@"}, on=False)
+    assert {n: row["watched"] for n, row in (await world.rows()).items()} == {first: False, second: True}
+    assert (await world.do("watch_emails", on=True))["code"] == "invalid_field"
+    assert world.mail.watching.count == 1
 
 
-def test_a_group_is_watched_as_one() -> None:
-    async def test(world: MailWorld) -> None:
-        first, _, third = [await world.add(f"{name}@x.com") for name in ("a", "b", "c")]
-        await world.do("label_emails", email_ids=[first, third], group="ops")
-        answer = await world.do("watch_emails", filter={"group": "ops"}, on=True)
-        assert (answer["accepted"], world.mail.watching.count) == ([first, third], 2)
-
-    in_mail_world(test, watch=SLOW)
+@mail_world(watch=SLOW)
+async def test_a_group_is_watched_as_one(world: MailWorld) -> None:
+    first, _, third = [await world.add(f"{name}@x.com") for name in ("a", "b", "c")]
+    await world.do("label_emails", email_ids=[first, third], group="ops")
+    answer = await world.do("watch_emails", filter={"group": "ops"}, on=True)
+    assert (answer["accepted"], world.mail.watching.count) == ([first, third], 2)
 
 
-def test_a_filter_of_many_mailboxes_is_switched_in_parts_with_one_answer() -> None:
-    async def test(world: MailWorld) -> None:
-        numbers = [await world.add(f"{n}@x.com") for n in range(5)]
-        reply = await world.reply("watch_emails", command_id="w1", filter={}, on=True)
-        again = await world.reply("watch_emails", command_id="w1", filter={}, on=True)
-        for one in (reply, again):
-            assert b'"accepted":[%s]' % ",".join(map(str, numbers)).encode() in one.body
-        assert len([e for e in await world.said() if e["type"] == "email_updated"]) == 5
+@mail_world(watch=SLOW)
+async def test_a_filter_of_many_mailboxes_is_switched_in_parts_with_one_answer(world: MailWorld) -> None:
+    lines = "\n".join(f"m{n}@x.com----secret" for n in range(501))
+    await world.do("import_emails", data=lines, mail_type="imap")
+    numbers = list(await world.rows())
+    reply = await world.reply("watch_emails", command_id="w1", filter={}, on=True)
+    again = await world.reply("watch_emails", command_id="w1", filter={}, on=True)
+    for one in (reply, again):
+        assert b'"accepted":[%s]' % ",".join(map(str, numbers)).encode() in one.body
+    assert len([e for e in await world.said() if e["type"] == "email_updated"]) == 501
 
-    in_mail_world(test, ids_max=2, watch=SLOW)
+
+@mail_world(checks_per_host_max=3, watch=SLOW)
+async def test_no_more_than_a_few_look_at_one_server_at_once(world: MailWorld) -> None:
+    await watched(world, 20)
+    begun = [await world.script.next() for _ in range(3)]
+    await asyncio.sleep(100)
+    assert world.script.running == 3
+    for look in begun:
+        look.finish()
+    assert len(await looks(world, 100)) == 17
+    assert world.script.running_peak == 3
 
 
-def test_no_more_than_a_few_look_at_one_server_at_once() -> None:
-    async def test(world: MailWorld) -> None:
-        await watched(world, 20)
-        begun = [await world.script.next() for _ in range(3)]
-        await asyncio.sleep(100)
-        assert world.script.running == 3
-        for look in begun:
+@mail_world(watch=SLOW)
+async def test_after_a_restart_all_are_looked_at_within_a_minute_and_not_at_once(world: MailWorld) -> None:
+    await watched(world, 200)
+    assert len(await looks(world, 100)) == 200
+    await world.restart()
+    first = len(await looks(world, 1))
+    assert 0 < first + len(await looks(world, 1)) < 150
+    assert first < 100
+    assert len(await looks(world, 58)) > 50
+    assert world.mail.watching.count == 200
+
+
+@mail_world(watch=Pace(poll_s=5.0))
+async def test_a_server_that_limits_us_is_left_alone_and_others_are_not(world: MailWorld) -> None:
+    await watched(world, 5, "imap.limits.com")
+    await watched(world, 1, "imap.other.com")
+    begun = [await world.script.next() for _ in range(6)]
+    for look in begun:
+        if look.target.host == "imap.limits.com":
+            refuse(look, "throttled")
+        else:
             look.finish()
-        assert len(await looks(world, 100)) == 17
-        assert world.script.running_peak == 3
-
-    in_mail_world(test, checks_per_host_max=3, watch=SLOW)
-
-
-def test_after_a_restart_all_are_looked_at_within_a_minute_and_not_at_once() -> None:
-    async def test(world: MailWorld) -> None:
-        await watched(world, 200)
-        assert len(await looks(world, 100)) == 200
-        await world.restart()
-        first = len(await looks(world, 1))
-        assert 0 < first + len(await looks(world, 1)) < 150
-        assert first < 100
-        assert len(await looks(world, 58)) > 50
-        assert world.mail.watching.count == 200
-
-    in_mail_world(test, watch=SLOW)
+    assert {look.target.host for look in await looks(world, 29)} == {"imap.other.com"}
+    assert world.mail.watching.hosts_left_alone == 1
+    assert {look.target.host for look in await looks(world, 90)} == {"imap.limits.com", "imap.other.com"}
+    assert (world.mail.watching.hosts_left_alone, world.mail.watching.backoffs) == (0, 1)
 
 
-def test_a_server_that_limits_us_is_left_alone_and_others_are_not() -> None:
-    async def test(world: MailWorld) -> None:
-        await watched(world, 5, "imap.limits.com")
-        await watched(world, 1, "imap.other.com")
-        begun = [await world.script.next() for _ in range(6)]
-        for look in begun:
-            if look.target.host == "imap.limits.com":
-                refuse(look, "throttled")
-            else:
-                look.finish()
-        assert {look.target.host for look in await looks(world, 29)} == {"imap.other.com"}
-        assert world.mail.watching.hosts_left_alone == 1
-        assert {look.target.host for look in await looks(world, 90)} == {"imap.limits.com", "imap.other.com"}
-        assert (world.mail.watching.hosts_left_alone, world.mail.watching.backoffs) == (0, 1)
-
-    in_mail_world(test, watch=Pace(poll_s=5.0))
+@mail_world(watch=SLOW)
+async def test_one_mailbox_tries_a_server_that_was_away_before_the_others(world: MailWorld) -> None:
+    await watched(world, 10)
+    for look in [await world.script.next() for _ in range(8)]:
+        refuse(look, "connect")
+    trying = await world.script.next()
+    await asyncio.sleep(30)
+    assert world.script.running == 1
+    trying.finish()
+    assert len(await looks(world, 60)) >= 9
 
 
-def test_one_mailbox_tries_a_server_that_was_away_before_the_others() -> None:
-    async def test(world: MailWorld) -> None:
-        await watched(world, 10)
-        for look in [await world.script.next() for _ in range(8)]:
-            refuse(look, "connect")
-        trying = await world.script.next()
-        await asyncio.sleep(30)
-        assert world.script.running == 1
-        trying.finish()
-        assert len(await looks(world, 60)) >= 9
-
-    in_mail_world(test, watch=SLOW)
-
-
-def test_a_mailbox_whose_own_proxy_is_broken_keeps_no_other_one_of_its_server_waiting() -> None:
-    async def test(world: MailWorld) -> None:
-        broken, *others = await watched(world, 4)
-        await world.do("update_email", email_id=broken, proxy="http://203.0.113.7:3128")
-        for _ in range(30):
-            look = await world.script.next()
-            if look.target.proxy is None:
-                look.finish()
-            else:
-                refuse(look, "proxy")
-            assert world.mail.watching.hosts_left_alone == 0
-        assert len(others) == 3
-
-    in_mail_world(test, watch=Pace(poll_s=5.0))
+@mail_world(watch=Pace(poll_s=5.0))
+async def test_a_mailbox_whose_own_proxy_is_broken_keeps_no_other_one_of_its_server_waiting(
+    world: MailWorld,
+) -> None:
+    broken, *others = await watched(world, 4)
+    await world.do("update_email", email_id=broken, proxy="http://203.0.113.7:3128")
+    for _ in range(30):
+        look = await world.script.next()
+        if look.target.proxy is None:
+            look.finish()
+        else:
+            refuse(look, "proxy")
+        assert world.mail.watching.hosts_left_alone == 0
+    assert len(others) == 3
 
 
 @pytest.mark.parametrize(
     "kind", ["http_away", "http_certificate", "http_tls", "http_protocol", "http_down", "http_throttled"]
 )
-def test_a_token_endpoint_that_is_away_closes_no_mail_server(kind: str) -> None:
-    async def test(world: MailWorld) -> None:
-        await watched(world, 4)
-        refuse(await world.script.next(), kind)
-        await asyncio.sleep(0.5)
-        assert world.mail.watching.hosts_left_alone == 0
-
-    in_mail_world(test, watch=SLOW)
+@mail_world(watch=SLOW)
+async def test_a_token_endpoint_that_is_away_closes_no_mail_server(world: MailWorld, kind: str) -> None:
+    await watched(world, 4)
+    refuse(await world.script.next(), kind)
+    await asyncio.sleep(0.5)
+    assert world.mail.watching.hosts_left_alone == 0
 
 
 def test_a_token_endpoint_that_is_away_opens_no_mail_server() -> None:
@@ -197,95 +181,83 @@ def test_a_token_endpoint_that_is_away_opens_no_mail_server() -> None:
     assert (host.failures, host.tries) == (1, False)
 
 
-def test_a_mailbox_that_is_limited_behind_its_own_proxy_waits_as_for_a_limit() -> None:
-    async def test(world: MailWorld) -> None:
-        (number,) = await watched(world, 1)
-        (await world.script.next()).finish()
-        await world.do("update_email", email_id=number, proxy="http://203.0.113.7:3128")
-        refuse(await world.script.next(), "throttled")
-        assert await looks(world, 29) == []
-        assert world.mail.watching.hosts_left_alone == 0
-        assert len(await looks(world, 40)) == 1
-
-    in_mail_world(test, watch=SLOW)
+@mail_world(watch=SLOW)
+async def test_a_mailbox_that_is_limited_behind_its_own_proxy_waits_as_for_a_limit(world: MailWorld) -> None:
+    (number,) = await watched(world, 1)
+    (await world.script.next()).finish()
+    await world.do("update_email", email_id=number, proxy="http://203.0.113.7:3128")
+    refuse(await world.script.next(), "throttled")
+    assert await looks(world, 29) == []
+    assert world.mail.watching.hosts_left_alone == 0
+    assert len(await looks(world, 40)) == 1
 
 
-def test_a_way_of_ones_own_says_nothing_good_of_a_server_either() -> None:
-    async def test(world: MailWorld) -> None:
-        (number,) = await watched(world, 1)
-        refuse(await world.script.next(), "connect")
-        await world.do("update_email", email_id=number, proxy="http://203.0.113.7:3128")
-        own = await world.script.next()
-        assert own.target.proxy is not None
-        own.finish()
-        await asyncio.sleep(1)
-        assert world.mail.watching.hosts_left_alone == 1
-
-    in_mail_world(test, watch=SLOW)
+@mail_world(watch=SLOW)
+async def test_a_way_of_ones_own_says_nothing_good_of_a_server_either(world: MailWorld) -> None:
+    (number,) = await watched(world, 1)
+    refuse(await world.script.next(), "connect")
+    await world.do("update_email", email_id=number, proxy="http://203.0.113.7:3128")
+    own = await world.script.next()
+    assert own.target.proxy is not None
+    own.finish()
+    await asyncio.sleep(1)
+    assert world.mail.watching.hosts_left_alone == 1
 
 
-def test_a_failure_is_told_when_it_happened_twice_and_the_return_once() -> None:
-    async def test(world: MailWorld) -> None:
-        await watched(world, 1)
+@mail_world(watch=SLOW)
+async def test_a_failure_is_told_when_it_happened_twice_and_the_return_once(world: MailWorld) -> None:
+    await watched(world, 1)
+    refuse(await world.script.next(), "timeout")
+    look = await world.script.next()
+    assert await statuses(world) == []
+    refuse(look, "timeout")
+    refuse(await world.script.next(), "timeout")
+    look = await world.script.next()
+    assert await statuses(world) == ["error"]
+    look.finish()
+    assert (await world.until(U, lambda body: body.get("status") == "ok"))["check_id"] == 0
+    assert len(await looks(world, 10_000)) > 5
+    assert await statuses(world) == ["error", "ok"]
+
+
+@mail_world(watch=SLOW)
+async def test_the_return_is_told_after_a_restart_too(world: MailWorld) -> None:
+    await watched(world, 1)
+    for _ in range(2):
         refuse(await world.script.next(), "timeout")
-        look = await world.script.next()
-        assert await statuses(world) == []
-        refuse(look, "timeout")
-        refuse(await world.script.next(), "timeout")
-        look = await world.script.next()
-        assert await statuses(world) == ["error"]
-        look.finish()
-        assert (await world.until(U, lambda body: body.get("status") == "ok"))["check_id"] == 0
-        assert len(await looks(world, 10_000)) > 5
-        assert await statuses(world) == ["error", "ok"]
-
-    in_mail_world(test, watch=SLOW)
+    await world.until(U, lambda body: body.get("status") == "error")
+    await world.restart()
+    (await world.script.next()).finish()
+    await world.until(U, lambda body: body.get("status") == "ok")
 
 
-def test_the_return_is_told_after_a_restart_too() -> None:
-    async def test(world: MailWorld) -> None:
-        await watched(world, 1)
-        for _ in range(2):
-            refuse(await world.script.next(), "timeout")
-        await world.until(U, lambda body: body.get("status") == "error")
-        await world.restart()
-        (await world.script.next()).finish()
-        await world.until(U, lambda body: body.get("status") == "ok")
-
-    in_mail_world(test, watch=SLOW)
-
-
-def test_after_a_refused_sign_in_only_the_user_or_a_check_starts_it_again() -> None:
-    async def test(world: MailWorld) -> None:
-        [number] = await watched(world, 1)
-        refuse(await world.script.next(), "login_refused")
-        await world.until(U, lambda body: body.get("status") == "need_reauth")
-        assert await looks(world, 100_000 / 2) == []
-        head = world.log.head(U).seq
-        await world.do("check_emails", email_ids=[number])
-        (await world.script.next()).finish()
-        await world.ended(number, after=head)
-        assert len(await looks(world, 10)) == 1
-
-    in_mail_world(test, watch=SLOW)
+@mail_world(watch=SLOW)
+async def test_after_a_refused_sign_in_only_the_user_or_a_check_starts_it_again(world: MailWorld) -> None:
+    [number] = await watched(world, 1)
+    refuse(await world.script.next(), "login_refused")
+    await world.until(U, lambda body: body.get("status") == "need_reauth")
+    assert await looks(world, 100_000 / 2) == []
+    head = world.log.head(U).seq
+    await world.do("check_emails", email_ids=[number])
+    (await world.script.next()).finish()
+    await world.ended(number, after=head)
+    assert len(await looks(world, 10)) == 1
 
 
-def test_a_look_tells_mails_and_nothing_of_a_check() -> None:
-    async def test(world: MailWorld) -> None:
-        [number] = await watched(world, 1)
-        look = await world.script.next()
-        await look.mails(mail(4), mail(5))
-        look.finish(5)
-        await world.until(U, lambda body: body["type"] == "mail_received" and body["mail_id"] == 2)
-        await world.do("check_emails", email_ids=[number])
-        check = await world.script.next()
-        assert check.since is not None
-        assert check.since.uid == 5
-        check.finish(5)
-        assert (await world.ended(number))["message"] == "没有找到新邮件"
-        assert [e["mail_id"] for e in await world.said() if e["type"] == "mail_received"] == [1, 2]
-
-    in_mail_world(test, watch=SLOW)
+@mail_world(watch=SLOW)
+async def test_a_look_tells_mails_and_nothing_of_a_check(world: MailWorld) -> None:
+    [number] = await watched(world, 1)
+    look = await world.script.next()
+    await look.mails(mail(4), mail(5))
+    look.finish(5)
+    await world.until(U, lambda body: body["type"] == "mail_received" and body["mail_id"] == 2)
+    await world.do("check_emails", email_ids=[number])
+    check = await world.script.next()
+    assert check.since is not None
+    assert check.since.uid == 5
+    check.finish(5)
+    assert (await world.ended(number))["message"] == "没有找到新邮件"
+    assert [e["mail_id"] for e in await world.said() if e["type"] == "mail_received"] == [1, 2]
 
 
 class Idling:
@@ -308,34 +280,97 @@ class Idling:
         self.lost = True
 
 
-def test_what_a_server_says_in_idle_is_looked_at_at_once() -> None:
-    async def test(world: MailWorld) -> None:
-        await watched(world, 1)
-        look, client = await world.script.next(), Idling()
-        assert isinstance(look.sink, Seen)
-        look.sink.client = cast("ImapClient", client)
-        look.finish()
-        spoke = await client.spoke
-        await asyncio.sleep(100)
-        before_s = now_s()
-        spoke()
-        assert await client.used_s == pytest.approx(before_s, abs=0.1)
-
-    in_mail_world(test, watch=SLOW)
+@mail_world(watch=SLOW)
+async def test_what_a_server_says_in_idle_is_looked_at_at_once(world: MailWorld) -> None:
+    await watched(world, 1)
+    look, client = await world.script.next(), Idling()
+    assert isinstance(look.sink, Seen)
+    look.sink.client = cast("ImapClient", client)
+    look.finish()
+    spoke = await client.spoke
+    await asyncio.sleep(100)
+    before_s = now_s()
+    spoke()
+    assert await client.used_s == pytest.approx(before_s, abs=0.1)
 
 
-def test_a_deleted_mailbox_is_not_looked_at_any_more() -> None:
-    async def test(world: MailWorld) -> None:
-        numbers = await watched(world, 2)
-        begun = [await world.script.next() for _ in numbers]
-        await world.do("delete_emails", email_ids=numbers[:1])
-        with pytest.raises(MailboxGone):
-            await begun[0].mails(mail(1))
-        for look in begun:
-            look.finish(1)
-        assert len(await looks(world, 5_000)) > 2
-        assert world.mail.watching.count == 1
-        await world.restart()
-        assert world.mail.watching.count == 1
+@mail_world(watch=SLOW)
+async def test_a_deleted_mailbox_is_not_looked_at_any_more(world: MailWorld) -> None:
+    numbers = await watched(world, 2)
+    begun = [await world.script.next() for _ in numbers]
+    await world.do("delete_emails", email_ids=numbers[:1])
+    with pytest.raises(MailboxGone):
+        await begun[0].mails(mail(1))
+    for look in begun:
+        look.finish(1)
+    assert len(await looks(world, 5_000)) > 2
+    assert world.mail.watching.count == 1
+    await world.restart()
+    assert world.mail.watching.count == 1
 
-    in_mail_world(test, watch=SLOW)
+
+class Work:
+    """Implements `Work`. A look lasts until the test ends it."""
+
+    def __init__(self) -> None:
+        self.begun: asyncio.Queue[tuple[int, asyncio.Event]] = asyncio.Queue()
+
+    def begin(self, watched: Watched, host: Host) -> Coroutine[Any, Any, None]:
+        ends = asyncio.Event()
+        self.begun.put_nowait((watched.email_id, ends))
+        return self._look(watched, ends)
+
+    async def _look(self, watched: Watched, ends: asyncio.Event) -> None:
+        await ends.wait()
+        watched.news = False
+
+    def ended(self, watched: Watched, host: Host, error: BaseException | None) -> None:
+        assert error is None
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    while not holds():  # noqa: ASYNC110  nothing tells of it
+        await asyncio.sleep(0)
+
+
+async def test_a_mailbox_with_news_comes_before_those_without_and_once() -> None:
+    work = Work()
+    turns = Turns(work, at_once=1, per_host=1)
+    turns.open = True
+    for number in range(1, 6):
+        turns.later(turns.add(number, "imap.example.com"), 0.0)
+    first, ends = await work.begun.get()
+    last = turns.watched[5]
+    last.news = True
+    turns.later(last, 0.0)
+    await until(lambda: last.due_s == NEVER_S)
+    seen = [first]
+    for _ in range(4):
+        ends.set()
+        number, ends = await work.begun.get()
+        seen.append(number)
+        if number == 5:
+            turns.later(last, 3_600.0)
+    assert seen == [1, 5, 2, 3, 4]
+    ends.set()
+    await until(lambda: not turns.watched[4].running)
+    assert work.begun.empty()
+    await turns.close()
+
+
+@pytest.mark.parametrize("watched", [1, 100, 800])
+def test_up_to_eight_hundred_mailboxes_are_looked_at_each_minute(watched: int) -> None:
+    assert 36.0 <= renew_s(Pace(), watched, watched, 1.0) <= renew_s(Pace(), watched, watched, 0.0) == 60.0
+
+
+@pytest.mark.parametrize("there", [1, 1_000, 3_000, 10_000])
+@pytest.mark.parametrize("watched", [10_000, 30_000])
+def test_looks_are_bounded_at_one_server_and_in_all(there: int, watched: int) -> None:
+    each_s = renew_s(Pace(renew_s=10_000.0), there, watched, 0.5)
+    assert there / each_s < 17
+    assert watched / each_s < 63
+
+
+def test_no_idle_stands_longer_than_the_setting() -> None:
+    assert renew_s(Pace(), 100_000, 100_000, 0.0) == 540.0
+    assert renew_s(Pace(renew_s=30.0), 1, 1, 0.0) == 30.0

@@ -1,14 +1,26 @@
-"""Texts and files inside `winmail.dat`, as Outlook sends them, and broken ones."""
+"""What Outlook sends and saves: `winmail.dat`, `.msg` files and compressed RTF, also broken ones."""
 
 import base64
+import contextlib
+import random
 import struct
+from datetime import UTC, datetime
 from hashlib import sha256
 
 import pytest
 
 from huahuo.mailcheck.codes.finding import code_of
 from huahuo.mailcheck.mime.mail import Attachment, ParsedMail, attached, parse_mail
-from huahuo.mailcheck.mime.outlook import unpack
+from huahuo.mailcheck.mime.outlook import (
+    STORAGES_DEEP_MAX,
+    TEXT_BYTES_MAX,
+    Compound,
+    NotCompound,
+    mail_of_outlook,
+    text_of_rtf,
+    unpack,
+)
+from tests.support.models.outlook_file import FIXED, attachment, compound, sent, text
 
 SIGNATURE = struct.pack("<IH", 0x223E9F78, 1)
 BODY, SUBJECT, CODE_PAGE, PROPERTIES = 0x0002800C, 0x00018004, 0x00069007, 0x00069003
@@ -262,3 +274,135 @@ def test_mails_in_mails_are_opened_to_a_bound() -> None:
         told = properties((CONTENT, 0x0D, b"\0" * 16 + inner))
         inner = SIGNATURE + attribute(FILE, b"\0" * 14, 2) + attribute(FILE_PROPERTIES, told, 2)
     assert len(parse_mail(mail_with(inner, "x")).attachments) == 1
+
+
+AT = datetime(2026, 3, 5, 9, 30, tzinfo=UTC)
+SAVED = b"%PDF canary" * 1_000
+NAME_OF_DATA = "__substg1.0_37010102".encode("utf-16-le")
+STREAMS = {
+    FIXED: sent(AT),
+    **dict([
+        text("0037", "发票 March"), text("0C1A", "Zoë"), text("5D01", "zoe@example.com"),
+        text("0E04", "bob@example.com"), text("1035", "<m1@example.com>"), text("1000", "Hello 你好\r\n"),
+    ]),
+    "__substg1.0_10130102": b"<p>Hello</p>",
+    **attachment(
+        0, text("3707", "发票.pdf"), text("370E", "application/pdf"), ("__substg1.0_37010102", SAVED)
+    ),
+    **attachment(1, *((f"__substg1.0_3701000D/{name}", data) for name, data in (
+        text("0037", "Inner"), text("1000", "inside"), (FIXED, sent(AT, attached=True)),
+    ))),
+}  # fmt: skip
+
+
+def test_a_saved_mail_has_its_headers_its_texts_and_its_files() -> None:
+    source = mail_of_outlook(compound(STREAMS))
+    mail = parse_mail(source)
+    assert (mail.subject, mail.sender) == ("发票 March", "Zoë <zoe@example.com>")
+    assert (mail.message_id, mail.date_ms) == ("<m1@example.com>", int(AT.timestamp() * 1000))
+    assert "Hello 你好" in mail.text
+    assert "<p>Hello</p>" in mail.html
+    assert (mail.attachments[0].name, mail.attachments[0].type) == ("发票.pdf", "application/pdf")
+    found = attached(source, 0, 1 << 20)
+    assert found is not None
+    assert found[1] == SAVED
+    assert b"Subject: Inner" in source
+
+
+def test_a_text_in_an_old_character_set_is_guessed() -> None:
+    file = compound({"__substg1.0_0037001E": "您的验证码是".encode("gbk")})
+    assert parse_mail(mail_of_outlook(file)).subject == "您的验证码是"
+
+
+@pytest.mark.parametrize("data", [b"", b"Subject: x\r\n\r\n", compound({})[:700], b"\xd0\xcf\x11\xe0" * 300])
+def test_what_is_no_such_file_is_said_to_be_none(data: bytes) -> None:
+    with pytest.raises(NotCompound):
+        Compound(data)
+
+
+def test_a_broken_file_gives_a_mail_or_is_refused() -> None:
+    whole, chance = compound(STREAMS), random.Random(1)
+    for _ in range(400):
+        broken = bytearray(whole)
+        for _ in range(chance.randrange(1, 30)):
+            broken[chance.randrange(chance.choice((512, len(whole))))] = chance.randrange(256)
+        with contextlib.suppress(NotCompound):
+            parse_mail(mail_of_outlook(bytes(broken)))
+
+
+def test_files_that_share_their_bytes_do_not_multiply_them() -> None:
+    files = [attachment(n, ("__substg1.0_37010102", SAVED if n else SAVED * 9)) for n in range(9)]
+    whole = bytearray(compound({name: data for one in files for name, data in one.items()}))
+    assert len(mail_of_outlook(bytes(whole))) < 2 * len(whole)
+    entries = [at for at in range(512, len(whole), 128) if whole[at : at + 40] == NAME_OF_DATA]
+    first = max(entries, key=lambda at: whole[at + 120 : at + 128][::-1])
+    for at in entries:
+        whole[at + 116 : at + 128] = whole[first + 116 : first + 128]
+    with pytest.raises(NotCompound):
+        mail_of_outlook(bytes(whole))
+
+
+def test_storages_in_many_storages_are_left_out() -> None:
+    deep = "/".join("s" * (STORAGES_DEEP_MAX + 1))
+    file = Compound(compound({f"{deep}/x": b"far", f"{deep[2:]}/x": b"near"}))
+    assert file.below("") == [f"{deep[2:]}/x"]
+
+
+PACKED = bytes.fromhex(
+    "2d000000 2b000000 4c5a4675 f1c5c7a7 03000a00 72637067 31323542 320af320"
+    "68656c09 00206277 05b06c64 7d0a800f a0"
+)
+"""The example of the format's own description."""
+
+
+def unpacked(rtf: bytes, kind: bytes = b"MELA") -> bytes:
+    return struct.pack("<II4sI", len(rtf) + 12, len(rtf), kind, 0) + rtf
+
+
+def test_packed_text_is_read() -> None:
+    assert text_of_rtf(PACKED) == "hello world"
+
+
+@pytest.mark.parametrize(
+    ("rtf", "told"),
+    [
+        (rb"{\rtf1\ansi first\par second\tab third}", "first\nsecond\tthird"),
+        (rb"{\rtf1\ansi\ansicpg936 \'d1\'e9\'d6\'a4\'c2\'eb: 482913}", "验证码: 482913"),
+        (rb"{\rtf1\ansi\uc1 \u39564?\u-28663?\u30721? 482913}", "验选码 482913"),
+        (rb"{\rtf1{\fonttbl{\f0 Arial;}}{\*\generator Riched20;}\f0 a \{b\} c\\d}", r"a {b} c\d"),
+        (
+            rb"{\rtf1\fromhtml1 {\*\htmltag64 <p>}\htmlrtf {\htmlrtf0 code 482913\htmlrtf\par}\htmlrtf0 }",
+            "code 482913",
+        ),
+    ],
+    ids=["lines", "a character set of two bytes", "unicode", "tables and marks", "made from HTML"],
+)
+def test_the_words_of_rtf_are_its_text(rtf: bytes, told: str) -> None:
+    assert text_of_rtf(unpacked(rtf)) == told
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"x" * 40, PACKED[:20], unpacked(b"no rtf"), unpacked(b"{\\rtf", b"ABCD")]
+)
+def test_what_is_no_rtf_has_no_text(data: bytes) -> None:
+    assert text_of_rtf(data) == ""
+
+
+@pytest.mark.parametrize("more", [b"{" * 2_000_000, b"\\'" * 1_000_000, b"\\u9?" * 500_000])
+def test_rtf_beyond_the_bound_is_not_read(more: bytes) -> None:
+    assert len(text_of_rtf(unpacked(b"{\\rtf" + more))) <= TEXT_BYTES_MAX
+
+
+def test_what_grows_without_end_is_unpacked_to_the_bound() -> None:
+    endless = struct.pack("<II4sI", 0, 2**32 - 1, b"LZFu", 0) + b"\0{\\rtf abc" * 200_000
+
+    assert len(text_of_rtf(endless)) <= TEXT_BYTES_MAX
+
+
+def test_a_mail_that_outlook_kept_as_rtf_alone_has_its_text() -> None:
+    msg = compound({
+        **dict([text("0037", "Sign in"), text("5D01", "bank@example.com")]),
+        "__substg1.0_10090102": PACKED,
+    })  # fmt: skip
+
+    assert b"aGVsbG8gd29ybGQ" in mail_of_outlook(msg)
