@@ -11,7 +11,7 @@ import pytest
 
 from huahuo.cli.publish import fields_of, publish
 from huahuo.errors import ConfigError, Unknown
-from huahuo.publisher import Again, Done, Exchange, NewToken, Refuse, outcome_of, wait_s
+from huahuo.publisher import Again, Done, Exchange, Refuse, outcome_of, wait_s
 
 
 def problem(code: str) -> bytes:
@@ -46,11 +46,6 @@ def test_the_reason_of_a_passing_error_is_told_if_the_service_gave_it() -> None:
         Again(said),
         Again(said),
     ]
-
-
-def test_a_token_that_ended_may_be_replaced() -> None:
-    assert outcome_of(401, {}, problem("token_expired")) == NewToken(Refuse("token_expired", "why"))
-    assert outcome_of(401, {}, problem("token_invalid")) == Refuse("token_invalid", "why")
 
 
 @pytest.mark.parametrize(("status", "body"), [(404, b"<html>"), (200, b"hello"), (200, b"[]"), (302, b"")])
