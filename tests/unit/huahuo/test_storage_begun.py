@@ -2,11 +2,11 @@
 
 from huahuo.actors.plugins.calls import RefuseGrowth
 from huahuo.eventstore.ambient import FakeAmbient
-from huahuo.storage.room import USERS_MAX, Begun, Room, Stage
+from huahuo.storage.room import USERS_MAX, Begun, Room
 
 
 def counted(per_day: int) -> tuple[Room, Begun, FakeAmbient]:
-    room, ambient = Room(Stage(0)), FakeAmbient()
+    room, ambient = Room(0), FakeAmbient()
     return room, room.count_begun(per_day, ambient), ambient
 
 

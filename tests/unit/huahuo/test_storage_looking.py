@@ -3,7 +3,7 @@
 from structlog.testing import capture_logs
 
 from huahuo.eventstore.executor import InlineExecutor
-from huahuo.storage.room import Looking, Room, Stage
+from huahuo.storage.room import Looking, Room
 
 
 async def test_a_disk_that_does_not_answer_is_told_of_once_and_again_after_it_answered() -> None:
@@ -15,7 +15,7 @@ async def test_a_disk_that_does_not_answer_is_told_of_once_and_again_after_it_an
         return answer
 
     told: list[list[str]] = []
-    looking = Looking(Room(Stage(1000)), free_bytes, InlineExecutor())
+    looking = Looking(Room(1000), free_bytes, InlineExecutor())
     for _ in answers:
         with capture_logs() as lines:
             await looking.look()

@@ -1,29 +1,33 @@
 """The stage of a nearly full disk: when it begins, when it ends, who is refused meanwhile."""
 
 from huahuo.actors.plugins.calls import RefuseGrowth
-from huahuo.storage.room import RETRY_S, Room, Stage
+from huahuo.storage.room import RETRY_S, Room
 
 
 def test_the_stage_begins_below_the_threshold_and_ends_a_quarter_above_it() -> None:
-    stage = Stage(1000)
+    room = Room(1000)
     looks = [(1000, False), (999, True), (1000, True), (1249, True), (1250, False), (1000, False)]
-    assert [(free, stage.look(free), stage.is_low)[2] for free, _ in looks] == [low for _, low in looks]
+    for free, is_low in looks:
+        room.look(free)
+        assert room.is_low is is_low
 
 
 def test_a_disk_at_the_threshold_does_not_enter_and_leave_the_stage_at_every_look() -> None:
-    stage = Stage(1000)
-    changes = sum(stage.look(free) for free in (1001, 999, 1001, 999, 1001, 999))
-    assert changes == 1
+    room, told = Room(1000), list[object]()
+    room.guard(told.append, of_users=False)
+    for free in (1001, 999, 1001, 999, 1001, 999):
+        room.look(free)
+    assert len(told) == 1
 
 
 def test_without_a_threshold_no_disk_is_too_full() -> None:
-    stage = Stage(0)
-    assert not stage.look(0)
-    assert not stage.is_low
+    room = Room(0)
+    room.look(0)
+    assert not room.is_low
 
 
 def test_on_a_nearly_full_disk_everybody_is_refused_and_told_when_to_come_back() -> None:
-    room = Room(Stage(1000))
+    room = Room(1000)
     room.look(10)
     for principal in ("user/1", "service"):
         refusal = room.refuse(principal)
@@ -35,7 +39,7 @@ def test_on_a_nearly_full_disk_everybody_is_refused_and_told_when_to_come_back()
 
 
 def test_a_user_over_the_quota_is_refused_and_no_other() -> None:
-    room = Room(Stage(0))
+    room = Room(0)
     room.set_over(frozenset({"user/1"}))
     refusal = room.refuse("user/1")
     assert refusal is not None
@@ -46,7 +50,7 @@ def test_a_user_over_the_quota_is_refused_and_no_other() -> None:
 
 
 def test_a_door_is_asked_only_while_there_is_something_to_ask() -> None:
-    room = Room(Stage(1000))
+    room = Room(1000)
     commands: list[RefuseGrowth | None] = []
     of_the_service: list[RefuseGrowth | None] = []
     room.guard(commands.append, of_users=True)
@@ -64,7 +68,7 @@ def test_a_door_is_asked_only_while_there_is_something_to_ask() -> None:
 
 
 def test_readyz_says_how_much_is_free_and_how_much_must_be() -> None:
-    room = Room(Stage(256 << 20))
+    room = Room(256 << 20)
     room.look(100 << 20)
     said = room.sentence()
     assert said is not None
