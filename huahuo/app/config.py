@@ -64,6 +64,11 @@ def _table_of(kind: Any) -> type[msgspec.Struct] | None:
 
 _WIRE = TransportSettings()
 
+_Count = Annotated[int, Meta(ge=0)]
+_Number = Annotated[int, Meta(ge=1)]
+_Seconds = Annotated[float, Meta(ge=0.1, le=SECONDS_MAX)]
+_Span = Annotated[float, Meta(ge=0, le=SECONDS_MAX)]
+
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Every setting. The environment variable of a field is `HUAHUO_` and the field in capitals."""
@@ -134,18 +139,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         tuple[str, ...], Meta(description="addresses or networks whose X-Forwarded-For and -Prefix count")
     ] = ()
     connections_per_ip: Annotated[
-        int, Meta(ge=0, description="WebSocket connections per client address; 0 = no limit")
+        _Count, Meta(description="WebSocket connections per client address; 0 = no limit")
     ] = 64
     connections_per_user: Annotated[
-        int, Meta(ge=0, description="WebSocket connections per user; 0 = no limit")
+        _Count, Meta(description="WebSocket connections per user; 0 = no limit")
     ] = 32
     messages_per_s: Annotated[
-        int, Meta(ge=0, description="messages per second and connection, burst twice that; 0 = no limit")
+        _Count, Meta(description="messages per second and connection, burst twice that; 0 = no limit")
     ] = _WIRE.messages_per_s
     message_bytes_max: Annotated[int, Meta(ge=1024, description="largest client message, bytes")] = (
         _WIRE.message_bytes_max
     )
-    subscriptions_max: Annotated[int, Meta(ge=1, description="streams per connection")] = (
+    subscriptions_max: Annotated[_Number, Meta(description="streams per connection")] = (
         _WIRE.subscriptions_max
     )
     window: Annotated[
@@ -155,29 +160,21 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = _WIRE.window
     heartbeat_s: Annotated[
-        float,
-        Meta(ge=0.1, le=SECONDS_MAX, description="seconds between pings; a client silent for two is closed"),
+        _Seconds, Meta(description="seconds between pings; a client silent for two is closed")
     ] = _WIRE.heartbeat_s
-    auth_timeout_s: Annotated[
-        float, Meta(ge=0.1, le=SECONDS_MAX, description="seconds a connection may stay unauthenticated")
-    ] = _WIRE.auth_timeout_s
-    ack_timeout_s: Annotated[
-        float,
-        Meta(ge=0.1, le=SECONDS_MAX, description="seconds without an ack while events are outstanding"),
-    ] = _WIRE.ack_timeout_s
-    drain_timeout_s: Annotated[float, Meta(ge=0.1, le=SECONDS_MAX, description="seconds a stop may take")] = (
-        _WIRE.drain_timeout_s
+    auth_timeout_s: Annotated[_Seconds, Meta(description="seconds a connection may stay unauthenticated")] = (
+        _WIRE.auth_timeout_s
     )
+    ack_timeout_s: Annotated[
+        _Seconds, Meta(description="seconds without an ack while events are outstanding")
+    ] = _WIRE.ack_timeout_s
+    drain_timeout_s: Annotated[_Seconds, Meta(description="seconds a stop may take")] = _WIRE.drain_timeout_s
     http_requests_per_s: Annotated[
-        int,
-        Meta(
-            ge=0,
-            description="plain HTTP requests per second and address, burst four times that; 0 = no limit",
-        ),
+        _Count,
+        Meta(description="plain HTTP requests per second and address, burst four times that; 0 = no limit"),
     ] = 50
     http_calls_per_s: Annotated[
-        int,
-        Meta(ge=0, description="the same with a token, per second and user; 0 = no limit"),
+        _Count, Meta(description="the same with a token, per second and user; 0 = no limit")
     ] = 1000
     http_shared_cache: Annotated[
         bool,
@@ -191,29 +188,24 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         bool, Meta(description="with open: let every machine that reaches the service read and write them")
     ] = False
     webhooks_allow_private: Annotated[
-        bool,
-        Meta(description="let webhooks go to this machine, private networks and http://"),
+        bool, Meta(description="let webhooks go to this machine, private networks and http://")
     ] = False
     unauthenticated_max: Annotated[
-        int,
-        Meta(ge=1, description="sockets not yet authenticated; one more replaces the oldest of its address"),
+        _Number,
+        Meta(description="sockets not yet authenticated; one more replaces the oldest of its address"),
     ] = _WIRE.unauthenticated_max
     unauthenticated_per_ip: Annotated[
-        int, Meta(ge=0, description="the same per client address; 0 = no limit")
+        _Count, Meta(description="the same per client address; 0 = no limit")
     ] = _WIRE.unauthenticated_per_address
     lobby_bytes_max: Annotated[
         int,
-        Meta(
-            ge=65536,
-            description="bytes such sockets may hold together; beyond it the fullest are cut off",
-        ),
+        Meta(ge=65536, description="bytes such sockets may hold together; beyond it the fullest are cut off"),
     ] = _WIRE.lobby_bytes_max
     memory_bytes_max: Annotated[
-        int,
+        _Count,
         Meta(
-            ge=0,
             description="bytes of memory the service may use: an eighth is for what is on its way in, at most"
-            " 512 MiB; 0: the limit of its cgroup, else what the machine has",
+            " 512 MiB; 0: the limit of its cgroup, else what the machine has"
         ),
     ] = 0
     entities_resident: Annotated[int, Meta(ge=16, description="entities kept in memory")] = 100_000
@@ -239,17 +231,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         int, Meta(ge=65536, description="the same, of all users; a user always has an even share of it")
     ] = 64 << 20
     jobs_waiting_per_user: Annotated[
-        int, Meta(ge=1, description="reads and parses of one user that may wait for a thread; beyond: `busy`")
+        _Number, Meta(description="reads and parses of one user that may wait for a thread; beyond: `busy`")
     ] = 1024
     jobs_waiting_max: Annotated[
-        int, Meta(ge=1, description="the same, of all users; a user always has an even share of it")
+        _Number, Meta(description="the same, of all users; a user always has an even share of it")
     ] = 8192
     command_records_per_user: Annotated[
         int, Meta(ge=1000, description="answers of commands remembered per user, at most 8 days")
     ] = 100_000
-    ack_clients_per_user: Annotated[
-        int, Meta(ge=1, description="client ids per user whose acks are kept")
-    ] = 256
+    ack_clients_per_user: Annotated[_Number, Meta(description="client ids per user whose acks are kept")] = (
+        256
+    )
     entities_bytes_max: Annotated[
         int, Meta(ge=1048576, description="bytes of entities kept in memory, by estimate")
     ] = 128 << 20
@@ -271,11 +263,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = ""
     login_ttl_s: Annotated[
         float,
-        Meta(
-            ge=60,
-            le=SECONDS_MAX,
-            description="seconds that a token of a sign-in with a password is good",
-        ),
+        Meta(ge=60, le=SECONDS_MAX, description="seconds that a token of a sign-in with a password is good"),
     ] = 43_200.0
     registration: Annotated[
         bool,
@@ -284,18 +272,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = False
     user_bytes_max: Annotated[
-        int,
-        Meta(
-            ge=0,
-            description="bytes that one user may take; beyond: `quota_exceeded`; 0 = no limit",
-        ),
+        _Count, Meta(description="bytes that one user may take; beyond: `quota_exceeded`; 0 = no limit")
     ] = 0
     streams_begun_per_day: Annotated[
-        int,
+        _Count,
         Meta(
-            ge=0,
             description="streams that one user may begin within a day, mailboxes included; then"
-            " `rate_limited`; administrators are not bounded; 0 = no limit",
+            " `rate_limited`; administrators are not bounded; 0 = no limit"
         ),
     ] = 100_000
     retention: Annotated[
@@ -303,26 +286,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Meta(description="streams and what stays of them, `group/*=30d`, `ds/*=7d 1GiB`; first match counts"),
     ] = ()
     disk_low_bytes: Annotated[
-        int,
-        Meta(
-            ge=0,
-            description="free bytes on the disk below which what stores more is refused; 0 = off",
-        ),
+        _Count, Meta(description="free bytes on the disk below which what stores more is refused; 0 = off")
     ] = 256 << 20
     backup_every_s: Annotated[
-        float,
-        Meta(
-            ge=0,
-            le=SECONDS_MAX,
-            description="seconds between two backups to backup_to, where that is set; 0 = none",
-        ),
+        _Span, Meta(description="seconds between two backups to backup_to, where that is set; 0 = none")
     ] = 86_400.0
     backup_keep: Annotated[
-        int, Meta(ge=1, description="how many of those backups stay; older ones are deleted")
+        _Number, Meta(description="how many of those backups stay; older ones are deleted")
     ] = 14
     backup_to: Annotated[
-        str,
-        Meta(description="where backups go: a directory, or s3://BUCKET/PREFIX (extra s3)"),
+        str, Meta(description="where backups go: a directory, or s3://BUCKET/PREFIX (extra s3)")
     ] = ""
     classic_ui: Annotated[
         str,
@@ -343,9 +316,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     log: Annotated[
         str,
         Meta(
-            description=(
-                "postgres:// or nats:// address of the log that several nodes share; unset: one service"
-            )
+            description="postgres:// or nats:// address of the log that several nodes share;"
+            " unset: one service"
         ),
     ] = ""
     node: Annotated[
@@ -355,12 +327,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         str, Meta(description="URL at which other nodes reach this one; unset: where it listens")
     ] = ""
     log_trim_after_h: Annotated[
-        float,
+        _Span,
         Meta(
-            ge=0,
-            le=SECONDS_MAX,
             description="hours that the ordered log keeps what all nodes have applied; 0: until"
-            " `huahuo cluster trim`",
+            " `huahuo cluster trim`"
         ),
     ] = 12.0
     log_level: Annotated[
@@ -493,7 +463,7 @@ class Table:
 
     def meaning(self, name: str) -> str:
         """One sentence."""
-        return str(get_args(self._types[name])[1].description)
+        return "".join(meta.description or "" for meta in get_args(self._types[name])[1:])
 
     def default(self, name: str) -> Any:
         """The value that holds where nothing is given."""
@@ -563,15 +533,15 @@ class Table:
 
     def _wanted(self, name: str) -> str:
         """The type and bounds of a setting, in words."""
-        kind, meta = get_args(self._types[name])
+        kind, *metas = get_args(self._types[name])
         if kind is bool:
             return "1 or 0"
         if kind == tuple[str, ...]:
             return "a list of texts (in the environment: separated by commas)"
         if kind in (int, float):
             words = "a whole number" if kind is int else "a number"
-            most = "" if meta.le in (None, SECONDS_MAX) else f" and at most {meta.le}"
-            least = "" if meta.ge is None else f" of at least {meta.ge}"
+            most = "".join(f" and at most {meta.le}" for meta in metas if meta.le not in (None, SECONDS_MAX))
+            least = "".join(f" of at least {meta.ge}" for meta in metas if meta.ge is not None)
             return f"{words}{least}{most}"
         options = get_args(kind)
         return f"one of {', '.join(options)}" if options else "a text"
