@@ -37,21 +37,6 @@ def bridge(loop: asyncio.AbstractEventLoop) -> Bridge:
     return Bridge(loop)
 
 
-def test_a_call_runs_on_the_loop_and_brings_its_result_back(bridge: Bridge) -> None:
-    async def where(n: int) -> tuple[int, str]:
-        return n + 1, threading.current_thread().name
-
-    assert bridge.call(lambda: where(41), timeout_s=WITHIN_S) == (42, "service loop")
-
-
-def test_what_the_coroutine_raises_is_raised_in_the_caller(bridge: Bridge) -> None:
-    async def refuse() -> None:
-        raise LookupError("no such mailbox")
-
-    with pytest.raises(LookupError, match="no such mailbox"):
-        bridge.call(refuse, timeout_s=WITHIN_S)
-
-
 def test_a_call_from_the_loop_itself_is_refused_instead_of_hanging(
     bridge: Bridge, loop: asyncio.AbstractEventLoop
 ) -> None:
