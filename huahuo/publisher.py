@@ -11,8 +11,7 @@ other pays a look into a dict.
 
 `RemoteJob` is a job of this process: the block's end is the job's end: `done`, `failed` after an
 exception (which goes on), `cancelled` after `cancel_job`. Meanwhile a thread tells the service that this
-process is there. `TaskJob` is one for a task of a queue: what is reported goes to the queue's own record
-too.
+process is there. Of a task of a queue, what is reported goes to the queue's own record too.
 """
 
 import http.client
@@ -27,7 +26,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from http import HTTPStatus
 from types import TracebackType
-from typing import Any, Final, Protocol, Self
+from typing import Any, Final, Self
 from urllib.parse import quote, urlsplit
 
 import msgspec
@@ -199,21 +198,27 @@ _KEPT_EVERY: Final = 4
 type UserId = int | str
 
 
-class _Sends(Protocol):
-    def send(self, action: str, /, *, command_id: str | None = None, **fields: Any) -> dict[str, Any]:
-        """See `Publisher.send`."""
-        ...
+type Record = Callable[[float, str], object]
+"""Keeps a progress where a queue's own tools look for it."""
 
 
 class RemoteJob:
     """See the module. Made by `Publisher.job`.
 
     After a cancel, the next `progress` or `message` raises JobCancelled, which ends the block silently. A
-    block that looks at `cancelled` ends by itself.
+    block that looks at `cancelled` ends by itself. `record`: of a task of a queue.
     """
 
-    def __init__(self, publisher: _Sends, name: str, user: UserId | None, lease_s: float) -> None:
+    def __init__(
+        self,
+        publisher: "Publisher",
+        name: str,
+        user: UserId | None,
+        lease_s: float = LEASE_S,
+        record: Record | None = None,
+    ) -> None:
         self._publisher = publisher
+        self._record = record
         self._begin: dict[str, Any] = {"name": name, "user": user, "lease_s": lease_s}
         self._lease_s = lease_s
         self._id = 0
@@ -242,6 +247,16 @@ class RemoteJob:
     def progress(self, percent: float, message: str = "") -> None:
         """Say how far it is, 0 to 100. Raises JobCancelled, and as `Publisher.send`."""
         self._tell(percent=percent, message=message)
+        if self._record is not None:
+            self._record(percent, message)
+
+    def steps(self, items: Any, total: int | None = None) -> Any:
+        """Give the items one by one, and report how many are done. `total`: where `len` says nothing."""
+        count = len(items) if total is None else total
+        for number, item in enumerate(items):
+            self.progress(100 * number / count, f"{number} of {count}")
+            yield item
+        self.progress(100, f"{count} of {count}")
 
     def message(self, text: str) -> None:
         """Say something to those who watch. Raises JobCancelled, and as `Publisher.send`."""
@@ -351,14 +366,7 @@ class Again:
     was_sent: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class NewToken:
-    """The token has ended: another one may do."""
-
-    refuse: Refuse
-
-
-def outcome_of(status: int, headers: Mapping[str, str], body: bytes) -> Done | Refuse | Again | NewToken:
+def outcome_of(status: int, headers: Mapping[str, str], body: bytes) -> Done | Refuse | Again:
     """The meaning of an answer."""
     said = _object(body)
     if status == HTTPStatus.OK and said is not None:
@@ -368,8 +376,7 @@ def outcome_of(status: int, headers: Mapping[str, str], body: bytes) -> Done | R
         return Again(f"the service answered {status}{why}", _seconds(headers.get("retry-after", "")))
     if said is None or not isinstance(said.get("code"), str):
         return Refuse("not_understood", f"answered {status} by something that is no huahuo service")
-    refuse = Refuse(said["code"], str(said.get("detail", "")))
-    return NewToken(refuse) if refuse.code == "token_expired" else refuse
+    return Refuse(said["code"], str(said.get("detail", "")))
 
 
 def wait_s(attempt: int, chance: float) -> float:
@@ -511,13 +518,10 @@ class Publisher:
             if isinstance(found, Done):
                 self._is_away = False
                 return found.said
-            if isinstance(found, NewToken):
-                if renewed or isinstance(self._token, str):
-                    found = found.refuse
-                else:
+            if isinstance(found, Refuse):
+                if found.code == "token_expired" and callable(self._token) and not renewed:
                     renewed = True
                     continue
-            if isinstance(found, Refuse):
                 raise Refused(found.code, found.message)
             attempt += 1
             was_sent = was_sent or found.was_sent
@@ -543,7 +547,7 @@ class Publisher:
 
     def _attempt(
         self, path: str, headers: Mapping[str, str], body: bytes, left_s: float
-    ) -> Done | Refuse | Again | NewToken:
+    ) -> Done | Refuse | Again:
         token = self._token if isinstance(self._token, str) else self._token()
         signed = {**headers, "Authorization": bearer(token)}
         try:
@@ -555,30 +559,3 @@ class Publisher:
 
 def _at(said: Mapping[str, Any]) -> At:
     return At(said["at"]["stream"], said["at"]["seq"])
-
-
-type Record = Callable[[float, str], object]
-"""Keeps a progress where the queue's own tools look for it."""
-
-
-class TaskJob(RemoteJob):
-    """See the module."""
-
-    def __init__(
-        self, publisher: Publisher, name: str, user: UserId | None, record: Record, lease_s: float = LEASE_S
-    ) -> None:
-        super().__init__(publisher, name, user, lease_s)
-        self._record = record
-
-    def progress(self, percent: float, message: str = "") -> None:
-        """See `RemoteJob.progress`."""
-        super().progress(percent, message)
-        self._record(percent, message)
-
-    def steps(self, items: Any, total: int | None = None) -> Any:
-        """Give the items one by one, and report how many are done. `total`: where `len` says nothing."""
-        count = len(items) if total is None else total
-        for number, item in enumerate(items):
-            self.progress(100 * number / count, f"{number} of {count}")
-            yield item
-        self.progress(100, f"{count} of {count}")

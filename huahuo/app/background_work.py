@@ -35,7 +35,7 @@ from huahuo.eventstore.port import Log
 from huahuo.eventstore.replicated.writer import ReplicaWriter
 from huahuo.eventstore.sqlite.log import SqliteLog
 from huahuo.replay.feed import Feed
-from huahuo.storage.room import FreeBytes, Looking, Quotas, Room, Stage, StorageActions, size_of_files
+from huahuo.storage.room import FreeBytes, Looking, Quotas, Room, StorageActions, size_of_files
 from huahuo.storage.upkeep import Backups, Erased, Erasing, Retaining, Step, facts_of, in_process, rules_of
 from huahuo.transport.commands.gate import Gate
 from huahuo.transport.commands.publishing import Publisher
@@ -198,7 +198,7 @@ class Storing:
     """What wiring holds of it."""
 
     def __init__(self, settings: Settings) -> None:
-        self.room = Room(Stage(settings.disk_low_bytes))
+        self.room = Room(settings.disk_low_bytes)
         self.looking: Looking | None = None
         self.retaining: Retaining | None = None
         self.backups: Backups | None = None
@@ -300,12 +300,12 @@ class Storing:
 
     def stands(self) -> dict[str, Any]:
         """How the service stands, for administrators."""
-        stage, retaining, backups = self.room.stage, self.retaining, self.backups
+        room, retaining, backups = self.room, self.retaining, self.backups
         return {
-            "disk_free_bytes": stage.free_bytes,
-            "disk_low_bytes": stage.low_bytes,
-            "disk_low": stage.is_low,
-            "refused": self.room.refused,
+            "disk_free_bytes": room.free_bytes,
+            "disk_low_bytes": room.low_bytes,
+            "disk_low": room.is_low,
+            "refused": room.refused,
             "retention": list(self._settings.retention),
             "retention_pruned": 0 if retaining is None else retaining.pruned,
             "backup_ms": None if backups is None else backups.newest_ms,
@@ -321,11 +321,11 @@ class Storing:
     def _show(self, metrics: Gauges) -> None:
         room = self.room
         metrics.gauge(
-            "disk_free_bytes", "Free space of the disk, 0 if not known.", lambda: room.stage.free_bytes or 0
+            "disk_free_bytes", "Free space of the disk, 0 if not known.", lambda: room.free_bytes or 0
         )
         metrics.gauge(
             "disk_low", "1 while the disk is nearly full: what stores more is refused.",
-            lambda: room.stage.is_low,
+            lambda: room.is_low,
         )  # fmt: skip
         metrics.gauge("users_over_quota", "Users that have used up their quota.", lambda: len(room.over))
         metrics.gauge(

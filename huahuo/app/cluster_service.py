@@ -18,7 +18,7 @@ from huahuo.app import credentials, nodes
 from huahuo.app.background_work import Storing
 from huahuo.app.config import Settings
 from huahuo.app.process import Parts
-from huahuo.cluster import members, request_signing
+from huahuo.cluster import request_signing
 from huahuo.cluster.clock import Clock
 from huahuo.cluster.duty import Duty, NotFinal, finalize_format
 from huahuo.cluster.members import Member
@@ -394,16 +394,14 @@ def serve_nodes(
 
     async def where() -> list[str]:
         now, _ = await ask()
-        return members.takers(now, duty.node)
-
-    def unfit(why: str | None) -> None:
-        pages.unfit = why
+        others = (one for node, one in now.items() if node != duty.node)
+        return sorted(one.url for one in others if one.takes_clients and one.url)
 
     if lending.lends:
         lending.over_nodes = borrowing = Borrowing(peers, ambient, lending.take, lambda: duty.holder)
         borrowing.start()
         parts.add("places over nodes", borrowing.stop)
-    clock = Clock(peers, duty, ambient, unfit)
+    clock = Clock(peers, duty, ambient, lambda why: setattr(pages, "unfit", why))
     replica.clocks.ask_others = clock.others_ms
     replica.clocks.ask_earliest = clock.earliest_ms
     clock.start()

@@ -15,7 +15,7 @@ import ipaddress
 import json
 import re
 import tomllib
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, get_args, get_origin, get_type_hints
 from urllib.parse import urlsplit
@@ -33,151 +33,6 @@ _LISTED: Final = ": `huahuo config` lists all"
 _JSON_LIST: Final = re.compile(r"""\s*\[\s*["'\]]""")
 """How a list in JSON or TOML begins. An address of IPv6 in brackets begins otherwise."""
 _WORDS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False, "": False}
-
-
-class Fields:
-    """See the module. `owners` are structs by a name of their own; `leave_out`: fields that are no settings.
-
-    Raises:
-        ConfigError: two owners have a setting of the same name, or a setting has no meaning or default.
-    """
-
-    def __init__(
-        self,
-        prefix: str,
-        owners: Mapping[str, type[msgspec.Struct]],
-        *,
-        leave_out: Collection[str] = (),
-        secrets: Collection[str] = (),
-    ) -> None:
-        self._prefix = prefix
-        self._owners = owners
-        self._secrets = secrets
-        self._types: dict[str, Any] = {}
-        self._owner: dict[str, str] = {}
-        self._defaults: dict[str, Any] = {}
-        for owner, struct in owners.items():
-            try:
-                defaults = struct()
-            except TypeError:
-                raise ConfigError(f"{struct.__name__}: every setting must have a default") from None
-            for name, kind in get_type_hints(struct, include_extras=True).items():
-                if name not in leave_out:
-                    self._add(owner, struct, name, kind)
-                    self._defaults[name] = getattr(defaults, name)
-
-    def _add(self, owner: str, struct: type[msgspec.Struct], name: str, kind: Any) -> None:
-        if name in self._types:
-            raise ConfigError(f"the setting {name!r} of {struct.__name__} is there already")
-        if not any(getattr(one, "description", "") for one in get_args(kind)[1:]):
-            raise ConfigError(f'{struct.__name__}.{name}: write Annotated[…, Meta(description="…")]')
-        self._types[name], self._owner[name] = kind, owner
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Every setting in the order of the structs."""
-        return tuple(self._types)
-
-    def variable(self, name: str) -> str:
-        """The environment variable of a setting."""
-        return self._prefix + name.upper()
-
-    def meaning(self, name: str) -> str:
-        """One sentence."""
-        return str(get_args(self._types[name])[1].description)
-
-    def default(self, name: str) -> Any:
-        """The value that holds where nothing is given."""
-        return self._defaults[name]
-
-    def value(self, name: str, first: msgspec.Struct, others: Mapping[str, msgspec.Struct]) -> Any:
-        """The value in structs such as `made` returns; `first` is the one without a name."""
-        owner = self._owner[name]
-        return getattr(others[owner] if owner else first, name)
-
-    def made(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """The structs with these values, by the owners' names."""
-        return {
-            owner: struct(**{name: value for name, value in values.items() if self._owner[name] == owner})
-            for owner, struct in self._owners.items()
-        }
-
-    def converted(self, values: Mapping[str, object], source: str) -> dict[str, Any]:
-        """Values as the fields' types. Raises ConfigError: a name is unknown or a value does not fit."""
-        for name, value in values.items():
-            if name not in self._types:
-                if isinstance(value, Mapping) and any(key in self._types for key in value):
-                    raise ConfigError(
-                        f"{source}: settings stand in no table: remove the line [{name}] above them"
-                    )
-                raise ConfigError(
-                    f"{source}: there is no setting {name!r}{_nearest(name, self._types) or _LISTED}"
-                )
-        return {name: self.convert(name, value, source) for name, value in values.items()}
-
-    def convert(self, name: str, value: object, source: str) -> Any:
-        """A text or a TOML value as the field's type, within its bounds. Raises ConfigError."""
-        kind = get_args(self._types[name])[0]
-        given = value
-        if (table := _table_of(kind)) is not None:
-            return self._tables(name, value, table, source)
-        if kind is bool and isinstance(value, str):
-            given = _WORDS.get(value.lower(), value)
-        elif kind == tuple[str, ...] and isinstance(value, str):
-            if _JSON_LIST.match(value):  # else the brackets would be part of a secret or address
-                raise ConfigError(self._refusal(name, value, source))
-            given = value.split(",")
-        elif kind is str and not isinstance(value, str):
-            raise ConfigError(self._refusal(name, value, source))
-        try:
-            converted = msgspec.convert(
-                given, self._types[name], strict=False, dec_hook=lambda kind, one: kind(one)
-            )
-        except (msgspec.ValidationError, TypeError, ValueError):
-            raise ConfigError(self._refusal(name, value, source)) from None
-        if isinstance(converted, tuple):
-            return tuple(item.strip() for item in converted if item.strip())
-        return converted
-
-    def _tables(self, name: str, value: object, table: type[msgspec.Struct], source: str) -> dict[str, Any]:
-        """Tables by their names. Refusals name the key, and the nearest one where it is unknown."""
-        try:
-            given = json.loads(value) if isinstance(value, str) else value
-        except ValueError:
-            raise ConfigError(f"{source}: {name} must be JSON") from None
-        if not isinstance(given, Mapping) or not all(isinstance(one, Mapping) for one in given.values()):
-            raise ConfigError(f"{source}: {name} must be tables: [{name}.NAME]")
-        made = {}
-        for one, keys in given.items():
-            for key in keys:
-                if key not in table.__struct_fields__:
-                    known = table.__struct_fields__
-                    nearest = _nearest(key, known) or f": there are {', '.join(known)}"
-                    raise ConfigError(f"{source}: {name}.{one}: there is no key {key!r}{nearest}")
-            try:
-                made[one] = msgspec.convert(keys, table)
-            except msgspec.ValidationError as error:
-                raise ConfigError(f"{source}: {name}.{one}: {error}".replace("`$.", "`")) from None
-        return made
-
-    def _refusal(self, name: str, value: object, source: str) -> str:
-        shown = "" if name in self._secrets else f", not {value!r}"
-        return f"{source}: {name} must be {self._wanted(name)}{shown}"
-
-    def _wanted(self, name: str) -> str:
-        """The type and bounds of a setting, in words."""
-        kind, meta = get_args(self._types[name])
-        if kind is bool:
-            return "1 or 0"
-        if kind == tuple[str, ...]:
-            return "a list of texts (in the environment: separated by commas)"
-        if kind in (int, float):
-            words = "a whole number" if kind is int else "a number"
-            most = "" if meta.le in (None, SECONDS_MAX) else f" and at most {meta.le}"
-            least = "" if meta.ge is None else f" of at least {meta.ge}"
-            return f"{words}{least}{most}"
-        options = get_args(kind)
-        return f"one of {', '.join(options)}" if options else "a text"
 
 
 def toml(value: object) -> str:
@@ -208,6 +63,11 @@ def _table_of(kind: Any) -> type[msgspec.Struct] | None:
 
 
 _WIRE = TransportSettings()
+
+_Count = Annotated[int, Meta(ge=0)]
+_Number = Annotated[int, Meta(ge=1)]
+_Seconds = Annotated[float, Meta(ge=0.1, le=SECONDS_MAX)]
+_Span = Annotated[float, Meta(ge=0, le=SECONDS_MAX)]
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -279,18 +139,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         tuple[str, ...], Meta(description="addresses or networks whose X-Forwarded-For and -Prefix count")
     ] = ()
     connections_per_ip: Annotated[
-        int, Meta(ge=0, description="WebSocket connections per client address; 0 = no limit")
+        _Count, Meta(description="WebSocket connections per client address; 0 = no limit")
     ] = 64
     connections_per_user: Annotated[
-        int, Meta(ge=0, description="WebSocket connections per user; 0 = no limit")
+        _Count, Meta(description="WebSocket connections per user; 0 = no limit")
     ] = 32
     messages_per_s: Annotated[
-        int, Meta(ge=0, description="messages per second and connection, burst twice that; 0 = no limit")
+        _Count, Meta(description="messages per second and connection, burst twice that; 0 = no limit")
     ] = _WIRE.messages_per_s
     message_bytes_max: Annotated[int, Meta(ge=1024, description="largest client message, bytes")] = (
         _WIRE.message_bytes_max
     )
-    subscriptions_max: Annotated[int, Meta(ge=1, description="streams per connection")] = (
+    subscriptions_max: Annotated[_Number, Meta(description="streams per connection")] = (
         _WIRE.subscriptions_max
     )
     window: Annotated[
@@ -300,29 +160,21 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = _WIRE.window
     heartbeat_s: Annotated[
-        float,
-        Meta(ge=0.1, le=SECONDS_MAX, description="seconds between pings; a client silent for two is closed"),
+        _Seconds, Meta(description="seconds between pings; a client silent for two is closed")
     ] = _WIRE.heartbeat_s
-    auth_timeout_s: Annotated[
-        float, Meta(ge=0.1, le=SECONDS_MAX, description="seconds a connection may stay unauthenticated")
-    ] = _WIRE.auth_timeout_s
-    ack_timeout_s: Annotated[
-        float,
-        Meta(ge=0.1, le=SECONDS_MAX, description="seconds without an ack while events are outstanding"),
-    ] = _WIRE.ack_timeout_s
-    drain_timeout_s: Annotated[float, Meta(ge=0.1, le=SECONDS_MAX, description="seconds a stop may take")] = (
-        _WIRE.drain_timeout_s
+    auth_timeout_s: Annotated[_Seconds, Meta(description="seconds a connection may stay unauthenticated")] = (
+        _WIRE.auth_timeout_s
     )
+    ack_timeout_s: Annotated[
+        _Seconds, Meta(description="seconds without an ack while events are outstanding")
+    ] = _WIRE.ack_timeout_s
+    drain_timeout_s: Annotated[_Seconds, Meta(description="seconds a stop may take")] = _WIRE.drain_timeout_s
     http_requests_per_s: Annotated[
-        int,
-        Meta(
-            ge=0,
-            description="plain HTTP requests per second and address, burst four times that; 0 = no limit",
-        ),
+        _Count,
+        Meta(description="plain HTTP requests per second and address, burst four times that; 0 = no limit"),
     ] = 50
     http_calls_per_s: Annotated[
-        int,
-        Meta(ge=0, description="the same with a token, per second and user; 0 = no limit"),
+        _Count, Meta(description="the same with a token, per second and user; 0 = no limit")
     ] = 1000
     http_shared_cache: Annotated[
         bool,
@@ -336,29 +188,24 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         bool, Meta(description="with open: let every machine that reaches the service read and write them")
     ] = False
     webhooks_allow_private: Annotated[
-        bool,
-        Meta(description="let webhooks go to this machine, private networks and http://"),
+        bool, Meta(description="let webhooks go to this machine, private networks and http://")
     ] = False
     unauthenticated_max: Annotated[
-        int,
-        Meta(ge=1, description="sockets not yet authenticated; one more replaces the oldest of its address"),
+        _Number,
+        Meta(description="sockets not yet authenticated; one more replaces the oldest of its address"),
     ] = _WIRE.unauthenticated_max
     unauthenticated_per_ip: Annotated[
-        int, Meta(ge=0, description="the same per client address; 0 = no limit")
+        _Count, Meta(description="the same per client address; 0 = no limit")
     ] = _WIRE.unauthenticated_per_address
     lobby_bytes_max: Annotated[
         int,
-        Meta(
-            ge=65536,
-            description="bytes such sockets may hold together; beyond it the fullest are cut off",
-        ),
+        Meta(ge=65536, description="bytes such sockets may hold together; beyond it the fullest are cut off"),
     ] = _WIRE.lobby_bytes_max
     memory_bytes_max: Annotated[
-        int,
+        _Count,
         Meta(
-            ge=0,
             description="bytes of memory the service may use: an eighth is for what is on its way in, at most"
-            " 512 MiB; 0: the limit of its cgroup, else what the machine has",
+            " 512 MiB; 0: the limit of its cgroup, else what the machine has"
         ),
     ] = 0
     entities_resident: Annotated[int, Meta(ge=16, description="entities kept in memory")] = 100_000
@@ -384,17 +231,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         int, Meta(ge=65536, description="the same, of all users; a user always has an even share of it")
     ] = 64 << 20
     jobs_waiting_per_user: Annotated[
-        int, Meta(ge=1, description="reads and parses of one user that may wait for a thread; beyond: `busy`")
+        _Number, Meta(description="reads and parses of one user that may wait for a thread; beyond: `busy`")
     ] = 1024
     jobs_waiting_max: Annotated[
-        int, Meta(ge=1, description="the same, of all users; a user always has an even share of it")
+        _Number, Meta(description="the same, of all users; a user always has an even share of it")
     ] = 8192
     command_records_per_user: Annotated[
         int, Meta(ge=1000, description="answers of commands remembered per user, at most 8 days")
     ] = 100_000
-    ack_clients_per_user: Annotated[
-        int, Meta(ge=1, description="client ids per user whose acks are kept")
-    ] = 256
+    ack_clients_per_user: Annotated[_Number, Meta(description="client ids per user whose acks are kept")] = (
+        256
+    )
     entities_bytes_max: Annotated[
         int, Meta(ge=1048576, description="bytes of entities kept in memory, by estimate")
     ] = 128 << 20
@@ -416,11 +263,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = ""
     login_ttl_s: Annotated[
         float,
-        Meta(
-            ge=60,
-            le=SECONDS_MAX,
-            description="seconds that a token of a sign-in with a password is good",
-        ),
+        Meta(ge=60, le=SECONDS_MAX, description="seconds that a token of a sign-in with a password is good"),
     ] = 43_200.0
     registration: Annotated[
         bool,
@@ -429,18 +272,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = False
     user_bytes_max: Annotated[
-        int,
-        Meta(
-            ge=0,
-            description="bytes that one user may take; beyond: `quota_exceeded`; 0 = no limit",
-        ),
+        _Count, Meta(description="bytes that one user may take; beyond: `quota_exceeded`; 0 = no limit")
     ] = 0
     streams_begun_per_day: Annotated[
-        int,
+        _Count,
         Meta(
-            ge=0,
             description="streams that one user may begin within a day, mailboxes included; then"
-            " `rate_limited`; administrators are not bounded; 0 = no limit",
+            " `rate_limited`; administrators are not bounded; 0 = no limit"
         ),
     ] = 100_000
     retention: Annotated[
@@ -448,26 +286,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Meta(description="streams and what stays of them, `group/*=30d`, `ds/*=7d 1GiB`; first match counts"),
     ] = ()
     disk_low_bytes: Annotated[
-        int,
-        Meta(
-            ge=0,
-            description="free bytes on the disk below which what stores more is refused; 0 = off",
-        ),
+        _Count, Meta(description="free bytes on the disk below which what stores more is refused; 0 = off")
     ] = 256 << 20
     backup_every_s: Annotated[
-        float,
-        Meta(
-            ge=0,
-            le=SECONDS_MAX,
-            description="seconds between two backups to backup_to, where that is set; 0 = none",
-        ),
+        _Span, Meta(description="seconds between two backups to backup_to, where that is set; 0 = none")
     ] = 86_400.0
     backup_keep: Annotated[
-        int, Meta(ge=1, description="how many of those backups stay; older ones are deleted")
+        _Number, Meta(description="how many of those backups stay; older ones are deleted")
     ] = 14
     backup_to: Annotated[
-        str,
-        Meta(description="where backups go: a directory, or s3://BUCKET/PREFIX (extra s3)"),
+        str, Meta(description="where backups go: a directory, or s3://BUCKET/PREFIX (extra s3)")
     ] = ""
     classic_ui: Annotated[
         str,
@@ -488,9 +316,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     log: Annotated[
         str,
         Meta(
-            description=(
-                "postgres:// or nats:// address of the log that several nodes share; unset: one service"
-            )
+            description="postgres:// or nats:// address of the log that several nodes share;"
+            " unset: one service"
         ),
     ] = ""
     node: Annotated[
@@ -500,12 +327,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         str, Meta(description="URL at which other nodes reach this one; unset: where it listens")
     ] = ""
     log_trim_after_h: Annotated[
-        float,
+        _Span,
         Meta(
-            ge=0,
-            le=SECONDS_MAX,
             description="hours that the ordered log keeps what all nodes have applied; 0: until"
-            " `huahuo cluster trim`",
+            " `huahuo cluster trim`"
         ),
     ] = 12.0
     log_level: Annotated[
@@ -529,13 +354,29 @@ _OTHER_VARIABLES = {"HUAHUO_APP", "HUAHUO_TOKEN"}
 """Variables that commands read but that are not settings."""
 
 
-class Table(Fields):
-    """The settings of the service and of its plug-ins."""
+class Table:
+    """The settings of the service and of its plug-ins, each by a name of its own.
+
+    Raises:
+        ConfigError: two have a setting of the same name, or a setting has no meaning or default.
+    """
 
     def __init__(self, plugins: Sequence[Plugin] = ()) -> None:
         own = {plugin.name: plugin.settings for plugin in plugins if plugin.settings is not None}
-        self._secret = SECRETS.union(*(plugin.secret_settings for plugin in plugins))
-        super().__init__(PREFIX, {"": Settings, **own}, leave_out=("plugins",), secrets=self._secret)
+        self._owners: dict[str, type[msgspec.Struct]] = {"": Settings, **own}
+        self._secrets = SECRETS.union(*(plugin.secret_settings for plugin in plugins))
+        self._types: dict[str, Any] = {}
+        self._owner: dict[str, str] = {}
+        self._defaults: dict[str, Any] = {}
+        for owner, struct in self._owners.items():
+            try:
+                defaults = struct()
+            except TypeError:
+                raise ConfigError(f"{struct.__name__}: every setting must have a default") from None
+            for name, kind in get_type_hints(struct, include_extras=True).items():
+                if name != "plugins":
+                    self._add(owner, struct, name, kind)
+                    self._defaults[name] = getattr(defaults, name)
 
     def load(
         self,
@@ -551,22 +392,26 @@ class Table(Fields):
             ConfigError: a name is unknown or a value is invalid. The text has the source and the name, but
                 never the value of a secret.
         """
-        values = self.converted(base or {}, "the application")
+        values = self._converted(base or {}, "the application")
         if file is not None:
             given = {name: value for name, value in _read(file).items() if name != "app"}  # see `application`
-            values.update(self.converted(given, str(file)))
+            values.update(self._converted(given, str(file)))
         variables = {
             name: environ[self.variable(name)] for name in self.names if self.variable(name) in environ
         }
         values.update(
-            {name: self.convert(name, text, self.variable(name)) for name, text in variables.items()}
+            {name: self._convert(name, text, self.variable(name)) for name, text in variables.items()}
         )
         given = {name: value for name, value in (flags or {}).items() if value is not None}
-        values.update(self.converted(given, "settings"))
-        made = self.made(values)
-        settings: Settings = made.pop("")
+        values.update(self._converted(given, "settings"))
+        made = {
+            owner: struct(**{name: value for name, value in values.items() if self._owner[name] == owner})
+            for owner, struct in self._owners.items()
+        }
+        own: Any = made.pop("")
+        settings: Settings = msgspec.structs.replace(own, plugins=made)
         _check(settings)
-        return msgspec.structs.replace(settings, plugins=made)
+        return settings
 
     def unknown_variables(self, environ: Mapping[str, str]) -> list[str]:
         """Variables with the prefix of settings that are not settings, most likely misspelled.
@@ -584,18 +429,122 @@ class Table(Fields):
             "## The environment (HUAHUO_PORT=…) and flags win over this file.",
         ]
         for name in self.names:
-            value = toml(self.default(name))
+            value = toml(self._defaults[name])
             lines += ["", f"## {self.meaning(name)} ({self.variable(name)})", f"# {name} = {value}"]
         return "\n".join(lines) + "\n"
 
     def changed(self, settings: Settings) -> dict[str, str]:
         """The settings that differ from the defaults, as TOML values without secrets."""
-        values = {name: self.value(name, settings, settings.plugins) for name in self.names}
-        return {
-            name: "(set)" if name in self._secret else toml(value)
-            for name, value in values.items()
-            if value != self.default(name)
+        values = {
+            name: getattr(settings.plugins[owner] if owner else settings, name)
+            for name, owner in self._owner.items()
         }
+        return {
+            name: "(set)" if name in self._secrets else toml(value)
+            for name, value in values.items()
+            if value != self._defaults[name]
+        }
+
+    def _add(self, owner: str, struct: type[msgspec.Struct], name: str, kind: Any) -> None:
+        if name in self._types:
+            raise ConfigError(f"the setting {name!r} of {struct.__name__} is there already")
+        if not any(getattr(one, "description", "") for one in get_args(kind)[1:]):
+            raise ConfigError(f'{struct.__name__}.{name}: write Annotated[…, Meta(description="…")]')
+        self._types[name], self._owner[name] = kind, owner
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every setting in the order of the structs."""
+        return tuple(self._types)
+
+    def variable(self, name: str) -> str:
+        """The environment variable of a setting."""
+        return PREFIX + name.upper()
+
+    def meaning(self, name: str) -> str:
+        """One sentence."""
+        return "".join(meta.description or "" for meta in get_args(self._types[name])[1:])
+
+    def default(self, name: str) -> Any:
+        """The value that holds where nothing is given."""
+        return self._defaults[name]
+
+    def _converted(self, values: Mapping[str, object], source: str) -> dict[str, Any]:
+        """Values as the fields' types. Raises ConfigError: a name is unknown or a value does not fit."""
+        for name, value in values.items():
+            if name not in self._types:
+                if isinstance(value, Mapping) and any(key in self._types for key in value):
+                    raise ConfigError(
+                        f"{source}: settings stand in no table: remove the line [{name}] above them"
+                    )
+                raise ConfigError(
+                    f"{source}: there is no setting {name!r}{_nearest(name, self._types) or _LISTED}"
+                )
+        return {name: self._convert(name, value, source) for name, value in values.items()}
+
+    def _convert(self, name: str, value: object, source: str) -> Any:
+        """A text or a TOML value as the field's type, within its bounds. Raises ConfigError."""
+        kind = get_args(self._types[name])[0]
+        given = value
+        if (table := _table_of(kind)) is not None:
+            return self._tables(name, value, table, source)
+        if kind is bool and isinstance(value, str):
+            given = _WORDS.get(value.lower(), value)
+        elif kind == tuple[str, ...] and isinstance(value, str):
+            if _JSON_LIST.match(value):  # else the brackets would be part of a secret or address
+                raise ConfigError(self._refusal(name, value, source))
+            given = value.split(",")
+        elif kind is str and not isinstance(value, str):
+            raise ConfigError(self._refusal(name, value, source))
+        try:
+            converted = msgspec.convert(
+                given, self._types[name], strict=False, dec_hook=lambda kind, one: kind(one)
+            )
+        except (msgspec.ValidationError, TypeError, ValueError):
+            raise ConfigError(self._refusal(name, value, source)) from None
+        if isinstance(converted, tuple):
+            return tuple(item.strip() for item in converted if item.strip())
+        return converted
+
+    def _tables(self, name: str, value: object, table: type[msgspec.Struct], source: str) -> dict[str, Any]:
+        """Tables by their names. Refusals name the key, and the nearest one where it is unknown."""
+        try:
+            given = json.loads(value) if isinstance(value, str) else value
+        except ValueError:
+            raise ConfigError(f"{source}: {name} must be JSON") from None
+        if not isinstance(given, Mapping) or not all(isinstance(one, Mapping) for one in given.values()):
+            raise ConfigError(f"{source}: {name} must be tables: [{name}.NAME]")
+        made = {}
+        for one, keys in given.items():
+            for key in keys:
+                if key not in table.__struct_fields__:
+                    known = table.__struct_fields__
+                    nearest = _nearest(key, known) or f": there are {', '.join(known)}"
+                    raise ConfigError(f"{source}: {name}.{one}: there is no key {key!r}{nearest}")
+            try:
+                made[one] = msgspec.convert(keys, table)
+            except msgspec.ValidationError as error:
+                raise ConfigError(f"{source}: {name}.{one}: {error}".replace("`$.", "`")) from None
+        return made
+
+    def _refusal(self, name: str, value: object, source: str) -> str:
+        shown = "" if name in self._secrets else f", not {value!r}"
+        return f"{source}: {name} must be {self._wanted(name)}{shown}"
+
+    def _wanted(self, name: str) -> str:
+        """The type and bounds of a setting, in words."""
+        kind, *metas = get_args(self._types[name])
+        if kind is bool:
+            return "1 or 0"
+        if kind == tuple[str, ...]:
+            return "a list of texts (in the environment: separated by commas)"
+        if kind in (int, float):
+            words = "a whole number" if kind is int else "a number"
+            most = "".join(f" and at most {meta.le}" for meta in metas if meta.le not in (None, SECONDS_MAX))
+            least = "".join(f" of at least {meta.ge}" for meta in metas if meta.ge is not None)
+            return f"{words}{least}{most}"
+        options = get_args(kind)
+        return f"one of {', '.join(options)}" if options else "a text"
 
 
 def _check(settings: Settings) -> None:

@@ -8,7 +8,6 @@ that holds one of them stays in memory whole.
 
 import asyncio
 import contextlib
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -66,66 +65,6 @@ if TYPE_CHECKING:
     from huahuo.tracing.spans import Works
 
 
-class Life(ABC):
-    """See the module. What `_start` puts into `_parts` is stopped."""
-
-    def __init__(self, settings: Settings, ambient: Ambient) -> None:
-        self.settings = settings
-        self._ambient = ambient
-        self._awake = AwakeAmbient(ambient)
-        self._parts = Parts()
-        self._at_stop = AtStop()
-        self._stopping: asyncio.Task[None] | None = None
-
-    @property
-    def clock(self) -> Ambient:
-        """The service's time, which stands still while the machine sleeps."""
-        return self._awake
-
-    def on_stop(self, stops: Callable[[], object]) -> Callable[[], None]:
-        """See `AtStop.add`."""
-        return self._at_stop.add(stops)
-
-    @abstractmethod
-    async def _start(self) -> None:
-        """Start the parts, one after the other."""
-
-    async def start(self) -> None:
-        """Open the log, continue the work that an earlier process left, listen.
-
-        Raises:
-            HuahuoError: the directory is in use or damaged, a key does not fit, the port is taken.
-        """
-        try:
-            await self._start()
-        except BaseException as error:
-            await self._parts.stop(self.settings.drain_timeout_s)
-            if isinstance(error, Corrupt):
-                raise HuahuoError(f"{error}; {ways_on(self.settings.data)}") from error
-            if (full := no_room(error, self.settings.data)) is not None:
-                raise HuahuoError(str(full)) from error
-            raise
-        if isinstance(self._ambient, SystemAmbient):  # a simulated clock has no thread besides its loop
-            self._parts.add(
-                "loop watch",
-                process.watch_loop(asyncio.get_running_loop(), self._ambient.monotonic_s, self._awake),
-            )
-
-    async def stop(self, timeout_s: float | None = None) -> None:
-        """Disconnect the clients, stop the plug-ins (they continue at the next start), close the log.
-
-        All parts share one deadline: `timeout_s`, but at most the setting `drain_timeout_s`. A stuck part is
-        cancelled, and left behind if even that does not end it.
-        Idempotent: a second call, even after the first was cancelled, waits for the same stop.
-        """
-        if self._stopping is None:
-            self._at_stop.begin()
-            most_s = self.settings.drain_timeout_s
-            within_s = most_s if timeout_s is None else min(timeout_s, most_s)
-            self._stopping = asyncio.create_task(self._parts.stop(within_s), name="stop")
-        await asyncio.shield(self._stopping)
-
-
 class Admitted(msgspec.Struct, frozen=True):
     """`authenticator`: the tokens of the service itself. `verifier`: every token and key that it takes."""
 
@@ -173,8 +112,8 @@ async def admit(
 _log = structlog.get_logger(__name__)
 
 
-class App(Life):
-    """A service: `await start()`, then `url`; `await stop()` drains."""
+class App:
+    """A service: `await start()`, then `url`; `await stop()` drains. What is in `_parts` is stopped."""
 
     publisher: Publisher
     log: Log
@@ -209,7 +148,12 @@ class App(Life):
 
         `asked`: the application's functions that are asked about users.
         """
-        super().__init__(settings, ambient)
+        self.settings = settings
+        self._ambient = ambient
+        self._awake = AwakeAmbient(ambient)
+        self._parts = Parts()
+        self._at_stop = AtStop()
+        self._stopping: asyncio.Task[None] | None = None
         self._asked = asked
         self._rights = rights = credentials.rights(settings, asked)
         self._may_read = None if rights is None else rights.may_read
@@ -223,6 +167,50 @@ class App(Life):
         """The processes that serve WebSockets. None: this one does."""
         self.traces: Works | None = None
         """Makes spans of jobs. None: jobs are not traced."""
+
+    @property
+    def clock(self) -> Ambient:
+        """The service's time, which stands still while the machine sleeps."""
+        return self._awake
+
+    def on_stop(self, stops: Callable[[], object]) -> Callable[[], None]:
+        """See `AtStop.add`."""
+        return self._at_stop.add(stops)
+
+    async def start(self) -> None:
+        """Open the log, continue the work that an earlier process left, listen.
+
+        Raises:
+            HuahuoError: the directory is in use or damaged, a key does not fit, the port is taken.
+        """
+        try:
+            await self._start()
+        except BaseException as error:
+            await self._parts.stop(self.settings.drain_timeout_s)
+            if isinstance(error, Corrupt):
+                raise HuahuoError(f"{error}; {ways_on(self.settings.data)}") from error
+            if (full := no_room(error, self.settings.data)) is not None:
+                raise HuahuoError(str(full)) from error
+            raise
+        if isinstance(self._ambient, SystemAmbient):  # a simulated clock has no thread besides its loop
+            self._parts.add(
+                "loop watch",
+                process.watch_loop(asyncio.get_running_loop(), self._ambient.monotonic_s, self._awake),
+            )
+
+    async def stop(self, timeout_s: float | None = None) -> None:
+        """Disconnect the clients, stop the plug-ins (they continue at the next start), close the log.
+
+        All parts share one deadline: `timeout_s`, but at most the setting `drain_timeout_s`. A stuck part is
+        cancelled, and left behind if even that does not end it.
+        Idempotent: a second call, even after the first was cancelled, waits for the same stop.
+        """
+        if self._stopping is None:
+            self._at_stop.begin()
+            most_s = self.settings.drain_timeout_s
+            within_s = most_s if timeout_s is None else min(timeout_s, most_s)
+            self._stopping = asyncio.create_task(self._parts.stop(within_s), name="stop")
+        await asyncio.shield(self._stopping)
 
     @property
     def url(self) -> str:

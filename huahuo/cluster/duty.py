@@ -1,8 +1,7 @@
 """This node among the others: it says that it lives, does the work of all if it has it, and its share.
 
 Some work one node does for all (`work`, `rest`). The other is divided among the nodes that live
-(`divide`): the node that has the work says in the log which those are. `Doing` begins and stops both, one
-at a time.
+(`divide`): the node that has the work says in the log which those are. Both begin and stop one at a time.
 
 Nodes write the oldest format of proposals until somebody says that all know a newer one. A row of the log
 says it, so all nodes hear of it in order. A node that meets a format which it does not know stops and
@@ -30,60 +29,6 @@ from huahuo.ledger import Ledger
 
 type Call = Callable[[], Awaitable[None]]
 type Divide = Callable[[Share], Awaitable[None]]
-
-
-class Doing:
-    """See the module. `may`: whether this node takes work. What fails is undone, and the log's error raised.
-
-    A drain of this node waits only for what begins or stops just now, not for a turn of `Duty`.
-    """
-
-    def __init__(self, work: Call, rest: Call, divide: Divide, may: Callable[[], bool]) -> None:
-        self._work = work
-        self._rest = rest
-        self._divide = divide
-        self._may = may
-        self._changing = asyncio.Lock()
-        self.works = False
-        self.share = NOTHING
-
-    async def begin(self) -> None:
-        """Begin the work of all. Idempotent."""
-        async with self._changing:
-            if self.works or not self._may():
-                return
-            self.works = True
-            try:
-                await self._work()
-            except EventStoreError:  # the next turn begins it again
-                self.works = False
-                await self._rest()
-                raise
-
-    async def stop(self) -> None:
-        """Stop the work of all. Idempotent."""
-        async with self._changing:
-            if self.works:
-                self.works = False
-                await self._rest()
-
-    async def stop_all(self) -> None:
-        """Do nothing at all."""
-        await self.divide(NOTHING)
-        await self.stop()
-
-    async def divide(self, share: Share) -> None:
-        """Do this part of what is divided, and no other one."""
-        async with self._changing:
-            if share == self.share or (share != NOTHING and not self._may()):
-                return
-            self.share = share
-            try:
-                await self._divide(share)
-            except EventStoreError:  # the next turn tries it again
-                self.share = NOTHING
-                await self._divide(NOTHING)
-                raise
 
 
 TURN_S = 0.5
@@ -127,7 +72,14 @@ class Duty:
         self.members: Mapping[str, Member] = {}
         self._unfit: set[str] = set()
         """Why this node takes no work."""
-        self._doing = Doing(work, rest, divide, lambda: not self._unfit)
+        self._work = work
+        self._rest = rest
+        self._divide = divide
+        self._changing = asyncio.Lock()
+        """Held while work begins or stops: a drain of this node waits for that, not for a turn."""
+        self.works = False
+        """Whether this node does the work of all now."""
+        self._share = NOTHING
         self._log = log
         self._ambient = ambient
         self._tell = tell
@@ -136,11 +88,6 @@ class Duty:
         self._heard = Heard()
         self._beat = Beat(log, ambient, lambda: members.put_member(self.node, self.facts()))
         self._task: asyncio.Task[None] | None = None
-
-    @property
-    def works(self) -> bool:
-        """Whether this node does the work of all now."""
-        return self._doing.works
 
     @property
     def holder(self) -> str:
@@ -216,7 +163,7 @@ class Duty:
     async def unfit(self, why: str = DRAINED) -> None:
         """Take no work any more, and leave what this node has to another one."""
         self._unfit.add(why)
-        await self._doing.stop_all()
+        await self._do_nothing()
         await self._ledger.change(self._leave)
 
     def fit(self, why: str = DRAINED) -> None:
@@ -235,13 +182,52 @@ class Duty:
         await asyncio.gather(*ending, return_exceptions=True)
         self._ledger.stop()
         self._unfit.add(STOPS)
-        await self._doing.stop_all()
+        await self._do_nothing()
         with suppress(EventStoreError, TimeoutError):  # the others find out by its silence
             async with asyncio.timeout(TURN_S * 2):
                 if self.node in (self.holder, *self.sharing):
                     await self._ledger.change(self._leave)
                 else:
                     await self.put(members.put_member(self.node, self.facts()))
+
+    # What fails is undone, and the log's error raised: the next turn begins it again.
+
+    async def _begin_work(self) -> None:
+        """Begin the work of all. Idempotent."""
+        async with self._changing:
+            if self.works or self._unfit:
+                return
+            self.works = True
+            try:
+                await self._work()
+            except EventStoreError:
+                self.works = False
+                await self._rest()
+                raise
+
+    async def _stop_work(self) -> None:
+        """Stop the work of all. Idempotent."""
+        async with self._changing:
+            if self.works:
+                self.works = False
+                await self._rest()
+
+    async def _do_nothing(self) -> None:
+        await self._do_share(NOTHING)
+        await self._stop_work()
+
+    async def _do_share(self, share: Share) -> None:
+        """Do this part of what is divided, and no other one."""
+        async with self._changing:
+            if share == self._share or (share != NOTHING and self._unfit):
+                return
+            self._share = share
+            try:
+                await self._divide(share)
+            except EventStoreError:
+                self._share = NOTHING
+                await self._divide(NOTHING)
+                raise
 
     async def _run(self) -> None:
         while True:
@@ -286,7 +272,7 @@ class Duty:
         if self._beat.undone_s(now_s) > REST_S:
             # Nothing is ordered, or this node slept: other nodes could not be heard either.
             self._heard.forgive(now_s)
-            await self._doing.stop_all()
+            await self._do_nothing()
             return
         if self._turned is not None:
             await self._turned()
@@ -295,9 +281,9 @@ class Duty:
         if self._may_take():
             await self._take()
         if self.holder != self.node:
-            await self._doing.stop()
+            await self._stop_work()
         elif not self._unfit:
-            await self._doing.begin()
+            await self._begin_work()
             await self._ledger.change(self._say_who_shares)
         if self._unfit and self.node in (self.holder, *self.sharing):
             # It was taken while this node became unfit, or could not be left then.
@@ -313,14 +299,19 @@ class Duty:
         before = self.holder
         # With its row, which may still say that this node takes no part.
         await self._ledger.change(
-            lambda state: self._append(state, members.take_work(state, self.node, before), with_row=True)
+            lambda state: (
+                self._append(state, members.work_taken(self.node), with_row=True)
+                if state.node == before  # else another node was faster
+                else None
+            )
         )
         if self.holder == self.node:
             _log.info("work_taken", before=before or "nobody")
 
     def _leave(self, state: Holder) -> Append | None:
         """Leave what this node has, and say in its row, in the same commit, that it takes no part."""
-        return self._append(state, members.leave_work(state, self.node), with_row=True)
+        event = members.leave_work(state, self.node)
+        return None if event is None else self._append(state, event, with_row=True)
 
     def _say_who_shares(self, state: Holder) -> Append | None:
         """Divide among this node and those that live and can do a part. None: that is how it is divided."""
@@ -331,11 +322,12 @@ class Duty:
             and member.divides == members.DIVISION
             and self.silent_s(node) <= SILENT_S
         }
-        return self._append(state, members.divide_work(state, self.node, able))
-
-    def _append(self, state: Holder, event: NewEvent | None, *, with_row: bool = False) -> Append | None:
-        if event is None:
+        nodes = tuple(sorted({self.node, *able}))
+        if state.node != self.node or nodes == state.nodes:
             return None
+        return self._append(state, members.work_divided(nodes))
+
+    def _append(self, state: Holder, event: NewEvent, *, with_row: bool = False) -> Append:
         return Append(
             ts_ms=self._ambient.now_ms(),
             principal="service",
@@ -348,7 +340,7 @@ class Duty:
         """Do the part that is this node's according to the log."""
         found = Share(self.node, self.sharing)
         none = self._unfit or self.node not in found.nodes or self._holder_divides_otherwise()
-        await self._doing.divide(NOTHING if none else found)
+        await self._do_share(NOTHING if none else found)
 
     def _holder_divides_otherwise(self) -> bool:
         """Whether a node that divides otherwise has the work. It does this node's part itself."""

@@ -12,7 +12,7 @@ each time it had to leave again.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 import msgspec
@@ -91,11 +91,6 @@ def must_share_keys(now: Mapping[str, Member], node: str, keys: str, now_ms: int
                 f"the node {other} takes tokens of another key than this one: give all nodes the same"
                 " jwt.secret or HUAHUO_JWT_SECRET (while you rotate it, with the older one as previous)"
             )
-
-
-def takers(now: Mapping[str, Member], but: str) -> list[str]:
-    """The URLs of the nodes that take clients, but that of one."""
-    return sorted(one.url for node, one in now.items() if node != but and one.takes_clients and one.url)
 
 
 def is_row_of(row: RowPut) -> bool:
@@ -285,11 +280,6 @@ class Heard:
         return float("inf") if known is None else now_s - known[1]
 
 
-def take_work(state: Holder, node: str, before: str) -> NewEvent | None:
-    """`node` takes the work from `before`, unless another node was faster."""
-    return work_taken(node) if state.node == before else None
-
-
 def leave_work(state: Holder, node: str) -> NewEvent | None:
     """`node` leaves what it has to the others."""
     if state.node == node:
@@ -297,12 +287,6 @@ def leave_work(state: Holder, node: str) -> NewEvent | None:
     if node in state.nodes:
         return work_divided(tuple(one for one in state.nodes if one != node))
     return None
-
-
-def divide_work(state: Holder, node: str, able: Iterable[str]) -> NewEvent | None:
-    """`node`, if it has the work, divides it among itself and those that are `able` to do a part."""
-    found = tuple(sorted({node, *able}))
-    return None if state.node != node or found == state.nodes else work_divided(found)
 
 
 LOOK_S: Final = 10.0

@@ -117,25 +117,11 @@ class SampleMailServer:
         if find_spec("pymap") is None:
             raise HuahuoError("the demo needs pymap: pip install 'huahuo[demo]' (or run `make demo`)")
         self.port = self._held.enter_context(held_port())
-        command = [
-            sys.executable,
-            "-m",
-            "huahuo.demo.pymap_child",
-            "--host",
-            "127.0.0.1",
-            "--port",
-            str(self.port),
-        ]
-        command += [
-            "--port",
-            str(self.port),
-            "--no-tls",
-            "--no-service",
-            "admin",
-            "--no-service",
-            "managesieve",
-        ]
-        command += ["maildir", str(self.folder)]
+        command = (
+            *(sys.executable, "-m", "huahuo.demo.pymap_child", "--host", "127.0.0.1"),
+            *("--port", str(self.port), "--no-tls", "--no-service", "admin"),
+            *("--no-service", "managesieve", "maildir", str(self.folder)),
+        )
         self._process = await asyncio.create_subprocess_exec(
             *command,
             stdin=subprocess.PIPE,  # it ends when this process does, even by a kill
@@ -177,7 +163,7 @@ class SampleMailServer:
             self._append(imap, account)
 
     def _append(self, imap: imaplib.IMAP4, account: Account) -> None:
-        sender, subject = self._pick(_THEMES[account.theme])
+        sender, subject = _pick(self._ambient, _THEMES[account.theme])
         mail = EmailMessage()
         mail["From"], mail["To"], mail["Subject"] = sender, account.address, subject
         now_s = self._ambient.now_ms() / 1000
@@ -188,22 +174,12 @@ class SampleMailServer:
             mail.add_attachment(code.encode(), maintype="application", subtype="pdf", filename="invoice.pdf")
         imap.append("INBOX", "", imaplib.Time2Internaldate(now_s), mail.as_bytes())
 
-    def _pick[T](self, choices: tuple[T, ...]) -> T:
-        return choices[int(self._ambient.random() * len(choices))]
-
     def _write_accounts(self) -> None:
         """Write the two files in which pymap's maildir backend keeps its users."""
         salt = b"only-on-loopback"
         digest = hashlib.pbkdf2_hmac("sha256", PASSWORD.encode(), salt, _HASH_ROUNDS)
-        hashed = "$".join(
-            (
-                "",
-                "pbkdf2-sha256",
-                str(_HASH_ROUNDS),
-                base64.b64encode(salt).decode(),
-                base64.b64encode(digest).decode(),
-            )
-        )
+        coded = (base64.b64encode(part).decode() for part in (salt, digest))
+        hashed = "$".join(("", "pbkdf2-sha256", str(_HASH_ROUNDS), *coded))
         users = "".join(f"{a.address}:x::::{a.address.partition('@')[0]}:\r\n" for a in ACCOUNTS)
         shadow = "".join(f"{a.address}:{hashed}:::::::\r\n" for a in ACCOUNTS)
         (self.folder / "pymap-etc-passwd").write_text(users, newline="")
@@ -224,18 +200,15 @@ class SampleMailServer:
                 return
 
 
-class _login:  # noqa: N801  reads as a verb where it is used
-    """An IMAP connection that is logged out even when the block fails."""
+def _login(port: int, address: str) -> imaplib.IMAP4:
+    """A connection that is logged out when the block ends."""
+    imap = imaplib.IMAP4("127.0.0.1", port, timeout=10)
+    imap.login(address, PASSWORD)
+    return imap
 
-    def __init__(self, port: int, address: str) -> None:
-        self._imap = imaplib.IMAP4("127.0.0.1", port, timeout=10)
-        self._imap.login(address, PASSWORD)
 
-    def __enter__(self) -> imaplib.IMAP4:
-        return self._imap
-
-    def __exit__(self, *_exc: object) -> None:
-        self._imap.logout()
+def _pick[T](ambient: Ambient, choices: tuple[T, ...]) -> T:
+    return choices[int(ambient.random() * len(choices))]
 
 
 USER_ID = 1
@@ -367,7 +340,7 @@ async def let_mail_arrive(
     loop = asyncio.get_running_loop()
     while True:
         await asyncio.sleep(pause_s)
-        account = ACCOUNTS[int(ambient.random() * len(ACCOUNTS))]
+        account = _pick(ambient, ACCOUNTS)
         for _ in range(1 + int(ambient.random() * 5)):
             await loop.run_in_executor(None, server.deliver, account)
         with contextlib.suppress(CommandError):  # nothing could be written just then

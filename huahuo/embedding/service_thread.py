@@ -246,15 +246,14 @@ class ServiceThread:
         with self._lock:
             if self._thread is not None:
                 raise HuahuoError("the service has been started already")
-            starting = _Starting()
+            starting: concurrent.futures.Future[None] = concurrent.futures.Future()
             self._pid = os.getpid()
             self._thread = threading.Thread(target=self._run, args=(starting,), name="huahuo", daemon=True)
             self._thread.start()
-            starting.done.wait()
-            if starting.error is not None:
+            if (error := starting.exception()) is not None:
                 self._thread.join()
                 self._thread = None
-                raise starting.error
+                raise error
 
     def stop(self, timeout_s: float) -> None:
         """See `Service.stop`."""
@@ -342,24 +341,24 @@ class ServiceThread:
                 " (docs/embedding.md)"
             )
 
-    def _run(self, starting: "_Starting") -> None:
+    def _run(self, starting: concurrent.futures.Future[None]) -> None:
         """The body of the thread: one loop from start to stop."""
         try:
             run(self._main(starting))
         except BaseException as error:  # noqa: BLE001  handed to the thread that waits in start()
-            starting.error = error
+            if not starting.done():
+                starting.set_exception(error)
         finally:
             if self._bridge is not None:
                 self._bridge.stop()
-            starting.done.set()
 
-    async def _main(self, starting: "_Starting") -> None:
+    async def _main(self, starting: concurrent.futures.Future[None]) -> None:
         self._stopping = asyncio.Event()
         app = self._make()
         await app.start()
         self._app = app
         self._bridge = Bridge(asyncio.get_running_loop())
-        starting.done.set()
+        starting.set_result(None)
         # Return freed memory to the system, but leave the garbage collector to the application.
         with Tidier(asyncio.get_running_loop(), collects=False, let_go=letting_go(app)):
             await self._stopping.wait()
@@ -369,11 +368,3 @@ class ServiceThread:
             await app.stop(timeout_s)
         finally:
             self._stopping.set()
-
-
-class _Starting:
-    """The result of starting, for the thread that waits for it."""
-
-    def __init__(self) -> None:
-        self.done = threading.Event()
-        self.error: BaseException | None = None

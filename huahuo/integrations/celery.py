@@ -9,12 +9,12 @@ def import_files(self, files, user):
 
 from typing import Any
 
-from huahuo.publisher import LEASE_S, Publisher, TaskJob, UserId
+from huahuo.publisher import LEASE_S, Publisher, RemoteJob, UserId
 
 
 def task_job(
     task: Any, publisher: Publisher, *, user: UserId | None = None, name: str = "", lease_s: float = LEASE_S
-) -> TaskJob:
+) -> RemoteJob:
     """The job of a bound task. Its progress is the task's state `PROGRESS` too, for tools that poll.
 
     A cancel ends the block at the next report; the task then goes on behind the block.
@@ -24,4 +24,4 @@ def task_job(
         if task.request.id is not None and not task.request.is_eager:
             task.update_state(state="PROGRESS", meta={"percent": percent, "message": message})
 
-    return TaskJob(publisher, name or task.name, user, record, lease_s)
+    return RemoteJob(publisher, name or task.name, user, lease_s, record)

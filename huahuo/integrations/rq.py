@@ -9,12 +9,12 @@ def import_files(files, user):
 from rq import get_current_job
 
 from huahuo.errors import HuahuoError
-from huahuo.publisher import LEASE_S, Publisher, TaskJob, UserId
+from huahuo.publisher import LEASE_S, Publisher, RemoteJob, UserId
 
 
 def task_job(
     publisher: Publisher, *, user: UserId | None = None, name: str = "", lease_s: float = LEASE_S
-) -> TaskJob:
+) -> RemoteJob:
     """The job of the RQ job that runs now. Its progress stands in that one's `meta` too.
 
     Raises HuahuoError: no RQ job runs here.
@@ -27,4 +27,4 @@ def task_job(
         current.meta.update(percent=percent, message=message)
         current.save_meta()  # type: ignore[no-untyped-call]  # of the library
 
-    return TaskJob(publisher, name or str(current.func_name), user, record, lease_s)
+    return RemoteJob(publisher, name or str(current.func_name), user, lease_s, record)

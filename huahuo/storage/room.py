@@ -55,28 +55,6 @@ from huahuo.users.users import UserRefused
 _ENOUGH: Final = 1.25
 
 
-class Stage:
-    """The stage of one disk. `low_bytes` 0: there is no such stage."""
-
-    def __init__(self, low_bytes: int) -> None:
-        self.low_bytes = low_bytes
-        self.is_low = False
-        self.free_bytes: int | None = None
-        """At the last look; None: there was none."""
-
-    @property
-    def enough_bytes(self) -> int:
-        """The free space at which the stage ends."""
-        return round(self.low_bytes * _ENOUGH)
-
-    def look(self, free_bytes: int) -> bool:
-        """Note how much is free. Returns whether the stage began or ended with it."""
-        self.free_bytes = free_bytes
-        was = self.is_low
-        self.is_low = free_bytes < (self.enough_bytes if was else self.low_bytes)
-        return self.is_low != was
-
-
 USERS_MAX: Final = 10_000
 """Of more users, the longest idle are forgotten."""
 STREAMS_LOOK_S: Final = 60.0
@@ -109,7 +87,8 @@ class Begun:
         if bucket is None:
             bucket = TokenBucket(self._per_day / _DAY_S, self._per_day, now_s)
             self._buckets[principal] = bucket
-            self._forget_some()
+            if len(self._buckets) > USERS_MAX:
+                self._clear(self._buckets.popitem(last=False)[0])
         self._buckets.move_to_end(principal)
         bucket.charge(now_s, 1)
         if principal not in self.over and bucket.wait_s(now_s) > 0:
@@ -133,11 +112,6 @@ class Begun:
             self._clear(principal)
         return wait_s
 
-    def _forget_some(self) -> None:
-        if len(self._buckets) > USERS_MAX:
-            principal, _ = self._buckets.popitem(last=False)
-            self._clear(principal)
-
     def _clear(self, principal: str) -> None:
         if principal not in self.over:
             return
@@ -158,10 +132,16 @@ type Tell = Callable[[RefuseGrowth | None], None]
 
 
 class Room:
-    """Implements `RefuseGrowth`. `over`: the principals that have used up their quota."""
+    """Implements `RefuseGrowth`. `over`: the principals that have used up their quota.
 
-    def __init__(self, stage: Stage) -> None:
-        self.stage = stage
+    `low_bytes`: below that much free space the disk is nearly full; 0: it never is.
+    """
+
+    def __init__(self, low_bytes: int = 0) -> None:
+        self.low_bytes = low_bytes
+        self.is_low = False
+        self.free_bytes: int | None = None
+        """At the last look; None: there was none."""
         self.begun: Begun | None = None
         """The users who have begun too many streams. None: they are not counted."""
         self.over: frozenset[str] = _NOBODY
@@ -171,7 +151,7 @@ class Room:
 
     def refuse(self, principal: str, is_admin: bool = False) -> Refusal | None:
         """Why `principal` may store nothing more now; None: it may. See `RefuseGrowth`."""
-        if self.stage.is_low:
+        if self.is_low:
             self.refused += 1
             return _FULL
         if principal in self.over:
@@ -184,7 +164,7 @@ class Room:
 
     def has_room(self, user_id: UserId) -> bool:
         """Whether work for a user may begin by itself. Nothing is refused, so nothing is counted."""
-        return not self.stage.is_low and f"user/{user_id}" not in self.over
+        return not self.is_low and f"user/{user_id}" not in self.over
 
     def guard(self, tell: Tell, *, of_users: bool) -> None:
         """Guard a door. `of_users` False: only the service itself comes through it, which has no quota."""
@@ -192,11 +172,13 @@ class Room:
 
     def look(self, free_bytes: int) -> None:
         """Note how much of the disk is free."""
-        if not self.stage.look(free_bytes):
+        self.free_bytes, was = free_bytes, self.is_low
+        self.is_low = free_bytes < (self._enough_bytes if was else self.low_bytes)
+        if self.is_low == was:
             return
-        if self.stage.is_low:
+        if self.is_low:
             _log.warning(
-                "disk_nearly_full", free_bytes=free_bytes, low_bytes=self.stage.low_bytes,
+                "disk_nearly_full", free_bytes=free_bytes, low_bytes=self.low_bytes,
                 refused="publications, imports, checks and other commands that store more",
             )  # fmt: skip
         else:
@@ -211,12 +193,11 @@ class Room:
 
     def sentence(self) -> str | None:
         """What `/readyz` adds while the disk is nearly full."""
-        stage = self.stage
-        if not stage.is_low or stage.free_bytes is None:
+        if not self.is_low or self.free_bytes is None:
             return None
         return (
-            f"the disk is nearly full: {stage.free_bytes >> 20} MiB are free, so what would store more is"
-            f" refused until {stage.enough_bytes >> 20} MiB are"
+            f"the disk is nearly full: {self.free_bytes >> 20} MiB are free, so what would store more is"
+            f" refused until {self._enough_bytes >> 20} MiB are"
         )
 
     def count_begun(self, per_day: int, ambient: Ambient) -> Begun:
@@ -225,12 +206,14 @@ class Room:
         return self.begun
 
     @property
-    def _began_too_many(self) -> bool:
-        return self.begun is not None and bool(self.begun.over)
+    def _enough_bytes(self) -> int:
+        """The free space at which the disk is nearly full no more."""
+        return round(self.low_bytes * _ENOUGH)
 
     def _tell(self) -> None:
+        over = self.over or (self.begun is not None and self.begun.over)
         for tell, of_users in self._doors:
-            asked = self.stage.is_low or (of_users and bool(self.over or self._began_too_many))
+            asked = self.is_low or (of_users and over)
             tell(self.refuse if asked else None)
 
 

@@ -3,10 +3,10 @@
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -78,15 +78,11 @@ async def looked_at(
         yield history
 
 
-def leave(main: Callable[[], Awaitable[int]]) -> None:
+def leave(main: Callable[[], Coroutine[Any, Any, int]]) -> None:
     """Run `main` and exit with its code. An unusable input ends as one line on stderr."""
-
-    async def run() -> int:
-        return await main()
-
     errors = Console(stderr=True, highlight=False, emoji=False)
     try:
-        code = asyncio.run(run())
+        code = asyncio.run(main())
     except LookupError as error:
         errors.print(printable(str(error.args[0] if error.args else error)), markup=False, soft_wrap=True)
         code = code_of_answer(error)

@@ -16,11 +16,11 @@ import asyncio
 import csv
 import io
 import sys
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from itertools import batched
 from pathlib import Path
-from typing import Any, BinaryIO, Final, Protocol
+from typing import Any, BinaryIO, Final
 
 import msgspec
 
@@ -145,10 +145,8 @@ _APPEND_EVENTS = 1000
 _APPENDS_AT_ONCE = 512
 
 
-class _Writer(Protocol):
-    def add(self, event: StoredEvent, sealed: tuple[str, ...]) -> None: ...
-
-    def close(self) -> None: ...
+type _Add = Callable[[StoredEvent, tuple[str, ...]], object]
+"""Writes one event, with the names of the secrets that were sealed with it."""
 
 
 async def export(
@@ -168,14 +166,12 @@ async def export(
         ConfigError: the format's library is not installed, or the file cannot be written.
     """
     try:
-        with _Target(target) as file:
-            writer = _WRITERS[form](file, history, upto)
-            count = 0
+        count = 0
+        with _opened(target) as file, _WRITERS[form](file, history, upto) as add:
             async for piece in merged(history, streams or (LOG_STREAM,), after, upto):
                 for event in piece:
-                    writer.add(event, sealed_in(event))
+                    add(event, sealed_in(event))
                 count += len(piece)
-            writer.close()
     except BrokenPipeError:
         raise
     except OSError as error:
@@ -243,56 +239,38 @@ def _written_as(event: StoredEvent) -> tuple[int, str, str, int]:
     return event.ts_ms, event.principal, event.command_id, event.cause
 
 
-class _Target:
+@contextmanager
+def _opened(path: Path | None) -> Iterator[BinaryIO]:
     """The file to write, or standard output. An unfinished file is removed."""
-
-    def __init__(self, path: Path | None) -> None:
-        self._path = path
-        self._partial = None if path is None else path.with_name(path.name + ".partial")
-        self._file: BinaryIO | None = None
-
-    def __enter__(self) -> BinaryIO:
-        if self._partial is None:
-            return sys.stdout.buffer
-        self._file = self._partial.open("wb")
-        return self._file
-
-    def __exit__(self, kind: object, *_: object) -> None:
-        if self._file is None or self._partial is None or self._path is None:
-            sys.stdout.buffer.flush()
-            return
-        self._file.close()
-        if kind is None:
-            self._partial.replace(self._path)
-        else:
-            self._partial.unlink(missing_ok=True)
+    if path is None:
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+        return
+    partial = path.with_name(path.name + ".partial")
+    try:
+        with partial.open("wb") as file:
+            yield file
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
 
 
-class _JsonLines:
-    def __init__(self, file: BinaryIO, history: History, upto: int) -> None:
-        self._file = file
-        file.write(detached_history.header(history.log_id, upto) + b"\n")
-
-    def add(self, event: StoredEvent, sealed: tuple[str, ...]) -> None:
-        self._file.write(detached_history.line(event, sealed) + b"\n")
-
-    def close(self) -> None:
-        pass
+@contextmanager
+def _json_lines(file: BinaryIO, history: History, upto: int) -> Iterator[_Add]:
+    file.write(detached_history.header(history.log_id, upto) + b"\n")
+    yield lambda event, sealed: file.write(detached_history.line(event, sealed) + b"\n")
 
 
-class _CloudEvents:
+@contextmanager
+def _cloud_events(file: BinaryIO, history: History, _upto: int) -> Iterator[_Add]:
     """`source` names log and stream, `id` is the position. The standard requires the pair to be unique."""
 
-    def __init__(self, file: BinaryIO, history: History, _upto: int) -> None:
-        self._file = file
-        self._source = f"huahuo:{history.log_id}/"
-
-    def add(self, event: StoredEvent, sealed: tuple[str, ...]) -> None:
-        names = dict.fromkeys(sealed, "[sealed]")
+    def add(event: StoredEvent, sealed: tuple[str, ...]) -> None:
         shown: dict[str, Any] = {
             "specversion": "1.0",
             "id": str(event.position),
-            "source": self._source + event.stream,
+            "source": f"huahuo:{history.log_id}/{event.stream}",
             "type": event.type,
             "subject": event.entity or event.stream,
             "time": rfc3339(event.ts_ms),
@@ -301,13 +279,12 @@ class _CloudEvents:
             "principal": event.principal or None,
             "commandid": event.command_id or None,
             "cause": str(event.cause) if event.cause else None,
-            "sealed": ",".join(names) or None,
+            "sealed": ",".join(dict.fromkeys(sealed)) or None,
             "data": msgspec.Raw(event.body),
         }
-        self._file.write(json_bytes({k: v for k, v in shown.items() if v is not None}) + b"\n")
+        file.write(json_bytes({k: v for k, v in shown.items() if v is not None}) + b"\n")
 
-    def close(self) -> None:
-        pass
+    yield add
 
 
 def _row(event: StoredEvent, sealed: tuple[str, ...]) -> tuple[Any, ...]:
@@ -329,18 +306,14 @@ def _row(event: StoredEvent, sealed: tuple[str, ...]) -> tuple[Any, ...]:
     )
 
 
-class _Csv:
-    def __init__(self, file: BinaryIO, _history: History, _upto: int) -> None:
-        self._text = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=True)
-        self._csv = csv.writer(self._text)
-        self._csv.writerow(COLUMNS)
-
-    def add(self, event: StoredEvent, sealed: tuple[str, ...]) -> None:
-        self._csv.writerow([_inert(cell) for cell in _row(event, sealed)])
-
-    def close(self) -> None:
-        self._text.flush()
-        self._text.detach()
+@contextmanager
+def _csv(file: BinaryIO, _history: History, _upto: int) -> Iterator[_Add]:
+    text = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=True)
+    rows = csv.writer(text)
+    rows.writerow(COLUMNS)
+    yield lambda event, sealed: rows.writerow([_inert(cell) for cell in _row(event, sealed)])
+    text.flush()
+    text.detach()
 
 
 def _inert(cell: Any) -> Any:
@@ -348,39 +321,35 @@ def _inert(cell: Any) -> Any:
     return f"'{cell}" if isinstance(cell, str) and cell[:1] in ("=", "+", "-", "@", "\t", "\r") else cell
 
 
-class _Parquet:
-    def __init__(self, file: BinaryIO, _history: History, _upto: int) -> None:
-        try:
-            import pyarrow as pa
-            import pyarrow.parquet as pq
-        except ImportError:
-            raise ConfigError("Parquet needs pyarrow: pip install 'huahuo[parquet]'") from None
-        self._schema = pa.schema(
-            [(name, pa.int64() if name in _NUMBERS else pa.string()) for name in COLUMNS]
-        )
-        self._table = pa.Table
-        self._parquet = pq.ParquetWriter(file, self._schema)
-        self._rows: list[tuple[Any, ...]] = []
+@contextmanager
+def _parquet(file: BinaryIO, _history: History, _upto: int) -> Iterator[_Add]:
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ImportError:
+        raise ConfigError("Parquet needs pyarrow: pip install 'huahuo[parquet]'") from None
+    schema = pa.schema([(name, pa.int64() if name in _NUMBERS else pa.string()) for name in COLUMNS])
+    writer, rows = pq.ParquetWriter(file, schema), list[tuple[Any, ...]]()
 
-    def add(self, event: StoredEvent, sealed: tuple[str, ...]) -> None:
-        self._rows.append(_row(event, sealed))
-        if len(self._rows) >= _ROWS_AT_ONCE:
-            self._flush()
-
-    def close(self) -> None:
-        self._flush()
-        self._parquet.close()
-
-    def _flush(self) -> None:
-        columns = list(zip(*self._rows, strict=True)) or [()] * len(COLUMNS)
+    def flush() -> None:
+        columns = list(zip(*rows, strict=True)) or [()] * len(COLUMNS)
         named = dict(zip(COLUMNS, map(list, columns), strict=True))
-        self._parquet.write_table(self._table.from_pydict(named, schema=self._schema))
-        self._rows.clear()
+        writer.write_table(pa.Table.from_pydict(named, schema=schema))
+        rows.clear()
+
+    def add(event: StoredEvent, sealed: tuple[str, ...]) -> None:
+        rows.append(_row(event, sealed))
+        if len(rows) >= _ROWS_AT_ONCE:
+            flush()
+
+    yield add
+    flush()
+    writer.close()
 
 
-_WRITERS: Final[dict[str, Callable[[BinaryIO, History, int], _Writer]]] = {
-    "jsonl": _JsonLines,
-    "csv": _Csv,
-    "parquet": _Parquet,
-    "cloudevents": _CloudEvents,
+_WRITERS: Final[dict[str, Callable[[BinaryIO, History, int], AbstractContextManager[_Add]]]] = {
+    "jsonl": _json_lines,
+    "csv": _csv,
+    "parquet": _parquet,
+    "cloudevents": _cloud_events,
 }

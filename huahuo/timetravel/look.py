@@ -40,11 +40,6 @@ from huahuo.timetravel.history_files import subject
 _VALUE_CHARS_MAX = 200
 
 
-def changes_plain(changes: Iterable[Change]) -> list[dict[str, Any]]:
-    """Differences as JSON."""
-    return [change.plain() for change in changes]
-
-
 class Out:
     """The output of a command. `as_json` sets its form. `flushed`: flush after each line.
 
@@ -265,7 +260,7 @@ async def log(
             break
         shown, last = shown + 1, step.event.position
         if out.as_json:
-            changes = {"changes": changes_plain(step.changes)} if diff else {}
+            changes = {"changes": [change.plain() for change in step.changes]} if diff else {}
             out.json(out.plain(step.event) | changes)
         else:
             out.event(step.event)
@@ -292,7 +287,7 @@ async def blamed(history: History, entity: str, path: str, at: str | None, ambie
     chain = await histories.why(history, step.event)
     if out.as_json:
         why = [out.plain(link.event) for link in chain[:-1]]
-        out.json(out.plain(step.event) | {"changes": changes_plain(step.changes), "why": why})
+        out.json(out.plain(step.event) | {"changes": [change.plain() for change in step.changes], "why": why})
     else:
         out.event(step.event)
         out.changes(step.changes)

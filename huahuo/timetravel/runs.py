@@ -34,7 +34,7 @@ from huahuo.replay.history.detached_history import Add, Apart, Edit, Put, Skip, 
 from huahuo.replay.history.history import AtHead, History, ListHistory, pages_of, parse_event
 from huahuo.replay.history.timeline import Timeline, position_of_moment
 from huahuo.timetravel.history_files import append_of, rewrite, runs_of, subject
-from huahuo.timetravel.look import Out, changes_plain, moment
+from huahuo.timetravel.look import Out, moment
 from huahuo.transport.access.door import AddressDoor
 from huahuo.transport.access.rights import is_user_stream
 from huahuo.transport.access.tokens import Authenticator
@@ -111,7 +111,7 @@ async def _compare(one: ListHistory, other: ListHistory, entities: tuple[str, ..
     if out.as_json:
         sides = [None if side is None else out.plain(side) for side in _first(found)] if found else None
         streams = {name: {"first": len(both.one), "second": len(both.other)} for name, both in found.items()}
-        states = {name: changes_plain(changes) for name, changes in changed.items()}
+        states = {name: [change.plain() for change in changes] for name, changes in changed.items()}
         out.json({"same": not found, "first_difference": sides, "events": streams, "states": states})
     else:
         _tell(found, changed, out)

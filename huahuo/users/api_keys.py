@@ -76,7 +76,8 @@ class Key(msgspec.Struct, frozen=True, kw_only=True):
     groups: tuple[str, ...] = ()
     name: str
     rights: tuple[str, ...]
-    created_at_ms: int
+    created_at_ms: int = 0
+    """The time of the event, which has no such field."""
     expires_at_ms: int
     digest: str = ""
 
@@ -89,18 +90,6 @@ class Key(msgspec.Struct, frozen=True, kw_only=True):
     def owner(self) -> Principal:
         """The user for whom it was made, without its rights."""
         return Principal(self.user_id, self.username, is_admin=self.is_admin, groups=self.groups)
-
-
-class _Added(msgspec.Struct):
-    key_id: int
-    user_id: UserId
-    username: str
-    name: str
-    rights: tuple[str, ...]
-    expires_at_ms: int
-    digest: str
-    is_admin: bool = False
-    groups: tuple[str, ...] = ()
 
 
 class _Revoked(msgspec.Struct):
@@ -135,9 +124,8 @@ class Keys:
         """Fold in the next event of the stream."""
         self.seq = event.seq
         if event.type == ADDED:
-            body = msgspec.json.decode(event.body, type=_Added)
-            fields = msgspec.structs.asdict(body)
-            self._by_id[body.key_id] = Key(created_at_ms=event.ts_ms, **fields)
+            key = msgspec.json.decode(event.body, type=Key)
+            self._by_id[key.key_id] = replace(key, created_at_ms=event.ts_ms)
         elif event.type == REVOKED_KEY:
             key_id = msgspec.json.decode(event.body, type=_Revoked).key_id
             self._by_id.pop(key_id, None)
@@ -147,11 +135,6 @@ class Keys:
 def is_key(token: str) -> bool:
     """Whether a token claims to be an API key. Tokens of other kinds begin otherwise."""
     return token.startswith(_PREFIX)
-
-
-def key_text(key_id: int, secret: bytes) -> str:
-    """The key as its user gets it, once."""
-    return f"{_PREFIX}{key_id}_{base64.urlsafe_b64encode(secret).rstrip(b'=').decode()}"
 
 
 def key_digest(key: str) -> str:
@@ -169,11 +152,6 @@ def number_in(jti: str) -> int:
     """The number in a key's `jti`, 0 if it is none."""
     number = jti.removeprefix(_JTI)
     return int(number) if jti.startswith(_JTI) and number.isdigit() else 0
-
-
-def key_fits(key: Key, token: str) -> bool:
-    """Whether `token` is this key. It takes as long for a wrong one."""
-    return hmac.compare_digest(key.digest, key_digest(token))
 
 
 def refuse_key(name: str, days: int, rights: Collection[str]) -> None:
@@ -213,11 +191,6 @@ def key_revoked(now_ms: int, key: Key) -> tuple[NewEvent, NewEvent]:
     body = {"type": REVOKED, "timestamp": rfc3339(now_ms), "jti": key.jti, "is_gone": True}
     ends = NewEvent(AUTH_STREAM, REVOKED, json_bytes(body))
     return _event(REVOKED_KEY, now_ms, {"key_id": key.key_id, "user_id": key.user_id}), ends
-
-
-def key_expiry(now_ms: int, days: int) -> int:
-    """When a key made now ends."""
-    return now_ms + days * _DAY_MS
 
 
 def _event(type_: str, now_ms: int, fields: dict[str, Any]) -> NewEvent:
@@ -268,7 +241,7 @@ class WithKeys:
     def of_key(self, token: str, now_ms: int) -> Verdict:
         """The user of an API key."""
         key = self._keys.of(key_id_in(token) or 0)
-        if key is None or not key_fits(key, token):
+        if key is None or not hmac.compare_digest(key.digest, key_digest(token)):
             return _failure(AuthCode.TOKEN_INVALID, "no such API key, or it was revoked")
         if key.expires_at_ms <= now_ms:
             return _failure(AuthCode.TOKEN_EXPIRED, f"the API key {key.key_id} expired")
@@ -328,7 +301,8 @@ class KeyBook(Ledger[Keys]):
             KeyRefused: a field is out of bounds, or the user has as many keys as one may have.
         """
         refuse_key(name, days, rights)
-        secret, made = self._ambient.token_bytes(SECRET_BYTES), ""
+        secret = base64.urlsafe_b64encode(self._ambient.token_bytes(SECRET_BYTES)).rstrip(b"=").decode()
+        made = ""
         key: Key | None = None
 
         def change(state: Keys) -> Append:
@@ -339,7 +313,7 @@ class KeyBook(Ledger[Keys]):
                 why = f"a user may have {KEYS_PER_USER_MAX} keys: revoke one first"
                 raise KeyRefused("rate_limited", why)
             number = self._log.take("api_key")
-            made = key_text(number, secret)
+            made = f"{_PREFIX}{number}_{secret}"
             key = Key(
                 key_id=number,
                 user_id=owner.user_id,
@@ -349,14 +323,13 @@ class KeyBook(Ledger[Keys]):
                 name=name,
                 rights=tuple(dict.fromkeys(rights)),
                 created_at_ms=issue_ms,
-                expires_at_ms=key_expiry(now_ms, days),
+                expires_at_ms=now_ms + days * _DAY_MS,
                 digest=key_digest(made),
             )
-            expected = {API_KEYS: state.seq}
             return Append(
                 ts_ms=issue_ms,
                 events=(key_added(issue_ms, key),),
-                expected=expected,
+                expected={API_KEYS: state.seq},
                 principal=by,
                 command=record,
             )

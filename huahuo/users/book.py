@@ -158,7 +158,7 @@ class UserBook:
                 raise UserRefused("already_exists", f"there is a user {name!r}", zh.NAME_TAKEN)
             user_id = self._log.take("account")
             added = event(ADDED, self._now_ms, user_id, name=name, is_admin=is_admin)
-            return self._append(users, principal, added, sealed=(user_id, stored))
+            return self._append(users.seq, principal, added, sealed=(user_id, stored))
 
         await self._ledger.change(change)
         return self._known(name)
@@ -172,7 +172,9 @@ class UserBook:
             now_ms = self._now_ms
             changed = event(CHANGED, now_ms, user.user_id, what="password")
             sealed = user.user_id, stored
-            return self._append(users, principal, changed, revocation(now_ms, user.user_id), sealed=sealed)
+            return self._append(
+                users.seq, principal, changed, revocation(now_ms, user.user_id), sealed=sealed
+            )
 
         await self._ledger.change(change)
 
@@ -192,7 +194,7 @@ class UserBook:
             now_ms = self._now_ms
             changed = event(CHANGED, now_ms, user.user_id, what="disabled", disabled=disabled)
             ends = (revocation(now_ms, user.user_id),) if disabled else ()
-            return self._append(users, principal, changed, *ends)
+            return self._append(users.seq, principal, changed, *ends)
 
         await self._ledger.change(change)
 
@@ -205,7 +207,7 @@ class UserBook:
             now_ms = self._now_ms
             removed = event(REMOVED, now_ms, user.user_id)
             ends = revocation(now_ms, user.user_id)
-            return self._append(users, principal, removed, ends, shred=(owner_of(user.user_id),))
+            return self._append(users.seq, principal, removed, ends, shred=(owner_of(user.user_id),))
 
         await self._ledger.change(change)
 
@@ -215,7 +217,7 @@ class UserBook:
         def change(users: Users) -> Append | None:
             if users.registration is allowed:
                 return None
-            return self._append(users, principal, registration(self._now_ms, allowed=allowed))
+            return self._append(users.seq, principal, registration(self._now_ms, allowed=allowed))
 
         await self._ledger.change(change)
 
@@ -245,19 +247,9 @@ class UserBook:
     async def _rehash(self, user_id: int, password: str, seq: int) -> None:
         """`seq`: of the users when the password was right. It may be another one by now."""
         stored = await self._executor.run(lambda: hashed(password))
-        put = SecretPut(owner_of(user_id), HASH, Secret(stored))
         changed = event(CHANGED, self._now_ms, user_id, what="hash")
-        expected = {ACCOUNTS: seq}
         with contextlib.suppress(Conflict):  # a later sign-in does it
-            await self._log.append(
-                Append(
-                    ts_ms=self._now_ms,
-                    events=(changed,),
-                    expected=expected,
-                    secrets=(put,),
-                    principal="service",
-                )
-            )
+            await self._log.append(self._append(seq, "service", changed, sealed=(user_id, stored)))
 
     async def _hashed(self, password: str) -> str:
         refuse_password(password)
@@ -265,7 +257,7 @@ class UserBook:
 
     def _append(
         self,
-        users: Users,
+        seq: int,
         principal: str,
         *events: NewEvent,
         sealed: tuple[int, str] | None = None,
@@ -275,7 +267,7 @@ class UserBook:
         return Append(
             ts_ms=self._now_ms,
             events=events,
-            expected={ACCOUNTS: users.seq},
+            expected={ACCOUNTS: seq},
             principal=principal,
             secrets=secrets,
             shred=shred,

@@ -5,6 +5,7 @@ out at every 401, so only a refused token may be one; it is told things in Chine
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -44,8 +45,6 @@ class AddUser(_Sealed, frozen=True):
     password: _Text
     is_admin: bool = False
 
-    __repr__ = _Sealed.__repr__
-
 
 class SetPassword(_Sealed, frozen=True):
     """Fields of `set_password`."""
@@ -53,16 +52,12 @@ class SetPassword(_Sealed, frozen=True):
     name: _Text
     password: _Text
 
-    __repr__ = _Sealed.__repr__
-
 
 class ChangePassword(_Sealed, frozen=True):
     """Fields of `change_password`."""
 
     old_password: _Text
     new_password: _Text
-
-    __repr__ = _Sealed.__repr__
 
 
 class Named(msgspec.Struct, frozen=True):
@@ -95,8 +90,8 @@ class UserActions:
             Action("list_users", Nothing, self._list, query=True, admin=True),
             Action("add_user", AddUser, self._add, admin=True),
             Action("set_password", SetPassword, self._set_password, admin=True, frees=True),
-            Action("disable_user", Named, self._disable, admin=True, frees=True),
-            Action("enable_user", Named, self._enable, admin=True, frees=True),
+            Action("disable_user", Named, partial(self._set_disabled, disabled=True), admin=True, frees=True),
+            Action("enable_user", Named, partial(self._set_disabled, disabled=False), admin=True, frees=True),
             Action("remove_user", Named, self._remove, admin=True, frees=True),
             Action("change_password", ChangePassword, self._change_password, signed_in=True, frees=True),
             Action("sign_out_everywhere", Nothing, self._sign_out, signed_in=True, frees=True),
@@ -112,13 +107,10 @@ class UserActions:
     async def _add(self, call: Call[AddUser]) -> Reply:
         params = call.params
 
-        async def add() -> dict[str, Any]:
-            user = await self._book.add(
-                params.name, params.password, is_admin=params.is_admin, principal=call.principal.name
-            )
-            return {"user_id": user.user_id}
-
-        return await _answered(zh.USER_ADDED, add)
+        adding = self._book.add(
+            params.name, params.password, is_admin=params.is_admin, principal=call.principal.name
+        )
+        return await _done(zh.USER_ADDED, adding, lambda user: {"user_id": user.user_id})
 
     async def _set_password(self, call: Call[SetPassword]) -> Reply:
         params, who = call.params, call.principal.name
@@ -126,17 +118,10 @@ class UserActions:
             zh.PASSWORD_SET, self._book.set_password(params.name, params.password, principal=who)
         )
 
-    async def _disable(self, call: Call[Named]) -> Reply:
+    async def _set_disabled(self, call: Call[Named], *, disabled: bool) -> Reply:
         who = call.principal.name
-        return await _done(
-            zh.USER_DISABLED, self._book.set_disabled(call.params.name, disabled=True, principal=who)
-        )
-
-    async def _enable(self, call: Call[Named]) -> Reply:
-        who = call.principal.name
-        return await _done(
-            zh.USER_ENABLED, self._book.set_disabled(call.params.name, disabled=False, principal=who)
-        )
+        change = self._book.set_disabled(call.params.name, disabled=disabled, principal=who)
+        return await _done(zh.USER_DISABLED if disabled else zh.USER_ENABLED, change)
 
     async def _remove(self, call: Call[Named]) -> Reply:
         return await _done(
@@ -176,17 +161,12 @@ class UserActions:
         return json_reply({"type": "token", **fresh.body()})
 
 
-async def _done(message: str, change: Awaitable[None]) -> Reply:
-    async def run() -> dict[str, Any]:
-        await change
-        return {}
-
-    return await _answered(message, run)
-
-
-async def _answered(message: str, run: Callable[[], Awaitable[dict[str, Any]]]) -> Reply:
+async def _done[T](
+    message: str, change: Awaitable[T], told: Callable[[T], Mapping[str, Any]] = lambda _: {}
+) -> Reply:
+    """The answer after a change. `told`: what it says besides."""
     try:
-        fields = await run()
+        fields = told(await change)
     except UserRefused as refused:
         return error_reply(Refusal(refused.code, zh.REFUSED, str(refused)))
     return json_reply({"type": "success", "message": message, **fields})
@@ -199,28 +179,17 @@ _CLASSIC: Final[Mapping[str, str]] = {
 }
 _BAD, _UNAUTHORIZED, _TOO_MANY = 400, 401, 429
 
-type _BodyText = Annotated[str, Meta(max_length=1024)]
 
-
-class _SealedBody(msgspec.Struct):
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}('[sealed]')"
-
-
-class _Account(_SealedBody):
-    username: _BodyText = ""
-    password: _BodyText = ""
-    code: _BodyText = ""
+class _Account(_Sealed, frozen=True):
+    username: _Text = ""
+    password: _Text = ""
+    code: _Text = ""
     is_admin: bool | int = False
 
-    __repr__ = _SealedBody.__repr__
 
-
-class _Passwords(_SealedBody):
-    old_password: _BodyText = ""
-    new_password: _BodyText = ""
-
-    __repr__ = _SealedBody.__repr__
+class _Passwords(_Sealed, frozen=True):
+    old_password: _Text = ""
+    new_password: _Text = ""
 
 
 class _Allow(msgspec.Struct):

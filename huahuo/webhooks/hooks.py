@@ -213,12 +213,6 @@ def refuse_url(url: str, *, allow_private: bool) -> None:
         raise HookRefused("invalid_field", "url: no user, password or fragment may be in it")
 
 
-def refuse_number(webhook_id: int) -> None:
-    """Raise HookRefused: no more hooks can be numbered on this log."""
-    if webhook_id > _HOOKS_MAX:
-        raise HookRefused("rate_limited", "this log has had as many webhooks as it can number")
-
-
 def is_whole_kind(stream: str) -> bool:
     """Whether it stands for all streams of a kind."""
     return stream.endswith(_ANY)
@@ -315,7 +309,8 @@ class HookBook(Ledger[Hooks]):
                 why = f"a user may make {HOOKS_PER_DAY_MAX} webhooks a day: change one, or try again tomorrow"
                 raise HookRefused("rate_limited", why)
             number = number or self._log.take("webhook")
-            refuse_number(number)
+            if number > _HOOKS_MAX:
+                raise HookRefused("rate_limited", "this log has had as many webhooks as it can number")
             hook = Hook(
                 webhook_id=number,
                 user_id=owner.user_id,
@@ -360,18 +355,12 @@ class HookBook(Ledger[Hooks]):
             hook = known(state, webhook_id, only)
             if hook.changes != before.changes:
                 raise HookRefused("conflict", "the secret was changed at the same time")
-            now_ms = self._ambient.now_ms()
-            keeps = old is not None and overlap_s > 0
-            until_ms = now_ms + round(overlap_s * 1000) if keeps else 0
-            fields = {"webhook_id": webhook_id, "user_id": hook.user_id, "old_until_ms": until_ms}
-            kept = (SecretPut(owner, SECRET_BEFORE, old),) if keeps and old is not None else ()
-            return Append(
-                ts_ms=now_ms,
-                events=(hook_event(SECRET_CHANGED, now_ms, fields),),
-                expected={WEBHOOKS: state.seq},
-                principal=by,
+            kept = () if old is None or overlap_s <= 0 else (SecretPut(owner, SECRET_BEFORE, old),)
+            until_ms = self._ambient.now_ms() + round(overlap_s * 1000) if kept else 0
+            return replace(
+                self._told(state, SECRET_CHANGED, hook, by, old_until_ms=until_ms),
                 secrets=(SecretPut(owner, SECRET, Secret(secret)), *kept),
-                drop_secrets=() if keeps else ((owner, SECRET_BEFORE),),
+                drop_secrets=() if kept else ((owner, SECRET_BEFORE),),
                 command=record,
             )
 
@@ -385,39 +374,29 @@ class HookBook(Ledger[Hooks]):
         if known(self.state, webhook_id, only).paused == paused:
             return
 
-        def change(state: Hooks) -> Append:
-            hook = known(state, webhook_id, only)
-            now_ms = self._ambient.now_ms()
-            fields = {"webhook_id": webhook_id, "user_id": hook.user_id}
-            return Append(
-                ts_ms=now_ms,
-                events=(hook_event(PAUSED if paused else RESUMED, now_ms, fields),),
-                expected={WEBHOOKS: state.seq},
-                principal=by,
-            )
-
-        await self.change(change)
+        await self.change(
+            lambda state: self._told(state, PAUSED if paused else RESUMED, known(state, webhook_id, only), by)
+        )
 
     async def remove(self, webhook_id: int, *, by: str, only: UserId | None = None) -> None:
         """Remove a hook with its secret and dead letters; what waits for it is not sent any more.
 
         Raises HookRefused: there is no such hook (of the user `only`).
         """
-
-        def change(state: Hooks) -> Append:
-            hook = known(state, webhook_id, only)
-            now_ms = self._ambient.now_ms()
-            fields = {"webhook_id": webhook_id, "user_id": hook.user_id}
-            return Append(
-                ts_ms=now_ms,
-                events=(hook_event(REMOVED, now_ms, fields),),
-                expected={WEBHOOKS: state.seq},
-                principal=by,
+        await self.change(
+            lambda state: replace(
+                self._told(state, REMOVED, known(state, webhook_id, only), by),
                 rows=(RowDrop(delivery_books.DEAD_TABLE, str(webhook_id)),),
                 shred=(owner_of(webhook_id),),
             )
+        )
 
-        await self.change(change)
+    def _told(self, state: Hooks, type_: str, hook: Hook, by: str, **more: Any) -> Append:
+        """What happened to a hook. `more`: fields of the event."""
+        now_ms = self._ambient.now_ms()
+        fields = {"webhook_id": hook.webhook_id, "user_id": hook.user_id, **more}
+        event = hook_event(type_, now_ms, fields)
+        return Append(ts_ms=now_ms, events=(event,), expected={WEBHOOKS: state.seq}, principal=by)
 
 
 def known(state: Hooks, webhook_id: int, only: UserId | None) -> Hook:

@@ -7,6 +7,7 @@ Actions about webhooks: of users about their own, and of administrators about ev
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -121,34 +122,31 @@ class HookActions:
             Action("get_webhook_letters", Letters, self._letters, query=True),
             Action("retry_webhook", OneWebhook, self._retry),
             Action("change_webhook_secret", ChangeSecret, self._change_secret, signed_in=True, frees=True),
-            Action("pause_webhook", OneWebhook, self._pause, frees=True),
-            Action("resume_webhook", OneWebhook, self._resume),
+            Action("pause_webhook", OneWebhook, partial(self._paused, paused=True), frees=True),
+            Action("resume_webhook", OneWebhook, partial(self._paused, paused=False)),
             Action("remove_webhook", OneWebhook, self._remove, signed_in=True, frees=True),
         ):
-            registry.command(action)
+            registry.command(msgspec.structs.replace(action, handler=_refusing(action.handler)))
 
     async def _add(self, call: Call[AddWebhook]) -> Reply:
         asked, who = call.params, call.principal
-        try:
-            refuse_url(asked.url, allow_private=self._allow_private)
-            wanted = Filter(
-                types=asked.types,
-                streams=asked.streams or (who.name,),
-                fields=asked.fields,
-                has=asked.has,
-            )
-            await self._refuse_streams(who, wanted.streams)
-            await self._added()
-            record = without_secret(call, zh.HOOK_MADE_BEFORE)
-            made = await self._book.add(
-                who,
-                asked.url,
-                wanted,
-                account=self._has_account(who.user_id),
-                record=record,
-            )
-        except HookRefused as refused:
-            return error_reply(Refusal(refused.code, zh.REFUSED, str(refused)))
+        refuse_url(asked.url, allow_private=self._allow_private)
+        wanted = Filter(
+            types=asked.types,
+            streams=asked.streams or (who.name,),
+            fields=asked.fields,
+            has=asked.has,
+        )
+        await self._refuse_streams(who, wanted.streams)
+        await self._added()
+        record = without_secret(call, zh.HOOK_MADE_BEFORE)
+        made = await self._book.add(
+            who,
+            asked.url,
+            wanted,
+            account=self._has_account(who.user_id),
+            record=record,
+        )
         if isinstance(made, Duplicate):
             return from_record(made.command)
         hook, secret = made
@@ -164,10 +162,7 @@ class HookActions:
         return json_reply({"type": "webhooks", "data": [self._shown(hook) for hook in found]})
 
     async def _letters(self, call: Call[Letters]) -> Reply:
-        try:
-            hook = self._known(call)
-        except HookRefused as refused:
-            return error_reply(Refusal(refused.code, zh.REFUSED, str(refused)))
+        hook = self._known(call)
         found = await self._deliveries.letters(hook.webhook_id)
         before, limit = call.params.before, call.params.limit
         older = [position for position in reversed(found) if before is None or position < before]
@@ -181,10 +176,7 @@ class HookActions:
         return json_reply({"type": "webhook_letters", **said})
 
     async def _retry(self, call: Call[OneWebhook]) -> Reply:
-        try:
-            hook = self._known(call)
-        except HookRefused as refused:
-            return error_reply(Refusal(refused.code, zh.REFUSED, str(refused)))
+        hook = self._known(call)
         now_ms = self._ambient.now_ms()
         told = hook_event(RETRIED, now_ms, {"webhook_id": hook.webhook_id, "user_id": hook.user_id})
         append = Append(ts_ms=now_ms, events=(told,), principal=call.principal.name)
@@ -193,16 +185,13 @@ class HookActions:
 
     async def _change_secret(self, call: Call[ChangeSecret]) -> Reply:
         who = call.principal
-        try:
-            made = await self._book.change_secret(
-                call.params.webhook_id,
-                by=who.name,
-                only=None if who.is_admin else who.user_id,
-                overlap_s=call.params.overlap_s,
-                record=without_secret(call, zh.CHANGED_BEFORE),
-            )
-        except HookRefused as refused:
-            return error_reply(Refusal(refused.code, zh.REFUSED, str(refused)))
+        made = await self._book.change_secret(
+            call.params.webhook_id,
+            by=who.name,
+            only=None if who.is_admin else who.user_id,
+            overlap_s=call.params.overlap_s,
+            record=without_secret(call, zh.CHANGED_BEFORE),
+        )
         if isinstance(made, Duplicate):
             return from_record(made.command)
         hook, secret = made
@@ -210,19 +199,10 @@ class HookActions:
         said = {"type": "webhook_secret", "webhook_id": hook.webhook_id, "secret": secret, "old_until": until}
         return msgspec.structs.replace(json_reply(said), recorded=call.key is not None)
 
-    async def _pause(self, call: Call[OneWebhook]) -> Reply:
-        return await self._paused(call, paused=True)
-
-    async def _resume(self, call: Call[OneWebhook]) -> Reply:
-        return await self._paused(call, paused=False)
-
     async def _paused(self, call: Call[OneWebhook], *, paused: bool) -> Reply:
         who, number = call.principal, call.params.webhook_id
         only = None if who.is_admin else who.user_id
-        try:
-            await self._book.pause(number, by=who.name, only=only, paused=paused)
-        except HookRefused as refused:
-            return error_reply(Refusal(refused.code, zh.REFUSED, str(refused)))
+        await self._book.pause(number, by=who.name, only=only, paused=paused)
         if paused:
             return json_reply({"type": "success", "message": zh.HOOK_PAUSED})
         self._deliveries.resume()
@@ -230,11 +210,8 @@ class HookActions:
 
     async def _remove(self, call: Call[OneWebhook]) -> Reply:
         who = call.principal
-        try:
-            self._known(call)
-            await self._book.remove(call.params.webhook_id, by=who.name)
-        except HookRefused as refused:
-            return error_reply(Refusal(refused.code, zh.REFUSED, str(refused)))
+        self._known(call)
+        await self._book.remove(call.params.webhook_id, by=who.name)
         self._deliveries.books.dead.pop(call.params.webhook_id, None)
         return json_reply({"type": "success", "message": zh.HOOK_REMOVED})
 
@@ -274,6 +251,19 @@ class HookActions:
             "last_at": None if at_ms is None else rfc3339(at_ms),
             "last_error": error,
         }
+
+
+def _refusing(handler: Callable[[Any], Any]) -> Callable[[Any], Awaitable[Reply]]:
+    """The handler, with its refusals as answers."""
+
+    async def answered(call: Any) -> Reply:
+        try:
+            reply: Reply = await handler(call)
+        except HookRefused as refused:
+            return error_reply(Refusal(refused.code, zh.REFUSED, str(refused)))
+        return reply
+
+    return answered
 
 
 FOLLOWER: Final = "service.webhooks"

@@ -1,14 +1,16 @@
-"""A Dovecot that takes OAuth tokens, the server that gives them out, a user of both; and what is left open.
+"""A service, a Dovecot that takes OAuth tokens, the server that gives them out, a user of both.
 
 A file whose tests need another Dovecot or other users has fixtures of these names itself.
 """
 
 import gc
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.support.servers.dovecot import Dovecot, dovecot
+from tests.support.servers.serving import Serving, serving
 from tests.support.servers.token_server import KEY, TokenServer, token_server
 from tests.support.worlds.grants import add_user
 
@@ -18,6 +20,13 @@ def nothing_left_open() -> Iterator[None]:
     """A socket that the tests of a file leave open is told there, and not at the end of the process."""
     yield
     gc.collect()
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Serving]:
+    """A service of its own."""
+    with serving(tmp_path / "data") as running:
+        yield running
 
 
 @pytest.fixture(scope="module")

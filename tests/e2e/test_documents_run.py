@@ -7,7 +7,6 @@ import runpy
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +25,6 @@ EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 PYTHON_CLIENT = "docs/python-client.md"
 EVENTS = 300
 KILLS = 4
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[Serving]:
-    with serving(tmp_path / "data") as running:
-        yield running
 
 
 @pytest.fixture(autouse=True)

@@ -8,7 +8,7 @@ import pytest
 from huahuo.mailcheck.servers.providers import ProviderOptions, Providers, parse_proxy
 from tests.support.servers.dovecot import Dovecot, dovecot
 from tests.support.servers.forward_proxy import ForwardProxy, forward_proxy
-from tests.support.servers.token_server import CLIENT_ID, GRAPH_SCOPE, KEY, TokenServer, token_server
+from tests.support.servers.token_server import CLIENT_ID, GRAPH_SCOPE, KEY, TokenServer
 from tests.support.worlds.mail_world import MailWorld, in_real_world
 
 pytestmark = pytest.mark.e2e
@@ -27,12 +27,6 @@ def mails() -> Iterator[Dovecot]:
 @pytest.fixture(params=["", "user"], ids=["open", "with a password"])
 def proxy(request: pytest.FixtureRequest) -> Iterator[ForwardProxy]:
     with forward_proxy(request.param, "pass@word" if request.param else "") as server:
-        yield server
-
-
-@pytest.fixture
-def tokens() -> Iterator[TokenServer]:
-    with token_server() as server:
         yield server
 
 

@@ -10,17 +10,11 @@ import pytest
 from tests.support.drivers.command_line import KEYS, huahuo
 from tests.support.patience import WITHIN_S
 from tests.support.servers.serving import Serving, serving
-from tests.support.servers.token_server import CLIENT_ID, TokenServer, token_server
+from tests.support.servers.token_server import CLIENT_ID, TokenServer
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 USER = "alice@outlook.com"
-
-
-@pytest.fixture
-def tokens() -> Iterator[TokenServer]:
-    with token_server() as server:
-        yield server
 
 
 @pytest.fixture

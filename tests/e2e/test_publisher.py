@@ -6,7 +6,6 @@ import re
 import socket
 import threading
 import urllib.request
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -19,17 +18,11 @@ from huahuo.eventstore.ambient import SystemAmbient
 from huahuo.transport.access.tokens import Authenticator
 from tests.support.chaos.__main__ import ahead_by
 from tests.support.drivers.command_line import huahuo
-from tests.support.servers.serving import JWT_SECRET, Serving, serving
+from tests.support.servers.serving import JWT_SECRET, Serving
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 STREAM = "user/42"
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[Serving]:
-    with serving(tmp_path / "data") as running:
-        yield running
 
 
 def publisher(server: Serving, timeout_s: float = 30) -> Publisher:

@@ -18,7 +18,7 @@ import pytest
 
 from tests.support.patience import WITHIN_S
 from tests.support.servers.ports import held_port
-from tests.support.servers.serving import Serving, serving
+from tests.support.servers.serving import Serving
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
@@ -98,12 +98,6 @@ class Gunicorn:
             assert answer.status == 200, said
             return int(json.loads(said)["seq"])
         raise AssertionError
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[Serving]:
-    with serving(tmp_path / "data") as running:
-        yield running
 
 
 @contextlib.contextmanager

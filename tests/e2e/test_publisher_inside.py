@@ -18,7 +18,7 @@ import pytest
 
 from huahuo import Publisher
 from tests.support.patience import WITHIN_S
-from tests.support.servers.serving import Serving, serving
+from tests.support.servers.serving import Serving
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
@@ -68,12 +68,6 @@ def work(number):
         time.sleep(0.01)
     publisher.publish("user/42", "worked", {"number": number, "pid": os.getpid()})
 """
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[Serving]:
-    with serving(tmp_path / "data") as running:
-        yield running
 
 
 def get(url: str) -> str:

@@ -19,7 +19,7 @@ from rq import Queue
 from tests.support.drivers.snippets import ROOT, block
 from tests.support.patience import WITHIN_S
 from tests.support.servers.redis import redis_server
-from tests.support.servers.serving import Serving, serving
+from tests.support.servers.serving import Serving
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
@@ -45,12 +45,6 @@ COMMANDS: dict[str, Callable[[str], list[str]]] = {
     "celery": lambda _: ["celery", "-A", "shop", "worker", "-P", "prefork", "-c", "2", "-l", "warning"],
     "rq": lambda redis: ["rq.cli", "worker", "--url", redis, "--quiet"],
 }
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[Serving]:
-    with serving(tmp_path / "data") as running:
-        yield running
 
 
 class Log:

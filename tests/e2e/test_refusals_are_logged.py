@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -20,12 +19,6 @@ PROCESSES = int(os.environ.get("HUAHUO_WORKERS", "1"))
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 OLDER_SECRET = "an-older-secret-that-is-long-enough-00"
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[Serving]:
-    with serving(tmp_path / "data") as running:
-        yield running
 
 
 async def sign_in(server: Serving, token: str, **headers: str) -> dict[str, object]:

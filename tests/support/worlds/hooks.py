@@ -1,7 +1,8 @@
 """Webhooks over a disk that outlives the service, in virtual time; a receiver that answers as it is told."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from random import Random
 from typing import Any
 
@@ -15,7 +16,7 @@ from huahuo.eventstore.executor import InlineExecutor
 from huahuo.eventstore.memory import ModelDisk
 from huahuo.eventstore.model import Append, CommandKey, NewEvent
 from huahuo.replay.feed import Feed
-from huahuo.testing.world import VirtualAmbient, VirtualLoop, run_virtual
+from huahuo.testing.world import VirtualAmbient, VirtualLoop
 from huahuo.users.book import UserBook
 from huahuo.webhooks.deliveries import PostFailed
 from huahuo.webhooks.webhooks import Webhooks
@@ -145,16 +146,12 @@ class HookWorld:
         await asyncio.sleep(seconds)
 
 
-def in_hooks(test: Callable[[HookWorld], Awaitable[None]]) -> None:
-    """Run `test` in virtual time."""
-
-    async def main() -> None:
-        world = HookWorld()
-        async with asyncio.timeout(TIMEOUT_S):
-            await world.open()
-            try:
-                await test(world)
-            finally:
-                await world.close()
-
-    run_virtual(main())
+@asynccontextmanager
+async def hook_world() -> AsyncIterator[HookWorld]:
+    """A world that begins, and ends in order."""
+    world = HookWorld()
+    await world.open()
+    try:
+        yield world
+    finally:
+        await world.close()

@@ -32,6 +32,9 @@ type Way = Callable[[MemoryOrder, str], Sequencer]
 """How a node reaches the order."""
 
 
+STEP_S = 0.25
+
+
 class Node:
     """A node with its in-memory replica. `crash` leaves its disk."""
 
@@ -176,6 +179,13 @@ class Cluster:
 
     async def close(self) -> None:
         await asyncio.gather(*(node.log.close() for node in self.nodes if hasattr(node, "log")))
+
+    async def pass_s(self, seconds: float) -> None:
+        """Let time go by on every node."""
+        for _ in range(round(seconds / STEP_S)):
+            for node in self.nodes:
+                node.ambient.advance(STEP_S)
+            await asyncio.sleep(STEP_S)
 
     async def caught_up(self) -> None:
         """Wait until every node has applied all."""

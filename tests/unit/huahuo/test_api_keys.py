@@ -1,6 +1,6 @@
 """API keys: what the log keeps of them, for whom they stand, what they may do, and what ends them."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator
 
 import pytest
 
@@ -16,7 +16,6 @@ from huahuo.transport.access.tokens import Authenticator
 from huahuo.users.api_keys import API_KEYS, KEYS_PER_USER_MAX, AddKey, KeyBook, KeyRefused, admit_keys
 from huahuo.users.book import UserBook
 from tests.support.models.faulty_log import FaultyLog
-from tests.support.worlds.services import run
 
 ALICE = Principal(42, "alice", groups=("ops",))
 ROOT = Principal(1, "root", is_admin=True)
@@ -68,72 +67,58 @@ class World:
         return found.code
 
 
-def in_world(test: Callable[[World], Awaitable[None]]) -> None:
-    async def main() -> None:
-        world = World()
-        await world.open(ModelDisk(), FakeAmbient())
-        await test(world)
-        await world.log.close()
-
-    run(main())
+@pytest.fixture
+async def w() -> AsyncIterator[World]:
+    world = World()
+    await world.open(ModelDisk(), FakeAmbient())
+    yield world
+    await world.log.close()
 
 
-def test_the_log_keeps_a_hash_of_a_key_and_not_the_key() -> None:
-    async def test(w: World) -> None:
+async def test_the_log_keeps_a_hash_of_a_key_and_not_the_key(w: World) -> None:
+    key = await w.add("read")
+    stored = b"".join(event.body for event in await w.log.read(API_KEYS, 0, events_max=9))
+    assert key.rpartition("_")[2].encode() not in stored
+    assert key.encode() not in stored
+    assert w.who(key).rights == ("read",)
+
+
+async def test_a_key_is_good_after_a_restart_and_a_wrong_one_never() -> None:
+    disk, ambient = ModelDisk(), FakeAmbient()
+    before = World()
+    await before.open(disk, ambient)
+    key = await before.add("read", "write")
+    await before.log.close()
+    after = World()
+    await after.open(disk, ambient)
+    assert after.who(key).user_id == 42
+    wrong = (
+        key[:-1] + ("A" if key[-1] != "A" else "B"),
+        key + "A",
+        "hhk_",
+        "hhk_9_" + key[-43:],
+        key[:-1],
+    )
+    for text in wrong:
+        assert after.refusal(text) == "token_invalid"
+    await after.log.close()
+
+
+async def test_nothing_is_kept_in_memory_of_keys_that_were_revoked(w: World) -> None:
+    for number in range(1, 9):
         key = await w.add("read")
-        stored = b"".join(event.body for event in await w.log.read(API_KEYS, 0, events_max=9))
-        assert key.rpartition("_")[2].encode() not in stored
-        assert key.encode() not in stored
-        assert w.who(key).rights == ("read",)
-
-    in_world(test)
-
-
-def test_a_key_is_good_after_a_restart_and_a_wrong_one_never() -> None:
-    async def main() -> None:
-        disk, ambient = ModelDisk(), FakeAmbient()
-        before = World()
-        await before.open(disk, ambient)
-        key = await before.add("read", "write")
-        await before.log.close()
-        after = World()
-        await after.open(disk, ambient)
-        assert after.who(key).user_id == 42
-        wrong = (
-            key[:-1] + ("A" if key[-1] != "A" else "B"),
-            key + "A",
-            "hhk_",
-            "hhk_9_" + key[-43:],
-            key[:-1],
-        )
-        for text in wrong:
-            assert after.refusal(text) == "token_invalid"
-        await after.log.close()
-
-    run(main())
+        w.who(key)
+        await w.book.revoke(number, by="user/42")
+        assert w.refusal(key) == "token_invalid"
+    assert len(w.ended) == 8
+    assert (len(w.book.state), len(w.book.state.used_ms), len(w.tokens.revocations)) == (0, 0, 0)
 
 
-def test_nothing_is_kept_in_memory_of_keys_that_were_revoked() -> None:
-    async def test(w: World) -> None:
-        for number in range(1, 9):
-            key = await w.add("read")
-            w.who(key)
-            await w.book.revoke(number, by="user/42")
-            assert w.refusal(key) == "token_invalid"
-        assert len(w.ended) == 8
-        assert (len(w.book.state), len(w.book.state.used_ms), len(w.tokens.revocations)) == (0, 0, 0)
-
-    in_world(test)
-
-
-def test_a_token_is_still_a_token_and_has_every_right_of_its_user() -> None:
-    async def test(w: World) -> None:
-        token = w.tokens.mint(ROOT, now_ms=w.ambient.now_ms(), ttl_s=60, jti="")
-        who = w.who(token)
-        assert (who.user_id, who.is_admin, who.rights) == (1, True, None)
-        assert all(may_call(who, one) for one in w.registry.commands.values())
-
-    in_world(test)
+async def test_a_token_is_still_a_token_and_has_every_right_of_its_user(w: World) -> None:
+    token = w.tokens.mint(ROOT, now_ms=w.ambient.now_ms(), ttl_s=60, jti="")
+    who = w.who(token)
+    assert (who.user_id, who.is_admin, who.rights) == (1, True, None)
+    assert all(may_call(who, one) for one in w.registry.commands.values())
 
 
 @pytest.mark.parametrize(
@@ -148,84 +133,66 @@ def test_a_token_is_still_a_token_and_has_every_right_of_its_user() -> None:
         (("read", "write", "admin"), {"look", "change", "publish"}, True),
     ],
 )
-def test_a_key_may_do_what_its_rights_say_and_nothing_about_keys(
-    rights: tuple[str, ...], calls: set[str], *, reads: bool
+async def test_a_key_may_do_what_its_rights_say_and_nothing_about_keys(
+    w: World, rights: tuple[str, ...], calls: set[str], *, reads: bool
 ) -> None:
-    async def test(w: World) -> None:
-        who = w.who(await w.add(*rights, owner=ROOT))
-        assert {name for name, one in w.registry.commands.items() if may_call(who, one)} == calls
-        assert may_read(who, "user/1") == reads
-        assert may_read(who, "log") == ("admin" in rights)
-
-    in_world(test)
+    who = w.who(await w.add(*rights, owner=ROOT))
+    assert {name for name, one in w.registry.commands.items() if may_call(who, one)} == calls
+    assert may_read(who, "user/1") == reads
+    assert may_read(who, "log") == ("admin" in rights)
 
 
-def test_a_right_of_administrators_ends_when_its_user_is_none_any_more() -> None:
-    async def test(w: World) -> None:
-        await w.users.add("boss", "canary-password", is_admin=True, principal="test")
-        made = await w.users.add("carol", "canary-password", is_admin=False, principal="test")
-        key = await w.add("read", "admin", "publish", owner=Principal(made.user_id, "carol", is_admin=True))
-        assert w.who(key).rights == ("read",)
-        assert not w.who(key).is_admin
-
-    in_world(test)
+async def test_a_right_of_administrators_ends_when_its_user_is_none_any_more(w: World) -> None:
+    await w.users.add("boss", "canary-password", is_admin=True, principal="test")
+    made = await w.users.add("carol", "canary-password", is_admin=False, principal="test")
+    key = await w.add("read", "admin", "publish", owner=Principal(made.user_id, "carol", is_admin=True))
+    assert w.who(key).rights == ("read",)
+    assert not w.who(key).is_admin
 
 
-def test_a_key_ends_when_it_expires() -> None:
-    async def test(w: World) -> None:
-        key = await w.add("read", days=2)
-        w.ambient.advance(2 * DAY_S - 1)
-        assert w.who(key).user_id == 42
-        w.ambient.advance(1)
-        assert w.refusal(key) == "token_expired"
-
-    in_world(test)
+async def test_a_key_ends_when_it_expires(w: World) -> None:
+    key = await w.add("read", days=2)
+    w.ambient.advance(2 * DAY_S - 1)
+    assert w.who(key).user_id == 42
+    w.ambient.advance(1)
+    assert w.refusal(key) == "token_expired"
 
 
-def test_a_revoked_key_ends_with_its_connections_and_is_seen_in_the_audit() -> None:
-    async def test(w: World) -> None:
-        key, other = await w.add("read"), await w.add("read")
-        before = w.verifier.verify(key, w.ambient.now_ms())
-        assert isinstance(before, Verified)
-        with pytest.raises(KeyRefused):
-            await w.book.revoke(1, by="user/7", only=7)
-        await w.book.revoke(1, by="user/42", only=42)
-        assert w.refusal(key) == "token_invalid"
-        waiting = w.verifier.still_good(before, w.ambient.now_ms())
-        assert waiting is not None
-        assert waiting.code == "token_revoked"
-        assert w.who(other).user_id == 42
-        assert w.ended == ["key.1"]
-        events = await w.log.read(API_KEYS, 0, events_max=9)
-        assert [(one.type, one.principal) for one in events][-1] == ("api_key_revoked", "user/42")
-
-    in_world(test)
+async def test_a_revoked_key_ends_with_its_connections_and_is_seen_in_the_audit(w: World) -> None:
+    key, other = await w.add("read"), await w.add("read")
+    before = w.verifier.verify(key, w.ambient.now_ms())
+    assert isinstance(before, Verified)
+    with pytest.raises(KeyRefused):
+        await w.book.revoke(1, by="user/7", only=7)
+    await w.book.revoke(1, by="user/42", only=42)
+    assert w.refusal(key) == "token_invalid"
+    waiting = w.verifier.still_good(before, w.ambient.now_ms())
+    assert waiting is not None
+    assert waiting.code == "token_revoked"
+    assert w.who(other).user_id == 42
+    assert w.ended == ["key.1"]
+    events = await w.log.read(API_KEYS, 0, events_max=9)
+    assert [(one.type, one.principal) for one in events][-1] == ("api_key_revoked", "user/42")
 
 
-def test_keys_end_with_the_sessions_of_their_user() -> None:
-    async def test(w: World) -> None:
-        key = await w.add("read")
-        w.ambient.advance(1)
-        await w.users.end_sessions(42, principal="user/42")
-        assert w.refusal(key) == "token_revoked"
-        w.ambient.advance(1)
-        assert w.who(await w.add("read")).user_id == 42
-        assert w.log.head(AUTH_STREAM).seq == 1
-
-    in_world(test)
+async def test_keys_end_with_the_sessions_of_their_user(w: World) -> None:
+    key = await w.add("read")
+    w.ambient.advance(1)
+    await w.users.end_sessions(42, principal="user/42")
+    assert w.refusal(key) == "token_revoked"
+    w.ambient.advance(1)
+    assert w.who(await w.add("read")).user_id == 42
+    assert w.log.head(AUTH_STREAM).seq == 1
 
 
-def test_a_user_has_a_bounded_number_of_keys_and_expired_ones_do_not_count() -> None:
-    async def test(w: World) -> None:
-        for _ in range(KEYS_PER_USER_MAX):
-            await w.add("read", days=1)
-        with pytest.raises(KeyRefused, match="revoke one first"):
-            await w.add("read")
-        await w.add("read", owner=ROOT)
-        w.ambient.advance(DAY_S)
+async def test_a_user_has_a_bounded_number_of_keys_and_expired_ones_do_not_count(w: World) -> None:
+    for _ in range(KEYS_PER_USER_MAX):
+        await w.add("read", days=1)
+    with pytest.raises(KeyRefused, match="revoke one first"):
         await w.add("read")
-
-    in_world(test)
+    await w.add("read", owner=ROOT)
+    w.ambient.advance(DAY_S)
+    await w.add("read")
 
 
 @pytest.mark.parametrize(
@@ -241,26 +208,22 @@ def test_a_user_has_a_bounded_number_of_keys_and_expired_ones_do_not_count() -> 
         ({"rights": ("read",), "name": "a\x1b[m"}, "invalid_field"),
     ],
 )
-def test_what_a_user_must_not_have_is_refused_with_a_reason(fields: dict[str, object], code: str) -> None:
-    async def test(w: World) -> None:
-        said = await answer(w, AddKey(**{"name": "ci", **fields}))  # type: ignore[arg-type]
-        assert f'"code":"{code}"'.encode() in said.body
-        assert len(w.book.state) == 0
+async def test_what_a_user_must_not_have_is_refused_with_a_reason(
+    w: World, fields: dict[str, object], code: str
+) -> None:
+    said = await answer(w, AddKey(**{"name": "ci", **fields}))  # type: ignore[arg-type]
+    assert f'"code":"{code}"'.encode() in said.body
+    assert len(w.book.state) == 0
 
-    in_world(test)
 
-
-def test_a_repeated_command_makes_one_key_and_never_shows_it_again() -> None:
-    async def test(w: World) -> None:
-        asked, key = AddKey("ci", ("read",)), CommandKey("user/42", "tab", "c1")
-        first = await answer(w, asked, key)
-        again = await answer(w, asked, key)
-        assert b"hhk_1_" in first.body
-        assert again.duplicate
-        assert b"hhk_" not in again.body
-        assert len(w.book.state) == 1
-
-    in_world(test)
+async def test_a_repeated_command_makes_one_key_and_never_shows_it_again(w: World) -> None:
+    asked, key = AddKey("ci", ("read",)), CommandKey("user/42", "tab", "c1")
+    first = await answer(w, asked, key)
+    again = await answer(w, asked, key)
+    assert b"hhk_1_" in first.body
+    assert again.duplicate
+    assert b"hhk_" not in again.body
+    assert len(w.book.state) == 1
 
 
 async def answer(w: World, asked: AddKey, key: CommandKey | None = None) -> Reply:

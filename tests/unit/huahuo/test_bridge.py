@@ -3,7 +3,7 @@
 import asyncio
 import concurrent.futures
 import threading
-from collections.abc import Callable
+from collections.abc import Iterator
 from functools import partial
 
 import pytest
@@ -12,8 +12,9 @@ from huahuo.embedding.service_thread import Bridge
 from tests.support.patience import WITHIN_S
 
 
-def with_loop(use: Callable[[Bridge, asyncio.AbstractEventLoop], None]) -> None:
-    """Run a loop on a thread of its own and use it from this one."""
+@pytest.fixture
+def loop() -> Iterator[asyncio.AbstractEventLoop]:
+    """One that runs on a thread of its own."""
     started: concurrent.futures.Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = (
         concurrent.futures.Future()
     )
@@ -25,36 +26,20 @@ def with_loop(use: Callable[[Bridge, asyncio.AbstractEventLoop], None]) -> None:
 
     thread = threading.Thread(target=lambda: asyncio.run(serve()), name="service loop")
     thread.start()
-    loop, stop = started.result(WITHIN_S)
-    try:
-        use(Bridge(loop), loop)
-    finally:
-        loop.call_soon_threadsafe(stop.set)
-        thread.join()
+    made, stop = started.result(WITHIN_S)
+    yield made
+    made.call_soon_threadsafe(stop.set)
+    thread.join()
 
 
-def test_a_call_runs_on_the_loop_and_brings_its_result_back() -> None:
-    async def where(n: int) -> tuple[int, str]:
-        return n + 1, threading.current_thread().name
-
-    def use(bridge: Bridge, _loop: asyncio.AbstractEventLoop) -> None:
-        assert bridge.call(lambda: where(41), timeout_s=WITHIN_S) == (42, "service loop")
-
-    with_loop(use)
+@pytest.fixture
+def bridge(loop: asyncio.AbstractEventLoop) -> Bridge:
+    return Bridge(loop)
 
 
-def test_what_the_coroutine_raises_is_raised_in_the_caller() -> None:
-    async def refuse() -> None:
-        raise LookupError("no such mailbox")
-
-    def use(bridge: Bridge, _loop: asyncio.AbstractEventLoop) -> None:
-        with pytest.raises(LookupError, match="no such mailbox"):
-            bridge.call(refuse, timeout_s=WITHIN_S)
-
-    with_loop(use)
-
-
-def test_a_call_from_the_loop_itself_is_refused_instead_of_hanging() -> None:
+def test_a_call_from_the_loop_itself_is_refused_instead_of_hanging(
+    bridge: Bridge, loop: asyncio.AbstractEventLoop
+) -> None:
     async def nothing() -> None: ...
 
     async def caller(bridge: Bridge) -> str:
@@ -62,36 +47,29 @@ def test_a_call_from_the_loop_itself_is_refused_instead_of_hanging() -> None:
             bridge.call(nothing, timeout_s=WITHIN_S)
         return str(caught.value)
 
-    def use(bridge: Bridge, loop: asyncio.AbstractEventLoop) -> None:
-        assert asyncio.run_coroutine_threadsafe(caller(bridge), loop).result(WITHIN_S)
-
-    with_loop(use)
+    assert asyncio.run_coroutine_threadsafe(caller(bridge), loop).result(WITHIN_S)
 
 
-def test_a_call_after_the_stop_is_refused() -> None:
+def test_a_call_after_the_stop_is_refused(bridge: Bridge) -> None:
     async def nothing() -> None: ...
 
-    def use(bridge: Bridge, _loop: asyncio.AbstractEventLoop) -> None:
-        bridge.stop()
-        with pytest.raises(RuntimeError, match="stopped"):
-            bridge.call(nothing, timeout_s=WITHIN_S)
-
-    with_loop(use)
+    bridge.stop()
+    with pytest.raises(RuntimeError, match="stopped"):
+        bridge.call(nothing, timeout_s=WITHIN_S)
 
 
-def test_a_call_that_waits_when_the_service_stops_ends_with_an_error() -> None:
-    def use(bridge: Bridge, loop: asyncio.AbstractEventLoop) -> None:
-        async def stop_then_wait() -> None:
-            loop.call_soon(bridge.stop)
-            await loop.create_future()
+def test_a_call_that_waits_when_the_service_stops_ends_with_an_error(
+    bridge: Bridge, loop: asyncio.AbstractEventLoop
+) -> None:
+    async def stop_then_wait() -> None:
+        loop.call_soon(bridge.stop)
+        await loop.create_future()
 
-        with pytest.raises(RuntimeError, match="before it could answer"):
-            bridge.call(stop_then_wait, timeout_s=WITHIN_S)
-
-    with_loop(use)
+    with pytest.raises(RuntimeError, match="before it could answer"):
+        bridge.call(stop_then_wait, timeout_s=WITHIN_S)
 
 
-def test_a_call_that_takes_too_long_is_cancelled() -> None:
+def test_a_call_that_takes_too_long_is_cancelled(bridge: Bridge) -> None:
     begun, cancelled = threading.Event(), threading.Event()
 
     async def for_ever() -> None:
@@ -102,112 +80,101 @@ def test_a_call_that_takes_too_long_is_cancelled() -> None:
             cancelled.set()
             raise
 
-    def use(bridge: Bridge, _loop: asyncio.AbstractEventLoop) -> None:
-        while not begun.is_set():  # a loop without a processor may not even begin in that time
-            with pytest.raises(TimeoutError):
-                bridge.call(for_ever, timeout_s=0.05)
-        assert cancelled.wait(WITHIN_S)
-
-    with_loop(use)
+    while not begun.is_set():  # a loop without a processor may not even begin in that time
+        with pytest.raises(TimeoutError):
+            bridge.call(for_ever, timeout_s=0.05)
+    assert cancelled.wait(WITHIN_S)
 
 
-def test_calls_from_many_threads_each_get_their_own_answer() -> None:
+def test_calls_from_many_threads_each_get_their_own_answer(bridge: Bridge) -> None:
     async def double(n: int) -> int:
         await asyncio.sleep(0)
         return 2 * n
 
-    def use(bridge: Bridge, _loop: asyncio.AbstractEventLoop) -> None:
-        answers: dict[int, int] = {}
+    answers: dict[int, int] = {}
 
-        def caller(n: int) -> None:
-            answers[n] = bridge.call(lambda: double(n), timeout_s=WITHIN_S)
+    def caller(n: int) -> None:
+        answers[n] = bridge.call(lambda: double(n), timeout_s=WITHIN_S)
 
-        threads = [threading.Thread(target=caller, args=(n,)) for n in range(16)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        assert answers == {n: 2 * n for n in range(16)}
-
-    with_loop(use)
+    threads = [threading.Thread(target=caller, args=(n,)) for n in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert answers == {n: 2 * n for n in range(16)}
 
 
-def test_a_post_begins_on_the_loop_and_brings_its_outcome_back() -> None:
-    def use(bridge: Bridge, loop: asyncio.AbstractEventLoop) -> None:
-        def begin(post: object) -> None:
-            loop.call_soon(bridge.heard, [(post, threading.current_thread().name)])
+def test_a_post_begins_on_the_loop_and_brings_its_outcome_back(
+    bridge: Bridge, loop: asyncio.AbstractEventLoop
+) -> None:
+    def begin(post: object) -> None:
+        loop.call_soon(bridge.heard, [(post, threading.current_thread().name)])
 
-        assert bridge.post(begin, timeout_s=WITHIN_S) == "service loop"
-
-    with_loop(use)
-
-
-def test_what_a_post_raises_at_once_or_is_told_later_is_raised_in_the_caller() -> None:
-    def use(bridge: Bridge, loop: asyncio.AbstractEventLoop) -> None:
-        def refuse(post: object) -> None:
-            raise LookupError(f"at once, {post is not None}")
-
-        def fail(post: object) -> None:
-            loop.call_soon(bridge.heard, [(post, LookupError("later"))])
-
-        for begin, text in ((refuse, "at once"), (fail, "later")):
-            with pytest.raises(LookupError, match=text):
-                bridge.post(begin, timeout_s=WITHIN_S)
-
-    with_loop(use)
+    assert bridge.post(begin, timeout_s=WITHIN_S) == "service loop"
 
 
-def test_a_post_that_waits_when_the_service_stops_ends_with_an_error_and_later_ones_are_refused() -> None:
-    def use(bridge: Bridge, loop: asyncio.AbstractEventLoop) -> None:
-        def stop_then_wait(post: object) -> None:
-            del post
-            loop.call_soon(bridge.stop)
+def test_what_a_post_raises_at_once_or_is_told_later_is_raised_in_the_caller(
+    bridge: Bridge, loop: asyncio.AbstractEventLoop
+) -> None:
+    def refuse(post: object) -> None:
+        raise LookupError(f"at once, {post is not None}")
 
-        with pytest.raises(RuntimeError, match="before it could answer"):
-            bridge.post(stop_then_wait, timeout_s=WITHIN_S)
-        with pytest.raises(RuntimeError, match="has stopped"):
-            bridge.post(stop_then_wait, timeout_s=WITHIN_S)
+    def fail(post: object) -> None:
+        loop.call_soon(bridge.heard, [(post, LookupError("later"))])
 
-    with_loop(use)
-
-
-def test_a_post_that_takes_too_long_is_given_up_and_the_next_one_works() -> None:
-    def use(bridge: Bridge, loop: asyncio.AbstractEventLoop) -> None:
-        late: list[object] = []
-
-        def end_the_late_one_too(post: object) -> None:
-            loop.call_soon(bridge.heard, [(late[0], 1), (post, 2)])
-
-        while not late:  # on a busy machine it may be given up before the loop hears of it
-            with pytest.raises(TimeoutError):
-                bridge.post(late.append, timeout_s=0.05)
-        assert bridge.post(end_the_late_one_too, timeout_s=WITHIN_S) == 2
-
-    with_loop(use)
+    for begin, text in ((refuse, "at once"), (fail, "later")):
+        with pytest.raises(LookupError, match=text):
+            bridge.post(begin, timeout_s=WITHIN_S)
 
 
-def test_posts_of_many_threads_each_get_their_own_outcome_also_when_all_are_told_at_once() -> None:
-    def use(bridge: Bridge, _loop: asyncio.AbstractEventLoop) -> None:
-        answers: dict[int, object] = {}
-        begun: list[tuple[object, int]] = []
-        threads_of = 16
+def test_a_post_that_waits_when_the_service_stops_ends_with_an_error_and_later_ones_are_refused(
+    bridge: Bridge, loop: asyncio.AbstractEventLoop
+) -> None:
+    def stop_then_wait(post: object) -> None:
+        del post
+        loop.call_soon(bridge.stop)
 
-        def begin(n: int, post: object) -> None:
-            begun.append((post, 2 * n))
-            if len(begun) == threads_of:
-                bridge.heard(begun)
+    with pytest.raises(RuntimeError, match="before it could answer"):
+        bridge.post(stop_then_wait, timeout_s=WITHIN_S)
+    with pytest.raises(RuntimeError, match="has stopped"):
+        bridge.post(stop_then_wait, timeout_s=WITHIN_S)
 
-        def caller(n: int) -> None:
-            answers[n] = bridge.post(partial(begin, n), timeout_s=60)
 
-        threads = [threading.Thread(target=caller, args=(n,)) for n in range(threads_of)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        assert answers == {n: 2 * n for n in range(threads_of)}
+def test_a_post_that_takes_too_long_is_given_up_and_the_next_one_works(
+    bridge: Bridge, loop: asyncio.AbstractEventLoop
+) -> None:
+    late: list[object] = []
 
-    with_loop(use)
+    def end_the_late_one_too(post: object) -> None:
+        loop.call_soon(bridge.heard, [(late[0], 1), (post, 2)])
+
+    while not late:  # on a busy machine it may be given up before the loop hears of it
+        with pytest.raises(TimeoutError):
+            bridge.post(late.append, timeout_s=0.05)
+    assert bridge.post(end_the_late_one_too, timeout_s=WITHIN_S) == 2
+
+
+def test_posts_of_many_threads_each_get_their_own_outcome_also_when_all_are_told_at_once(
+    bridge: Bridge,
+) -> None:
+    answers: dict[int, object] = {}
+    begun: list[tuple[object, int]] = []
+    threads_of = 16
+
+    def begin(n: int, post: object) -> None:
+        begun.append((post, 2 * n))
+        if len(begun) == threads_of:
+            bridge.heard(begun)
+
+    def caller(n: int) -> None:
+        answers[n] = bridge.post(partial(begin, n), timeout_s=60)
+
+    threads = [threading.Thread(target=caller, args=(n,)) for n in range(threads_of)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert answers == {n: 2 * n for n in range(threads_of)}
 
 
 class Commits:
@@ -250,20 +217,14 @@ class Commits:
             assert self.told.acquire(timeout=60)
 
 
-def test_threads_that_are_told_together_are_all_in_the_next_commit() -> None:
-    def use(bridge: Bridge, _loop: asyncio.AbstractEventLoop) -> None:
-        commits = Commits(bridge, threads=4, backs_s=[60, 0])
-        commits.round(posts_of_each=2)
-        assert commits.begun_when_told == [8, 8]
-
-    with_loop(use)
+def test_threads_that_are_told_together_are_all_in_the_next_commit(bridge: Bridge) -> None:
+    commits = Commits(bridge, threads=4, backs_s=[60, 0])
+    commits.round(posts_of_each=2)
+    assert commits.begun_when_told == [8, 8]
 
 
-def test_the_loop_does_not_wait_again_at_once_for_threads_that_did_not_come_back() -> None:
-    def use(bridge: Bridge, _loop: asyncio.AbstractEventLoop) -> None:
-        commits = Commits(bridge, threads=2, backs_s=[0, 3600])
-        commits.round(posts_of_each=1)
-        commits.round(posts_of_each=1)
-        assert commits.begun_when_told == [2, 4]
-
-    with_loop(use)
+def test_the_loop_does_not_wait_again_at_once_for_threads_that_did_not_come_back(bridge: Bridge) -> None:
+    commits = Commits(bridge, threads=2, backs_s=[0, 3600])
+    commits.round(posts_of_each=1)
+    commits.round(posts_of_each=1)
+    assert commits.begun_when_told == [2, 4]

@@ -104,10 +104,6 @@ def test_a_flag_is_checked_like_any_other_source() -> None:
         load(environ={}, flags={"windwo": 1})
 
 
-def test_every_setting_has_a_sentence() -> None:
-    assert [name for name in TABLE.names if not TABLE.meaning(name)] == []
-
-
 def test_the_printed_file_holds_every_setting_with_its_default(tmp_path: Path) -> None:
     printed = TABLE.as_toml()
     values = tomllib.loads("\n".join(line[2:] for line in printed.splitlines() if line.startswith("# ")))

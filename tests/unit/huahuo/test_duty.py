@@ -17,7 +17,6 @@ from huahuo.eventstore.model import Append
 from tests.support.worlds.replicas import Cluster, Node, cluster
 
 pytestmark = pytest.mark.virtual_time
-STEP_S = 0.25
 
 
 def test_silence_is_counted_by_ones_own_clock_and_a_new_beat_ends_it() -> None:
@@ -114,17 +113,9 @@ async def workers() -> AsyncIterator[tuple[Cluster, list[Worker]]]:
             await worker.duty.stop()
 
 
-async def wait(made: Cluster, seconds: float) -> None:
-    """Let time go by on every node."""
-    for _ in range(round(seconds / STEP_S)):
-        for node in made.nodes:
-            node.ambient.advance(STEP_S)
-        await asyncio.sleep(STEP_S)
-
-
 async def test_the_first_node_works_and_keeps_the_work_while_it_lives() -> None:
     async with workers() as (made, each):
-        await wait(made, 3 * SILENT_S)
+        await made.pass_s(3 * SILENT_S)
         assert [worker.working for worker in each] == [True, False, False]
         assert {worker.duty.holder for worker in each} == {"a"}
         assert set(each[2].duty.members) == {"a", "b", "c"}
@@ -133,7 +124,7 @@ async def test_the_first_node_works_and_keeps_the_work_while_it_lives() -> None:
 async def test_a_node_that_stops_leaves_the_work_to_another_at_once() -> None:
     async with workers() as (made, each):
         await each[0].duty.stop()
-        await wait(made, 1.0)
+        await made.pass_s(1.0)
         assert sum(worker.working for worker in each[1:]) == 1
         assert not each[0].working
 
@@ -141,7 +132,7 @@ async def test_a_node_that_stops_leaves_the_work_to_another_at_once() -> None:
 async def test_a_node_that_died_is_followed_by_one_other_within_ten_seconds() -> None:
     async with workers() as (made, each):
         await made.nodes[0].crash()
-        await wait(made, 10.0)
+        await made.pass_s(10.0)
         assert sum(worker.working for worker in each[1:]) == 1
         await made.nodes[0].start()
 
@@ -162,7 +153,7 @@ async def test_a_node_whose_code_does_not_know_the_work_starts_without_a_part_be
         older = Worker(made.nodes[2])
         older.knows = False
         await older.duty.start()
-        await wait(made, 3.0)
+        await made.pass_s(3.0)
         assert older.share == NOTHING
         assert {"c"}.isdisjoint(each[0].duty.sharing)
         await older.duty.stop()
@@ -174,11 +165,11 @@ async def test_a_node_does_its_part_again_once_its_code_has_known_the_work_for_a
         older = Worker(made.nodes[2])
         older.knows = False
         await older.duty.start()
-        await wait(made, LOOK_S * 2)
+        await made.pass_s(LOOK_S * 2)
         older.knows = True
-        await wait(made, QUIET_S - LOOK_S)
+        await made.pass_s(QUIET_S - LOOK_S)
         assert older.share == NOTHING
-        await wait(made, LOOK_S * 2 + 2.0)
+        await made.pass_s(LOOK_S * 2 + 2.0)
         assert older.share.nodes == each[0].duty.sharing == ("a", "b", "c")
         await older.duty.stop()
 
@@ -190,18 +181,18 @@ async def test_a_node_that_must_leave_the_work_again_and_again_comes_back_ever_l
         older.knows = False
         older.says_unknown = False
         await older.duty.start()
-        await wait(made, 20 * 60)
+        await made.pass_s(20 * 60)
         assert older.refused == 1 + 4, "at its start, and after 1, 2, 4 and 8 minutes more"
         await older.duty.unfit()
         older.duty.fit()
-        await wait(made, QUIET_S)
+        await made.pass_s(QUIET_S)
         assert older.refused == 6, "who lets it in again does so at once"
         await older.duty.stop()
 
 
 async def test_a_node_whose_code_does_not_know_the_work_is_refused_where_no_other_node_does_it() -> None:
     async with workers() as (made, each):
-        await wait(made, 3.0)
+        await made.pass_s(3.0)
         for worker in each:
             await worker.duty.stop()
         newer = Worker(made.nodes[2])
@@ -218,17 +209,17 @@ async def test_nodes_that_left_the_work_to_others_say_so_once_nobody_does_it() -
             await before.duty.stop()
             after.knows = False
             await after.duty.start()
-        await wait(made, SILENT_S + 1.0)
+        await made.pass_s(SILENT_S + 1.0)
         assert each[2].working
         assert [one.duty.undone for one in newer] == ["", ""]
         await each[2].duty.stop()
-        await wait(made, 1.0)
+        await made.pass_s(1.0)
         assert [one.duty.undone for one in newer] == [
             "no node does effects, timers and the rest of the work: this effect is not known"
         ] * 2
         newer[0].knows = True
         newer[0].duty.fit()
-        await wait(made, 1.0)
+        await made.pass_s(1.0)
         assert [one.duty.undone for one in newer] == ["", ""]
         for one in newer:
             await one.duty.stop()
@@ -247,10 +238,10 @@ async def test_a_node_that_is_drained_while_its_work_stops_does_not_begin_it_aga
         first = each[0]
         first.may_rest.clear()
         draining = asyncio.create_task(first.duty.unfit())
-        await wait(made, 1.0)
+        await made.pass_s(1.0)
         first.may_rest.set()
         await draining
-        await wait(made, 1.0)
+        await made.pass_s(1.0)
         assert [worker.working for worker in each].count(True) == 1
         assert not first.working
 
@@ -260,7 +251,7 @@ async def test_work_that_could_not_begin_because_the_log_did_not_answer_is_begun
         for worker in each[1:]:
             worker.fails = 1
         await each[0].duty.stop()
-        await wait(made, 2.0)
+        await made.pass_s(2.0)
         assert sorted(worker.fails for worker in each[1:]) == [0, 1]
         assert sum(worker.working and worker.duty.works for worker in each[1:]) == 1
 
@@ -272,7 +263,7 @@ def parts(each: list[Worker]) -> list[tuple[str, ...]]:
 
 async def test_all_nodes_divide_the_work_alike() -> None:
     async with workers() as (made, each):
-        await wait(made, 4.0)
+        await made.pass_s(4.0)
         assert parts(each) == [("a", "b", "c")] * 3
         assert [worker.share.node for worker in each] == ["a", "b", "c"]
 
@@ -280,31 +271,31 @@ async def test_all_nodes_divide_the_work_alike() -> None:
 @pytest.mark.parametrize("dies", [0, 1])
 async def test_the_part_of_a_node_that_died_is_done_by_others_within_ten_seconds(dies: int) -> None:
     async with workers() as (made, each):
-        await wait(made, 4.0)
+        await made.pass_s(4.0)
         await made.nodes[dies].crash()
         others = [worker for worker in each if worker is not each[dies]]
-        await wait(made, 10.0)
+        await made.pass_s(10.0)
         assert parts(others) == [tuple(worker.node.name for worker in others)] * 2
         await made.nodes[dies].start()
 
 
 async def test_a_drained_node_has_no_part_and_gets_one_when_it_is_taken_back() -> None:
     async with workers() as (made, each):
-        await wait(made, 4.0)
+        await made.pass_s(4.0)
         await each[2].duty.unfit()
         assert each[2].share == NOTHING
-        await wait(made, 1.0)
+        await made.pass_s(1.0)
         assert parts(each[:2]) == [("a", "b")] * 2
         each[2].duty.fit()
-        await wait(made, 4.0)
+        await made.pass_s(4.0)
         assert parts(each) == [("a", "b", "c")] * 3
 
 
 async def test_a_node_that_stops_leaves_its_part_to_the_others_at_once() -> None:
     async with workers() as (made, each):
-        await wait(made, 4.0)
+        await made.pass_s(4.0)
         await each[1].duty.stop()
-        await wait(made, 1.0)
+        await made.pass_s(1.0)
         assert parts([each[0], each[2]]) == [("a", "c")] * 2
 
 
@@ -316,7 +307,7 @@ async def test_a_row_of_a_node_that_is_long_gone_gets_no_part() -> None:
         await made.nodes[0].log.append(Append(ts_ms=0, rows=(members.put_member("gone", gone),)))
         again = Worker(made.nodes[1])
         await again.duty.start()
-        await wait(made, 3.0)
+        await made.pass_s(3.0)
         assert again.share.nodes == ("b",)
         await again.duty.stop()
 
@@ -324,23 +315,23 @@ async def test_a_row_of_a_node_that_is_long_gone_gets_no_part() -> None:
 async def test_while_an_older_version_has_the_work_a_newer_node_does_no_part_of_it() -> None:
     """It does all of it, also what was divided before it took the work."""
     async with workers() as (made, each):
-        await wait(made, 4.0)
+        await made.pass_s(4.0)
         for worker in each:
             await worker.duty.stop()
         older = Member(url="", build="t", keys="k", beat=7, at_ms=0, applied=0)
         newer = Worker(made.nodes[1])
         await newer.duty.start()
-        await wait(made, 1.0)
+        await made.pass_s(1.0)
         await newer.duty.unfit()
         taken = (members.work_divided(("b",)), members.work_taken("old"))
         await made.nodes[0].log.append(
             Append(ts_ms=0, events=taken, rows=(members.put_member("old", older),))
         )
         newer.duty.fit()
-        await wait(made, 1.0)
+        await made.pass_s(1.0)
         assert (newer.duty.holder, newer.duty.sharing) == ("old", ("b",))
         assert newer.share == NOTHING
-        await wait(made, 2 * SILENT_S)  # the older one is gone
+        await made.pass_s(2 * SILENT_S)  # the older one is gone
         assert (newer.duty.holder, newer.share.nodes) == ("b", ("b",))
         await newer.duty.stop()
 
@@ -352,12 +343,12 @@ async def test_a_node_that_does_not_know_the_work_goes_on_when_the_log_does_not_
         for worker in last:
             worker.knows = False
             worker.leaves = 1
-        await wait(made, 2.0)
+        await made.pass_s(2.0)
         assert sorted(worker.leaves for worker in last) == [0, 0]
         for worker in last:
             worker.duty.fit()
             worker.knows = True
-        await wait(made, 2.0)
+        await made.pass_s(2.0)
         assert sum(worker.working for worker in last) == 1
 
 
@@ -367,15 +358,15 @@ async def test_an_unexpected_end_of_a_nodes_turns_is_logged() -> None:
             await each[0].duty.stop()
             for worker in each[1:]:
                 worker.breaks = True
-            await wait(made, 2.0)
+            await made.pass_s(2.0)
         assert ("node_turns_ended", "KeyError") in [(one["event"], one.get("error")) for one in said]
 
 
 async def test_why_a_stopped_node_cannot_speak_is_logged_once() -> None:
     async with workers() as (made, each):
-        await wait(made, 2.0)
+        await made.pass_s(2.0)
         with capture_logs() as said:
             made.nodes[2].writer.halt("the log went back")
-            await wait(made, 20.0)
+            await made.pass_s(20.0)
         assert [one["reason"] for one in said if one["event"] == "beat_failed"] == ["the log went back"]
         assert not each[2].working

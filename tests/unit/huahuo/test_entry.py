@@ -1,11 +1,17 @@
-"""The program ends with one line where a package is missing, and without a word after Ctrl-C."""
+"""How the program ends: in one line, without a word, and with which exit code."""
 
 import importlib
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 
 import pytest
 
 from huahuo.cli.entry import guarded, to_its_end
+from huahuo.errors import ConfigError, HuahuoError
+from huahuo.eventstore.errors import Damaged, EventStoreError
+from huahuo.options import code_of_answer, code_of_failure
 
 
 def bring(module: str) -> Callable[[], None]:
@@ -41,3 +47,52 @@ def test_a_connection_that_breaks_is_no_closed_pipe() -> None:
 
     with pytest.raises(ConnectionResetError):
         to_its_end(run)
+
+
+PROGRAM = """
+import sys
+from huahuo.cli.entry import to_its_end
+
+def run():
+    print("damaged")
+    {ends}
+
+to_its_end(run)
+"""
+
+
+@pytest.mark.parametrize(
+    ("ends", "code"), [("sys.exit(3)", 3), ("raise KeyboardInterrupt", 130), ("sys.exit(0)", 0), ("", 0)]
+)
+def test_a_closed_pipe_does_not_make_a_failure_a_success(ends: str, code: int) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", PROGRAM.format(ends=ends)],
+            stdout=writing,
+            stderr=subprocess.PIPE,
+            env={**os.environ, "PYTHONUNBUFFERED": ""},  # printed at its end
+            text=True,
+            check=False,
+        )
+    finally:
+        os.close(writing)
+    assert (done.returncode, done.stderr) == (code, "")
+
+
+@pytest.mark.parametrize(
+    ("error", "answer", "failure"),
+    [
+        (Damaged(7, "another body"), 1, 1),
+        (LookupError("nothing ever happened to order/7"), 1, 1),
+        (EventStoreError("no log"), 2, 1),
+        (HuahuoError("no service"), 2, 1),
+        (ConfigError("no such setting"), 2, 2),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else str(value),
+)
+def test_an_error_ends_a_question_and_an_order_with_these_codes(
+    error: Exception, answer: int, failure: int
+) -> None:
+    assert (code_of_answer(error), code_of_failure(error)) == (answer, failure)

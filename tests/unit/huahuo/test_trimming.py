@@ -17,15 +17,6 @@ from tests.support.worlds.replicas import Cluster, Node, cluster
 
 pytestmark = pytest.mark.virtual_time
 KEEP_S = 80.0
-STEP_S = 0.25
-
-
-async def wait(made: Cluster, seconds: float) -> None:
-    """Let time go by on every node."""
-    for _ in range(round(seconds / STEP_S)):
-        for node in made.nodes:
-            node.ambient.advance(STEP_S)
-        await asyncio.sleep(STEP_S)
 
 
 class Part:
@@ -65,7 +56,7 @@ async def parts(names: str = "ab") -> AsyncIterator[tuple[Cluster, list[Part]]]:
         each = [Part(node) for node in made.nodes]
         for part in each:
             await part.duty.start()
-        await wait(made, 3.0)
+        await made.pass_s(3.0)
         yield made, each
         for part in each:
             await part.duty.stop()
@@ -75,9 +66,9 @@ async def test_what_all_have_applied_is_trimmed_when_it_is_old_enough() -> None:
     async with parts() as (made, each):
         for _ in range(MARKS):
             await each[0].trimmer.turn()
-            await wait(made, KEEP_S / MARKS)
+            await made.pass_s(KEEP_S / MARKS)
         assert made.order.first == 1
-        await wait(made, 1.0)
+        await made.pass_s(1.0)
         await each[0].trimmer.turn()
         assert made.order.first > 1
         assert made.order.get(made.order.first) is not None
@@ -88,9 +79,9 @@ async def test_what_all_have_applied_is_trimmed_when_it_is_old_enough() -> None:
 async def test_the_node_that_takes_the_work_over_trims_what_has_become_old_before() -> None:
     async with parts() as (made, each):
         await each[0].trimmer.turn()
-        await wait(made, KEEP_S - 10)
+        await made.pass_s(KEEP_S - 10)
         await each[0].duty.stop()
-        await wait(made, 12.0)
+        await made.pass_s(12.0)
         assert each[1].duty.works
         each[1].backed_up_ms = made.nodes[1].ambient.now_ms()
         await each[1].trimmer.turn()
@@ -102,7 +93,7 @@ async def test_births_that_are_behind_a_trim_are_forgotten() -> None:
         for _ in range(2 * MARKS + 2):
             await each[0].node.log.append(append(event("s")))
             await each[0].trimmer.turn()
-            await wait(made, KEEP_S / MARKS)
+            await made.pass_s(KEEP_S / MARKS)
         rows = await each[1].node.log.rows(MEMBERS_TABLE, "births", after=b"", limit=100)
         assert 0 < len(rows) <= MARKS + 1
         assert int.from_bytes(rows[0][0]) > each[0].trimmer.trimmed.offset > 0
@@ -112,7 +103,7 @@ async def test_what_nodes_say_to_each_other_without_any_event_is_kept_no_longer(
     async with parts() as (made, each):
         kept: list[int] = []
         for _ in range(4 * MARKS):
-            await wait(made, KEEP_S / MARKS)
+            await made.pass_s(KEEP_S / MARKS)
             await each[0].trimmer.turn()
             kept.append(made.order.last - made.order.first)
         in_an_eighth = kept[1] - kept[0]
@@ -124,7 +115,7 @@ async def test_births_are_not_kept_without_end_while_nothing_may_be_trimmed() ->
         for _ in range(MARKS_MAX + MARKS):
             await part.node.log.append(append(event("s")))
             await part.trimmer.turn()
-            await wait(made, KEEP_S / MARKS)
+            await made.pass_s(KEEP_S / MARKS)
         rows = await part.node.log.rows(MEMBERS_TABLE, "births", after=b"", limit=1000)
         assert len(rows) == MARKS_MAX
         part.backed_up_ms = part.node.ambient.now_ms()
@@ -136,9 +127,9 @@ async def test_births_are_not_kept_without_end_while_nothing_may_be_trimmed() ->
 async def test_a_trim_by_hand_on_another_node_is_not_taken_back() -> None:
     async with parts() as (made, each):
         await each[0].trimmer.turn()
-        await wait(made, 5.0)
-        mark, _ = await asyncio.gather(each[1].trimmer.now(), wait(made, 5.0))
-        await wait(made, KEEP_S)
+        await made.pass_s(5.0)
+        mark, _ = await asyncio.gather(each[1].trimmer.now(), made.pass_s(5.0))
+        await made.pass_s(KEEP_S)
         await each[0].trimmer.turn()
         assert each[0].trimmer.trimmed.offset >= mark.offset
 
@@ -147,7 +138,7 @@ async def test_the_node_without_the_work_trims_nothing_by_itself() -> None:
     async with parts() as (made, each):
         for _ in range(3):
             await each[1].trimmer.turn()
-            await wait(made, KEEP_S)
+            await made.pass_s(KEEP_S)
         assert made.order.first == 1
 
 
@@ -176,22 +167,22 @@ async def test_shreds_are_listed_until_the_log_is_trimmed_beyond_them() -> None:
         await log.append(Append(ts_ms=made.nodes[0].ambient.now_ms(), events=(shred,)))
         await trimmer.turn()
         assert list(trimmer.shreds) == [log.position]
-        await wait(made, 5.0)
+        await made.pass_s(5.0)
         assert trimmer.oldest_shred_s >= 5.0
         await log.append(append(event("s")))
-        await asyncio.gather(trimmer.now(), wait(made, 5.0))
+        await asyncio.gather(trimmer.now(), made.pass_s(5.0))
         assert trimmer.shreds == {}
 
 
 async def test_the_format_is_final_when_every_node_knows_it() -> None:
     async with parts() as (made, each):
         each[0].knows = 2
-        await wait(made, 3.0)
+        await made.pass_s(3.0)
         with pytest.raises(NotFinal, match="the node b of build t knows format 1: update it"):
             await finalize_format(each[0].duty)
         assert await duty.read_format(made.nodes[1].log) == 0
         each[1].knows = 2
-        await wait(made, 3.0)
+        await made.pass_s(3.0)
         assert await finalize_format(each[0].duty) == 2
         await made.caught_up()
         assert await duty.read_format(made.nodes[1].log) == 2
@@ -200,7 +191,7 @@ async def test_the_format_is_final_when_every_node_knows_it() -> None:
 async def test_a_node_that_is_silent_is_forgotten_before_the_format_is_final() -> None:
     async with parts() as (made, each):
         await each[1].duty.stop()
-        await wait(made, 12.0)
+        await made.pass_s(12.0)
         with pytest.raises(NotFinal, match="huahuo cluster remove b"):
             await finalize_format(each[0].duty)
 
@@ -208,9 +199,9 @@ async def test_a_node_that_is_silent_is_forgotten_before_the_format_is_final() -
 async def test_a_drained_node_leaves_the_work_and_takes_it_again_when_it_is_taken_back() -> None:
     async with parts() as (made, each):
         await each[0].duty.unfit()
-        await wait(made, 2.0)
+        await made.pass_s(2.0)
         assert [part.duty.works for part in each] == [False, True]
         await each[1].duty.unfit()
         each[0].duty.fit()
-        await wait(made, 2.0)
+        await made.pass_s(2.0)
         assert [part.duty.works for part in each] == [True, False]

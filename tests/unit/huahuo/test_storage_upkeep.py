@@ -1,4 +1,4 @@
-"""Backups on a schedule: when one is made, which stay, that each was restored, and what a failure says."""
+"""Backups on a schedule, and the rules of retention as the setting writes them."""
 
 import shutil
 import subprocess
@@ -10,14 +10,16 @@ from typing import NamedTuple
 
 import pytest
 
+from huahuo.actors.plugins.past import Past
 from huahuo.eventstore.ambient import FakeAmbient
 from huahuo.eventstore.care.backup import MANIFEST, put_back
+from huahuo.eventstore.care.pruning import RetentionRule
 from huahuo.eventstore.core.reader import AUDIT_STREAM
 from huahuo.eventstore.sqlite.log import SqliteLog
 from huahuo.eventstore.sqlite.schema import DATABASE
 from huahuo.storage import copying
 from huahuo.storage.copying import Outcome, made_ms, name_at, run, staged
-from huahuo.storage.upkeep import RETRY_S, Backups
+from huahuo.storage.upkeep import RETRY_S, Backups, facts_of, rules_of
 from tests.support.worlds.logs import MemoryEngine, append, event, opened
 
 HOUR_S = 3600.0
@@ -173,3 +175,38 @@ async def test_a_manifest_is_what_makes_a_backup(place: Place) -> None:
     made = (await backed_up(place)).made
     assert (place.target / made / MANIFEST).is_file()
     assert [one.name for one in (place.target / made).iterdir() if "key" in one.name] == []
+
+
+DAY_MS = 86_400_000
+
+
+def test_a_rule_has_a_pattern_and_a_span_or_a_size_or_both() -> None:
+    assert rules_of(("group/*=30d", "chat/*=500MiB", "ds/*=7d 1GiB", "group/kept=forever")) == [
+        RetentionRule(streams="group/*", older_than_ms=30 * DAY_MS),
+        RetentionRule(streams="chat/*", bytes_max=500 << 20),
+        RetentionRule(streams="ds/*", older_than_ms=7 * DAY_MS, bytes_max=1 << 30),
+        RetentionRule(streams="group/kept"),
+    ]
+
+
+@pytest.mark.parametrize("text", ["group/*", "=30d", "group/*=", "group/*=soon", "group/*=5 GiB", "a=-1d"])
+def test_what_is_no_rule_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"rule|span"):
+        rules_of((text,))
+
+
+def test_whole_events_go_only_of_streams_that_no_entity_folds() -> None:
+    is_free = facts_of(Past(), {"order", "mailbox"}).is_free
+    free = ("group/ops", "system", "ds/a/b", "chat/1")
+    folded = (
+        "user/1",
+        "order/1",
+        "mailbox/1",
+        "roster/1",
+        "audit",
+        "auth",
+        "log",
+        "effect/mailbox/1",
+        "job/1",
+    )
+    assert [is_free(one) for one in (*free, *folded)] == [True] * len(free) + [False] * len(folded)

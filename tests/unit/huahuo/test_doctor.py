@@ -1,13 +1,20 @@
-"""`huahuo doctor` says how far behind followers are, and warns of what needs somebody."""
+"""What `huahuo doctor` says of followers, open effects, and the place of backups."""
 
 import asyncio
+import os
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from msgspec import Raw
 
+from huahuo.actors.effects import facts
 from huahuo.actors.followers import record
 from huahuo.actors.followers.record import DeadLetter
 from huahuo.cli import doctor_log
+from huahuo.cli.doctor import unusable
 from huahuo.cli.doctor_log import Told
+from huahuo.eventstore.ambient import FakeAmbient
 from huahuo.eventstore.model import Append
 from tests.support.models.faulty_log import faulty_log, write
 
@@ -59,3 +66,63 @@ def test_a_delivery_that_may_never_return_is_a_warning(
 
 def test_a_service_that_does_not_answer_says_nothing() -> None:
     assert doctor_log.followers_of_service("http://127.0.0.1:1") is None
+
+
+async def told_after(seconds: float) -> doctor_log.Told:
+    log, ambient = await faulty_log(), FakeAmbient()
+    assert await doctor_log.effects_of_log(log, ambient) is None
+    row = facts.OpenEffect("order", "1", "pack", Raw(b"{}"), since_ms=ambient.now_ms())
+    event, put = facts.request(7, row, "2026-11-24T10:31:07.114Z")
+    later, later_put = facts.request(8, row, "2026-11-24T10:31:07.114Z")
+    await log.append(Append(ts_ms=1, events=(event, later), rows=(put, later_put)))
+    ambient.advance(seconds)
+    return await doctor_log.effects_of_log(log, ambient)
+
+
+async def test_open_effects_of_a_log_are_named_by_the_oldest() -> None:
+    told = await told_after(60)
+    assert told is not None
+    assert told[0] == "ok"
+    assert "the oldest is pack of order/1, since 2026-" in told[1]
+
+
+async def test_one_that_is_open_for_hours_is_a_warning() -> None:
+    told = await told_after(7200)
+    assert told is not None
+    assert told[0] == "warning"
+    assert "it may never return" in told[1]
+
+
+def test_a_service_that_does_not_answer_says_nothing_of_effects() -> None:
+    assert doctor_log.effects_of_service("http://127.0.0.1:1") is None
+
+
+_NOBODY = 65534
+
+
+@pytest.fixture
+def not_root() -> Iterator[None]:
+    before = os.geteuid()
+    if before == 0:
+        os.seteuid(_NOBODY)
+    yield
+    os.seteuid(before)
+
+
+@pytest.fixture
+def closed(tmp_path: Path) -> Iterator[Path]:
+    folder = tmp_path / "closed"
+    folder.mkdir()
+    folder.chmod(0)
+    yield folder
+    folder.chmod(0o700)
+
+
+def test_a_directory_behind_one_that_is_closed_to_this_user_is_told_with_what_to_do(
+    closed: Path, not_root: None
+) -> None:
+    assert "give it to the service's user" in unusable(closed / "backups" / "daily")
+
+
+def test_a_directory_that_is_not_there_yet_can_be_made(tmp_path: Path) -> None:
+    assert unusable(tmp_path / "backups" / "daily") == ""

@@ -1,10 +1,14 @@
-"""What the package shows to a browser: the built console or how to build it, and the mail frames."""
+"""What the package shows to a browser: the console, the mail frames, and a front end that the user has."""
 
+import base64
+import hashlib
+import re
 from pathlib import Path
 
 import pytest
 
 from huahuo.pages import site
+from huahuo.pages.site import classic_policy_of, classic_site
 from huahuo.transport.wire.site import CACHE_ASK_AGAIN, CACHE_FOR_EVER, CSP
 
 
@@ -62,3 +66,48 @@ def test_only_the_frame_for_pictures_lets_pictures_in() -> None:
     found = site.assets()
     assert "img-src data:;" in found[site.MAIL_FRAME_PATH].csp
     assert "img-src data: https: http:;" in found[site.REMOTE_FRAME_PATH].csp
+
+
+def test_the_policy_names_inline_scripts_and_no_others() -> None:
+    script = b"\n  window.x = 1\n"
+    page = (
+        b"<script>"
+        + script
+        + b'</script><SCRIPT src="/a.js"></SCRIPT><script type="module" src=/b.js></script>'
+    )
+    digest = base64.b64encode(hashlib.sha256(script).digest()).decode()
+    policy = classic_policy_of(page)
+    assert f"script-src 'self' 'sha256-{digest}';" in policy
+    assert "unsafe-inline' " not in policy.partition("style-src")[0]
+
+
+def test_files_are_served_by_their_path_and_ours_wins_at_env_config(tmp_path: Path) -> None:
+    (tmp_path / "assets").mkdir()
+    (tmp_path / "index.html").write_text("<p>page</p>")
+    (tmp_path / "env-config.js").write_text("theirs")
+    (tmp_path / "assets" / "a-1.css").write_text("p {}")
+    (tmp_path / "notes.exe").write_text("no page has it")
+    found, index = classic_site(tmp_path)
+    assert sorted(found) == ["/", "/assets/a-1.css", "/env-config.js", "/index.html"]
+    assert found["/"] is index
+    assert b"theirs" not in found["/env-config.js"].body
+    assert "immutable" in found["/assets/a-1.css"].cache
+    assert "immutable" not in index.cache
+
+
+def test_a_folder_without_a_page_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"classic_ui: .* has no index\.html"):
+        classic_site(tmp_path / "none")
+
+
+_ROOT = Path(__file__).resolve().parents[3]
+_PAGE = _ROOT / "huahuo" / "pages" / "classic_page.js"
+_CLIENT = _ROOT / "web" / "client" / "src" / "client" / "importing.ts"
+
+
+def test_the_page_and_the_client_take_the_same_first_lines_for_names_of_columns() -> None:
+    page, client = (
+        re.findall(r"const COLUMNS = (.+);", file.read_text("utf-8")) for file in (_PAGE, _CLIENT)
+    )
+    assert len(page) == 1
+    assert page == client

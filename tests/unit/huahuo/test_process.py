@@ -1,0 +1,319 @@
+"""A process that serves: the end of its loop and of its parts, and what blocks the loop."""
+
+import asyncio
+import contextlib
+import inspect
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+import structlog
+from structlog.testing import capture_logs
+
+from huahuo.actors.plugins.actions import SERVICE_ACTIONS
+from huahuo.app import logs, process
+from huahuo.app.process import STOP_WORK_S, AtStop, Parts, run
+from huahuo.embedding.huahuo import Huahuo
+from huahuo.eventstore.ambient import SystemAmbient
+from huahuo.transport import native
+from huahuo.transport.wire.sends import Sends
+from tests.support.patience import WITHIN_S
+
+TIMEOUT_S = 10.0
+
+
+def now_s() -> float:
+    return asyncio.get_running_loop().time()
+
+
+class Stubborn:
+    """A part whose stop ignores every cancellation until it is released."""
+
+    def __init__(self) -> None:
+        self.released = asyncio.Event()
+        self.cancelled = 0
+
+    async def stop(self) -> None:
+        while not self.released.is_set():
+            try:
+                await self.released.wait()
+            except asyncio.CancelledError:
+                self.cancelled += 1
+
+
+@pytest.mark.virtual_time
+async def test_parts_are_stopped_in_reverse_order_of_their_start() -> None:
+    seen: list[str] = []
+    parts = Parts()
+    for name in ("log", "entities", "connections"):
+        parts.add(name, lambda name=name: seen.append(name))  # type: ignore[misc]
+    await parts.stop(TIMEOUT_S)
+    assert seen == ["connections", "entities", "log"]
+
+
+@pytest.mark.virtual_time
+async def test_a_part_learns_how_long_it_may_take_and_the_time_is_shared() -> None:
+    told: list[float] = []
+
+    async def take_all(timeout_s: float) -> None:
+        told.append(timeout_s)
+        await asyncio.sleep(timeout_s)
+
+    parts = Parts()
+    for name in "abc":
+        parts.add_timed(name, take_all)
+    await parts.stop(TIMEOUT_S)
+    assert now_s() <= TIMEOUT_S
+    first, *others = told
+    assert first > TIMEOUT_S / 2
+    assert all(0 < left_s <= TIMEOUT_S - first for left_s in others)
+
+
+@pytest.mark.virtual_time
+async def test_parts_that_hang_hold_the_stop_no_longer_than_the_deadline() -> None:
+    parts = Parts()
+    stubborn = [Stubborn() for _ in range(12)]
+    for number, part in enumerate(stubborn):
+        parts.add(str(number), part.stop)
+    await parts.stop(TIMEOUT_S)
+    assert now_s() <= TIMEOUT_S + 0.001
+    assert all(part.cancelled for part in stubborn)
+    for part in stubborn:
+        part.released.set()
+
+
+@pytest.mark.virtual_time
+async def test_after_a_part_that_hangs_a_later_part_still_has_time_to_stop_in_good_order() -> None:
+    parts, stubborn, closed_s = Parts(), Stubborn(), []
+
+    async def close_log() -> None:
+        await asyncio.sleep(TIMEOUT_S / 50)
+        closed_s.append(now_s())
+
+    parts.add("log", close_log)
+    parts.add("connections", stubborn.stop)
+    await parts.stop(TIMEOUT_S)
+    assert closed_s
+    assert closed_s[0] <= TIMEOUT_S
+    stubborn.released.set()
+
+
+@pytest.mark.virtual_time
+async def test_a_part_that_fails_keeps_no_other_from_being_stopped_and_its_error_is_raised() -> None:
+    seen: list[str] = []
+
+    async def fail() -> None:
+        raise OSError("the files are gone")
+
+    parts = Parts()
+    parts.add("log", lambda: seen.append("log"))
+    parts.add("entities", fail)
+    with pytest.raises(OSError, match="gone"):
+        await parts.stop(TIMEOUT_S)
+    assert seen == ["log"]
+
+
+@pytest.mark.virtual_time
+async def test_a_second_stop_has_nothing_to_do() -> None:
+    stops: list[int] = []
+    parts = Parts()
+    parts.add("log", lambda: stops.append(1))
+    await parts.stop(TIMEOUT_S)
+    await parts.stop(TIMEOUT_S)
+    assert len(stops) == 1
+
+
+@pytest.mark.virtual_time
+async def test_a_stop_waits_for_work_that_ends_because_of_it_and_not_for_ever() -> None:
+    told, done, stuck = AtStop(), asyncio.Event(), asyncio.Event()
+
+    async def ends() -> None:
+        await asyncio.sleep(1)
+        done.set()
+
+    told.add(lambda: asyncio.ensure_future(ends()))
+    told.begin()
+    await told.finish(TIMEOUT_S)
+    assert done.is_set()
+    began_s, work = now_s(), asyncio.ensure_future(stuck.wait())
+    told.add(lambda: work)  # told at once, as the stop has begun
+    await told.finish(TIMEOUT_S)
+    assert now_s() - began_s == pytest.approx(STOP_WORK_S)
+    stuck.set()
+    await work
+
+
+async def test_who_no_longer_wants_to_know_of_a_stop_is_not_told() -> None:
+    told, heard = AtStop(), list[str]()
+    told.add(lambda: heard.append("first"))
+    told.add(lambda: heard.append("second"))()
+    told.begin()
+    await told.finish(TIMEOUT_S)
+    assert heard == ["first"]
+
+
+def test_tasks_that_the_work_left_are_cancelled() -> None:
+    ended: list[str] = []
+
+    async def wait() -> None:
+        try:
+            await asyncio.get_running_loop().create_future()
+        finally:
+            ended.append("cancelled")
+
+    async def work() -> None:
+        task = asyncio.create_task(wait())
+        await asyncio.sleep(0)
+        assert not task.done()
+
+    run(work())
+    assert ended == ["cancelled"]
+
+
+@pytest.mark.slow
+def test_neither_a_task_that_ignores_its_cancellation_nor_a_thread_that_hangs_keeps_the_loop() -> None:
+    released = threading.Event()
+    stubborn: list[asyncio.Task[None]] = []
+
+    async def ignore() -> None:
+        while not released.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.get_running_loop().create_future()
+
+    async def work() -> None:
+        stubborn.append(asyncio.create_task(ignore()))
+        asyncio.get_running_loop().run_in_executor(None, released.wait)
+        await asyncio.sleep(0)
+
+    try:
+        run(work())
+        assert not stubborn[0].done()
+    finally:
+        released.set()
+        stubborn[0]._log_destroy_pending = False  # type: ignore[attr-defined]  # noqa: SLF001  asyncio has no word for it
+
+
+def test_what_the_work_raises_is_raised() -> None:
+    async def fail() -> None:
+        raise LookupError("no port")
+
+    with pytest.raises(LookupError, match="no port"):
+        run(fail())
+
+
+def test_frames_pass_the_transports_by_where_the_extension_for_it_is_built() -> None:
+    ways: list[str] = []
+
+    async def work() -> None:
+        ways.append(Sends("auto").open())
+
+    run(work())
+    assert (ways != ["transport"]) == (native.found() is not None)
+
+
+DUMPS = """
+import resource
+from huahuo.app.process import own_the_process
+
+most = resource.getrlimit(resource.RLIMIT_CORE)[1]
+resource.setrlimit(resource.RLIMIT_CORE, (most, most))
+own_the_process()
+print(resource.getrlimit(resource.RLIMIT_CORE)[0])
+"""
+
+
+def test_a_process_that_serves_leaves_no_core_dump() -> None:
+    done = subprocess.run([sys.executable, "-c", DUMPS], capture_output=True, check=True)
+    assert done.stdout == b"0\n"
+
+
+def test_a_block_of_a_second_is_told_once() -> None:
+    known = process.Look(0.0)
+    assert [known.look(at_s) for at_s in (0.25, 0.5, 0.75, 1.0, 1.25, 1.5)] == [False] * 3 + [True] + [
+        False
+    ] * 2
+
+
+def test_a_second_block_is_told_again() -> None:
+    known = process.Look(0.0)
+    assert known.look(0.5) is False
+    assert known.look(1.0) is True
+    known.beat_s = 1.5
+    assert [known.look(at_s) for at_s in (1.75, 2.25, 2.5)] == [False, False, True]
+
+
+def test_a_thread_that_is_late_itself_blames_nobody() -> None:
+    assert process.Look(0.0).look(30.0) is False
+
+
+def test_the_place_begins_with_the_function_that_runs() -> None:
+    assert process.places(inspect.currentframe()).startswith("test_process.py:")
+    assert " in test_the_place_begins_with_the_function_that_runs < " in process.places(
+        inspect.currentframe()
+    )
+
+
+def test_a_function_that_holds_the_loop_is_named_in_the_log() -> None:
+    told = threading.Event()
+
+    def greedy() -> None:
+        told.wait(WITHIN_S)
+
+    def heard(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+        told.set()
+        return event
+
+    async def test() -> None:
+        end = process.watch_loop(asyncio.get_running_loop(), SystemAmbient().monotonic_s)
+        try:
+            greedy()
+        finally:
+            end()
+
+    with capture_logs(processors=[heard]) as lines:
+        asyncio.run(test())
+    assert [line["event"] for line in lines] == ["loop_blocked"]
+    assert " in greedy < " in lines[0]["at"]
+
+
+def test_an_embedded_service_shows_no_local_variables_in_its_log(tmp_path: Path) -> None:
+    """Structlog's own default shows those of every frame, with the secrets in them."""
+
+    async def test() -> None:
+        async with Huahuo(data=tmp_path, port=0, plugins=[]):
+            assert structlog.is_configured()
+            assert structlog.processors.format_exc_info in structlog.get_config()["processors"]
+
+    before = structlog.get_config() if structlog.is_configured() else None
+    structlog.reset_defaults()
+    try:
+        asyncio.run(test())
+    finally:
+        structlog.reset_defaults()
+        if before is not None:
+            structlog.configure(**before)
+
+
+def test_the_logging_of_the_application_stays() -> None:
+    before = structlog.get_config() if structlog.is_configured() else None
+    try:
+        structlog.configure(processors=[])
+        logs.configure_unless_done("INFO", as_json=False)
+        assert structlog.get_config()["processors"] == []
+    finally:
+        structlog.reset_defaults()
+        if before is not None:
+            structlog.configure(**before)
+
+
+def test_an_application_cannot_take_an_action_that_every_service_registers(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with Huahuo(data=tmp_path, port=0, plugins=[]) as application:
+            assert application.app is not None
+            registered = application.app.registry.commands
+            jobs = {name for name in registered if name.endswith("_job")}
+            assert set(registered) - jobs == SERVICE_ACTIONS
+
+    asyncio.run(test())

@@ -1,0 +1,165 @@
+"""Who may store more: on a nearly full disk, over a quota, and of streams begun within a day."""
+
+from structlog.testing import capture_logs
+
+from huahuo.actors.plugins.calls import RefuseGrowth
+from huahuo.eventstore.ambient import FakeAmbient
+from huahuo.eventstore.executor import InlineExecutor
+from huahuo.storage.room import RETRY_S, USERS_MAX, Begun, Looking, Room
+
+
+def test_the_stage_begins_below_the_threshold_and_ends_a_quarter_above_it() -> None:
+    room = Room(1000)
+    looks = [(1000, False), (999, True), (1000, True), (1249, True), (1250, False), (1000, False)]
+    for free, is_low in looks:
+        room.look(free)
+        assert room.is_low is is_low
+
+
+def test_a_disk_at_the_threshold_does_not_enter_and_leave_the_stage_at_every_look() -> None:
+    room, told = Room(1000), list[object]()
+    room.guard(told.append, of_users=False)
+    for free in (1001, 999, 1001, 999, 1001, 999):
+        room.look(free)
+    assert len(told) == 1
+
+
+def test_without_a_threshold_no_disk_is_too_full() -> None:
+    room = Room(0)
+    room.look(0)
+    assert not room.is_low
+
+
+def test_on_a_nearly_full_disk_everybody_is_refused_and_told_when_to_come_back() -> None:
+    room = Room(1000)
+    room.look(10)
+    for principal in ("user/1", "service"):
+        refusal = room.refuse(principal)
+        assert refusal is not None
+        assert (refusal.code, refusal.retry_s) == ("storage_full", RETRY_S)
+    assert room.refused == 2
+    room.look(5000)
+    assert room.refuse("user/1") is None
+
+
+def test_a_user_over_the_quota_is_refused_and_no_other() -> None:
+    room = Room(0)
+    room.set_over(frozenset({"user/1"}))
+    refusal = room.refuse("user/1")
+    assert refusal is not None
+    assert refusal.code == "quota_exceeded"
+    assert room.refuse("user/2") is None
+    assert not room.has_room(1)
+    assert room.has_room(2)
+
+
+def test_a_door_is_asked_only_while_there_is_something_to_ask() -> None:
+    room = Room(1000)
+    commands: list[RefuseGrowth | None] = []
+    of_the_service: list[RefuseGrowth | None] = []
+    room.guard(commands.append, of_users=True)
+    room.guard(of_the_service.append, of_users=False)
+    room.look(5000)
+    assert not commands
+    room.set_over(frozenset({"user/1"}))
+    assert commands == [room.refuse]
+    assert of_the_service == [None]
+    room.look(10)
+    assert of_the_service == [None, room.refuse]
+    room.look(5000)
+    room.set_over(frozenset())
+    assert (commands[-1], of_the_service[-1]) == (None, None)
+
+
+def test_readyz_says_how_much_is_free_and_how_much_must_be() -> None:
+    room = Room(256 << 20)
+    room.look(100 << 20)
+    said = room.sentence()
+    assert said is not None
+    assert "100 MiB are free" in said
+    assert "320 MiB" in said
+    room.look(1 << 40)
+    assert room.sentence() is None
+
+
+def counted(per_day: int) -> tuple[Room, Begun, FakeAmbient]:
+    room, ambient = Room(0), FakeAmbient()
+    return room, room.count_begun(per_day, ambient), ambient
+
+
+def test_a_user_that_begins_too_many_streams_is_refused_and_told_when_to_come_back() -> None:
+    room, begun, ambient = counted(4)
+    for _ in range(4):
+        assert room.refuse("user/1") is None
+        begun.note("user/1")
+    refusal = room.refuse("user/1")
+    assert refusal is not None
+    assert (refusal.code, refusal.retry_s) == ("rate_limited", 86_400 / 4)
+    assert room.refuse("user/2") is None
+    ambient.advance(86_400 / 4)
+    assert room.refuse("user/1") is None
+
+
+def test_what_was_under_way_at_the_bound_is_owed() -> None:
+    _, begun, ambient = counted(4)
+    for _ in range(6):
+        begun.note("user/1")
+    assert begun.wait_s("user/1") == 3 * 86_400 / 4
+    ambient.advance(86_400)
+    assert begun.wait_s("user/1") == 0
+
+
+def test_administrators_and_the_service_begin_as_many_streams_as_they_want() -> None:
+    room, begun, _ = counted(1)
+    for _ in range(3):
+        begun.note("service")
+        begun.note("user/1")
+    assert room.refuse("service") is None
+    assert room.refuse("user/1", True) is None
+    assert room.refuse("user/1") is not None
+
+
+def test_the_doors_ask_only_while_a_user_has_begun_too_many() -> None:
+    room, begun, ambient = counted(1)
+    doors: list[RefuseGrowth | None] = []
+    room.guard(doors.append, of_users=True)
+    begun.note("user/1")
+    begun.note("user/2")
+    assert doors == [room.refuse]
+    ambient.advance(86_400)
+    assert room.refuse("user/1") is room.refuse("user/2") is None
+    assert doors == [room.refuse, None]
+
+
+def test_of_too_many_users_the_longest_idle_are_forgotten() -> None:
+    _, begun, _ = counted(1)
+    for user in range(USERS_MAX + 5):
+        begun.note(f"user/{user}")
+    assert (len(begun), len(begun.over)) == (USERS_MAX, USERS_MAX)
+
+
+def test_users_that_left_do_not_keep_the_doors_asking() -> None:
+    room, begun, ambient = counted(1)
+    doors: list[RefuseGrowth | None] = []
+    begun.note("user/1")
+    room.guard(doors.append, of_users=True)
+    ambient.advance(86_400)
+    assert room.refuse("user/2") is None
+    assert (len(begun.over), doors[-1]) == (0, None)
+
+
+async def test_a_disk_that_does_not_answer_is_told_of_once_and_again_after_it_answered() -> None:
+    answers: list[int | str] = ["gone", "gone", "stale", "stale", 1 << 40, "stale"]
+
+    def free_bytes() -> int:
+        if isinstance(answer := answers[len(told)], str):
+            raise OSError(0, answer)
+        return answer
+
+    told: list[list[str]] = []
+    looking = Looking(Room(1000), free_bytes, InlineExecutor())
+    for _ in answers:
+        with capture_logs() as lines:
+            await looking.look()
+        told.append([line["reason"] for line in lines if line["event"] == "free_space_unknown"])
+    assert told == [["gone"], [], ["stale"], [], [], ["stale"]]

@@ -1,0 +1,195 @@
+"""`huahuo tail`: what it shows, in which language, and that nothing it shows can act on the terminal."""
+
+import io
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from huahuo.actors.plugins.past import Reader
+from huahuo.actors.plugins.words import Language
+from huahuo.cli import tail
+from huahuo.cli.tail import Codes
+from huahuo.errors import ConfigError
+from huahuo.mailcheck import mail
+from huahuo.mailcheck.servers.faults import KINDS
+from huahuo.terminal import language_in, printable
+from huahuo.transport.client.model import Event
+
+
+def _numbered(seq: int, kind: str, **fields: object) -> Event:
+    return Event("user/42", seq, kind, {"type": kind, **fields})
+
+
+def _shown(*events: Event) -> str:
+    out = io.StringIO()
+    console = Console(file=out, force_terminal=True, width=100, color_system=None, height=30)
+    with tail.Bars(console) as bars:
+        for event in events:
+            bars.event(event)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("given", ["head", "start", "snapshot", "17"])
+def test_a_place_to_begin_is_a_word_or_a_number(given: str) -> None:
+    assert str(tail.position(given)) == given
+
+
+@pytest.mark.parametrize("given", ["-1", "1.5", "tail", "", "１７"])
+def test_any_other_place_is_refused(given: str) -> None:
+    with pytest.raises(ConfigError):
+        tail.position(given)
+
+
+def test_text_that_could_act_on_the_terminal_becomes_escapes() -> None:
+    assert printable("邮箱 ok\x1b[2J\x9b\u202e\U000e0001") == (
+        "邮箱 ok\\u001b[2J\\u009b\\u202e\\udb40\\udc01"
+    )
+
+
+def test_a_json_line_is_still_json_after_escaping() -> None:
+    line = printable(tail.json_line(_numbered(3, "mail_received", subject="\x1b[2J\x7f\u202e'\"")))
+    assert json.loads(line)["data"]["subject"] == "\x1b[2J\x7f\u202e'\""
+    assert line.isprintable()
+
+
+def test_a_plain_line_is_seq_type_and_json() -> None:
+    assert tail.plain_line(_numbered(3, "email_deleted", email_id=1)) == (
+        '3 email_deleted {"type":"email_deleted","email_id":1}'
+    )
+
+
+def test_a_running_check_is_a_bar_with_the_mailboxs_name() -> None:
+    shown = _shown(
+        _numbered(1, "email_added", email_id=7, email="alice@example.com"),
+        _numbered(2, "check_progress", email_id=7, progress=40, message="正在检查邮件 2/5"),
+    )
+    assert "alice@example.com" in shown
+    assert "40%" in shown
+    assert "正在检查邮件 2/5" in shown
+
+
+def test_a_snapshot_gives_the_mailboxes_their_names() -> None:
+    rows = [{"id": 7, "email": "bob@example.com"}]
+    shown = _shown(
+        _numbered(9, "snapshot", state={"emails": rows}, outcome="snapshot"),
+        _numbered(10, "email_status_update", email_id=7, status="ok", message="检查完成"),
+    )
+    assert "state after 9: 1 mailboxes" in shown
+    assert "bob@example.com: ok 检查完成" in shown
+
+
+def test_the_number_of_bars_has_a_bound() -> None:
+    out = io.StringIO()
+    with tail.Bars(Console(file=out, force_terminal=True, width=100)) as bars:
+        for mailbox in range(tail.BARS_MAX + 5):
+            bars.event(_numbered(mailbox + 1, "check_progress", email_id=mailbox, progress=1, message=""))
+        assert len(bars) == tail.BARS_MAX
+        bars.event(_numbered(99, "email_status_update", email_id=0, status="cancelled", message=""))
+        assert len(bars) == tail.BARS_MAX - 1
+
+
+def test_markup_and_control_characters_of_a_mail_are_only_text() -> None:
+    shown = _shown(
+        _numbered(1, "mail_received", email_id=7, subject="[red]x[/red]\x1b]0;title\x07", sender="s")
+    )
+    assert "[red]x[/red]\\u001b]0;title\\u0007" in shown
+
+
+def _told(kind: str, **fields: object) -> Event:
+    return Event("user/42", 3, kind, {"type": kind, **fields})
+
+
+def _shown_in(language: Language, *events: Event) -> str:
+    out = io.StringIO()
+    console = Console(file=out, force_terminal=True, width=200, color_system=None, height=30)
+    with tail.Bars(console, Reader(mail().past, language)) as bars:
+        for event in events:
+            bars.event(event)
+    return out.getvalue()
+
+
+def _line(language: Language, event: Event) -> str:
+    return tail.plain_line(tail.said(event, Reader(mail().past, language)))
+
+
+@pytest.mark.parametrize(
+    ("environ", "language"),
+    [
+        ({"LANG": "zh_CN.UTF-8"}, "zh"),
+        ({"LANG": "zh"}, "zh"),
+        ({"LANG": "zh_TW@euro"}, "zh"),
+        ({"LANG": "de_DE.UTF-8"}, "en"),
+        ({"LANG": "C"}, "en"),
+        ({"LC_ALL": "en_GB.UTF-8", "LANG": "zh_CN.UTF-8"}, "en"),
+        ({"LC_ALL": "", "LC_MESSAGES": "zh_CN", "LANG": "en_US"}, "zh"),
+        ({}, "en"),
+    ],
+)
+def test_the_locale_says_the_language_of_the_terminal(environ: Mapping[str, str], language: Language) -> None:
+    assert language_in(environ) == language
+
+
+def test_progress_and_end_of_a_check_are_said_in_the_readers_language() -> None:
+    events = (
+        _told("check_progress", email_id=7, progress=20, message="正在选择文件夹 INBOX"),
+        _told("email_status_update", email_id=7, status="ok", message="检查完成，共 3 封新邮件"),
+    )
+    assert "mailbox 7: ok done, new mails: 3" in _shown_in("en", *events)
+    assert "opening the folder INBOX" in _shown_in("en", *events[:1])
+    assert "mailbox 7: ok 检查完成，共 3 封新邮件" in _shown_in("zh", *events)
+
+
+def test_a_failure_is_said_in_one_language_with_the_servers_own_words() -> None:
+    kind = KINDS["throttled"]
+    event = _told(
+        "email_status_update", email_id=7, message=f"{kind.message}: NO 请稍后 (later)", advice=kind.advice
+    )
+    english, chinese = _line("en", event), _line("zh", event)
+    assert f'"message":"{kind.english}: NO 请稍后 (later)"' in english
+    assert f'"advice":"{kind.advice_english}"' in english
+    assert f'"message":"{kind.chinese}: NO 请稍后 (later)"' in chinese
+    assert f'"advice":"{kind.advice_chinese}"' in chinese
+
+
+@pytest.mark.parametrize("code", KINDS)
+def test_each_failure_is_said_in_either_language(code: str) -> None:
+    kind, say = KINDS[code], mail().past.say
+    assert say(kind.message, "en").isascii()
+    assert say(kind.message, "zh") == kind.messages[0]
+
+
+def test_what_users_and_senders_wrote_is_never_said_in_other_words() -> None:
+    mail_received = _told(
+        "mail_received", subject="登录成功", sender="没有找到新邮件", message="没有找到新邮件"
+    )
+    assert _line("en", mail_received) == tail.plain_line(mail_received)
+    own = _told("email_status_update", status="error", message="本公司的系统正在维护 (see the intranet)")
+    assert _line("en", own) == tail.plain_line(own)
+
+
+def test_a_snapshots_rows_are_said_too() -> None:
+    rows = [{"id": 7, "email": "a@b.com", "message": "没有找到新邮件", "note": "没有找到新邮件"}]
+    line = _line("en", _told("snapshot", state={"emails": rows}))
+    assert '"message":"no new mails","note":"没有找到新邮件"' in line
+
+
+def _mail(name: str, **data: Any) -> Event:
+    return Event("user/42", 1, name, data)
+
+
+def test_a_line_has_time_address_and_code() -> None:
+    codes = Codes()
+    codes.lines(_mail("snapshot", state={"emails": [{"id": 7, "email": "a@example.com"}]}))
+
+    lines = codes.lines(
+        _mail("mail_received", email_id=7, received_time="2026-11-03T10:00:00.000Z", code="482913")
+    )
+
+    assert lines == ["2026-11-03T10:00:00.000Z\ta@example.com\t482913"]
+
+
+def test_a_mail_without_a_code_prints_nothing() -> None:
+    assert Codes().lines(_mail("mail_received", email_id=7, received_time="", subject="Hello")) == []
