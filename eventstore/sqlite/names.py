@@ -184,11 +184,6 @@ class PackedNames(Mapping[int, str]):
                 slot = (slot + 1) & mask
             slots[slot] = place
 
-    @property
-    def is_dense(self) -> bool:
-        """Whether the numbers are 1 to their count, so that a place is a number less 1."""
-        return not self._others
-
     def only(self, kept: Sequence[int]) -> "PackedNames":
         """Those whose place is not 0 in `kept`."""
         found = PackedNames(len(kept) - kept.count(0))
