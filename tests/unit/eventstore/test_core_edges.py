@@ -1,13 +1,11 @@
 """What a lone log says of itself, and what a bad listener, hearer, number or receipt does to it: nothing."""
 
-from typing import Any
-
 import pytest
 
 from huahuo.eventstore.core.reader import COMPACTED, Ledger, Receipt, read_receipt
-from huahuo.eventstore.errors import Closed, Damaged
+from huahuo.eventstore.errors import Damaged
 from huahuo.eventstore.model import StoredEvent, Tombstone
-from tests.support.worlds.logs import MemoryEngine, append, event, looped, opened
+from tests.support.worlds.logs import MemoryEngine, looped, opened
 
 
 @looped
@@ -24,48 +22,6 @@ async def test_no_numbers_can_be_taken() -> None:
     async with opened(MemoryEngine()) as log:
         with pytest.raises(ValueError, match="cannot take 0 numbers"):
             log.take("order", 0)
-
-
-@looped
-async def test_who_listens_no_more_may_say_so_twice() -> None:
-    async with opened(MemoryEngine()) as log:
-        heard: list[Any] = []
-        forget = log.listen(heard.append)
-        forget()
-        forget()
-        await log.append(append(event()))
-        assert heard == []
-
-
-class BadHearer:
-    def heard(self, _told: Any) -> None:
-        raise ZeroDivisionError
-
-
-@looped
-async def test_a_hearer_that_raises_costs_nobody_else_an_outcome() -> None:
-    async with opened(MemoryEngine()) as log:
-        log.submit_for(BadHearer(), "about", append(event()))
-        await log.append(append(event()))
-        assert log.position == 2
-
-
-@looped
-async def test_what_waits_is_bounded_and_counted() -> None:
-    async with opened(MemoryEngine()) as log:
-        log.bound_queue(bytes_per_user=1000, bytes_max=2000)
-        log.bound_reads(waiting_per_user=1, waiting_max=2)
-        assert (log.queue_bytes, log.appends_refused, log.reads_waiting, log.reads_refused) == (0, 0, 0, 0)
-        await log.append(append(event("user/1"), event("user/2")))
-        assert log.streams_in_memory >= 2
-
-
-@looped
-async def test_a_closed_log_says_so_to_whoever_appends() -> None:
-    log = await MemoryEngine().open()
-    await log.close()
-    with pytest.raises(Closed):
-        await log.append(append(event()))
 
 
 def stone(position: int) -> Tombstone:
