@@ -90,7 +90,7 @@ def has_misfits(connection: sqlite3.Connection, table: str) -> bool:
     before, connection.text_factory = connection.text_factory, text_of
     try:
         rows = connection.execute(f"SELECT {columns}, crc FROM {table} NOT INDEXED")  # noqa: S608  constants
-        return any(crc is not None and row_crc(table, *values) != crc for *values, crc in rows)
+        return any(row_crc(table, *values) != crc for *values, crc in rows)
     except (sqlite3.Error, *MISREAD):
         return True
     finally:

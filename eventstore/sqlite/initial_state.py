@@ -195,7 +195,7 @@ def load(
             lasts = array("q", (last for (last,) in connection.execute(_LASTS)))
         numbers = [number for (number,) in connection.execute("SELECT stream FROM ended")]
         heads, packed = _heads(lasts, naming, unindexed, links or {}, numbers, ended)
-    names.replace(packed.names, {}, ids, ended)
+    names.replace(packed.names, ids, ended)
     counters = read_counters(connection)
     log_id = get_meta(connection, "log")
     if log_id is None:

@@ -9,7 +9,7 @@ write leaves the other intact:
     magic (4) | log id (24) | position (8) | chain (32) | CRC-32 (4) | counters (8) | CRC-32 of all (4)
 
 `counters` is the sum of the next numbers of all counters. Counters never go back, so a log whose sum is
-lower has lost the newest state of one. Earlier versions wrote slots without it.
+lower has lost the newest state of one.
 
 Before anything changes the files, a log must agree with its mark: the same link at the same position. That
 reading must not run SQLite's checkpoint, which would erase the evidence.
