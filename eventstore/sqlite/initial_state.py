@@ -280,14 +280,9 @@ def _check_tail(
     is too low, would make new events wrong, and raises Damaged.
     """
     start = max(0, loaded.position - TAIL_EVENTS)
-    chain = GENESIS
-    if start:
-        sql = "SELECT chain FROM {} WHERE position = :at"
-        sql = f"{sql.format('event')} UNION ALL {sql.format('pruned')}"
-        row = connection.execute(sql, {"at": start}).fetchone()
-        if row is None:
-            raise Damaged(start, "missing")
-        chain = row[0]
+    chain = seq_index.link_at(connection, start)
+    if chain is None:
+        raise Damaged(start, "missing")
     bounds = (start, loaded.position, TAIL_EVENTS)
     known = _with_stand_ins(names)
     tail = select_events(connection, known, EVENTS_BY_POSITION, bounds, 1 << 62).events
