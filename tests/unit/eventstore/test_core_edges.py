@@ -2,9 +2,9 @@
 
 import pytest
 
-from huahuo.eventstore.core.reader import COMPACTED, Ledger, Receipt, read_receipt
+from huahuo.eventstore.core.reader import COMPACTED, read_receipt
 from huahuo.eventstore.errors import Damaged
-from huahuo.eventstore.model import StoredEvent, Tombstone
+from huahuo.eventstore.model import StoredEvent
 from tests.support.worlds.logs import MemoryEngine, looped, opened
 
 
@@ -24,14 +24,6 @@ async def test_no_numbers_can_be_taken() -> None:
             log.take("order", 0)
 
 
-def stone(position: int) -> Tombstone:
-    return Tombstone(position, "user/1", position, b"l" * 32)
-
-
-def receipt(*ranges: tuple[int, int]) -> Receipt:
-    return Receipt(ranges=list(ranges), digest="not theirs")
-
-
 @pytest.mark.parametrize(
     "body",
     [b"{", b'{"ranges":[],"digest":"\xff"}', b'{"more":' + b"[" * 200_000],
@@ -41,24 +33,3 @@ def test_a_receipt_that_cannot_be_read_is_damage_at_its_place(body: bytes) -> No
     bad = StoredEvent(7, "audit", 1, COMPACTED, body, 1, 0, "", "", "", 0, "", b"")
     with pytest.raises(Damaged, match="7"):
         read_receipt(bad)
-
-
-def test_an_event_that_no_receipt_vouches_for_is_damage() -> None:
-    with pytest.raises(Damaged, match="no receipt vouches"):
-        Ledger([]).take(stone(3))
-
-
-def test_a_covered_place_without_its_tombstone_is_damage() -> None:
-    ledger = Ledger([receipt((2, 3))])
-    ledger.take(stone(2))
-    with pytest.raises(Damaged, match="its tombstone is missing"):
-        ledger.take(stone(4))
-    with pytest.raises(Damaged, match="its tombstone is missing"):
-        Ledger([receipt((2, 3))]).finish()
-
-
-def test_tombstones_that_are_not_those_of_their_receipt_are_damage() -> None:
-    ledger = Ledger([receipt((2, 1))])
-    ledger.take(stone(2))
-    with pytest.raises(Damaged, match="not those of their receipt"):
-        ledger.finish()

@@ -143,3 +143,28 @@ def test_what_was_evicted_is_let_go_of() -> None:
     for one in stored(*["a"] * 5000):
         tail.extend([one])
     assert tail.slots < 2 * 200, "for the log and for the stream"
+
+
+def test_the_oldest_position_goes_first_when_there_are_too_many_events() -> None:
+    tail = Tail(events_max=3, bytes_max=MANY)
+    tail.extend(list(stored("a", "b", "b", "a", "b")))
+    assert len(tail) == 3
+    assert not holds(tail, "a", 0)
+    assert numbers(tail, "a", 1) == [2]
+    assert numbers(tail, "b", 1) == [2, 3]
+    assert numbers(tail, LOG_STREAM, 2) == [3, 4, 5]
+
+
+def test_the_oldest_position_goes_first_when_there_are_too_many_bytes() -> None:
+    tail = Tail(events_max=100, bytes_max=2 * EVENT_BYTES + 25)
+    tail.extend(list(stored("a", "b", "a", body=b"x" * 10)))
+    assert tail.weight == 2 * EVENT_BYTES + 20
+    assert not holds(tail, "a", 0)
+    assert numbers(tail, LOG_STREAM, 1) == [2, 3]
+
+
+def test_small_events_are_bounded_by_what_they_weigh() -> None:
+    tail = Tail(events_max=100, bytes_max=5 * EVENT_BYTES)
+    tail.extend(list(stored(*["a"] * 20, body=b"")))
+    assert (len(tail), tail.weight) == (5, 5 * EVENT_BYTES)
+    assert numbers(tail, "a", 15) == [16, 17, 18, 19, 20]
