@@ -8,7 +8,7 @@ import pytest
 
 from huahuo.eventstore.model import LOG_STREAM, StoredEvent
 from huahuo.replay import tail as module
-from huahuo.replay.tail import Tail
+from huahuo.replay.tail import EVENT_BYTES, Tail
 
 MANY = 1 << 20
 
