@@ -63,16 +63,13 @@ _SIDE_FILES = ("", "-wal", "-shm", "-journal")
 
 
 class Manifest(msgspec.Struct, frozen=True):
-    """Which log a backup holds, and its end.
-
-    `rows`: what its tables sum up to. Older backups do not have it.
-    """
+    """Which log a backup holds, and its end. `rows`: what its tables sum up to."""
 
     log: str
     position: int
     chain: str
     made_at: str
-    rows: RowSums = {}
+    rows: RowSums
 
 
 async def back_up(source: Path, target: Path, ambient: Ambient) -> Manifest:

@@ -20,7 +20,6 @@ from typing import Any
 
 import msgspec
 
-from huahuo.eventstore.core.chain import GENESIS
 from huahuo.eventstore.core.reader import LogReader
 from huahuo.eventstore.errors import Damaged, EventStoreError
 from huahuo.eventstore.sqlite import seq_index
@@ -64,7 +63,10 @@ def check_chain(connection: sqlite3.Connection, after: int, upto: int, tell: Tel
     texts = dict(connection.execute("SELECT id, text FROM name"))
     firsts: dict[int, int] = {}
     lasts: dict[int, int] = {}
-    chain = _link_at(connection, after)
+    start = seq_index.link_at(connection, after)
+    if start is None:
+        raise Damaged(after, "missing")
+    chain = start
     position = after
     while position < upto:
         rows = connection.execute(_EVENTS, (position, upto, _PAGE_EVENTS)).fetchall()
@@ -105,17 +107,6 @@ def check_chain(connection: sqlite3.Connection, after: int, upto: int, tell: Tel
 
 def _first(row: tuple[Any, ...]) -> Any:
     return row[0]
-
-
-def _link_at(connection: sqlite3.Connection, position: int) -> bytes:
-    if not position:
-        return GENESIS
-    for table in ("event", "pruned"):
-        row = connection.execute(f"SELECT chain FROM {table} WHERE position = ?", (position,)).fetchone()  # noqa: S608  two constants
-        if row is not None:
-            link: bytes = row[0]
-            return link
-    raise Damaged(position, "missing")
 
 
 def readable(connection: sqlite3.Connection, after: int, upto: int) -> int:

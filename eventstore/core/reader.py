@@ -43,8 +43,113 @@ STATE_BYTES_MAX = 256 << 20
 _EMPTY = Head()
 
 
-class PlainReader:
-    """See the module. `place` returns how far the log is known to be durable by now."""
+_VERIFY_EVENTS = 1000
+_VERIFY_BYTES = 4 << 20
+
+
+AUDIT_STREAM = "audit"
+"""The stream of operations on the log itself; only readers of `log` see it."""
+
+COMPACTED = "compacted"
+
+
+class Receipt(msgspec.Struct, frozen=True):
+    """The body of a `compacted` event: `ranges` holds [first position, count] pairs, ascending."""
+
+    ranges: list[tuple[int, int]]
+    digest: str
+
+    def positions(self) -> Iterator[int]:
+        """Every position that it covers."""
+        for first, count in self.ranges:
+            yield from range(first, first + count)
+
+
+def receipt(tombstones: Sequence[Tombstone], policy: dict[str, object], now_ms: int) -> NewEvent:
+    """The event that vouches for `tombstones`, which are ascending; `policy` says why they were pruned."""
+    body = {
+        "type": COMPACTED,
+        "timestamp": rfc3339(now_ms),
+        "pruned": len(tombstones),
+        "policy": policy,
+        "ranges": _ranges([stone.position for stone in tombstones]),
+        "digest": _digest(tombstones),
+    }
+    return NewEvent(AUDIT_STREAM, COMPACTED, json_bytes(body))
+
+
+def is_receipt(event: StoredEvent) -> bool:
+    """Whether `event` vouches for pruned ones."""
+    return event.stream == AUDIT_STREAM and event.type == COMPACTED
+
+
+def read_receipt(event: StoredEvent) -> Receipt:
+    """The receipt in an event.
+
+    Raises:
+        Damaged: it is not readable.
+    """
+    try:
+        return msgspec.json.decode(event.body, type=Receipt)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        raise Damaged(event.position, "a receipt of pruned events is not readable") from None
+
+
+class Ledger:
+    """Checks the tombstones of a log against its receipts: `take` each, ascending, then `finish`."""
+
+    def __init__(self, receipts: Sequence[Receipt]) -> None:
+        self._receipts = receipts
+        self._digests = [blake2b(digest_size=32) for _ in receipts]
+        self._covered = self._positions()
+
+    def take(self, stone: Tombstone) -> None:
+        """Raises Damaged if no receipt covers `stone`, or a covered position before it was skipped."""
+        position, number = next(self._covered, (1 << 63, 0))
+        if stone.position < position:
+            raise Damaged(stone.position, "the event was taken away: no receipt vouches for its pruning")
+        if stone.position > position:
+            raise Damaged(position, "pruned with a receipt, but its tombstone is missing")
+        _digest_one(self._digests[number], stone)
+
+    def finish(self) -> None:
+        """Raises Damaged if a tombstone is missing or is not what its receipt says."""
+        missing = next(self._covered, None)
+        if missing is not None:
+            raise Damaged(missing[0], "pruned with a receipt, but its tombstone is missing")
+        for one, digest in zip(self._receipts, self._digests, strict=True):
+            if digest.hexdigest() != one.digest:
+                raise Damaged(one.ranges[0][0], "the tombstones are not those of their receipt")
+
+    def _positions(self) -> Iterator[tuple[int, int]]:
+        """Every covered position, ascending, with the number of its receipt."""
+        ranges = sorted(
+            (first, count, number) for number, one in enumerate(self._receipts) for first, count in one.ranges
+        )
+        for first, count, number in ranges:
+            for position in range(first, first + count):
+                yield position, number
+
+
+def _digest(tombstones: Iterable[Tombstone]) -> str:
+    digest = blake2b(digest_size=32)
+    for stone in tombstones:
+        _digest_one(digest, stone)
+    return digest.hexdigest()
+
+
+def _digest_one(digest: blake2b, stone: Tombstone) -> None:
+    digest.update(msgspec.msgpack.encode((stone.position, stone.stream, stone.seq, stone.chain)))
+
+
+def _ranges(positions: Sequence[int]) -> list[tuple[int, int]]:
+    starts = [positions[0], *(b for a, b in pairwise(positions) if b != a + 1)]
+    ends = [*(a for a, b in pairwise(positions) if b != a + 1), positions[-1]]
+    return [(start, end - start + 1) for start, end in zip(starts, ends, strict=True)]
+
+
+class LogReader:
+    """The reading half of a `Log`. `place` returns how far the log is known to be durable by now."""
 
     def __init__(self, log_id: str, reads: Reads, readers: Executor, place: Callable[[], Place]) -> None:
         self.log_id = log_id
@@ -237,161 +342,6 @@ class PlainReader:
         """The position up to which users' bytes are counted, and those bytes."""
         return await self._read(self._reads.usage)
 
-    def _ended_head(self, stream: str, upto: int) -> Head:
-        try:
-            return self._reads.ended_head(stream, upto) or _EMPTY
-        except Corrupt as error:
-            self.corruption.note(error)
-        except EventStoreError:
-            pass  # closed, or unreadable: what is asked next says so
-        return _EMPTY
-
-    async def _stop_reading(self) -> None:
-        """Refuse new reads, and wait for those that run."""
-        self._stopped = True
-        while self._reading:
-            self._read_done.clear()
-            await self._read_done.wait()
-
-    def _remember(self, stream: str, seq: int, link: bytes | None) -> None:
-        """Keep the link of a stream's newest event in memory: every subscriber of the stream needs it."""
-        place = self._place()
-        head = None if link is None else place.unpack(stream)
-        if link is not None and head is not None and head.seq == seq and not head.link:
-            place.heads[stream] = Head(head.first, seq, link)
-
-    def _bounds(self, stream: str, after: int, events_max: int) -> tuple[int, int, int]:
-        """(after, upto, how many events at most) of a read."""
-        self._check_open()
-        upto = self.head(stream).seq
-        after = max(0, after)
-        return after, upto, min(events_max, upto - after)
-
-    def _check_open(self) -> None:
-        if self._stopped:
-            raise Closed("the log has been closed")
-
-    async def _read[T](self, job: Callable[[], T]) -> T:
-        self._check_open()
-        self._reading += 1
-        try:
-            return await self._readers.run(job)
-        except Corrupt as error:
-            self.corruption.note(error)
-            raise
-        finally:
-            self._reading -= 1
-            self._read_done.set()
-
-
-AUDIT_STREAM = "audit"
-"""The stream of operations on the log itself; only readers of `log` see it."""
-
-COMPACTED = "compacted"
-
-
-class Receipt(msgspec.Struct, frozen=True):
-    """The body of a `compacted` event: `ranges` holds [first position, count] pairs, ascending."""
-
-    ranges: list[tuple[int, int]]
-    digest: str
-
-    def positions(self) -> Iterator[int]:
-        """Every position that it covers."""
-        for first, count in self.ranges:
-            yield from range(first, first + count)
-
-
-def receipt(tombstones: Sequence[Tombstone], policy: dict[str, object], now_ms: int) -> NewEvent:
-    """The event that vouches for `tombstones`, which are ascending; `policy` says why they were pruned."""
-    body = {
-        "type": COMPACTED,
-        "timestamp": rfc3339(now_ms),
-        "pruned": len(tombstones),
-        "policy": policy,
-        "ranges": _ranges([stone.position for stone in tombstones]),
-        "digest": _digest(tombstones),
-    }
-    return NewEvent(AUDIT_STREAM, COMPACTED, json_bytes(body))
-
-
-def is_receipt(event: StoredEvent) -> bool:
-    """Whether `event` vouches for pruned ones."""
-    return event.stream == AUDIT_STREAM and event.type == COMPACTED
-
-
-def read_receipt(event: StoredEvent) -> Receipt:
-    """The receipt in an event.
-
-    Raises:
-        Damaged: it is not readable.
-    """
-    try:
-        return msgspec.json.decode(event.body, type=Receipt)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        raise Damaged(event.position, "a receipt of pruned events is not readable") from None
-
-
-class Ledger:
-    """Checks the tombstones of a log against its receipts: `take` each, ascending, then `finish`."""
-
-    def __init__(self, receipts: Sequence[Receipt]) -> None:
-        self._receipts = receipts
-        self._digests = [blake2b(digest_size=32) for _ in receipts]
-        self._covered = self._positions()
-
-    def take(self, stone: Tombstone) -> None:
-        """Raises Damaged if no receipt covers `stone`, or a covered position before it was skipped."""
-        position, number = next(self._covered, (1 << 63, 0))
-        if stone.position < position:
-            raise Damaged(stone.position, "the event was taken away: no receipt vouches for its pruning")
-        if stone.position > position:
-            raise Damaged(position, "pruned with a receipt, but its tombstone is missing")
-        _digest_one(self._digests[number], stone)
-
-    def finish(self) -> None:
-        """Raises Damaged if a tombstone is missing or is not what its receipt says."""
-        missing = next(self._covered, None)
-        if missing is not None:
-            raise Damaged(missing[0], "pruned with a receipt, but its tombstone is missing")
-        for one, digest in zip(self._receipts, self._digests, strict=True):
-            if digest.hexdigest() != one.digest:
-                raise Damaged(one.ranges[0][0], "the tombstones are not those of their receipt")
-
-    def _positions(self) -> Iterator[tuple[int, int]]:
-        """Every covered position, ascending, with the number of its receipt."""
-        ranges = sorted(
-            (first, count, number) for number, one in enumerate(self._receipts) for first, count in one.ranges
-        )
-        for first, count, number in ranges:
-            for position in range(first, first + count):
-                yield position, number
-
-
-def _digest(tombstones: Iterable[Tombstone]) -> str:
-    digest = blake2b(digest_size=32)
-    for stone in tombstones:
-        _digest_one(digest, stone)
-    return digest.hexdigest()
-
-
-def _digest_one(digest: blake2b, stone: Tombstone) -> None:
-    digest.update(msgspec.msgpack.encode((stone.position, stone.stream, stone.seq, stone.chain)))
-
-
-def _ranges(positions: Sequence[int]) -> list[tuple[int, int]]:
-    starts = [positions[0], *(b for a, b in pairwise(positions) if b != a + 1)]
-    ends = [*(a for a, b in pairwise(positions) if b != a + 1), positions[-1]]
-    return [(start, end - start + 1) for start, end in zip(starts, ends, strict=True)]
-
-
-_VERIFY_EVENTS = 1000
-_VERIFY_BYTES = 4 << 20
-
-
-class LogReader(PlainReader):
-    """The reading half of a `Log`."""
-
     async def verify(self, from_position: int = 0) -> int:
         """Walk the hash chain after `from_position` to the head; returns how many events were checked.
 
@@ -451,6 +401,52 @@ class LogReader(PlainReader):
             at, count = stones[-1].position, count + len(stones)
         ledger.finish()
         return count
+
+    def _ended_head(self, stream: str, upto: int) -> Head:
+        try:
+            return self._reads.ended_head(stream, upto) or _EMPTY
+        except Corrupt as error:
+            self.corruption.note(error)
+        except EventStoreError:
+            pass  # closed, or unreadable: what is asked next says so
+        return _EMPTY
+
+    async def _stop_reading(self) -> None:
+        """Refuse new reads, and wait for those that run."""
+        self._stopped = True
+        while self._reading:
+            self._read_done.clear()
+            await self._read_done.wait()
+
+    def _remember(self, stream: str, seq: int, link: bytes | None) -> None:
+        """Keep the link of a stream's newest event in memory: every subscriber of the stream needs it."""
+        place = self._place()
+        head = None if link is None else place.unpack(stream)
+        if link is not None and head is not None and head.seq == seq and not head.link:
+            place.heads[stream] = Head(head.first, seq, link)
+
+    def _bounds(self, stream: str, after: int, events_max: int) -> tuple[int, int, int]:
+        """(after, upto, how many events at most) of a read."""
+        self._check_open()
+        upto = self.head(stream).seq
+        after = max(0, after)
+        return after, upto, min(events_max, upto - after)
+
+    def _check_open(self) -> None:
+        if self._stopped:
+            raise Closed("the log has been closed")
+
+    async def _read[T](self, job: Callable[[], T]) -> T:
+        self._check_open()
+        self._reading += 1
+        try:
+            return await self._readers.run(job)
+        except Corrupt as error:
+            self.corruption.note(error)
+            raise
+        finally:
+            self._reading -= 1
+            self._read_done.set()
 
     async def _page(self, after: int, upto: int) -> list[StoredEvent | Tombstone]:
         """Events and tombstones without a hole between them, if the log has none."""

@@ -15,7 +15,6 @@ the group gets `Unavailable`: nothing is acknowledged on a second attempt.
 """
 
 import asyncio
-from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, Protocol
@@ -150,27 +149,77 @@ _AHEAD = 8
 """What is wanted of a user in the queue is one part in this many of what it may hold."""
 _ALL_AHEAD = 32
 """As `_AHEAD`, of all users together: some groups, since in memory an event takes several times its bytes."""
+GROUP_EVENTS_MAX = 2048
+GROUP_BYTES_MAX = 1 << 20
+_COMMIT_PAGES_BYTES = 64 << 10
+_TRIES_MAX = 64
+"""Commits of parts of one group, where a damaged page refuses the whole: some ms each."""
+_log = structlog.get_logger(__name__)
 
 
-class CommitLoop(ABC):
-    """See the module. All methods are called on the loop; jobs never overlap."""
+class WriterOf(Protocol):
+    """Makes the writer of a log that has been opened."""
 
-    def __init__(self, store: Store, executor: Executor) -> None:
+    def __call__(
+        self, store: Store, reads: Reads, loaded: Loaded, *,
+        vault: Vault, ambient: Ambient, build: str, executor: Executor,
+    ) -> "Writer":  # fmt: skip
+        """Its arguments are those of `Writer`."""
+        ...
+
+
+class Writer:
+    """The only writer of a log. All methods are called on the loop; jobs never overlap.
+
+    Invariant: `place` counts durable events only. `failure` is the reason why the last commit failed, None
+    if it succeeded.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        reads: Reads,
+        loaded: Loaded,
+        *,
+        vault: Vault,
+        ambient: Ambient,
+        build: str,
+        executor: Executor,
+    ) -> None:
         self.queue_bytes_per_user = QUEUE_BYTES_PER_USER
         self.queue_bytes_max = QUEUE_BYTES_MAX
         self.refused = 0
         """Appends that were refused because the queue was full."""
+        self.place = loaded.place()
+        self.failure: str | None = None
+        self.trouble: str | None = None
+        """Why nothing can be written although the disk works, None if it can."""
+        self.failed_bytes = 0
+        """For a probe: more than any commit that failed since one of this size succeeded, or 0."""
+        self.observe: Callable[[float], None] | None = None
+        """Called with the seconds that each group commit took."""
+        self.charge: Charge | None = None
+        """Called with the seconds that each principal's appends cost, in the commit and then on the loop."""
+        self.before_commands: Callable[[], Awaitable[None]] | None = None
+        """Awaited before a group with commands is decided: their records may not have been looked at yet."""
+        self.began: Callable[[str], None] | None = None
+        """Called with the principal of each stream that began, once that is durable."""
         self._store = store
         self._executor = executor
         self._queue: FairQueue[Pending] = FairQueue()
         self._running: asyncio.Task[None] | None = None
         self._care_timer: asyncio.TimerHandle | None = None
         self._closed: str | None = None
-
-    @abstractmethod
-    async def _one_group(self) -> None:
-        """Commit what comes next in the queue."""
-        ...
+        self._reads = reads
+        self._vault = vault
+        self._ambient = ambient
+        self._build = build
+        self._counters = dict(loaded.counters)
+        self._first_number = loaded.first_number
+        self._ages = AgeClock(loaded.age, ambient.now_ms(), ambient.monotonic_s())
+        self._taken: set[str] = set()
+        self._listeners: list[Listener] = []
+        self._in_doubt = False
 
     @property
     def queue_bytes(self) -> int:
@@ -238,6 +287,35 @@ class CommitLoop(ABC):
             self._care_timer.cancel()
         await self._executor.run(self._store.close)
 
+    def take(self, counter: str, count: int) -> int:
+        """See `Log.take`. The next commit writes the counter's next number."""
+        first = self._counters.get(counter, self._first_number)
+        self._counters[counter] = first + count
+        self._taken.add(counter)
+        return first
+
+    @property
+    def incarnation(self) -> str:
+        """See `Log.incarnation`."""
+        return ""
+
+    def living(self) -> frozenset[str]:
+        """See `Log.living`."""
+        return frozenset()
+
+    async def reserve(self, counter: str, count: int) -> None:
+        """See `Log.reserve`. The only writer of a log needs no reservation."""
+
+    def listen(self, listener: Listener) -> Callable[[], None]:
+        """See `Log.listen`."""
+        self._listeners.append(listener)
+
+        def forget() -> None:
+            if listener in self._listeners:
+                self._listeners.remove(listener)
+
+        return forget
+
     def _put(self, owner: str, pending: Pending, events: int, size: int) -> None:
         """Not a coroutine, because each append has one already."""
         queue, most = self._queue, self.queue_bytes_per_user
@@ -288,131 +366,6 @@ class CommitLoop(ABC):
     def _care_again(self) -> None:
         self._care_timer = None
         self._start()
-
-
-def commit_job(
-    store: Store,
-    draft: Draft,
-    items: Sequence[Pending],
-    counters: list[PutCounter],
-    ages: AgeClock,
-    vault: Vault,
-    thread_s: Callable[[], float] | None,
-) -> Commit:
-    """Decide `items` and write what was accepted. Runs on the executor's thread. Raises as `Store.commit`."""
-    began_s = thread_s() if thread_s else 0.0
-    keys = [one.append.command.key for one in items if one.append and one.append.command]
-    if len(keys) > 1:
-        draft.look_up(keys)
-    outcomes = [decided(draft, pending, vault) for pending in items]
-    wrote = bool(draft.events or draft.changes)
-    if wrote:
-        draft.changes[:0] = counters
-        note = ages.note_due()
-        if note is not None:
-            draft.changes.append(PutAge(note))
-        store.commit(draft.group())
-        if note is not None:
-            ages.noted(note)
-    newest = {event.stream: event for event in draft.events}
-    spent_s = thread_s() - began_s if thread_s else 0.0
-    return Commit(
-        outcomes, draft.events, newest, draft.firsts, draft.ended,
-        draft.position, draft.chain, wrote, spent_s,
-    )  # fmt: skip
-
-
-GROUP_EVENTS_MAX = 2048
-GROUP_BYTES_MAX = 1 << 20
-_COMMIT_PAGES_BYTES = 64 << 10
-_TRIES_MAX = 64
-"""Commits of parts of one group, where a damaged page refuses the whole: some ms each."""
-_log = structlog.get_logger(__name__)
-
-
-class WriterOf(Protocol):
-    """Makes the writer of a log that has been opened."""
-
-    def __call__(
-        self, store: Store, reads: Reads, loaded: Loaded, *,
-        vault: Vault, ambient: Ambient, build: str, executor: Executor,
-    ) -> "Writer":  # fmt: skip
-        """Its arguments are those of `Writer`."""
-        ...
-
-
-class Writer(CommitLoop):
-    """The only writer of a log. All methods are called on the loop; jobs never overlap.
-
-    Invariant: `place` counts durable events only. `failure` is the reason why the last commit failed, None
-    if it succeeded.
-    """
-
-    def __init__(
-        self,
-        store: Store,
-        reads: Reads,
-        loaded: Loaded,
-        *,
-        vault: Vault,
-        ambient: Ambient,
-        build: str,
-        executor: Executor,
-    ) -> None:
-        super().__init__(store, executor)
-        self.place = loaded.place()
-        self.failure: str | None = None
-        self.trouble: str | None = None
-        """Why nothing can be written although the disk works, None if it can."""
-        self.failed_bytes = 0
-        """For a probe: more than any commit that failed since one of this size succeeded, or 0."""
-        self.observe: Callable[[float], None] | None = None
-        """Called with the seconds that each group commit took."""
-        self.charge: Charge | None = None
-        """Called with the seconds that each principal's appends cost, in the commit and then on the loop."""
-        self.before_commands: Callable[[], Awaitable[None]] | None = None
-        """Awaited before a group with commands is decided: their records may not have been looked at yet."""
-        self.began: Callable[[str], None] | None = None
-        """Called with the principal of each stream that began, once that is durable."""
-        self._reads = reads
-        self._vault = vault
-        self._ambient = ambient
-        self._build = build
-        self._counters = dict(loaded.counters)
-        self._first_number = loaded.first_number
-        self._ages = AgeClock(loaded.age, ambient.now_ms(), ambient.monotonic_s())
-        self._taken: set[str] = set()
-        self._listeners: list[Listener] = []
-        self._in_doubt = False
-
-    def take(self, counter: str, count: int) -> int:
-        """See `Log.take`. The next commit writes the counter's next number."""
-        first = self._counters.get(counter, self._first_number)
-        self._counters[counter] = first + count
-        self._taken.add(counter)
-        return first
-
-    @property
-    def incarnation(self) -> str:
-        """See `Log.incarnation`."""
-        return ""
-
-    def living(self) -> frozenset[str]:
-        """See `Log.living`."""
-        return frozenset()
-
-    async def reserve(self, counter: str, count: int) -> None:
-        """See `Log.reserve`. The only writer of a log needs no reservation."""
-
-    def listen(self, listener: Listener) -> Callable[[], None]:
-        """See `Log.listen`."""
-        self._listeners.append(listener)
-
-        def forget() -> None:
-            if listener in self._listeners:
-                self._listeners.remove(listener)
-
-        return forget
 
     async def _one_group(self) -> None:
         items = self._queue.take(GROUP_EVENTS_MAX, GROUP_BYTES_MAX)
@@ -566,10 +519,30 @@ class Writer(CommitLoop):
     # Jobs run on the executor's thread. While one runs, the loop changes nothing that it uses.
 
     def _job(self, items: list[Pending], counters: list[PutCounter], age_ms: int) -> Commit:
+        """Decide `items` and write what was accepted. Raises as `Store.commit`."""
         # Without anybody to charge, the time is not read: it takes two system calls.
-        thread_s = None if self.charge is None else self._ambient.thread_s
+        charged = self.charge is not None
+        began_s = self._ambient.thread_s() if charged else 0.0
         draft = Draft(self.place, self._store, self._build, age_ms)
-        return commit_job(self._store, draft, items, counters, self._ages, self._vault, thread_s)
+        keys = [one.append.command.key for one in items if one.append and one.append.command]
+        if len(keys) > 1:
+            draft.look_up(keys)
+        outcomes = [decided(draft, pending, self._vault) for pending in items]
+        wrote = bool(draft.events or draft.changes)
+        if wrote:
+            draft.changes[:0] = counters
+            note = self._ages.note_due()
+            if note is not None:
+                draft.changes.append(PutAge(note))
+            self._store.commit(draft.group())
+            if note is not None:
+                self._ages.noted(note)
+        newest = {event.stream: event for event in draft.events}
+        spent_s = self._ambient.thread_s() - began_s if charged else 0.0
+        return Commit(
+            outcomes, draft.events, newest, draft.firsts, draft.ended,
+            draft.position, draft.chain, wrote, spent_s,
+        )  # fmt: skip
 
     def _look(self) -> tuple[Loaded, list[StoredEvent]]:
         place = self.place

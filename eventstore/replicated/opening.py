@@ -285,10 +285,10 @@ async def _birth_behind(sequencer: Sequencer, after: int, last: int, key: bytes,
             if again is not None:
                 born = again[0]
             if born is not None:
-                if born.format > proposal.NEWEST_BIRTH_FORMAT:
+                if born.format > proposal.BIRTH_FORMAT:
                     raise NewerFormat(
                         f"the ordered log has format {born.format}, and this version knows"
-                        f" {proposal.NEWEST_BIRTH_FORMAT}: update this node"
+                        f" {proposal.BIRTH_FORMAT}: update this node"
                     )
                 if not vault.knows(born.mark):
                     raise WrongKey(

@@ -158,9 +158,6 @@ class Codec:
 
 
 BIRTH_FORMAT = 1
-ADOPTED_BIRTH_FORMAT = 2
-"""Of a log that was a single service's before: a version that does not know it must not begin it empty."""
-NEWEST_BIRTH_FORMAT = ADOPTED_BIRTH_FORMAT
 _BIRTH_MAGIC, _BIRTH_AGAIN_MAGIC = b"b", b"B"
 _BIRTH_SUM_BYTES = 16
 
@@ -174,23 +171,15 @@ class Birth(msgspec.Struct, frozen=True, array_like=True):
     before: int = 0
 
 
-class _PlainBirth(msgspec.Struct, frozen=True, array_like=True):
-    """As versions wrote it that knew no adopted logs: the same bytes for the same log."""
-
-    format: int
-    log_id: str
-    mark: bytes
-
-
 def dump_birth(birth: Birth) -> bytes:
     """As it is proposed first."""
-    body = _birth_body(birth)
+    body = msgspec.msgpack.encode(birth)
     return _BIRTH_MAGIC + _birth_sum(body) + body
 
 
 def dump_birth_again(birth: Birth, key: bytes) -> bytes:
     """As it is told again. `key`: that of the proposals."""
-    body = _birth_body(birth)
+    body = msgspec.msgpack.encode(birth)
     return _BIRTH_AGAIN_MAGIC + _birth_mac(body, key) + body
 
 
@@ -218,11 +207,6 @@ def load_birth_again(proposal: bytes, key: bytes) -> tuple[Birth, bool] | None:
 def is_birth(proposal: bytes) -> bool:
     """Whether it is a birth at all, told first or again."""
     return proposal[:1] in (_BIRTH_MAGIC, _BIRTH_AGAIN_MAGIC)
-
-
-def _birth_body(birth: Birth) -> bytes:
-    plain = _PlainBirth(birth.format, birth.log_id, birth.mark)
-    return msgspec.msgpack.encode(birth if birth.before else plain)
 
 
 def _read_birth(body: bytes) -> Birth | None:

@@ -14,7 +14,6 @@ if another process runs as this node.
 """
 
 import asyncio
-from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
@@ -59,22 +58,40 @@ APPLIED_BYTES_MAX = 4 << 20
 """Proposals applied in one commit, and their bytes."""
 RETRY_S = 1.0
 """How long a replica that could not apply an offset waits before it tries again."""
+UNDER_WAY_MAX = 4
+"""Proposals of this node that may be under way: more gain nothing, since the next ones gather meanwhile."""
+CLOSE_S = 5.0
+"""How long closing waits for what is under way. After that the outcome of the rest is unknown."""
+PARTS = 100
+"""In how many steps a node that joins says how far it is."""
+_log = structlog.get_logger(__name__)
 
 
-class ApplyingWriter(Writer, ABC):
-    """See the module. `shared` is the replicated state as of the last commit. Subclasses propose."""
+class ReplicaWriter(Writer):
+    """See the module. `shared` is the replicated state as of the last commit."""
 
     def __init__(
         self, store: Store, reads: Reads, loaded: Loaded, *,
-        vault: Vault, ambient: Ambient, build: str, executor: Executor, sequencer: Sequencer, key: bytes,
+        vault: Vault, ambient: Ambient, build: str, executor: Executor,
+        sequencer: Sequencer, node: str, key: bytes,
     ) -> None:  # fmt: skip
+        self._reason: str | None = None
+        self._unapplied: str | None = None
         super().__init__(store, reads, loaded, vault=vault, ambient=ambient, build=build, executor=executor)
         self.differed: Callable[[str], None] = lambda _: None
         """Told why, when this replica stops because it differs from others, or cannot follow them."""
-        self._reason: str | None = None
-        self._unapplied: str | None = None
+        self.node = node
+        self.trouble = "this node has not read the ordered log yet"
         self.shared = load_shared(loaded.shared)
         self.agreement = Agreement(loaded.passed)
+        self.proposer: Proposer | None = None
+        """None until this node knows the newest proposal and may begin its incarnation."""
+        self.went_away = asyncio.Event()
+        """Set once the ordered log could not be reached."""
+        self.sequencer = sequencer
+        self.clocks = Clocks()
+        self.newest = Newest(sequencer)
+        self._log_id, self._key = loaded.log_id, key
         self._codec = Codec(key, loaded.log_id)
         self._numbers = Reservations(self._start)
         self._arrivals = Arrivals(sequencer, wake=self._start, halt=self.halt)
@@ -83,6 +100,18 @@ class ApplyingWriter(Writer, ABC):
         self._resting = False
         self._at_once = APPLIED_AT_ONCE
         self._tried: Applied | None = None
+        self._reaching = Reaching(ambient)
+        self._outbox = Outbox(
+            sequencer, self._arrivals, tell=self._tell_outcomes, want=self._numbers.want_again,
+            reached=self._reached, doubt=self._reaching.doubt, halt=self.halt,
+        )  # fmt: skip
+        self._announced = False
+        self._spoke_s = 0.0
+        self._living = Living()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._joined: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._task(self._arrivals.follow(self.shared.offset), "log follower")
+        self._task(self._join(), "log joining")
 
     @property
     def trouble(self) -> str | None:
@@ -92,23 +121,6 @@ class ApplyingWriter(Writer, ABC):
     @trouble.setter
     def trouble(self, reason: str | None) -> None:
         self._reason = reason
-
-    # What subclasses do.
-
-    @abstractmethod
-    def halt(self, reason: str) -> None:
-        """Apply and propose nothing any more, for good."""
-        ...
-
-    @abstractmethod
-    def _meet(self, step: Step) -> Sent | None:
-        """What a step means to this node. Returns its own proposal that is now applied, if it is one."""
-        ...
-
-    @abstractmethod
-    def _judge(self) -> None:
-        """Compare this replica with the others."""
-        ...
 
     def _may_apply(self) -> bool:
         return len(self._arrivals) > 0 and not self._resting and not self._halted
@@ -251,34 +263,7 @@ class ApplyingWriter(Writer, ABC):
             self.failed_bytes = 0
         self._resolve(items, [Appended(self.place.position, ()) for _ in items])
 
-
-UNDER_WAY_MAX = 4
-"""Proposals of this node that may be under way: more gain nothing, since the next ones gather meanwhile."""
-
-
-class ProposingWriter(ApplyingWriter, ABC):
-    """See the module. Subclasses set `proposer`, and say what a proposal means to this node."""
-
-    def __init__(
-        self, store: Store, reads: Reads, loaded: Loaded, *,
-        vault: Vault, ambient: Ambient, build: str, executor: Executor, sequencer: Sequencer, key: bytes,
-    ) -> None:  # fmt: skip
-        super().__init__(
-            store, reads, loaded, vault=vault, ambient=ambient, build=build, executor=executor,
-            sequencer=sequencer, key=key,
-        )  # fmt: skip
-        self.proposer: Proposer | None = None
-        """None until this node knows the newest proposal and may begin its incarnation."""
-        self.went_away = asyncio.Event()
-        """Set once the ordered log could not be reached."""
-        self.sequencer = sequencer
-        self._reaching = Reaching(ambient)
-        self._outbox = Outbox(
-            sequencer, self._arrivals, tell=self._tell_outcomes, want=self._numbers.want_again,
-            reached=self._reached, doubt=self._reaching.doubt, halt=self.halt,
-        )  # fmt: skip
-        self._announced = False
-        self._spoke_s = 0.0
+    # Proposing.
 
     def write(self, changes: tuple[Change, ...], size: int) -> asyncio.Future[Written]:
         """As `Writer.write`. Acks are proposed; all other changes concern only this replica."""
@@ -357,37 +342,6 @@ class ProposingWriter(ApplyingWriter, ABC):
     def _tell_outcomes(self, items: Sequence[Pending], outcomes: Sequence[Outcome]) -> None:
         self._resolve(items, outcomes)
         tell_hearers(items, outcomes)
-
-
-CLOSE_S = 5.0
-"""How long closing waits for what is under way. After that the outcome of the rest is unknown."""
-PARTS = 100
-"""In how many steps a node that joins says how far it is."""
-_log = structlog.get_logger(__name__)
-
-
-class ReplicaWriter(ProposingWriter):
-    """See the module."""
-
-    def __init__(
-        self, store: Store, reads: Reads, loaded: Loaded, *,
-        vault: Vault, ambient: Ambient, build: str, executor: Executor,
-        sequencer: Sequencer, node: str, key: bytes,
-    ) -> None:  # fmt: skip
-        super().__init__(
-            store, reads, loaded, vault=vault, ambient=ambient, build=build, executor=executor,
-            sequencer=sequencer, key=key,
-        )  # fmt: skip
-        self.node = node
-        self.trouble = "this node has not read the ordered log yet"
-        self._log_id, self._key = loaded.log_id, key
-        self.clocks = Clocks()
-        self.newest = Newest(sequencer)
-        self._living = Living()
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._joined: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._task(self._arrivals.follow(self.shared.offset), "log follower")
-        self._task(self._join(), "log joining")
 
     @property
     def incarnation(self) -> str:

@@ -147,7 +147,7 @@ _PUT_KEYS = "INSERT OR REPLACE INTO data_key VALUES"
 _PUT_SEALED = "INSERT OR REPLACE INTO sealed VALUES"
 _DROP_ROWS = "DELETE FROM projection WHERE tbl = ? AND part = ? AND key IN ("
 _SHRED = ("DELETE FROM data_key WHERE owner IN (", "DELETE FROM sealed WHERE owner IN (")
-_BLOB_FITS = "(crc IS NULL OR crc = row_crc('blob', id, refs, packed))"
+_BLOB_FITS = "crc = row_crc('blob', id, refs, packed)"
 _PUT_BLOB = (
     "INSERT INTO blob VALUES (?, 1, ?, ?) ON CONFLICT (id) DO UPDATE SET refs = refs + 1,"  # noqa: S608  constants
     f" packed = CASE WHEN {_BLOB_FITS} THEN packed ELSE excluded.packed END,"

@@ -57,7 +57,7 @@ _HIDES_NOTHING = re.compile(r"non-|NULL value in|NUMERIC|TEXT value in|Fragmenta
 
 def check_first(connection: sqlite3.Connection) -> None:
     """Raises Corrupt for the first table in `FIRST` of which a page is damaged. A new file has none."""
-    made = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    made = tables(connection)
     for table in FIRST_TABLES:
         if table in made:
             pragma = "integrity_check" if table in _SMALL else "quick_check"
@@ -90,7 +90,7 @@ def has_misfits(connection: sqlite3.Connection, table: str) -> bool:
     before, connection.text_factory = connection.text_factory, text_of
     try:
         rows = connection.execute(f"SELECT {columns}, crc FROM {table} NOT INDEXED")  # noqa: S608  constants
-        return any(crc is not None and row_crc(table, *values) != crc for *values, crc in rows)
+        return any(row_crc(table, *values) != crc for *values, crc in rows)
     except (sqlite3.Error, *MISREAD):
         return True
     finally:
@@ -348,8 +348,9 @@ def check_pages(connection: sqlite3.Connection) -> None:
     said = page_faults(connection, "quick_check", 1)
     if not said:
         return
-    tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
-    harmed = {table for table in tables if faults_said(connection, f"PRAGMA quick_check('{table}')")}
+    harmed = {
+        table for table in tables(connection) if faults_said(connection, f"PRAGMA quick_check('{table}')")
+    }
     if not harmed or not harmed <= {*SCANNED_TABLES}:
         raise Damaged(0, said[0])
 

@@ -12,10 +12,10 @@ The newest events are checked against the hash chain at every opening.
 import sqlite3
 from array import array
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from copy import copy
-from itertools import batched, compress
+from itertools import compress
 from typing import Final
 
 from huahuo.eventstore.core.chain import GENESIS, merged, misfits
@@ -33,7 +33,6 @@ from huahuo.eventstore.sqlite.names import (
     Names,
     Naming,
     PackedHeads,
-    PackedNames,
     select_head,
     select_number,
 )
@@ -48,70 +47,42 @@ of each stream: 0.09 µs a row and 0.6 µs a stream, where the seeks take 2 µs 
 _WALKED_MAX: Final = 200_000
 """An index with this many rows or fewer is always walked, since a walk also finds gaps in the middle."""
 _GROUPS: Final = "SELECT stream, min(seq), max(seq), count(*) FROM seq_index GROUP BY stream"
-_NO_GROUP: Final = (1 << 63, 0, 0, 0)
-"""Stands behind the last one: its number is beyond SQLite's."""
-_STREAMS: Final = (
-    "SELECT id, ended.stream IS NOT NULL FROM stream NOT INDEXED"
-    " LEFT JOIN ended ON ended.stream = stream.id ORDER BY id"
-)
 _SEEKS: Final = (
-    "SELECT id, ended.stream IS NOT NULL,"
+    "SELECT id,"
     " (SELECT seq FROM seq_index WHERE stream = id ORDER BY seq LIMIT 1),"
     " (SELECT seq FROM seq_index WHERE stream = id ORDER BY seq LIMIT 1 OFFSET 1),"
     " (SELECT seq FROM seq_index WHERE stream = id ORDER BY seq DESC LIMIT 1 OFFSET 1),"
     " (SELECT seq FROM seq_index WHERE stream = id ORDER BY seq DESC LIMIT 1)"
-    " FROM stream NOT INDEXED LEFT JOIN ended ON ended.stream = stream.id ORDER BY id"
+    " FROM stream NOT INDEXED ORDER BY id"
 )
 _OUTER: Final = (
     "SELECT (SELECT stream FROM seq_index ORDER BY stream, seq LIMIT 1),"
     " (SELECT stream FROM seq_index ORDER BY stream DESC, seq DESC LIMIT 1)"
 )
-_ENDED: Final = "SELECT stream FROM ended"
-_READ_AT_ONCE: Final = 1000
 _COUNTS: Final = "SELECT (SELECT count(*) FROM seq_index), (SELECT count(*) FROM pruned)"
 
 
-type Ends = Iterable[tuple[int, int, int | None]]
-"""Of each stream, by ascending number, whether it ended and its last seq in the index, None if there is none.
-"""
+type Lasts = "array[int]"
+"""By the place of a stream's name: its last seq in the index, 0 if it has no row there."""
 
 
-class Columns:
-    """Implements `Ends`, with an item of three arrays in place of an object for each."""
-
-    def __init__(self, count: int = 0) -> None:
-        """`count` streams have the numbers from 1 on. None has a row yet."""
-        self.numbers = array("q", range(1, count + 1))
-        self.ended = bytearray(count)
-        self.seqs = array("q", bytes(8 * count))
-        """0 for a stream without a row."""
-
-    def add(self, number: int, ended: int, seq: int | None) -> None:
-        """One more stream."""
-        self.numbers.append(number)
-        self.ended.append(ended)
-        self.seqs.append(seq or 0)
-
-    def __iter__(self) -> Iterator[tuple[int, int, int | None]]:
-        return zip(self.numbers, self.ended, (seq or None for seq in self.seqs), strict=True)
-
-
-def prove_index(connection: sqlite3.Connection, naming: Naming, end: int) -> Ends:
+def prove_index(connection: sqlite3.Connection, naming: Naming, end: int) -> Lasts:
     """Prove the whole index of a log that ends at position `end`, in a transaction.
 
     Raises:
         Damaged: a row is missing, or one that tells where a stream ends is false.
     """
+    lasts = array("q", bytes(8 * len(naming.streams)))
     try:
         with passing_through(connection):
             rows, pruned = connection.execute(_COUNTS).fetchone()
-            few = rows <= max(_WALKED_MAX, _ROWS_A_STREAM * len(naming.streams))
-            ends, odd = (_walked if few else _sought)(connection, naming)
+            few = rows <= max(_WALKED_MAX, _ROWS_A_STREAM * len(lasts))
+            odd = (_walked if few else _sought)(connection, naming, lasts)
     except MISREAD:
         raise Damaged(0, FALSE_INDEX) from None
     if rows + pruned != end or not all(_is_gone(connection, naming, number) for number in odd):
         raise Damaged(0, FALSE_INDEX)
-    return ends
+    return lasts
 
 
 def _is_gone(connection: sqlite3.Connection, naming: Naming, number: int) -> bool:
@@ -122,46 +93,23 @@ def _is_gone(connection: sqlite3.Connection, naming: Naming, number: int) -> boo
     return first > 1 and no_row and is_pruned(connection, number, range(1, first))
 
 
-def _walked(connection: sqlite3.Connection, naming: Naming) -> tuple[Ends, set[int]]:
-    """By all rows as they stand. A stream that is met twice has a row that is not its own."""
+def _walked(connection: sqlite3.Connection, naming: Naming, lasts: Lasts) -> set[int]:
+    """Fill `lasts` by all rows as they stand; returns the streams that have not exactly their own rows."""
+    odd, before, firsts, place_at = set[int](), 0, naming.firsts, naming.streams.place_at
     # Closed also where a row is damaged, since an open statement keeps the file locked.
     with closing(connection.execute(_GROUPS)) as rows:
-        if naming.streams.is_dense:
-            return _compared_in_runs(connection, naming, rows)
-        with closing(connection.execute(_STREAMS)) as numbers:
-            return _compared(connection, naming, rows, numbers)
-
-
-def _compared_in_runs(
-    connection: sqlite3.Connection, naming: Naming, rows: Iterable[tuple[int, int, int, int]]
-) -> tuple[Ends, set[int]]:
-    """As `_compared`, of streams with the numbers 1 to their count. Most are told in whole runs."""
-    ends, odd, following = Columns(len(naming.streams)), set[int](), 1
-    firsts = naming.firsts
-    with closing(connection.execute(_ENDED)) as ended:
-        for (number,) in ended:
-            if 0 < number <= len(ends.ended):
-                ends.ended[number - 1] = 1
-    for some in batched(rows, _READ_AT_ONCE):
-        numbers, lows, highs, counts = zip(*some, strict=True)
-        behind = following + len(some)
-        is_run = lows.count(1) == len(some) and numbers == (*range(following, behind),)
-        is_run = is_run and (not firsts or firsts.keys().isdisjoint(numbers))
-        if is_run and highs == counts and behind - 1 <= len(ends.seqs):
-            ends.seqs[following - 1 : behind - 1] = array("q", highs)
-            following = behind
-            continue
-        for number, low, high, count in some:
-            if not following <= number <= len(ends.seqs):
+        for number, low, high, count in rows:
+            place = place_at(number)
+            if place < 0 or number <= before:  # a stream that is met twice has a row that is not its own
                 odd.add(number)
                 continue
-            odd.update(range(following, number))
-            following = number + 1
-            ends.seqs[number - 1] = high
-            if not _has_all(connection, naming, number, low, high, count):
+            before, lasts[place] = number, high
+            is_whole = low == 1 and high == count and number not in firsts
+            if not is_whole and not _has_all(connection, naming, number, low, high, count):
                 odd.add(number)
-    odd.update(range(following, len(ends.seqs) + 1))
-    return ends, odd
+    if 0 in lasts:
+        odd.update(number for number, last in zip(naming.streams, lasts, strict=True) if not last)
+    return odd
 
 
 def _has_all(
@@ -174,54 +122,25 @@ def _has_all(
     return count == kept or count + _pruned_between(connection, number, low, high) == kept
 
 
-def _compared(
-    connection: sqlite3.Connection,
-    naming: Naming,
-    rows: Iterator[tuple[int, int, int, int]],
-    numbers: Iterator[tuple[int, int]],
-) -> tuple[Ends, set[int]]:
-    ends, odd = Columns(), set[int]()
-    add_number, add_ended, add_seq = ends.numbers.append, ends.ended.append, ends.seqs.append
-    found, low, high, count = next(rows, _NO_GROUP)
-    for number, ended in numbers:
-        while found < number:
-            odd.add(found)
-            found, low, high, count = next(rows, _NO_GROUP)
-        add_number(number)
-        add_ended(ended)
-        if found != number:
-            odd.add(number)
-            add_seq(0)
-            continue
-        add_seq(high)
-        if not _has_all(connection, naming, number, low, high, count):
-            odd.add(number)
-        found, low, high, count = next(rows, _NO_GROUP)
-    if found != _NO_GROUP[0]:
-        odd.update((found, *(number for number, *_ in rows)))
-    return ends, odd
-
-
 def _pruned_between(connection: sqlite3.Connection, number: int, low: int, high: int) -> int:
     sql = "SELECT count(DISTINCT seq) FROM pruned WHERE stream = ? AND seq > ? AND seq < ?"
     found: int = connection.execute(sql, (number, low, high)).fetchone()[0]
     return found
 
 
-def _sought(connection: sqlite3.Connection, naming: Naming) -> tuple[Ends, set[int]]:
-    """By two rows at each end of each stream, where there are many rows a stream."""
-    ends, odd = Columns(), set[int]()
-    numbers: list[int] = []
+def _sought(connection: sqlite3.Connection, naming: Naming, lasts: Lasts) -> set[int]:
+    """As `_walked`, by two rows at each end of each stream, where there are many rows a stream."""
+    odd, number, lowest = set[int](), 0, 0
     with closing(connection.execute(_SEEKS)) as rows:
-        for number, ended, *own in rows:
-            ends.add(number, ended, own[-1])
-            numbers[1:] = (number,)
+        for place, (number, *own) in enumerate(rows):
+            lowest = lowest or number
+            lasts[place] = own[-1] or 0
             if not _is_regular(connection, number, naming.first(number), *own):
                 odd.add(number)
     # A row of a stream that has no name is found by no seek. It stands before all others, or behind them.
     outer = connection.execute(_OUTER).fetchone()
-    odd.update(number for number in outer if number is not None and number not in numbers)
-    return ends, odd
+    odd.update(one for one in outer if one is not None and one not in (lowest, number))
+    return odd
 
 
 def _is_regular(
@@ -241,10 +160,9 @@ def _is_regular(
     return all(is_pruned(connection, number, gap) for gap in gaps)
 
 
-_ENDS = (
-    "SELECT id, ended.stream IS NOT NULL, CASE WHEN ended.stream IS NULL THEN"
-    " (SELECT max(seq) FROM seq_index WHERE stream = stream.id) END"
-    " FROM stream NOT INDEXED LEFT JOIN ended ON ended.stream = stream.id ORDER BY id"
+_LASTS = (
+    "SELECT coalesce((SELECT max(seq) FROM seq_index WHERE stream = stream.id), 0)"
+    " FROM stream NOT INDEXED ORDER BY id"
 )
 _ENDED_MANY = 8
 """If more than one in this many streams has ended, their names do not stay in memory."""
@@ -258,13 +176,13 @@ def load(
     *,
     summed: bool,
     links: Links | None = None,
-    ends: Ends | None = None,
+    lasts: Lasts | None = None,
 ) -> Loaded:
     """Read the log's end, heads and counters; fill `names` and `unindexed`.
 
     The caller's transaction makes all of it one snapshot. `summed`: also compute the checksums of events
-    that are not indexed yet. `links`: those that are known, for the heads. `ends`: those of all streams, if
-    they were read in this transaction; no event was added since.
+    that are not indexed yet. `links`: those that are known, for the heads. `lasts`: of all streams, if they
+    were read in this transaction; no event was added since.
 
     Raises:
         Corrupt: a counter or a value of `meta` does not fit its checksum.
@@ -273,10 +191,11 @@ def load(
     seq_index.look(connection, unindexed, naming, summed=summed)
     ids = {text: number for number, text in naming.texts.items()}
     with passing_through(connection):
-        if ends is None:
-            ends = connection.execute(_ENDS)
-        heads, packed = _heads(ends, naming, unindexed, links or {}, ended)
-    names.replace(packed.names, {}, ids, ended)
+        if lasts is None:
+            lasts = array("q", (last for (last,) in connection.execute(_LASTS)))
+        numbers = [number for (number,) in connection.execute("SELECT stream FROM ended")]
+        heads, packed = _heads(lasts, naming, unindexed, links or {}, numbers, ended)
+    names.replace(packed.names, ids, ended)
     counters = read_counters(connection)
     log_id = get_meta(connection, "log")
     if log_id is None:
@@ -286,62 +205,41 @@ def load(
 
 
 def _heads(
-    ends: Ends,
+    lasts: Lasts,
     naming: Naming,
     unindexed: Unindexed,
     links: Links,
+    ended_numbers: Sequence[int],
     ended: EndedFilter,
 ) -> tuple[dict[str, Head], PackedHeads]:
     """The heads of all streams; those that ended are added to `ended`."""
     heads: dict[str, Head] = {}
-    names, firsts, has_newer = naming.streams, naming.firsts, unindexed.count > 0
-    packed = names
-    lasts = _lasts(ends, packed) if isinstance(ends, Columns) else None
-    each: Iterable[tuple[int, tuple[int, int, int | None]]]
-    if lasts is not None and isinstance(ends, Columns):
-        seqs = lasts
-        each = _odd_ends(ends, seqs, {*unindexed.streams, *firsts, *links})
-    else:
-        seqs = array("I", (NOT_HERE,)) * len(packed)
-        each = enumerate(ends)  # both are in the order of the numbers, from one snapshot
+    names, firsts = naming.streams, naming.firsts
+    try:
+        seqs = array("I", lasts)
+    except OverflowError:
+        seqs = array("I", (min(last, NOT_HERE) for last in lasts))
     kept = bytearray(b"\1") * len(seqs)
-    for place, (number, has_ended, seq) in each:
-        if has_ended:
+    for number in ended_numbers:
+        if (place := names.place_at(number)) >= 0:
             ended.add(names[number])
-            kept[place] = 0
+            kept[place], seqs[place] = 0, NOT_HERE
+    long = (number for number, seq in zip(names, seqs, strict=True) if seq == NOT_HERE)
+    for number in {*unindexed.streams, *firsts, *links, *(long if NOT_HERE in seqs else ())}:
+        place = names.place_at(number)
+        if place < 0 or not kept[place]:
             continue
         first = firsts.get(number, 1)
-        last = (unindexed.last(number) if has_newer else 0) or (first - 1 if seq is None else seq)
+        last = unindexed.last(number) or lasts[place] or first - 1
         link = links[number][1] if number in links and links[number][0] == last else b""
         if link or first != 1 or last >= NOT_HERE:
             heads[names[number]] = Head(first, last, link)
+            seqs[place] = NOT_HERE
         else:
             seqs[place] = last
     if kept.count(0) * _ENDED_MANY > len(kept):
-        packed, seqs = packed.only(kept), array("I", compress(seqs, kept))
-    return heads, PackedHeads(packed, seqs)
-
-
-def _lasts(ends: Columns, names: PackedNames) -> "array[int] | None":
-    """The last seq of each stream in the index, 0 if it has none there. None: look at each by itself."""
-    if not names.is_dense or len(ends.seqs) != len(names):
-        return None
-    try:
-        lasts = array("I", ends.seqs)
-    except OverflowError:
-        return None
-    return None if NOT_HERE in lasts else lasts
-
-
-def _odd_ends(
-    ends: Columns, lasts: "array[int]", others: set[int]
-) -> Iterator[tuple[int, tuple[int, int, int | None]]]:
-    """Of streams that ended and of `others`, with their places. Of these, `lasts` has `NOT_HERE`."""
-    for number in sorted({*compress(ends.numbers, ends.ended), *others}):
-        place = number - 1
-        if 0 <= place < len(lasts):
-            last, lasts[place] = lasts[place], NOT_HERE
-            yield place, (number, ends.ended[place], last or None)
+        names, seqs = names.only(kept), array("I", compress(seqs, kept))
+    return heads, PackedHeads(names, seqs)
 
 
 def select_end(connection: sqlite3.Connection) -> tuple[int, bytes]:
@@ -382,14 +280,9 @@ def _check_tail(
     is too low, would make new events wrong, and raises Damaged.
     """
     start = max(0, loaded.position - TAIL_EVENTS)
-    chain = GENESIS
-    if start:
-        sql = "SELECT chain FROM {} WHERE position = :at"
-        sql = f"{sql.format('event')} UNION ALL {sql.format('pruned')}"
-        row = connection.execute(sql, {"at": start}).fetchone()
-        if row is None:
-            raise Damaged(start, "missing")
-        chain = row[0]
+    chain = seq_index.link_at(connection, start)
+    if chain is None:
+        raise Damaged(start, "missing")
     bounds = (start, loaded.position, TAIL_EVENTS)
     known = _with_stand_ins(names)
     tail = select_events(connection, known, EVENTS_BY_POSITION, bounds, 1 << 62).events

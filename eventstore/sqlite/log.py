@@ -143,7 +143,7 @@ def _checked_store(
     _identify(connection, path, ambient, vault, log_id=log_id, anew=restored, alone=alone)
     naming = read_naming(connection)
     links = seq_index.catch_up(connection, naming, whole=not restored)
-    ends = prove_index(connection, naming, select_end(connection)[0])
+    lasts = prove_index(connection, naming, select_end(connection)[0])
     master_key, old_epoch = (_must_have(connection, key) for key in ("master_key", "writer_epoch"))
     if not vault.knows(master_key):
         raise WrongKey(f"the log in {path.parent} was made with another master key")
@@ -156,7 +156,7 @@ def _checked_store(
 
     names, unindexed = Names(), Unindexed()
     reads = SqliteReads(path, names, unindexed)
-    loaded = load(connection, names, unindexed, naming, summed=True, links=links, ends=ends)
+    loaded = load(connection, names, unindexed, naming, summed=True, links=links, lasts=lasts)
     noted = {"first_number": _first_number(connection), "age": _age_note(connection)}
     loaded = with_passed(connection, msgspec.structs.replace(loaded, **noted))
     for damage in tail_damage(connection, names, unindexed, loaded, lock.left):

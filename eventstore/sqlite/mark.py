@@ -9,7 +9,7 @@ write leaves the other intact:
     magic (4) | log id (24) | position (8) | chain (32) | CRC-32 (4) | counters (8) | CRC-32 of all (4)
 
 `counters` is the sum of the next numbers of all counters. Counters never go back, so a log whose sum is
-lower has lost the newest state of one. Earlier versions wrote slots without it.
+lower has lost the newest state of one.
 
 Before anything changes the files, a log must agree with its mark: the same link at the same position. That
 reading must not run SQLite's checkpoint, which would erase the evidence.
@@ -31,7 +31,8 @@ from huahuo.eventstore.core.chain import GENESIS
 from huahuo.eventstore.errors import MISREAD, Corrupt, Damaged, EventStoreError, Lost
 from huahuo.eventstore.sqlite.connections import connect_reader, no_room
 from huahuo.eventstore.sqlite.directory_lock import Left
-from huahuo.eventstore.sqlite.schema import DATABASE, get_meta
+from huahuo.eventstore.sqlite.schema import DATABASE, get_meta, tables
+from huahuo.eventstore.sqlite.seq_index import link_at
 from huahuo.eventstore.sqlite.wal import Frames, read_frames, size_bytes
 
 MARK = "log.mark"
@@ -244,13 +245,13 @@ def find_end(directory: Path, position: int) -> LogEnd:
 
 
 def _find_end(connection: sqlite3.Connection, position: int) -> LogEnd:
-    tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-    if not {"meta", "event", "pruned"} <= tables:
+    if not {"meta", "event", "pruned"} <= tables(connection):
         return LogEnd("", 0, GENESIS)
     log_id = _log_id(connection)
     sql = "SELECT position, chain FROM event ORDER BY position DESC LIMIT 1"
     last, chain = connection.execute(sql).fetchone() or (0, GENESIS)
-    return LogEnd(log_id, last, _bytes(chain), at_mark=_link_at(connection, position))
+    at_mark = link_at(connection, position)
+    return LogEnd(log_id, last, _bytes(chain), at_mark=b"" if at_mark is None else _bytes(at_mark))
 
 
 def _log_id(connection: sqlite3.Connection) -> str:
@@ -259,17 +260,6 @@ def _log_id(connection: sqlite3.Connection) -> str:
         return (get_meta(connection, "log") or b"").decode(errors="replace")
     except Corrupt:
         return ""
-
-
-def _link_at(connection: sqlite3.Connection, position: int) -> bytes:
-    """The link at `position`, b"" if there is none. Tombstones are read only for an event that is gone."""
-    if not position:
-        return GENESIS
-    for table in ("event", "pruned"):
-        sql = f"SELECT chain FROM {table} WHERE position = ?"  # noqa: S608  two constants
-        if (row := connection.execute(sql, (position,)).fetchone()) is not None:
-            return _bytes(row[0])
-    return b""
 
 
 def _bytes(value: object) -> bytes:

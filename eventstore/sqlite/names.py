@@ -130,7 +130,7 @@ def select_head(connection: sqlite3.Connection, unindexed: Unindexed, number: in
     return Head(first, seq) if seq else None
 
 
-def _fitting(rows: Iterable[tuple[int, str, int, int | None]]) -> Iterable[tuple[int, str]]:
+def _fitting(rows: Iterable[tuple[int, str, int, int]]) -> Iterable[tuple[int, str]]:
     for number, name, first, crc in rows:
         must_fit(crc, "stream", number, name, first)
         yield number, name
@@ -183,11 +183,6 @@ class PackedNames(Mapping[int, str]):
             while slots[slot]:
                 slot = (slot + 1) & mask
             slots[slot] = place
-
-    @property
-    def is_dense(self) -> bool:
-        """Whether the numbers are 1 to their count, so that a place is a number less 1."""
-        return not self._others
 
     def only(self, kept: Sequence[int]) -> "PackedNames":
         """Those whose place is not 0 in `kept`."""
@@ -342,19 +337,13 @@ class Names:
         self.texts: dict[int, str] = {}
         self.ended = EndedFilter()
 
-    def replace(
-        self,
-        packed: PackedNames,
-        streams: dict[str, int],
-        ids: dict[str, int],
-        ended: EndedFilter,
-    ) -> None:
+    def replace(self, packed: PackedNames, ids: dict[str, int], ended: EndedFilter) -> None:
         """Hold exactly these; a reader at work sees the old ones or the new ones, never none."""
         self.ended = ended
-        stream_names = _ByNumber((number, name) for name, number in streams.items())
+        stream_names = _ByNumber()
         stream_names.packed = packed
         self._unpacked = deque()
-        self.packed, self.streams, self.stream_names, self.ids = packed, streams, stream_names, ids
+        self.packed, self.streams, self.stream_names, self.ids = packed, {}, stream_names, ids
         self.texts = {number: text for text, number in ids.items()}
 
     def number(self, stream: str) -> int | None:

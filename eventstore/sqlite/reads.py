@@ -101,11 +101,21 @@ _SELECT_ACKS = (
 )
 
 
-class RowReads:
-    """See the module: these methods of `storage_port.Reads`. Each value is checked before it is returned."""
+_LINKS_A_STATEMENT = 16
+"""Few, because a link is proven by its event, whose body may be large."""
 
-    def __init__(self, pool: ReaderPool) -> None:
-        self._pool = pool
+
+class SqliteReads:
+    """Implements `storage_port.Reads`; any number of calls at once.
+
+    Each value is checked before it is returned.
+    """
+
+    def __init__(self, path: Path, names: Names, unindexed: Unindexed) -> None:
+        self._pool = ReaderPool(path)
+        self._names = names
+        self._unindexed = unindexed
+        self.corruption = Corruption()
 
     def command(self, key: CommandKey) -> CommandRecord | None:
         """See `Reads`."""
@@ -219,23 +229,6 @@ class RowReads:
                 return int(row[0]) if row else 0, found
             finally:
                 connection.execute("COMMIT")
-
-
-_LINKS_A_STATEMENT = 16
-"""Few, because a link is proven by its event, whose body may be large."""
-
-
-class SqliteReads(RowReads):
-    """Implements `storage_port.Reads`; any number of calls at once.
-
-    Each value is checked before it is returned.
-    """
-
-    def __init__(self, path: Path, names: Names, unindexed: Unindexed) -> None:
-        super().__init__(ReaderPool(path))
-        self._names = names
-        self._unindexed = unindexed
-        self.corruption = Corruption()
 
     def close(self) -> None:
         """Close all connections. One that a call still has is closed when that ends."""

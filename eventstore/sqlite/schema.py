@@ -78,13 +78,13 @@ def row_crc(table: str, *values: Value) -> int:
     return crc32(_encode((table, *values)))
 
 
-def must_fit(crc: int | None, table: str, *values: Value) -> None:
-    """Compare a row with its checksum. With `crc` None (a format without checksums) nothing is compared.
+def must_fit(crc: int, table: str, *values: Value) -> None:
+    """Compare a row with its checksum.
 
     Raises:
         Corrupt: it is not what was written.
     """
-    if crc is not None and row_crc(table, *values) != crc:
+    if row_crc(table, *values) != crc:
         raise Corrupt(f"{_CALLED.get(table, table)} {_key(values)}", "it does not fit its checksum")
 
 
@@ -151,7 +151,7 @@ def get_meta(connection: sqlite3.Connection, key: str) -> bytes | None:
     if row is None:
         return None
     value: bytes = row[0]
-    if row[1] is not None and row[1] != row_crc("meta", key, value):
+    if row[1] != row_crc("meta", key, value):
         raise Corrupt(f"the log's own value `{key}`", "it does not fit its checksum")
     return value
 

@@ -99,7 +99,7 @@ def walk(connection: sqlite3.Connection, after: int, naming: Naming) -> Iterator
     """Every event after position `after`, pruned or not."""
     streams, texts = naming.streams, naming.texts
     known: Known = {}
-    before = _link_at(connection, after)
+    before = link_at(connection, after)
     position = after
     for events in _pages(connection, after):
         rows, end = events, events[-1][0]
@@ -231,7 +231,8 @@ def _places_before(rows: Sequence[tuple[Any, ...]], known: Container[int]) -> li
     return [(stream, seq - 1) for stream, seq in firsts.items() if seq > 1]
 
 
-def _link_at(connection: sqlite3.Connection, position: int) -> bytes | None:
+def link_at(connection: sqlite3.Connection, position: int) -> bytes | None:
+    """The link of the chain at `position`, of an event or a tombstone; None if there is neither."""
     if not position:
         return GENESIS
     for table in ("event", "pruned"):

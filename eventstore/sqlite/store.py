@@ -52,56 +52,6 @@ from huahuo.eventstore.sqlite.unindexed import NOTHING, Row, Slice, Unindexed
 from huahuo.eventstore.sqlite.wal import WalCare
 
 _LOOKED_UP_AT_ONCE = 256
-
-
-class SqliteLookup:
-    """Implements `storage_port.Lookup`."""
-
-    def __init__(self, connection: sqlite3.Connection, names: Names, reads: SqliteReads) -> None:
-        self.connection = connection
-        self._names = names
-        self._reads = reads
-
-    def find_commands(self, keys: Sequence[CommandKey], since_ms: int) -> dict[CommandKey, CommandRecord]:
-        """See `Lookup`."""
-        try:
-            found = select_commands(self.connection, keys, since_ms)
-        except sqlite3.Error as error:
-            raise translated(error) from None
-        if len(found) < len(keys):
-            self._reads.corruption.must_not_hide("command")
-        return found
-
-    def wrapped_keys(self, owners: Sequence[str]) -> dict[str, bytes]:
-        """See `Lookup`."""
-        found: dict[str, bytes] = {}
-        try:
-            for some in batched(owners, _LOOKED_UP_AT_ONCE):
-                asked = ", ".join("?" * len(some))
-                sql = f"SELECT owner, wrapped, crc FROM data_key WHERE owner IN ({asked})"  # noqa: S608
-                for owner, wrapped, crc in self.connection.execute(sql, some):
-                    must_fit(crc, "data_key", owner, wrapped)
-                    found[owner] = wrapped
-            owners_must_be_absent(self.connection, [owner for owner in owners if owner not in found])
-        except sqlite3.Error as error:
-            raise translated(error) from None
-        if len(found) < len(set(owners)):  # a new key in a hidden one's place would lose what that one sealed
-            self._reads.corruption.must_not_hide("data_key")
-        return found
-
-    def has_row(self, table: str, part: str, key: bytes) -> bool:
-        """See `Lookup`."""
-        sql = "SELECT 1 FROM projection WHERE tbl = ? AND part = ? AND key = ?"
-        try:
-            return self.connection.execute(sql, (table, part, key)).fetchone() is not None
-        except sqlite3.Error as error:
-            raise translated(error) from None
-
-    def ended_head(self, stream: str, upto: int) -> Head | None:
-        """See `Lookup`."""
-        return self._reads.ended_head(stream, upto)
-
-
 _PRUNE_PAUSE_MS = 1000
 _PRUNE_ROWS_MIN = 64
 _SWEEP_ROWS_MIN = 256
@@ -244,7 +194,7 @@ _NO_KINDS: frozenset[type] = frozenset()
 _log = structlog.get_logger(__name__)
 
 
-class SqliteStore(SqliteLookup):
+class SqliteStore:
     """Implements `storage_port.Store`."""
 
     def __init__(
@@ -252,7 +202,9 @@ class SqliteStore(SqliteLookup):
         reads: SqliteReads, lock: DirectoryLock, epoch: int, loaded: Loaded, mark: MarkFile,
         limits: KeptLimits,
     ) -> None:  # fmt: skip
-        super().__init__(connection, names, reads)
+        self.connection = connection
+        self._names = names
+        self._reads = reads
         self._path = path
         self._wal = f"{path}-wal"
         self._unindexed = unindexed
@@ -484,6 +436,47 @@ class SqliteStore(SqliteLookup):
         self._fence()
         seq_index.write(self.connection, self._unindexed.all())
         self.connection.execute("COMMIT")
+
+    # -- what the log already has
+
+    def find_commands(self, keys: Sequence[CommandKey], since_ms: int) -> dict[CommandKey, CommandRecord]:
+        """See `Lookup`."""
+        try:
+            found = select_commands(self.connection, keys, since_ms)
+        except sqlite3.Error as error:
+            raise translated(error) from None
+        if len(found) < len(keys):
+            self._reads.corruption.must_not_hide("command")
+        return found
+
+    def wrapped_keys(self, owners: Sequence[str]) -> dict[str, bytes]:
+        """See `Lookup`."""
+        found: dict[str, bytes] = {}
+        try:
+            for some in batched(owners, _LOOKED_UP_AT_ONCE):
+                asked = ", ".join("?" * len(some))
+                sql = f"SELECT owner, wrapped, crc FROM data_key WHERE owner IN ({asked})"  # noqa: S608
+                for owner, wrapped, crc in self.connection.execute(sql, some):
+                    must_fit(crc, "data_key", owner, wrapped)
+                    found[owner] = wrapped
+            owners_must_be_absent(self.connection, [owner for owner in owners if owner not in found])
+        except sqlite3.Error as error:
+            raise translated(error) from None
+        if len(found) < len(set(owners)):  # a new key in a hidden one's place would lose what that one sealed
+            self._reads.corruption.must_not_hide("data_key")
+        return found
+
+    def has_row(self, table: str, part: str, key: bytes) -> bool:
+        """See `Lookup`."""
+        sql = "SELECT 1 FROM projection WHERE tbl = ? AND part = ? AND key = ?"
+        try:
+            return self.connection.execute(sql, (table, part, key)).fetchone() is not None
+        except sqlite3.Error as error:
+            raise translated(error) from None
+
+    def ended_head(self, stream: str, upto: int) -> Head | None:
+        """See `Lookup`."""
+        return self._reads.ended_head(stream, upto)
 
     # -- inside a transaction
 

@@ -433,7 +433,7 @@ async def adopt(settings: Settings, ambient: Ambient, tell: Callable[[str], obje
                     f" {EVENT_BYTES_MAX}: it can't be adopted while the log has that event"
                 )
             mark = Vault(secrets.master_key, ambient).mark()
-            made = Birth(proposal.ADOPTED_BIRTH_FORMAT, log.log_id, mark, max(1, log.position))
+            made = Birth(proposal.BIRTH_FORMAT, log.log_id, mark, max(1, log.position))
             await _bear(sequencer, made)
             chain = log.writer.place.chain
         finally:

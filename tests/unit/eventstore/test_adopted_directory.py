@@ -38,7 +38,7 @@ async def test_the_directory_of_a_single_service_becomes_a_replica_and_goes_on(t
     log_id, chain = await single(tmp_path, b"1", b"2")
     order = MemoryOrder()
     mark = Vault(MASTER_KEY, FakeAmbient(1)).mark()
-    order.put(proposal.dump_birth(Birth(proposal.ADOPTED_BIRTH_FORMAT, log_id, mark, before=2)))
+    order.put(proposal.dump_birth(Birth(proposal.BIRTH_FORMAT, log_id, mark, before=2)))
     become_replica(tmp_path, chain)
     held = held_in(tmp_path)
     assert held is not None

@@ -3,29 +3,9 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from huahuo.eventstore.core.command_records import NOTE_EVERY_MS, RESTART_STEP_MS_MAX, AgeClock, AgeNote
+from huahuo.eventstore.core.command_records import NOTE_EVERY_MS, AgeClock, AgeNote
 
 DAY_MS = 24 * 3600 * 1000
-
-
-def test_it_begins_with_the_wall_clock_and_moves_with_true_time() -> None:
-    clock = AgeClock(None, 1_000_000, 5.0)
-    assert clock.read(1_000_000, 5.0) == 1_000_000
-    assert clock.read(1_060_000, 65.0) == 1_060_000
-
-
-def test_a_wall_clock_that_jumps_a_week_ahead_or_back_does_not_move_it() -> None:
-    clock = AgeClock(None, 100 * DAY_MS, 0.0)
-    assert clock.read(108 * DAY_MS, 1.0) == 100 * DAY_MS + 1000
-    assert clock.read(100 * DAY_MS, 2.0) == 100 * DAY_MS + 1000
-    assert clock.read(100 * DAY_MS + 10_000, 12.0) == 100 * DAY_MS + 11_000
-
-
-def test_over_a_restart_it_moves_by_an_hour_at_most_and_never_back() -> None:
-    note = AgeNote(50 * DAY_MS, 100 * DAY_MS)
-    assert AgeClock(note, 100 * DAY_MS + 5000, 0.0).read(0, 0.0) == 50 * DAY_MS + 5000
-    assert AgeClock(note, 108 * DAY_MS, 0.0).read(0, 0.0) == 50 * DAY_MS + RESTART_STEP_MS_MAX
-    assert AgeClock(note, 92 * DAY_MS, 0.0).read(0, 0.0) == 50 * DAY_MS
 
 
 def test_it_is_noted_with_the_first_commit_of_a_log() -> None:

@@ -166,14 +166,6 @@ async def test_a_manifest_of_another_backup_is_noticed(
         await put_back(backup, tmp_path / "data")
 
 
-async def test_an_older_backup_which_has_no_sums_of_rows_is_restored(backup: Path, tmp_path: Path) -> None:
-    said = msgspec.json.decode((backup / MANIFEST).read_bytes())
-    del said["rows"]
-    (backup / MANIFEST).write_bytes(msgspec.json.encode(said))
-    found = await put_back(backup, tmp_path / "data")
-    assert found.position == manifest(backup).position
-
-
 async def test_a_backup_that_was_served_as_a_directory_is_restored_as_it_was_left(
     backup: Path, tmp_path: Path
 ) -> None:

@@ -86,28 +86,6 @@ async def test_a_page_whose_checksum_alone_is_damaged_is_served_by_the_chain_and
     await log.close()
 
 
-async def test_a_value_in_the_row_of_another_is_refused(tmp_path: Path) -> None:
-    await filled(tmp_path)
-    for table in ("projection", "command"):
-        value = "value" if table == "projection" else "reply"
-        changed(
-            tmp_path,
-            f"UPDATE {table} SET ({value}, crc) = (SELECT {value}, crc FROM {table} WHERE rowid = 1)"
-            " WHERE rowid = 2",
-        )
-    log = await opened(tmp_path)
-    with pytest.raises(Corrupt, match="projection row table part"):
-        await log.row("table", "part", b"1")
-    with pytest.raises(Corrupt, match="projection row"):
-        await log.rows("table", "part", limit=9)
-    with pytest.raises(Corrupt, match="command record user/1 c 1"):
-        await log.command(CommandKey("user/1", "c", "1"))
-    with pytest.raises(Corrupt, match="command record"):
-        await log.append(Append(ts_ms=0, command=CommandRecord(CommandKey("user/1", "c", "1"), b"f", b"{}")))
-    assert await log.row("table", "part", b"0") == b"value 0"
-    await log.close()
-
-
 async def test_a_damaged_keyframe_counts_as_none_and_is_reported(tmp_path: Path) -> None:
     await filled(tmp_path)
     changed(tmp_path, "UPDATE keyframe SET seq = 9 WHERE seq = 3")

@@ -9,24 +9,6 @@ import pytest
 from huahuo.eventstore.executor import ThreadExecutor
 
 
-async def test_a_job_runs_on_a_thread_of_its_own_and_its_result_comes_back() -> None:
-    executor = ThreadExecutor(1, "work")
-    name = await executor.run(lambda: threading.current_thread().name)
-    executor.close()
-    assert name == "work-0"
-
-
-async def test_what_a_job_raises_reaches_its_caller_and_the_thread_goes_on() -> None:
-    def fail() -> None:
-        raise LookupError("nothing there")
-
-    executor = ThreadExecutor(1, "work")
-    with pytest.raises(LookupError, match="nothing there"):
-        await executor.run(fail)
-    assert await executor.run(lambda: 7) == 7
-    executor.close()
-
-
 async def test_jobs_of_one_thread_run_in_the_order_in_which_they_were_given() -> None:
     executor = ThreadExecutor(1, "work")
     done: list[int] = []

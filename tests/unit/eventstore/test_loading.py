@@ -10,7 +10,7 @@ import pytest
 
 from huahuo.eventstore.errors import Conflict
 from huahuo.eventstore.model import Append, Head, NewEvent, Pruning
-from huahuo.eventstore.sqlite import initial_state, names
+from huahuo.eventstore.sqlite import names
 from huahuo.eventstore.sqlite.log import SqliteLog
 from huahuo.eventstore.sqlite.names import PackedHeads
 from tests.support.worlds.spoilt import opened
@@ -103,9 +103,8 @@ async def test_names_of_many_ended_streams_do_not_stay_in_memory(tmp_path: Path)
 
 @pytest.mark.parametrize("seed", range(6))
 async def test_an_opening_knows_the_heads_that_a_seek_for_each_stream_finds(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
+    tmp_path: Path, seed: int
 ) -> None:
-    monkeypatch.setattr(initial_state, "_READ_AT_ONCE", 7)
     chance = Random(seed)
     async with reopened(tmp_path, named(400)) as log:
         for stream in chance.sample(named(500), 60):

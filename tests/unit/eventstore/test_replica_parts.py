@@ -7,18 +7,17 @@ import pytest
 
 from huahuo.eventstore.core.chain import GENESIS
 from huahuo.eventstore.core.draft import Draft
-from huahuo.eventstore.core.storage_port import Passed, Place, PutPassed
+from huahuo.eventstore.core.storage_port import Passed, Place
 from huahuo.eventstore.errors import EventStoreError, NumbersSpent, Unavailable
-from huahuo.eventstore.model import Append, Appended
+from huahuo.eventstore.model import Append
 from huahuo.eventstore.replicated import proposal as birth
 from huahuo.eventstore.replicated.opening import SameOrder, _Births
 from huahuo.eventstore.replicated.order_reader import READ_AHEAD_MAX, Arrivals
-from huahuo.eventstore.replicated.outbox import BLOCK, Blocks, Reservations
+from huahuo.eventstore.replicated.outbox import BLOCK, Reservations
 from huahuo.eventstore.replicated.peers import LIVING_S, Agreement, Living
-from huahuo.eventstore.replicated.proposal import Birth, Item, Proposal, encode_item
+from huahuo.eventstore.replicated.proposal import Birth, Item, encode_item
 from huahuo.eventstore.replicated.state_machine import Member, Reserved, Run, Shared, apply_all
 from huahuo.eventstore.sequencer.port import Misconfigured, Ordered, SequencerError
-from huahuo.eventstore.sqlite import changes
 from tests.support.models.memory_sequencer import MemoryOrder, MemorySequencer
 from tests.support.worlds.proposals import CODEC, Nothing, encoded, proposal
 
@@ -35,20 +34,6 @@ def test_a_hole_in_the_order_is_not_passed_over() -> None:
     with pytest.raises(EventStoreError, match="proposal 1 is missing"):
         apply_all(begun, draft, [Ordered(2, encoded(proposal()))])
     assert begun.shared.offset == 0
-
-
-def test_an_item_that_asks_for_nothing_has_its_result_and_changes_nothing() -> None:
-    begun, draft = run()
-    step = begun.add(Ordered(1, encoded(proposal(1, Item()))))
-    assert step.results == [Appended(0, ())]
-    assert (draft.events, draft.changes) == ([], [])
-
-
-def test_a_history_that_is_kept_for_some_offsets_is_told_for_these_only() -> None:
-    assert Agreement().at(1) is None
-    kept = [Passed(offset, b"c%d" % offset, b"d") for offset in (5, 6)]
-    agreement = Agreement(kept)
-    assert [agreement.at(offset) for offset in (4, 5, 6, 7)] == [None, *kept, None]
 
 
 def test_a_replica_that_has_applied_nothing_judges_nobody() -> None:
@@ -70,15 +55,6 @@ def test_a_proposal_with_a_right_mac_that_says_something_else_is_ignored() -> No
     body = bytes([CODEC.writes]) + b"\xc1"
     told = encoded(proposal())
     assert CODEC.decode(told[:1] + CODEC._mac_of(body) + body) is None  # noqa: SLF001  as a faulty version
-
-
-def test_blocks_that_follow_one_another_are_one() -> None:
-    blocks = Blocks()
-    blocks.add("c", 1, 5)
-    blocks.add("c", 6, 5)
-    assert blocks.take("c", 8) == 1
-    blocks.add("c", 20, 5)
-    assert blocks.take("c", 5) == 20, "what was left of the first was too short"
 
 
 def test_who_was_not_heard_for_a_while_or_was_replaced_does_not_seem_to_live() -> None:
@@ -108,13 +84,6 @@ def test_while_a_node_hears_nothing_at_all_nobody_seems_to_be_gone() -> None:
 def test_what_cannot_be_in_a_proposal_is_refused_by_its_type() -> None:
     with pytest.raises(TypeError, match="no part of a proposal: object"):
         encode_item(Item(Append(ts_ms=1, expected=object())))  # type: ignore[arg-type]
-
-
-def test_where_no_ends_of_the_chain_are_known_only_the_state_is_stored() -> None:
-    bare = list(changes.statements_of_passed(PutPassed(b"state", ())))
-    whole = list(changes.statements_of_passed(PutPassed(b"state", (Passed(9, b"c", b"d"),))))
-    assert [text.split()[0] for text, _ in bare] == ["INSERT"]
-    assert [text.split()[0] for text, _ in whole] == ["INSERT", "INSERT", "DELETE"]
 
 
 async def test_numbers_that_did_not_get_into_a_proposal_are_asked_for_again() -> None:
@@ -203,12 +172,6 @@ async def test_who_waits_at_the_end_is_told_and_who_gave_up_is_not() -> None:
     assert (await asyncio.gather(gives_up, return_exceptions=True))[0].__class__ is asyncio.CancelledError
 
 
-async def test_an_ordered_log_without_any_birth_is_not_called_another_one() -> None:
-    order = Scripted(2)
-    way = SameOrder(order, "log-1", applied=0)
-    await way.check()
-
-
 async def test_a_birth_behind_other_proposals_is_the_one_that_counts() -> None:
     order = MemoryOrder()
     order.put(b"no birth")
@@ -224,12 +187,6 @@ async def test_an_order_is_trimmed_through_its_comparison() -> None:
     way = SameOrder(MemorySequencer(order), "log-1", applied=0)
     await way.trim(3)
     assert (order.first, order.get(3)) == (3, b"c")
-
-
-def test_a_proposal_is_what_it_was_made_of() -> None:
-    one = proposal(1)
-    assert isinstance(one, Proposal)
-    assert CODEC.decode(encoded(one)) == one
 
 
 async def test_an_order_without_a_birth_is_read_to_the_place_that_was_its_last_one_and_not_waited_for() -> (

@@ -41,26 +41,9 @@ async def same_everywhere(made: Cluster) -> None:
         assert (node.writer.place, node.writer.shared) == (first.writer.place, first.writer.shared)
 
 
-async def test_what_each_of_three_nodes_appends_is_one_history_on_all() -> None:
-    async with cluster() as made:
-        written = await asyncio.gather(
-            *(node.log.append(append(event("s", b"%d" % n))) for n in range(20) for node in made.nodes)
-        )
-        await same_everywhere(made)
-        assert sorted(one.position for one in written if isinstance(one, Appended)) == list(range(1, 61))
-        assert made.nodes[2].log.head("s").seq == 60
-
-
 async def test_all_nodes_have_the_log_id_that_was_ordered_first() -> None:
     async with cluster() as made:
         assert len({node.log.log_id for node in made.nodes}) == 1
-
-
-async def test_an_append_is_acknowledged_once_its_own_node_can_read_it() -> None:
-    async with cluster() as made:
-        node = made.nodes[1]
-        await node.log.append(append(event("s", b"mine")))
-        assert [e.body for e in await node.log.read("s", 0, events_max=9)] == [b"mine"]
 
 
 async def test_of_two_that_expect_one_head_one_is_refused() -> None:
@@ -263,20 +246,6 @@ async def test_while_the_log_cannot_be_reached_appends_wait_and_the_probe_says_w
         node.ambient.advance(2)
         assert await node.log.probe() is None
         await same_everywhere(made)
-
-
-async def test_a_node_that_crashed_applies_what_it_missed_and_goes_on() -> None:
-    async with cluster() as made:
-        node, other, _ = made.nodes
-        for n in range(5):
-            await node.log.append(append(event("s", b"%d" % n)))
-        await node.crash()
-        for n in range(5):
-            await other.log.append(append(event("s", b"missed %d" % n)))
-        await node.start()
-        await node.log.append(append(event("s", b"back")))
-        await same_everywhere(made)
-        assert node.log.head("s").seq == 11
 
 
 async def test_what_an_ended_incarnation_proposed_is_ignored_when_it_arrives_late() -> None:

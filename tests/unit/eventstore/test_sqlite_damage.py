@@ -50,16 +50,6 @@ async def test_a_changed_byte_in_old_events_is_found_by_verify(tmp_path: Path) -
     await log.close()
 
 
-async def test_a_removed_event_is_found(tmp_path: Path) -> None:
-    await filled(tmp_path, 10)
-    sql(tmp_path, "DELETE FROM event WHERE position = 7")
-    log = await opened(tmp_path)
-    assert "damaged at position 7" in (await log.probe() or "")
-    with pytest.raises(Corrupt, match="position 7"):
-        await log.verify()
-    await log.close()
-
-
 async def test_a_lost_tail_is_found_after_a_clean_close(tmp_path: Path) -> None:
     await filled(tmp_path, 10)
     sql(tmp_path, "DELETE FROM event WHERE position > 8")
@@ -185,15 +175,3 @@ async def test_a_file_that_is_no_database_is_damage(tmp_path: Path) -> None:
     (tmp_path / DATABASE).write_bytes(b"not a database, whatever its name says" * 500)
     with pytest.raises(Damaged):
         await opened(tmp_path)
-
-
-async def test_a_blob_that_changed_is_not_given_out(tmp_path: Path) -> None:
-    log = await opened(tmp_path)
-    await log.append(Append(ts_ms=0, blobs=(b"one", b"two")))
-    await log.close()
-    one, two = sql(tmp_path, "SELECT id, packed FROM blob ORDER BY id")
-    sql(tmp_path, "UPDATE blob SET packed = ? WHERE id = ?", one[1], two[0])
-    log = await opened(tmp_path)
-    with pytest.raises(Damaged, match="blob"):
-        await log.blob(str(two[0]))
-    await log.close()

@@ -63,17 +63,6 @@ async def test_an_event_counts_for_the_user_of_its_stream_else_for_the_user_that
     await log.close()
 
 
-async def test_what_was_counted_is_not_counted_again_and_after_a_restart_it_goes_on(tmp_path: Path) -> None:
-    log = await opened(tmp_path)
-    await put(log, "user/1", 3)
-    await counted(log)
-    await put(log, "user/1", 2)
-    await log.close()
-    log = await opened(tmp_path)
-    assert await counted(log) == {"user/1": (5 * ONE, 0)}
-    await log.close()
-
-
 async def test_it_is_counted_in_slices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     log = await opened(tmp_path)
     await put(log, "user/1", schema.SLICE_EVENTS + 10)

@@ -80,21 +80,6 @@ async def test_what_gathers_during_a_commit_is_the_next_group() -> None:
     await log.close()
 
 
-async def test_one_commit_at_a_time() -> None:
-    executor = HeldExecutor()
-    log = await opened(ModelDisk(), executor)
-    executor.held = True
-    tasks = start(log, append(event("a")))
-    for _ in range(5):
-        await asyncio.sleep(0)
-        tasks += start(log, append(event("a")))
-    assert len(executor.waiting) == 1
-    executor.held = False
-    await executor.let_one_go()
-    await asyncio.gather(*tasks)
-    await log.close()
-
-
 async def test_woken_appenders_join_the_very_next_group() -> None:
     disk = ModelDisk()
     log = await opened(disk, HeldExecutor())

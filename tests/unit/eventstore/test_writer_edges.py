@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from huahuo.eventstore.ambient import FakeAmbient
-from huahuo.eventstore.core.fair_queue import ITEM_BYTES, FairQueue
+from huahuo.eventstore.core.fair_queue import ITEM_BYTES
 from huahuo.eventstore.core.writer import PETTY_S, Pending, bill
 from huahuo.eventstore.errors import Corrupt, Unavailable
 from huahuo.eventstore.executor import InlineExecutor
@@ -203,11 +203,3 @@ def test_nobody_pays_for_what_the_service_writes_for_itself_nor_for_a_petty_part
     assert paid["user/1"] == pytest.approx(2000 * PETTY_S, rel=0.01)
     bill([pending("user/3", 1)], PETTY_S, paid.__setitem__)
     assert list(paid) == ["user/1"], "alone in its group, too"
-
-
-def test_the_last_of_a_line_goes_alone_if_it_is_larger_than_a_group() -> None:
-    queue = FairQueue[str]()
-    queue.put("a", "large", 1, 100)
-    assert queue.owners == 1
-    assert queue.take(10, 50) == ["large"]
-    assert (queue.owners, queue.bytes) == (0, 0)

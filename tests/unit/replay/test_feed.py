@@ -39,22 +39,6 @@ async def test_at_the_head_a_run_is_empty() -> None:
         assert feed.peek("never", 0, **READ_ALL) == Run("never", 0)
 
 
-async def test_what_memory_does_not_hold_must_be_fetched() -> None:
-    async with feed_over_log(tail_events_max=2) as (log, feed):
-        await write(log, "a", "a", "a")
-        assert feed.peek("a", 0, **READ_ALL) is None
-        fetched = await feed.fetch("a", 0, **READ_ALL)
-        assert numbers(fetched.events) == [1, 2, 3]
-
-
-async def test_events_from_before_the_feed_must_be_fetched() -> None:
-    log = await faulty_log()
-    await write(log, "a")
-    feed = Feed(log)
-    assert feed.peek("a", 0, **READ_ALL) is None
-    assert numbers((await feed.fetch("a", 0, **READ_ALL)).events) == [1]
-
-
 async def test_readers_of_the_same_run_get_the_same_object() -> None:
     async with feed_over_log() as (log, feed):
         await write(log, "a", "a")
@@ -64,16 +48,6 @@ async def test_readers_of_the_same_run_get_the_same_object() -> None:
         later = feed.peek("a", 0, **READ_ALL)
         assert later is not None
         assert numbers(later.events) == [1, 2, 3]
-
-
-async def test_the_log_is_read_by_position() -> None:
-    async with feed_over_log() as (log, feed):
-        await write(log, "a", "b", "a")
-        peeked = feed.peek(LOG_STREAM, 1, **READ_ALL)
-        fetched = await feed.fetch(LOG_STREAM, 1, **READ_ALL)
-        assert peeked == fetched
-        assert fetched.last == 3
-        assert [e.position for e in fetched.events] == [2, 3]
 
 
 async def test_equal_fetches_at_one_time_share_one_read() -> None:
@@ -201,15 +175,6 @@ async def test_after_a_missed_signal_a_tap_is_told_that_events_are_missing() -> 
         assert feed.missed == 1
 
 
-async def test_a_missed_signal_hides_nothing_from_a_reader() -> None:
-    async with feed_over_log() as (log, feed):
-        await write(log, "a")
-        log.deaf = True
-        await write(log, "a")
-        assert feed.peek("a", 1, **READ_ALL) is None
-        assert numbers((await feed.fetch("a", 1, **READ_ALL)).events) == [2]
-
-
 async def collect(runs: AsyncGenerator[Run], last: int) -> list[int]:
     """Follow until the cursor is at `last`."""
     seqs: list[int] = []
@@ -219,15 +184,6 @@ async def collect(runs: AsyncGenerator[Run], last: int) -> list[int]:
             if one.last == last:
                 break
     return seqs
-
-
-async def test_following_catches_up_and_goes_on_live() -> None:
-    async with feed_over_log(tail_events_max=2) as (log, feed):
-        await write(log, *["a"] * 5)
-        follower = asyncio.create_task(collect(follow(feed, "a", 1, events_max=2), 8))
-        for _ in range(3):
-            await write(log, "b", "a")
-        assert await follower == [2, 3, 4, 5, 6, 7, 8]
 
 
 async def test_following_passes_over_what_was_compacted() -> None:

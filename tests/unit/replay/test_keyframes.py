@@ -32,17 +32,6 @@ async def keep(log: FaultyLog, seq: int, account: Account, fingerprint: str = "v
     await log.put_keyframe(frame)
 
 
-async def test_the_state_follows_from_all_events() -> None:
-    log = await account_log()
-    assert await balance(log) == (10, 55)
-
-
-async def test_an_earlier_state_follows_from_the_events_up_to_then() -> None:
-    log = await account_log()
-    assert await balance(log, at=4) == (4, 10)
-    assert await balance(log, at=0) == (0, 0)
-
-
 async def test_beyond_the_head_means_the_head() -> None:
     log = await account_log()
     assert await balance(log, at=99) == (10, 55)
@@ -52,13 +41,6 @@ async def test_an_empty_stream_has_the_initial_state_without_a_read() -> None:
     log = await account_log(deposits=0)
     assert await balance(log) == (0, 0)
     assert log.reads == []
-
-
-async def test_a_long_stream_is_read_in_pages() -> None:
-    log = await account_log(deposits=2500)
-    assert await balance(log) == (2500, 2500 * 2501 // 2)
-    assert await balance(log, at=2000) == (2000, 2000 * 2001 // 2)
-    assert len(log.reads) > 2
 
 
 async def test_it_starts_from_the_newest_keyframe() -> None:
