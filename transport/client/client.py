@@ -5,9 +5,9 @@ async with Client("http://127.0.0.1:8765", token=token, client="worker-1") as cl
     reply = await client.send("check_emails", email_ids=[17])
 ```
 
-See docs/python-client.md. `Client` is what an application calls. `Keeper` is the shell with the timer and
-the tasks: it keeps the connection and hands on what the session says. `session` makes the decisions,
-`connection` has the socket. `Standing` tells listeners of the connection's state, `Answers` wakes the
+See docs/python-client.md. `Client` is what an application calls, and the shell with the timer and the tasks:
+it keeps the connection and hands on what the session says. `session` makes the decisions, `connection` has
+the socket. `Standing` tells listeners of the connection's state, `Answers` wakes the
 calls that wait.
 """
 
@@ -186,8 +186,27 @@ def _resolve[T](future: asyncio.Future[T] | None, answer: T | Exception) -> None
         future.set_result(answer)
 
 
-class Keeper:
-    """See the module. It works from `_begin` on, until the session has stopped."""
+class Client:
+    """A connection that reconnects automatically. Use it with `async with`, which does not wait to be online.
+
+    Args:
+        url: see `socket.websocket_url`.
+        token: a JWT. When it has expired, the client stops.
+        get_token: a plain or async function that returns a JWT. Called again before a token expires.
+        client: the stable id of this installation. Command ids are unique within it, and a second connection
+            with the same id takes over. If not given, each `Client` object makes one, which survives
+            reconnects but not a restart of your program. If the server must recognise command ids after a
+            restart, give an id that your program keeps (a worker's name, a line in its own files).
+        cursors: the store for cursors; in memory if not given.
+        window: at most this many events wait to be processed, over all streams.
+        backoff_s: first and longest delay before a reconnect, each with full jitter.
+        commands_max: at most this many commands wait for an answer.
+        messages_per_s: the rate at which commands are sent (the server's limit is 100); 0 = no limit.
+        open_timeout_s: the time limit for connecting.
+        proxy: as in `websockets.connect`; True takes the proxy from the environment.
+        compression: offer the compressed protocol first (not through a proxy).
+        language: of messages for people, `en` or `zh`; None is the service's own.
+    """
 
     _loop: asyncio.AbstractEventLoop
     _hurry: asyncio.Event
@@ -197,21 +216,40 @@ class Keeper:
     def __init__(
         self,
         url: str,
-        session: ClientSession,
-        tokens: Tokens,
-        store: CursorStore,
         *,
-        compression: bool,
-        open_timeout_s: float,
-        proxy: str | Literal[True] | None,
+        token: str | None = None,
+        get_token: TokenSource | None = None,
+        client: str | None = None,
+        cursors: CursorStore | None = None,
+        window: int = 512,
+        ambient: Ambient | None = None,
+        backoff_s: tuple[float, float] = (0.5, 20.0),
+        commands_max: int = 1000,
+        messages_per_s: float = 90.0,
+        open_timeout_s: float = 10.0,
+        proxy: str | Literal[True] | None = None,
+        compression: bool = True,
+        language: Language | None = None,
     ) -> None:
-        self.url = url
+        tokens = Tokens(token, get_token)
+        ambient = ambient or SystemAmbient()
+        retry = Retry(ambient.random, first_s=backoff_s[0], max_s=backoff_s[1], renewable=tokens.renewable)
+        session = ClientSession(
+            client=client or f"py-{ambient.token(8)}",
+            window=window,
+            command_prefix=ambient.token(6),
+            retry=retry,
+            commands_max=commands_max,
+            messages_per_s=messages_per_s,
+            language=language,
+        )
+        self.url = websocket_url(url)
         self._session = session
         self._tokens = tokens
-        self._store = store
-        self._standing = Standing(url)
+        self._store = cursors or MemoryCursors()
+        self._standing = Standing(self.url)
         self._line = Line(
-            url,
+            self.url,
             session,
             tokens,
             compression=compression,
@@ -229,6 +267,8 @@ class Keeper:
         self._retry_s = 0.0
         self._tasks: set[asyncio.Task[None]] = set()
         self._alarm = Alarm(self._on_time)
+        self.snapshots: dict[str, Snapshot] = {}
+        """The last snapshot handed to a consumer, by stream."""
 
     def _begin(self) -> None:
         """Connect, and stay connected."""
@@ -333,71 +373,6 @@ class Keeper:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
-
-
-class Client(Keeper):
-    """A connection that reconnects automatically. Use it with `async with`, which does not wait to be online.
-
-    Args:
-        url: see `socket.websocket_url`.
-        token: a JWT. When it has expired, the client stops.
-        get_token: a plain or async function that returns a JWT. Called again before a token expires.
-        client: the stable id of this installation. Command ids are unique within it, and a second connection
-            with the same id takes over. If not given, each `Client` object makes one, which survives
-            reconnects but not a restart of your program. If the server must recognise command ids after a
-            restart, give an id that your program keeps (a worker's name, a line in its own files).
-        cursors: the store for cursors; in memory if not given.
-        window: at most this many events wait to be processed, over all streams.
-        backoff_s: first and longest delay before a reconnect, each with full jitter.
-        commands_max: at most this many commands wait for an answer.
-        messages_per_s: the rate at which commands are sent (the server's limit is 100); 0 = no limit.
-        open_timeout_s: the time limit for connecting.
-        proxy: as in `websockets.connect`; True takes the proxy from the environment.
-        compression: offer the compressed protocol first (not through a proxy).
-        language: of messages for people, `en` or `zh`; None is the service's own.
-    """
-
-    def __init__(
-        self,
-        url: str,
-        *,
-        token: str | None = None,
-        get_token: TokenSource | None = None,
-        client: str | None = None,
-        cursors: CursorStore | None = None,
-        window: int = 512,
-        ambient: Ambient | None = None,
-        backoff_s: tuple[float, float] = (0.5, 20.0),
-        commands_max: int = 1000,
-        messages_per_s: float = 90.0,
-        open_timeout_s: float = 10.0,
-        proxy: str | Literal[True] | None = None,
-        compression: bool = True,
-        language: Language | None = None,
-    ) -> None:
-        tokens = Tokens(token, get_token)
-        ambient = ambient or SystemAmbient()
-        retry = Retry(ambient.random, first_s=backoff_s[0], max_s=backoff_s[1], renewable=tokens.renewable)
-        session = ClientSession(
-            client=client or f"py-{ambient.token(8)}",
-            window=window,
-            command_prefix=ambient.token(6),
-            retry=retry,
-            commands_max=commands_max,
-            messages_per_s=messages_per_s,
-            language=language,
-        )
-        super().__init__(
-            websocket_url(url),
-            session,
-            tokens,
-            cursors or MemoryCursors(),
-            compression=compression,
-            open_timeout_s=open_timeout_s,
-            proxy=proxy,
-        )
-        self.snapshots: dict[str, Snapshot] = {}
-        """The last snapshot handed to a consumer, by stream."""
 
     @property
     def state(self) -> State:

@@ -38,55 +38,6 @@ from huahuo.transport.wire.ports import CommandGate, Hub, InLobby, Meter, PlainH
 from huahuo.transport.wire.web_socket import WebSocket
 from huahuo.transport.words import en
 
-
-class LobbyOwner:
-    """See the module. Implements `lobby_socket.Owner`."""
-
-    def __init__(self, settings: TransportSettings, door: Door, ambient: Ambient) -> None:
-        self._door = door
-        self._lobby = Lobby(
-            settings.unauthenticated_max,
-            settings.open_timeout_s,
-            ambient.slept_s,
-            per_address_max=settings.unauthenticated_per_address,
-            bytes_max=settings.lobby_bytes_max,
-            address_of=lambda transport: door.peer_address(peer_of(transport)),
-        )
-
-    @property
-    def unauthenticated_count(self) -> int:
-        """Sockets whose client has not authenticated."""
-        return len(self._lobby)
-
-    @property
-    def lobby_bytes(self) -> int:
-        """The bytes of theirs that are not handled: heads of requests, messages, fragments."""
-        return self._lobby.held_bytes
-
-    @property
-    def cut_off_count(self) -> int:
-        """Unauthenticated sockets that were closed to make room for another, or held too much, so far."""
-        return self._lobby.cut_off_count
-
-    def connected(self, socket: InLobby) -> None:
-        """See `lobby_socket.Owner`."""
-        self._lobby.enter(socket, socket.address)
-
-    def holds(self, socket: InLobby, held_bytes: int) -> None:
-        """See `lobby_socket.Owner`."""
-        self._lobby.hold(socket, held_bytes)
-
-    def authenticated(self, socket: InLobby) -> None:
-        """See `lobby_socket.Owner`."""
-        self._lobby.leave(socket)
-
-    def disconnected(self, socket: InLobby) -> None:
-        """See `lobby_socket.Owner`."""
-        self._lobby.leave(socket)
-        if socket.address:
-            self._door.leave(socket.address)
-
-
 BACKLOG = 4096
 """Connections that the kernel holds until we accept them. Beyond that, a client's kernel retries after one
 second, then after three. With the usual 100, thousands that reconnect together would wait for long."""
@@ -101,8 +52,8 @@ _NORMAL_CLOSURE = 1000
 _log = structlog.get_logger(__name__)
 
 
-class Server(LobbyOwner):
-    """See the module."""
+class Server:
+    """See the module. Implements `web_socket.Owner`."""
 
     def __init__(
         self,
@@ -133,7 +84,15 @@ class Server(LobbyOwner):
         without it they are compressed on the loop. `may_read` judges the streams that have no other judge.
         `knows`: see `Shared`.
         """
-        super().__init__(settings, door, ambient)
+        self._door = door
+        self._lobby = Lobby(
+            settings.unauthenticated_max,
+            settings.open_timeout_s,
+            ambient.slept_s,
+            per_address_max=settings.unauthenticated_per_address,
+            bytes_max=settings.lobby_bytes_max,
+            address_of=lambda transport: door.peer_address(peer_of(transport)),
+        )
         self._settings = settings
         self._wires = wires = wires_of(
             settings=settings,
@@ -176,6 +135,39 @@ class Server(LobbyOwner):
         self._open: dict[Socket, ConnectionRef | None] = {}
         self._leaving = 0
         self.handler_tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def unauthenticated_count(self) -> int:
+        """Sockets whose client has not authenticated."""
+        return len(self._lobby)
+
+    @property
+    def lobby_bytes(self) -> int:
+        """The bytes of theirs that are not handled: heads of requests, messages, fragments."""
+        return self._lobby.held_bytes
+
+    @property
+    def cut_off_count(self) -> int:
+        """Unauthenticated sockets that were closed to make room for another, or held too much, so far."""
+        return self._lobby.cut_off_count
+
+    def connected(self, socket: InLobby) -> None:
+        """See `web_socket.Owner`."""
+        self._lobby.enter(socket, socket.address)
+
+    def holds(self, socket: InLobby, held_bytes: int) -> None:
+        """See `web_socket.Owner`."""
+        self._lobby.hold(socket, held_bytes)
+
+    def authenticated(self, socket: InLobby) -> None:
+        """See `web_socket.Owner`."""
+        self._lobby.leave(socket)
+
+    def disconnected(self, socket: InLobby) -> None:
+        """See `web_socket.Owner`."""
+        self._lobby.leave(socket)
+        if socket.address:
+            self._door.leave(socket.address)
 
     async def start(self, host: str = "127.0.0.1", port: int = 8765, **options: Any) -> int:
         """Listen, and return the port (0 chooses a free one). `options` go to `loop.create_server`.
