@@ -20,7 +20,7 @@ out what the session says.
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable
 from functools import partial
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 import structlog
 
@@ -54,20 +54,13 @@ from huahuo.transport.wire.web_socket import ACK
 from huahuo.transport.words import en
 
 
-class AckShell(Protocol):
-    """What it needs of the connection's actor."""
-
-    rests_until_s: float
-    """0: it may have something to send."""
-
-
 class QuickAcks:
     """See the module. One per connection, made when it is first of use."""
 
     __slots__ = ("_hub", "_inbox", "_monotonic_s", "_pump", "_ref", "_session", "_shell")
 
     def __init__(
-        self, shell: AckShell, ref: ConnectionRef, *, session: Session, pump: Pump, wires: Wires
+        self, shell: "Connection", ref: ConnectionRef, *, session: Session, pump: Pump, wires: Wires
     ) -> None:
         self._shell = shell
         self._ref = ref
@@ -113,20 +106,12 @@ class QuickAcks:
         return True
 
 
-class LineShell(Protocol):
-    """What it needs of the connection's actor."""
-
-    def stir(self) -> None:
-        """Something happened that may give a tick something to do: the connection rests no more."""
-        ...
-
-
 class PlaceInLine:
     """See the module. The small sums of time that are not charged yet are kept: a charge costs 2 µs."""
 
     __slots__ = ("_behind", "_intake", "_session", "_shell", "_spent_s", "_turns", "_ws", "in_line", "slowed")
 
-    def __init__(self, shell: LineShell, supply: Supply, *, ws: Socket, session: Session) -> None:
+    def __init__(self, shell: "Connection", supply: Supply, *, ws: Socket, session: Session) -> None:
         self._shell = shell
         self._turns, self._intake = supply.turns, supply.intake
         self._ws = ws
@@ -236,7 +221,7 @@ _log = structlog.get_logger(__name__)
 class Connection(LoopActor):
     """See the module. Others hold its `ConnectionRef`, by which its tasks' results and faults come.
 
-    Implements `Shell` of `answering`, `carrying_out`, `place_in_line`, `pump` and `signing_in`.
+    Implements `pump.Shell`.
     """
 
     _actor_ref: ConnectionRef
@@ -264,18 +249,7 @@ class Connection(LoopActor):
         self.place = PlaceInLine(self, wires.supply, ws=ws, session=self._session)
         """When its messages are handled."""
         settings = wires.shared.settings
-        self._pump = Pump(
-            self,
-            ws,
-            self._session,
-            feed=wires.feed,
-            fanout=wires.fanout,
-            ambient=wires.ambient,
-            settings=settings,
-            supply=wires.supply,
-            tally=wires.meter.tally,
-            door=self._actor_ref,
-        )
+        self._pump = Pump(self, self._actor_ref, ws=ws, session=self._session, wires=wires)
         self._out = CarryingOut(
             self, self._actor_ref, ws=ws, session=self._session, pump=self._pump, wires=wires
         )
@@ -286,13 +260,13 @@ class Connection(LoopActor):
         wires.hub.opened(self._actor_ref)
 
     def start_task(self, work: Coroutine[Any, Any, None]) -> None:
-        """See `Shell`. The task's steps come by the door, so it must not begin in this call (eagerly)."""
+        """See `pump.Shell`. The task's steps come by the door, so it must not begin in this call."""
         self._start(work)
 
     def start_in_turn(
         self, turns: Turns, user: str, work: Callable[[Place | None], Coroutine[Any, Any, None]]
     ) -> None:
-        """See `Shell`."""
+        """See `pump.Shell`."""
         place = turns.stand_in_line(user, partial(self._begin_in_turn, work))
         if place is None:
             self._start(work(None))
@@ -328,7 +302,7 @@ class Connection(LoopActor):
         Place.leave_all(places)
 
     async def change(self) -> None:
-        """See `Shell`: a waiting message may then go on."""
+        """See `pump.Shell`: a waiting message may then go on."""
         self._free = self._free or asyncio.get_running_loop().create_future()
         await asyncio.shield(self._free)
 
@@ -552,7 +526,7 @@ class Connection(LoopActor):
         return SigningIn(self, self._actor_ref, ws=self._ws, session=self._session, wires=self._wires)
 
     def carry_out(self, todo: Iterable[Output]) -> interface.Verify | interface.LookUp | None:
-        """See `pump.Shell` and `signing_in.Shell`."""
+        """See `pump.Shell`."""
         return self._out.do(todo)
 
     def hold(self, stream: str) -> None:
@@ -560,19 +534,19 @@ class Connection(LoopActor):
         self._signing_in.hold(stream)
 
     def token_judged(self) -> None:
-        """See `signing_in.Shell`."""
+        """See `pump.Shell`."""
         if self._session.principal is not None:
             self._ws.trust()
             if self._ws.load is None:
                 self._ws.load = Load(self._wires.supply.intake, self._session.user)
 
     def go_on(self) -> None:
-        """See `signing_in.Shell`."""
+        """See `pump.Shell`."""
         self._tell_free()
         self._pump.run()
 
     def went_on(self, began_s: float) -> None:
-        """See `Shell`."""
+        """See `pump.Shell`."""
         self.stir()
         self.go_on()
         self.place.charge(began_s, self._wires.ambient.monotonic_s())
@@ -602,7 +576,7 @@ class Connection(LoopActor):
         del self._out, self._pump, self.place
 
     def leave(self) -> None:
-        """See `carrying_out.Shell`."""
+        """See `pump.Shell`."""
         self._wires.hub.leave(self._actor_ref)
         self._pump.stop()
         self._tell_free()
