@@ -19,11 +19,12 @@ import structlog
 
 from huahuo.actors.actor.messages import AskTimeout
 from huahuo.actors.entities.decider import Busy
+from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.errors import Corrupt, EventStoreError
 from huahuo.replay.feed import Run
 from huahuo.transport.load.fair_queueing import Crowded, Place, Turns
 from huahuo.transport.load.shares import Purse
-from huahuo.transport.server.snapshots import Picture
+from huahuo.transport.server.snapshots import Picture, Supply
 from huahuo.transport.server.wires import Wires
 from huahuo.transport.session import interface
 from huahuo.transport.session.delivery_states import IllegalStepError, Subscription, Want, Wanted
@@ -105,12 +106,14 @@ class Snapshots:
         "_ambient", "_door", "_pump", "_session", "_shell", "_supply", "_taking", "_wanted", "_ws",
     )  # fmt: skip
 
-    def __init__(self, pump: "Pump", shell: Shell, door: ConnectionRef, *, ws: Socket, wires: Wires) -> None:
+    def __init__(
+        self, pump: "Pump", shell: Shell, door: ConnectionRef, *, ws: Socket, ambient: Ambient, supply: Supply
+    ) -> None:
         self._ws = ws
         self._session = pump.session
         self._pump = pump
-        self._ambient = wires.ambient
-        self._supply = wires.supply
+        self._ambient = ambient
+        self._supply = supply
         self._shell = shell
         self._door = door
         self._wanted = Wanted(self._ambient.random)
@@ -222,7 +225,7 @@ class Pump:
 
     __slots__ = (
         "_ambient", "_delivery", "_door", "_fanout", "_feed", "_fetching", "_page", "_purse",
-        "_read_bytes_max", "_shell", "_snapshots", "_soon", "_supply", "_tally", "_watched", "_wires", "_ws",
+        "_read_bytes_max", "_shell", "_snapshots", "_soon", "_supply", "_tally", "_watched", "_ws",
         "has_room", "session",
     )  # fmt: skip
 
@@ -242,7 +245,6 @@ class Pump:
         self._supply = wires.supply
         self._tally = wires.meter.tally
         self._door = door
-        self._wires = wires
         self._watched: set[str] = set()
         self._snapshots: Snapshots | None = None  # made on demand: few connections want one
         self._purse: Purse | None = None
@@ -302,7 +304,9 @@ class Pump:
     def take_snapshot(self, sub: Subscription) -> None:
         """Take the snapshot of a stream and send it, as soon as there is room."""
         if self._snapshots is None:
-            self._snapshots = Snapshots(self, self._shell, self._door, ws=self._ws, wires=self._wires)
+            self._snapshots = Snapshots(
+                self, self._shell, self._door, ws=self._ws, ambient=self._ambient, supply=self._supply
+            )
         self._snapshots.want(sub)
 
     @property
