@@ -20,12 +20,10 @@ from huahuo.transport.client.model import (
     LogReplaced,
     NotSubscribed,
     Offline,
-    Online,
     Outcome,
     Problem,
     Processed,
     ProtocolViolation,
-    QueueFull,
     Reached,
     Readable,
     Replied,
@@ -35,7 +33,6 @@ from huahuo.transport.client.model import (
     StreamDenied,
     StreamEnded,
     StreamInUse,
-    TokenExpiring,
 )
 from huahuo.transport.client.retry import Retry
 from huahuo.transport.client.session import ACK_AFTER_S, SAVE_EVERY_S, AckTimer
@@ -107,11 +104,6 @@ def test_a_refused_token_counts_even_if_the_close_was_lost() -> None:
     assert "token_revoked" in stopped.error.reason
 
 
-def test_without_a_source_of_tokens_an_expired_one_is_the_end() -> None:
-    verdict = Retry(lambda: 0.5, renewable=False).closed(4003, 0, None, "")
-    assert verdict.stop
-
-
 def test_the_back_off_doubles_up_to_its_bound_with_full_jitter() -> None:
     retry = Retry(lambda: 0.999_999, first_s=0.5, max_s=20)
     delays = [retry.closed(None, float(n), None, "").delay_s for n in range(8)]
@@ -170,19 +162,6 @@ def test_a_goaway_without_its_close_is_given_up() -> None:
     assert bench.session.dead
 
 
-def test_a_new_token_is_presented_in_place_and_changes_no_position() -> None:
-    bench = Bench().follow("start").online()
-    bench.events(1, 2)
-    bench.tell("token_expiring", in_s=60)
-    assert bench.happened(TokenExpiring) == [TokenExpiring(60)]
-    bench.session.authenticate_again("jwt-2")
-    assert {"action": "authenticate", "token": "jwt-2"} in bench.said()
-    bench.accept(streams={STREAM: {"outcome": "resumed", "after": 2}})
-    bench.events(3, 3)
-    assert bench.take() == [1, 2, 3]
-    assert len(bench.happened(Online)) == 1
-
-
 def test_a_heartbeat_of_the_server_is_answered() -> None:
     bench = Bench().follow("start").online()
     bench.tell("heartbeat", timestamp="t")
@@ -217,45 +196,6 @@ def test_once_stopped_nothing_starts_it_again() -> None:
     assert bench.session.phase == "stopped"
     assert len(bench.happened(Stopped)) == 1
     assert bench.happened(Offline) == []
-
-
-def test_events_reach_the_consumer_in_order() -> None:
-    bench = Bench().follow("start").online()
-    bench.events(1, 3)
-    bench.events(4, 4)
-    assert bench.take() == [1, 2, 3, 4]
-
-
-def test_events_that_were_received_before_are_dropped() -> None:
-    bench = Bench().follow("start").online()
-    bench.events(1, 3)
-    bench.events(2, 5)
-    bench.events(1, 2)
-    assert bench.take() == [1, 2, 3, 4, 5]
-
-
-def test_missing_events_are_asked_for_again_from_what_was_handed_over() -> None:
-    bench = Bench().follow("start").online()
-    bench.events(1, 2)
-    assert bench.take() == [1, 2]
-    bench.events(3, 3)
-    bench.events(5, 5)
-    [subscribe] = [m for m in bench.said() if m["action"] == "subscribe"]
-    assert (subscribe["after"], subscribe["log"]) == (2, LOG)
-    bench.events(6, 6)
-    bench.tell("subscribed", id=subscribe["id"], stream=STREAM, log=LOG, outcome="resumed", after=2)
-    bench.events(3, 6)
-    assert bench.take() == [3, 4, 5, 6]
-
-
-def test_a_new_connection_goes_on_behind_what_the_consumer_was_handed() -> None:
-    bench = Bench().follow("start").online()
-    bench.events(1, 2)
-    bench.events(3, 4)
-    item = bench.session.take(STREAM)
-    assert item is not None
-    bench.session.closed(None, "lost", bench.now)
-    assert bench.connect()["resume"] == {"log": LOG, "cursors": {STREAM: 2}}
 
 
 def test_what_is_in_the_buffer_can_be_consumed_while_offline() -> None:
@@ -308,16 +248,6 @@ def test_nothing_counts_before_the_snapshot_that_was_announced(outcome: str) -> 
     assert bench.take() == [21]
 
 
-def test_a_snapshot_that_was_not_handed_over_is_asked_for_again() -> None:
-    bench = Bench().follow("start", Cursor("old", 3)).online("reset", after=20)
-    bench.tell("snapshot", stream=STREAM, seq=20, state={})
-    bench.session.closed(None, "lost", bench.now)
-    bench.connect()
-    bench.accept()
-    [subscribe] = [m for m in bench.said() if m["action"] == "subscribe"]
-    assert (subscribe["after"], subscribe["log"]) == (3, "old")
-
-
 def test_a_place_that_was_not_asked_for_breaks_the_protocol() -> None:
     bench = Bench().follow("start", Cursor(LOG, 3))
     bench.connect()
@@ -351,12 +281,6 @@ def test_a_skip_that_begins_too_late_is_a_gap() -> None:
     bench.tell("skipped", stream=STREAM, seq=2, to=8, reason="compacted")
     assert bench.take() == []
     assert [m["action"] for m in bench.said()] == ["subscribe"]
-
-
-def test_a_denied_stream_ends_its_consumer() -> None:
-    bench = Bench().follow("start").online("denied")
-    [ended] = bench.happened(StreamEnded)
-    assert isinstance(ended.error, StreamDenied)
 
 
 def test_a_right_that_was_lost_ends_the_consumer() -> None:
@@ -452,15 +376,6 @@ def test_live_is_told_once_the_stream_is_where_the_consumer_wants_it() -> None:
     bench.tell("live", stream=STREAM, seq=8)
     assert bench.happened(Live) == [Live(STREAM, 8)]
     assert bench.happened(Outcome) == [Outcome(STREAM, "resumed", 0, 9)]
-
-
-def test_a_place_is_reached_when_the_consumer_has_processed_it() -> None:
-    bench = Bench().follow("start").online()
-    token = bench.session.wait_for(STREAM, 2)
-    bench.events(1, 3)
-    assert bench.happened(Reached) == []
-    bench.take()
-    assert bench.happened(Reached) == [Reached(token)]
 
 
 def test_a_place_that_has_been_passed_is_reached_at_once() -> None:
@@ -826,53 +741,6 @@ def test_ids_differ() -> None:
     assert len(ids) == 50
 
 
-def test_a_reply_finds_its_command() -> None:
-    bench = _online()
-    one, two = bench.session.command("do", {"n": 1}), bench.session.command("do", {"n": 2})
-    bench.tell("success", id=two)
-    bench.tell("success", id=one)
-    assert [told.id for told in bench.happened(Replied)] == [two, one]
-
-
-def test_commands_given_while_offline_leave_in_order_once_online() -> None:
-    bench = Bench()
-    for n in (1, 2, 3):
-        bench.session.command("do", {"n": n})
-    bench.connect()
-    assert bench.said() == []
-    bench.accept()
-    assert [message["n"] for message in bench.said()] == [1, 2, 3]
-
-
-def test_commands_without_a_reply_are_sent_again_with_their_ids() -> None:
-    bench = _online()
-    one, two = bench.session.command("do", {"n": 1}), bench.session.command("do", {"n": 2})
-    bench.said()
-    bench.tell("success", id=one)
-    bench.session.closed(None, "lost", bench.now)
-    bench.connect()
-    bench.accept()
-    assert bench.said() == [{"action": "do", "id": two, "n": 2}]
-
-
-def test_a_reply_that_comes_twice_is_told_once() -> None:
-    bench = _online()
-    command_id = bench.session.command("do", {})
-    bench.said()
-    bench.tell("success", id=command_id)
-    bench.tell("success", id=command_id, duplicate=True)
-    assert len(bench.happened(Replied)) == 1
-
-
-def test_a_refusal_is_told_with_code_message_and_details() -> None:
-    bench = _online()
-    command_id = bench.session.command("do", {})
-    bench.tell("error", id=command_id, code="not_found", message="none", details="x")
-    [told] = bench.happened(Replied)
-    assert isinstance(told.reply, CommandError)
-    assert (told.reply.code, told.reply.message, told.reply.details) == ("not_found", "none", "x")
-
-
 @pytest.mark.parametrize("code", ["unavailable", "rate_limited"])
 def test_an_error_that_is_not_the_last_word_makes_it_try_again_later(code: str) -> None:
     bench = _online()
@@ -897,14 +765,6 @@ def test_it_does_not_try_for_ever() -> None:
         bench.tell("pong_of_some_kind")
     [told] = bench.happened(Replied)
     assert told.id == command_id
-
-
-def test_the_queue_has_a_bound() -> None:
-    bench = Bench(commands_max=2)
-    bench.session.command("do", {})
-    bench.session.command("do", {})
-    with pytest.raises(QueueFull):
-        bench.session.command("do", {})
 
 
 def test_a_command_that_was_given_up_is_not_sent() -> None:

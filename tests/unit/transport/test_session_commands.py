@@ -89,15 +89,6 @@ def test_queries_have_no_record() -> None:
     assert executed(driver).call.key is None
 
 
-def test_the_fingerprint_is_of_the_content_not_of_its_form() -> None:
-    driver = logged_in()
-    driver.say_raw(b'{"action":"note","id":"a","text":"x","email_id":1}')
-    driver.say_raw(b'{ "email_id":1, "text":"\\u0078", "id":"b", "action":"note" }')
-    driver.say_raw(b'{"action":"note","id":"a","text":"y","email_id":1}')
-    first, same, other = (asked.call.fingerprint for asked in driver.executing)
-    assert first == same != other
-
-
 def test_the_fingerprint_depends_on_the_key_of_the_service() -> None:
     driver, other = logged_in(), logged_in(fingerprint_key=b"another")
     for one in (driver, other):
@@ -213,16 +204,6 @@ def test_commands_are_handed_on_in_the_order_of_their_arrival_and_answered_as_th
     assert driver.reply(index=0)[0]["id"] == "a"
 
 
-def test_with_too_many_commands_running_no_further_message_is_taken() -> None:
-    driver = logged_in(commands_outstanding_max=3)
-    for name in "abc":
-        assert not driver.session.busy
-        driver.say(action="note", id=name, text=name)
-    assert driver.session.busy
-    driver.reply()
-    assert not driver.session.busy
-
-
 def test_a_client_that_is_not_listened_to_is_not_silent() -> None:
     driver = logged_in(commands_outstanding_max=1)
     driver.say(action="note", text="x")
@@ -335,24 +316,6 @@ def test_brackets_inside_texts_do_not_count_as_depth() -> None:
 
 def test_messages_may_come_in_binary_frames_if_they_are_json() -> None:
     assert types(logged_in().say_raw(b'{"action":"heartbeat"}')) == ["heartbeat_response"]
-
-
-def test_with_as_many_commands_as_may_run_no_message_is_taken_until_one_is_answered() -> None:
-    driver = logged_in(commands_outstanding_max=2)
-    session = driver.session
-
-    def says() -> tuple[bool, ...]:
-        return session.full, session.busy, session.takes_more, session.owes
-
-    assert says() == (False, False, True, False)
-    driver.say(action="note", id="c1", text="x")
-    assert says() == (False, False, True, True)
-    driver.say(action="note", id="c2", text="x")
-    assert says() == (True, True, False, True)
-    driver.reply()
-    assert says() == (False, False, True, True)
-    driver.reply()
-    assert says() == (False, False, True, False)
 
 
 def test_a_command_that_a_fault_broke_is_answered_with_a_name_to_ask_for_and_nothing_of_the_fault() -> None:
