@@ -6,9 +6,9 @@ async with Client("http://127.0.0.1:8765", token=token, client="worker-1") as cl
 ```
 
 See docs/python-client.md. `Client` is what an application calls, and the shell with the timer and the tasks:
-it keeps the connection and hands on what the session says. `session` makes the decisions, `connection` has
-the socket. `Standing` tells listeners of the connection's state, `Answers` wakes the
-calls that wait.
+it keeps the connection and hands on what the session says. `session` makes the decisions, `connection` opens
+and reads the socket. `Standing` tells listeners of the connection's state, `Answers` wakes the calls that
+wait.
 """
 
 import asyncio
@@ -19,11 +19,20 @@ from types import TracebackType
 from typing import Any, Literal, Self, cast
 from weakref import WeakValueDictionary
 
-from websockets.exceptions import ConnectionClosed
+from websockets.asyncio.client import ClientConnection
+from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 
 from huahuo.actors.plugins.words import Language
 from huahuo.eventstore.ambient import Ambient, SystemAmbient
-from huahuo.transport.client.connection import CLOSE_WITHIN_S, Line, Tokens, TokenSource, websocket_url
+from huahuo.transport.client.connection import (
+    CLOSE_WITHIN_S,
+    Receiver,
+    Tokens,
+    TokenSource,
+    close_socket,
+    open_socket,
+    websocket_url,
+)
 from huahuo.transport.client.cursors import CursorStore, MemoryCursors
 from huahuo.transport.client.model import (
     After,
@@ -36,6 +45,7 @@ from huahuo.transport.client.model import (
     Outcome,
     Problem,
     Processed,
+    ProtocolViolation,
     Reached,
     Readable,
     Replied,
@@ -49,6 +59,7 @@ from huahuo.transport.client.model import (
 from huahuo.transport.client.retry import Retry
 from huahuo.transport.client.session import ClientSession
 from huahuo.transport.client.subscription import Batches, Events, Subscription, WatchedJob, pages
+from huahuo.transport.protocol.codes import CloseCode
 
 _log = logging.getLogger("huahuo.client")
 
@@ -248,18 +259,13 @@ class Client:
         self._tokens = tokens
         self._store = cursors or MemoryCursors()
         self._standing = Standing(self.url)
-        self._line = Line(
-            self.url,
-            session,
-            tokens,
-            compression=compression,
-            open_timeout_s=open_timeout_s,
-            proxy=proxy,
-            pump=self._pump,
-            arm=self._arm,
-            problem=self._standing.tell,
-            spawn=self._spawn,
-        )
+        self._socket: ClientConnection | None = None
+        """The open one."""
+        self._write = asyncio.Event()
+        """Set: the session may have something to send."""
+        self._open_timeout_s = open_timeout_s
+        self._proxy = proxy
+        self._receiver = Receiver(self.url, compression and not proxy, timeout_s=open_timeout_s)
         # Weak, so that an abandoned subscription is collected (see Subscription.__del__).
         self._subscriptions: WeakValueDictionary[str, Subscription] = WeakValueDictionary()
         self._replies = Answers[str, dict[str, Any]]()
@@ -282,7 +288,7 @@ class Client:
             self._standing.change("connecting")
             self._standing.tell(Connecting())
             try:
-                code, reason = await self._line.use_once()
+                code, reason = await self._use_once()
             except Exception as error:  # noqa: BLE001  else this task ends, and the client seems to be online
                 code, reason = None, f"{type(error).__name__}: {error}"
                 self._standing.tell(Problem("connection_failed", reason))
@@ -295,6 +301,73 @@ class Client:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._retry_s):
                     await self._hurry.wait()
+
+    async def _use_once(self) -> tuple[int | None, str]:
+        """Open a connection and use it until it ends. The close code (None: no close came) and the reason."""
+        try:
+            token = await self._current_token()
+        except Exception as error:  # noqa: BLE001  the application's own function
+            return None, f"no token: {type(error).__name__}"
+        if self._session.phase == "stopped":
+            return None, ""
+        try:
+            socket = await self._open()
+        except InvalidStatus as error:
+            too_many = error.response.status_code == 429  # noqa: PLR2004  Too Many Requests
+            return CloseCode.TOO_MANY_CONNECTIONS if too_many else None, str(error)
+        except (OSError, TimeoutError, WebSocketException) as error:
+            return None, f"{type(error).__name__}: {error}"
+        return await self._use(socket, token)
+
+    async def _open(self) -> ClientConnection:
+        return await open_socket(
+            self.url, self._receiver.offered, timeout_s=self._open_timeout_s, proxy=self._proxy
+        )
+
+    async def _use(self, socket: ClientConnection, token: str) -> tuple[int | None, str]:
+        self._socket = socket
+        try:
+            if socket.subprotocol not in self._receiver.offered:
+                return CloseCode.UNSUPPORTED_VERSION, "the server speaks nothing that was offered"
+            return await self._converse(socket, token)
+        finally:
+            self._socket = None
+            await close_socket(socket)
+
+    async def _converse(self, socket: ClientConnection, token: str) -> tuple[int | None, str]:
+        loop = asyncio.get_running_loop()
+        self._session.connected(token, loop.time())
+        self._pump()
+        writer = self._spawn(self._send_all(socket))
+        try:
+            while True:
+                raw = await self._receiver.receive(socket, self._session.dictionary)
+                self._session.received(raw, loop.time())
+                self._pump()
+        except ConnectionClosed as error:
+            return (error.rcvd.code, error.rcvd.reason) if error.rcvd else (None, "the connection was lost")
+        except ProtocolViolation as error:
+            self._standing.tell(Problem("protocol_violation", str(error)))
+            return None, str(error)
+        finally:
+            writer.cancel()
+
+    async def _send_all(self, socket: ClientConnection) -> None:
+        loop = asyncio.get_running_loop()
+        with contextlib.suppress(ConnectionClosed):  # the reader raises it too
+            while True:
+                await self._write.wait()
+                self._write.clear()
+                for message in self._session.outgoing(loop.time()):
+                    await socket.send(message)
+                self._arm()
+
+    async def _current_token(self) -> str:
+        needed = self._tokens.token is None or self._session.needs_token
+        if self._tokens.renewable and needed and not await self._tokens.renew():
+            expired = "the token has expired and no new one was given"
+            self._session.stop(ClientStopped(CloseCode.TOKEN_EXPIRED, expired))
+        return cast("str", self._tokens.token)
 
     async def _refresh(self) -> None:
         try:
@@ -322,7 +395,7 @@ class Client:
                     self._save(cursors)
                 case _:
                     self._status(happening)
-        self._line.write.set()
+        self._write.set()
         self._arm()
 
     def _status(self, status: Status) -> None:
@@ -364,8 +437,8 @@ class Client:
 
     def _on_time(self) -> None:
         self._session.tick(self._loop.time())
-        if self._session.dead and self._line.socket is not None:
-            self._line.socket.transport.abort()
+        if self._session.dead and self._socket is not None:
+            self._socket.transport.abort()
         self._pump()
 
     def _spawn(self, work: Any) -> asyncio.Task[None]:
@@ -391,7 +464,7 @@ class Client:
     async def close(self) -> None:
         """Send the last acks, close the connection and stop. Calls that still wait raise `ClientStopped`."""
         self._session.flush(self._loop.time())
-        socket = self._line.socket
+        socket = self._socket
         if socket is not None and self._session.phase == "online":
             with contextlib.suppress(ConnectionClosed, TimeoutError):
                 async with asyncio.timeout(CLOSE_WITHIN_S):
