@@ -421,7 +421,7 @@ class DurableStreams:
 
 
 class DurableReader:
-    """See the module. Implements `http.outlet.Reader`. `gone` is called once, at the end."""
+    """See the module. Implements `event_socket.Reader`. `gone` is called once, at the end."""
 
     def __init__(
         self, serving: DurableStreams, visit: Visit, outlet: Outlet, gone: Callable[[], None]

@@ -72,7 +72,7 @@ class QuickAcks:
 
     @property
     def front(self) -> bytes:
-        """See `listener.TakesAcks`."""
+        """See `ports.TakesAcks`."""
         return self._session.ack_front
 
     def take(self, data: bytes) -> bool:
@@ -85,7 +85,7 @@ class QuickAcks:
         return seq >= 0 and self.acked(seq, self._monotonic_s())
 
     def acked(self, seq: int, now_s: float) -> bool:
-        """See `listener.TakesAcks`. A fault ends the connection as any other of its faults does."""
+        """See `ports.TakesAcks`. A fault ends the connection as any other of its faults does."""
         inbox, session = self._inbox, self._session
         if inbox.state != IDLE or inbox.entered or inbox.stopped is True:
             return False

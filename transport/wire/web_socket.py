@@ -10,7 +10,7 @@
   What the listener does not take goes through the library, behind what is kept, so that the order stays.
 * Waiting: texts that came whole, behind a message that the library holds, are kept as bytes until the
   reader has taken those before. Control frames, fragments and faults have their effect when they come.
-* While a client sends nothing but acks that are alike, `batched_io` reads its socket.
+* While a client sends nothing but acks that are alike, `AckReader` reads its socket.
 """
 
 import asyncio
@@ -216,7 +216,7 @@ class WebSocket(ServerConnection):
         self.transport.abort()
 
     def direct(self, leave: Callable[[], None]) -> tuple[Direct, int] | None:
-        """See `socket.Socket`."""
+        """See `ports.Socket`."""
         if self._descriptor < 0 or self.collected >= 0 or self._leave is not None or not self.has_room():
             return None
         if not (self._clean or self._is_clean()):
@@ -225,7 +225,7 @@ class WebSocket(ServerConnection):
         return self, self._descriptor
 
     def on_its_own(self) -> None:
-        """See `socket.Socket`."""
+        """See `ports.Socket`."""
         self._leave = None
 
     def _is_clean(self) -> bool:
@@ -277,7 +277,7 @@ class WebSocket(ServerConnection):
         self.read_by_transport()
 
     def read_by_transport(self) -> None:
-        """See `ack_reader.Readable`."""
+        """See `frame_reader.Readable`."""
         if self._place >= 0:
             self._ack_reader.dismiss(self._place)
             self._place = -1
@@ -285,7 +285,7 @@ class WebSocket(ServerConnection):
                 self.transport.resume_reading()
 
     def handed(self, data: bytes) -> None:
-        """See `ack_reader.Readable`. A transport that is being closed would not have read them."""
+        """See `frame_reader.Readable`. A transport that is being closed would not have read them."""
         if not self.transport.is_closing():
             self.data_received(data)
 
