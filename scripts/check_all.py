@@ -34,7 +34,7 @@ BY_THEMSELVES = (
     "tests/e2e/test_node_faults.py",
     "tests/e2e/test_nodes_over_postgres.py",
     "tests/e2e/test_durable_streams_suite.py",
-    "tests/unit/transport/test_native_sanitized.py",
+    "tests/unit/transport/test_native.py",
     "tests/integration/test_workers_same.py",
     "tests/simulation/test_replicas.py",
     "tests/simulation/test_division.py",

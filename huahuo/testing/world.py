@@ -77,7 +77,7 @@ class TestClient:
 
     def drop_connection(self) -> None:
         """Lose the connection. The client comes back by itself as time goes on."""
-        socket = self.client._line.socket  # noqa: SLF001  an application has no reason to cut its own connection
+        socket = self.client._socket  # noqa: SLF001  an application has no reason to cut its own connection
         if socket is not None:
             socket.transport.abort()
 

@@ -95,7 +95,7 @@ class Signer:
 class Authenticator:
     """Verifies and mints tokens with one secret. `previous` secrets still verify, for a rotation.
 
-    `latest_ms`: see `common_time`. When a token ends, this machine's clock says. `issued_ms`: of when are
+    `latest_ms`: see `claims.Latest`. When a token ends, this machine's clock says. `issued_ms`: of when are
     tokens that are issued; None: of `latest_ms`.
 
     Raises:

@@ -1,7 +1,7 @@
 """The Python client: one connection that resumes by itself, and streams to iterate over.
 
 Exports: `Client` (`client`), the values that it hands out (`model`), stores for cursors (`cursors`), `Job`
-(`job`). All other modules are internal; the session is pure.
+(`subscription`). All other modules are internal; the session is pure.
 """
 
 from importlib import import_module
@@ -46,31 +46,19 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Client": "huahuo.transport.client.client",
-    "MemoryCursors": "huahuo.transport.client.cursors",
-    "FileCursors": "huahuo.transport.client.cursors",
-    "ClientError": "huahuo.transport.client.model",
-    "ClientStopped": "huahuo.transport.client.model",
-    "Cursor": "huahuo.transport.client.model",
-    "Event": "huahuo.transport.client.model",
-    "Job": "huahuo.transport.client.subscription",
-    "Live": "huahuo.transport.client.model",
-    "Offline": "huahuo.transport.client.model",
-    "Online": "huahuo.transport.client.model",
-    "Outcome": "huahuo.transport.client.model",
-    "Skipped": "huahuo.transport.client.model",
-    "Snapshot": "huahuo.transport.client.model",
-    "Status": "huahuo.transport.client.model",
-    "StreamDenied": "huahuo.transport.client.model",
+    **dict.fromkeys(("MemoryCursors", "FileCursors"), "cursors"),
+    "Client": "client",
+    "Job": "subscription",
 }
+"""The modules of names that are not in `model`."""
 
 
 if not TYPE_CHECKING:  # type checkers use the imports above
 
     def __getattr__(name: str) -> object:
         """Import an exported name on first use."""
-        home = _HOMES.get(name)
-        if home is None:
+        if name not in __all__:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        value = globals()[name] = getattr(import_module(home), name)
+        home = import_module(f"{__name__}.{_HOMES.get(name, 'model')}")
+        value = globals()[name] = getattr(home, name)
         return value

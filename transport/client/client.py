@@ -5,10 +5,10 @@ async with Client("http://127.0.0.1:8765", token=token, client="worker-1") as cl
     reply = await client.send("check_emails", email_ids=[17])
 ```
 
-See docs/python-client.md. `Client` is what an application calls. `Keeper` is the shell with the timer and
-the tasks: it keeps the connection and hands on what the session says. `session` makes the decisions,
-`connection` has the socket. `Standing` tells listeners of the connection's state, `Answers` wakes the
-calls that wait.
+See docs/python-client.md. `Client` is what an application calls, and the shell with the timer and the tasks:
+it keeps the connection and hands on what the session says. `session` makes the decisions, `connection` opens
+and reads the socket. `Standing` tells listeners of the connection's state, `Answers` wakes the calls that
+wait.
 """
 
 import asyncio
@@ -19,11 +19,20 @@ from types import TracebackType
 from typing import Any, Literal, Self, cast
 from weakref import WeakValueDictionary
 
-from websockets.exceptions import ConnectionClosed
+from websockets.asyncio.client import ClientConnection
+from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 
 from huahuo.actors.plugins.words import Language
 from huahuo.eventstore.ambient import Ambient, SystemAmbient
-from huahuo.transport.client.connection import CLOSE_WITHIN_S, Line, Tokens, TokenSource, websocket_url
+from huahuo.transport.client.connection import (
+    CLOSE_WITHIN_S,
+    Receiver,
+    Tokens,
+    TokenSource,
+    close_socket,
+    open_socket,
+    websocket_url,
+)
 from huahuo.transport.client.cursors import CursorStore, MemoryCursors
 from huahuo.transport.client.model import (
     After,
@@ -36,6 +45,7 @@ from huahuo.transport.client.model import (
     Outcome,
     Problem,
     Processed,
+    ProtocolViolation,
     Reached,
     Readable,
     Replied,
@@ -49,6 +59,7 @@ from huahuo.transport.client.model import (
 from huahuo.transport.client.retry import Retry
 from huahuo.transport.client.session import ClientSession
 from huahuo.transport.client.subscription import Batches, Events, Subscription, WatchedJob, pages
+from huahuo.transport.protocol.codes import CloseCode
 
 _log = logging.getLogger("huahuo.client")
 
@@ -186,8 +197,27 @@ def _resolve[T](future: asyncio.Future[T] | None, answer: T | Exception) -> None
         future.set_result(answer)
 
 
-class Keeper:
-    """See the module. It works from `_begin` on, until the session has stopped."""
+class Client:
+    """A connection that reconnects automatically. Use it with `async with`, which does not wait to be online.
+
+    Args:
+        url: see `socket.websocket_url`.
+        token: a JWT. When it has expired, the client stops.
+        get_token: a plain or async function that returns a JWT. Called again before a token expires.
+        client: the stable id of this installation. Command ids are unique within it, and a second connection
+            with the same id takes over. If not given, each `Client` object makes one, which survives
+            reconnects but not a restart of your program. If the server must recognise command ids after a
+            restart, give an id that your program keeps (a worker's name, a line in its own files).
+        cursors: the store for cursors; in memory if not given.
+        window: at most this many events wait to be processed, over all streams.
+        backoff_s: first and longest delay before a reconnect, each with full jitter.
+        commands_max: at most this many commands wait for an answer.
+        messages_per_s: the rate at which commands are sent (the server's limit is 100); 0 = no limit.
+        open_timeout_s: the time limit for connecting.
+        proxy: as in `websockets.connect`; True takes the proxy from the environment.
+        compression: offer the compressed protocol first (not through a proxy).
+        language: of messages for people, `en` or `zh`; None is the service's own.
+    """
 
     _loop: asyncio.AbstractEventLoop
     _hurry: asyncio.Event
@@ -197,31 +227,45 @@ class Keeper:
     def __init__(
         self,
         url: str,
-        session: ClientSession,
-        tokens: Tokens,
-        store: CursorStore,
         *,
-        compression: bool,
-        open_timeout_s: float,
-        proxy: str | Literal[True] | None,
+        token: str | None = None,
+        get_token: TokenSource | None = None,
+        client: str | None = None,
+        cursors: CursorStore | None = None,
+        window: int = 512,
+        ambient: Ambient | None = None,
+        backoff_s: tuple[float, float] = (0.5, 20.0),
+        commands_max: int = 1000,
+        messages_per_s: float = 90.0,
+        open_timeout_s: float = 10.0,
+        proxy: str | Literal[True] | None = None,
+        compression: bool = True,
+        language: Language | None = None,
     ) -> None:
-        self.url = url
+        tokens = Tokens(token, get_token)
+        ambient = ambient or SystemAmbient()
+        retry = Retry(ambient.random, first_s=backoff_s[0], max_s=backoff_s[1], renewable=tokens.renewable)
+        session = ClientSession(
+            client=client or f"py-{ambient.token(8)}",
+            window=window,
+            command_prefix=ambient.token(6),
+            retry=retry,
+            commands_max=commands_max,
+            messages_per_s=messages_per_s,
+            language=language,
+        )
+        self.url = websocket_url(url)
         self._session = session
         self._tokens = tokens
-        self._store = store
-        self._standing = Standing(url)
-        self._line = Line(
-            url,
-            session,
-            tokens,
-            compression=compression,
-            open_timeout_s=open_timeout_s,
-            proxy=proxy,
-            pump=self._pump,
-            arm=self._arm,
-            problem=self._standing.tell,
-            spawn=self._spawn,
-        )
+        self._store = cursors or MemoryCursors()
+        self._standing = Standing(self.url)
+        self._socket: ClientConnection | None = None
+        """The open one."""
+        self._write = asyncio.Event()
+        """Set: the session may have something to send."""
+        self._open_timeout_s = open_timeout_s
+        self._proxy = proxy
+        self._receiver = Receiver(self.url, compression and not proxy, timeout_s=open_timeout_s)
         # Weak, so that an abandoned subscription is collected (see Subscription.__del__).
         self._subscriptions: WeakValueDictionary[str, Subscription] = WeakValueDictionary()
         self._replies = Answers[str, dict[str, Any]]()
@@ -229,6 +273,8 @@ class Keeper:
         self._retry_s = 0.0
         self._tasks: set[asyncio.Task[None]] = set()
         self._alarm = Alarm(self._on_time)
+        self.snapshots: dict[str, Snapshot] = {}
+        """The last snapshot handed to a consumer, by stream."""
 
     def _begin(self) -> None:
         """Connect, and stay connected."""
@@ -242,7 +288,7 @@ class Keeper:
             self._standing.change("connecting")
             self._standing.tell(Connecting())
             try:
-                code, reason = await self._line.use_once()
+                code, reason = await self._use_once()
             except Exception as error:  # noqa: BLE001  else this task ends, and the client seems to be online
                 code, reason = None, f"{type(error).__name__}: {error}"
                 self._standing.tell(Problem("connection_failed", reason))
@@ -255,6 +301,73 @@ class Keeper:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._retry_s):
                     await self._hurry.wait()
+
+    async def _use_once(self) -> tuple[int | None, str]:
+        """Open a connection and use it until it ends. The close code (None: no close came) and the reason."""
+        try:
+            token = await self._current_token()
+        except Exception as error:  # noqa: BLE001  the application's own function
+            return None, f"no token: {type(error).__name__}"
+        if self._session.phase == "stopped":
+            return None, ""
+        try:
+            socket = await self._open()
+        except InvalidStatus as error:
+            too_many = error.response.status_code == 429  # noqa: PLR2004  Too Many Requests
+            return CloseCode.TOO_MANY_CONNECTIONS if too_many else None, str(error)
+        except (OSError, TimeoutError, WebSocketException) as error:
+            return None, f"{type(error).__name__}: {error}"
+        return await self._use(socket, token)
+
+    async def _open(self) -> ClientConnection:
+        return await open_socket(
+            self.url, self._receiver.offered, timeout_s=self._open_timeout_s, proxy=self._proxy
+        )
+
+    async def _use(self, socket: ClientConnection, token: str) -> tuple[int | None, str]:
+        self._socket = socket
+        try:
+            if socket.subprotocol not in self._receiver.offered:
+                return CloseCode.UNSUPPORTED_VERSION, "the server speaks nothing that was offered"
+            return await self._converse(socket, token)
+        finally:
+            self._socket = None
+            await close_socket(socket)
+
+    async def _converse(self, socket: ClientConnection, token: str) -> tuple[int | None, str]:
+        loop = asyncio.get_running_loop()
+        self._session.connected(token, loop.time())
+        self._pump()
+        writer = self._spawn(self._send_all(socket))
+        try:
+            while True:
+                raw = await self._receiver.receive(socket, self._session.dictionary)
+                self._session.received(raw, loop.time())
+                self._pump()
+        except ConnectionClosed as error:
+            return (error.rcvd.code, error.rcvd.reason) if error.rcvd else (None, "the connection was lost")
+        except ProtocolViolation as error:
+            self._standing.tell(Problem("protocol_violation", str(error)))
+            return None, str(error)
+        finally:
+            writer.cancel()
+
+    async def _send_all(self, socket: ClientConnection) -> None:
+        loop = asyncio.get_running_loop()
+        with contextlib.suppress(ConnectionClosed):  # the reader raises it too
+            while True:
+                await self._write.wait()
+                self._write.clear()
+                for message in self._session.outgoing(loop.time()):
+                    await socket.send(message)
+                self._arm()
+
+    async def _current_token(self) -> str:
+        needed = self._tokens.token is None or self._session.needs_token
+        if self._tokens.renewable and needed and not await self._tokens.renew():
+            expired = "the token has expired and no new one was given"
+            self._session.stop(ClientStopped(CloseCode.TOKEN_EXPIRED, expired))
+        return cast("str", self._tokens.token)
 
     async def _refresh(self) -> None:
         try:
@@ -282,7 +395,7 @@ class Keeper:
                     self._save(cursors)
                 case _:
                     self._status(happening)
-        self._line.write.set()
+        self._write.set()
         self._arm()
 
     def _status(self, status: Status) -> None:
@@ -324,8 +437,8 @@ class Keeper:
 
     def _on_time(self) -> None:
         self._session.tick(self._loop.time())
-        if self._session.dead and self._line.socket is not None:
-            self._line.socket.transport.abort()
+        if self._session.dead and self._socket is not None:
+            self._socket.transport.abort()
         self._pump()
 
     def _spawn(self, work: Any) -> asyncio.Task[None]:
@@ -333,71 +446,6 @@ class Keeper:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
-
-
-class Client(Keeper):
-    """A connection that reconnects automatically. Use it with `async with`, which does not wait to be online.
-
-    Args:
-        url: see `socket.websocket_url`.
-        token: a JWT. When it has expired, the client stops.
-        get_token: a plain or async function that returns a JWT. Called again before a token expires.
-        client: the stable id of this installation. Command ids are unique within it, and a second connection
-            with the same id takes over. If not given, each `Client` object makes one, which survives
-            reconnects but not a restart of your program. If the server must recognise command ids after a
-            restart, give an id that your program keeps (a worker's name, a line in its own files).
-        cursors: the store for cursors; in memory if not given.
-        window: at most this many events wait to be processed, over all streams.
-        backoff_s: first and longest delay before a reconnect, each with full jitter.
-        commands_max: at most this many commands wait for an answer.
-        messages_per_s: the rate at which commands are sent (the server's limit is 100); 0 = no limit.
-        open_timeout_s: the time limit for connecting.
-        proxy: as in `websockets.connect`; True takes the proxy from the environment.
-        compression: offer the compressed protocol first (not through a proxy).
-        language: of messages for people, `en` or `zh`; None is the service's own.
-    """
-
-    def __init__(
-        self,
-        url: str,
-        *,
-        token: str | None = None,
-        get_token: TokenSource | None = None,
-        client: str | None = None,
-        cursors: CursorStore | None = None,
-        window: int = 512,
-        ambient: Ambient | None = None,
-        backoff_s: tuple[float, float] = (0.5, 20.0),
-        commands_max: int = 1000,
-        messages_per_s: float = 90.0,
-        open_timeout_s: float = 10.0,
-        proxy: str | Literal[True] | None = None,
-        compression: bool = True,
-        language: Language | None = None,
-    ) -> None:
-        tokens = Tokens(token, get_token)
-        ambient = ambient or SystemAmbient()
-        retry = Retry(ambient.random, first_s=backoff_s[0], max_s=backoff_s[1], renewable=tokens.renewable)
-        session = ClientSession(
-            client=client or f"py-{ambient.token(8)}",
-            window=window,
-            command_prefix=ambient.token(6),
-            retry=retry,
-            commands_max=commands_max,
-            messages_per_s=messages_per_s,
-            language=language,
-        )
-        super().__init__(
-            websocket_url(url),
-            session,
-            tokens,
-            cursors or MemoryCursors(),
-            compression=compression,
-            open_timeout_s=open_timeout_s,
-            proxy=proxy,
-        )
-        self.snapshots: dict[str, Snapshot] = {}
-        """The last snapshot handed to a consumer, by stream."""
 
     @property
     def state(self) -> State:
@@ -416,7 +464,7 @@ class Client(Keeper):
     async def close(self) -> None:
         """Send the last acks, close the connection and stop. Calls that still wait raise `ClientStopped`."""
         self._session.flush(self._loop.time())
-        socket = self._line.socket
+        socket = self._socket
         if socket is not None and self._session.phase == "online":
             with contextlib.suppress(ConnectionClosed, TimeoutError):
                 async with asyncio.timeout(CLOSE_WITHIN_S):

@@ -1,6 +1,6 @@
-"""The client's connection: a WebSocket opened with the application's token, and used until it ends.
+"""What the client's connection needs: its address and token, and a WebSocket with the protocol's settings.
 
-`session` decides. The socket has the protocol's settings and is closed with a deadline.
+The socket is closed with a deadline.
 
 `Receiver` unpacks the binary messages (PROTOCOL 7). The dictionary that the server announced is fetched
 for the first message that needs it, once for all connections, with one GET over asyncio: no redirects, no
@@ -9,17 +9,15 @@ client offers the protocol without compression.
 """
 
 import asyncio
-import contextlib
 import re
 import ssl
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from inspect import isawaitable
-from typing import Any, Final, Literal, Protocol, cast
+from typing import Final, Literal
 from urllib.parse import urlsplit
 
 import h11
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 from websockets.typing import Subprotocol
 
 from huahuo.eventstore.zstd_frames import (
@@ -29,9 +27,7 @@ from huahuo.eventstore.zstd_frames import (
     Decompressor,
     Dictionary,
 )
-from huahuo.transport.client.model import ClientStopped, Problem, ProtocolViolation
-from huahuo.transport.client.session import ClientSession
-from huahuo.transport.protocol.codes import CloseCode
+from huahuo.transport.client.model import ProtocolViolation
 from huahuo.transport.protocol.kinds import DictionaryPlace
 
 SUBPROTOCOL = "huahuo.v1"
@@ -103,24 +99,7 @@ async def open_socket(
     )
 
 
-class _Aborted(Protocol):
-    def abort(self) -> None: ...
-
-
-class Closable(Protocol):
-    """A socket, as far as it is closed."""
-
-    @property
-    def transport(self) -> _Aborted:
-        """What to abort."""
-        ...
-
-    async def close(self) -> None:
-        """Close, which may take as long as the peer likes."""
-        ...
-
-
-async def close_socket(socket: Closable) -> None:
+async def close_socket(socket: ClientConnection) -> None:
     """Close with a deadline, so that a peer that does not read cannot delay it."""
     try:
         async with asyncio.timeout(CLOSE_WITHIN_S):
@@ -271,95 +250,3 @@ class Tokens:
         before, given = self.token, self._source()
         self.token = await given if isawaitable(given) else given
         return self.token != before
-
-
-class Line:
-    """One socket after the other to the server at `url`."""
-
-    def __init__(
-        self, url: str, session: ClientSession, tokens: Tokens, *,
-        compression: bool, open_timeout_s: float, proxy: str | Literal[True] | None,
-        pump: Callable[[], None], arm: Callable[[], None], problem: Callable[[Problem], None],
-        spawn: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]],
-    ) -> None:  # fmt: skip
-        """`pump` hands on what the session says, `arm` sets the timer for its deadline."""
-        self.socket: ClientConnection | None = None
-        self.write = asyncio.Event()
-        """Set: the session may have messages to send."""
-        self._url = url
-        self._session = session
-        self._tokens = tokens
-        self._open_timeout_s = open_timeout_s
-        self._proxy = proxy
-        self._receiver = Receiver(url, compression and not proxy, timeout_s=open_timeout_s)
-        self._pump = pump
-        self._arm = arm
-        self._problem = problem
-        self._spawn = spawn
-
-    async def use_once(self) -> tuple[int | None, str]:
-        """Open a connection and use it until it ends. The close code (None: no close came) and the reason."""
-        try:
-            token = await self._current_token()
-        except Exception as error:  # noqa: BLE001  the application's own function
-            return None, f"no token: {type(error).__name__}"
-        if self._session.phase == "stopped":
-            return None, ""
-        try:
-            socket = await self._open()
-        except InvalidStatus as error:
-            too_many = error.response.status_code == 429  # noqa: PLR2004  Too Many Requests
-            return CloseCode.TOO_MANY_CONNECTIONS if too_many else None, str(error)
-        except (OSError, TimeoutError, WebSocketException) as error:
-            return None, f"{type(error).__name__}: {error}"
-        return await self._use(socket, token)
-
-    async def _open(self) -> ClientConnection:
-        return await open_socket(
-            self._url, self._receiver.offered, timeout_s=self._open_timeout_s, proxy=self._proxy
-        )
-
-    async def _use(self, socket: ClientConnection, token: str) -> tuple[int | None, str]:
-        self.socket = socket
-        try:
-            if socket.subprotocol not in self._receiver.offered:
-                return CloseCode.UNSUPPORTED_VERSION, "the server speaks nothing that was offered"
-            return await self._converse(socket, token)
-        finally:
-            self.socket = None
-            await close_socket(socket)
-
-    async def _converse(self, socket: ClientConnection, token: str) -> tuple[int | None, str]:
-        loop = asyncio.get_running_loop()
-        self._session.connected(token, loop.time())
-        self._pump()
-        writer = self._spawn(self._send_all(socket))
-        try:
-            while True:
-                raw = await self._receiver.receive(socket, self._session.dictionary)
-                self._session.received(raw, loop.time())
-                self._pump()
-        except ConnectionClosed as error:
-            return (error.rcvd.code, error.rcvd.reason) if error.rcvd else (None, "the connection was lost")
-        except ProtocolViolation as error:
-            self._problem(Problem("protocol_violation", str(error)))
-            return None, str(error)
-        finally:
-            writer.cancel()
-
-    async def _send_all(self, socket: ClientConnection) -> None:
-        loop = asyncio.get_running_loop()
-        with contextlib.suppress(ConnectionClosed):  # the reader raises it too
-            while True:
-                await self.write.wait()
-                self.write.clear()
-                for message in self._session.outgoing(loop.time()):
-                    await socket.send(message)
-                self._arm()
-
-    async def _current_token(self) -> str:
-        needed = self._tokens.token is None or self._session.needs_token
-        if self._tokens.renewable and needed and not await self._tokens.renew():
-            expired = "the token has expired and no new one was given"
-            self._session.stop(ClientStopped(CloseCode.TOKEN_EXPIRED, expired))
-        return cast("str", self._tokens.token)

@@ -14,7 +14,7 @@ The shell (`huahuo.transport.client.client`) calls a method for each happening, 
                               └──────────▶ (away)           └──────────▶ (stopped)
 ```
 
-`StreamReader` has the consumers, what arrives for them, acks and cursors. `AckTimer` says when acks are
+It has the consumers, what arrives for them, acks and cursors. `AckTimer` says when acks are
 sent and cursors stored; `Waiters` has the calls that wait until a stream reaches a seq (read-your-writes).
 """
 
@@ -169,10 +169,29 @@ class Waiters:
 type Phase = Literal["away", "authenticating", "online", "stopped"]
 
 
-class StreamReader:
-    """The part of a session that reads streams. `window`: at most this many events wait to be processed."""
+class ClientSession:
+    """One client installation over any number of connections.
 
-    def __init__(self, window: int) -> None:
+    Args:
+        client: the stable id of this installation (PROTOCOL 3.1).
+        window: at most this many events wait to be processed.
+        command_prefix: makes command ids unique across restarts of this installation.
+        retry: decides whether and when to reconnect.
+        commands_max: at most this many commands wait for an answer.
+        messages_per_s: the rate at which messages are sent; 0 = no limit.
+    """
+
+    def __init__(
+        self,
+        *,
+        client: str,
+        window: int,
+        command_prefix: str,
+        retry: Retry,
+        commands_max: int = 1000,
+        messages_per_s: float = 90.0,
+        language: Language | None = None,
+    ) -> None:
         self.phase: Phase = "away"
         self.window = window
         self.streams = Followings()
@@ -182,6 +201,16 @@ class StreamReader:
         self._waiters = Waiters()
         self._automatic: frozenset[str] = frozenset()
         self._acks = AckTimer()
+        self._language = language
+        self.needs_token = False  # the last token used is no longer valid
+        self.retry = retry
+        self.dictionary: DictionaryPlace | None = None  # the dictionary of binary messages
+        self._client = client
+        self._commands = Commands(command_prefix, commands_max, retry.delay_s)
+        self._pace = Pace(messages_per_s)
+        self._resume: frozenset[str] = frozenset()
+        self._liveness = Liveness()
+        self._farewell = Farewell()
 
     # -- the application's side -----------------------------------------------------------------
 
@@ -331,42 +360,6 @@ class StreamReader:
         cursors = self.streams.take_cursors()
         if cursors:
             self._happened.append(Processed(cursors))
-
-
-class ClientSession(StreamReader):
-    """One client installation over any number of connections.
-
-    Args:
-        client: the stable id of this installation (PROTOCOL 3.1).
-        window: at most this many events wait to be processed.
-        command_prefix: makes command ids unique across restarts of this installation.
-        retry: decides whether and when to reconnect.
-        commands_max: at most this many commands wait for an answer.
-        messages_per_s: the rate at which messages are sent; 0 = no limit.
-    """
-
-    def __init__(
-        self,
-        *,
-        client: str,
-        window: int,
-        command_prefix: str,
-        retry: Retry,
-        commands_max: int = 1000,
-        messages_per_s: float = 90.0,
-        language: Language | None = None,
-    ) -> None:
-        super().__init__(window)
-        self._language = language
-        self.needs_token = False  # the last token used is no longer valid
-        self.retry = retry
-        self.dictionary: DictionaryPlace | None = None  # the dictionary of binary messages
-        self._client = client
-        self._commands = Commands(command_prefix, commands_max, retry.delay_s)
-        self._pace = Pace(messages_per_s)
-        self._resume: frozenset[str] = frozenset()
-        self._liveness = Liveness()
-        self._farewell = Farewell()
 
     @property
     def dead(self) -> bool:

@@ -1,6 +1,6 @@
 """The command gate: every command passes here, takes effect at most once, and gets one answer.
 
-While a command runs, a repeat of its id waits for it (`RunningCommands`). After the end, its answer is in
+While a command runs, a repeat of its id waits for it. After the end, its answer is in
 the log: a handler that appends events adds the record to its append, and the gate appends every other
 final answer. If the caller goes away, its command is not cancelled. Refusals, what a fault is answered
 with and what is recorded of an answer are pure functions.
@@ -281,10 +281,27 @@ type Traced = Callable[[Call[Any], str, float], None]
 _log = structlog.get_logger(__name__)
 
 
-class RunningCommands:
-    """See the module. `told` is called when the commands of one commit were answered."""
+type Settle = Callable[[], Awaitable[bool]]
+"""Waits until this node has applied all that was ordered until now. False: it could not find out."""
 
-    def __init__(self, ambient: Ambient, observe: Observe | None, running_max: int) -> None:
+
+class Gate:
+    """Implements `ports.CommandGate` over one log, whose `Hearer` it is.
+
+    At most `running_max` calls run at once. `told` is called when the commands of one commit were answered.
+    """
+
+    def __init__(
+        self,
+        log: Log,
+        ambient: Ambient,
+        *,
+        observe: Observe | None = None,
+        running_max: int = RUNNING_MAX,
+        settle: Settle | None = None,
+        fairness: Fairness | None = None,
+    ) -> None:
+        """`settle` None: nobody else writes the log, so no refusal is for something not seen yet."""
         self.told: Callable[[], None] | None = None
         self.traced: Traced | None = None
         """Told of each answered command, its outcome and its seconds."""
@@ -297,6 +314,11 @@ class RunningCommands:
         self._of_users: dict[str, int] = {}
         """How many commands of each user run."""
         self._queries = 0
+        self.refuse_growth: RefuseGrowth | None = None
+        """Asked before each command, unless it frees room."""
+        self._settle = settle
+        self._log = log
+        self._fairness = fairness
 
     @property
     def running(self) -> int:
@@ -396,35 +418,6 @@ class RunningCommands:
             if self.traced is not None:
                 self.traced(run.call, outcome, took_s)
         run.tell(reply)
-
-
-type Settle = Callable[[], Awaitable[bool]]
-"""Waits until this node has applied all that was ordered until now. False: it could not find out."""
-
-
-class Gate(RunningCommands):
-    """Implements `ports.CommandGate` over one log, whose `Hearer` it is.
-
-    At most `running_max` calls run at once. `told` is called when the commands of one commit were answered.
-    """
-
-    def __init__(
-        self,
-        log: Log,
-        ambient: Ambient,
-        *,
-        observe: Observe | None = None,
-        running_max: int = RUNNING_MAX,
-        settle: Settle | None = None,
-        fairness: Fairness | None = None,
-    ) -> None:
-        """`settle` None: nobody else writes the log, so no refusal is for something not seen yet."""
-        super().__init__(ambient, observe, running_max)
-        self.refuse_growth: RefuseGrowth | None = None
-        """Asked before each command, unless it frees room."""
-        self._settle = settle
-        self._log = log
-        self._fairness = fairness
 
     async def execute(self, call: Call[Any], spec: Action) -> Reply:
         """See `ports.CommandGate`."""

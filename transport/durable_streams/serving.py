@@ -149,8 +149,22 @@ type May = Callable[[Principal, str, Right], Awaitable[bool]]
 """Whether a user may read or write the stream `ds/<path>`."""
 
 
-class Serving:
-    """See the module. `is_open`: nobody needs a token; `forced`: from other machines neither."""
+LIFE_S: Final = 60.0
+LOOK_S: Final = 2.0
+"""A reader whose token has ended is told nothing more, and ends within this."""
+_END_S: Final = 2.0
+_BUFFER_BYTES: Final = 256 << 10
+_PART_BYTES_MAX: Final = 64 << 10
+"""Of the events of one part. Ends of lines take six times as much in server-sent events."""
+
+_log = structlog.get_logger(__name__)
+
+
+class DurableStreams:
+    """Everything under `/ds/`. Implements `http.api.DurableStreams`.
+
+    `is_open`: nobody needs a token; `forced`: from other machines neither.
+    """
 
     def __init__(
         self,
@@ -401,30 +415,17 @@ class Serving:
         right: Right = "publish" if writes else "read"
         return self._may is not None and await self._may(visit.principal, stream_of(path), right)
 
-
-LIFE_S: Final = 60.0
-LOOK_S: Final = 2.0
-"""A reader whose token has ended is told nothing more, and ends within this."""
-_END_S: Final = 2.0
-_BUFFER_BYTES: Final = 256 << 10
-_PART_BYTES_MAX: Final = 64 << 10
-"""Of the events of one part. Ends of lines take six times as much in server-sent events."""
-
-_log = structlog.get_logger(__name__)
-
-
-class DurableStreams(Serving):
-    """Everything under `/ds/`. Implements `http.api.DurableStreams`."""
-
     def follow(self, visit: Visit, outlet: Outlet, gone: Callable[[], None]) -> "DurableReader":
         """See `http.api.DurableStreams`."""
         return DurableReader(self, visit, outlet, gone)
 
 
 class DurableReader:
-    """See the module. Implements `http.outlet.Reader`. `gone` is called once, at the end."""
+    """See the module. Implements `event_socket.Reader`. `gone` is called once, at the end."""
 
-    def __init__(self, serving: Serving, visit: Visit, outlet: Outlet, gone: Callable[[], None]) -> None:
+    def __init__(
+        self, serving: DurableStreams, visit: Visit, outlet: Outlet, gone: Callable[[], None]
+    ) -> None:
         self._serving = serving
         self._visit = visit
         self._outlet = outlet

@@ -419,7 +419,7 @@ class Api:
         return answer.adding(cors_headers(request, self._wires.shared.settings.origins) or ())
 
     def speech(self, preferred: Iterable[str]) -> Speech:
-        """See `Admission.speech`. A shell says an answer with it as it sends it (`problems.worded`)."""
+        """See `Admission.speech`. A shell says an answer with it as it sends it (`messages.worded`)."""
         return self._admission.speech(preferred)
 
     def close(self) -> None:

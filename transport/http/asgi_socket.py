@@ -158,7 +158,7 @@ def _message(kind: int, payload: bytes) -> Message:
 
 
 class AsgiSocket:
-    """See the module. Implements `server.socket.Socket`. `abort` is called where no close is possible."""
+    """See the module. Implements `wire.ports.Socket`. `abort` is called where no close is possible."""
 
     __slots__ = (
         "_abort", "_closing", "_deadline", "_held_bytes", "_if_too_large", "_open", "_receive", "_server",

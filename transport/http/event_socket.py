@@ -154,7 +154,7 @@ def chunk_of(text: bytes) -> bytes:
 
 
 class EventSocket:
-    """See the module. Implements `server.socket.Socket`. `gone` is called once, when the reader is gone."""
+    """See the module. Implements `wire.ports.Socket`. `gone` is called once, when the reader is gone."""
 
     __slots__ = (
         "_after", "_begun", "_closed", "_cors", "_expiring", "_gone", "_heartbeat_s", "_outcome", "_outlet",
@@ -191,7 +191,7 @@ class EventSocket:
         self._after = 0
         self._stuck = 0
 
-    # What a connection needs (`server.socket.Socket`) --------------------------------------------------
+    # What a connection needs (`wire.ports.Socket`) --------------------------------------------------
 
     @property
     def transport(self) -> Aborted:

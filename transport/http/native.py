@@ -12,11 +12,10 @@ timer of the loop (`TimeLimit`) bounds the wait for what comes next.
 
 import asyncio
 import math
-from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
-from typing import Final, Protocol
+from typing import Final
 
 import h11
 import structlog
@@ -81,18 +80,24 @@ _COPIED_BYTES_MAX: Final = 64 << 10
 _log = structlog.get_logger(__name__)
 
 
-class Service(Protocol):
-    """What answers come from. `open_timeout_s`: to read an answer in, without a token."""
+KEEP_ALIVE_S: Final = 60.0
+"""A connection without a request is closed after this."""
+HALF_CLOSED_S: Final = 10.0
+"""A client that sends nothing more gets its answers within this. Most have gone, which TCP does not tell."""
+_PIPELINED_BYTES_MAX: Final = 64 << 10
+_CHUNKS_MAX: Final = 4_096
+_CHUNK_BYTES_MIN: Final = 256
+"""A body of more chunks than that needs as many bytes a chunk: each costs as much time as 20 KiB in one."""
 
-    server: Server
-    api: Api
-    open_timeout_s: float
 
+class HttpConnection(asyncio.Protocol):
+    """See the module. Implements `ports.InLobby`."""
 
-class AnswerWriter(asyncio.Protocol, ABC):
-    """See the module."""
+    is_open = False
+    address = ""
+    """Not counted at the door: only what waits is (`Reading`, `Api.follow`)."""
 
-    def __init__(self, owner: Service, transport: asyncio.Transport) -> None:
+    def __init__(self, owner: "NativeHttp", transport: asyncio.Transport, deadline_s: float) -> None:
         self.transport = transport
         self._owner = owner
         self._api = owner.api
@@ -109,21 +114,18 @@ class AnswerWriter(asyncio.Protocol, ABC):
         self._ends = False
         self._discards = False
         transport.set_write_buffer_limits(0)
-
-    @abstractmethod
-    def _next(self) -> None:
-        """Ready for another request on this connection."""
-        ...
-
-    @abstractmethod
-    def _go_on(self) -> None:
-        """Look at the next request, if it came already."""
-        ...
-
-    @abstractmethod
-    def _end_visit(self) -> None:
-        """The request is dealt with."""
-        ...
+        self._head = bytearray()
+        """The bytes of a request until its head is read."""
+        self._deadline_s = deadline_s
+        self._held_bytes = 0
+        self._visit: Visit | None = None
+        self._asking = ""
+        """Whose request is counted."""
+        self._body = bytearray()
+        self._chunks = 0
+        self._now_s = owner.server.wires.ambient.monotonic_s
+        self._reader: Reader | None = None
+        self._limit.set(max(0.0, deadline_s - asyncio.get_running_loop().time()))
 
     def pause_writing(self) -> None:
         """Part of an answer waits to be sent."""
@@ -219,56 +221,6 @@ class AnswerWriter(asyncio.Protocol, ABC):
         if not task.cancelled() and task.exception() is not None:
             _log.error("http_connection_failed", exc_info=task.exception())
             self.transport.abort()
-
-
-KEEP_ALIVE_S: Final = 60.0
-"""A connection without a request is closed after this."""
-HALF_CLOSED_S: Final = 10.0
-"""A client that sends nothing more gets its answers within this. Most have gone, which TCP does not tell."""
-_PIPELINED_BYTES_MAX: Final = 64 << 10
-_CHUNKS_MAX: Final = 4_096
-_CHUNK_BYTES_MIN: Final = 256
-"""A body of more chunks than that needs as many bytes a chunk: each costs as much time as 20 KiB in one."""
-
-
-class Owner(Service, Protocol):
-    """Counts connections, and requests by user (`native.NativeHttp`)."""
-
-    def begins(self, user: str) -> bool:
-        """A request of this user was admitted. False: too many of them are not dealt with."""
-        ...
-
-    def ended(self, user: str) -> None:
-        """One that was counted is dealt with."""
-        ...
-
-    def gone(self, connection: "HttpConnection") -> None:
-        """A connection was lost, or its socket is another protocol's."""
-        ...
-
-
-class HttpConnection(AnswerWriter):
-    """See the module. Implements `ports.InLobby`."""
-
-    is_open = False
-    address = ""
-    """Not counted at the door: only what waits is (`Reading`, `Api.follow`)."""
-    _owner: Owner
-
-    def __init__(self, owner: Owner, transport: asyncio.Transport, deadline_s: float) -> None:
-        super().__init__(owner, transport)
-        self._head = bytearray()
-        """The bytes of a request until its head is read."""
-        self._deadline_s = deadline_s
-        self._held_bytes = 0
-        self._visit: Visit | None = None
-        self._asking = ""
-        """Whose request is counted."""
-        self._body = bytearray()
-        self._chunks = 0
-        self._now_s = owner.server.wires.ambient.monotonic_s
-        self._reader: Reader | None = None
-        self._limit.set(max(0.0, deadline_s - asyncio.get_running_loop().time()))
 
     # What the event loop calls ------------------------------------------------------------------------
 

@@ -9,23 +9,21 @@ part, or as one message for a client that takes no parts.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 import structlog
 
 from huahuo.actors.plugins.calls import BUSY_RETRY_S, Parted, Refusal, Reply, error_reply
-from huahuo.transport.load.fair_queueing import Crowded, Place, Turns
+from huahuo.transport.load.fair_queueing import Crowded, Place
 from huahuo.transport.load.intake import weight
 from huahuo.transport.load.shares import SMALL_BYTES
 from huahuo.transport.protocol.codes import CloseCode, ErrorCode
-from huahuo.transport.protocol.flow_control import TransportSettings
 from huahuo.transport.protocol.kinds import ONLY, Part
-from huahuo.transport.server.pump import Pump
+from huahuo.transport.server.pump import Pump, Shell
 from huahuo.transport.server.signing_in import tell_alarm
-from huahuo.transport.server.snapshots import Supply
 from huahuo.transport.server.wires import Wires
 from huahuo.transport.session import interface
 from huahuo.transport.session.interface import Execute, Output, Record
@@ -45,162 +43,7 @@ _NO_ROOM = error_reply(
 _CROWDED = error_reply(Refusal(ErrorCode.BUSY, zh.TOO_MANY_QUERIES, en.QUERIES_OF_USER, retry_s=BUSY_RETRY_S))
 
 
-class SayReply(Protocol):
-    """Sends the reply to a call, or its last part, and lets waiting work go on."""
-
-    def __call__(self, asked: Execute, reply: Reply, part: Part = ONLY, frame: bytes | None = None) -> None:
-        """`part`: the place of this part, the last one. `frame`: the finished frame, if there is one."""
-        ...
-
-
-class QueryAnswer:
-    """See the module. `change` waits for the connection's next happening.
-
-    `reply` and `say_part` are steps of the connection's actor. They raise `ConnectionEnded` after its end.
-    """
-
-    def __init__(
-        self,
-        asked: Execute,
-        *,
-        ws: Socket,
-        session: Session,
-        pump: Pump,
-        supply: Supply,
-        settings: TransportSettings,
-        reply: SayReply,
-        say_part: Callable[[Execute, Reply, Part, bytes | None], None],
-        change: Callable[[], Awaitable[None]],
-    ) -> None:
-        self._asked = asked
-        self._user = asked.call.principal.name
-        self._ws = ws
-        self._session = session
-        self._pump = pump
-        self._supply = supply
-        self._settings = settings
-        self._reply = reply
-        self._say_one = say_part
-        self._change = change
-
-    async def give(self, work: Callable[[], Awaitable[Reply]], place: Place | None = None) -> None:
-        """Answer with what `work` gives. `place`: it has its turn."""
-        action = self._asked.spec.action
-        try:
-            long = await self._in_turn(partial(self._build, action, work), place)
-            if long is None:
-                return
-            reply, parted = long
-            if self._session.parts:
-                await self._say_parts(reply, parted)
-            else:
-                await self._in_turn(
-                    partial(self._build, f"{action} whole", partial(self._whole, reply, parted))
-                )
-        except Crowded:
-            self._reply(self._asked, _CROWDED)
-
-    async def _in_turn[T](self, do: Callable[[], Awaitable[T]], place: Place | None = None) -> T:
-        while True:
-            while place is None and self._ws.paused and self._ws.is_open:
-                await self._change()
-            async with self._supply.turns.turn(self._user, place):
-                if not self._ws.paused or not self._ws.is_open:
-                    return await do()
-            place = None
-
-    async def _build(self, kind: str, work: Callable[[], Awaitable[Reply]]) -> tuple[Reply, Parted] | None:
-        """Answer within the budget. A reply that must be made in slices is returned instead."""
-        estimates, pump = self._supply.estimates, self._pump
-        held = estimates.of(self._user, kind)
-        if held <= SMALL_BYTES:
-            held = 0
-        elif not await pump.reserve(held):
-            self._reply(self._asked, _NO_ROOM)
-            return None
-        try:
-            reply = await work()
-            if reply.parted is not None:
-                return reply, reply.parted
-            size = len(reply.body)
-            estimates.learn(self._user, kind, size)
-            pump.purse.correct(held, size)
-            held = size
-            self._reply(self._asked, reply, frame=await self._long_frame(reply))
-            return None
-        finally:
-            pump.purse.release(held)
-            pump.count_unsent()
-
-    async def _whole(self, reply: Reply, parted: Parted) -> Reply:
-        """The reply with its whole body; an empty body means that it is too long for one message."""
-        bytes_max = self._settings.reply_bytes_max
-        body = await self._supply.turns.join(self._user, parted.pieces(), bytes_max)
-        return msgspec.structs.replace(reply, body=body or b"", parted=None)
-
-    async def _long_frame(self, reply: Reply, part: Part = ONLY) -> bytes | None:
-        long = self._session.replies.long(self._asked, reply, part)
-        return None if long is None else await self._supply.pictures.framed(long)
-
-    async def _say_parts(self, reply: Reply, parted: Parted) -> None:
-        """Send all parts, each when it is this user's turn and the socket has room."""
-        number = 0
-        following: int | None = 0
-        while following is not None:
-            await self._pump.room()
-            async with self._supply.turns.turn(self._user):
-                if self._ws.has_room():
-                    number += 1
-                    following = await self._say_part(reply, parted, number, following)
-
-    async def _say_part(self, reply: Reply, parted: Parted, number: int, start: int) -> int | None:
-        """Send one part; returns where the next one begins. Without room, a refusal replaces the rest."""
-        pump, bytes_max = self._pump, self._settings.part_bytes_max
-        held = bytes_max
-        if not await pump.reserve(held):
-            self._reply(self._asked, _NO_ROOM)
-            return None
-        try:
-            make = partial(parted.part, start, bytes_max)
-            body, following = await self._supply.turns.slice(self._user, make)
-            pump.purse.correct(held, len(body))
-            held = len(body)
-            one = msgspec.structs.replace(reply, body=body, parted=None)
-            part = Part(number, more=following is not None)
-            frame = await self._long_frame(one, part)
-            if following is None:
-                self._reply(self._asked, one, part, frame)
-            else:
-                self._say_one(self._asked, one, part, frame)
-            return following
-        finally:
-            pump.purse.release(held)
-            pump.count_unsent()
-
-
 _log = structlog.get_logger(__name__)
-
-
-class Shell(Protocol):
-    """What the answers need of the connection's actor."""
-
-    def went_on(self, began_s: float) -> None:
-        """An answer was written: let go on what waited for that, and charge the time since `began_s`."""
-        ...
-
-    async def change(self) -> None:
-        """Wait for the connection's next happening."""
-        ...
-
-    def start_task(self, work: Coroutine[Any, Any, None]) -> None:
-        """Start a task that ends with the connection."""
-        ...
-
-    def start_in_turn(
-        self, turns: Turns, user: str, work: Callable[[Place | None], Coroutine[Any, Any, None]]
-    ) -> None:
-        """As `start_task`, at the user's next turn, which it is given; None: too many wait for theirs."""
-        ...
 
 
 class Answering:
@@ -329,24 +172,110 @@ class Answering:
         try:
             if commands:
                 await asyncio.wait([command.ended() for command in commands])
-            query = QueryAnswer(
-                asked,
-                ws=self._ws,
-                session=self._session,
-                pump=self._pump,
-                supply=self._wires.supply,
-                settings=self._wires.shared.settings,
-                reply=partial(self._step, self._reply),
-                say_part=partial(self._step, self._say_part),
-                change=self._shell.change,
-            )
-            await query.give(partial(self._wires.gate.execute, asked.call, asked.spec), place)
+            await self._give_answer(asked, place)
         except ConnectionEnded:
             raise
         except Exception as fault:  # noqa: BLE001  the client comes back, the operator gets the log
             self._ref.fault(fault, asked)
         finally:
             self._give(id(asked))
+
+    async def _give_answer(self, asked: Execute, place: Place | None) -> None:
+        """`place`: it has its turn."""
+        user, work = asked.call.principal.name, partial(self._wires.gate.execute, asked.call, asked.spec)
+        try:
+            long = await self._in_turn(user, partial(self._build, asked, asked.spec.action, work), place)
+            if long is None:
+                return
+            reply, parted = long
+            if self._session.parts:
+                await self._say_parts(asked, reply, parted)
+            else:
+                whole = partial(self._whole, user, reply, parted)
+                await self._in_turn(user, partial(self._build, asked, f"{asked.spec.action} whole", whole))
+        except Crowded:
+            self._step(self._reply, asked, _CROWDED)
+
+    async def _in_turn[T](self, user: str, do: Callable[[], Awaitable[T]], place: Place | None = None) -> T:
+        while True:
+            while place is None and self._ws.paused and self._ws.is_open:
+                await self._shell.change()
+            async with self._wires.supply.turns.turn(user, place):
+                if not self._ws.paused or not self._ws.is_open:
+                    return await do()
+            place = None
+
+    async def _build(
+        self, asked: Execute, kind: str, work: Callable[[], Awaitable[Reply]]
+    ) -> tuple[Reply, Parted] | None:
+        """Answer within the budget. A reply that must be made in slices is returned instead."""
+        user, estimates, pump = asked.call.principal.name, self._wires.supply.estimates, self._pump
+        held = estimates.of(user, kind)
+        if held <= SMALL_BYTES:
+            held = 0
+        elif not await pump.reserve(held):
+            self._step(self._reply, asked, _NO_ROOM)
+            return None
+        try:
+            reply = await work()
+            if reply.parted is not None:
+                return reply, reply.parted
+            size = len(reply.body)
+            estimates.learn(user, kind, size)
+            pump.purse.correct(held, size)
+            held = size
+            self._step(self._reply, asked, reply, frame=await self._long_frame(asked, reply))
+            return None
+        finally:
+            pump.purse.release(held)
+            pump.count_unsent()
+
+    async def _whole(self, user: str, reply: Reply, parted: Parted) -> Reply:
+        """The reply with its whole body; an empty body means that it is too long for one message."""
+        bytes_max = self._wires.shared.settings.reply_bytes_max
+        body = await self._wires.supply.turns.join(user, parted.pieces(), bytes_max)
+        return msgspec.structs.replace(reply, body=body or b"", parted=None)
+
+    async def _long_frame(self, asked: Execute, reply: Reply, part: Part = ONLY) -> bytes | None:
+        long = self._session.replies.long(asked, reply, part)
+        return None if long is None else await self._wires.supply.pictures.framed(long)
+
+    async def _say_parts(self, asked: Execute, reply: Reply, parted: Parted) -> None:
+        """Send all parts, each when it is this user's turn and the socket has room."""
+        number = 0
+        following: int | None = 0
+        while following is not None:
+            await self._pump.room()
+            async with self._wires.supply.turns.turn(asked.call.principal.name):
+                if self._ws.has_room():
+                    number += 1
+                    following = await self._send_part(asked, reply, parted, number, following)
+
+    async def _send_part(
+        self, asked: Execute, reply: Reply, parted: Parted, number: int, start: int
+    ) -> int | None:
+        """Send one part; returns where the next one begins. Without room, a refusal replaces the rest."""
+        pump, bytes_max = self._pump, self._wires.shared.settings.part_bytes_max
+        held = bytes_max
+        if not await pump.reserve(held):
+            self._step(self._reply, asked, _NO_ROOM)
+            return None
+        try:
+            make = partial(parted.part, start, bytes_max)
+            body, following = await self._wires.supply.turns.slice(asked.call.principal.name, make)
+            pump.purse.correct(held, len(body))
+            held = len(body)
+            one = msgspec.structs.replace(reply, body=body, parted=None)
+            part = Part(number, more=following is not None)
+            frame = await self._long_frame(asked, one, part)
+            if following is None:
+                self._step(self._reply, asked, one, part, frame)
+            else:
+                self._step(self._say_part, asked, one, part, frame)
+            return following
+        finally:
+            pump.purse.release(held)
+            pump.count_unsent()
 
     def _step(self, step: Callable[..., None], *args: Any, **kwargs: Any) -> None:
         self._ref.step(partial(step, *args, **kwargs))
@@ -374,14 +303,6 @@ _REVOKED_DEADLINE_S = 0.5
 """The transport of a revoked client is aborted after this, so that its socket is closed within 1 s."""
 
 
-class OutputShell(Shell, Protocol):
-    """What it needs of the connection's actor."""
-
-    def leave(self) -> None:
-        """The close is said: leave the hub and stop reading for this connection."""
-        ...
-
-
 class CarryingOut:
     """See the module."""
 
@@ -389,7 +310,7 @@ class CarryingOut:
 
     def __init__(
         self,
-        shell: OutputShell,
+        shell: Shell,
         ref: ConnectionRef,
         *,
         ws: Socket,

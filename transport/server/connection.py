@@ -20,7 +20,7 @@ out what the session says.
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable
 from functools import partial
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 import structlog
 
@@ -54,97 +54,13 @@ from huahuo.transport.wire.web_socket import ACK
 from huahuo.transport.words import en
 
 
-class TaskKeeper(LoopActor):
-    """See the module. What a task does to the actor, and its failure, come by the actor's door."""
-
-    _actor_ref: ConnectionRef
-
-    def __init__(self) -> None:
-        super().__init__()
-        # Also the places of those that have no task yet. An idle connection has none.
-        self._tasks: set[asyncio.Task[None] | Place] | None = None
-        self._free: asyncio.Future[None] | None = None
-
-    def start_task(self, work: Coroutine[Any, Any, None]) -> None:
-        """See `Shell`. The task's steps come by the door, so it must not begin in this call (eagerly)."""
-        self._start(work)
-
-    def start_in_turn(
-        self, turns: Turns, user: str, work: Callable[[Place | None], Coroutine[Any, Any, None]]
-    ) -> None:
-        """See `Shell`."""
-        place = turns.stand_in_line(user, partial(self._begin_in_turn, work))
-        if place is None:
-            self._start(work(None))
-        elif place.waits:
-            self._keep(place)
-
-    def _begin_in_turn(self, work: Callable[[Place | None], Coroutine[Any, Any, None]], place: Place) -> None:
-        self._drop(place)
-        # A task that is cancelled before it begins does not leave the place by itself.
-        self._start(work(place)).add_done_callback(place.leave)
-
-    def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task = asyncio.Task(work, loop=asyncio.get_running_loop())
-        self._keep(task)  # else it might be garbage-collected
-        task.add_done_callback(self._ended)
-        return task
-
-    def _keep(self, waiting: asyncio.Task[None] | Place) -> None:
-        if self._tasks is None:
-            self._tasks = set()
-        self._tasks.add(waiting)
-
-    def _cancel_tasks(self) -> None:
-        """The client is gone: nobody waits for its answers, events and snapshots.
-
-        Commands are no tasks: one that has not begun is not lost.
-        """
-        places = [one for one in self._tasks or () if isinstance(one, Place)]
-        for place in places:
-            self._drop(place)
-        for task in tuple(self._tasks or ()):
-            task.cancel()
-        Place.leave_all(places)
-
-    async def change(self) -> None:
-        """See `Shell`: a waiting message may then go on."""
-        self._free = self._free or asyncio.get_running_loop().create_future()
-        await asyncio.shield(self._free)
-
-    def _tell_free(self) -> None:
-        """A waiting message may go on."""
-        free, self._free = self._free, None
-        if free is not None and not free.done():
-            free.set_result(None)
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._drop(task)
-        fault = None if task.cancelled() else task.exception()
-        if isinstance(fault, Exception) and not isinstance(fault, ConnectionEnded):
-            self._actor_ref.fault(fault)
-
-    def _drop(self, waiting: asyncio.Task[None] | Place) -> None:
-        if self._tasks is not None:
-            self._tasks.discard(waiting)
-            if not self._tasks:
-                self._tasks = None
-
-
-class AckShell(Protocol):
-    """What it needs of the connection's actor."""
-
-    rests_until_s: float
-    """0: it may have something to send."""
-
-
 class QuickAcks:
     """See the module. One per connection, made when it is first of use."""
 
     __slots__ = ("_hub", "_inbox", "_monotonic_s", "_pump", "_ref", "_session", "_shell")
 
     def __init__(
-        self, shell: AckShell, ref: ConnectionRef, *, session: Session, pump: Pump, wires: Wires
+        self, shell: "Connection", ref: ConnectionRef, *, session: Session, pump: Pump, wires: Wires
     ) -> None:
         self._shell = shell
         self._ref = ref
@@ -156,7 +72,7 @@ class QuickAcks:
 
     @property
     def front(self) -> bytes:
-        """See `listener.TakesAcks`."""
+        """See `ports.TakesAcks`."""
         return self._session.ack_front
 
     def take(self, data: bytes) -> bool:
@@ -169,7 +85,7 @@ class QuickAcks:
         return seq >= 0 and self.acked(seq, self._monotonic_s())
 
     def acked(self, seq: int, now_s: float) -> bool:
-        """See `listener.TakesAcks`. A fault ends the connection as any other of its faults does."""
+        """See `ports.TakesAcks`. A fault ends the connection as any other of its faults does."""
         inbox, session = self._inbox, self._session
         if inbox.state != IDLE or inbox.entered or inbox.stopped is True:
             return False
@@ -190,20 +106,12 @@ class QuickAcks:
         return True
 
 
-class LineShell(Protocol):
-    """What it needs of the connection's actor."""
-
-    def stir(self) -> None:
-        """Something happened that may give a tick something to do: the connection rests no more."""
-        ...
-
-
 class PlaceInLine:
     """See the module. The small sums of time that are not charged yet are kept: a charge costs 2 µs."""
 
     __slots__ = ("_behind", "_intake", "_session", "_shell", "_spent_s", "_turns", "_ws", "in_line", "slowed")
 
-    def __init__(self, shell: LineShell, supply: Supply, *, ws: Socket, session: Session) -> None:
+    def __init__(self, shell: "Connection", supply: Supply, *, ws: Socket, session: Session) -> None:
         self._shell = shell
         self._turns, self._intake = supply.turns, supply.intake
         self._ws = ws
@@ -310,20 +218,24 @@ class PlaceInLine:
 _log = structlog.get_logger(__name__)
 
 
-class Connection(TaskKeeper):
-    """See the module. Others hold its `ConnectionRef`.
+class Connection(LoopActor):
+    """See the module. Others hold its `ConnectionRef`, by which its tasks' results and faults come.
 
-    Implements `Shell` of `answering`, `carrying_out`, `place_in_line`, `pump` and `signing_in`.
+    Implements `pump.Shell`.
     """
 
-    ref_class: ClassVar[type[LoopRef[Any]]] = ConnectionRef
     _actor_ref: ConnectionRef
+
+    ref_class: ClassVar[type[LoopRef[Any]]] = ConnectionRef
 
     # Small, because each queued message may be as large as the message limit.
     inbox_limit: ClassVar[int] = 4
 
     def __init__(self, ws: Socket, dialect: Dialect, wires: Wires) -> None:
         super().__init__()
+        # Also the places of those that have no task yet. An idle connection has none.
+        self._tasks: set[asyncio.Task[None] | Place] | None = None
+        self._free: asyncio.Future[None] | None = None
         self._ws = ws
         self._wires = wires
         self._session = Session(
@@ -337,18 +249,7 @@ class Connection(TaskKeeper):
         self.place = PlaceInLine(self, wires.supply, ws=ws, session=self._session)
         """When its messages are handled."""
         settings = wires.shared.settings
-        self._pump = Pump(
-            self,
-            ws,
-            self._session,
-            feed=wires.feed,
-            fanout=wires.fanout,
-            ambient=wires.ambient,
-            settings=settings,
-            supply=wires.supply,
-            tally=wires.meter.tally,
-            door=self._actor_ref,
-        )
+        self._pump = Pump(self, self._actor_ref, ws=ws, session=self._session, wires=wires)
         self._out = CarryingOut(
             self, self._actor_ref, ws=ws, session=self._session, pump=self._pump, wires=wires
         )
@@ -357,6 +258,71 @@ class Connection(TaskKeeper):
         )
         ws.listener = self._actor_ref
         wires.hub.opened(self._actor_ref)
+
+    def start_task(self, work: Coroutine[Any, Any, None]) -> None:
+        """See `pump.Shell`. The task's steps come by the door, so it must not begin in this call."""
+        self._start(work)
+
+    def start_in_turn(
+        self, turns: Turns, user: str, work: Callable[[Place | None], Coroutine[Any, Any, None]]
+    ) -> None:
+        """See `pump.Shell`."""
+        place = turns.stand_in_line(user, partial(self._begin_in_turn, work))
+        if place is None:
+            self._start(work(None))
+        elif place.waits:
+            self._keep(place)
+
+    def _begin_in_turn(self, work: Callable[[Place | None], Coroutine[Any, Any, None]], place: Place) -> None:
+        self._drop(place)
+        # A task that is cancelled before it begins does not leave the place by itself.
+        self._start(work(place)).add_done_callback(place.leave)
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.Task(work, loop=asyncio.get_running_loop())
+        self._keep(task)  # else it might be garbage-collected
+        task.add_done_callback(self._ended)
+        return task
+
+    def _keep(self, waiting: asyncio.Task[None] | Place) -> None:
+        if self._tasks is None:
+            self._tasks = set()
+        self._tasks.add(waiting)
+
+    def _cancel_tasks(self) -> None:
+        """The client is gone: nobody waits for its answers, events and snapshots.
+
+        Commands are no tasks: one that has not begun is not lost.
+        """
+        places = [one for one in self._tasks or () if isinstance(one, Place)]
+        for place in places:
+            self._drop(place)
+        for task in tuple(self._tasks or ()):
+            task.cancel()
+        Place.leave_all(places)
+
+    async def change(self) -> None:
+        """See `pump.Shell`: a waiting message may then go on."""
+        self._free = self._free or asyncio.get_running_loop().create_future()
+        await asyncio.shield(self._free)
+
+    def _tell_free(self) -> None:
+        """A waiting message may go on."""
+        free, self._free = self._free, None
+        if free is not None and not free.done():
+            free.set_result(None)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._drop(task)
+        fault = None if task.cancelled() else task.exception()
+        if isinstance(fault, Exception) and not isinstance(fault, ConnectionEnded):
+            self._actor_ref.fault(fault)
+
+    def _drop(self, waiting: asyncio.Task[None] | Place) -> None:
+        if self._tasks is not None:
+            self._tasks.discard(waiting)
+            if not self._tasks:
+                self._tasks = None
 
     @classmethod
     def open(cls, ws: Socket, dialect: Dialect, wires: Wires) -> ConnectionRef:
@@ -560,7 +526,7 @@ class Connection(TaskKeeper):
         return SigningIn(self, self._actor_ref, ws=self._ws, session=self._session, wires=self._wires)
 
     def carry_out(self, todo: Iterable[Output]) -> interface.Verify | interface.LookUp | None:
-        """See `pump.Shell` and `signing_in.Shell`."""
+        """See `pump.Shell`."""
         return self._out.do(todo)
 
     def hold(self, stream: str) -> None:
@@ -568,19 +534,19 @@ class Connection(TaskKeeper):
         self._signing_in.hold(stream)
 
     def token_judged(self) -> None:
-        """See `signing_in.Shell`."""
+        """See `pump.Shell`."""
         if self._session.principal is not None:
             self._ws.trust()
             if self._ws.load is None:
                 self._ws.load = Load(self._wires.supply.intake, self._session.user)
 
     def go_on(self) -> None:
-        """See `signing_in.Shell`."""
+        """See `pump.Shell`."""
         self._tell_free()
         self._pump.run()
 
     def went_on(self, began_s: float) -> None:
-        """See `Shell`."""
+        """See `pump.Shell`."""
         self.stir()
         self.go_on()
         self.place.charge(began_s, self._wires.ambient.monotonic_s())
@@ -610,7 +576,7 @@ class Connection(TaskKeeper):
         del self._out, self._pump, self.place
 
     def leave(self) -> None:
-        """See `carrying_out.Shell`."""
+        """See `pump.Shell`."""
         self._wires.hub.leave(self._actor_ref)
         self._pump.stop()
         self._tell_free()

@@ -28,8 +28,8 @@ from huahuo.transport.session.session import Session
 from huahuo.transport.wire.sends import Direct, Sends
 
 
-class Marcher(Protocol):
-    """A connection that may join a cohort."""
+class Lane(Protocol):
+    """A connection's way out."""
 
     @property
     def session(self) -> Session:
@@ -47,8 +47,33 @@ class Marcher(Protocol):
         """It has left the cohort."""
         ...
 
+    def has_room(self) -> bool:
+        """Whether frames may be written now."""
+        ...
 
-class Cohort[M: Marcher]:
+    def write_events(self, frame: bytes, count: int) -> None:
+        """Write a frame of `count` events."""
+        ...
+
+    def count_written(self, events: int, size_bytes: int) -> None:
+        """Count what was written to connections of this server."""
+        ...
+
+    def woken(self, stream: str) -> None:
+        """A commit touched `stream`: read the new events from the log."""
+        ...
+
+    @property
+    def hold(self) -> Callable[[str], None]:
+        """Send nothing more of a stream until the right to read it has been judged again."""
+        ...
+
+    def failed(self) -> None:
+        """This lane raised. Frames that count as sent may not have been written, so it must end."""
+        ...
+
+
+class Cohort:
     """See the module. `kind` is that of the frames that all its members want."""
 
     __slots__ = ("batched", "descriptors", "framer", "kind", "members", "pace", "sockets")
@@ -59,11 +84,11 @@ class Cohort[M: Marcher]:
         self.kind, self.batched = delivery.kind, delivery.batched
         self.framer: Framer | EventTexts | None = delivery.framer
         self.pace = Pace(sent)
-        self.members: list[_Member[M]] = []
+        self.members: list[_Member] = []
         self.sockets: list[Direct] = []
         self.descriptors: list[int] = []
 
-    def admit(self, stream: str, lane: M, left: Callable[[M], None]) -> bool:
+    def admit(self, stream: str, lane: Lane, left: Callable[[Lane], None]) -> bool:
         """Let a connection join, if it can. `left` is called with it when it has left."""
         delivery = lane.session.delivery
         found = lane.direct(delivery.leave_pace)
@@ -84,7 +109,7 @@ class Cohort[M: Marcher]:
         for member in tuple(self.members):
             member.lane.session.delivery.bound_again()
 
-    def dissolve(self) -> Sequence[M]:
+    def dissolve(self) -> Sequence[Lane]:
         """All leave. Returns who they were."""
         lanes = [member.lane for member in self.members]
         for lane in lanes:
@@ -92,26 +117,26 @@ class Cohort[M: Marcher]:
         return lanes
 
 
-class Members[M: Marcher]:
+class Members:
     """Who watches one stream. `alone` are those in no cohort; `served_alone` has them as a tuple."""
 
     __slots__ = ("_alone", "_asked", "_snapshot", "_to_ask", "all", "cohorts")
 
     def __init__(self) -> None:
-        self.all: dict[M, None] = {}
-        self._alone: dict[M, None] = {}
-        self.cohorts: list[Cohort[M]] = []
-        self._snapshot: tuple[M, ...] | None = None
+        self.all: dict[Lane, None] = {}
+        self._alone: dict[Lane, None] = {}
+        self.cohorts: list[Cohort] = []
+        self._snapshot: tuple[Lane, ...] | None = None
         self._asked = 0
         self._to_ask = 0
 
-    def join(self, lane: M) -> None:
+    def join(self, lane: Lane) -> None:
         """One more."""
         if lane not in self.all:
             self.all[lane] = None
             self._on_its_own(lane)
 
-    def leave(self, lane: M) -> None:
+    def leave(self, lane: Lane) -> None:
         """One less, if it is one."""
         if lane in self.all:
             if lane not in self._alone:
@@ -119,11 +144,11 @@ class Members[M: Marcher]:
             del self.all[lane], self._alone[lane]
             self._snapshot = None
 
-    def _on_its_own(self, lane: M) -> None:
+    def _on_its_own(self, lane: Lane) -> None:
         self._alone[lane] = None
         self._snapshot = None
 
-    def served_alone(self) -> tuple[M, ...]:
+    def served_alone(self) -> tuple[Lane, ...]:
         """Those who are in no cohort."""
         if self._snapshot is None:
             self._snapshot = tuple(self._alone)
@@ -139,7 +164,7 @@ class Members[M: Marcher]:
 
     def gather(self, stream: str, sent: int, size_max: int) -> int:
         """Ask the next ones to join a cohort behind event `sent`. Returns how many: at most `size_max`."""
-        open_: dict[str, list[Cohort[M]]] = {}
+        open_: dict[str, list[Cohort]] = {}
         for cohort in self.cohorts:
             if cohort.pace.sent == sent and cohort.pace.lasts and len(cohort.members) < size_max:
                 open_.setdefault(cohort.kind, []).append(cohort)
@@ -163,12 +188,12 @@ class Members[M: Marcher]:
         return len(asked)
 
 
-class _Member[M: Marcher]:
+class _Member:
     """One connection in a cohort, and its place there."""
 
     __slots__ = ("_cohort", "_left", "at", "lane")
 
-    def __init__(self, cohort: Cohort[M], lane: M, at: int, left: Callable[[M], None]) -> None:
+    def __init__(self, cohort: Cohort, lane: Lane, at: int, left: Callable[[Lane], None]) -> None:
         self._cohort = cohort
         self.lane = lane
         self.at = at
@@ -196,35 +221,6 @@ _COHORTS_FROM: Final = 16
 _GATHER_EVERY: Final = 8
 
 _log = structlog.get_logger(__name__)
-
-
-class Lane(Marcher, Protocol):
-    """A connection's way out."""
-
-    def has_room(self) -> bool:
-        """Whether frames may be written now."""
-        ...
-
-    def write_events(self, frame: bytes, count: int) -> None:
-        """Write a frame of `count` events."""
-        ...
-
-    def count_written(self, events: int, size_bytes: int) -> None:
-        """Count what was written to connections of this server."""
-        ...
-
-    def woken(self, stream: str) -> None:
-        """A commit touched `stream`: read the new events from the log."""
-        ...
-
-    @property
-    def hold(self) -> Callable[[str], None]:
-        """Send nothing more of a stream until the right to read it has been judged again."""
-        ...
-
-    def failed(self) -> None:
-        """This lane raised. Frames that count as sent may not have been written, so it must end."""
-        ...
 
 
 class FanOut:
@@ -259,7 +255,7 @@ class FanOut:
         self._work: Iterator[None] | None = None  # the hand-out that goes on
         self._next: dict[str, list[StoredEvent]] = {}  # what was committed meanwhile
         self._kept = 0
-        self._streams: dict[str, Members[Lane]] = {}
+        self._streams: dict[str, Members] = {}
 
     @property
     def stream_count(self) -> int:
@@ -270,7 +266,7 @@ class FanOut:
         """Serve `lane` with the events of `stream`. Idempotent."""
         members = self._streams.get(stream)
         if members is None:
-            members = self._streams[stream] = Members()  # with `[Lane]` it takes three times as long
+            members = self._streams[stream] = Members()
         members.join(lane)
 
     def leave(self, stream: str, lane: Lane) -> None:
@@ -408,9 +404,7 @@ class FanOut:
                         now_s = self._monotonic_s()
             by_stream, self._next, self._kept = self._next, {}, 0
 
-    def _serve_together(
-        self, stream: str, events: Sequence[StoredEvent], members: Members[Lane]
-    ) -> Iterator[int]:
+    def _serve_together(self, stream: str, events: Sequence[StoredEvent], members: Members) -> Iterator[int]:
         """Hand events out to cohorts. Yields how many lanes were asked to join one, or served, after each."""
         head = events[-1]
         first = (head.seq if head.stream == stream else head.position) - len(events) + 1
@@ -425,9 +419,7 @@ class FanOut:
             if not cohort.members:
                 members.cohorts.remove(cohort)
 
-    def _serve_cohort(
-        self, stream: str, first: int, events: Sequence[StoredEvent], cohort: Cohort[Lane]
-    ) -> None:
+    def _serve_cohort(self, stream: str, first: int, events: Sequence[StoredEvent], cohort: Cohort) -> None:
         """Write events to a cohort; if that is not possible in one frame for all, each goes on by itself."""
         pace, count = cohort.pace, len(events)
         if not pace.admits(pace.sent + count):

@@ -26,8 +26,8 @@ from huahuo.transport.access.door import Door, Entry, Notices, origin_allowed
 from huahuo.transport.protocol.dialects import Negotiated, negotiate
 from huahuo.transport.server.wires import Wires
 from huahuo.transport.session.outgoing import Speech
-from huahuo.transport.wire.lobby import Asked, Greeting, Lobby, Welcomes, understood
-from huahuo.transport.wire.ports import PlainHttp, Site, Usher
+from huahuo.transport.wire.lobby import Asked, Greeter, Greeting, Lobby, Welcomes, understood
+from huahuo.transport.wire.ports import PlainHttp, Site
 from huahuo.transport.wire.server_protocol import OpeningProtocol, WelcomedProtocol
 from huahuo.transport.wire.web_socket import READ_FRAMES_MAX, Owner, WebSocket
 from huahuo.transport.words import http_zh
@@ -146,7 +146,7 @@ class Host(Owner, Protocol):
 
 
 class Handshakes:
-    """See the module. Implements `fast_handshake.Greeter`."""
+    """See the module. Implements `lobby.Greeter`."""
 
     def __init__(self, host: Host, wires: Wires, lobby: Lobby, admission: Admission) -> None:
         self._host = host
@@ -162,7 +162,7 @@ class Handshakes:
         self._rounds = wires.supply.turns.rounds
         self._admission = admission
         self._welcomes = Welcomes()
-        self.usher: Usher | None = None
+        self.usher: Greeter | None = None
         """Decides about all new sockets, if it is set."""
 
     def greeting(self) -> Greeting:
@@ -174,7 +174,7 @@ class Handshakes:
         return negotiate(offered, compression=self._compresses)
 
     def spoke(self, greeting: Greeting, data: bytes) -> None:
-        """See `fast_handshake.Greeter`. Addresses take turns: one may bring a thousand sockets a second."""
+        """See `lobby.Greeter`. Addresses take turns: one may bring a thousand sockets a second."""
         said = _FORWARDED.findall(data, 0, data.find(b"\r\n\r\n") + 2)
         address = self._admission.address(greeting.transport, [one.decode("latin-1") for one in said])
         owner = f"address {address}"

@@ -2,7 +2,7 @@
 
 New events come from `fanout`: as frames that many connections share, or as a wake-up by a plain call. After
 a wake-up, events that the feed holds in memory are framed and written at once. All others are fetched, a page
-at a time, and a task takes snapshots (`snapshots`).
+at a time. One task of the connection takes its snapshots, and sends each while there is room (`Snapshots`).
 
 While the socket's buffer is full, nothing is read: the log is the buffer.
 
@@ -17,18 +17,20 @@ from typing import Any, Final, Protocol
 
 import structlog
 
+from huahuo.actors.actor.messages import AskTimeout
+from huahuo.actors.entities.decider import Busy
 from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.errors import Corrupt, EventStoreError
-from huahuo.replay.feed import Feed, Run
-from huahuo.transport.load.metrics import Tally
+from huahuo.replay.feed import Run
+from huahuo.transport.load.fair_queueing import Crowded, Place, Turns
 from huahuo.transport.load.shares import Purse
-from huahuo.transport.protocol.flow_control import TransportSettings
-from huahuo.transport.server.fanout import FanOut
-from huahuo.transport.server.snapshots import Snapshots, Supply
-from huahuo.transport.session.delivery_states import Subscription
+from huahuo.transport.server.snapshots import Picture, Supply
+from huahuo.transport.server.wires import Wires
+from huahuo.transport.session import interface
+from huahuo.transport.session.delivery_states import IllegalStepError, Subscription, Want, Wanted
 from huahuo.transport.session.interface import Output
 from huahuo.transport.session.session import Session
-from huahuo.transport.wire.connection_ref import ConnectionRef
+from huahuo.transport.wire.connection_ref import ConnectionEnded, ConnectionRef
 from huahuo.transport.wire.ports import Socket
 from huahuo.transport.wire.sends import Direct
 
@@ -46,14 +48,20 @@ _log = structlog.get_logger(__name__)
 
 
 class Shell(Protocol):
-    """What the pump needs of the connection's actor."""
+    """What the parts of a connection need of its actor."""
 
     def start_task(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run a coroutine as a task that ends with the connection."""
+        """Start a task that ends with the connection."""
         ...
 
-    def carry_out(self, todo: Iterable[Output]) -> object:
-        """Carry out outputs of the session."""
+    def start_in_turn(
+        self, turns: Turns, user: str, work: Callable[[Place | None], Coroutine[Any, Any, None]]
+    ) -> None:
+        """Start a task once it is the user's turn. Without a place in line the task asks for one itself."""
+        ...
+
+    def carry_out(self, todo: Iterable[Output]) -> interface.Verify | interface.LookUp | None:
+        """Carry out outputs of the session. `Verify` and `LookUp` are returned for the caller to do."""
         ...
 
     async def change(self) -> None:
@@ -65,12 +73,155 @@ class Shell(Protocol):
         ...
 
     def hold(self, stream: str) -> None:
-        """Send nothing more of a stream until the right to read it has been judged again."""
+        """Send nothing more of `stream` until its readers have been judged again."""
+        ...
+
+    def token_judged(self) -> None:
+        """A token was accepted or refused."""
+        ...
+
+    def go_on(self) -> None:
+        """Let go on what waited for the session, and send what may be sent."""
+        ...
+
+    def went_on(self, began_s: float) -> None:
+        """Something was answered, by work of the loop since `began_s`: what waited may go on."""
+        ...
+
+    def leave(self) -> None:
+        """The connection is ending: it counts no more, and nothing is sent."""
         ...
 
 
+_SNAPSHOT = "snapshot"
+_PART = "part"
+_NOT_NOW = (EventStoreError, Busy, AskTimeout, TimeoutError, Crowded)
+"""Errors after which a snapshot may still be had later."""
+
+
+class Snapshots:
+    """The snapshots that one connection wants. True while one is wanted."""
+
+    __slots__ = (
+        "_ambient", "_door", "_pump", "_session", "_shell", "_supply", "_taking", "_wanted", "_ws",
+    )  # fmt: skip
+
+    def __init__(
+        self, pump: "Pump", shell: Shell, door: ConnectionRef, *, ws: Socket, ambient: Ambient, supply: Supply
+    ) -> None:
+        self._ws = ws
+        self._session = pump.session
+        self._pump = pump
+        self._ambient = ambient
+        self._supply = supply
+        self._shell = shell
+        self._door = door
+        self._wanted = Wanted(self._ambient.random)
+        self._taking = False  # the task that takes snapshots runs
+
+    def __bool__(self) -> bool:
+        return bool(self._wanted)
+
+    def want(self, sub: Subscription) -> None:
+        """Take the snapshot of a stream and send it, as soon as there is room."""
+        self._wanted.want(sub, self._ambient.monotonic_s())
+        self.take()
+
+    def clear(self) -> None:
+        """None is wanted any more."""
+        self._wanted.clear()
+
+    def take(self) -> None:
+        """Go on taking what is wanted, if the socket has room."""
+        if not self._taking and self._ws.has_room():
+            self._taking = True
+            self._shell.start_task(self._take_snapshots())
+
+    async def _take_snapshots(self) -> None:
+        """Take the snapshots that are due, while the socket has room."""
+        try:
+            while self._ws.has_room():
+                want = self._wanted.take(self._ambient.monotonic_s())
+                if want is None:
+                    return
+                if self._session.awaits(want.sub):
+                    await self._take(want)
+                    self._door.step(self._pump.run)
+        finally:
+            self._taking = False
+
+    async def _take(self, want: Want) -> None:
+        principal, sub, now_s = self._session.principal, want.sub, self._ambient.monotonic_s
+        if principal is None:
+            return
+        try:
+            await self._send_snapshot(sub, principal.name)
+        except Corrupt:
+            self._door.step(partial(self._pump.end_corrupt, sub))
+        except _NOT_NOW:
+            retry_s = self._wanted.not_now(want, now_s())
+            if retry_s is not None:
+                self._door.step(partial(self._refuse_snapshot, sub, "busy", retry_s))
+        except (ConnectionEnded, IllegalStepError):
+            raise  # no fold's fault
+        except Exception:  # noqa: BLE001  the fold's fault: only this subscription ends
+            _log.exception("snapshot_failed", stream=sub.stream)
+            if self._wanted.failed(want, now_s()):
+                self._door.step(partial(self._refuse_snapshot, sub, "internal"))
+
+    def _refuse_snapshot(self, sub: Subscription, reason: str, retry_s: float | None = None) -> None:
+        self._shell.carry_out(self._session.refuse_snapshot(sub, reason, retry_s))
+
+    async def _send_snapshot(self, sub: Subscription, user: str) -> None:
+        """Send all of it, or part by part, each when it is the user's turn and the socket has room.
+
+        If sending fails, it begins again with the first part of a newer state. If the subscription moves on,
+        the sending ends.
+        """
+        picture: Picture | None = None
+        while self._session.awaits(sub):
+            async with self._supply.turns.turn(user):
+                if self._ws.has_room() and self._session.awaits(sub):
+                    picture = await self._send_picture(sub, picture)
+                    if picture.following is None:
+                        return
+            await self._pump.room()
+
+    async def _send_picture(self, sub: Subscription, before: Picture | None) -> Picture:
+        """Send one frame of a snapshot. Raises Crowded if the budget has no room."""
+        supply, purse = self._supply, self._pump.purse
+        kind = self._session.frame_kind
+        what = _PART if kind.in_parts else _SNAPSHOT
+        held = supply.estimates.of(sub.stream, what)
+        if before is None:
+            has_room = purse.reserve(held, self._ambient.monotonic_s())
+        else:  # a begun snapshot waits for room, because it would start over
+            has_room = await self._pump.reserve(held)
+        if not has_room:
+            raise Crowded(sub.stream)
+        try:
+            picture = await supply.pictures.get(sub.stream, kind, before)
+            if picture.frame is not None:
+                size = len(picture.frame)
+                supply.estimates.learn(sub.stream, what, size)
+                purse.correct(held, size)
+                held = size
+            more = picture.following is not None
+            began_s = self._ambient.monotonic_s()
+            self._door.step(
+                lambda: self._shell.carry_out(
+                    self._session.snapshot(sub, picture.seq, picture.frame, more=more)
+                )
+            )
+            self._pump.charge(began_s)
+            return picture
+        finally:
+            purse.release(held)
+            self._pump.count_unsent()
+
+
 class Pump:
-    """See the module. `door` lets in steps of tasks. Implements `fanout.Lane` and `snapshots.Room`."""
+    """See the module. `door` lets in steps of tasks. Implements `fanout.Lane`."""
 
     __slots__ = (
         "_ambient", "_delivery", "_door", "_fanout", "_feed", "_fetching", "_page", "_purse",
@@ -79,18 +230,7 @@ class Pump:
     )  # fmt: skip
 
     def __init__(
-        self,
-        shell: Shell,
-        ws: Socket,
-        session: Session,
-        *,
-        feed: Feed,
-        fanout: FanOut,
-        ambient: Ambient,
-        settings: TransportSettings,
-        supply: Supply,
-        tally: Tally,
-        door: ConnectionRef,
+        self, shell: Shell, door: ConnectionRef, *, ws: Socket, session: Session, wires: Wires
     ) -> None:
         self._shell = shell
         self._ws = ws
@@ -98,12 +238,12 @@ class Pump:
         self._delivery = session.delivery
         self.has_room = ws.has_room
         """See `fanout.Lane`."""
-        self._feed = feed
-        self._fanout = fanout
-        self._ambient = ambient
-        self._read_bytes_max = settings.frame_bytes_max - _ENVELOPE_BYTES
-        self._supply = supply
-        self._tally = tally
+        self._feed = wires.feed
+        self._fanout = wires.fanout
+        self._ambient = wires.ambient
+        self._read_bytes_max = wires.shared.settings.frame_bytes_max - _ENVELOPE_BYTES
+        self._supply = wires.supply
+        self._tally = wires.meter.tally
         self._door = door
         self._watched: set[str] = set()
         self._snapshots: Snapshots | None = None  # made on demand: few connections want one
@@ -131,12 +271,12 @@ class Pump:
         self._ws.write(frame)
 
     def direct(self, leave: Callable[[], None]) -> tuple[Direct, int] | None:
-        """See `cohorts.Marcher`. A connection that keeps a pace is looked at more often."""
+        """See `fanout.Lane`. A connection that keeps a pace is looked at more often."""
         self._shell.stir()
         return self._ws.direct(leave)
 
     def on_its_own(self) -> None:
-        """See `cohorts.Marcher`."""
+        """See `fanout.Lane`."""
         self._ws.on_its_own()
 
     def count_written(self, events: int, size_bytes: int) -> None:
@@ -165,14 +305,7 @@ class Pump:
         """Take the snapshot of a stream and send it, as soon as there is room."""
         if self._snapshots is None:
             self._snapshots = Snapshots(
-                self._ws,
-                self.session,
-                self,
-                ambient=self._ambient,
-                supply=self._supply,
-                start=self._shell.start_task,
-                perform=self._shell.carry_out,
-                door=self._door,
+                self, self._shell, self._door, ws=self._ws, ambient=self._ambient, supply=self._supply
             )
         self._snapshots.want(sub)
 
@@ -385,5 +518,5 @@ class Pump:
         return False
 
     def end_corrupt(self, sub: Subscription) -> None:
-        """See `snapshots.Room`."""
+        """End a subscription whose data is damaged on the disk."""
         self._shell.carry_out(self.session.corrupt(sub))

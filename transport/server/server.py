@@ -17,75 +17,33 @@ from huahuo.actors import Runtime
 from huahuo.actors.plugins.actions import MayRead, Registry
 from huahuo.actors.plugins.words import Language
 from huahuo.eventstore.ambient import Ambient
-from huahuo.eventstore.executor import Executor
+from huahuo.eventstore.executor import Executor, InlineExecutor
 from huahuo.eventstore.port import Log
 from huahuo.replay.feed import Feed
-from huahuo.transport.access.door import Door
+from huahuo.transport.access.door import Door, Notices
 from huahuo.transport.access.rights import Verifier
 from huahuo.transport.load.fair_queueing import Turns
+from huahuo.transport.load.intake import Intake
+from huahuo.transport.load.shares import Budget, BudgetLimits, Estimates, Shares
 from huahuo.transport.protocol.codes import CloseCode
 from huahuo.transport.protocol.dialects import DOCUMENT, Compression, Dialect
 from huahuo.transport.protocol.flow_control import TransportSettings
+from huahuo.transport.protocol.frames import FrameCache, ServerSent
 from huahuo.transport.server.connection import Connection
+from huahuo.transport.server.fanout import FanOut
 from huahuo.transport.server.handshakes import Admission, Handshakes, peer_of
-from huahuo.transport.server.wires import Rejudging, Wires, wires_of
+from huahuo.transport.server.snapshots import Pictures, Supply
+from huahuo.transport.server.wires import Outbox, Rejudging, Verdicts, Wires
 from huahuo.transport.session import outgoing
-from huahuo.transport.session.interface import knows_all
+from huahuo.transport.session.interface import Shared, knows_all
 from huahuo.transport.wire.connection_ref import ConnectionRef, read
+from huahuo.transport.wire.frame_reader import AckReader
 from huahuo.transport.wire.interpreted_socket import Interpreted
 from huahuo.transport.wire.lobby import Lobby
 from huahuo.transport.wire.ports import CommandGate, Hub, InLobby, Meter, PlainHttp, Site, Socket
+from huahuo.transport.wire.sends import Sends
 from huahuo.transport.wire.web_socket import WebSocket
-from huahuo.transport.words import en
-
-
-class LobbyOwner:
-    """See the module. Implements `lobby_socket.Owner`."""
-
-    def __init__(self, settings: TransportSettings, door: Door, ambient: Ambient) -> None:
-        self._door = door
-        self._lobby = Lobby(
-            settings.unauthenticated_max,
-            settings.open_timeout_s,
-            ambient.slept_s,
-            per_address_max=settings.unauthenticated_per_address,
-            bytes_max=settings.lobby_bytes_max,
-            address_of=lambda transport: door.peer_address(peer_of(transport)),
-        )
-
-    @property
-    def unauthenticated_count(self) -> int:
-        """Sockets whose client has not authenticated."""
-        return len(self._lobby)
-
-    @property
-    def lobby_bytes(self) -> int:
-        """The bytes of theirs that are not handled: heads of requests, messages, fragments."""
-        return self._lobby.held_bytes
-
-    @property
-    def cut_off_count(self) -> int:
-        """Unauthenticated sockets that were closed to make room for another, or held too much, so far."""
-        return self._lobby.cut_off_count
-
-    def connected(self, socket: InLobby) -> None:
-        """See `lobby_socket.Owner`."""
-        self._lobby.enter(socket, socket.address)
-
-    def holds(self, socket: InLobby, held_bytes: int) -> None:
-        """See `lobby_socket.Owner`."""
-        self._lobby.hold(socket, held_bytes)
-
-    def authenticated(self, socket: InLobby) -> None:
-        """See `lobby_socket.Owner`."""
-        self._lobby.leave(socket)
-
-    def disconnected(self, socket: InLobby) -> None:
-        """See `lobby_socket.Owner`."""
-        self._lobby.leave(socket)
-        if socket.address:
-            self._door.leave(socket.address)
-
+from huahuo.transport.words import en, http_en, http_zh, zh
 
 BACKLOG = 4096
 """Connections that the kernel holds until we accept them. Beyond that, a client's kernel retries after one
@@ -101,8 +59,8 @@ _NORMAL_CLOSURE = 1000
 _log = structlog.get_logger(__name__)
 
 
-class Server(LobbyOwner):
-    """See the module."""
+class Server:
+    """See the module. Implements `web_socket.Owner`."""
 
     def __init__(
         self,
@@ -133,28 +91,87 @@ class Server(LobbyOwner):
         without it they are compressed on the loop. `may_read` judges the streams that have no other judge.
         `knows`: see `Shared`.
         """
-        super().__init__(settings, door, ambient)
+        self._door = door
+        self._lobby = Lobby(
+            settings.unauthenticated_max,
+            settings.open_timeout_s,
+            ambient.slept_s,
+            per_address_max=settings.unauthenticated_per_address,
+            bytes_max=settings.lobby_bytes_max,
+            address_of=lambda transport: door.peer_address(peer_of(transport)),
+        )
         self._settings = settings
-        self._wires = wires = wires_of(
+        budget = Budget(
+            BudgetLimits(
+                process=settings.unsent_bytes_max,
+                user=settings.unsent_bytes_per_user,
+                connection=settings.unsent_bytes_per_connection,
+            )
+        )
+        turns = turns or Turns(Shares(), ambient.monotonic_s, process_s=ambient.process_s)
+        pictures = Pictures(
+            registry.snapshots,
+            feed,
             settings=settings,
-            log=log,
-            feed=feed,
-            registry=registry,
-            gate=gate,
-            hub=hub,
-            door=door,
-            verifier=verifier,
-            metrics=metrics,
+            budget=budget,
+            turns=turns,
+            compression=compression,
+            executor=executor or InlineExecutor(),
+            now_s=ambient.monotonic_s,
+        )
+        frames = FrameCache(
+            bytes_max=settings.frame_cache_bytes_max, frame_bytes_max=settings.frame_bytes_max
+        )
+        sends = Sends(settings.sends)
+        fanout = FanOut(
+            frames,
+            events_max=settings.frame_events_max,
+            monotonic_s=ambient.monotonic_s,
+            sends=sends,
+            later=lambda go_on: asyncio.get_running_loop().call_soon(go_on),
+        )
+        registry.words.add(zh, en)
+        registry.words.add(http_zh, http_en)
+        verdicts, outbox = Verdicts(registry.judges, may_read), Outbox()
+        gate.told = outbox.flush
+        turns.rounds.room.append(gate.has_room)
+        self._wires = wires = Wires(
+            shared=Shared(
+                shared_log=feed.catch_up is not None,
+                settings=settings,
+                log=log,
+                frames=frames,
+                commands=registry.commands,
+                fingerprint_key=fingerprint_key,
+                compression=compression,
+                event_texts=ServerSent(log.log_id),
+                judged=verdicts.judged,
+                words=registry.words,
+                language=language,
+                knows=knows,
+                leaving=lambda: max(self._leaving, len(self._open)),
+            ),
             runtime=runtime,
             ambient=ambient,
-            fingerprint_key=fingerprint_key,
-            compression=compression,
-            executor=executor,
-            turns=turns,
-            may_read=may_read,
-            language=language,
-            knows=knows,
-            leaving=lambda: max(self._leaving, len(self._open)),
+            feed=feed,
+            fanout=fanout,
+            hub=hub,
+            door=door,
+            gate=gate,
+            notices=Notices(),
+            verifier=verifier,
+            meter=metrics,
+            supply=Supply(
+                pictures=pictures,
+                budget=budget,
+                intake=Intake(settings.intake_bytes_max),
+                estimates=Estimates(),
+                turns=turns,
+            ),
+            verdicts=verdicts,
+            outbox=outbox,
+            sends=sends,
+            ack_reader=AckReader(ambient.monotonic_s),
         )
         supply = wires.supply
         self.budget, self.turns, self.pictures = supply.budget, supply.turns, supply.pictures
@@ -176,6 +193,39 @@ class Server(LobbyOwner):
         self._open: dict[Socket, ConnectionRef | None] = {}
         self._leaving = 0
         self.handler_tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def unauthenticated_count(self) -> int:
+        """Sockets whose client has not authenticated."""
+        return len(self._lobby)
+
+    @property
+    def lobby_bytes(self) -> int:
+        """The bytes of theirs that are not handled: heads of requests, messages, fragments."""
+        return self._lobby.held_bytes
+
+    @property
+    def cut_off_count(self) -> int:
+        """Unauthenticated sockets that were closed to make room for another, or held too much, so far."""
+        return self._lobby.cut_off_count
+
+    def connected(self, socket: InLobby) -> None:
+        """See `web_socket.Owner`."""
+        self._lobby.enter(socket, socket.address)
+
+    def holds(self, socket: InLobby, held_bytes: int) -> None:
+        """See `web_socket.Owner`."""
+        self._lobby.hold(socket, held_bytes)
+
+    def authenticated(self, socket: InLobby) -> None:
+        """See `web_socket.Owner`."""
+        self._lobby.leave(socket)
+
+    def disconnected(self, socket: InLobby) -> None:
+        """See `web_socket.Owner`."""
+        self._lobby.leave(socket)
+        if socket.address:
+            self._door.leave(socket.address)
 
     async def start(self, host: str = "127.0.0.1", port: int = 8765, **options: Any) -> int:
         """Listen, and return the port (0 chooses a free one). `options` go to `loop.create_server`.

@@ -10,9 +10,9 @@ events which the log does not hold, and of those that were refused.
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 import structlog
 
@@ -20,9 +20,10 @@ from huahuo.eventstore.errors import EventStoreError
 from huahuo.replay.feed import Feed
 from huahuo.transport.access.door import Notices
 from huahuo.transport.access.rights import NOT_NOW, AuthFailure, Verdict, Verified
+from huahuo.transport.server.pump import Shell
 from huahuo.transport.server.wires import Wires
 from huahuo.transport.session import interface
-from huahuo.transport.session.interface import Alarm, Now, Output
+from huahuo.transport.session.interface import Alarm, Now
 from huahuo.transport.session.session import Session
 from huahuo.transport.wire.connection_ref import ConnectionRef
 from huahuo.transport.wire.ports import Socket
@@ -83,30 +84,6 @@ def note_verdict(wires: Wires, verdict: Verdict, address: str) -> float | Awaita
 
 
 type _Then[T] = Callable[[T], Coroutine[Any, Any, None] | None]
-
-
-class Shell(Protocol):
-    """What signing in needs of the connection's actor."""
-
-    def carry_out(self, todo: Iterable[Output]) -> interface.Verify | interface.LookUp | None:
-        """Carry out outputs of the session. `Verify` and `LookUp` are returned for the caller to do."""
-        ...
-
-    def token_judged(self) -> None:
-        """A token was accepted or refused."""
-        ...
-
-    def go_on(self) -> None:
-        """Let go on what waited for the session, and send what may be sent."""
-        ...
-
-    async def change(self) -> None:
-        """Wait for the connection's next happening."""
-        ...
-
-    def start_task(self, work: Coroutine[Any, Any, None]) -> None:
-        """Start a task that ends with the connection."""
-        ...
 
 
 class SigningIn:

@@ -66,16 +66,54 @@ class Pace:
         self.moved_s = now_s
 
 
-class PaceKeeper:
-    """See the module. `Delivery` decides who may keep a pace, and sets the three fields together."""
+_TURN_CAME: Final = TABLE.column(Step.TURN_CAME)
 
-    __slots__ = ("_left", "_pace", "_paced", "window")
 
-    def __init__(self, window: int) -> None:
+# Read or taken for each delivery or run:
+_LIVE: Final = DeliveryState.LIVE
+_READY: Final = DeliveryState.READY
+_TURN: Final = DeliveryState.TURN
+_HEAD_MOVED: Final = TABLE.column(Step.HEAD_MOVED)
+_AT_HEAD: Final = TABLE.column(Step.AT_HEAD)
+_BEHIND: Final = TABLE.column(Step.BEHIND)
+
+
+class Delivery:
+    """See the module. `framer` makes frames of runs; None: text frames."""
+
+    __slots__ = (
+        "_failed", "_frames", "_lag_at_s", "_left", "_log", "_pace", "_paced", "_past", "_past_max",
+        "_pending", "_ready", "batched", "framer", "kind", "parked", "subs", "window",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        log: LogView,
+        frames: FrameCache,
+        *,
+        batched: bool,
+        window: int,
+        past_max: int,
+        framer: Framer | EventTexts | None = None,
+    ) -> None:
         self._pace: Pace | None = None
         self._paced: Subscription | None = None  # the one that keeps it
         self._left: Callable[[], None] | None = None
         self.window = Window(window)
+        self.batched = batched
+        self._ready: dict[str, Subscription] = {}
+        self._failed: list[Subscription] = []
+        self.parked: list[Subscription] = []
+        """Subscriptions in state PARKED, first parked first."""
+        self._log = log
+        self._frames = frames
+        self.framer = framer
+        self.kind = kind_of(batch=batched, framer=framer)
+        self._past_max = past_max
+        self._past: dict[str, int] = {}
+        self._pending: dict[Cause, int] = {}
+        self._lag_at_s: float | None = None
+        self.subs: dict[str, Subscription] = {}
 
     @property
     def paced(self) -> bool:
@@ -107,27 +145,6 @@ class PaceKeeper:
         """Since when an ack is owed. See `Window`."""
         self.catch_up()
         return self.window.waiting_since_s
-
-
-_TURN_CAME: Final = TABLE.column(Step.TURN_CAME)
-
-
-class Queues(PaceKeeper):
-    """See the module. `Delivery` decides when a subscription comes into a queue.
-
-    The window bounds a `batched` connection. For others the write buffer is the only bound, and an ack only
-    tells what was processed.
-    """
-
-    __slots__ = ("_failed", "_ready", "batched", "parked")
-
-    def __init__(self, *, batched: bool, window: int) -> None:
-        super().__init__(window)
-        self.batched = batched
-        self._ready: dict[str, Subscription] = {}
-        self._failed: list[Subscription] = []
-        self.parked: list[Subscription] = []
-        """Subscriptions in state PARKED, first parked first."""
 
     @property
     def backlog(self) -> bool:
@@ -185,44 +202,6 @@ class Queues(PaceKeeper):
                 self._failed.remove(sub)
         sub.state = TABLE[sub.state, Step.ENDED]
         sub.held_for = None
-
-
-# Read or taken for each delivery or run:
-_LIVE: Final = DeliveryState.LIVE
-_READY: Final = DeliveryState.READY
-_TURN: Final = DeliveryState.TURN
-_HEAD_MOVED: Final = TABLE.column(Step.HEAD_MOVED)
-_AT_HEAD: Final = TABLE.column(Step.AT_HEAD)
-_BEHIND: Final = TABLE.column(Step.BEHIND)
-
-
-class Delivery(Queues):
-    """See the module. `framer` makes frames of runs; None: text frames."""
-
-    __slots__ = (
-        "_frames", "_lag_at_s", "_log", "_past", "_past_max", "_pending", "framer", "kind", "subs",
-    )  # fmt: skip
-
-    def __init__(
-        self,
-        log: LogView,
-        frames: FrameCache,
-        *,
-        batched: bool,
-        window: int,
-        past_max: int,
-        framer: Framer | EventTexts | None = None,
-    ) -> None:
-        super().__init__(batched=batched, window=window)
-        self._log = log
-        self._frames = frames
-        self.framer = framer
-        self.kind = kind_of(batch=batched, framer=framer)
-        self._past_max = past_max
-        self._past: dict[str, int] = {}
-        self._pending: dict[Cause, int] = {}
-        self._lag_at_s: float | None = None
-        self.subs: dict[str, Subscription] = {}
 
     def add(self, stream: str, after: int, *, waiting: bool) -> Subscription:
         """Subscribe, or move a subscription. Reading starts with `settle`; if `waiting`, with `place`."""

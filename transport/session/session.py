@@ -14,7 +14,7 @@ There is one machine, `STATES`. Most messages change no state, so it has few tra
     REFRESHING   as OPEN, while another token is verified. Events are still sent.
     CLOSED       `goaway` was sent. Inputs change nothing and have no outputs.
 
-Division of work: `Lifetime` keeps the state, the tokens, the deadlines and the end; `incoming` parses
+Division of work: `Session` keeps the state, the tokens, the deadlines and the end; `incoming` parses
 messages, `subscriptions` decides about rights and positions, `delivery` which events are sent next,
 `calls` makes commands. Of a client that is gone, commands are carried out and acks kept; what only asks
 for something is not (`only_asks`).
@@ -86,12 +86,50 @@ def moved(state: State, what: str) -> State:
     return following
 
 
-class Lifetime:
-    """See the module. `Session` handles the messages."""
+BYTES_MAX: Final = 4 << 10
+"""A longer message is not looked at, and is handled: what only asks is short."""
+_ASKING: Final = frozenset({"heartbeat", "heartbeat_response", "subscribe", "unsubscribe"})
+
+
+class _Message(msgspec.Struct):
+    action: str = ""
+
+
+_message_of = msgspec.json.Decoder(_Message).decode
+
+
+def only_asks(data: str | bytes, specs: Mapping[str, Action]) -> bool:
+    """Whether this message changes nothing that outlives its connection. False also if it cannot be read."""
+    if len(data) > BYTES_MAX:
+        return False
+    try:
+        action = _message_of(data).action
+    except (msgspec.DecodeError, UnicodeError):
+        return False
+    spec = specs.get(action)
+    return action in _ASKING if spec is None else spec.query
+
+
+_AUTHENTICATED = (State.OPEN, State.REFRESHING)
+_STRIKES = 10
+"""The connection is closed when this many times the burst were refused above the rate."""
+
+
+class FrameKind(NamedTuple):
+    """Whether a snapshot's frame may be compressed, carries a check, and may hold a part of the state."""
+
+    compressed: bool
+    checked: bool
+    in_parts: bool
+
+
+class Session:
+    """See the module. One per connection."""
 
     __slots__ = (
-        "_asked", "_compression", "_dialect", "_go_on", "_readers", "_root", "_shared", "_speech",
-        "_state", "_verified", "client", "delivery", "id", "liveness", "parts", "user",
+        "_asked", "_bucket", "_calls", "_compression", "_dialect", "_go_on", "_readers", "_root", "_shared",
+        "_speech", "_state", "_strikes", "_verified", "ack_front", "acked_stream", "client", "delivery",
+        "id", "liveness", "parts", "replies", "user",
     )  # fmt: skip
 
     def __init__(self, session_id: str, dialect: Dialect, shared: Shared, now: Now, root: str = "") -> None:
@@ -124,6 +162,15 @@ class Lifetime:
             framer=shared.event_texts if dialect.event_texts else self._compression,
         )
         self._readers = Readers(shared, self.delivery, self._speech, own_streams=dialect.own_streams)
+        settings = shared.settings
+        self.replies = Replies(self._compression, settings.reply_bytes_max, self._speech)
+        self._calls = Calls(session_id, shared.commands, shared.fingerprint_key, classic=not dialect.batched)
+        rate, burst = settings.messages_per_s, settings.messages_burst
+        self._bucket = TokenBucket(rate, burst, now.s)
+        self._strikes = TokenBucket(rate, _STRIKES * burst, now.s)
+        self.ack_front = b"{}"  # no ack begins so
+        self.acked_stream = ""
+        """The stream of the last ack of one stream."""
 
     @property
     def state(self) -> State:
@@ -265,6 +312,8 @@ class Lifetime:
 
     def tick(self, now: Now) -> list[Output]:
         """Check the deadlines. Called about once a second, unless it is quiet."""
+        if self.busy:
+            self.heard(now.s)  # While we are not reading, the client's silence does not count.
         if self._state is State.CLOSED:
             return []
         overdue = self.liveness.overdue(
@@ -309,62 +358,6 @@ class Lifetime:
         if self._state is State.CLOSED:
             self.delivery.end()
 
-
-BYTES_MAX: Final = 4 << 10
-"""A longer message is not looked at, and is handled: what only asks is short."""
-_ASKING: Final = frozenset({"heartbeat", "heartbeat_response", "subscribe", "unsubscribe"})
-
-
-class _Message(msgspec.Struct):
-    action: str = ""
-
-
-_message_of = msgspec.json.Decoder(_Message).decode
-
-
-def only_asks(data: str | bytes, specs: Mapping[str, Action]) -> bool:
-    """Whether this message changes nothing that outlives its connection. False also if it cannot be read."""
-    if len(data) > BYTES_MAX:
-        return False
-    try:
-        action = _message_of(data).action
-    except (msgspec.DecodeError, UnicodeError):
-        return False
-    spec = specs.get(action)
-    return action in _ASKING if spec is None else spec.query
-
-
-_AUTHENTICATED = (State.OPEN, State.REFRESHING)
-_STRIKES = 10
-"""The connection is closed when this many times the burst were refused above the rate."""
-
-
-class FrameKind(NamedTuple):
-    """Whether a snapshot's frame may be compressed, carries a check, and may hold a part of the state."""
-
-    compressed: bool
-    checked: bool
-    in_parts: bool
-
-
-class Session(Lifetime):
-    """See the module. One per connection."""
-
-    __slots__ = ("_bucket", "_calls", "_strikes", "ack_front", "acked_stream", "replies")
-
-    def __init__(self, session_id: str, dialect: Dialect, shared: Shared, now: Now, root: str = "") -> None:
-        """See `Lifetime`."""
-        super().__init__(session_id, dialect, shared, now, root)
-        settings = shared.settings
-        self.replies = Replies(self._compression, settings.reply_bytes_max, self._speech)
-        self._calls = Calls(session_id, shared.commands, shared.fingerprint_key, classic=not dialect.batched)
-        rate, burst = settings.messages_per_s, settings.messages_burst
-        self._bucket = TokenBucket(rate, burst, now.s)
-        self._strikes = TokenBucket(rate, _STRIKES * burst, now.s)
-        self.ack_front = b"{}"  # no ack begins so
-        self.acked_stream = ""
-        """The stream of the last ack of one stream."""
-
     @property
     def frame_kind(self) -> FrameKind:
         """The kind of snapshot frames for this connection."""
@@ -400,12 +393,6 @@ class Session(Lifetime):
             and self._go_on is None
             and self._calls.outstanding < self._shared.settings.commands_outstanding_max
         )
-
-    def tick(self, now: Now) -> list[Output]:
-        """See `Lifetime`."""
-        if self.busy:
-            self.heard(now.s)  # While we are not reading, the client's silence does not count.
-        return super().tick(now)
 
     # What happens: messages ------------------------------------------------------------------------
 

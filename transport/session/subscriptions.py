@@ -1,6 +1,6 @@
 """The subscriptions of one session: rights, positions, acks (PROTOCOL 3, 5). Pure.
 
-Before they begin, `Planner` says what must be found out: links, places, verdicts.
+Before they begin, `Readers.plan` says what must be found out: links, places, verdicts.
 
 `Judging` has those whose readers an application judges, while a verdict is awaited (PROTOCOL 3.1, 12). A
 verdict may need an entity that must be loaded first. A subscription that waits for one is either not begun
@@ -134,16 +134,28 @@ class Plan(NamedTuple):
     judge: tuple[str, ...]
 
 
-class Planner:
-    """See the module. What it names is looked up and judged first, if it is not in memory."""
+type Places = dict[str, Mapping[str, object]]
+"""The member `streams` of `authentication_result`."""
 
-    __slots__ = ("_delivery", "_own_streams", "_shared", "judging")
+BEHIND = en.BEHIND_YOU
+_NO_VERDICTS: Verdicts = {}
 
-    def __init__(self, shared: Shared, delivery: Delivery, *, own_streams: bool) -> None:
+
+class Readers:
+    """See the module. This class decides; `delivery` keeps the positions."""
+
+    __slots__ = (
+        "_delivery", "_own_streams", "_shared", "_speech", "judging",
+    )  # fmt: skip
+
+    def __init__(
+        self, shared: Shared, delivery: Delivery, speech: Speech, *, own_streams: bool = True
+    ) -> None:
         self._own_streams = own_streams
         self._shared = shared
         self._delivery = delivery
         self.judging = Judging(shared.judged, delivery)
+        self._speech = speech
 
     def plan(self, principal: Principal, resume: incoming.Resume) -> Plan:
         """What is known about a connection's first streams, and what must be found out before `open`."""
@@ -231,25 +243,6 @@ class Planner:
                 places[stream, seq] = None
         if 0 < seq < head.seq:
             places[stream, seq] = None
-
-
-type Places = dict[str, Mapping[str, object]]
-"""The member `streams` of `authentication_result`."""
-
-BEHIND = en.BEHIND_YOU
-_NO_VERDICTS: Verdicts = {}
-
-
-class Readers(Planner):
-    """See the module. This class decides; `delivery` keeps the positions."""
-
-    __slots__ = ("_speech",)
-
-    def __init__(
-        self, shared: Shared, delivery: Delivery, speech: Speech, *, own_streams: bool = True
-    ) -> None:
-        super().__init__(shared, delivery, own_streams=own_streams)
-        self._speech = speech
 
     def open(
         self, plan: Plan, links: Links | None = None, verdicts: Verdicts = _NO_VERDICTS

@@ -20,7 +20,7 @@ from huahuo.transport.access.rights import Verified
 from huahuo.transport.load.intake import Load
 from huahuo.transport.load.metrics import Tally
 from huahuo.transport.protocol.dialects import Negotiated
-from huahuo.transport.wire.lobby import Aborted, Greeting, HasTransport
+from huahuo.transport.wire.lobby import Aborted, HasTransport
 from huahuo.transport.wire.sends import Direct
 
 
@@ -160,14 +160,6 @@ class PlainHttp(Protocol):
 
     def drain(self) -> None:
         """Let every connection end after the answer that it waits for."""
-        ...
-
-
-class Usher(Protocol):
-    """Decides about new sockets in place of the server, which then only serves those that it is handed."""
-
-    def spoke(self, greeting: Greeting, data: bytes) -> None:
-        """The first bytes of a socket came. The usher calls `Server.welcome`, or gives the socket away."""
         ...
 
 

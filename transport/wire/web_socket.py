@@ -10,11 +10,10 @@
   What the listener does not take goes through the library, behind what is kept, so that the order stays.
 * Waiting: texts that came whole, behind a message that the library holds, are kept as bytes until the
   reader has taken those before. Control frames, fragments and faults have their effect when they come.
-* While a client sends nothing but acks that are alike, `batched_io` reads its socket.
+* While a client sends nothing but acks that are alike, `AckReader` reads its socket.
 """
 
 import asyncio
-from abc import abstractmethod
 from collections.abc import Callable, Coroutine, Sequence
 from http import HTTPStatus
 from typing import Any, Final, Protocol, cast
@@ -49,14 +48,82 @@ _REPLIES_WAITING_MAX = 4
 buffered."""
 
 
-class WritingSocket(ServerConnection):
-    """See the module."""
+_ALIKE_MIN = 2
+_ALIKE_AGAIN = 8
+"""A socket changes its reader after this many acks, since that costs some system calls (16 µs to and fro). If
+it did before, the second number counts. So a few acks between a client's other messages do not cause it."""
+
+
+class Owner(Protocol):
+    """Counts sockets. Implemented by the server."""
+
+    def connected(self, socket: InLobby) -> None:
+        """TCP is connected; the handshake follows."""
+        ...
+
+    def holds(self, socket: InLobby, held_bytes: int) -> None:
+        """This many bytes of a client that has not authenticated are incomplete or not handled."""
+        ...
+
+    def authenticated(self, socket: InLobby) -> None:
+        """A token was accepted: the first one, or a refreshed one."""
+        ...
+
+    def disconnected(self, socket: InLobby) -> None:
+        """TCP is gone."""
+        ...
+
+
+ACK = b'{"action":"ack"'
+_LATER_BYTES_MAX = 256 << 10
+"""With more than this, the socket is not read until the listener has taken them."""
+_TEXT_BYTES = 48
+"""Counted for a message that waits, in addition to its payload."""
+
+
+READ_FRAMES_MAX: Final = 4
+"""With more messages than this, the socket is not read until no more than a quarter of them wait."""
+
+
+_PIECE_BYTES = 4 << 10
+"""The library reads this much at a time, so that a flood of frames is seen before it was parsed."""
+CONTROLS_MAX = 256
+"""Pings and pongs in one read of the socket. A client sends some in a minute, a flood 40,000 in a read, which
+would take the loop for 0.2 s."""
+_AGAIN_S = 0.1
+"""With no room for what was read of a long message either, its reading is tried again after this."""
+_FRAME_BYTES = 256
+"""Counted for a frame in addition to its payload. The library's object has 187 (`tracemalloc`)."""
+
+
+class WebSocket(ServerConnection):
+    """See the module.
+
+    `negotiated` is set by the handshake, `address` once the door has counted the socket. `open_by_s` is the
+    deadline of the handshake, on the lobby's clock. While the ack reader reads it, the transport does not.
+    Packed texts lie behind all messages that the library holds.
+
+    Slots save 1.4 KB a connection: instances of a class share the names of only about 30 attributes, and the
+    library's own attributes use those up.
+    """
 
     __slots__ = (
-        "_abort", "_clean", "_descriptor", "_leave", "_sends", "_settings", "collected", "listener",
+        "_abort", "_ack_reader", "_alike", "_alike_min", "_answered", "_clean", "_controls", "_descriptor",
+        "_going_on", "_half_closed", "_held_bytes", "_later", "_later_bytes", "_leave", "_owner", "_packed",
+        "_packed_paused", "_paused_late", "_place", "_queued", "_quick_acks", "_reading_paused", "_rest",
+        "_sends", "_settings", "_untouched", "_whole", "address", "collected", "listener", "load",
+        "negotiated", "open_by_s", "over_limit", "root", "trusted",
     )  # fmt: skip
 
-    def __init__(self, *args: Any, settings: TransportSettings, sends: Sends, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        settings: TransportSettings,
+        sends: Sends,
+        ack_reader: AckReader,
+        owner: Owner,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(*args, **kwargs)
         self.logger = self.protocol.logger = LOGGER  # in place of an adapter with a dict of its own
         self.listener: Listener | None = None
@@ -67,6 +134,34 @@ class WritingSocket(ServerConnection):
         self._leave: Callable[[], None] | None = None
         self.collected = -1
         self._abort: asyncio.TimerHandle | None = None
+        self._quick_acks: TakesAcks | None = None  # the last bytes were an ack, and the library holds none
+        self._alike = 0  # how many acks `_quick_acks` has taken
+        self._alike_min = _ALIKE_MIN
+        self._ack_reader = ack_reader
+        self._place = -1  # where it is read there, or -1
+        self.address = ""
+        self.open_by_s = 0.0
+        self.trusted = False
+        self._owner = owner
+        self._held_bytes = 0  # until the client has authenticated
+        self._reading_paused = False  # True at most until the request is answered
+        self._later: list[bytes] = []  # complete messages, to be offered again
+        self._later_bytes = 0
+        self._going_on = False  # they are offered in the loop's next turn
+        self._paused_late = False
+        self._packed: PackedTexts | None = None
+        self._packed_paused = False
+        self._rest = b""  # a frame that is not complete, at the end of the bytes
+        self._whole = False  # the library holds no partial frame or message
+        self.root = ""
+        self.load: Load | None = None
+        self.over_limit = False
+        self.negotiated: Negotiated | None = None
+        self._controls = 0  # pings and pongs of the last read
+        self._answered = False  # a request that the library cannot read
+        self._half_closed = False  # the client sent EOF before all it had asked was answered
+        self._queued = False  # the library holds a message, or its reader has one in hand
+        self._untouched = True  # the library has been given no bytes yet
 
     def has_room(self) -> bool:
         """Whether frames may be written without filling the buffer beyond its bound.
@@ -121,7 +216,7 @@ class WritingSocket(ServerConnection):
         self.transport.abort()
 
     def direct(self, leave: Callable[[], None]) -> tuple[Direct, int] | None:
-        """See `socket.Socket`."""
+        """See `ports.Socket`."""
         if self._descriptor < 0 or self.collected >= 0 or self._leave is not None or not self.has_room():
             return None
         if not (self._clean or self._is_clean()):
@@ -130,7 +225,7 @@ class WritingSocket(ServerConnection):
         return self, self._descriptor
 
     def on_its_own(self) -> None:
-        """See `socket.Socket`."""
+        """See `ports.Socket`."""
         self._leave = None
 
     def _is_clean(self) -> bool:
@@ -150,22 +245,6 @@ class WritingSocket(ServerConnection):
         if self._abort is None and not self.connection_lost_waiter.done():
             self._abort = self.loop.call_later(deadline_s, self.transport.abort)
 
-    # What the event loop and the library call -------------------------------------------------------
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """TCP is connected."""
-        super().connection_made(transport)
-        self._descriptor = descriptor_of(transport)
-
-    def send_data(self) -> None:
-        """The library has something to send, or wants to close."""
-        if self._leave is not None:
-            self._leave()
-        if self.collected >= 0:
-            self._sends.flush()  # frames that were written before come before
-        self._clean = False
-        super().send_data()
-
     def pause_writing(self) -> None:
         """The transport is full."""
         super().pause_writing()
@@ -178,38 +257,9 @@ class WritingSocket(ServerConnection):
         if self.listener is not None:
             self.listener.drained()
 
-    def _end_writing(self) -> None:
-        """TCP is gone: the descriptor may soon be that of another socket."""
-        if self._leave is not None:
-            self._leave()
-        self._descriptor = -1
-        if self._abort is not None:
-            self._abort.cancel()
-            self._abort = None
-
     def _cut_off_a_hoarder(self) -> None:
         if self.transport.get_write_buffer_size() > _REPLIES_WAITING_MAX * self._settings.reply_bytes_max:
             self.transport.abort()
-
-
-_ALIKE_MIN = 2
-_ALIKE_AGAIN = 8
-"""A socket changes its reader after this many acks, since that costs some system calls (16 µs to and fro). If
-it did before, the second number counts. So a few acks between a client's other messages do not cause it."""
-
-
-class AckingSocket(WritingSocket):
-    """See the module. The transport of a socket that is read there does not read."""
-
-    __slots__ = ("_ack_reader", "_alike", "_alike_min", "_place", "_quick_acks")
-
-    def __init__(self, *args: Any, ack_reader: AckReader, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._quick_acks: TakesAcks | None = None  # the last bytes were an ack, and the library holds none
-        self._alike = 0  # how many acks `_quick_acks` has taken
-        self._alike_min = _ALIKE_MIN
-        self._ack_reader = ack_reader
-        self._place = -1  # where it is read there, or -1
 
     def _read_acks(self, quick_acks: TakesAcks) -> None:
         """`quick_acks` has taken an ack. If these were some, let the ack reader read this socket."""
@@ -227,7 +277,7 @@ class AckingSocket(WritingSocket):
         self.read_by_transport()
 
     def read_by_transport(self) -> None:
-        """See `ack_reader.Readable`."""
+        """See `frame_reader.Readable`."""
         if self._place >= 0:
             self._ack_reader.dismiss(self._place)
             self._place = -1
@@ -235,47 +285,9 @@ class AckingSocket(WritingSocket):
                 self.transport.resume_reading()
 
     def handed(self, data: bytes) -> None:
-        """See `ack_reader.Readable`. A transport that is being closed would not have read them."""
+        """See `frame_reader.Readable`. A transport that is being closed would not have read them."""
         if not self.transport.is_closing():
             self.data_received(data)
-
-
-class Owner(Protocol):
-    """Counts sockets. Implemented by the server."""
-
-    def connected(self, socket: InLobby) -> None:
-        """TCP is connected; the handshake follows."""
-        ...
-
-    def holds(self, socket: InLobby, held_bytes: int) -> None:
-        """This many bytes of a client that has not authenticated are incomplete or not handled."""
-        ...
-
-    def authenticated(self, socket: InLobby) -> None:
-        """A token was accepted: the first one, or a refreshed one."""
-        ...
-
-    def disconnected(self, socket: InLobby) -> None:
-        """TCP is gone."""
-        ...
-
-
-class LobbySocket(AckingSocket):
-    """See the module. `address` is set once the door has counted it.
-
-    `open_by_s`: the deadline of the handshake, on the lobby's clock.
-    """
-
-    __slots__ = ("_held_bytes", "_owner", "_reading_paused", "address", "open_by_s", "trusted")
-
-    def __init__(self, *args: Any, owner: Owner, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.address = ""
-        self.open_by_s = 0.0
-        self.trusted = False
-        self._owner = owner
-        self._held_bytes = 0  # until the client has authenticated
-        self._reading_paused = False  # True at most until the request is answered
 
     def trust(self, if_too_large: Sequence[bytes] = ()) -> None:
         """See `Socket`. It is so from the next frame on."""
@@ -301,26 +313,6 @@ class LobbySocket(AckingSocket):
         if self._reading_paused:
             self._reading_paused = False
             self.transport.resume_reading()
-
-
-ACK = b'{"action":"ack"'
-_LATER_BYTES_MAX = 256 << 10
-"""With more than this, the socket is not read until the listener has taken them."""
-_TEXT_BYTES = 48
-"""Counted for a message that waits, in addition to its payload."""
-
-
-class DeferringSocket(LobbySocket):
-    """See the module."""
-
-    __slots__ = ("_going_on", "_later", "_later_bytes", "_paused_late")
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._later: list[bytes] = []  # complete messages, to be offered again
-        self._later_bytes = 0
-        self._going_on = False  # they are offered in the loop's next turn
-        self._paused_late = False
 
     def go_on(self) -> None:
         """Offer again, now, what the listener wanted later."""
@@ -354,10 +346,6 @@ class DeferringSocket(LobbySocket):
         self._read_on()
         return texts
 
-    @abstractmethod
-    def _through_library(self, data: bytes) -> None:
-        """Let the library read these frames."""
-
     def _hear(self, listener: Listener, texts: list[bytes]) -> bytes:
         """Let the listener handle messages. Returns as frames those that must be queued in the library."""
         count, then = listener.heard(texts)
@@ -384,23 +372,6 @@ class DeferringSocket(LobbySocket):
             self._paused_late = False
             if not self.transport.is_closing():
                 self.transport.resume_reading()
-
-
-READ_FRAMES_MAX: Final = 4
-"""With more messages than this, the socket is not read until no more than a quarter of them wait."""
-
-
-class QueueingSocket(DeferringSocket):
-    """See the module. The texts lie behind all messages that the library holds."""
-
-    __slots__ = ("_packed", "_packed_paused", "_rest", "_whole")
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._packed: PackedTexts | None = None
-        self._packed_paused = False
-        self._rest = b""  # a frame that is not complete, at the end of the bytes
-        self._whole = False  # the library holds no partial frame or message
 
     @property
     def waiting_count(self) -> int:
@@ -458,42 +429,6 @@ class QueueingSocket(DeferringSocket):
             self._packed_paused = False
             if not self.transport.is_closing():
                 self.transport.resume_reading()
-
-
-_PIECE_BYTES = 4 << 10
-"""The library reads this much at a time, so that a flood of frames is seen before it was parsed."""
-CONTROLS_MAX = 256
-"""Pings and pongs in one read of the socket. A client sends some in a minute, a flood 40,000 in a read, which
-would take the loop for 0.2 s."""
-_AGAIN_S = 0.1
-"""With no room for what was read of a long message either, its reading is tried again after this."""
-_FRAME_BYTES = 256
-"""Counted for a frame in addition to its payload. The library's object has 187 (`tracemalloc`)."""
-
-
-class WebSocket(QueueingSocket):
-    """See the module. `negotiated` is set by the handshake.
-
-    Slots save 1.4 KB a connection: instances of a class share the names of only about 30 attributes, and the
-    library's own attributes use those up.
-    """
-
-    __slots__ = (
-        "_answered", "_controls", "_half_closed", "_queued", "_untouched", "load", "negotiated", "over_limit",
-        "root",
-    )  # fmt: skip
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.root = ""
-        self.load: Load | None = None
-        self.over_limit = False
-        self.negotiated: Negotiated | None = None
-        self._controls = 0  # pings and pongs of the last read
-        self._answered = False  # a request that the library cannot read
-        self._half_closed = False  # the client sent EOF before all it had asked was answered
-        self._queued = False  # the library holds a message, or its reader has one in hand
-        self._untouched = True  # the library has been given no bytes yet
 
     @property
     def rest_bytes(self) -> int:
@@ -555,6 +490,7 @@ class WebSocket(QueueingSocket):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """TCP is connected."""
         super().connection_made(transport)
+        self._descriptor = descriptor_of(transport)
         waiting: Any = LazyDeque()
         drained: Any = []  # an empty deque has 760 bytes
         self.recv_messages.frames.queue, self.drain_waiters = waiting, drained
@@ -563,7 +499,12 @@ class WebSocket(QueueingSocket):
     def connection_lost(self, exc: Exception | None) -> None:
         """TCP is gone."""
         self._read_all_kinds()  # before the descriptor may be that of another socket
-        self._end_writing()
+        if self._leave is not None:
+            self._leave()
+        self._descriptor = -1  # which may soon be that of another socket
+        if self._abort is not None:
+            self._abort.cancel()
+            self._abort = None
         self._give_rest()
         super().connection_lost(exc)
         fault = self.protocol.parser_exc
@@ -710,6 +651,11 @@ class WebSocket(QueueingSocket):
             self._answered = True
             refusal = cast("OpeningProtocol", protocol).reject(HTTPStatus.BAD_REQUEST, http_zh.NO_REQUEST)
             self.transport.write(refusal.serialize())
+        if self._leave is not None:
+            self._leave()
+        if self.collected >= 0:
+            self._sends.flush()  # frames that were written before come before
+        self._clean = False
         super().send_data()
         if self.protocol.eof_sent and self.protocol.state is CONNECTING:
             self._resume_reading()  # and discard: unread bytes would turn the close into a reset

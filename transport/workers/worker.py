@@ -189,7 +189,7 @@ class Taker:
 
 
 class Usher:
-    """Implements `ports.Usher`."""
+    """Implements `lobby.Greeter`."""
 
     def __init__(
         self,
@@ -208,7 +208,7 @@ class Usher:
         self._asking: set[asyncio.Task[None]] = set()
 
     def spoke(self, greeting: Greeting, data: bytes) -> None:
-        """See `ports.Usher`."""
+        """See `lobby.Greeter`."""
         asked = understood(data)
         if asked is None or not self._serves(asked):
             self._giver.give(greeting.transport, data)

@@ -9,7 +9,6 @@ import asyncio
 from collections import Counter
 from collections.abc import Iterator
 from random import Random
-from types import SimpleNamespace
 from typing import Any, Final
 
 from websockets.datastructures import Headers
@@ -19,7 +18,7 @@ from websockets.http11 import Request
 from websockets.protocol import CLOSED, OPEN, Protocol, Side
 
 from huahuo.transport.protocol.flow_control import TransportSettings
-from huahuo.transport.wire.frame_reader import short_text
+from huahuo.transport.wire.frame_reader import AckReader, short_text
 from huahuo.transport.wire.ports import Heard, is_utf8
 from huahuo.transport.wire.sends import Sends
 from huahuo.transport.wire.server_protocol import WelcomedProtocol
@@ -166,7 +165,7 @@ class _Listener:
 
 
 class _Owner:
-    """Implements `lobby_socket.Owner`, and what the library asks of its server."""
+    """Implements `web_socket.Owner`, and what the library asks of its server."""
 
     def __init__(self) -> None:
         self.handler_tasks: set[asyncio.Task[None]] = set()
@@ -206,7 +205,7 @@ async def _heard(decisions: bytes, sent: bytes) -> list[bytes]:
     listener, wire, owner = _Listener(decisions), _Wire(), _Owner()
     socket = WebSocket(
         WelcomedProtocol(_BYTES_MAX, None), owner, ping_interval=None, max_queue=_READ_FRAMES_MAX,
-        owner=owner, settings=_SETTINGS, sends=Sends(), ack_reader=SimpleNamespace(opened=False),
+        owner=owner, settings=_SETTINGS, sends=Sends(), ack_reader=AckReader(lambda: 0.0),
     )  # fmt: skip
     socket.request = Request("/", Headers())
     del socket.request_rcvd

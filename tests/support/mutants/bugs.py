@@ -165,34 +165,28 @@ _ALL: Final = (
         "huahuo.transport.protocol.kinds",
         "    if not same_log:",
         "    if False:",
-        tests=_unit(
-            "unit/transport/test_session_authentication", "unit/transport/test_session_subscriptions"
-        ),
+        tests=_unit("unit/transport/test_session"),
     ),
     Bug(
         "a cursor beyond the head is accepted",
         "huahuo.transport.protocol.kinds",
         "    if cursor > head.seq:",
         "    if False:",
-        tests=_unit(
-            "unit/transport/test_session_authentication", "unit/transport/test_session_subscriptions"
-        ),
+        tests=_unit("unit/transport/test_session"),
     ),
     Bug(
         "a gap is not told",
         "huahuo.transport.protocol.kinds",
         "    if cursor < head.first - 1:",
         "    if False:",
-        tests=_unit(
-            "unit/transport/test_session_authentication", "unit/transport/test_session_subscriptions"
-        ),
+        tests=_unit("unit/transport/test_session"),
     ),
     Bug(
         "a check that differs is ignored",
         "huahuo.transport.protocol.kinds",
         "    if differs:",
         "    if False:",
-        tests=_unit("unit/transport/test_session_checks"),
+        tests=_unit("unit/transport/test_session_positions"),
     ),
     Bug(
         "now and then nobody is told of a commit",
@@ -325,7 +319,7 @@ _ALL: Final = (
         "huahuo.transport.protocol.flow_control",
         "return self.size - self.outstanding",
         "return self.size",
-        tests=_unit("unit/transport/test_session_flow"),
+        tests=_unit("unit/transport/test_session"),
     ),
     Bug(
         "a live run is taken although the cursor is behind it",
@@ -360,7 +354,7 @@ _ALL: Final = (
         "huahuo.transport.session.delivery",
         "        return seq <= (self._past.get(stream, -1) if sub is None else sub.flow.peak)",
         "        return True",
-        tests=_unit("unit/transport/test_session_flow", "unit/transport/test_session_events"),
+        tests=_unit("unit/transport/test_session"),
     ),
     Bug(
         "a stored ack may go back",
@@ -381,9 +375,7 @@ _ALL: Final = (
         "huahuo.transport.access.rights",
         "group is not None and group[1] in principal.groups",
         "group is not None",
-        tests=_unit(
-            "unit/transport/test_session_subscriptions", "unit/transport/test_session_authentication"
-        ),
+        tests=_unit("unit/transport/test_session"),
     ),
     Bug(
         "a revocation is forgotten",
@@ -411,7 +403,7 @@ _ALL: Final = (
         "huahuo.transport.accounts.issuer_keys",
         "key = self._keys.get((kid, algorithm))",
         "key = next((one for (its, _), one in self._keys.items() if its == kid), None)",
-        tests=_unit("unit/transport/test_key_set"),
+        tests=_unit("unit/transport/test_issuer_keys"),
     ),
     Bug(
         "what nodes compare does not cover what they applied",
@@ -425,7 +417,7 @@ _ALL: Final = (
         "huahuo.transport.access.door",
         "return page == own or",
         "return (page or '').endswith(own) or",
-        tests=_unit("unit/transport/test_origin"),
+        tests=_unit("unit/transport/test_lobby"),
     ),
     Bug(
         "a check that is over may go on",
@@ -453,14 +445,14 @@ _ALL: Final = (
         "huahuo.transport.client.streams",
         "bodies = frame.events[known:] if known else frame.events",
         "bodies = frame.events",
-        tests=_unit("property/test_client_session_resume", "unit/transport/test_client_session_streams"),
+        tests=_unit("property/test_client_session_resume", "unit/transport/test_client_session"),
     ),
     Bug(
         "the client applies events behind a hole",
         "huahuo.transport.client.streams",
         "        if frame.seq > self.received + 1:\n            return False\n        known",
         "        known",
-        tests=_unit("property/test_client_session_resume", "unit/transport/test_client_session_streams"),
+        tests=_unit("property/test_client_session_resume", "unit/transport/test_client_session"),
     ),
     Bug(
         "a follower's cursor is not stored with its batch",

@@ -100,7 +100,7 @@ class Device(Asks):
 
     def cut(self) -> None:
         """Reset its connection."""
-        socket = None if self.client is None else self.client._line.socket  # noqa: SLF001  as the network does
+        socket = None if self.client is None else self.client._socket  # noqa: SLF001  as the network does
         if socket is not None:
             socket.transport.abort()
 
@@ -124,7 +124,7 @@ class Device(Asks):
                 backoff_s=(0.3, 4.0),
             )
             if self.habits.no_websocket:
-                vars(client._line)["_open"] = self._open_over_http  # noqa: SLF001  as a browser's client does
+                vars(client)["_open"] = self._open_over_http
             client.on_status(self._status)
             self._note_what_is_sent_again(client)
             with contextlib.suppress(ClientStopped):

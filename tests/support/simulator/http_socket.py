@@ -84,7 +84,7 @@ def _trusted() -> ssl.SSLContext:
 
 
 class HttpSocket:
-    """See the module. It has what `Line` uses of a WebSocket."""
+    """See the module. It has what `Client` uses of a WebSocket."""
 
     subprotocol = SUBPROTOCOL
 

@@ -62,17 +62,6 @@ def test_a_cohort_is_written_to_without_a_look_at_its_members() -> None:
     assert many.told() == [["a", "b"]] * 4
 
 
-def test_what_was_sent_to_a_cohort_can_be_acked_and_counts_in_the_window() -> None:
-    many = Crowd(2)
-    many.commit("a", "b", "c")
-    reader = many.readers[0]
-    reader.ack(system=2)
-    assert reader.acked == {"system": 2}
-    assert reader.session.delivery.window.outstanding == 1
-    assert reader.session.delivery.cursors()["system"] == 3
-    assert reader.is_in_step
-
-
 def test_an_ack_of_what_the_cohort_was_never_sent_is_refused() -> None:
     many = Crowd(2)
     many.commit("a")
@@ -162,16 +151,6 @@ def test_a_socket_that_takes_a_part_of_a_frame_gets_the_rest_and_goes_on_by_itse
     assert many.told() == [["a", "b", "c"]] * 3
 
 
-def test_a_member_whose_subscription_ends_gets_nothing_more() -> None:
-    many = Crowd(3)
-    many.commit("a")
-    gone = many.readers[2]
-    gone.say(action="unsubscribe", id="1", stream="system")
-    many.commit("b")
-    assert many.told() == [["a", "b"], ["a", "b"], []]
-    assert not gone.is_in_step
-
-
 def test_a_connection_that_has_ended_is_written_to_no_more() -> None:
     many = Crowd(3)
     many.commit("a")
@@ -244,14 +223,6 @@ def test_a_connection_that_cannot_join_keeps_no_other_from_it() -> None:
         many.commit(text)
     assert [reader.is_in_step for reader in many.readers] == [False, *[True] * 5]
     assert many.told() == [["a", "b", "c", "d"]] * 6
-
-
-def test_a_commit_of_more_events_than_a_frame_holds_reaches_each_member_in_order() -> None:
-    many = Crowd(3)
-    many.commit("a")
-    many.commit(*(str(number) for number in range(20)))
-    many.commit("z")
-    assert many.told() == [["a", *(str(number) for number in range(20)), "z"]] * 3
 
 
 def test_what_cannot_be_written_for_an_unknown_reason_ends_every_member() -> None:

@@ -63,35 +63,6 @@ def test_a_large_commit_leaves_in_frames_of_the_limits() -> None:
         assert texts(sent) == [*(str(n) for n in range(20)), "x" * 3000, "y" * 3000]
 
 
-def test_a_subscriber_that_is_behind_reads_the_log_and_is_then_in_step_again() -> None:
-    two = crowd(2)
-    behind, other = two.drivers
-    behind.hold_events = True
-    two.commit("system", "a")
-    behind.hold_events = False
-    two.commit("system", "b")
-    assert texts(behind.take()) == texts(other.take()) == ["a", "b"]
-    built = two.frames.built
-    two.commit("system", "c")
-    assert texts(behind.take()) == texts(other.take()) == ["c"]
-    assert two.frames.built == built + 1
-
-
-def test_a_signal_for_events_that_were_sent_already_sends_nothing() -> None:
-    one = crowd(1)
-    event = one.log.append("system", "a")
-    one.tell([event])
-    one.tell([event])
-    assert texts(one.drivers[0].take()) == ["a"]
-
-
-def test_after_a_lost_signal_everybody_looks() -> None:
-    two = crowd(2)
-    two.log.append("system", "unheard of")
-    two.fanout.committed(None)
-    assert [texts(driver.take()) for driver in two.drivers] == [["unheard of"]] * 2
-
-
 def test_a_commit_that_nobody_watches_is_no_hand_out() -> None:
     asked: list[float] = []
 
@@ -190,12 +161,3 @@ def test_frames_that_cannot_be_made_take_nothing_from_the_other_streams_of_the_c
     first, second = one.log.append("user/42", "a"), one.log.append("system", "b")
     fanout.committed({"user/42": [first], "system": [second], LOG_STREAM: [first, second]})
     assert sorted(texts(driver.take())) == ["a", "b"]
-
-
-def test_a_subscriber_that_left_is_served_no_more() -> None:
-    two = crowd(2)
-    gone, other = two.drivers
-    two.fanout.leave("system", gone)
-    two.fanout.leave("system", gone)
-    two.commit("system", "a")
-    assert (texts(gone.take()), texts(other.take())) == ([], ["a"])

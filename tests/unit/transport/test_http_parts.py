@@ -1,13 +1,26 @@
-"""Small pure parts of the API over HTTP: routes, tickets, origins, problems, caching, texts of events."""
+"""Parts of the HTTP interface."""
 
+import asyncio
 from http import HTTPStatus
 from typing import Any
 
 import msgspec
 import pytest
 
+from huahuo.actors.plugins.words import Words
 from huahuo.transport.http.asgi import must_be_utf8, path_of, root_of
-from huahuo.transport.http.messages import Request, cors_headers, from_close, from_error, json_answer, problem
+from huahuo.transport.http.event_socket import EventSocket, Shared
+from huahuo.transport.http.messages import (
+    Answer,
+    Headers,
+    Request,
+    cors_headers,
+    from_close,
+    from_error,
+    json_answer,
+    problem,
+)
+from huahuo.transport.http.native import LINGER_S, LINGER_SILENCE_S, HttpConnection
 from huahuo.transport.http.routes import Target, route_of
 from huahuo.transport.http.sign_in import TICKETS_MAX, Tickets
 from huahuo.transport.http.stream_pages import After, Page, etag_of, matches, page_headers
@@ -15,6 +28,7 @@ from huahuo.transport.protocol import frames
 from huahuo.transport.protocol.codes import CloseCode, ErrorCode
 from huahuo.transport.protocol.frames import ServerSent, binary_frame, text_frame, unframed
 from huahuo.transport.protocol.kinds import Outcome
+from huahuo.transport.session.outgoing import Speech
 
 
 def request(target: str = "/streams/user/42", **headers: str) -> Request:
@@ -247,3 +261,151 @@ def test_a_mount_that_no_root_path_names_is_what_the_path_lacks(scope: dict[str,
 
 def test_a_reader_is_told_in_milliseconds_when_to_come_back() -> None:
     assert frames.retry(1.5) == b"retry: 1500\n\n"
+
+
+class Written:
+    """An outlet that keeps what is written."""
+
+    paused = False
+    unsent_bytes = 0
+
+    def __init__(self) -> None:
+        self.text = b""
+
+    def bound(self, bytes_max: int) -> None:
+        """It has room for all."""
+
+    def refuse(self, answer: Answer) -> None:
+        """Nothing is refused here."""
+
+    def begin(self, status: HTTPStatus, headers: Headers) -> None:
+        """The head is not looked at."""
+
+    def write(self, text: bytes) -> None:
+        self.text += text
+
+    def write_shared(self, text: bytes, _chunk: bytes) -> None:
+        self.text += text
+
+    def end(self, deadline_s: float) -> None:
+        """Nothing ends here."""
+
+    def abort(self) -> None:
+        """Nothing ends here."""
+
+
+def test_a_long_state_is_told_as_it_came() -> None:
+    outlet = Written()
+    socket = EventSocket(outlet, Shared(ServerSent("log")), "127.0.0.1", (), lambda _: None)
+    socket.write(text_frame(b'{"type":"subscribed","stream":"order/1","outcome":"reset"}'))
+    head = b'{"type":"snapshot","stream":"order/1","seq":7,"state":{"price":1.50,"text":"'
+    state = head + b"x" * 70_000 + b'"}}'
+    socket.write(text_frame(state))
+    told = b'id: log:7\nevent: reset\ndata: {"outcome":"reset",%b\n\n' % state[1:]
+    assert outlet.text.endswith(told), "a number that was read and written again would be 1.5"
+
+
+ASKED = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+REFUSED = b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n"
+
+
+class FullTransport(asyncio.Transport):
+    """To a client that reads nothing: what is written stays in the buffer."""
+
+    def __init__(self) -> None:
+        super().__init__({"peername": ("127.0.0.1", 1)})
+        self.reading = True
+        self.full = asyncio.Event()
+        self.connection: HttpConnection | None = None
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        pass
+
+    def is_closing(self) -> bool:
+        return False
+
+    def write(self, data: Any) -> None:
+        assert self.connection is not None
+        self.connection.pause_writing()
+        self.full.set()
+
+    def pause_reading(self) -> None:
+        self.reading = False
+
+
+class Everything:
+    """Stands for what a connection asks of its owner, of the API and of the server."""
+
+    open_timeout_s = 10.0
+
+    def __getattr__(self, name: str) -> Any:
+        return self if name in ("server", "api", "wires", "ambient") else lambda *_: None
+
+    async def site(self, _request: object) -> Answer:
+        return Answer(HTTPStatus.OK, (), b"x" * 1_000_000)
+
+    def speech(self, _preferred: object) -> Speech:
+        return Speech(Words(), "en")
+
+    def is_serving(self) -> bool:
+        return True
+
+
+async def test_nothing_more_is_read_while_an_answer_waits_for_its_client() -> None:
+    owner: Any = Everything()
+    transport = FullTransport()
+    connection = HttpConnection(owner, transport, asyncio.get_running_loop().time() + 10)
+    transport.connection = connection
+    connection.data_received(ASKED)
+    await transport.full.wait()
+    read = 0
+    while transport.reading and read < 64:
+        connection.data_received(b"y" * 65_536)
+        read += 1
+    assert read < 64
+    connection.connection_lost(None)
+
+
+class RefusingTransport(FullTransport):
+    """To a client that reads at once, and sends on behind its refused request."""
+
+    aborted = False
+
+    def write(self, data: Any) -> None:
+        pass
+
+    def resume_reading(self) -> None:
+        self.reading = True
+
+    def abort(self) -> None:
+        self.aborted = True
+
+
+def refused() -> tuple[HttpConnection, RefusingTransport]:
+    owner: Any = Everything()
+    transport = RefusingTransport()
+    connection = HttpConnection(owner, transport, asyncio.get_running_loop().time() + 10)
+    connection.data_received(REFUSED)
+    return connection, transport
+
+
+@pytest.mark.virtual_time
+async def test_a_client_that_sends_on_behind_a_refusal_is_read_until_it_pauses() -> None:
+    connection, transport = refused()
+    for _ in range(10):
+        connection.data_received(b"x" * 1000)
+        await asyncio.sleep(0.9 * LINGER_SILENCE_S)
+    assert not transport.aborted
+    await asyncio.sleep(0.2 * LINGER_SILENCE_S)
+    assert transport.aborted
+
+
+@pytest.mark.virtual_time
+async def test_a_client_that_never_ceases_to_send_behind_a_refusal_is_read_for_ten_seconds() -> None:
+    connection, transport = refused()
+    for _ in range(int(LINGER_S / 0.5) - 1):
+        await asyncio.sleep(0.5)
+        connection.data_received(b"x" * 1000)
+    assert not transport.aborted
+    await asyncio.sleep(0.6)
+    assert transport.aborted

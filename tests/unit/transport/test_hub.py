@@ -56,25 +56,6 @@ async def test_the_hub_is_what_connections_expect() -> None:
     await w.hub.stop()
 
 
-async def test_a_newer_connection_of_the_same_client_takes_over() -> None:
-    w = await world()
-    older = w.joined(client="laptop")
-    newer = w.joined(client="laptop")
-    assert older.closed == [4009]
-    assert newer.closed == []
-    assert w.hub.joined_count == 1
-    await w.hub.stop()
-
-
-@pytest.mark.parametrize(("user_id", "client"), [(43, "laptop"), (42, "phone"), (42, "")])
-async def test_another_user_or_client_takes_nothing_over(user_id: int, client: str) -> None:
-    w = await world()
-    first = w.joined(client="laptop")
-    w.joined(user_id, client)
-    assert first.closed == []
-    await w.hub.stop()
-
-
 async def test_connections_without_a_client_do_not_take_each_other_over() -> None:
     w = await world()
     first = w.joined()
@@ -170,20 +151,6 @@ async def test_a_revocation_whose_signal_was_missed_closes_within_a_turn() -> No
     await connection.was_closed.wait()
     assert w.revocations.covers(42, "bad", None)
     await w.hub.stop()
-
-
-async def test_revocations_survive_a_restart() -> None:
-    disk, ambient = ModelDisk(), FakeAmbient()
-    log = await MemoryLog.open(disk, ambient=ambient, master_key=bytes(32), build="t")
-    await Publisher(log, ambient, Registry()).revoke(user_id=42)
-    await log.close()
-    log = await MemoryLog.open(disk, ambient=ambient, master_key=bytes(32), build="t")
-    revocations, told = Revocations(), list[Revoked]()
-    watch = RevocationWatch(log, revocations, told.append)
-    await watch.start()
-    assert revocations.covers(42, "", ambient.now_ms())
-    assert not revocations.covers(42, "", ambient.now_ms() + 1)
-    watch.stop()
 
 
 async def test_revocations_of_users_and_of_tokens_are_counted_once_each() -> None:

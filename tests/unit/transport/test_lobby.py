@@ -1,4 +1,4 @@
-"""Unauthenticated sockets: which one is cut off for a newcomer, and that no address pushes out others."""
+"""Sockets whose client has not authenticated: the handshake and its bounds."""
 
 import asyncio
 from typing import cast
@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from huahuo.transport.access.door import NOTICES_BURST, NOTICES_PER_MINUTE, Notices, origin_allowed
 from huahuo.transport.wire.lobby import Lobby
 
 pytestmark = pytest.mark.virtual_time
@@ -203,3 +204,97 @@ def test_no_bound_is_ever_exceeded_and_no_address_loses_its_last_socket_to_a_sto
         assert not lost or lost[0] == address or address not in before
         assert len(room) == len(inside) <= sockets_max
         assert per_address_max == 0 or sum(s.cut.address == address for s in inside) <= per_address_max
+
+
+HOST = ["mail.example.org:8765"]
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "http://mail.example.org",
+        "https://mail.example.org",
+        "http://mail.example.org:3000",
+        "HTTPS://MAIL.Example.ORG",
+    ],
+)
+def test_the_own_hostname_at_any_port_may_come_in(origin: str) -> None:
+    assert origin_allowed([origin], HOST, [])
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "null", "", "http://example.org", "http://evil-mail.example.org", "http://mail.example.org.evil.net",
+        "http://mail.example.org@evil.net", "http://evil.net/mail.example.org", "file://mail.example.org",
+        "http://mail.example.org:port", "mail.example.org", "http://mail.example.org/x", "http://[::1", "http://",
+        "http://mail.exa\tmple.org", "http://mail.example\n.org",
+    ],
+)  # fmt: skip
+def test_another_origin_may_not(origin: str) -> None:
+    assert not origin_allowed([origin], HOST, [])
+
+
+def test_no_origin_is_no_page() -> None:
+    assert origin_allowed([], HOST, [])
+
+
+def test_two_origins_are_none() -> None:
+    assert not origin_allowed(["http://mail.example.org", "http://mail.example.org"], HOST, [])
+
+
+@pytest.mark.parametrize("hosts", [[], ["a", "mail.example.org"], [""]])
+def test_without_one_host_only_the_list_counts(hosts: list[str]) -> None:
+    assert not origin_allowed(["http://mail.example.org"], hosts, [])
+    assert origin_allowed(["http://mail.example.org"], hosts, ["http://mail.example.org"])
+
+
+def test_an_allowed_origin_is_compared_whole() -> None:
+    allowed = ["https://App.example.net/", "http://localhost:3000"]
+    assert origin_allowed(["https://app.example.net"], HOST, allowed)
+    assert origin_allowed(["http://localhost:3000"], HOST, allowed)
+    assert not origin_allowed(["http://localhost:3001"], HOST, allowed)
+    assert not origin_allowed(["https://app.example.net.evil.net"], HOST, allowed)
+
+
+def test_ipv6_hosts_compare_too() -> None:
+    assert origin_allowed(["http://[::1]:3000"], ["[::1]:8765"], [])
+    assert not origin_allowed(["http://[::2]"], ["[::1]:8765"], [])
+
+
+@pytest.mark.parametrize("page", ["http://localhost:8000", "http://127.0.0.1:8000", "http://[::1]:8000"])
+@pytest.mark.parametrize("host", ["localhost:8765", "127.0.0.1:8765", "[::1]:8765"])
+def test_the_names_of_this_machine_are_one_host(page: str, host: str) -> None:
+    assert origin_allowed([page], [host], [])
+
+
+@pytest.mark.parametrize("page", ["http://localhost", "http://127.0.0.1", "http://[::1]"])
+def test_a_page_of_this_machine_is_a_stranger_to_another_host(page: str) -> None:
+    assert not origin_allowed([page], HOST, [])
+
+
+@pytest.mark.parametrize(
+    "page", ["http://localhost.evil.net", "http://evil.localhost", "http://127.0.0.1.evil.net"]
+)
+def test_a_name_that_looks_like_this_machine_is_not(page: str) -> None:
+    assert not origin_allowed([page], ["127.0.0.1:8765"], [])
+
+
+def test_the_first_ones_are_told_and_a_flood_is_held_back() -> None:
+    notices = Notices()
+    told = [notices.due("origin_refused", 0.0) for _ in range(NOTICES_BURST + 1000)]
+    assert told == [0] * NOTICES_BURST + [None] * 1000
+
+
+def test_the_next_one_that_is_told_says_how_many_were_held_back() -> None:
+    notices = Notices()
+    for _ in range(NOTICES_BURST + 7):
+        notices.due("origin_refused", 0.0)
+    assert notices.due("origin_refused", 60.0 / NOTICES_PER_MINUTE) == 7
+
+
+def test_kinds_do_not_hold_each_other_back() -> None:
+    notices = Notices()
+    for _ in range(NOTICES_BURST + 1):
+        notices.due("origin_refused", 0.0)
+    assert notices.due("token_refused", 0.0) == 0

@@ -1,4 +1,4 @@
-"""PROTOCOL 6: commands, replies, limits and refusals."""
+"""Commands, queries and long answers of one connection."""
 
 from typing import Any
 
@@ -12,6 +12,7 @@ from huahuo.transport.protocol.codes import CloseCode
 from huahuo.transport.protocol.dialects import DOCUMENT, V1, Dialect
 from huahuo.transport.protocol.flow_control import TransportSettings
 from huahuo.transport.protocol.incoming import Invalid, Parsed
+from huahuo.transport.protocol.kinds import Part
 from huahuo.transport.session.calls import Calls
 from huahuo.transport.session.interface import Execute, Record
 from tests.support.drivers.session import Driver, Message, note_command, types
@@ -86,15 +87,6 @@ def test_queries_have_no_record() -> None:
     driver = logged_in()
     driver.say(action="look", id="q1", text="x")
     assert executed(driver).call.key is None
-
-
-def test_the_fingerprint_is_of_the_content_not_of_its_form() -> None:
-    driver = logged_in()
-    driver.say_raw(b'{"action":"note","id":"a","text":"x","email_id":1}')
-    driver.say_raw(b'{ "email_id":1, "text":"\\u0078", "id":"b", "action":"note" }')
-    driver.say_raw(b'{"action":"note","id":"a","text":"y","email_id":1}')
-    first, same, other = (asked.call.fingerprint for asked in driver.executing)
-    assert first == same != other
 
 
 def test_the_fingerprint_depends_on_the_key_of_the_service() -> None:
@@ -212,16 +204,6 @@ def test_commands_are_handed_on_in_the_order_of_their_arrival_and_answered_as_th
     assert driver.reply(index=0)[0]["id"] == "a"
 
 
-def test_with_too_many_commands_running_no_further_message_is_taken() -> None:
-    driver = logged_in(commands_outstanding_max=3)
-    for name in "abc":
-        assert not driver.session.busy
-        driver.say(action="note", id=name, text=name)
-    assert driver.session.busy
-    driver.reply()
-    assert not driver.session.busy
-
-
 def test_a_client_that_is_not_listened_to_is_not_silent() -> None:
     driver = logged_in(commands_outstanding_max=1)
     driver.say(action="note", text="x")
@@ -336,24 +318,6 @@ def test_messages_may_come_in_binary_frames_if_they_are_json() -> None:
     assert types(logged_in().say_raw(b'{"action":"heartbeat"}')) == ["heartbeat_response"]
 
 
-def test_with_as_many_commands_as_may_run_no_message_is_taken_until_one_is_answered() -> None:
-    driver = logged_in(commands_outstanding_max=2)
-    session = driver.session
-
-    def says() -> tuple[bool, ...]:
-        return session.full, session.busy, session.takes_more, session.owes
-
-    assert says() == (False, False, True, False)
-    driver.say(action="note", id="c1", text="x")
-    assert says() == (False, False, True, True)
-    driver.say(action="note", id="c2", text="x")
-    assert says() == (True, True, False, True)
-    driver.reply()
-    assert says() == (False, False, True, True)
-    driver.reply()
-    assert says() == (False, False, True, False)
-
-
 def test_a_command_that_a_fault_broke_is_answered_with_a_name_to_ask_for_and_nothing_of_the_fault() -> None:
     driver = logged_in()
     driver.say(action="note", id="c1", text="canary")
@@ -362,3 +326,101 @@ def test_a_command_that_a_fault_broke_is_answered_with_a_name_to_ask_for_and_not
     assert (said["type"], said["code"], said["id"]) == ("error", "internal", "c1")
     assert "f-17" in said["details"]
     assert "canary" not in str(said)
+
+
+U = "user/42"
+
+
+def driver() -> Driver:
+    made = Driver(commands=[note_command(query=True)])
+    made.hold_snapshots = True
+    return made
+
+
+def waiting(**fields: Any) -> Driver:
+    made = driver()
+    made.login(**fields)
+    made.take()
+    made.say(action="subscribe", id="s", stream=U, after="snapshot")
+    return made
+
+
+def test_a_client_says_whether_it_takes_parts() -> None:
+    made = driver()
+    assert not made.session.parts
+    made.login(parts=True)
+    assert made.session.parts
+
+
+def test_a_refresh_changes_nothing_about_it() -> None:
+    made = driver()
+    made.login(parts=True)
+    made.say(action="authenticate", token="alice")
+    assert made.session.parts
+
+
+def test_no_event_comes_before_the_last_part() -> None:
+    made = waiting(parts=True)
+    first = made.give_snapshot(0, b'{"emails":[1]}', Part(1, more=True))
+    assert first == [
+        {"type": "snapshot", "stream": U, "seq": 0, "part": 1, "more": True, "state": {"emails": [1]}}
+    ]
+    assert made.append(U, "meanwhile") == []
+    last = made.give_snapshot(0, b'{"emails":[2]}', Part(2, more=False))
+    assert types(last) == ["snapshot", "events", "live"]
+    assert last[0] == {"type": "snapshot", "stream": U, "seq": 0, "part": 2, "state": {"emails": [2]}}
+    assert last[1]["seq"] == 1
+
+
+def test_a_part_may_not_be_acked_before_the_last_one_is_sent() -> None:
+    made = waiting(parts=True)
+    made.log.append(U)
+    made.give_snapshot(1, b"{}", Part(1, more=True))
+    assert types(made.ack(user_42=1)) == ["error"]
+    made.give_snapshot(1, b"{}", Part(2, more=False))
+    assert made.ack(user_42=1) == []
+
+
+def test_what_is_left_of_a_subscription_that_moved_on_is_dropped() -> None:
+    made = waiting(parts=True)
+    due = made.snapshots_due[0]
+    assert made.session.awaits(due.sub)
+    made.say(action="subscribe", id="again", stream=U, after="head")
+    assert not made.session.awaits(due.sub)
+    assert made.give_snapshot(0, b"{}", Part(1, more=True)) == []
+
+
+def test_without_parts_a_state_that_is_too_long_ends_its_subscription_and_nothing_else() -> None:
+    made = waiting()
+    assert made.give_snapshot(0, None) == [{"type": "unsubscribed", "stream": U, "reason": "too_large"}]
+    assert made.closed is None
+    assert types(made.append("system", "goes on")) == ["events"]
+    assert types(made.say(action="subscribe", id="b", stream=U)) == ["subscribed", "live"]
+
+
+def test_without_parts_an_answer_that_is_too_long_is_refused() -> None:
+    made = driver()
+    made.login()
+    made.take()
+    made.say(action="note", id="q", text="x")
+    asked = made.executing.pop()
+    made.carry_out(made.session.replied(asked, Reply(b"")))
+    [refused] = made.take()
+    assert (refused["type"], refused["code"], refused["id"]) == ("error", "too_large", "q")
+
+
+def test_every_part_of_an_answer_carries_its_id() -> None:
+    made = driver()
+    made.login(parts=True)
+    made.take()
+    made.say(action="note", id="q", text="x")
+    [first] = made.reply({"type": "l", "data": [1]}, part=Part(1, more=True))
+    [last] = made.reply({"type": "l", "data": [2]}, part=Part(2, more=False))
+    assert first == {"type": "l", "data": [1], "id": "q", "part": 1, "more": True}
+    assert last == {"type": "l", "data": [2], "id": "q", "part": 2}
+
+
+def test_parts_is_a_truth_value() -> None:
+    made = Driver(settings=TransportSettings())
+    [refused] = made.say(action="authenticate", token="alice", parts=1)
+    assert (refused["type"], refused["code"]) == ("error", "invalid_field")

@@ -15,23 +15,6 @@ def logged_in() -> Driver:
     return driver
 
 
-def test_a_ping_is_sent_every_thirty_seconds() -> None:
-    driver = logged_in()
-    for _ in range(4):
-        driver.after(29)
-        driver.after(1)
-    assert driver.pings == 4
-
-
-def test_a_client_that_is_silent_for_two_intervals_is_closed() -> None:
-    driver = logged_in()
-    driver.after(30, heard=False)
-    driver.after(30, heard=False)
-    assert driver.closed is None
-    (goaway,) = driver.after(1, heard=False)
-    assert goaway["code"] == CloseCode.SILENT
-
-
 def test_a_message_counts_as_being_heard() -> None:
     driver = logged_in()
     for _ in range(5):

@@ -1,8 +1,25 @@
-"""Each user has a share of the loop: a user that used more waits, unless it is alone."""
+"""What one user may take of the loop's time and of the process's memory."""
+
+import asyncio
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from huahuo.transport.load.shares import ALONE_S, FREE_S, LEAST_SHARE, SHARE, Shares
+from huahuo.transport.load.intake import Intake, Load, weight
+from huahuo.transport.load.shares import (
+    ALONE_S,
+    FACTOR_MAX,
+    FREE_S,
+    LEAST_SHARE,
+    LOOK_S,
+    SHARE,
+    Budget,
+    BudgetLimits,
+    Estimates,
+    Overhead,
+    Shares,
+)
 
 
 def storm(shares: Shares, users: int, seconds: float, step_s: float = 0.01) -> dict[str, float]:
@@ -80,3 +97,230 @@ def test_a_user_who_wants_little_is_not_slowed_by_a_hundred_who_want_much() -> N
             shares.charge(f"user/{user}", 0.01, now_s)
         assert shares.wait_s("user/modest", now_s) == 0
         shares.charge("user/modest", 0.9 * LEAST_SHARE * 0.02, now_s)
+
+
+def looked(charged_s: float, spent_s: float, looks: int = 20) -> Overhead:
+    """After `looks` spans of `LOOK_S`, with the same charge and the same time spent in each."""
+    overhead = Overhead(0.0, 0.0)
+    for n in range(1, looks + 1):
+        overhead.charged(charged_s)
+        overhead.look(n * LOOK_S, n * spent_s)
+    return overhead
+
+
+def test_before_the_first_look_a_charge_counts_as_it_is() -> None:
+    assert Overhead(0.0, 0.0).charged(0.25) == 0.25
+
+
+def test_charges_are_multiplied_by_what_was_missed() -> None:
+    assert looked(charged_s=0.04, spent_s=0.08).charged(0.01) == pytest.approx(0.02, rel=0.01)
+
+
+def test_a_charge_is_never_made_smaller() -> None:
+    assert looked(charged_s=0.08, spent_s=0.04).factor == 1.0
+
+
+def test_the_factor_has_a_bound() -> None:
+    assert looked(charged_s=0.02, spent_s=1.0).factor == pytest.approx(FACTOR_MAX, rel=0.01)
+
+
+def test_where_hardly_anything_is_charged_the_rest_is_charged_to_no_user() -> None:
+    assert looked(charged_s=0.001, spent_s=0.09).factor == 1.0
+
+
+def test_a_quiet_time_brings_it_back_to_one() -> None:
+    overhead = looked(charged_s=0.02, spent_s=1.0)
+    for n in range(21, 41):
+        overhead.look(n * LOOK_S, 20.0)
+    assert overhead.factor == pytest.approx(1.0, abs=0.01)
+
+
+LIMITS = BudgetLimits(process=100, user=40, connection=25)
+
+
+def test_each_bound_refuses_for_itself() -> None:
+    budget = Budget(LIMITS)
+    first, second = budget.purse("user/1"), budget.purse("user/1")
+    assert first.reserve(25, 0)
+    assert not first.reserve(1, 0)  # the connection
+    assert second.reserve(15, 0)
+    assert not second.reserve(1, 0)  # the user
+    for user in ("user/2", "user/3"):
+        assert budget.purse(user).reserve(25, 0)
+    assert not budget.purse("user/4").reserve(11, 7.0)  # the process
+    assert (budget.used, budget.refused, budget.short_at_s) == (90, 3, 7.0)
+
+
+def test_bytes_count_until_they_have_left_the_write_buffer() -> None:
+    budget = Budget(LIMITS)
+    purse = budget.purse("user/1")
+    assert purse.reserve(20, 0)
+    purse.correct(20, 24)
+    purse.release(24)
+    purse.buffer(24, 1)
+    assert budget.used == 24
+    assert not purse.reserve(2, 1)
+    purse.buffer(0, 2)
+    assert budget.used == 0
+    assert purse.reserve(2, 2)
+
+
+def test_what_a_closed_connection_held_is_free_whatever_comes_later() -> None:
+    budget = Budget(LIMITS)
+    purse = budget.purse("user/1")
+    assert purse.reserve(20, 0)
+    purse.buffer(5, 0)
+    purse.close()
+    purse.release(20)
+    purse.buffer(7, 1)
+    assert (budget.used, budget.users) == (0, 0)
+
+
+def test_a_connection_whose_buffer_does_not_shrink_is_stuck() -> None:
+    purse = Budget(LIMITS).purse("user/1")
+    assert purse.stuck_s(5) == 0
+    purse.buffer(20, 5)
+    purse.buffer(20, 8)
+    assert purse.stuck_s(9) == 4
+    purse.buffer(19, 9)
+    assert purse.stuck_s(9) == 0
+
+
+def test_what_is_kept_for_speed_gives_way() -> None:
+    budget = Budget(LIMITS)
+    assert budget.keep(90)
+
+    def make_room(size: int) -> None:
+        budget.drop(size)
+
+    budget.make_room = make_room
+    assert budget.purse("user/1").reserve(25, 0)
+    assert budget.used == 100
+
+
+def test_an_estimate_is_the_last_size_of_that_kind() -> None:
+    estimates = Estimates()
+    unknown = estimates.of("user/1", "list")
+    estimates.learn("user/1", "list", 7)
+    assert (estimates.of("user/1", "list"), estimates.of("user/2", "list")) == (7, unknown)
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(0, 3),
+            st.sampled_from(["reserve", "correct", "release", "buffer", "close"]),
+            st.integers(0, 30),
+        )
+    )
+)
+def test_the_budget_is_the_sum_of_what_its_connections_hold(steps: list[tuple[int, str, int]]) -> None:
+    budget = Budget(LIMITS)
+    purses = [budget.purse(f"user/{number // 2}") for number in range(4)]
+    reserved = [0] * 4
+    for number, what, size in steps:
+        purse = purses[number]
+        if what == "reserve" and purse.reserve(size, 0):
+            reserved[number] += size
+        elif what == "correct":
+            purse.correct(reserved[number], size)
+            reserved[number] = size
+        elif what == "release":
+            purse.release(reserved[number])
+            reserved[number] = 0
+        elif what == "buffer":
+            purse.buffer(size, 0)
+        elif what == "close":
+            purse.close()
+        assert budget.used == sum(purse.used for purse in purses)
+        assert budget.of("user/0") == purses[0].used + purses[1].used
+
+
+MOST = 8 << 20
+USERS = ("user/1", "user/2", "user/3")
+_DO = st.sampled_from(("comes", "leaves", "is done", "is shared"))
+STEPS = st.lists(st.tuples(_DO, st.sampled_from(USERS), st.integers(1, 400_000), st.integers(0, 40)))
+
+
+@given(STEPS)
+def test_it_is_never_over_whatever_comes_and_all_is_free_in_the_end(
+    steps: list[tuple[str, str, int, int]],
+) -> None:
+    async def main() -> None:
+        intake, loads, working = Intake(MOST), list[Load](), list[Load]()
+        for what, user, size, at in steps:
+            if what == "comes":
+                load = Load(intake, user)
+                if load.take(size) or load.wait(1000, lambda: None):
+                    loads.append(load)
+            elif loads and what == "is shared":
+                load = loads[at % len(loads)]
+                if load.is_in:
+                    load.share()
+                    working.append(load)
+            elif loads:
+                loads.pop(at % len(loads)).close()
+            assert 0 <= intake.used <= MOST
+            assert sum(map(intake.of, USERS)) <= intake.used
+        while loads:
+            loads.pop().close()
+        assert intake.waiting == 0
+        for load in working:
+            load.close()
+        assert intake.used == 0
+
+    asyncio.run(main())
+
+
+def test_one_user_leaves_room_for_the_next_one() -> None:
+    intake = Intake(MOST)
+    greedy = [load for load in (Load(intake, "user/1") for _ in range(1000)) if load.take(1000)]
+    assert weight(1000) * len(greedy) == intake.of("user/1") <= MOST / 2
+    assert Load(intake, "user/2").take(50_000)
+
+
+def test_a_body_larger_than_all_goes_alone() -> None:
+    intake = Intake(MOST)
+    large, other = Load(intake, "user/1"), Load(intake, "user/2")
+    assert large.take(50 << 20)
+    assert intake.used <= MOST
+    assert not other.take(500_000)
+    large.close()
+    assert other.take(500_000)
+
+
+async def test_what_waits_comes_in_once_there_is_room_and_a_cancelled_one_does_not() -> None:
+    intake = Intake(MOST)
+    first, second, third = (Load(intake, user) for user in USERS)
+    assert first.take(500_000)
+    assert not second.take(500_000)
+    assert not third.take(500_000)
+    waiting = [asyncio.create_task(load.waited(10, 60)) for load in (second, third)]
+    await asyncio.sleep(0)
+    assert intake.waiting == 2
+    waiting[0].cancel()
+    second.close()
+    first.close()
+    assert await waiting[1]
+    third.close()
+    assert (intake.used, intake.waiting) == (0, 0)
+
+
+async def test_what_finds_no_room_in_time_is_refused_and_holds_nothing() -> None:
+    intake = Intake(MOST)
+    first, late = Load(intake, "user/1"), Load(intake, "user/2")
+    assert first.take(500_000)
+    assert not late.take(500_000)
+    assert not await late.waited(10, 0)
+    assert (intake.of("user/2"), intake.waiting, intake.refused) == (0, 0, 1)
+
+
+async def test_work_that_outlives_its_client_counts_until_it_ends() -> None:
+    intake = Intake(MOST)
+    load = Load(intake, "user/1")
+    assert load.take(1000)
+    ended = load.share()
+    load.close()
+    assert intake.used == weight(1000)
+    ended(None)
+    assert intake.used == 0

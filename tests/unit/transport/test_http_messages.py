@@ -1,18 +1,33 @@
-"""The rarer ways through the readers of messages, and what they answer."""
+"""Requests, answers and refusals over HTTP."""
 
 import json
 import math
 from collections.abc import Callable
+from http import HTTPStatus
 from typing import Any
 
+import h11
 import msgspec
 import pytest
 
 from huahuo.actors.plugins.words import Words
+from huahuo.eventstore.model import Head
+from huahuo.transport.client.model import CommandError
+from huahuo.transport.http import messages
+from huahuo.transport.http.messages import Answer
+from huahuo.transport.http.stream_pages import (
+    After,
+    AskedWrongly,
+    after_of,
+    limit_of,
+    place_asked,
+    seq_of,
+    wait_s_of,
+)
 from huahuo.transport.protocol import incoming
-from huahuo.transport.protocol.codes import ErrorCode
+from huahuo.transport.protocol.codes import SENTENCES, ErrorCode, in_english
 from huahuo.transport.protocol.incoming import fingerprint, listed
-from huahuo.transport.protocol.kinds import merge
+from huahuo.transport.protocol.kinds import Outcome, merge
 from huahuo.transport.protocol.strict_json import (
     VALUES_MAX,
     decode_closely,
@@ -276,3 +291,157 @@ def test_the_refusal_of_a_field_that_is_missing_inside_another_has_the_id_of_its
     refused = incoming.convert(asked, Order)
     assert isinstance(refused, incoming.Invalid)
     assert (refused.id, refused.details) == ("7", f"to.street: {en.MISSING}")
+
+
+def _request(*headers: tuple[str, str], method: str = "POST") -> h11.Request:
+    return h11.Request(method=method, target="/", headers=[("Host", "a"), *headers])
+
+
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [
+        (b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", None),
+        (b"GET / HTTP/1.1\r\nHost: a\n\r\n", HTTPStatus.BAD_REQUEST),
+        (b"x" * (messages.HEAD_BYTES_MAX + 1), HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE),
+        (b"GET / HTTP/1.0\r\n\r\n", None),
+        (b"GET / HTTP/1.2\r\nHost: a\r\n\r\n", HTTPStatus.HTTP_VERSION_NOT_SUPPORTED),
+        (b"GET / HTTP/9.9\r\nHost: a\r\n\r\n", HTTPStatus.HTTP_VERSION_NOT_SUPPORTED),
+        (b"PRI * HTTP/2.0\r\n\r\n", HTTPStatus.HTTP_VERSION_NOT_SUPPORTED),
+        (b"POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n", HTTPStatus.BAD_REQUEST),
+    ],
+)
+def test_a_head_is_refused_that_is_too_large_or_has_a_bare_end_of_line_or_another_version(
+    head: bytes, status: HTTPStatus | None
+) -> None:
+    assert messages.refusal_of(head) == status
+
+
+@pytest.mark.parametrize(
+    ("headers", "announced", "size"),
+    [
+        ((), False, 0),
+        ((("Content-Length", "0"),), False, 0),
+        ((("Content-Length", "7"),), True, 7),
+        ((("Content-Length", "00"),), False, 0),
+        ((("Transfer-Encoding", "chunked"),), True, None),
+        ((("Content-Length", "0"), ("Transfer-Encoding", "chunked")), True, None),
+    ],
+)
+def test_a_body_is_as_large_as_its_head_announces(
+    headers: tuple[tuple[str, str], ...], announced: bool, size: int | None
+) -> None:
+    request = _request(*headers)
+    assert (messages.has_body(request), messages.body_bytes(request)) == (announced, size)
+
+
+def test_an_answer_to_a_head_request_has_a_length_and_no_body() -> None:
+    answer = Answer(HTTPStatus.OK, (), b"abc")
+    assert messages.without_body(answer, _request(method="HEAD"))
+    assert (b"content-length", b"3") in messages.head_of(answer, ends=False).headers
+
+
+def test_an_answer_whose_status_has_no_body_has_no_length() -> None:
+    answer = Answer(HTTPStatus.NO_CONTENT, (), b"")
+    assert messages.without_body(answer, None)
+    assert b"content-length" not in dict(messages.head_of(answer, ends=False).headers)
+
+
+def test_an_answer_that_ends_its_connection_says_so() -> None:
+    head = messages.head_of(Answer(HTTPStatus.OK, (), b""), ends=True)
+    assert (b"connection", b"close") in head.headers
+
+
+HEAD = Head(first=11, seq=120)
+LOG = "a7c1"
+
+
+@pytest.mark.parametrize(
+    ("text", "outcome", "after"),
+    [
+        ("start", Outcome.GAP, 120),
+        ("head", Outcome.FRESH, 120),
+        ("snapshot", Outcome.SNAPSHOT, 120),
+        ("40", Outcome.RESUMED, 40),
+        ("a7c1:40", Outcome.RESUMED, 40),
+        ("b000:40", Outcome.RESET, 120),
+        (":40", Outcome.RESET, 120),
+        ("3", Outcome.GAP, 120),
+        ("121", Outcome.RESET, 120),
+        ("-50", Outcome.FRESH, 70),
+        ("-500", Outcome.FRESH, 10),
+    ],
+)
+def test_a_place_has_the_outcome_of_the_protocol(text: str, outcome: Outcome, after: int) -> None:
+    place = after_of(text).resolved(HEAD, LOG)
+    assert (place.outcome, place.after) == (outcome, after)
+
+
+@pytest.mark.parametrize("text", ["tail", "-0", "1.5", "a7c1:", "٣", "9" * 17, "x" * 65 + ":1", "-1000000"])
+def test_what_is_no_place_is_refused(text: str) -> None:
+    with pytest.raises(AskedWrongly, match="Last-Event-ID"):
+        after_of(text)
+
+
+def test_the_id_of_the_last_event_wins_over_the_url_that_a_browser_repeats() -> None:
+    assert place_asked({"after": "7"}, "a7c1:9", "head") == After(9, "a7c1")
+    assert place_asked({"after": "7"}, None, "head") == After(7)
+    assert place_asked({}, None, "head") == After("head")
+
+
+@pytest.mark.parametrize(
+    ("read", "name", "text"),
+    [
+        (limit_of, "limit", "0"),
+        (limit_of, "limit", "1001"),
+        (limit_of, "limit", "many"),
+        (wait_s_of, "wait", "-1"),
+        (wait_s_of, "wait", "61"),
+        (wait_s_of, "wait", "nan"),
+        (wait_s_of, "wait", "long"),
+        (seq_of, "seq", ""),
+        (seq_of, "seq", "-1"),
+        (seq_of, "seq", "9007199254740993"),
+    ],
+)
+def test_a_number_beyond_its_bounds_is_refused_with_its_name(
+    read: Callable[[dict[str, str]], object], name: str, text: str
+) -> None:
+    with pytest.raises(AskedWrongly, match=f"{name}:"):
+        read({name: text})
+
+
+def test_without_parameters_a_page_is_short_and_comes_at_once() -> None:
+    assert (limit_of({}), wait_s_of({})) == (100, 0.0)
+    assert (limit_of({"limit": "1000"}), wait_s_of({"wait": "0.5"})) == (1000, 0.5)
+
+
+def test_every_code_of_the_protocol_has_a_sentence() -> None:
+    assert SENTENCES.keys() == set(ErrorCode)
+
+
+@pytest.mark.parametrize("code", ErrorCode)
+def test_the_services_own_text_is_not_shown(code: str) -> None:
+    assert in_english(code, "操作失败").isascii()
+
+
+def test_the_python_clients_exception_is_in_english_and_keeps_the_services_text() -> None:
+    error = CommandError("busy", "服务繁忙", "", 1.0)
+    assert str(error).isascii()
+    assert error.message == "服务繁忙"
+
+
+def test_details_say_which_field() -> None:
+    assert in_english("invalid_field", "字段无效", "email") == "invalid_field: a field is not valid (email)"
+
+
+@pytest.mark.parametrize(
+    ("code", "message", "told"),
+    [
+        ("sold_out", "only 3 are left", "sold_out: only 3 are left"),
+        ("not_found", "no order 7", "not_found: no order 7"),
+        ("sold_out", "售罄", "sold_out: 售罄"),
+        ("sold_out", "", "sold_out"),
+    ],
+)
+def test_an_applications_message_is_shown(code: str, message: str, told: str) -> None:
+    assert in_english(code, message) == told

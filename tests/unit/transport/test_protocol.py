@@ -1,9 +1,13 @@
-"""Frames are built once, shared, and whole."""
+"""Frames, kinds of messages and their bounds."""
 
 import msgspec
 import pytest
 from websockets.frames import BINARY, TEXT, Frame
 
+from huahuo.eventstore.model import Head
+from huahuo.transport.protocol.codes import SENTENCES, CloseCode, ErrorCode
+from huahuo.transport.protocol.dialects import DOCUMENT, V1
+from huahuo.transport.protocol.flow_control import Flow, TokenBucket, TransportSettings, Window
 from huahuo.transport.protocol.frames import (
     ENTRY_BYTES,
     FrameCache,
@@ -13,7 +17,65 @@ from huahuo.transport.protocol.frames import (
     spliced,
     text_frame,
 )
+from huahuo.transport.protocol.incoming import Authenticate, Invalid, Parsed, converted, parse, parse_closely
+from huahuo.transport.protocol.kinds import Outcome, place
+from huahuo.transport.protocol.problem import of_service, translated
 from tests.support.drivers.session import ModelLog, payload_of, payloads
+
+
+def test_no_field_of_a_message_shows_in_its_repr() -> None:
+    parsed = parse(b'{"action":"note","text":"canary"}', bytes_max=100, depth_max=4)
+    assert isinstance(parsed, Parsed)
+    assert "canary" not in repr(parsed)
+    assert "canary" not in repr(Authenticate(token="canary"))
+
+
+def test_a_message_beyond_its_bound_is_not_even_decoded() -> None:
+    for text in ('{"a":1}', b'{"a":1}'):
+        refused = parse_closely(text, bytes_max=6, depth_max=4)
+        assert isinstance(refused, Invalid)
+        assert refused.code == ErrorCode.BAD_MESSAGE
+
+
+def test_an_action_that_takes_any_fields_gets_them_as_they_came() -> None:
+    fields = {"a": [1, {"b": 2}]}
+    assert converted(fields, None, dict) is fields
+
+
+def test_the_first_message_may_be_no_larger_than_any_other() -> None:
+    assert TransportSettings(unauthenticated_bytes_max=100, message_bytes_max=50).first_bytes_max == 50
+    assert TransportSettings(unauthenticated_bytes_max=50, message_bytes_max=100).first_bytes_max == 50
+
+
+def test_an_ack_within_a_hole_releases_nothing_and_is_no_progress() -> None:
+    window, flow = Window(10), Flow(0)
+    window.sent(flow, 3, 1.0)
+    window.skipped(flow, 9)
+    window.sent(flow, 10, 2.0)
+    window.acked(flow, 3, 3.0)
+    assert (window.outstanding, window.waiting_since_s) == (1, 3.0)
+    window.acked(flow, 6, 4.0)
+    assert (window.outstanding, window.waiting_since_s) == (1, 3.0)
+    window.acked(flow, 10, 5.0)
+    assert (window.outstanding, window.waiting_since_s) == (0, None)
+
+
+def test_from_the_start_is_before_the_first_event_and_a_gap_where_that_is_gone() -> None:
+    whole = place(Head(first=1, seq=9, link=b""), "start", same_log=False)
+    assert (whole.outcome, whole.after) == (Outcome.RESUMED, 0)
+    assert place(Head(first=2, seq=9, link=b""), "start", same_log=False).outcome is Outcome.GAP
+
+
+def test_a_dialect_changes_the_close_codes_that_it_names_and_no_other() -> None:
+    assert DOCUMENT.close_code(CloseCode.DRAINING) == CloseCode.RESTART
+    assert DOCUMENT.close_code(CloseCode.REVOKED) == CloseCode.REVOKED
+    assert V1.close_code(CloseCode.DRAINING) == CloseCode.DRAINING
+
+
+def test_a_rate_of_nothing_is_no_limit() -> None:
+    bucket = TokenBucket(0, 1, 0.0)
+    assert all(bucket.take(0.0) for _ in range(10))
+    assert bucket.wait_s(0.0) == 0.0
 
 
 def cache(bytes_max: int = 1 << 20, frame_bytes_max: int = 256 << 10) -> FrameCache:
@@ -104,3 +166,16 @@ def test_events_as_server_sent_texts_are_one_binary_frame() -> None:
     text = payload_of(framed.data)
     assert (framed.count, text.count(b"\n\n")) == (2, 2)
     assert text.startswith(b"id: log-1:1\ndata: {")
+
+
+def test_a_field_keeps_its_name() -> None:
+    assert translated("字段无效：port") == "a field is not valid: port"
+
+
+def test_a_text_of_an_application_stays_as_it_is() -> None:
+    assert translated("数量不足") == "数量不足"
+
+
+def test_a_text_of_a_plug_in_becomes_what_its_code_means() -> None:
+    assert of_service("not_found", "邮箱不存在") == SENTENCES[ErrorCode.NOT_FOUND]
+    assert of_service("out_of_stock", "数量不足") == "数量不足"

@@ -1,13 +1,109 @@
-"""Fetching a small file, such as an issuer's keys, from real servers, of which most misbehave."""
+"""Parts of the Python client: its address, its listeners, jobs, and the fetch of a dictionary."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 
 from huahuo.transport.accounts.issuer_keys import refuse_url
-from huahuo.transport.client.connection import Unreachable, fetch
+from huahuo.transport.client.client import Standing
+from huahuo.transport.client.connection import Unreachable, fetch, websocket_url
+from huahuo.transport.client.model import Event, Offline, Status
+from huahuo.transport.client.subscription import Job, job_after
+
+REFUSED = Offline(None, "ConnectionRefusedError: refused", 0.5)
+
+
+def standing() -> Standing:
+    return Standing("ws://127.0.0.1:1/ws")
+
+
+def test_only_the_first_failed_attempt_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    one = standing()
+    for _ in range(3):
+        one.tell(REFUSED)
+    assert caplog.messages == [
+        "ws://127.0.0.1:1/ws: not connected: ConnectionRefusedError: refused; trying again until it is"
+    ]
+
+
+def test_a_listener_is_told_instead_of_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    one, heard = standing(), list[Status]()
+    one.listen(heard.append)
+    one.tell(REFUSED)
+    assert (heard, caplog.messages) == ([REFUSED], [])
+
+
+def test_a_client_that_was_online_resumes_without_a_line(caplog: pytest.LogCaptureFixture) -> None:
+    one = standing()
+    one.change("online")
+    one.tell(REFUSED)
+    assert caplog.messages == []
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ("http://127.0.0.1:8765", "ws://127.0.0.1:8765"),
+        ("127.0.0.1:8765", "ws://127.0.0.1:8765"),
+        ("https://example.org/", "wss://example.org/"),
+        ("http://example.org/live", "ws://example.org/live/ws"),
+        ("https://example.org/a/b/live#x", "wss://example.org/a/b/live/ws"),
+        ("http://example.org/live/", "ws://example.org/live/"),
+        ("http://example.org/live/ws", "ws://example.org/live/ws"),
+        ("http://example.org/socket?v=1", "ws://example.org/socket?v=1"),
+        ("wss://example.org/socket", "wss://example.org/socket"),
+    ],
+)
+def test_an_address_is_that_of_a_server_of_a_mount_or_of_a_socket(given: str, meant: str) -> None:
+    assert websocket_url(given) == meant
+
+
+@pytest.mark.parametrize("given", ["", "notaurl", "ftp://a:1", "http://", "http://a:x", "http://a b"])
+def test_what_is_no_address_is_refused_with_what_to_write(given: str) -> None:
+    with pytest.raises(ValueError, match="write http://HOST:PORT"):
+        websocket_url(given)
+
+
+RUNNING = Job("import", 40, "4 of 10", "running")
+
+
+def event(type_: str, **data: Any) -> Event:
+    return Event("job/1", 1, type_, {"type": type_, **data})
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        (event("job_started", name="import"), Job("import", 40, "4 of 10", "running")),
+        (event("job_progress", percent=50, message="5 of 10"), Job("import", 50, "5 of 10", "running")),
+        (event("job_progress", percent=50, message=""), Job("import", 50, "4 of 10", "running")),
+        (event("job_message", message="slow"), Job("import", 40, "slow", "running")),
+        (event("job_cancel_requested", user=42), Job("import", 40, "4 of 10", "cancelling")),
+        (
+            event("job_ended", outcome="failed", error="ValueError", message=""),
+            Job("import", 40, "4 of 10", "failed", "ValueError"),
+        ),
+        (event("skipped", first=1, reason="compacted"), RUNNING),
+        (event("job_painted"), RUNNING),
+    ],
+    ids=lambda value: value.type if isinstance(value, Event) else value.status,
+)
+def test_an_event_changes_what_it_says(said: Event, shown: Job) -> None:
+    assert job_after(RUNNING, said) == shown
+
+
+def test_a_snapshot_replaces_everything() -> None:
+    state = {"name": "other", "user": 42, "percent": 1, "message": "", "status": "done", "error": ""}
+    assert job_after(RUNNING, event("snapshot", state=state, outcome="gap")) == Job("other", 1, "", "done")
+
+
+def test_a_job_is_over_when_it_has_an_outcome() -> None:
+    running = [Job(status=status).ended for status in ("new", "running", "cancelling")]
+    assert (running, Job(status="done").ended) == ([False] * 3, True)
+
 
 BYTES_MAX = 1_000
 

@@ -1,0 +1,633 @@
+"""Users share the loop: turns, rounds and debts."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable
+from functools import partial
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from huahuo.transport.load import fair_queueing
+from huahuo.transport.load.fair_queueing import (
+    AT_ONCE,
+    PAID_S_MAX,
+    REST_S,
+    TURN_S,
+    VISIT_S,
+    Crowded,
+    Paying,
+    Place,
+    Rounds,
+    Turns,
+)
+from huahuo.transport.load.shares import Shares
+
+pytestmark = pytest.mark.virtual_time
+
+
+def turns(**options: Any) -> Turns:
+    return Turns(Shares(), asyncio.get_running_loop().time, **options)
+
+
+def owe(made: Turns, user: str, seconds: float) -> None:
+    """Let a user owe time while other users are active."""
+    now_s = asyncio.get_running_loop().time()
+    made.shares.charge("user/9", 0.001, now_s)
+    made.shares.charge(user, seconds, now_s)
+
+
+async def test_a_few_of_a_user_go_at_once_and_the_rest_in_order() -> None:
+    made = turns()
+    began: list[int] = []
+    go = asyncio.Event()
+
+    async def work(number: int) -> None:
+        async with made.turn("user/1"):
+            began.append(number)
+            await go.wait()
+
+    tasks = [asyncio.create_task(work(number)) for number in range(2 * AT_ONCE)]
+    await asyncio.sleep(1)
+    assert began == list(range(AT_ONCE))
+    assert made.waiting == AT_ONCE
+    go.set()
+    await asyncio.gather(*tasks)
+    assert began == list(range(2 * AT_ONCE))
+    assert made.waiting == 0
+
+
+async def test_work_without_a_task_and_tasks_have_their_turns_in_the_order_in_which_they_came() -> None:
+    made, began, go = turns(), list[int](), asyncio.Event()
+
+    async def work(number: int, place: Place | None = None) -> None:
+        async with made.turn("user/1", place):
+            began.append(number)
+            await go.wait()
+
+    tasks: list[asyncio.Task[None]] = []
+
+    def begin(number: int, place: Place) -> None:
+        tasks.append(asyncio.create_task(work(number, place)))
+
+    for number in range(3 * AT_ONCE):
+        if number % 2:
+            tasks.append(asyncio.create_task(work(number)))
+            await asyncio.sleep(0)
+        else:
+            made.stand_in_line("user/1", partial(begin, number))
+    await asyncio.sleep(1)
+    assert (sorted(began), made.waiting) == (list(range(AT_ONCE)), 2 * AT_ONCE)
+    go.set()
+    await asyncio.sleep(1)
+    assert sorted(began[: 2 * AT_ONCE]) == list(range(2 * AT_ONCE))
+    assert (sorted(began), made.waiting) == (list(range(3 * AT_ONCE)), 0)
+    await asyncio.gather(*tasks)
+
+
+async def test_a_place_that_is_left_is_given_to_the_next_whether_it_waited_or_had_its_turn() -> None:
+    made, began = turns(waiting_max=2), list[int]()
+
+    def begin(number: int, _place: Place) -> None:
+        began.append(number)
+
+    places = [made.stand_in_line("user/1", partial(begin, number)) for number in range(AT_ONCE + 2)]
+    assert made.stand_in_line("user/1", partial(begin, -1)) is None  # too many wait
+    assert began == list(range(AT_ONCE))
+    waiting, last, first = places[AT_ONCE], places[-1], places[0]
+    assert waiting is not None
+    assert last is not None
+    assert first is not None
+    waiting.leave()
+    for _ in range(2):  # only the first time counts
+        first.leave()
+    assert (began, made.waiting) == ([*range(AT_ONCE), AT_ONCE + 1], 0)
+    for place in places[1:]:
+        assert place is not None
+        place.leave()
+    async with asyncio.timeout(0.001), made.turn("user/1"):
+        pass
+
+
+async def test_places_that_are_left_together_do_not_get_each_others_turns() -> None:
+    made, began = turns(), list[int]()
+
+    def begin(number: int, _place: Place) -> None:
+        began.append(number)
+
+    async with made.turn("user/1"):
+        owe(made, "user/1", 0.05)
+        places = [made.stand_in_line("user/1", partial(begin, number)) for number in range(3)]
+        await asyncio.sleep(1)  # the debt is paid, and none of them is asked while another has its turn
+        *together, last = [place for place in places if place is not None]
+        Place.leave_all(together)
+        assert (began, made.waiting) == ([2], 0)
+        last.leave()
+    Place.leave_all(())
+
+
+async def test_another_user_does_not_wait_for_a_users_line() -> None:
+    made = turns()
+
+    async def for_ever() -> None:
+        async with made.turn("user/1"):
+            await asyncio.sleep(1e9)
+
+    tasks = [asyncio.create_task(for_ever()) for _ in range(100)]
+    await asyncio.sleep(0)
+    async with asyncio.timeout(0.001), made.turn("user/2"):
+        pass
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    async with asyncio.timeout(0.001), made.turn("user/1"):
+        pass
+
+
+async def test_a_user_that_owes_time_waits_until_it_is_paid() -> None:
+    made = turns()
+    owe(made, "user/1", 1.0)
+    wait_s = made.shares.wait_s("user/1", 0)
+    async with made.turn("user/1"):
+        assert asyncio.get_running_loop().time() >= min(wait_s, 1.9)
+
+
+async def test_more_than_the_bound_of_one_user_are_refused() -> None:
+    made = turns(waiting_max=2)
+
+    async def work() -> None:
+        async with made.turn("user/1"):
+            await asyncio.sleep(1)
+
+    tasks = [asyncio.create_task(work()) for _ in range(AT_ONCE + 2)]
+    await asyncio.sleep(0)
+    assert made.crowded("user/1")
+    with pytest.raises(Crowded):
+        async with made.turn("user/1"):
+            pass
+    await asyncio.gather(*tasks)
+    assert not made.crowded("user/1")
+
+
+async def test_of_many_users_each_has_an_even_part_of_what_may_wait() -> None:
+    made = turns(all_waiting_max=8)
+
+    async def work(user: str) -> None:
+        async with made.turn(user):
+            await asyncio.sleep(1)
+
+    def ask(user: str, count: int) -> list[asyncio.Task[None]]:
+        return [asyncio.create_task(work(user)) for _ in range(count)]
+
+    tasks = ask("user/1", AT_ONCE + 3)
+    await asyncio.sleep(0)
+    assert not made.crowded("user/1"), "alone, it may have eight"
+    tasks += ask("user/2", AT_ONCE) + ask("user/3", AT_ONCE) + ask("user/4", AT_ONCE + 1)
+    await asyncio.sleep(0)
+    assert made.crowded("user/1"), "of four, each may have two"
+    assert made.crowded("user/4")
+    assert not made.crowded("user/2")
+    assert made.waiting == 4
+    await asyncio.gather(*tasks)
+    assert made.waiting == 0
+
+
+async def test_once_all_that_may_wait_does_only_those_with_less_than_their_part_may_ask() -> None:
+    made = turns(all_waiting_max=4)
+
+    async def work(user: str) -> None:
+        async with made.turn(user):
+            await asyncio.sleep(1)
+
+    tasks = [asyncio.create_task(work("user/1")) for _ in range(AT_ONCE + 4)]
+    tasks += [asyncio.create_task(work("user/2")) for _ in range(AT_ONCE)]
+    await asyncio.sleep(0)
+    with pytest.raises(Crowded):
+        await work("user/1")
+    tasks.append(asyncio.create_task(work("user/2")))
+    await asyncio.sleep(0)
+    assert made.waiting == 5
+    left = asyncio.create_task(work("user/2"))
+    await asyncio.sleep(0)
+    left.cancel()
+    await asyncio.gather(*tasks, left, return_exceptions=True)
+    assert made.waiting == 0
+
+
+async def test_however_many_users_come_one_after_the_other_what_may_wait_is_bounded() -> None:
+    made = turns(all_waiting_max=64)
+    refused: list[str] = []
+
+    async def work(user: str) -> None:
+        try:
+            async with made.turn(user):
+                await asyncio.sleep(1)
+        except Crowded:
+            refused.append(user)
+
+    tasks: list[asyncio.Task[None]] = []
+    users = [f"user/{number}" for number in range(40)]
+    for user in users:  # of forty, each may have one, but the first ones came when they might have more
+        tasks += [asyncio.create_task(work(user)) for _ in range(AT_ONCE + 64)]
+        await asyncio.sleep(0)
+    assert made.waiting <= 2 * 64 + len(users)
+    tasks += [asyncio.create_task(work("user/last")) for _ in range(AT_ONCE + 1)]
+    await asyncio.sleep(0)
+    assert "user/last" not in refused, "who has nothing that waits may ask"
+    assert made.crowded("user/last")
+    await asyncio.gather(*tasks)
+    assert made.waiting == 0
+
+
+async def test_one_that_leaves_the_line_when_it_ends_does_not_take_the_next_line_with_it() -> None:
+    made = turns()
+    begun: list[int] = []
+    ends, never = asyncio.Event(), asyncio.Event()
+
+    async def work(number: int, end: asyncio.Event) -> None:
+        async with made.turn("user/1"):
+            begun.append(number)
+            await end.wait()
+
+    first = [asyncio.create_task(work(number, ends)) for number in range(AT_ONCE + 1)]
+    await asyncio.sleep(0)
+    ends.set()
+    later = [asyncio.create_task(work(number, never)) for number in range(10, 10 + AT_ONCE)]
+    first[AT_ONCE].cancel()  # the others end and the later ones begin before it notices
+    for _ in range(4):
+        await asyncio.sleep(0)
+    later += [asyncio.create_task(work(number, never)) for number in range(20, 20 + AT_ONCE)]
+    for _ in range(4):
+        await asyncio.sleep(0)
+    assert [number for number in begun if number >= 10] == list(range(10, 10 + AT_ONCE))
+    never.set()
+    await asyncio.gather(*first, *later, return_exceptions=True)
+    assert made.waiting == 0
+
+
+async def test_slices_of_all_users_go_one_at_a_time_with_a_rest_between() -> None:
+    made = turns()
+    owe(made, "user/1", 0.0)
+    loop = asyncio.get_running_loop()
+    at_s: list[tuple[float, str]] = []
+
+    async def work(user: str) -> None:
+        for _ in range(5):
+            await made.slice(user, lambda: at_s.append((loop.time(), user)))
+
+    await asyncio.gather(*(work(f"user/{n}") for n in range(10)))
+    times = [time_s for time_s, _ in at_s]
+    assert all(later - earlier >= REST_S * 0.99 for earlier, later in pairwise(times))
+    assert len({user for _, user in at_s[:10]}) >= 9  # the first goes at once, and again behind the others
+
+
+async def test_a_slice_whose_owner_left_holds_nobody_up() -> None:
+    made = turns()
+    tasks = [asyncio.create_task(made.slice("user/1", lambda: None)) for _ in range(3)]
+    await asyncio.sleep(0)
+    tasks[1].cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    assert tasks[2].exception() is None
+
+
+async def test_pieces_are_joined_slice_by_slice() -> None:
+    made = turns()
+    assert await made.join("user/1", iter([b"ab", b"c", b"de"]), 5) == b"abcde"
+
+
+async def test_what_is_longer_than_may_be_is_not_made_to_its_end() -> None:
+    pieces = iter([b"abc", b"def", b"ghi"])
+    assert await turns().join("user/1", pieces, 5) is None
+    assert list(pieces) == [b"ghi"]
+
+
+COST_S = 0.0012
+
+
+class World:
+    """Rounds on a clock that only work moves. Each turn of the loop is one `sleep(0)`."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+        self.rounds = Rounds(lambda: self.now_s)
+        self.went: list[str] = []
+
+    def piece(self, owner: str, name: str = "", cost_s: float = COST_S) -> Callable[[], None]:
+        def go() -> None:
+            self.now_s += cost_s
+            self.went.append(name or owner)
+
+        return go
+
+    def ask(self, owner: str, name: str = "", *, fresh: bool = True) -> None:
+        """As a connection does when a message has come."""
+        if self.rounds.may_begin(owner):
+            self.piece(owner, name)()
+        else:
+            self.rounds.wait(owner, self.piece(owner, name), fresh=fresh)
+
+    async def turn(self) -> None:
+        await asyncio.sleep(0)
+
+    async def until_idle(self) -> None:
+        while self.rounds.waiting:  # noqa: ASYNC110  virtual time
+            await asyncio.sleep(fair_queueing.HELD_S)
+
+
+async def test_nothing_waits_while_a_turn_has_time() -> None:
+    world = World()
+    for number in range(int(TURN_S / COST_S) + 1):
+        world.ask("a", str(number))
+    assert (len(world.went), world.rounds.waiting) == (int(TURN_S / COST_S) + 1, 0)
+    world.ask("a", "more")
+    assert world.rounds.waiting == 1
+    await world.until_idle()
+    assert world.went[-1] == "more"
+
+
+async def test_what_waits_goes_in_the_order_in_which_it_came() -> None:
+    world = World()
+    for number in range(50):
+        world.ask("a", str(number))
+    await world.until_idle()
+    assert world.went == [str(number) for number in range(50)]
+
+
+async def test_one_who_asks_now_and_then_waits_for_two_turns_however_many_others_wait() -> None:
+    world = World()
+    for number in range(1_000):
+        world.ask(f"user/{number % 100}")
+    await world.turn()
+    for count in range(1, 21):
+        world.rounds.wait("now and then", world.piece("now and then", cost_s=COST_S / 10))
+        await world.turn()
+        await world.turn()
+        assert world.went.count("now and then") == count
+        for _ in range(3):
+            await world.turn()
+    assert world.rounds.waiting > 500
+
+
+async def test_all_who_wait_get_the_same() -> None:
+    world = World()
+    for number in range(3_000):
+        world.ask(f"user/{number % 100 if number < 1_000 else 0}")
+    while len(world.went) < 800:
+        await world.turn()
+    counts = Counter(world.went[200:])
+    assert len(counts) == 100
+    assert max(counts.values()) - min(counts.values()) <= VISIT_S / COST_S + 1
+
+
+async def test_newcomers_do_not_keep_those_waiting_who_came_before() -> None:
+    world = World()
+    for _ in range(20):
+        world.ask("waits")
+    await world.turn()
+    waited = world.went.count("waits")
+    for number in range(40):
+        world.ask(f"new/{number}", "new")
+        world.ask(f"newer/{number}", "new")
+        await world.turn()
+    assert world.went.count("waits") == 20 > waited
+
+
+async def test_one_without_room_stands_still_while_others_pass() -> None:
+    world, full = World(), {"full"}
+    world.rounds.room.append(lambda owner: owner not in full)
+    for number in range(30):
+        world.ask(("full", "free")[number % 2])
+    await asyncio.sleep(1.0)
+    assert world.went.count("free") == 15
+    stood = world.went.count("full")
+    assert stood < 15
+    full.clear()
+    await world.until_idle()
+    assert world.went.count("full") == 15
+
+
+async def test_one_who_comes_while_all_others_are_without_room_waits_for_nothing() -> None:
+    world = World()
+    world.rounds.room.append(lambda owner: owner != "full")
+    for _ in range(10):
+        world.ask("full")
+    await asyncio.sleep(1.0)
+    began_s = asyncio.get_running_loop().time()
+    world.ask("free")
+    await world.turn()
+    await world.turn()
+    assert world.went[-1] == "free"
+    assert asyncio.get_running_loop().time() == began_s
+
+
+async def test_there_is_one_turn_at_a_time() -> None:
+    world, looks = World(), 0
+
+    def has_room(_owner: str) -> bool:
+        nonlocal looks
+        looks += 1
+        return looks > 2
+
+    def again() -> None:
+        world.now_s += COST_S
+        if looks < 40:
+            world.rounds.wait("a", again, fresh=False)
+
+    world.rounds.room.append(has_room)
+    world.rounds.may_begin("a")
+    world.rounds.wait("a", again)
+    await asyncio.sleep(fair_queueing.HELD_S)
+    for _ in range(100):
+        before = looks
+        await asyncio.sleep(0)
+        assert looks <= before + 1
+    assert looks == 40
+
+
+async def test_tasks_are_let_go_few_at_a_time() -> None:
+    world = World()
+    for _ in range(int(TURN_S / COST_S) + 1):
+        world.ask("a")
+    went: list[int] = []
+
+    async def task(number: int) -> None:
+        await world.rounds.turn("b")
+        went.append(number)
+
+    tasks = [asyncio.create_task(task(number)) for number in range(30)]
+    await asyncio.sleep(0)
+    seen = 0
+    while len(went) < 30:
+        await asyncio.sleep(0)
+        assert len(went) - seen <= TURN_S / fair_queueing.TASK_S + 1
+        seen = len(went)
+    assert went == list(range(30))
+    await asyncio.gather(*tasks)
+
+
+async def test_a_fault_in_one_message_keeps_no_other_waiting() -> None:
+    world = World()
+    for _ in range(5):
+        world.ask("a")
+
+    def fault() -> None:
+        raise ValueError
+
+    world.rounds.wait("a", fault)
+    world.ask("a", "after")
+    world.ask("b", "other")
+    await world.until_idle()
+    assert {"after", "other"} <= set(world.went)
+
+
+async def test_what_ends_a_turn_by_more_than_a_fault_keeps_no_other_waiting() -> None:
+    world = World()
+    told: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, about: told.append(about["exception"]))
+    for _ in range(5):
+        world.ask("a")
+
+    def cancelled() -> None:
+        raise asyncio.CancelledError
+
+    world.rounds.wait("a", cancelled)
+    world.ask("a", "after")
+    world.ask("b", "other")
+    await world.until_idle()
+    assert {"after", "other"} <= set(world.went)
+    assert [type(one) for one in told] == [asyncio.CancelledError]
+
+
+async def test_a_task_that_is_cancelled_while_it_waits_leaves_its_line() -> None:
+    world = World()
+    world.rounds.room.append(lambda owner: owner != "full")
+    for _ in range(4):
+        world.ask("full")
+    waited = world.rounds.waiting
+    tasks = [asyncio.create_task(world.rounds.turn("full")) for _ in range(50)]
+    await world.turn()
+    assert world.rounds.waiting == waited + 50
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks)
+    assert world.rounds.waiting == waited
+
+
+async def test_many_without_room_make_no_turn_long() -> None:
+    world = World()
+    looked: list[str] = []
+
+    def no_room(owner: str) -> bool:
+        looked.append(owner)
+        return False
+
+    for number in range(4 * fair_queueing.LOOKS):
+        world.rounds.wait(f"user/{number}", world.piece("never"), fresh=False)
+    world.rounds.room.append(no_room)
+    most = 0
+    for _ in range(8):
+        before = len(looked)
+        await asyncio.sleep(fair_queueing.HELD_S)
+        most = max(most, len(looked) - before)
+    assert most <= 2 * fair_queueing.LOOKS
+    assert len(set(looked)) == 4 * fair_queueing.LOOKS
+
+
+async def test_one_who_asks_again_at_each_answer_does_not_always_come_first() -> None:
+    world = World()
+    for number in range(10_000):
+        world.ask(f"user/{number % 100}")
+    await world.turn()
+    asked = 0
+    while world.now_s < 5.0:
+        world.ask("again")
+        asked += 1
+        while world.went.count("again") < asked:
+            await world.turn()
+    others = Counter(world.went)["user/7"]
+    assert others < world.went.count("again") < 2.5 * others + fair_queueing.FIRST_S / COST_S
+
+
+DEBT_S = 0.01
+
+
+class Debt:
+    """What one user owes: it is paid at half of the time that passes. Counts how often somebody looks."""
+
+    def __init__(self) -> None:
+        self.looks = 0
+        self._until_s = asyncio.get_running_loop().time()
+
+    def owe(self, seconds: float) -> None:
+        self._until_s = max(self._until_s, asyncio.get_running_loop().time()) + 2 * seconds
+
+    def wait_s(self, _user: str) -> float:
+        self.looks += 1
+        return self._until_s - asyncio.get_running_loop().time()
+
+
+def pieces(paying: Paying, count: int, done: Callable[[int], None]) -> list[asyncio.Task[None]]:
+    async def piece(number: int) -> None:
+        await paying.paid("user/1")
+        done(number)
+
+    return [asyncio.create_task(piece(number)) for number in range(count)]
+
+
+async def test_a_thousand_pieces_go_in_order_and_each_waits_until_the_one_before_is_paid() -> None:
+    debt, loop = Debt(), asyncio.get_running_loop()
+    paying = Paying(debt.wait_s)
+    went: list[tuple[int, float]] = []
+
+    def done(number: int) -> None:
+        went.append((number, loop.time()))
+        debt.owe(DEBT_S)
+
+    debt.owe(DEBT_S)
+    await asyncio.gather(*pieces(paying, 1_000, done))
+    assert [number for number, _ in went] == list(range(1_000))
+    assert len({at_s for _, at_s in went}) == 1_000, "two went in the same moment"
+    assert debt.looks <= 3 * 1_000, "those that wait look at the debt one after the other"
+    assert paying.waiting("user/1") == 0
+
+
+async def test_a_debt_that_is_never_paid_lets_one_piece_go_in_five_seconds() -> None:
+    loop = asyncio.get_running_loop()
+    paying, went = Paying(lambda _user: 1e9), list[float]()
+    began_s = loop.time()
+    await asyncio.gather(*pieces(paying, 4, lambda _: went.append(loop.time() - began_s)))
+    assert went == pytest.approx([PAID_S_MAX * number for number in range(1, 5)])
+
+
+async def test_a_piece_that_leaves_keeps_nobody_waiting() -> None:
+    debt = Debt()
+    paying, went = Paying(debt.wait_s), list[int]()
+    debt.owe(DEBT_S)
+    tasks = pieces(paying, 3, went.append)
+    await asyncio.sleep(0)
+    tasks[0].cancel()
+    tasks[1].cancel()
+    await tasks[2]
+    assert went == [2]
+
+
+async def test_pieces_of_a_user_that_is_alone_or_owes_nothing_do_not_wait() -> None:
+    paying, went = Paying(lambda _user: 0.0), list[int]()
+    began_s = asyncio.get_running_loop().time()
+    await asyncio.gather(*pieces(paying, 100, went.append))
+    assert asyncio.get_running_loop().time() == began_s
+    assert paying.waiting("user/1") == 0
+
+
+async def test_a_request_over_http_is_refused_where_too_many_of_its_user_wait() -> None:
+    loop = asyncio.get_running_loop()
+    turns = Turns(Shares(), loop.time, waiting_max=2)
+    turns.charge("user/9", 0.001)
+    turns.charge("user/1", 1.0)
+    waiting = [asyncio.create_task(turns.paid_soon("user/1")) for _ in range(2)]
+    await asyncio.sleep(0)
+    with pytest.raises(Crowded):
+        await turns.paid_soon("user/1")
+    await turns.paid_soon("user/2")
+    await asyncio.gather(*waiting)

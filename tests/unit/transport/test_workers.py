@@ -1,0 +1,251 @@
+"""Worker processes: the pipe, the remote log, errors."""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any, cast
+
+import msgspec
+import pytest
+
+from huahuo.actors.actor.messages import AskTimeout, HandlerCancelled, InboxFull
+from huahuo.actors.entities.decider import Busy, Degraded
+from huahuo.actors.plugins.calls import Parted
+from huahuo.eventstore.ambient import FakeAmbient
+from huahuo.eventstore.errors import Closed, Corrupt, QueueFull, TooLarge, Unavailable
+from huahuo.eventstore.model import Head, StoredEvent
+from huahuo.transport.load.fair_queueing import Crowded, Turns
+from huahuo.transport.load.shares import Shares
+from huahuo.transport.workers import channel as module
+from huahuo.transport.workers import owner, owner_proxies
+from huahuo.transport.workers.channel import (
+    FROM_WORKER,
+    Enter,
+    Left,
+    Links,
+    LinksFound,
+    OwnerFailed,
+    Pipe,
+    Questions,
+    Ready,
+    columns_of,
+    encode,
+    error_named,
+    error_raised,
+    events_of,
+)
+from huahuo.transport.workers.owner import PartsKept
+from huahuo.transport.workers.owner_proxies import RemoteLog
+from tests.support.patience import WITHIN_S
+
+
+class End:
+    def __init__(self) -> None:
+        self.came: list[object] = []
+        self.cannot: object = None
+        self.some = asyncio.Event()
+        self.lost = asyncio.Event()
+        self.pipe = Pipe(FROM_WORKER, self.take, self.lost.set)
+
+    def take(self, message: object) -> None:
+        self.came.append(message)
+        self.some.set()
+        if message == self.cannot:
+            raise RuntimeError("canary")
+
+    async def until(self, count: int) -> list[object]:
+        async with asyncio.timeout(WITHIN_S):
+            while len(self.came) < count:
+                self.some.clear()
+                await self.some.wait()
+        return self.came
+
+
+@asynccontextmanager
+async def ends() -> AsyncIterator[tuple[End, End]]:
+    one, other = socket.socketpair()
+    here, there = End(), End()
+    await here.pipe.open(one)
+    await there.pipe.open(other)
+    try:
+        yield here, there
+    finally:
+        here.pipe.close()
+        there.pipe.close()
+
+
+async def test_messages_arrive_whole_and_in_order() -> None:
+    async with ends() as (here, there):
+        sent: list[object] = [Enter(n, "x" * (n * 997)) for n in range(200)]
+        for message in sent:
+            here.pipe.send(message)
+        assert await there.until(200) == sent
+
+
+async def test_a_commit_leaves_before_those_who_have_the_loop_next() -> None:
+    one, other = socket.socketpair()
+    other.setblocking(False)
+    with other:
+        here, came = End(), list[bytes]()
+        await here.pipe.open(one)
+
+        def look() -> None:
+            with contextlib.suppress(BlockingIOError):
+                came.append(other.recv(1 << 10))
+
+        asyncio.get_running_loop().call_soon(look)
+        here.pipe.send(Ready())
+        here.pipe.send_at_once(encode(Left("10.0.0.1")))
+        await asyncio.sleep(0)
+        assert came == [_in_pipe(Ready()) + _in_pipe(Left("10.0.0.1"))]
+        here.pipe.close()
+
+
+def _in_pipe(message: object) -> bytes:
+    data = encode(message)
+    return len(data).to_bytes(4) + data
+
+
+async def test_what_was_sent_before_the_end_still_arrives() -> None:
+    async with ends() as (here, there):
+        here.pipe.send(Ready())
+        here.pipe.close()
+        assert await there.until(1) == [Ready()]
+        async with asyncio.timeout(WITHIN_S):
+            await there.lost.wait()
+
+
+@pytest.mark.parametrize("data", [b"\xc1", encode(Left("a")).replace(b"\xa1a", b"\xa1\xff")])
+async def test_a_message_that_is_none_ends_the_pipe(data: bytes) -> None:
+    async with ends() as (here, there):
+        here.pipe.send_encoded(data)
+        async with asyncio.timeout(WITHIN_S):
+            await there.lost.wait()
+        assert there.came == []
+
+
+async def test_one_message_that_cannot_be_handled_is_not_the_fault_of_the_next() -> None:
+    async with ends() as (here, there):
+        there.cannot = Left("10.0.0.1")
+        here.pipe.send(Left("10.0.0.1"))
+        here.pipe.send(Ready())
+        assert await there.until(2) == [Left("10.0.0.1"), Ready()]
+
+
+async def test_a_peer_that_does_not_read_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "WAITING_BYTES_MAX", 1 << 20)
+    one, other = socket.socketpair()
+    with other:
+        here = End()
+        await here.pipe.open(one)
+        async with asyncio.timeout(WITHIN_S):
+            while here.pipe.is_open:
+                here.pipe.send_encoded(bytes(256 << 10))
+                await asyncio.sleep(0)
+        assert here.lost.is_set()
+
+
+class Asked:
+    """Questions that an owner with these heads answers at once."""
+
+    def __init__(self, heads: dict[str, Head]) -> None:
+        self.heads = heads
+
+    def ask(self, make: Callable[[int], Any], _answers: msgspec.msgpack.Decoder[Any]) -> asyncio.Future[Any]:
+        asked: Links = make(1)
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        heads = {stream: self.heads.get(stream, Head()) for stream, seq in asked.places if not seq}
+        future.set_result(LinksFound([None for _ in asked.places], heads))
+        return future
+
+
+def log_of(**heads: int) -> RemoteLog:
+    owner = Asked({name: Head(1, seq, b"l" * 32) for name, seq in heads.items()})
+    return RemoteLog(cast("Questions", owner), "log", 0, b"")
+
+
+def event(position: int, stream: str, seq: int) -> StoredEvent:
+    return StoredEvent(position, stream, seq, "noted", b"{}", 1, 0, "", "", "", 0, "t", bytes([seq]) * 32)
+
+
+async def test_a_head_is_known_once_it_was_asked_for() -> None:
+    log = log_of(a=7)
+    assert (log.knows("a"), log.head("a").seq) == (False, 0)
+    await log.links([("a", 0), ("b", 0)])
+    assert (log.knows("a"), log.head("a").seq) == (True, 7)
+    assert (log.knows("b"), log.head("b").seq) == (True, 0)
+
+
+async def test_a_commit_moves_the_heads_that_are_known_and_no_others() -> None:
+    log = log_of(a=7)
+    await log.links([("a", 0)])
+    log.committed(columns_of([event(1, "a", 8), event(2, "c", 1), event(3, "a", 9)]))
+    assert (log.head("a").seq, log.head("a").link) == (9, bytes([9]) * 32)
+    assert not log.knows("c")
+    assert (log.position, log.head("log").seq) == (3, 3)
+
+
+@pytest.mark.parametrize("different", [False, True])
+def test_what_all_events_of_a_commit_share_is_told_once(different: bool) -> None:
+    events = [event(n, f"user/{n}", 1) for n in range(1, 51)]
+    if different:
+        events[7] = msgspec.structs.replace(events[7], type="other", principal="user/1", version=2, cause=9)
+    columns = columns_of(events)
+    assert isinstance(columns[3], list) is different
+    assert isinstance(columns[9], str), "no event has a command"
+    assert events_of(columns) == events
+    assert events_of(columns_of([])) == []
+
+
+async def test_an_answer_that_was_overtaken_by_a_commit_moves_no_head_back() -> None:
+    log = log_of(a=7)
+    await log.links([("a", 0)])
+    log.committed(columns_of([event(1, "a", 8)]))
+    await log.links([("a", 0)])
+    assert log.head("a").seq == 8
+
+
+async def test_heads_of_streams_that_nobody_reads_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(owner_proxies, "HEADS_MAX", 3)
+    log = log_of()
+    log.is_read = lambda stream: stream == "s0"
+    for n in range(6):
+        await log.links([(f"s{n}", 0)])
+    assert [n for n in range(6) if log.knows(f"s{n}")] == [0, 4, 5]
+
+
+class Long(Parted):
+    def pieces(self) -> Any:
+        return iter([b"{", b"}"])
+
+    def part(self, start: int, bytes_max: int) -> tuple[bytes, int | None]:
+        return b"{}", None
+
+
+async def test_of_too_many_long_answers_the_oldest_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(owner, "KEPT_MAX", 2)
+    kept = PartsKept(Turns(Shares(), FakeAmbient(1).monotonic_s))
+    first, second, third = (kept.keep(Long(), "user/1") for _ in range(3))
+    assert await kept.part(second, 0, 100) == (b"{}", None)
+    assert [await kept.piece(third), await kept.piece(third)] == [b"{}", b""]
+    with pytest.raises(Busy):
+        await kept.part(first, 0, 100)
+
+
+TOLD = [
+    AskTimeout("user/42", 30), InboxFull("user/42", 256), HandlerCancelled("stopped"), Busy("the inbox"),
+    Degraded("user/42"), Closed("the log"), Corrupt("user/42", "not JSON"), QueueFull("the queue"),
+    TooLarge("the event"), Unavailable("the disk"), TimeoutError("late"), Crowded("user/42"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("error", TOLD, ids=lambda error: type(error).__name__)
+def test_an_error_that_callers_treat_specially_arrives_as_its_kind_with_its_text(error: Exception) -> None:
+    made = error_raised(*error_named(error))
+    assert (type(made), str(made)) == (type(error), str(error))
+
+
+def test_any_other_error_arrives_as_a_failure_of_the_owner() -> None:
+    assert type(error_raised(*error_named(KeyError("a secret")))) is OwnerFailed
