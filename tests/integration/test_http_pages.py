@@ -13,7 +13,6 @@ from huahuo.transport.protocol.flow_control import TransportSettings
 from huahuo.transport.protocol.problem import PROBLEM
 from tests.support.drivers.http import client
 from tests.support.worlds.people import ALICE
-from tests.support.worlds.services import run
 from tests.support.worlds.wire import World, until, world
 
 STREAM = "user/42"
@@ -29,241 +28,187 @@ def seqs(answer: httpx.Response) -> list[int]:
     return [event["seq"] for event in answer.json()["events"]]
 
 
-def test_pages_follow_one_another_to_the_head() -> None:
-    async def main() -> None:
-        async with world() as w, http(w) as c:
-            await w.append(STREAM, *map(str, range(7)))
-            page = await c.get(f"/streams/{STREAM}", params={"limit": 3})
-            assert seqs(page) == [1, 2, 3]
-            assert page.json()["more"]
-            page = await c.get(page.url.join(page.links["next"]["url"]))
-            assert seqs(page) == [4, 5, 6]
-            page = await c.get(page.url.join(page.links["next"]["url"]))
-            assert seqs(page) == [7]
-            said = page.json()
-            assert (said["outcome"], said["next"], said["more"]) == ("resumed", 7, False)
-            assert said["events"][0]["text"] == "6"
-
-    run(main())
+async def test_pages_follow_one_another_to_the_head() -> None:
+    async with world() as w, http(w) as c:
+        await w.append(STREAM, *map(str, range(7)))
+        page = await c.get(f"/streams/{STREAM}", params={"limit": 3})
+        assert seqs(page) == [1, 2, 3]
+        assert page.json()["more"]
+        page = await c.get(page.url.join(page.links["next"]["url"]))
+        assert seqs(page) == [4, 5, 6]
+        page = await c.get(page.url.join(page.links["next"]["url"]))
+        assert seqs(page) == [7]
+        said = page.json()
+        assert (said["outcome"], said["next"], said["more"]) == ("resumed", 7, False)
+        assert said["events"][0]["text"] == "6"
 
 
-def test_events_that_left_the_memory_are_read_from_the_disk() -> None:
-    async def main() -> None:
-        async with world(tail_events_max=4) as w, http(w) as c:
-            await w.append(STREAM, *map(str, range(600)))
-            assert seqs(await c.get(f"/streams/{STREAM}?limit=600")) == list(range(1, 601))
-
-    run(main())
+async def test_events_that_left_the_memory_are_read_from_the_disk() -> None:
+    async with world(tail_events_max=4) as w, http(w) as c:
+        await w.append(STREAM, *map(str, range(600)))
+        assert seqs(await c.get(f"/streams/{STREAM}?limit=600")) == list(range(1, 601))
 
 
-def test_a_page_of_large_events_ends_before_its_limit() -> None:
-    async def main() -> None:
-        async with world() as w, http(w) as c:
-            for _ in range(5):
-                await w.append(STREAM, "x" * (200 << 10))
-            page = await c.get(f"/streams/{STREAM}")
-            assert seqs(page) == [1, 2, 3]
-            assert seqs(await c.get(f"/streams/{STREAM}?after={page.json()['next']}")) == [4, 5]
-
-    run(main())
+async def test_a_page_of_large_events_ends_before_its_limit() -> None:
+    async with world() as w, http(w) as c:
+        for _ in range(5):
+            await w.append(STREAM, "x" * (200 << 10))
+        page = await c.get(f"/streams/{STREAM}")
+        assert seqs(page) == [1, 2, 3]
+        assert seqs(await c.get(f"/streams/{STREAM}?after={page.json()['next']}")) == [4, 5]
 
 
-def test_the_last_events_and_the_state_can_be_asked_for() -> None:
-    async def main() -> None:
-        async with world() as w, http(w) as c:
-            await w.append(STREAM, *map(str, range(60)))
-            assert seqs(await c.get(f"/streams/{STREAM}?after=-50")) == list(range(11, 61))
-            said = (await c.get(f"/streams/{STREAM}?after=snapshot")).json()
-            assert said["snapshot"] == {
-                "type": "snapshot", "stream": STREAM, "seq": 60, "state": {"emails": []}
-            }  # fmt: skip
-            assert (said["outcome"], said["events"], said["next"]) == ("snapshot", [], 60)
-
-    run(main())
+async def test_the_last_events_and_the_state_can_be_asked_for() -> None:
+    async with world() as w, http(w) as c:
+        await w.append(STREAM, *map(str, range(60)))
+        assert seqs(await c.get(f"/streams/{STREAM}?after=-50")) == list(range(11, 61))
+        said = (await c.get(f"/streams/{STREAM}?after=snapshot")).json()
+        assert said["snapshot"] == {
+            "type": "snapshot", "stream": STREAM, "seq": 60, "state": {"emails": []}
+        }  # fmt: skip
+        assert (said["outcome"], said["events"], said["next"]) == ("snapshot", [], 60)
 
 
-def test_a_state_whose_entity_has_too_much_to_do_is_refused_as_busy_and_can_be_had_later() -> None:
-    async def main() -> None:
-        async with world() as w, http(w) as c:
-            await w.append(STREAM, "a")
-            w.snapshot_fault = Busy("roster/42 has too much to do")
-            with capture_logs() as logged:
-                refused = await c.get(f"/streams/{STREAM}?after=snapshot")
-            said = refused.json()
-            assert (refused.status_code, said["code"]) == (503, "busy"), said
-            assert (refused.headers["content-type"], refused.headers["retry-after"]) == (PROBLEM, "1")
-            assert said["retry_s"] == 1
-            assert not [one for one in logged if one["event"] == "request_failed"]
-            w.snapshot_fault = None
-            assert (await c.get(f"/streams/{STREAM}?after=snapshot")).json()["snapshot"]["seq"] == 1
-
-    run(main())
+async def test_a_state_whose_entity_has_too_much_to_do_is_refused_as_busy_and_can_be_had_later() -> None:
+    async with world() as w, http(w) as c:
+        await w.append(STREAM, "a")
+        w.snapshot_fault = Busy("roster/42 has too much to do")
+        with capture_logs() as logged:
+            refused = await c.get(f"/streams/{STREAM}?after=snapshot")
+        said = refused.json()
+        assert (refused.status_code, said["code"]) == (503, "busy"), said
+        assert (refused.headers["content-type"], refused.headers["retry-after"]) == (PROBLEM, "1")
+        assert said["retry_s"] == 1
+        assert not [one for one in logged if one["event"] == "request_failed"]
+        w.snapshot_fault = None
+        assert (await c.get(f"/streams/{STREAM}?after=snapshot")).json()["snapshot"]["seq"] == 1
 
 
-def test_a_cursor_that_cannot_be_kept_gets_a_state_and_is_told_why() -> None:
-    async def main() -> None:
-        async with world() as w, http(w) as c:
-            await w.append(STREAM, "a")
-            for after in ("other-log:1", "9"):
-                said = (await c.get(f"/streams/{STREAM}?after={after}")).json()
-                assert (said["outcome"], said["snapshot"]["seq"], said["next"]) == ("reset", 1, 1)
-
-    run(main())
+async def test_a_cursor_that_cannot_be_kept_gets_a_state_and_is_told_why() -> None:
+    async with world() as w, http(w) as c:
+        await w.append(STREAM, "a")
+        for after in ("other-log:1", "9"):
+            said = (await c.get(f"/streams/{STREAM}?after={after}")).json()
+            assert (said["outcome"], said["snapshot"]["seq"], said["next"]) == ("reset", 1, 1)
 
 
-def test_a_stream_of_somebody_else_is_refused_like_one_that_does_not_exist() -> None:
-    async def main() -> None:
-        async with world() as w, http(w) as c, http(w, ADMIN) as admin:
-            await w.append("user/43", "secret")
-            theirs, none = await c.get("/streams/user/43"), await c.get("/streams/user/44")
-            assert (theirs.status_code, none.status_code) == (403, 403)
-            assert theirs.content == none.content
-            assert theirs.headers["content-type"] == "application/problem+json"
-            assert seqs(await admin.get("/streams/user/43")) == [1]
-            assert seqs(await admin.get("/streams/log?after=start")) == [1]
-
-    run(main())
+async def test_a_stream_of_somebody_else_is_refused_like_one_that_does_not_exist() -> None:
+    async with world() as w, http(w) as c, http(w, ADMIN) as admin:
+        await w.append("user/43", "secret")
+        theirs, none = await c.get("/streams/user/43"), await c.get("/streams/user/44")
+        assert (theirs.status_code, none.status_code) == (403, 403)
+        assert theirs.content == none.content
+        assert theirs.headers["content-type"] == "application/problem+json"
+        assert seqs(await admin.get("/streams/user/43")) == [1]
+        assert seqs(await admin.get("/streams/log?after=start")) == [1]
 
 
-def test_without_a_good_token_nothing_is_told() -> None:
-    async def main() -> None:
-        async with world() as w:
-            for token, code in (
-                (None, "unauthenticated"),
-                ("nonsense", "token_invalid"),
-                (w.token(ttl_s=-1), "token_expired"),
-            ):
-                async with client(f"http://127.0.0.1:{w.port}", token) as c:
-                    answer = await c.get(f"/streams/{STREAM}")
-                    assert (answer.status_code, answer.json()["code"]) == (401, code)
-                    assert answer.headers["www-authenticate"] == "Bearer"
-            async with http(w, None) as c:
-                assert (await c.get(f"/streams/{STREAM}?token={w.token()}")).status_code == 400
-
-    run(main())
+async def test_without_a_good_token_nothing_is_told() -> None:
+    async with world() as w:
+        for token, code in (
+            (None, "unauthenticated"),
+            ("nonsense", "token_invalid"),
+            (w.token(ttl_s=-1), "token_expired"),
+        ):
+            async with client(f"http://127.0.0.1:{w.port}", token) as c:
+                answer = await c.get(f"/streams/{STREAM}")
+                assert (answer.status_code, answer.json()["code"]) == (401, code)
+                assert answer.headers["www-authenticate"] == "Bearer"
+        async with http(w, None) as c:
+            assert (await c.get(f"/streams/{STREAM}?token={w.token()}")).status_code == 400
 
 
-def test_a_long_poll_returns_with_the_next_event() -> None:
-    async def main() -> None:
-        async with world() as w, http(w) as c:
-            waiting = asyncio.create_task(c.get(f"/streams/{STREAM}?after=0&wait=30"))
-            await until(lambda: w.api.arrivals.waiting)
-            await w.append(STREAM, "now")
-            assert seqs(await waiting) == [1]
-            assert w.feed.tap_count == 1, "nothing waits any more"
-
-    run(main())
+async def test_a_long_poll_returns_with_the_next_event() -> None:
+    async with world() as w, http(w) as c:
+        waiting = asyncio.create_task(c.get(f"/streams/{STREAM}?after=0&wait=30"))
+        await until(lambda: w.api.arrivals.waiting)
+        await w.append(STREAM, "now")
+        assert seqs(await waiting) == [1]
+        assert w.feed.tap_count == 1, "nothing waits any more"
 
 
-def test_a_long_poll_that_brings_nothing_is_an_empty_page() -> None:
-    async def main() -> None:
-        async with world() as w, http(w) as c:
-            assert seqs(await c.get(f"/streams/{STREAM}?after=0&wait=0.01")) == []
-
-    run(main())
+async def test_a_long_poll_that_brings_nothing_is_an_empty_page() -> None:
+    async with world() as w, http(w) as c:
+        assert seqs(await c.get(f"/streams/{STREAM}?after=0&wait=0.01")) == []
 
 
-def test_a_right_that_ends_while_a_request_waits_ends_the_request() -> None:
-    async def main() -> None:
-        async with world() as w, http(w) as c:
-            waiting = asyncio.create_task(c.get(f"/streams/{STREAM}?after=0&wait=30"))
-            await until(lambda: w.api.arrivals.waiting)
-            w.ambient.advance(7200)
-            await w.append(STREAM, "too late")
-            assert (await waiting).status_code == 403
-
-    run(main())
+async def test_a_right_that_ends_while_a_request_waits_ends_the_request() -> None:
+    async with world() as w, http(w) as c:
+        waiting = asyncio.create_task(c.get(f"/streams/{STREAM}?after=0&wait=30"))
+        await until(lambda: w.api.arrivals.waiting)
+        w.ambient.advance(7200)
+        await w.append(STREAM, "too late")
+        assert (await waiting).status_code == 403
 
 
-def test_requests_that_wait_count_as_connections() -> None:
-    async def main() -> None:
-        async with world(door=AddressDoor(1)) as w, http(w) as c:
-            waiting = asyncio.create_task(c.get(f"/streams/{STREAM}?after=0&wait=30"))
-            await until(lambda: w.api.arrivals.waiting)
-            refused = await c.get(f"/streams/{STREAM}?after=0&wait=30")
-            assert (refused.status_code, refused.json()["code"]) == (429, "rate_limited")
-            await w.append(STREAM, "a")
-            assert seqs(await waiting) == [1]
-            assert w.door.address_count == 0
-
-    run(main())
+async def test_requests_that_wait_count_as_connections() -> None:
+    async with world(door=AddressDoor(1)) as w, http(w) as c:
+        waiting = asyncio.create_task(c.get(f"/streams/{STREAM}?after=0&wait=30"))
+        await until(lambda: w.api.arrivals.waiting)
+        refused = await c.get(f"/streams/{STREAM}?after=0&wait=30")
+        assert (refused.status_code, refused.json()["code"]) == (429, "rate_limited")
+        await w.append(STREAM, "a")
+        assert seqs(await waiting) == [1]
+        assert w.door.address_count == 0
 
 
-def test_a_client_that_leaves_waits_no_longer() -> None:
-    async def main() -> None:
-        async with world() as w, http(w) as c:
-            waiting = asyncio.create_task(c.get(f"/streams/{STREAM}?after=0&wait=30"))
-            await until(lambda: w.api.arrivals.waiting)
-            waiting.cancel()
-            await until(lambda: not w.api.arrivals.waiting)
-
-    run(main())
+async def test_a_client_that_leaves_waits_no_longer() -> None:
+    async with world() as w, http(w) as c:
+        waiting = asyncio.create_task(c.get(f"/streams/{STREAM}?after=0&wait=30"))
+        await until(lambda: w.api.arrivals.waiting)
+        waiting.cancel()
+        await until(lambda: not w.api.arrivals.waiting)
 
 
-def test_a_closed_page_may_be_kept_and_is_not_sent_twice() -> None:
-    async def main() -> None:
-        async with world() as w, http(w) as c:
-            await w.append(STREAM, "a", "b", "c")
-            url = f"/streams/{STREAM}?after={w.log.log_id}:0&limit=2"
-            page = await c.get(url)
-            assert page.headers["cache-control"] == "private, max-age=86400, immutable"
-            await w.append(STREAM, "d")
-            again = await c.get(url, headers={"If-None-Match": page.headers["etag"]})
-            assert (again.status_code, again.content) == (304, b"")
-            assert (await c.get(url)).content == page.content
-            head = await c.head(url)
-            assert (head.content, head.headers["content-length"]) == (b"", page.headers["content-length"])
-
-    run(main())
+async def test_a_closed_page_may_be_kept_and_is_not_sent_twice() -> None:
+    async with world() as w, http(w) as c:
+        await w.append(STREAM, "a", "b", "c")
+        url = f"/streams/{STREAM}?after={w.log.log_id}:0&limit=2"
+        page = await c.get(url)
+        assert page.headers["cache-control"] == "private, max-age=86400, immutable"
+        await w.append(STREAM, "d")
+        again = await c.get(url, headers={"If-None-Match": page.headers["etag"]})
+        assert (again.status_code, again.content) == (304, b"")
+        assert (await c.get(url)).content == page.content
+        head = await c.head(url)
+        assert (head.content, head.headers["content-length"]) == (b"", page.headers["content-length"])
 
 
-def test_a_log_that_cannot_be_read_is_a_passing_problem() -> None:
-    async def main() -> None:
-        async with world(tail_events_max=1) as w, http(w) as c:
-            await w.append(STREAM, "a", "b")
-            w.log.read_fault = Unavailable("no disk")
-            answer = await c.get(f"/streams/{STREAM}")
-            assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
-            assert int(answer.headers["retry-after"]) >= 1
-
-    run(main())
+async def test_a_log_that_cannot_be_read_is_a_passing_problem() -> None:
+    async with world(tail_events_max=1) as w, http(w) as c:
+        await w.append(STREAM, "a", "b")
+        w.log.read_fault = Unavailable("no disk")
+        answer = await c.get(f"/streams/{STREAM}")
+        assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
+        assert int(answer.headers["retry-after"]) >= 1
 
 
-def test_a_user_that_asks_too_often_is_told_when_to_come_back() -> None:
-    async def main() -> None:
-        async with world() as w, http(w) as c, http(w, ADMIN) as other:
-            w.api.users.per_s = 1
-            answers = [await c.get("/streams/system") for _ in range(6)]
-            assert [answer.status_code for answer in answers] == [200] * 4 + [429] * 2
-            assert answers[-1].headers["retry-after"] == "1"
-            assert (await other.get("/streams/system")).status_code == 200
-
-    run(main())
+async def test_a_user_that_asks_too_often_is_told_when_to_come_back() -> None:
+    async with world() as w, http(w) as c, http(w, ADMIN) as other:
+        w.api.users.per_s = 1
+        answers = [await c.get("/streams/system") for _ in range(6)]
+        assert [answer.status_code for answer in answers] == [200] * 4 + [429] * 2
+        assert answers[-1].headers["retry-after"] == "1"
+        assert (await other.get("/streams/system")).status_code == 200
 
 
-def test_what_a_parameter_must_be_is_said() -> None:
-    async def main() -> None:
-        async with world() as w, http(w) as c:
-            answer = await c.get(f"/streams/{STREAM}?limit=0")
-            assert (answer.status_code, answer.json()["code"]) == (400, "invalid_field")
-            assert answer.json()["detail"].startswith("limit:")
-            assert (await c.post(f"/streams/{STREAM}")).status_code == 405
-
-    run(main())
+async def test_what_a_parameter_must_be_is_said() -> None:
+    async with world() as w, http(w) as c:
+        answer = await c.get(f"/streams/{STREAM}?limit=0")
+        assert (answer.status_code, answer.json()["code"]) == (400, "invalid_field")
+        assert answer.json()["detail"].startswith("limit:")
+        assert (await c.post(f"/streams/{STREAM}")).status_code == 405
 
 
-def test_a_page_of_another_origin_must_be_named_by_the_setting() -> None:
-    async def main() -> None:
-        async with world(TransportSettings(origins=("https://app.org",))) as w, http(w) as c:
-            evil = await c.get("/streams/system", headers={"Origin": "https://evil.org"})
-            assert evil.status_code == 403
-            assert "access-control-allow-origin" not in evil.headers
-            good = await c.get("/streams/system", headers={"Origin": "https://app.org"})
-            assert good.headers["access-control-allow-origin"] == "https://app.org"
-            asked = {"Origin": "https://app.org", "Access-Control-Request-Method": "GET"}
-            async with http(w, None) as stranger:
-                before = await stranger.options("/streams/system", headers=asked)
-            assert before.status_code == 204
-            assert "Authorization" in before.headers["access-control-allow-headers"]
-
-    run(main())
+async def test_a_page_of_another_origin_must_be_named_by_the_setting() -> None:
+    async with world(TransportSettings(origins=("https://app.org",))) as w, http(w) as c:
+        evil = await c.get("/streams/system", headers={"Origin": "https://evil.org"})
+        assert evil.status_code == 403
+        assert "access-control-allow-origin" not in evil.headers
+        good = await c.get("/streams/system", headers={"Origin": "https://app.org"})
+        assert good.headers["access-control-allow-origin"] == "https://app.org"
+        asked = {"Origin": "https://app.org", "Access-Control-Request-Method": "GET"}
+        async with http(w, None) as stranger:
+            before = await stranger.options("/streams/system", headers=asked)
+        assert before.status_code == 204
+        assert "Authorization" in before.headers["access-control-allow-headers"]

@@ -17,7 +17,6 @@ from huahuo.transport.words import en, http_en, http_zh, zh
 from tests.support.drivers.http import client
 from tests.support.patience import WITHIN_S
 from tests.support.worlds.people import ALICE, BOB
-from tests.support.worlds.services import run
 from tests.support.worlds.wire import World, until, world
 
 HANDSHAKE = "Host: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
@@ -98,13 +97,10 @@ async def test_the_refusal_of_a_handshake_is_in_the_language_asked_for(
         assert msgspec.json.decode(body)["detail"] == said.ORIGIN_REFUSED
 
 
-def test_a_whole_url_is_a_target_like_its_path() -> None:
-    async def main() -> None:
-        async with world() as w:
-            line = "GET http://x/healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
-            assert (await sent(w, line.encode()))[::2] == (200, b"ok\n")
-
-    run(main())
+async def test_a_whole_url_is_a_target_like_its_path() -> None:
+    async with world() as w:
+        line = "GET http://x/healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+        assert (await sent(w, line.encode()))[::2] == (200, b"ok\n")
 
 
 @pytest.mark.parametrize("name", ["X-Odd", "Cookie", "If-None-Match", "Accept-Encoding"])
@@ -117,26 +113,20 @@ async def test_bytes_in_a_header_that_are_no_text_keep_no_page_from_being_served
         assert (await sent(w, said))[::2] == (200, b"ok\n")
 
 
-def test_a_path_that_is_not_there_is_a_problem() -> None:
-    async def main() -> None:
-        async with world() as w, http(w) as c:
-            for path in ("/streams/", "/streams", "/nothing.txt"):
-                answer = await c.get(path)
-                assert (answer.status_code, answer.json()["code"]) == (404, "not_found"), path
-                assert answer.headers["content-type"] == "application/problem+json"
-
-    run(main())
+async def test_a_path_that_is_not_there_is_a_problem() -> None:
+    async with world() as w, http(w) as c:
+        for path in ("/streams/", "/streams", "/nothing.txt"):
+            answer = await c.get(path)
+            assert (answer.status_code, answer.json()["code"]) == (404, "not_found"), path
+            assert answer.headers["content-type"] == "application/problem+json"
 
 
-def test_a_method_of_another_protocol_is_a_problem() -> None:
-    async def main() -> None:
-        async with world() as w, http(w) as c:
-            for method in ("PROPFIND", "BREW", "TRACE"):
-                for path in ("/streams/system", "/healthz", "/ds/a", "/publish"):
-                    answer = await c.request(method, path)
-                    assert (answer.status_code, answer.json()["code"]) == (405, "method_not_allowed"), path
-
-    run(main())
+async def test_a_method_of_another_protocol_is_a_problem() -> None:
+    async with world() as w, http(w) as c:
+        for method in ("PROPFIND", "BREW", "TRACE"):
+            for path in ("/streams/system", "/healthz", "/ds/a", "/publish"):
+                answer = await c.request(method, path)
+                assert (answer.status_code, answer.json()["code"]) == (405, "method_not_allowed"), path
 
 
 CHINESE = {**texts_of(zh), **texts_of(http_zh)}
@@ -151,54 +141,42 @@ CASES = [
 
 
 @pytest.mark.parametrize(("method", "path", "name"), CASES, ids=lambda one: one[:24])
-def test_a_refusal_is_in_the_language_asked_for(method: str, path: str, name: str) -> None:
-    async def main() -> None:
-        async with world() as w, http(w) as c:
-            for preferred, words in (
-                ("zh-CN,zh;q=0.9,en;q=0.8", CHINESE),
-                ("en-GB", ENGLISH),
-                ("fr, en;q=0.1", ENGLISH),
-            ):
-                answer = await c.request(method, path, headers={"Accept-Language": preferred})
-                begins = words[name].partition("{}")[0]
-                assert answer.json()["detail"].startswith(begins), (preferred, answer.text)
-
-    run(main())
+async def test_a_refusal_is_in_the_language_asked_for(method: str, path: str, name: str) -> None:
+    async with world() as w, http(w) as c:
+        for preferred, words in (
+            ("zh-CN,zh;q=0.9,en;q=0.8", CHINESE),
+            ("en-GB", ENGLISH),
+            ("fr, en;q=0.1", ENGLISH),
+        ):
+            answer = await c.request(method, path, headers={"Accept-Language": preferred})
+            begins = words[name].partition("{}")[0]
+            assert answer.json()["detail"].startswith(begins), (preferred, answer.text)
 
 
-def test_without_a_preference_and_a_setting_the_language_is_english() -> None:
-    async def main() -> None:
-        async with world() as w, http(w) as c:
-            assert (await c.get("/streams/")).json()["detail"] == http_en.NOTHING_HERE
-
-    run(main())
+async def test_without_a_preference_and_a_setting_the_language_is_english() -> None:
+    async with world() as w, http(w) as c:
+        assert (await c.get("/streams/")).json()["detail"] == http_en.NOTHING_HERE
 
 
-def test_a_head_has_the_length_of_the_whole_answer() -> None:
-    async def main() -> None:
-        async with world() as w, http(w) as c:
-            for path in ("/healthz", "/nothing.txt"):
-                whole, head = await c.get(path), await c.head(path)
-                assert head.headers["content-length"] == whole.headers["content-length"] != "0"
-                assert head.content == b""
-
-    run(main())
+async def test_a_head_has_the_length_of_the_whole_answer() -> None:
+    async with world() as w, http(w) as c:
+        for path in ("/healthz", "/nothing.txt"):
+            whole, head = await c.get(path), await c.head(path)
+            assert head.headers["content-length"] == whole.headers["content-length"] != "0"
+            assert head.content == b""
 
 
-def test_a_page_of_another_origin_may_read_why_a_path_is_not_there() -> None:
-    async def main() -> None:
-        allowed = "https://app.example.org"
-        async with world(TransportSettings(origins=(allowed,))) as w, http(w) as c:
-            answer = await c.get("/streams/", headers={"Origin": allowed})
-            assert answer.headers["access-control-allow-origin"] == allowed
-            asks = {"Origin": allowed, "Access-Control-Request-Method": "GET"}
-            assert (await c.options("/streams/", headers=asks)).status_code == 204
-            answer = await c.get("/nothing.txt", headers={"Origin": allowed})
-            assert answer.headers["access-control-allow-origin"] == allowed
-            other = await c.get("/nothing.txt", headers={"Origin": "https://evil.example"})
-            assert "access-control-allow-origin" not in other.headers
-
-    run(main())
+async def test_a_page_of_another_origin_may_read_why_a_path_is_not_there() -> None:
+    allowed = "https://app.example.org"
+    async with world(TransportSettings(origins=(allowed,))) as w, http(w) as c:
+        answer = await c.get("/streams/", headers={"Origin": allowed})
+        assert answer.headers["access-control-allow-origin"] == allowed
+        asks = {"Origin": allowed, "Access-Control-Request-Method": "GET"}
+        assert (await c.options("/streams/", headers=asks)).status_code == 204
+        answer = await c.get("/nothing.txt", headers={"Origin": allowed})
+        assert answer.headers["access-control-allow-origin"] == allowed
+        other = await c.get("/nothing.txt", headers={"Origin": "https://evil.example"})
+        assert "access-control-allow-origin" not in other.headers
 
 
 @pytest.mark.parametrize(
@@ -277,27 +255,24 @@ async def test_inside_another_server_each_piece_of_a_body_is_measured_once() -> 
         assert measured <= 100
 
 
-def test_of_one_user_so_many_requests_are_taken_at_a_time_and_others_are_served(
+async def test_of_one_user_so_many_requests_are_taken_at_a_time_and_others_are_served(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(native, "REQUESTS_PER_USER", 2)
 
-    async def main() -> None:
-        async with world() as w, http(w) as c:
-            begun = f"POST /acks HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {w.token()}\r\n"
-            slow = [await asyncio.open_connection("127.0.0.1", w.port) for _ in range(2)]
-            for _, writer in slow:
-                writer.write(f"{begun}Content-Length: 1\r\nExpect: 100-continue\r\n\r\n".encode())
-            for reader, _ in slow:
-                assert await reader.readline() == b"HTTP/1.1 100 Continue\r\n"
-            assert (await c.get("/who")).status_code == HTTPStatus.TOO_MANY_REQUESTS
-            async with client(f"http://127.0.0.1:{w.port}", w.token(BOB)) as other:
-                assert (await other.get("/who")).status_code == HTTPStatus.OK
-            slow[0][1].transport.abort()
-            plain = w.server.plain
-            assert isinstance(plain, native.NativeHttp)
-            await until(lambda: plain.running[ALICE.name] < 2)
-            assert (await c.get("/who")).status_code == HTTPStatus.OK
-            slow[1][1].transport.abort()
-
-    run(main())
+    async with world() as w, http(w) as c:
+        begun = f"POST /acks HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {w.token()}\r\n"
+        slow = [await asyncio.open_connection("127.0.0.1", w.port) for _ in range(2)]
+        for _, writer in slow:
+            writer.write(f"{begun}Content-Length: 1\r\nExpect: 100-continue\r\n\r\n".encode())
+        for reader, _ in slow:
+            assert await reader.readline() == b"HTTP/1.1 100 Continue\r\n"
+        assert (await c.get("/who")).status_code == HTTPStatus.TOO_MANY_REQUESTS
+        async with client(f"http://127.0.0.1:{w.port}", w.token(BOB)) as other:
+            assert (await other.get("/who")).status_code == HTTPStatus.OK
+        slow[0][1].transport.abort()
+        plain = w.server.plain
+        assert isinstance(plain, native.NativeHttp)
+        await until(lambda: plain.running[ALICE.name] < 2)
+        assert (await c.get("/who")).status_code == HTTPStatus.OK
+        slow[1][1].transport.abort()
