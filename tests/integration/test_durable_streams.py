@@ -2,7 +2,6 @@
 
 import asyncio
 
-import httpx
 import pytest
 
 from huahuo.actors.plugins.calls import Principal
@@ -12,7 +11,7 @@ from huahuo.transport.durable_streams import serving
 from huahuo.transport.protocol.flow_control import TransportSettings
 from tests.support.drivers.http import client
 from tests.support.worlds.people import ALICE
-from tests.support.worlds.wire import World, until, world
+from tests.support.worlds.wire import http, until, world
 
 ADMIN = Principal(1, "root", is_admin=True)
 CAROL = Principal(44, "carol")
@@ -22,10 +21,6 @@ TEXT = {"Content-Type": "text/plain"}
 JSON = {"Content-Type": "application/json"}
 SMALL = TransportSettings(unsent_bytes_max=3 << 20, unsent_bytes_per_user=3 << 20)
 """Room for three pages that are being read."""
-
-
-def http(w: World, who: Principal = ALICE) -> httpx.AsyncClient:
-    return client(f"http://127.0.0.1:{w.port}", w.token(who))
 
 
 def producer(seq: int, epoch: int = 0) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """An application goes on with another version of its events: what is stored stays, what is shown changes."""
 
 import asyncio
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -71,13 +72,14 @@ def notes(version: int, *, wrong: bool = False) -> Huahuo:
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> AppWorld:
+def world(tmp_path: Path) -> Iterator[AppWorld]:
     """A note that was written by the first version, served by the second one."""
     world = AppWorld(notes(1), tmp_path / "data")
     world.client(42).send("write_note", text="tea")
     world.crash(notes(2))
     world.client(44).send("rewrite_note", note_id=1, text="coffee")
-    return world
+    yield world
+    world.close()
 
 
 def texts(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -94,7 +96,6 @@ def test_a_client_that_reads_from_the_beginning_gets_todays_form(world: AppWorld
     reader = world.client(43)
     reader.follow("note/1")
     assert texts(reader.events("note/1")) == SHOWN
-    world.close()
 
 
 def test_follow_gives_todays_form(world: AppWorld) -> None:
@@ -103,28 +104,24 @@ def test_follow_gives_todays_form(world: AppWorld) -> None:
         return [await anext(events), await anext(events)]
 
     assert texts(world.run(followed())) == SHOWN
-    world.close()
 
 
 def test_what_is_stored_stays(world: AppWorld) -> None:
     [first, second] = world.run(world.running.log.read("note/1", 0, events_max=9))
     assert (first.version, second.version) == (1, 2)
     assert msgspec.json.decode(first.body)["words"] == "tea"
-    world.close()
 
 
 def test_the_audit_shows_todays_form(world: AppWorld) -> None:
     root = world.client(1, admin=True)
     rows = root.send("audit", entity="note/1")["rows"]
     assert [row["data"]["text"] for row in rows] == ["tea", "coffee"]
-    world.close()
 
 
 def test_time_travel_shows_todays_form(world: AppWorld) -> None:
     [first, _] = world.run(world.running.log.read("note/1", 0, events_max=9))
     past = together([plugin.past for plugin in notes(2).plugins()])
     assert Out(as_json=True, past=past).plain(first)["data"]["text"] == "tea"
-    world.close()
 
 
 def test_an_event_that_no_upcast_can_read_is_followed_and_audited_as_it_is_stored(tmp_path: Path) -> None:
@@ -153,7 +150,6 @@ def test_events_of_an_application_that_is_gone_are_carried_and_shown_raw(world: 
     assert Out(as_json=True, past=past).plain(first)["data"]["words"] == "tea"
     world.crash(notes(2))
     assert world.state("note", 1)[0] == Note("coffee")
-    world.close()
 
 
 def test_check_names_the_first_event_that_cannot_be_read(
@@ -179,7 +175,6 @@ def test_check_names_the_first_event_that_cannot_be_read(
     assert "note_written (version 1) raised ValueError: no such words" in said
     assert "test_evolution.py" in said
     assert second.position > first.position
-    world.close()
 
 
 def test_check_says_which_events_no_handler_knows_any_more(
@@ -204,7 +199,6 @@ def test_check_says_which_events_no_handler_knows_any_more(
     said, _, told = capsys.readouterr().out.partition("\n{")
     assert "carried, and without effect: 1 event of note_written: no evolve handles such a type" in said
     assert msgspec.json.decode("{" + told)["unknown"] == {"note_written": 1}
-    world.close()
 
 
 def test_keyframe_every_says_how_far_apart_the_keyframes_of_a_kind_are(world: AppWorld) -> None:
@@ -218,4 +212,3 @@ def test_keyframe_every_says_how_far_apart_the_keyframes_of_a_kind_are(world: Ap
     frame = world.run(log.keyframe("note/1", part.name, part.fingerprint))
     assert frame is not None
     assert frame.seq == 6
-    world.close()

@@ -3,25 +3,19 @@
 import asyncio
 import gzip
 
-import httpx
 import pytest
 import uvloop
 
 from huahuo.actors.plugins.calls import Principal
 from huahuo.transport.load.intake import weight
 from huahuo.transport.protocol.flow_control import TransportSettings
-from tests.support.drivers.http import client
 from tests.support.patience import WITHIN_S
 from tests.support.worlds.people import ALICE
 from tests.support.worlds.services import run
-from tests.support.worlds.wire import World, until, world
+from tests.support.worlds.wire import World, http, until, world
 
 STREAM = "user/42"
 ADMIN = Principal(1, "root", is_admin=True)
-
-
-def http(w: World, who: Principal = ALICE) -> httpx.AsyncClient:
-    return client(f"http://127.0.0.1:{w.port}", w.token(who))
 
 
 async def test_a_command_sent_twice_with_one_key_takes_effect_once() -> None:

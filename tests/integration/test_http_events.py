@@ -3,20 +3,12 @@
 import asyncio
 from contextlib import AsyncExitStack
 
-import httpx
-
-from huahuo.actors.plugins.calls import Principal
 from huahuo.transport.access.door import AddressDoor
 from huahuo.transport.protocol.codes import CloseCode
 from tests.support.drivers.http import client, reader
-from tests.support.worlds.people import ALICE
-from tests.support.worlds.wire import World, until, world
+from tests.support.worlds.wire import http, until, world
 
 STREAM = "user/42"
-
-
-def http(w: World, who: Principal = ALICE, ttl_s: float = 3600) -> httpx.AsyncClient:
-    return client(f"http://127.0.0.1:{w.port}", w.token(who, ttl_s))
 
 
 async def test_a_reader_gets_each_event_with_its_cursor() -> None:

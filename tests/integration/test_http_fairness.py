@@ -4,13 +4,11 @@ import asyncio
 from collections import Counter
 from typing import Any
 
-import httpx
 import pytest
 
 from huahuo.eventstore.ambient import FakeAmbient
-from tests.support.drivers.http import client
 from tests.support.worlds.people import ALICE
-from tests.support.worlds.wire import World, until, world
+from tests.support.worlds.wire import http, until, world
 
 STREAM = "user/42"
 REQUESTS = {
@@ -27,10 +25,6 @@ class Busy(FakeAmbient):
     def monotonic_s(self) -> float:
         self.advance(1e-6)
         return super().monotonic_s()
-
-
-def http(w: World) -> httpx.AsyncClient:
-    return client(f"http://127.0.0.1:{w.port}", w.token(ALICE))
 
 
 @pytest.mark.parametrize("name", REQUESTS)

@@ -12,15 +12,10 @@ from huahuo.transport.access.door import AddressDoor
 from huahuo.transport.protocol.flow_control import TransportSettings
 from huahuo.transport.protocol.problem import PROBLEM
 from tests.support.drivers.http import client
-from tests.support.worlds.people import ALICE
-from tests.support.worlds.wire import World, until, world
+from tests.support.worlds.wire import http, until, world
 
 STREAM = "user/42"
 ADMIN = Principal(1, "root", is_admin=True)
-
-
-def http(w: World, who: Principal | None = ALICE) -> httpx.AsyncClient:
-    return client(f"http://127.0.0.1:{w.port}", None if who is None else w.token(who))
 
 
 def seqs(answer: httpx.Response) -> list[int]:

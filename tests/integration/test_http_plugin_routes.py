@@ -5,7 +5,6 @@ from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
 
-import httpx
 import msgspec
 import pytest
 from structlog.testing import capture_logs
@@ -16,9 +15,8 @@ from huahuo.actors.plugins.calls import Principal
 from huahuo.eventstore.errors import CommandMismatch, Corrupt
 from huahuo.transport.http.messages import status_of
 from huahuo.transport.protocol.flow_control import TransportSettings
-from tests.support.drivers.http import client
 from tests.support.worlds.people import ALICE
-from tests.support.worlds.wire import World, until, world
+from tests.support.worlds.wire import http, until, world
 
 ADMIN = Principal(1, "root", is_admin=True)
 WITH_KEY = Principal(7, "script")
@@ -89,10 +87,6 @@ class Parcels:
 
 def other_words(problem: Mapping[str, Any]) -> Mapping[str, Any]:
     return {"error": problem["code"]}
-
-
-def http(w: World, who: Principal | None = ALICE) -> httpx.AsyncClient:
-    return client(f"http://127.0.0.1:{w.port}", None if who is None else w.token(who))
 
 
 async def test_a_handler_gets_the_parts_of_its_path_and_the_user_of_the_token() -> None:

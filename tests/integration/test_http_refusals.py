@@ -4,7 +4,6 @@ import asyncio
 from http import HTTPStatus
 from types import ModuleType
 
-import httpx
 import msgspec
 import pytest
 
@@ -17,14 +16,10 @@ from huahuo.transport.words import en, http_en, http_zh, zh
 from tests.support.drivers.http import client
 from tests.support.patience import WITHIN_S
 from tests.support.worlds.people import ALICE, BOB
-from tests.support.worlds.wire import World, until, world
+from tests.support.worlds.wire import World, http, until, world
 
 HANDSHAKE = "Host: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
 KEY = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
-
-
-def http(w: World) -> httpx.AsyncClient:
-    return client(f"http://127.0.0.1:{w.port}", w.token(ALICE))
 
 
 async def sent(w: World, said: bytes) -> tuple[int, dict[str, str], bytes]:

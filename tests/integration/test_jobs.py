@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import errno
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,10 @@ from huahuo.transport.client.model import CommandError, StreamDenied
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> AppWorld:
-    return AppWorld(Huahuo(), tmp_path / "data")
+def world(tmp_path: Path) -> Iterator[AppWorld]:
+    world = AppWorld(Huahuo(), tmp_path / "data")
+    yield world
+    world.close()
 
 
 def job_of(world: AppWorld) -> jobs.Job:
@@ -42,7 +45,6 @@ def test_a_job_ends_as_done_at_the_end_of_its_block(world: AppWorld) -> None:
     alice = world.client(42)
     alice.follow("job/1")
     assert [event["type"] for event in alice.events("job/1")] == ["job_started", "job_progress", "job_ended"]
-    world.close()
 
 
 def test_an_exception_goes_on_and_its_text_stays_out_of_the_log(world: AppWorld) -> None:
@@ -57,7 +59,6 @@ def test_an_exception_goes_on_and_its_text_stays_out_of_the_log(world: AppWorld)
         "ValueError",
         "",
     )
-    world.close()
 
 
 @pytest.mark.parametrize(
@@ -76,7 +77,6 @@ def test_a_progress_that_is_none_is_refused(percent: Any, message: Any, said: st
 
     world.run(work())
     assert state_of(world).status == "done"
-    world.close()
 
 
 def test_a_job_without_its_block_says_how_it_begins(world: AppWorld) -> None:
@@ -85,7 +85,6 @@ def test_a_job_without_its_block_says_how_it_begins(world: AppWorld) -> None:
             await job_of(world).progress(4)
 
     world.run(work())
-    world.close()
 
 
 def test_an_application_fails_a_job_in_its_own_words(world: AppWorld) -> None:
@@ -97,7 +96,6 @@ def test_an_application_fails_a_job_in_its_own_words(world: AppWorld) -> None:
 
     world.run(work())
     assert (state_of(world).status, state_of(world).message) == ("failed", "3 of 10 files are damaged")
-    world.close()
 
 
 def test_a_cancel_of_its_user_ends_the_block(world: AppWorld) -> None:
@@ -115,7 +113,6 @@ def test_a_cancel_of_its_user_ends_the_block(world: AppWorld) -> None:
     assert state_of(world).status == "cancelled"
     assert after
     assert not running.cancelled()
-    world.close()
 
 
 def test_a_block_that_awaits_the_cancel_ends_by_itself(world: AppWorld) -> None:
@@ -130,7 +127,6 @@ def test_a_block_that_awaits_the_cancel_ends_by_itself(world: AppWorld) -> None:
     world.client(42).send("cancel_job", job_id=1)
     world.run(asyncio.wait_for(running, 5))
     assert (state_of(world).status, state_of(world).message) == ("cancelled", "removing what was imported")
-    world.close()
 
 
 def test_a_task_that_somebody_else_cancels_is_interrupted(world: AppWorld) -> None:
@@ -144,14 +140,12 @@ def test_a_task_that_somebody_else_cancels_is_interrupted(world: AppWorld) -> No
     world.advance(seconds=1)
     assert running.cancelled()
     assert state_of(world).status == "interrupted"
-    world.close()
 
 
 def test_a_crash_interrupts_open_jobs(world: AppWorld) -> None:
     world.run(job_of(world).begin())
     world.crash()
     assert state_of(world).status == "interrupted"
-    world.close()
 
 
 def fill(world: AppWorld) -> None:
@@ -175,7 +169,6 @@ def test_an_end_that_met_a_full_disk_is_written_once_there_is_room(world: AppWor
     room(world)
     world.advance(seconds=10)
     assert state_of(world).status == "done"
-    world.close()
 
 
 def test_after_an_exception_the_end_is_written_once_there_is_room_and_the_exception_goes_on(
@@ -191,7 +184,6 @@ def test_after_an_exception_the_end_is_written_once_there_is_room_and_the_except
     room(world)
     world.advance(seconds=10)
     assert (state_of(world).status, state_of(world).error) == ("failed", "KeyError")
-    world.close()
 
 
 def test_of_two_ends_that_met_a_full_disk_the_first_is_written(world: AppWorld) -> None:
@@ -206,7 +198,6 @@ def test_of_two_ends_that_met_a_full_disk_the_first_is_written(world: AppWorld) 
     room(world)
     world.advance(seconds=10)
     assert (state_of(world).status, state_of(world).message) == ("failed", "3 of 10 files are damaged")
-    world.close()
 
 
 def test_a_service_that_stops_on_a_full_disk_leaves_its_jobs_to_the_next_start(world: AppWorld) -> None:
@@ -220,7 +211,6 @@ def test_a_service_that_stops_on_a_full_disk_leaves_its_jobs_to_the_next_start(w
     room(world)
     world.crash()
     assert state_of(world).status == "interrupted"
-    world.close()
 
 
 def test_a_thread_has_the_same_job(tmp_path: Path) -> None:
@@ -268,7 +258,6 @@ def test_the_python_client_watches_a_job_to_its_end_and_cancels_it(world: AppWor
     assert seen == [(40, "4 of 10 files", status) for status in ("running", "cancelling", "cancelled")]
     with contextlib.suppress(asyncio.CancelledError):
         world.run(asyncio.wait_for(running, 1))
-    world.close()
 
 
 def test_a_job_of_somebody_else_cannot_be_watched(world: AppWorld) -> None:
@@ -278,4 +267,3 @@ def test_a_job_of_somebody_else_cannot_be_watched(world: AppWorld) -> None:
 
     with pytest.raises(StreamDenied):
         world.run(watch(world.client(43).client))
-    world.close()

@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
 from pathlib import Path
@@ -81,14 +81,15 @@ def letters() -> Entity[Parcel]:
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> AppWorld:
-    return AppWorld(Huahuo(entities=[orders()]), tmp_path / "data")
+def world(tmp_path: Path) -> Iterator[AppWorld]:
+    world = AppWorld(Huahuo(entities=[orders()]), tmp_path / "data")
+    yield world
+    world.close()
 
 
 def test_an_application_publishes_on_its_own_streams(world: AppWorld) -> None:
     for stream in ALLOWED:
         assert world.publish(stream, "parcel_seen", {"order_id": 7}).stream == stream
-    world.close()
 
 
 @pytest.mark.parametrize("what", REFUSED)
@@ -97,7 +98,6 @@ def test_other_streams_types_and_fields_are_refused(what: str, world: AppWorld) 
     with pytest.raises(Refused, match="invalid_field"):
         world.publish(stream, type_, fields)
     assert world.running.log.position == 0
-    world.close()
 
 
 @pytest.mark.parametrize("what", [row for row in REFUSED if row != "no JSON"])
@@ -105,7 +105,6 @@ def test_a_refusal_that_a_program_meets_is_english(what: str, world: AppWorld) -
     with pytest.raises(Refused) as caught:
         world.publish(*REFUSED[what])
     assert str(caught.value).isascii()
-    world.close()
 
 
 ROWS: dict[str, Any] = {
@@ -130,12 +129,10 @@ def test_a_row_that_is_no_stream_type_and_fields_is_refused_with_its_place(
         expected = "fields: must be a mapping" if none else "events[1]: write (stream, type, fields)"
         assert caught.value.details.startswith(expected)
     assert world.running.log.position == 0
-    world.close()
 
 
 def test_the_state_of_an_entity_that_has_no_event_is_the_first_one_at_seq_0(world: AppWorld) -> None:
     assert world.state("order", 99) == (Order(), 0)
-    world.close()
 
 
 def test_an_admin_publishes_several_events_in_one_commit_and_a_user_none(world: AppWorld) -> None:
@@ -152,7 +149,6 @@ def test_an_admin_publishes_several_events_in_one_commit_and_a_user_none(world: 
     with pytest.raises(CommandError, match="forbidden"):
         alice.send("publish", stream="user/42", type="parcel_seen")
     assert world.running.log.position == 2
-    world.close()
 
 
 def test_a_command_is_sent_as_a_user_or_as_the_service(world: AppWorld) -> None:
@@ -162,7 +158,6 @@ def test_a_command_is_sent_as_a_user_or_as_the_service(world: AppWorld) -> None:
     assert world.send("give_order", order_id=1, to=7)["at"]["seq"] == 2
     assert world.send(Expire(), order_id=1) == {"type": "success", "order_id": 1}
     assert world.state("order", 1) == (Order(7, "tea", 0, "placed"), 2)
-    world.close()
 
 
 @pytest.mark.parametrize(
@@ -180,7 +175,6 @@ def test_a_command_as_an_object_needs_an_id_that_an_order_can_have_and_nothing_e
     world.send("place_order", item="tea", as_user=42)
     with pytest.raises(Refused, match=why):
         world.send(Expire(), **fields)
-    world.close()
 
 
 def test_a_command_id_of_the_application_has_one_effect(world: AppWorld) -> None:
@@ -188,7 +182,6 @@ def test_a_command_id_of_the_application_has_one_effect(world: AppWorld) -> None
     assert world.send("place_order", item="tea", as_user=42, command_id="a") == first | {"duplicate": True}
     assert world.send("report_order", order_id=1, percent=5, command_id="b")["at"]["seq"] == 2
     assert world.send("report_order", order_id=1, percent=5, command_id="b")["duplicate"] is True
-    world.close()
 
 
 class Unknown(Command, action="unknown_thing"): ...
@@ -214,14 +207,12 @@ def test_a_command_that_is_refused_says_so_in_english(what: str, world: AppWorld
     assert caught.value.code != "internal"
     assert caught.value.message
     assert str(caught.value).isascii()
-    world.close()
 
 
 @pytest.mark.parametrize("command", ["nothing", Unknown()])
 def test_an_unknown_command_is_refused(command: str | Command, world: AppWorld) -> None:
     with pytest.raises(Refused, match="unknown_action"):
         world.send(command, as_user=42)
-    world.close()
 
 
 async def test_a_program_follows_a_stream_and_learns_what_a_client_has_seen(tmp_path: Path) -> None:
@@ -254,7 +245,6 @@ def test_an_application_hears_at_once_what_a_client_has_seen(world: AppWorld) ->
     world.advance(seconds=5)
     assert world.run(calls.seen(world.running, "user/42", 1, client="test-42", timeout_s=0.01))
     assert not world.run(calls.seen(world.running, "user/42", 2, client="test-42", timeout_s=60))
-    world.close()
 
 
 async def test_what_a_client_had_seen_before_the_start_is_known_without_waiting(tmp_path: Path) -> None:
@@ -294,7 +284,6 @@ def test_a_user_who_is_named_as_a_field_is_refused_before_the_service_itself_sen
         refused.value.details
         == f"{field}: place_order has no such field: write as_user= for the user who sends it"
     )
-    world.close()
 
 
 async def test_a_field_that_is_refused_is_named_once(tmp_path: Path) -> None:

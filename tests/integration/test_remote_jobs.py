@@ -1,5 +1,6 @@
 """Jobs that another process does: who may, and what becomes of them when that process or the service dies."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,10 @@ from huahuo.transport.client.model import CommandError
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> AppWorld:
-    return AppWorld(Huahuo(plugins=[]), tmp_path / "keys")
+def world(tmp_path: Path) -> Iterator[AppWorld]:
+    world = AppWorld(Huahuo(plugins=[]), tmp_path / "keys")
+    yield world
+    world.close()
 
 
 def state(world: AppWorld) -> jobs.Job:
@@ -39,7 +42,6 @@ def test_its_user_watches_and_cancels_it_and_the_process_hears_of_that(world: Ap
     ]  # fmt: skip
     with pytest.raises(CommandError, match="conflict"):
         worker.send("tell_remote_job", job_id=1, percent=50)
-    world.close()
 
 
 def test_a_process_that_says_nothing_for_a_lease_is_gone(world: AppWorld) -> None:
@@ -48,7 +50,6 @@ def test_a_process_that_says_nothing_for_a_lease_is_gone(world: AppWorld) -> Non
     assert state(world).status == "running"
     world.advance(seconds=2)
     assert state(world).status == "interrupted"
-    world.close()
 
 
 def test_each_sign_of_life_renews_the_lease(world: AppWorld) -> None:
@@ -59,7 +60,6 @@ def test_each_sign_of_life_renews_the_lease(world: AppWorld) -> None:
     assert state(world).status == "running"
     world.advance(seconds=70)
     assert state(world).status == "interrupted"
-    world.close()
 
 
 def test_a_restart_of_the_service_ends_no_job_of_another_process(world: AppWorld) -> None:
@@ -67,7 +67,6 @@ def test_a_restart_of_the_service_ends_no_job_of_another_process(world: AppWorld
     world.crash()
     world.advance(seconds=30)
     assert worker.send("tell_remote_job", job_id=1, percent=50, lease_s=60)["status"] == "running"
-    world.close()
 
 
 @pytest.mark.parametrize("user", [42, 43])
@@ -79,4 +78,3 @@ def test_who_is_no_administrator_does_no_jobs(world: AppWorld, user: int) -> Non
     for action, fields in (("tell_remote_job", {"percent": 1}), ("end_remote_job", {"outcome": "done"})):
         with pytest.raises(CommandError, match="forbidden" if user == 42 else "not_found"):
             client.send(action, job_id=1, **fields)
-    world.close()

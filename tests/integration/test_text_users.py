@@ -1,6 +1,7 @@
 """Users whose ids are text: everything works as for users whose ids are integers."""
 
 import base64
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -18,8 +19,10 @@ ALICE = "alice@example.com"
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> AppWorld:
-    return AppWorld(Huahuo(entities=[orders()], plugins=[mail()]), tmp_path / "data")
+def world(tmp_path: Path) -> Iterator[AppWorld]:
+    world = AppWorld(Huahuo(entities=[orders()], plugins=[mail()]), tmp_path / "data")
+    yield world
+    world.close()
 
 
 def test_a_user_owns_what_was_made_and_nobody_else_reads_it(world: AppWorld) -> None:
@@ -34,7 +37,6 @@ def test_a_user_owns_what_was_made_and_nobody_else_reads_it(world: AppWorld) -> 
             bob.follow(stream)
     with pytest.raises(CommandError, match="not_found"):
         bob.send("cancel_order", order_id=1)
-    world.close()
 
 
 def test_an_administrator_reads_the_stream_of_a_user(world: AppWorld) -> None:
@@ -44,7 +46,6 @@ def test_an_administrator_reads_the_stream_of_a_user(world: AppWorld) -> None:
     assert [event["order_id"] for event in root.events(f"user/{ALICE}")] == [7]
     rows = root.send("audit", stream=f"user/{ALICE}")["rows"]
     assert [row["type"] for row in rows] == ["parcel_seen"]
-    world.close()
 
 
 def test_the_service_sends_commands_as_that_user(world: AppWorld) -> None:
@@ -52,14 +53,12 @@ def test_the_service_sends_commands_as_that_user(world: AppWorld) -> None:
     assert world.send("place_order", as_user=Principal(ALICE, "Alice"), item="tea")["order_id"] == 2
     [first, *_] = world.run(world.running.log.read("order/1", 0, events_max=9))
     assert first.principal == f"user/{ALICE}"
-    world.close()
 
 
 @pytest.mark.parametrize("user", ["a b", "", "..", "x" * 65, 2**53])
 def test_what_is_no_id_of_a_user_is_refused(world: AppWorld, user: str | int) -> None:
     with pytest.raises(Refused, match="invalid_field"):
         world.send("place_order", as_user=user, item="tea")
-    world.close()
 
 
 def test_a_text_that_spells_a_number_is_that_user(world: AppWorld) -> None:
@@ -67,7 +66,6 @@ def test_a_text_that_spells_a_number_is_that_user(world: AppWorld) -> None:
     one = world.client(42)
     one.follow("order/1")
     assert [event["owner"] for event in one.events("order/1")] == [42]
-    world.close()
 
 
 def test_a_revoked_user_is_signed_out(world: AppWorld) -> None:
@@ -78,7 +76,6 @@ def test_a_revoked_user_is_signed_out(world: AppWorld) -> None:
     world.advance(seconds=2)
     users = {row["user"] for row in root.send("get_clients")["data"]}
     assert users == {"user/bob", "user/root"}
-    world.close()
 
 
 def test_mailboxes_belong_to_users_of_either_kind(world: AppWorld) -> None:
@@ -90,7 +87,6 @@ def test_mailboxes_belong_to_users_of_either_kind(world: AppWorld) -> None:
     world.crash()
     [row] = world.client(ALICE, username="again").send("get_all_emails")["data"]
     assert row["user_id"] == ALICE
-    world.close()
 
 
 def test_the_command_line_makes_tokens_for_them(tmp_path: Path) -> None:
