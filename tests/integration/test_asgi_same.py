@@ -15,22 +15,15 @@ from tests.support.worlds.wire import PLACE
 
 PART: Final = (
     "test_durable_streams",
-    "test_http_events",
-    "test_http_pages",
-    "test_http_plugin_routes",
-    "test_http_refusals",
-    "test_tongues",
+    "test_http_calls",
+    "test_http_requests",
+    "test_http_streams",
     "test_server_session",
-    "test_server_classic",
+    "test_tongues",
 )
 MORE: Final = (
-    "test_http_calls", "test_server_acks", "test_server_budget", "test_server_delivery", "test_server_drain",
-    "test_server_faults", "test_server_flow", "test_server_input", "test_server_leaving",
-    "test_server_pipelining",
-    "test_compression", "test_client_commands", "test_client_end",
-    "test_client_resume",
-    "test_server_batches", "test_server_rest", "test_server_unauthenticated", "test_server_uvloop",
-    "test_http_fairness", "test_http_half_closed", "test_lists", "test_openapi", "test_copies",
+    "test_client", "test_compression", "test_copies", "test_lists", "test_openapi", "test_server_acks",
+    "test_server_end", "test_server_faults", "test_server_flow", "test_server_input", "test_server_rest",
 )  # fmt: skip
 WHOLE: Final = (*PART, *MORE) if os.environ.get("HUAHUO_WHOLE") else PART
 

@@ -185,7 +185,7 @@ async def test_a_copy_that_a_trim_overtook_is_asked_for_anew(
     async def living(*_: object) -> dict[str, Member]:
         return {}
 
-    monkeypatch.setattr(nodes, "fetch", fetch)
+    monkeypatch.setattr(nodes, "fetch_copy", fetch)
     monkeypatch.setattr(members, "living", living)
     monkeypatch.setattr(nodes, "COPY_FROM", 1)
     secrets = Keys(b"j" * 32, MASTER_KEY)

@@ -114,7 +114,7 @@ async def test_a_directory_in_its_place_is_told_of(tmp_path: Path) -> None:
 async def test_readyz_tells_of_another_key_and_the_service_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ground, "LOOK_S", 0.01)
+    monkeypatch.setattr(ground, "KEY_FILE_LOOK_S", 0.01)
     async with stored(tmp_path / "data") as s, http_client(s.app.url) as http:
         path = tmp_path / "data" / "master.key"
         former = path.read_text()
@@ -132,7 +132,7 @@ async def test_readyz_tells_of_another_key_and_the_service_goes_on(
 
 
 async def test_a_given_key_needs_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ground, "LOOK_S", 0.01)
+    monkeypatch.setattr(ground, "KEY_FILE_LOOK_S", 0.01)
     async with stored(tmp_path / "data", master_key="cd" * 32) as s, s.client(1, admin=True) as client:
         await client.send("publish", stream="group/ops", type="said")
     assert not (tmp_path / "data" / "master.key").exists()

@@ -1,4 +1,4 @@
-"""The snippets of docs/accounts.md run as they stand there."""
+"""The snippets of docs/accounts.md and docs/entities.md run as they stand there."""
 
 import asyncio
 from collections.abc import Callable
@@ -74,3 +74,34 @@ async def test_a_page_with_a_session_cookie_gets_a_token_and_reads_its_stream() 
             assert (await ws.authenticate(token))["user"]["user_id"] == "alice@example.com"
             await app.publish("user/alice@example.com", "parcel_seen", {"order_id": 7})
             assert (await ws.until("events"))["events"][0]["order_id"] == 7
+
+
+ENTITIES = "docs/entities.md"
+
+
+async def test_the_snippets_run_one_after_the_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HUAHUO_PORT", "0")
+    names: dict[str, Any] = {"__name__": "shop"}
+    first = ("shop", "follower", "own_cursor", "inside")
+    for name in (*first, "tests", "effects", "list", "rows", "job", "upcast"):
+        await run(snippet(ENTITIES, name), names)
+    assert names["seq"] == 1
+    assert names["state"].item == "tea"
+    assert [told["item"] for told in names["crm"]] == ["tea"]
+    assert names["read_place"]() > 0
+    names["database"].dispose()
+    assert (names["job"].stream, names["job"].outcome) == ("job/1", "done")
+
+
+async def test_the_test_of_the_page_passes_in_a_world_of_the_first_application(tmp_path: Path) -> None:
+    names: dict[str, Any] = {"__name__": "shop"}
+    for name in ("shop", "world"):
+        await run(snippet(ENTITIES, name), names)
+
+    def play() -> None:
+        world = AppWorld(names["app"], tmp_path / "data")
+        names["test_an_order_survives_a_crash"](world)
+        world.close()
+
+    await asyncio.to_thread(play)  # it has a loop of its own

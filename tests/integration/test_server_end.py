@@ -1,17 +1,24 @@
-"""The end of the server: everybody is told, nobody can hold it up."""
+"""The end of the server, which nobody can hold up, and of a client, whose commands are still done."""
 
 import asyncio
+import contextlib
+import gc
+from collections.abc import Iterator
 
 import pytest
 
+from huahuo.transport.load.fair_queueing import AT_ONCE
 from huahuo.transport.protocol.codes import CloseCode
 from huahuo.transport.protocol.flow_control import TransportSettings
+from huahuo.transport.server.connection import Connection
+from huahuo.transport.session.session import Session
 from huahuo.transport.wire.connection_ref import ConnectionRef
 from huahuo.transport.wire.lobby import Greeting
 from huahuo.transport.wire.web_socket import WebSocket
 from tests.support.drivers.rawclient import raw
 from tests.support.patience import WITHIN_S
-from tests.support.worlds.wire import until, world
+from tests.support.worlds.people import ALICE
+from tests.support.worlds.wire import World, until, world
 
 V1 = "huahuo.v1"
 
@@ -151,3 +158,57 @@ async def test_a_drain_that_was_cancelled_may_be_called_again(monkeypatch: pytes
             assert w.delivering.handler_tasks
             await w.delivering.drain(0.05)
             await until(lambda: not w.delivering.handler_tasks)
+
+
+async def test_queries_of_a_client_that_left_wait_for_no_turn_and_its_commands_are_carried_out() -> None:
+    async with world() as w, raw(w.url, V1) as client, contextlib.AsyncExitStack() as turns:
+        await client.authenticate(w.token())
+        for _ in range(AT_ONCE):  # all that its user may have
+            await turns.enter_async_context(w.delivering.turns.turn(ALICE.name))
+        for number in range(90):
+            await client.say(action="echo", id=f"q{number}", text="x")
+        await client.say(action="note", id="c1", text="bye")
+        await until(lambda: w.delivering.turns.waiting)
+        client.ws.transport.abort()
+        await until(lambda: not w.hub.joined_count and not w.delivering.turns.waiting)
+        await until(lambda: w.executed)
+
+
+@contextlib.contextmanager
+def no_collector() -> Iterator[None]:
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
+async def come_and_go(w: World, *, clean: bool) -> None:
+    """All that makes parts of a connection: queries, a command, a snapshot, and events with the same ack."""
+    async with raw(w.url, V1) as client:
+        await client.authenticate(w.token())
+        await client.say(action="subscribe", id="s", stream=ALICE.name, after="snapshot")
+        await client.until("snapshot")
+        for number in range(3):
+            await client.say(action="echo", id=f"q{number}", text="x")
+            await client.say(action="note", id=f"c{number}", text="y")
+            at = (await client.until("events"))["seq"]
+            await client.say(action="ack", cursors={ALICE.name: at})
+        if not clean:
+            await client.say(action="echo", id="unanswered", text="x")
+            client.ws.transport.abort()
+
+
+@pytest.mark.parametrize("clean", [True, False], ids=["clean", "aborted"])
+async def test_a_connection_that_ended_is_freed_without_the_collector(clean: bool) -> None:
+    with no_collector():
+        async with world() as w:
+            before = parts_alive()
+            for _ in range(5):
+                await come_and_go(w, clean=clean)
+            await until(lambda: not w.hub.joined_count and parts_alive() == before)
+
+
+def parts_alive() -> int:
+    return sum(type(one) in (Connection, Session, WebSocket) for one in gc.get_objects())

@@ -1,33 +1,48 @@
-"""Which nodes may not take part in a log of several, and what they are told."""
+"""Nodes of one log: who may not take part, and what clients are told."""
 
 import asyncio
 import contextlib
 import shutil
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 
+import httpx
 import msgspec
 import pytest
+from msgspec.structs import replace
+from structlog.testing import capture_logs
 
 from huahuo.app import credentials, nodes
+from huahuo.app.cluster_service import say_what_is_undone
 from huahuo.app.config import Settings
 from huahuo.app.ground import open_sqlite
 from huahuo.app.service_port import WaitingRoom
 from huahuo.cli import maintenance
 from huahuo.cli.maintenance import adopt
+from huahuo.cluster import members, shared_facts
+from huahuo.cluster.duty import Duty
+from huahuo.cluster.members import Member
+from huahuo.cluster.shared_facts import Telling, Told
 from huahuo.errors import ConfigError, HuahuoError
-from huahuo.eventstore.ambient import SystemAmbient
+from huahuo.eventstore.ambient import FakeAmbient, SystemAmbient
 from huahuo.eventstore.errors import EventStoreError, WrongKey
 from huahuo.eventstore.limits import EVENT_BYTES_MAX
 from huahuo.eventstore.model import Append, NewEvent
 from huahuo.eventstore.port import Log
 from huahuo.eventstore.sequencer.port import InDoubt, Sequencer, Unreachable
 from huahuo.eventstore.sqlite import log as replicas
+from huahuo.transport.protocol.codes import CloseCode
+from tests.support.drivers.http import client, reader
+from tests.support.drivers.rawclient import RawClient, raw
 from tests.support.models.memory_sequencer import MemoryOrder, MemorySequencer
 from tests.support.patience import WITHIN_S
 from tests.support.servers.nats import PASSWORD, NatsServers, nats_servers
+from tests.support.worlds.neighbours import neighbours
+from tests.support.worlds.people import ALICE
 from tests.support.worlds.sequencers import answered
+from tests.support.worlds.wire import PLACE, World, world
 
 MASTER_KEY, JWT_SECRET = "5a" * 32, "test-secret-that-is-long-enough-000000"
 
@@ -276,3 +291,193 @@ def test_a_node_that_listens_everywhere_announces_the_name_of_its_machine() -> N
     )
     assert nodes.reachable("http://10.0.0.7:8765") == "http://10.0.0.7:8765"
     assert nodes.reachable("") == ""
+
+
+async def test_a_node_that_does_not_listen_yet_is_told_later_and_not_warned_of(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(shared_facts, "AGAIN_S", 0.0)
+    clock = FakeAmbient()
+    async with neighbours({"a": clock, "b": clock}) as [a, b]:
+        here, there = (Telling(one.peers, clock, lambda _user, _client: None) for one in (a, b))
+        listening = a.members["b"]
+        a.members["b"] = replace(listening, url="")
+        failed, often = [0], asyncio.Event()
+        fails = here.presence.failed
+
+        def failed_again(node: str, told: Told) -> None:
+            fails(node, told)
+            failed[0] += 1
+            if failed[0] == 3:
+                often.set()
+
+        monkeypatch.setattr(here.presence, "failed", failed_again)
+        with capture_logs() as said:
+            here.start()
+            async with asyncio.timeout(WITHIN_S):
+                await often.wait()
+                here.joined(7, "dev")
+                a.members["b"] = listening
+                while not there.count(7, ""):  # noqa: ASYNC110  a probe of another node
+                    await asyncio.sleep(0.01)
+        assert [one for one in said if one["event"] == "node_not_told"] == []
+        await here.stop()
+        await there.stop()
+
+
+async def test_work_that_no_node_does_is_told_to_who_watches_the_node() -> None:
+    async with world() as w, client(f"http://127.0.0.1:{w.port}") as http:
+
+        def said(beat: int) -> Member:
+            now_ms = w.ambient.now_ms()
+            return Member(url="", build="1", keys="k", beat=beat, at_ms=now_ms, applied=0)
+
+        async def work() -> None:
+            raise ConfigError("the effect order/ship is not known")
+
+        async def rest() -> None:
+            pass
+
+        died = replace(said(1), divides=members.DIVISION)  # a moment ago
+        await w.log.append(Append(ts_ms=1, rows=(members.put_member("died", died),)))
+        duty = Duty(log=w.log, ambient=w.ambient, node="here", work=work, rest=rest, tell=said)
+        w.site.told = lambda: "disk low"
+        say_what_is_undone(duty, w.metrics, w.site)
+        assert (await http.get("/readyz")).text == "ready; disk low\n"
+        assert b"huahuo_work_undone 0.0\n" in w.metrics_text
+        await duty.start()
+        answer = await http.get("/readyz")
+        assert answer.status_code == 200
+        assert answer.text == (
+            "ready; no node does effects, timers and the rest of the work:"
+            " the effect order/ship is not known; disk low\n"
+        )
+        assert b"huahuo_work_undone 1.0\n" in w.metrics_text
+        await duty.stop()
+
+
+STREAM = "user/42"
+TEXT = {"Content-Type": "text/plain"}
+
+
+class Elsewhere:
+    """What another node wrote: this one gets it when it asks, unless the ordered log is `away`."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+        self.away = False
+        self.asked = 0
+        self.world: World | None = None
+
+    async def __call__(self, places: Sequence[tuple[str, int]]) -> bool:
+        assert self.world is not None
+        if all(seq <= self.world.log.head(stream).seq for stream, seq in places):
+            return True
+        self.asked += 1
+        if not self.away and self.texts:
+            await self.world.append(STREAM, *self.texts)
+            self.texts.clear()
+        return not self.away
+
+
+@asynccontextmanager
+async def node() -> AsyncIterator[tuple[World, Elsewhere, httpx.AsyncClient]]:
+    """A node whose log has one event of the stream."""
+    elsewhere = Elsewhere()
+    async with world(catch_up=elsewhere) as w, client(f"http://127.0.0.1:{w.port}", w.token(ALICE)) as c:
+        elsewhere.world = w
+        await w.append(STREAM, "a")
+        yield w, elsewhere, c
+
+
+async def test_a_page_behind_what_another_node_showed_waits_for_it() -> None:
+    async with node() as (_, elsewhere, c):
+        elsewhere.texts = ["b", "c"]
+        page = (await c.get(f"/streams/{STREAM}", params={"after": 2})).json()
+        assert (page["outcome"], [event["text"] for event in page["events"]]) == ("resumed", ["c"])
+
+
+async def test_a_page_is_never_a_reset_while_the_node_cannot_find_out() -> None:
+    async with node() as (_, elsewhere, c):
+        elsewhere.away = True
+        page = await c.get(f"/streams/{STREAM}", params={"after": 2, "wait": 1})
+        assert (page.status_code, page.json()["code"]) == (503, "unavailable")
+        assert int(page.headers["retry-after"]) >= 1
+
+
+async def test_a_page_is_a_reset_if_the_log_itself_is_shorter() -> None:
+    async with node() as (_, elsewhere, c):
+        page = (await c.get(f"/streams/{STREAM}", params={"after": 9})).json()
+        assert page["outcome"] == "reset"
+        assert elsewhere.asked == 1
+
+
+async def test_a_reader_of_server_sent_events_waits_or_is_sent_elsewhere() -> None:
+    async with node() as (w, elsewhere, c):
+        elsewhere.texts = ["b", "c"]
+        async with reader(c, STREAM, f"{w.log.log_id}:2", after=0) as events:
+            assert await events.texts(1) == ["c"]
+        elsewhere.away = True
+        refused = await c.get(
+            f"/streams/{STREAM}", params={"after": 9}, headers={"Accept": "text/event-stream"}
+        )
+        assert refused.status_code == 503
+        assert int(refused.headers["retry-after"]) >= 1
+
+
+async def test_an_ack_of_what_another_node_showed_counts() -> None:
+    async with node() as (_, elsewhere, c):
+        elsewhere.texts = ["b"]
+        said = {"client": "dev", "cursors": {STREAM: 2}}
+        assert (await c.post("/acks", json=said)).status_code == 204
+        assert (await c.post("/acks", json=said | {"cursors": {STREAM: 3}})).status_code == 400
+        elsewhere.away = True
+        assert (await c.post("/acks", json=said | {"cursors": {STREAM: 3}})).status_code == 503
+
+
+async def test_an_offset_that_another_node_gave_is_not_taken_for_an_earlier_one() -> None:
+    async with node() as (_, elsewhere, c):
+        path = f"/ds/{STREAM}"
+        elsewhere.texts = ["b", "c"]
+        page = await c.get(path, params={"offset": f"{2:016d}"})
+        assert [event["text"] for event in page.json()] == ["c"]
+        elsewhere.away = True
+        for live in ({}, {"live": "long-poll"}, {"live": "sse"}):
+            refused = await c.get(path, params={"offset": f"{9:016d}", **live})
+            assert refused.status_code == 503
+            assert int(refused.headers["retry-after"]) >= 1
+
+
+async def test_a_stream_under_ds_is_not_missing_while_the_node_cannot_find_out() -> None:
+    async with node() as (_, elsewhere, c):
+        path = f"/ds/{STREAM}/answer"
+        assert (await c.get(path)).status_code == 404
+        elsewhere.away = True
+        assert (await c.get(path)).status_code == 503
+        assert (await c.post(path, headers=TEXT, content="x")).status_code == 503
+
+
+@pytest.mark.parametrize("place", ["own", "worker"])
+async def test_a_websocket_waits_or_is_sent_elsewhere_also_on_a_worker(place: str) -> None:
+    token = PLACE.set(place)
+    try:
+        async with node() as (w, elsewhere, _):
+            elsewhere.texts = ["b", "c"]
+            resume = {"cursors": {STREAM: 2}, "log": w.log.log_id}
+            async with raw(w.url, "huahuo.v1") as first:
+                await first.authenticate(w.token(ALICE), resume=resume)
+                assert await _texts(first, 1) == ["c"]
+            elsewhere.away = True
+            async with raw(w.url, "huahuo.v1") as second:
+                resume["cursors"] = {STREAM: 9}
+                await second.say(action="authenticate", token=w.token(ALICE), resume=resume)
+                assert await second.closed() == CloseCode.DRAINING
+                assert "reset" not in str(second.seen)
+    finally:
+        PLACE.reset(token)
+
+
+async def _texts(client: RawClient, count: int) -> list[str]:
+    while len(client.events(STREAM)) < count:
+        await client.next()
+    return [event["text"] for _, event in client.events(STREAM)]
