@@ -186,7 +186,7 @@ async def test_a_copy_that_a_trim_overtook_is_asked_for_anew(
         return {}
 
     monkeypatch.setattr(nodes, "fetch_copy", fetch)
-    monkeypatch.setattr(members, "living", living)
+    monkeypatch.setattr(members, "living_nodes", living)
     monkeypatch.setattr(nodes, "COPY_FROM", 1)
     secrets = Keys(b"j" * 32, MASTER_KEY)
     room = WaitingRoom("127.0.0.1", 0)
