@@ -53,19 +53,6 @@ async def test_a_refusal_is_an_exception_with_its_code() -> None:
         assert refused.value.code == "not_found"
 
 
-async def test_a_command_whose_reply_was_lost_is_executed_once() -> None:
-    async with behind_proxy() as (server, proxy), client_of(server, proxy.port) as client:
-        server.hold = asyncio.Event()
-        waiting = asyncio.create_task(client.send("note", text="once"))
-        await until(lambda: server.log.head(STREAM).seq == 1)
-        proxy.cut()
-        await proxy.connection(2)
-        server.hold.set()
-        reply = await waiting
-        assert reply["at"] == {"stream": STREAM, "seq": 1}
-        assert server.log.head(STREAM).seq == 1
-
-
 async def test_a_command_is_executed_once_over_a_restart_of_the_server() -> None:
     disk = ModelDisk()
     async with behind_proxy(disk=disk) as (server, proxy), client_of(server, proxy.port) as client:
@@ -80,19 +67,6 @@ async def test_a_command_is_executed_once_over_a_restart_of_the_server() -> None
             proxy.heal()
             assert (await waiting)["duplicate"] is True
             assert again.log.head(STREAM).seq == 1
-
-
-async def test_commands_given_while_offline_are_executed_once_the_server_is_there() -> None:
-    async with behind_proxy() as (server, proxy):
-        proxy.refuse()
-        client = client_of(server, proxy.port)
-        heard = Heard(client)
-        async with client:
-            tasks = [asyncio.create_task(client.send("note", text=str(n))) for n in range(5)]
-            await heard.wait(Offline)
-            proxy.heal()
-            seqs = [reply["at"]["seq"] for reply in await asyncio.gather(*tasks)]
-        assert sorted(seqs) == [1, 2, 3, 4, 5]
 
 
 async def test_more_than_the_server_allows_at_once_is_answered_all_the_same() -> None:
@@ -405,40 +379,6 @@ def test_one_source_of_tokens_is_needed() -> None:
         Client("h:1", token="t", get_token=lambda: "t")
 
 
-async def test_events_missed_while_the_connection_was_cut_come_after_it() -> None:
-    async with behind_proxy() as (server, proxy), client_of(server, proxy.port) as client:
-        async with client.events(STREAM, "start") as events:
-            await server.append(STREAM, "a", "b")
-            seen = await collect(events, 2)
-            proxy.refuse()
-            proxy.cut()
-            await server.append(STREAM, "c", "d")
-            proxy.heal()
-            await server.append(STREAM, "e")
-            seen += await collect(events, 3)
-        assert texts(seen) == ["a", "b", "c", "d", "e"]
-        assert [event.seq for event in seen] == [1, 2, 3, 4, 5]
-
-
-async def test_a_client_that_received_nothing_yet_resumes_too() -> None:
-    async with behind_proxy() as (server, proxy), client_of(server, proxy.port) as client:
-        await server.append(STREAM, "before")
-        async with client.events(STREAM, "head") as events:
-            assert (await events.ready()).outcome == "fresh"
-            proxy.cut()
-            await server.append(STREAM, "while away")
-            assert texts(await collect(events, 1)) == ["while away"]
-
-
-async def test_a_stream_that_is_left_and_joined_again_goes_on_behind_what_was_processed() -> None:
-    async with behind_proxy() as (server, proxy), client_of(server, proxy.port) as client:
-        await server.append("group/ops", "a", "b")
-        async with client.events("group/ops", first="start") as events:
-            assert texts(await collect(events, 1)) == ["a"]
-        async with client.events("group/ops", first="start") as events:
-            assert texts(await collect(events, 1)) == ["b"]
-
-
 async def test_each_event_comes_once_though_every_connection_is_cut_after_some_bytes() -> None:
     async with behind_proxy() as (server, proxy):
         names = [f"event {n}" for n in range(300)]
@@ -467,24 +407,6 @@ async def test_a_silent_connection_is_noticed_and_replaced(monkeypatch: pytest.M
         await heard.wait(Offline)
         proxy.heal()
         assert texts(await collect(events, 1)) == ["into the void"]
-
-
-async def test_after_a_restart_of_the_server_the_client_goes_on() -> None:
-    disk = ModelDisk()
-    async with behind_proxy(disk=disk) as (server, proxy):
-        client = client_of(server, proxy.port)
-        async with client, client.events(STREAM, "start") as events:
-            await server.append(STREAM, "a")
-            seen = await collect(events, 1)
-            proxy.refuse()
-            proxy.cut()
-            await server.log.close()
-            async with world(disk=disk, ambient=server.ambient) as again:
-                await again.append(STREAM, "b")
-                proxy.redirect(again.port)
-                proxy.heal()
-                seen += await collect(events, 1)
-        assert texts(seen) == ["a", "b"]
 
 
 async def test_another_log_is_told_by_a_snapshot_that_says_reset() -> None:

@@ -49,6 +49,8 @@ async def sent(w: World, said: bytes) -> tuple[int, dict[str, str], bytes]:
         ("GET /nothing.txt HTTP/1.1\r\nHost: x\r\n\r\n", 404, "not_found"),
         ("PROPFIND /streams/system HTTP/1.1\r\nHost: x\r\n\r\n", 405, "method_not_allowed"),
         ("BREW / HTTP/1.1\r\nHost: x\r\n\r\n", 405, "method_not_allowed"),
+        ("TRACE /ds/a HTTP/1.1\r\nHost: x\r\n\r\n", 405, "method_not_allowed"),
+        ("BREW /publish HTTP/1.1\r\nHost: x\r\n\r\n", 405, "method_not_allowed"),
         ("OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n", 405, "method_not_allowed"),
         (f"GET /{'x' * 3000} HTTP/1.1\r\nHost: x\r\n\r\n", 414, "too_large"),
         (f"GET /healthz HTTP/1.1\r\nHost: x\r\nX: {'y' * 70_000}\r\n\r\n", 431, "too_large"),
@@ -113,22 +115,6 @@ async def test_bytes_in_a_header_that_are_no_text_keep_no_page_from_being_served
     async with world() as w:
         said = b"GET /healthz HTTP/1.1\r\nHost: x\r\n%b: %b\r\n\r\n" % (name.encode(), value)
         assert (await sent(w, said))[::2] == (200, b"ok\n")
-
-
-async def test_a_path_that_is_not_there_is_a_problem() -> None:
-    async with world() as w, http(w) as c:
-        for path in ("/streams/", "/streams", "/nothing.txt"):
-            answer = await c.get(path)
-            assert (answer.status_code, answer.json()["code"]) == (404, "not_found"), path
-            assert answer.headers["content-type"] == "application/problem+json"
-
-
-async def test_a_method_of_another_protocol_is_a_problem() -> None:
-    async with world() as w, http(w) as c:
-        for method in ("PROPFIND", "BREW", "TRACE"):
-            for path in ("/streams/system", "/healthz", "/ds/a", "/publish"):
-                answer = await c.request(method, path)
-                assert (answer.status_code, answer.json()["code"]) == (405, "method_not_allowed"), path
 
 
 CHINESE = {**texts_of(zh), **texts_of(http_zh)}

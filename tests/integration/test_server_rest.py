@@ -12,7 +12,6 @@ from structlog.testing import capture_logs
 
 from huahuo.app.forking_loop import ForkingLoop
 from huahuo.transport.access.door import AddressDoor
-from huahuo.transport.protocol.codes import CloseCode
 from huahuo.transport.protocol.flow_control import TransportSettings
 from huahuo.transport.server.connection import Connection
 from huahuo.transport.session.liveness import LOOK_S_MAX
@@ -170,23 +169,6 @@ async def test_a_reader_of_server_sent_events_that_reads_nothing_ends_its_rest()
         writer.transport.abort()
 
 
-async def test_a_reader_that_stops_for_a_while_gets_everything_in_order_from_a_bounded_buffer() -> None:
-    settings = TransportSettings(write_buffer_bytes_max=1 << 16)
-    async with world(settings) as w, raw(w.url, "huahuo.v1") as client:
-        await client.authenticate(w.token(), window=4096)
-        client.ws.transport.pause_reading()
-        for _ in range(60):
-            await w.append("user/42", *["x" * 20_000] * 8)
-            await asyncio.sleep(0)
-        (ws,) = w.delivering.sockets
-        await until(lambda: ws.paused)
-        assert ws.transport.get_write_buffer_size() <= (1 << 16) + 8 * (256 << 10)
-        client.ws.transport.resume_reading()
-        while len(client.events("user/42")) < 480:
-            await client.until("events")
-        assert [seq for seq, _ in client.events("user/42")] == list(range(1, 481))
-
-
 async def test_a_peer_that_does_not_read_cannot_hold_the_drain() -> None:
     settings = TransportSettings(close_timeout_s=0.1)
     async with world(settings) as w, raw(w.url, "huahuo.v1") as wedged:
@@ -214,14 +196,6 @@ async def test_a_client_that_leaves_right_after_the_request_is_no_fault() -> Non
                 await until(lambda: len(w.delivering.handler_tasks) == 1)
                 assert w.door.connection_count("127.0.0.1") == 1
     assert [one["event"] for one in logs if one["log_level"] == "error"] == []
-
-
-async def test_a_drain_is_told() -> None:
-    async with world() as w, raw(w.url, "huahuo.v1") as client:
-        await client.authenticate(w.token())
-        await w.delivering.drain(2)
-        assert await client.closed() == CloseCode.DRAINING
-        assert client.seen[-1]["type"] == "goaway"
 
 
 @pytest.mark.parametrize("half_close", [False, True])
