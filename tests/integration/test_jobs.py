@@ -1,4 +1,7 @@
-"""Jobs of an application: from asyncio and from threads, cancelled by their user, and over kill -9."""
+"""Jobs of an application.
+
+From asyncio, threads and other processes, cancelled by their user, and over kill -9.
+"""
 
 import asyncio
 import contextlib
@@ -10,10 +13,11 @@ from typing import Any
 import pytest
 
 from huahuo import Huahuo, HuahuoError, Refused, Service
+from huahuo.actors.domain import jobs as job_entity
 from huahuo.actors.domain.jobs import Job
 from huahuo.embedding import jobs
 from huahuo.eventstore.errors import Unavailable
-from huahuo.testing.world import AppWorld
+from huahuo.testing.world import AppWorld, TestClient
 from huahuo.transport.client.client import Client
 from huahuo.transport.client.model import CommandError, StreamDenied
 
@@ -267,3 +271,72 @@ def test_a_job_of_somebody_else_cannot_be_watched(world: AppWorld) -> None:
 
     with pytest.raises(StreamDenied):
         world.run(watch(world.client(43).client))
+
+
+@pytest.fixture
+def keyed(tmp_path: Path) -> Iterator[AppWorld]:
+    keyed = AppWorld(Huahuo(plugins=[]), tmp_path / "keys")
+    yield keyed
+    keyed.close()
+
+
+def state(keyed: AppWorld) -> job_entity.Job:
+    found: job_entity.Job = keyed.state("job", 1)[0]
+    return found
+
+
+def begun(keyed: AppWorld) -> TestClient:
+    worker = keyed.client(1, admin=True)
+    assert worker.send("begin_remote_job", name="import", user=42, lease_s=60)["job_id"] == 1
+    return worker
+
+
+def test_its_user_watches_and_cancels_it_and_the_process_hears_of_that(keyed: AppWorld) -> None:
+    worker, alice = begun(keyed), keyed.client(42)
+    alice.follow("job/1")
+    assert worker.send("tell_remote_job", job_id=1, percent=40, message="4 of 10")["status"] == "running"
+    alice.send("cancel_job", job_id=1)
+    assert worker.send("tell_remote_job", job_id=1)["status"] == "cancelling"
+    assert worker.send("end_remote_job", job_id=1, outcome="done")["status"] == "cancelled"
+    assert worker.send("end_remote_job", job_id=1, outcome="failed")["status"] == "cancelled"
+    assert [event["type"] for event in alice.events("job/1")] == [
+        "job_started", "job_progress", "job_cancel_requested", "job_ended"
+    ]  # fmt: skip
+    with pytest.raises(CommandError, match="conflict"):
+        worker.send("tell_remote_job", job_id=1, percent=50)
+
+
+def test_a_process_that_says_nothing_for_a_lease_is_gone(keyed: AppWorld) -> None:
+    begun(keyed)
+    keyed.advance(seconds=59)
+    assert state(keyed).status == "running"
+    keyed.advance(seconds=2)
+    assert state(keyed).status == "interrupted"
+
+
+def test_each_sign_of_life_renews_the_lease(keyed: AppWorld) -> None:
+    worker = begun(keyed)
+    for _ in range(5):
+        keyed.advance(seconds=50)
+        worker.send("tell_remote_job", job_id=1, lease_s=60)
+    assert state(keyed).status == "running"
+    keyed.advance(seconds=70)
+    assert state(keyed).status == "interrupted"
+
+
+def test_a_restart_of_the_service_ends_no_job_of_another_process(keyed: AppWorld) -> None:
+    worker = begun(keyed)
+    keyed.crash()
+    keyed.advance(seconds=30)
+    assert worker.send("tell_remote_job", job_id=1, percent=50, lease_s=60)["status"] == "running"
+
+
+@pytest.mark.parametrize("user", [42, 43])
+def test_who_is_no_administrator_does_no_jobs(keyed: AppWorld, user: int) -> None:
+    begun(keyed)
+    client = keyed.client(user)
+    with pytest.raises(CommandError, match="forbidden"):
+        client.send("begin_remote_job", name="import")
+    for action, fields in (("tell_remote_job", {"percent": 1}), ("end_remote_job", {"outcome": "done"})):
+        with pytest.raises(CommandError, match="forbidden" if user == 42 else "not_found"):
+            client.send(action, job_id=1, **fields)
