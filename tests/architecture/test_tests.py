@@ -122,7 +122,7 @@ def test_every_file_of_tests_is_in_one_lane_of_the_suite() -> None:
 
 
 def test_tests_that_are_collected_again_have_the_marks_of_their_module() -> None:
-    found = again(["test_server_rest", "test_server_uvloop"]).values()
+    found = again(["test_server_rest"]).values()
     assert found
     for test in found:
         assert "loop" in {mark.name for mark in getattr(test, "pytestmark", ())}, test.__name__

@@ -1,5 +1,6 @@
 """Fields of commands: types that JSON has no word for are taken, described and named as others are."""
 
+from collections.abc import Iterator
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -65,8 +66,10 @@ def application() -> Huahuo:
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> AppWorld:
-    return AppWorld(application(), tmp_path / "data")
+def world(tmp_path: Path) -> Iterator[AppWorld]:
+    world = AppWorld(application(), tmp_path / "data")
+    yield world
+    world.close()
 
 
 def test_a_dict_with_numbers_as_keys_comes_as_json_has_it(world: AppWorld) -> None:
@@ -75,7 +78,6 @@ def test_a_dict_with_numbers_as_keys_comes_as_json_has_it(world: AppWorld) -> No
     assert world.state("shelf", 1) == (Shelf({1: "tea", -2: "jam"}), 1)
     world.send("count_shelf", places={3: "oil"}, password="hunter2", as_user=42)  # of Python's own
     assert world.state("shelf", 2) == (Shelf({3: "oil"}), 1)
-    world.close()
 
 
 @pytest.mark.parametrize(
@@ -110,7 +112,6 @@ def test_a_key_or_a_secret_of_another_type_is_named(
         world.client(42).send("count_shelf", **fields)
     assert refused.value.code == "invalid_field"
     assert refused.value.details.startswith(details)
-    world.close()
 
 
 def test_the_openapi_document_describes_a_secret_as_a_password(world: AppWorld) -> None:
@@ -125,4 +126,3 @@ def test_the_openapi_document_describes_a_secret_as_a_password(world: AppWorld) 
         schema = document["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
     secret = {"type": "string", "format": "password", "writeOnly": True}
     assert schema["properties"]["password"] == secret
-    world.close()

@@ -1,25 +1,32 @@
-"""Jobs of an application: from asyncio and from threads, cancelled by their user, and over kill -9."""
+"""Jobs of an application.
+
+From asyncio, threads and other processes, cancelled by their user, and over kill -9.
+"""
 
 import asyncio
 import contextlib
 import errno
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from huahuo import Huahuo, HuahuoError, Refused, Service
+from huahuo.actors.domain import jobs as job_entity
 from huahuo.actors.domain.jobs import Job
 from huahuo.embedding import jobs
 from huahuo.eventstore.errors import Unavailable
-from huahuo.testing.world import AppWorld
+from huahuo.testing.world import AppWorld, TestClient
 from huahuo.transport.client.client import Client
 from huahuo.transport.client.model import CommandError, StreamDenied
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> AppWorld:
-    return AppWorld(Huahuo(), tmp_path / "data")
+def world(tmp_path: Path) -> Iterator[AppWorld]:
+    world = AppWorld(Huahuo(), tmp_path / "data")
+    yield world
+    world.close()
 
 
 def job_of(world: AppWorld) -> jobs.Job:
@@ -42,7 +49,6 @@ def test_a_job_ends_as_done_at_the_end_of_its_block(world: AppWorld) -> None:
     alice = world.client(42)
     alice.follow("job/1")
     assert [event["type"] for event in alice.events("job/1")] == ["job_started", "job_progress", "job_ended"]
-    world.close()
 
 
 def test_an_exception_goes_on_and_its_text_stays_out_of_the_log(world: AppWorld) -> None:
@@ -57,7 +63,6 @@ def test_an_exception_goes_on_and_its_text_stays_out_of_the_log(world: AppWorld)
         "ValueError",
         "",
     )
-    world.close()
 
 
 @pytest.mark.parametrize(
@@ -76,7 +81,6 @@ def test_a_progress_that_is_none_is_refused(percent: Any, message: Any, said: st
 
     world.run(work())
     assert state_of(world).status == "done"
-    world.close()
 
 
 def test_a_job_without_its_block_says_how_it_begins(world: AppWorld) -> None:
@@ -85,7 +89,6 @@ def test_a_job_without_its_block_says_how_it_begins(world: AppWorld) -> None:
             await job_of(world).progress(4)
 
     world.run(work())
-    world.close()
 
 
 def test_an_application_fails_a_job_in_its_own_words(world: AppWorld) -> None:
@@ -97,7 +100,6 @@ def test_an_application_fails_a_job_in_its_own_words(world: AppWorld) -> None:
 
     world.run(work())
     assert (state_of(world).status, state_of(world).message) == ("failed", "3 of 10 files are damaged")
-    world.close()
 
 
 def test_a_cancel_of_its_user_ends_the_block(world: AppWorld) -> None:
@@ -115,7 +117,6 @@ def test_a_cancel_of_its_user_ends_the_block(world: AppWorld) -> None:
     assert state_of(world).status == "cancelled"
     assert after
     assert not running.cancelled()
-    world.close()
 
 
 def test_a_block_that_awaits_the_cancel_ends_by_itself(world: AppWorld) -> None:
@@ -130,7 +131,6 @@ def test_a_block_that_awaits_the_cancel_ends_by_itself(world: AppWorld) -> None:
     world.client(42).send("cancel_job", job_id=1)
     world.run(asyncio.wait_for(running, 5))
     assert (state_of(world).status, state_of(world).message) == ("cancelled", "removing what was imported")
-    world.close()
 
 
 def test_a_task_that_somebody_else_cancels_is_interrupted(world: AppWorld) -> None:
@@ -144,14 +144,12 @@ def test_a_task_that_somebody_else_cancels_is_interrupted(world: AppWorld) -> No
     world.advance(seconds=1)
     assert running.cancelled()
     assert state_of(world).status == "interrupted"
-    world.close()
 
 
 def test_a_crash_interrupts_open_jobs(world: AppWorld) -> None:
     world.run(job_of(world).begin())
     world.crash()
     assert state_of(world).status == "interrupted"
-    world.close()
 
 
 def fill(world: AppWorld) -> None:
@@ -175,7 +173,6 @@ def test_an_end_that_met_a_full_disk_is_written_once_there_is_room(world: AppWor
     room(world)
     world.advance(seconds=10)
     assert state_of(world).status == "done"
-    world.close()
 
 
 def test_after_an_exception_the_end_is_written_once_there_is_room_and_the_exception_goes_on(
@@ -191,7 +188,6 @@ def test_after_an_exception_the_end_is_written_once_there_is_room_and_the_except
     room(world)
     world.advance(seconds=10)
     assert (state_of(world).status, state_of(world).error) == ("failed", "KeyError")
-    world.close()
 
 
 def test_of_two_ends_that_met_a_full_disk_the_first_is_written(world: AppWorld) -> None:
@@ -206,7 +202,6 @@ def test_of_two_ends_that_met_a_full_disk_the_first_is_written(world: AppWorld) 
     room(world)
     world.advance(seconds=10)
     assert (state_of(world).status, state_of(world).message) == ("failed", "3 of 10 files are damaged")
-    world.close()
 
 
 def test_a_service_that_stops_on_a_full_disk_leaves_its_jobs_to_the_next_start(world: AppWorld) -> None:
@@ -220,7 +215,6 @@ def test_a_service_that_stops_on_a_full_disk_leaves_its_jobs_to_the_next_start(w
     room(world)
     world.crash()
     assert state_of(world).status == "interrupted"
-    world.close()
 
 
 def test_a_thread_has_the_same_job(tmp_path: Path) -> None:
@@ -268,7 +262,6 @@ def test_the_python_client_watches_a_job_to_its_end_and_cancels_it(world: AppWor
     assert seen == [(40, "4 of 10 files", status) for status in ("running", "cancelling", "cancelled")]
     with contextlib.suppress(asyncio.CancelledError):
         world.run(asyncio.wait_for(running, 1))
-    world.close()
 
 
 def test_a_job_of_somebody_else_cannot_be_watched(world: AppWorld) -> None:
@@ -278,4 +271,72 @@ def test_a_job_of_somebody_else_cannot_be_watched(world: AppWorld) -> None:
 
     with pytest.raises(StreamDenied):
         world.run(watch(world.client(43).client))
-    world.close()
+
+
+@pytest.fixture
+def keyed(tmp_path: Path) -> Iterator[AppWorld]:
+    keyed = AppWorld(Huahuo(plugins=[]), tmp_path / "keys")
+    yield keyed
+    keyed.close()
+
+
+def state(keyed: AppWorld) -> job_entity.Job:
+    found: job_entity.Job = keyed.state("job", 1)[0]
+    return found
+
+
+def begun(keyed: AppWorld) -> TestClient:
+    worker = keyed.client(1, admin=True)
+    assert worker.send("begin_remote_job", name="import", user=42, lease_s=60)["job_id"] == 1
+    return worker
+
+
+def test_its_user_watches_and_cancels_it_and_the_process_hears_of_that(keyed: AppWorld) -> None:
+    worker, alice = begun(keyed), keyed.client(42)
+    alice.follow("job/1")
+    assert worker.send("tell_remote_job", job_id=1, percent=40, message="4 of 10")["status"] == "running"
+    alice.send("cancel_job", job_id=1)
+    assert worker.send("tell_remote_job", job_id=1)["status"] == "cancelling"
+    assert worker.send("end_remote_job", job_id=1, outcome="done")["status"] == "cancelled"
+    assert worker.send("end_remote_job", job_id=1, outcome="failed")["status"] == "cancelled"
+    assert [event["type"] for event in alice.events("job/1")] == [
+        "job_started", "job_progress", "job_cancel_requested", "job_ended"
+    ]  # fmt: skip
+    with pytest.raises(CommandError, match="conflict"):
+        worker.send("tell_remote_job", job_id=1, percent=50)
+
+
+def test_a_process_that_says_nothing_for_a_lease_is_gone(keyed: AppWorld) -> None:
+    begun(keyed)
+    keyed.advance(seconds=59)
+    assert state(keyed).status == "running"
+    keyed.advance(seconds=2)
+    assert state(keyed).status == "interrupted"
+
+
+def test_each_sign_of_life_renews_the_lease(keyed: AppWorld) -> None:
+    worker = begun(keyed)
+    for _ in range(5):
+        keyed.advance(seconds=50)
+        worker.send("tell_remote_job", job_id=1, lease_s=60)
+    assert state(keyed).status == "running"
+    keyed.advance(seconds=70)
+    assert state(keyed).status == "interrupted"
+
+
+def test_a_restart_of_the_service_ends_no_job_of_another_process(keyed: AppWorld) -> None:
+    worker = begun(keyed)
+    keyed.crash()
+    keyed.advance(seconds=30)
+    assert worker.send("tell_remote_job", job_id=1, percent=50, lease_s=60)["status"] == "running"
+
+
+@pytest.mark.parametrize("user", [42, 43])
+def test_who_is_no_administrator_does_no_jobs(keyed: AppWorld, user: int) -> None:
+    begun(keyed)
+    client = keyed.client(user)
+    with pytest.raises(CommandError, match="forbidden"):
+        client.send("begin_remote_job", name="import")
+    for action, fields in (("tell_remote_job", {"percent": 1}), ("end_remote_job", {"outcome": "done"})):
+        with pytest.raises(CommandError, match="forbidden" if user == 42 else "not_found"):
+            client.send(action, job_id=1, **fields)

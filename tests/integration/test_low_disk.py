@@ -1,19 +1,25 @@
-"""A nearly full disk: what stores more is refused before writes fail; deletes, acks and reads go on."""
+"""What a nearly full disk and a quota refuse, what goes on, and what an idle service frees."""
 
+import _sqlite3
 import asyncio
 import contextlib
+import ctypes
 import os
 import shutil
 import sqlite3
 import subprocess
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from structlog.testing import capture_logs
 
+from huahuo import Huahuo
+from huahuo.app.wiring import letting_go
 from huahuo.errors import HuahuoError
 from huahuo.transport.client.client import Client
 from huahuo.transport.client.model import CommandError
@@ -189,3 +195,189 @@ async def test_a_start_that_meets_a_full_disk_after_the_log_was_opened_says_so(
                 pass
     async with stored(data) as s:
         assert await readyz(s) == "ready\n"
+
+
+KIB = 1024
+
+
+def mailbox(name: str) -> dict[str, Any]:
+    return {"email": f"{name}@example.com", "password": "pw", "server": "imap.example.com"}
+
+
+async def fill(s: Stored, client: Client) -> int:
+    """Add mailboxes until that is refused; returns how many there are."""
+    for number in range(500):
+        try:
+            await client.send("add_email", **mailbox(f"m{number}"))
+        except CommandError as error:
+            refused = error.code, error.retry_s
+            break
+        if number % 10 == 9:
+            assert s.app.storing.quotas is not None
+            await s.app.storing.quotas.count()
+    assert refused == ("quota_exceeded", None)
+    return number
+
+
+async def test_a_user_at_its_quota_is_refused_and_another_one_is_not(tmp_path: Path) -> None:
+    async with stored(tmp_path / "data", user_bytes_max=8 * KIB) as s, s.client(1) as one, s.client(2) as two:
+        count = await fill(s, one)
+        assert 10 <= count < 100
+        await two.send("add_email", **mailbox("other"))
+        taken = (await one.send("get_usage"))["data"]
+        assert taken["bytes"] >= taken["bytes_max"] == 8 * KIB
+        assert taken["events_bytes"] + taken["blobs_bytes"] + taken["index_bytes"] == taken["bytes"]
+        assert len((await one.send("get_all_emails"))["data"]) == count
+
+
+async def test_an_administrator_sees_who_takes_most_and_gives_a_user_another_quota(tmp_path: Path) -> None:
+    settings: dict[str, Any] = {"user_bytes_max": 8 * KIB}
+    async with (
+        stored(tmp_path / "data", **settings) as s,
+        s.client(1) as one,
+        s.client(9, admin=True) as root,
+    ):
+        await fill(s, one)
+        told = (await root.send("get_storage"))["data"]
+        assert told["users"][0]["user_id"] == 1
+        assert (told["disk_low"], told["user_bytes_max"]) == (False, 8 * KIB)
+        await root.send("set_quota", user_id=1, bytes_max=0)
+        await one.send("add_email", **mailbox("one-more"))
+        assert (await root.send("get_usage", user_id=1))["data"]["bytes_max"] is None
+        with pytest.raises(CommandError, match="forbidden"):
+            await one.send("get_usage", user_id=9)
+        with pytest.raises(CommandError, match="forbidden"):
+            await one.send("set_quota", user_id=1)
+    async with stored(tmp_path / "data", **settings) as s, s.client(9, admin=True) as root:
+        assert (await root.send("get_usage", user_id=1))["data"]["bytes_max"] is None
+        await root.send("set_quota", user_id=1)
+        assert (await root.send("get_usage", user_id=1))["data"]["bytes_max"] == 8 * KIB
+
+
+async def test_who_has_used_up_its_quota_is_still_known_after_a_restart(tmp_path: Path) -> None:
+    async with stored(tmp_path / "data", user_bytes_max=8 * KIB) as s, s.client(1) as one:
+        await fill(s, one)
+        assert s.app.storing.quotas is not None
+        before = s.app.storing.quotas.taken(1)
+    async with stored(tmp_path / "data", user_bytes_max=8 * KIB) as s, s.client(1) as one:
+        assert s.app.storing.quotas is not None
+        await s.app.storing.quotas.count()
+        assert s.app.storing.quotas.taken(1) == before
+        with pytest.raises(CommandError, match="quota_exceeded"):
+            await one.send("add_email", **mailbox("one-more"))
+        ids = [row["id"] for row in (await one.send("get_all_emails"))["data"]]
+        await one.send("delete_emails", email_ids=ids)
+
+
+async def test_a_user_that_begins_too_many_streams_is_refused_and_its_streams_go_on(tmp_path: Path) -> None:
+    async with stored(tmp_path / "data", streams_begun_per_day=20) as s, s.client(2) as other:
+        headers = {"Authorization": f"Bearer {s.token(1)}", "Content-Type": "text/plain"}
+        async with httpx.AsyncClient(base_url=s.app.url, headers=headers, timeout=WITHIN_S) as http:
+            answers = [await http.put(f"/ds/user/1/{number}", content="a") for number in range(30)]
+            codes = [answer.status_code for answer in answers]
+            made = codes.count(201)
+            assert codes == [201] * made + [429] * (30 - made)
+            assert 5 <= made <= 20
+            assert int(answers[-1].headers["retry-after"]) > 0
+            assert (await http.get("/ds/user/1/0")).text == "a"
+        await other.send("add_email", **mailbox("other"))
+
+
+_memory_used = ctypes.CDLL(_sqlite3.__file__).sqlite3_memory_used
+_memory_used.restype = ctypes.c_int64
+
+
+def sqlite_bytes() -> int:
+    """What SQLite holds in this process, most of it pages of databases."""
+    return int(_memory_used())
+
+
+async def let_go(s: Stored) -> None:
+    """Let go, and wait until the pages are freed. Raises what that raised."""
+    letting_go(s.app)()
+    await asyncio.gather(*(task for task in asyncio.all_tasks() if task.get_name() == "forget pages"))
+
+
+async def test_an_idle_service_lets_frames_go_and_goes_on(tmp_path: Path) -> None:
+    async with stored(tmp_path / "data") as s, s.client(1, admin=True) as one, s.client(2, admin=True) as two:
+        for client in (one, two):
+            await client.events("group/ops").ready()
+        await one.send("publish", stream="group/ops", type="said", text="a" * 1000)
+        async for event in two.events("group/ops", after=0):
+            assert event.data["text"] == "a" * 1000
+            break
+        assert s.app.server.frames.bytes > 0
+        await let_go(s)
+        assert s.app.server.frames.bytes == 0
+        await asyncio.gather(*(one.send("publish", stream="group/ops", type="said", n=n) for n in range(20)))
+        assert s.app.log.head("group/ops").seq == 21
+
+
+async def test_an_idle_service_keeps_few_recent_events_and_goes_on(tmp_path: Path) -> None:
+    texts = [f"{n} " * 20_000 for n in range(100, 200)]
+    async with stored(tmp_path / "data") as s, s.client(1, admin=True) as one:
+        for text in texts:
+            await one.send("publish", stream="group/ops", type="said", text=text)
+        tail = s.app.feed.tail
+        assert tail.weight > sum(map(len, texts))
+        await let_go(s)
+        assert 0 < tail.weight <= 4 << 20
+        await one.send("publish", stream="group/ops", type="said", text="the last")
+        got: list[str] = []
+        async for event in one.events("group/ops", after=0):
+            got.append(event.data["text"])
+            if got[-1] == "the last":
+                break
+        assert got == [*texts, "the last"]
+
+
+async def test_an_idle_service_frees_the_pages_of_what_it_wrote(tmp_path: Path) -> None:
+    texts = [str(n) * 1000 for n in range(1000, 1200)]
+    async with stored(tmp_path / "data") as s, s.client(1, admin=True) as one:
+        await asyncio.gather(
+            *(one.send("publish", stream="group/ops", type="said", text=text) for text in texts)
+        )
+        held = sqlite_bytes()
+        await let_go(s)
+        assert held - sqlite_bytes() > sum(map(len, texts)) // 2
+
+
+async def test_pages_that_are_let_go_while_the_log_closes_are_no_fault(tmp_path: Path) -> None:
+    async with stored(tmp_path / "data") as s:
+        pass
+    await let_go(s)
+
+
+async def test_a_service_inside_a_program_lets_go_when_the_loop_is_idle_and_leaves_garbage_to_the_program(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for inside in (False, True):
+        machine = Machine()
+        monkeypatch.setattr("huahuo.embedding.huahuo.Tidier", machine.tidier)
+        app = Huahuo(data=tmp_path / str(inside), port=0)
+        await (app.start_inside() if inside else app.start())
+        await app.publish("group/ops", "said", {"text": "hello"})
+        assert (machine.runs, machine.collects) == (True, False)
+        machine.let_go()
+        await app.publish("group/ops", "said", {"text": "still here"})
+        await app.stop()
+        assert not machine.runs
+
+
+class Machine:
+    """In place of the tidier: it is told when the loop is idle."""
+
+    runs = False
+    collects = True
+
+    def tidier(
+        self, loop: asyncio.AbstractEventLoop, *, collects: bool, let_go: Callable[[], None]
+    ) -> AbstractContextManager[None]:
+        self.collects, self.let_go = collects, let_go
+        return self.living()
+
+    @contextmanager
+    def living(self) -> Iterator[None]:
+        self.runs = True
+        yield
+        self.runs = False

@@ -12,7 +12,6 @@ from huahuo.actors.plugins.calls import Call, Principal, Reply
 from huahuo.transport.http import routes
 from huahuo.transport.http.routes import BELOW, EXACT
 from tests.support.drivers.http import client
-from tests.support.worlds.services import run
 from tests.support.worlds.wire import World, world
 
 ADMIN = Principal(1, "root", is_admin=True)
@@ -49,25 +48,22 @@ def filled(path: str) -> str:
     return path.replace("{stream}", "user/42").replace("{path}", "user/42/a").replace("{number}", "7")
 
 
-def test_every_operation_is_served_and_every_other_method_is_refused() -> None:
-    async def main() -> None:
-        async with world(routes=ROUTES) as w, client(f"http://127.0.0.1:{w.port}", w.token(ADMIN)) as http:
-            document = described(w)
-            known: dict[str, set[str]] = {}
-            for path, method, _ in operations(document):
-                known.setdefault(path, set()).add(method)
-                said = await http.request(method, filled(path), headers={"Content-Type": "application/json"})
-                assert said.status_code not in {404, 405} or is_of_the_handler(said), (
-                    method,
-                    path,
-                    said.text,
-                )
-            for path, methods in known.items():
-                for method in {"GET", "POST", "PUT", "DELETE"} - methods:
-                    refused = await http.request(method, filled(path))
-                    assert refused.status_code == 405, (method, path)
-
-    run(main())
+async def test_every_operation_is_served_and_every_other_method_is_refused() -> None:
+    async with world(routes=ROUTES) as w, client(f"http://127.0.0.1:{w.port}", w.token(ADMIN)) as http:
+        document = described(w)
+        known: dict[str, set[str]] = {}
+        for path, method, _ in operations(document):
+            known.setdefault(path, set()).add(method)
+            said = await http.request(method, filled(path), headers={"Content-Type": "application/json"})
+            assert said.status_code not in {404, 405} or is_of_the_handler(said), (
+                method,
+                path,
+                said.text,
+            )
+        for path, methods in known.items():
+            for method in {"GET", "POST", "PUT", "DELETE"} - methods:
+                refused = await http.request(method, filled(path))
+                assert refused.status_code == 405, (method, path)
 
 
 def is_of_the_handler(said: httpx.Response) -> bool:
@@ -75,34 +71,28 @@ def is_of_the_handler(said: httpx.Response) -> bool:
     return said.status_code == 404 and said.headers["content-type"] == "application/problem+json"
 
 
-def test_every_route_and_every_action_is_described_once() -> None:
-    async def main() -> None:
-        async with world(routes=ROUTES) as w:
-            document = described(w)
-            paths = set(document["paths"])
-            assert set(EXACT) <= paths
-            assert {f"/commands/{name}" for name in w.registry.commands} <= paths
-            assert all(any(path.startswith(beginning) for path in paths) for beginning in BELOW)
-            ids = [operation["operationId"] for _, _, operation in operations(document)]
-            assert len(ids) == len(set(ids))
-
-    run(main())
+async def test_every_route_and_every_action_is_described_once() -> None:
+    async with world(routes=ROUTES) as w:
+        document = described(w)
+        paths = set(document["paths"])
+        assert set(EXACT) <= paths
+        assert {f"/commands/{name}" for name in w.registry.commands} <= paths
+        assert all(any(path.startswith(beginning) for path in paths) for beginning in BELOW)
+        ids = [operation["operationId"] for _, _, operation in operations(document)]
+        assert len(ids) == len(set(ids))
 
 
-def test_every_reference_leads_somewhere_and_every_name_in_a_path_is_a_parameter() -> None:
-    async def main() -> None:
-        async with world(routes=ROUTES) as w:
-            document = described(w)
-            for reference in references(document):
-                place: Any = document
-                for part in reference.removeprefix("#/").split("/"):
-                    place = place[part]
-            for path, _, operation in operations(document):
-                given = [*document["paths"][path].get("parameters", ()), *operation.get("parameters", ())]
-                named = {one["name"] for one in given if one["in"] == "path"}
-                assert named == {part[1:-1] for part in path.split("/") if part.startswith("{")}
-
-    run(main())
+async def test_every_reference_leads_somewhere_and_every_name_in_a_path_is_a_parameter() -> None:
+    async with world(routes=ROUTES) as w:
+        document = described(w)
+        for reference in references(document):
+            place: Any = document
+            for part in reference.removeprefix("#/").split("/"):
+                place = place[part]
+        for path, _, operation in operations(document):
+            given = [*document["paths"][path].get("parameters", ()), *operation.get("parameters", ())]
+            named = {one["name"] for one in given if one["in"] == "path"}
+            assert named == {part[1:-1] for part in path.split("/") if part.startswith("{")}
 
 
 def test_two_actions_whose_structs_have_one_name_are_both_described() -> None:
@@ -132,27 +122,24 @@ def references(value: Any) -> Iterator[str]:
             yield from references(one)
 
 
-def test_an_answer_has_what_the_document_requires() -> None:
-    async def main() -> None:
-        async with world(routes=ROUTES) as w, client(f"http://127.0.0.1:{w.port}", w.token(ADMIN)) as http:
-            document = described(w)
-            await w.append("user/42", "a")
-            asked: list[tuple[str, str, dict[str, Any]]] = [
-                ("GET", "/streams/{stream}", {}),
-                ("POST", "/ticket", {}),
-                ("POST", "/commands/echo", {"json": {"text": "a"}}),
-                ("GET", "/seen", {"params": {"stream": "user/42", "seq": 1, "client": "c"}}),
-            ]
-            for method, path, fields in asked:
-                said = await http.request(method, filled(path), **fields)
-                made = document["paths"][path][method.lower()]["responses"][str(said.status_code)]
-                schema = made["content"]["application/json"]["schema"]
-                assert set(schema["required"]) <= set(said.json()), path
-            refused = await http.get("/streams/user/42", params={"limit": "x"})
-            problem = document["components"]["schemas"]["Problem"]
-            assert set(problem["required"]) <= set(refused.json())
-
-    run(main())
+async def test_an_answer_has_what_the_document_requires() -> None:
+    async with world(routes=ROUTES) as w, client(f"http://127.0.0.1:{w.port}", w.token(ADMIN)) as http:
+        document = described(w)
+        await w.append("user/42", "a")
+        asked: list[tuple[str, str, dict[str, Any]]] = [
+            ("GET", "/streams/{stream}", {}),
+            ("POST", "/ticket", {}),
+            ("POST", "/commands/echo", {"json": {"text": "a"}}),
+            ("GET", "/seen", {"params": {"stream": "user/42", "seq": 1, "client": "c"}}),
+        ]
+        for method, path, fields in asked:
+            said = await http.request(method, filled(path), **fields)
+            made = document["paths"][path][method.lower()]["responses"][str(said.status_code)]
+            schema = made["content"]["application/json"]["schema"]
+            assert set(schema["required"]) <= set(said.json()), path
+        refused = await http.get("/streams/user/42", params={"limit": "x"})
+        problem = document["components"]["schemas"]["Problem"]
+        assert set(problem["required"]) <= set(refused.json())
 
 
 @pytest.mark.parametrize("durable", [True, False])

@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
 from pathlib import Path
@@ -30,7 +30,9 @@ from huahuo import (
 from huahuo.at import At
 from huahuo.embedding import calls
 from huahuo.testing.world import AppWorld
+from huahuo.transport.client.client import Client
 from huahuo.transport.client.model import CommandError
+from tests.support.drivers.http import client
 from tests.support.drivers.http import client as http_client
 from tests.support.patience import WITHIN_S
 from tests.support.worlds.orders import Expire, Order, orders
@@ -81,14 +83,15 @@ def letters() -> Entity[Parcel]:
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> AppWorld:
-    return AppWorld(Huahuo(entities=[orders()]), tmp_path / "data")
+def world(tmp_path: Path) -> Iterator[AppWorld]:
+    world = AppWorld(Huahuo(entities=[orders()]), tmp_path / "data")
+    yield world
+    world.close()
 
 
 def test_an_application_publishes_on_its_own_streams(world: AppWorld) -> None:
     for stream in ALLOWED:
         assert world.publish(stream, "parcel_seen", {"order_id": 7}).stream == stream
-    world.close()
 
 
 @pytest.mark.parametrize("what", REFUSED)
@@ -97,7 +100,6 @@ def test_other_streams_types_and_fields_are_refused(what: str, world: AppWorld) 
     with pytest.raises(Refused, match="invalid_field"):
         world.publish(stream, type_, fields)
     assert world.running.log.position == 0
-    world.close()
 
 
 @pytest.mark.parametrize("what", [row for row in REFUSED if row != "no JSON"])
@@ -105,7 +107,6 @@ def test_a_refusal_that_a_program_meets_is_english(what: str, world: AppWorld) -
     with pytest.raises(Refused) as caught:
         world.publish(*REFUSED[what])
     assert str(caught.value).isascii()
-    world.close()
 
 
 ROWS: dict[str, Any] = {
@@ -130,12 +131,10 @@ def test_a_row_that_is_no_stream_type_and_fields_is_refused_with_its_place(
         expected = "fields: must be a mapping" if none else "events[1]: write (stream, type, fields)"
         assert caught.value.details.startswith(expected)
     assert world.running.log.position == 0
-    world.close()
 
 
 def test_the_state_of_an_entity_that_has_no_event_is_the_first_one_at_seq_0(world: AppWorld) -> None:
     assert world.state("order", 99) == (Order(), 0)
-    world.close()
 
 
 def test_an_admin_publishes_several_events_in_one_commit_and_a_user_none(world: AppWorld) -> None:
@@ -152,7 +151,6 @@ def test_an_admin_publishes_several_events_in_one_commit_and_a_user_none(world: 
     with pytest.raises(CommandError, match="forbidden"):
         alice.send("publish", stream="user/42", type="parcel_seen")
     assert world.running.log.position == 2
-    world.close()
 
 
 def test_a_command_is_sent_as_a_user_or_as_the_service(world: AppWorld) -> None:
@@ -162,7 +160,6 @@ def test_a_command_is_sent_as_a_user_or_as_the_service(world: AppWorld) -> None:
     assert world.send("give_order", order_id=1, to=7)["at"]["seq"] == 2
     assert world.send(Expire(), order_id=1) == {"type": "success", "order_id": 1}
     assert world.state("order", 1) == (Order(7, "tea", 0, "placed"), 2)
-    world.close()
 
 
 @pytest.mark.parametrize(
@@ -180,7 +177,6 @@ def test_a_command_as_an_object_needs_an_id_that_an_order_can_have_and_nothing_e
     world.send("place_order", item="tea", as_user=42)
     with pytest.raises(Refused, match=why):
         world.send(Expire(), **fields)
-    world.close()
 
 
 def test_a_command_id_of_the_application_has_one_effect(world: AppWorld) -> None:
@@ -188,7 +184,6 @@ def test_a_command_id_of_the_application_has_one_effect(world: AppWorld) -> None
     assert world.send("place_order", item="tea", as_user=42, command_id="a") == first | {"duplicate": True}
     assert world.send("report_order", order_id=1, percent=5, command_id="b")["at"]["seq"] == 2
     assert world.send("report_order", order_id=1, percent=5, command_id="b")["duplicate"] is True
-    world.close()
 
 
 class Unknown(Command, action="unknown_thing"): ...
@@ -214,14 +209,12 @@ def test_a_command_that_is_refused_says_so_in_english(what: str, world: AppWorld
     assert caught.value.code != "internal"
     assert caught.value.message
     assert str(caught.value).isascii()
-    world.close()
 
 
 @pytest.mark.parametrize("command", ["nothing", Unknown()])
 def test_an_unknown_command_is_refused(command: str | Command, world: AppWorld) -> None:
     with pytest.raises(Refused, match="unknown_action"):
         world.send(command, as_user=42)
-    world.close()
 
 
 async def test_a_program_follows_a_stream_and_learns_what_a_client_has_seen(tmp_path: Path) -> None:
@@ -254,7 +247,6 @@ def test_an_application_hears_at_once_what_a_client_has_seen(world: AppWorld) ->
     world.advance(seconds=5)
     assert world.run(calls.seen(world.running, "user/42", 1, client="test-42", timeout_s=0.01))
     assert not world.run(calls.seen(world.running, "user/42", 2, client="test-42", timeout_s=60))
-    world.close()
 
 
 async def test_what_a_client_had_seen_before_the_start_is_known_without_waiting(tmp_path: Path) -> None:
@@ -294,7 +286,6 @@ def test_a_user_who_is_named_as_a_field_is_refused_before_the_service_itself_sen
         refused.value.details
         == f"{field}: place_order has no such field: write as_user= for the user who sends it"
     )
-    world.close()
 
 
 async def test_a_field_that_is_refused_is_named_once(tmp_path: Path) -> None:
@@ -391,3 +382,107 @@ def test_an_effect_uses_the_application_that_huahuo_testing_runs(tmp_path: Path)
     world.close()
     with pytest.raises(NotRunning):
         _ = app.running
+
+
+class Opened(Event, type="lamp_opened"):
+    """It is on."""
+
+
+class Switch(Command, action="switch_lamp", creates=True):
+    """What clients send."""
+
+
+class Dim(Command, name="dim"):
+    """What only the service sends."""
+
+    percent: int = 0
+
+
+def lamps() -> Entity[Order]:
+    lamp = Entity("lamp", Order)
+
+    @lamp.evolve
+    def opened(state: Order, event: Opened) -> Order:
+        del event
+        return state
+
+    @lamp.decide
+    def switch(state: Order, command: Switch, ctx: Context) -> Outcome:
+        del state, command, ctx
+        return [Opened()]
+
+    @lamp.decide
+    def dim(state: Order, command: Dim, ctx: Context) -> Outcome:
+        del state, command, ctx
+        return [Opened()]
+
+    return lamp
+
+
+@pytest.mark.parametrize("as_user", [None, 42])
+@pytest.mark.parametrize(
+    ("command", "fields", "said"),
+    [
+        ("dim", {}, "'dim' is the name of Dim, which has no action: send Dim(…)"),
+        (Dim, {}, "Dim is a class: write Dim(…)"),
+        (Dim(5), {}, "lamp_id: say which lamp it is for"),
+        (Dim(5), {"lamp": 1}, "lamp: with an object, write its fields in it; besides, only lamp_id="),
+        (Switch(), {"seconds": 1}, "seconds: with an object, write its fields in it"),
+        (Switch(), {"lamp_id": 1}, "lamp_id: there is no lamp 1: without lamp_id=, Switch(…) makes"),
+    ],
+)  # fmt: skip
+def test_a_call_that_says_less_or_more_than_the_command_is_told_what_to_write(
+    tmp_path: Path, as_user: int | None, command: Any, fields: dict[str, Any], said: str
+) -> None:
+    world = AppWorld(Huahuo(entities=[lamps()]), tmp_path / "data")
+    with pytest.raises(Refused) as refused:
+        world.send(command, as_user=as_user, **fields)
+    assert said in str(refused.value)
+    assert world.send(Switch())["lamp_id"] == 1, "nothing was done, and no number taken"
+    assert world.send(Dim(5), lamp_id=1)["at"]["seq"] == 2
+    world.close()
+
+
+def test_a_client_is_told_which_decide_returned_one_event_in_place_of_a_list(tmp_path: Path) -> None:
+    lamp = Entity("lamp", Order)
+    lamp.evolve(Opened)(lambda state, event: state)
+
+    @lamp.decide(Switch)
+    def switch(state: Order, command: Switch, ctx: Context) -> Any:
+        return Opened()
+
+    world = AppWorld(Huahuo(entities=[lamp]), tmp_path)
+    with pytest.raises(CommandError) as refused:
+        world.client(42).send("switch_lamp")
+    world.close()
+    assert refused.value.code == "internal"
+    told = ": switch, a handler of lamp.decide: it returns Opened: return [Opened(…)]"
+    assert refused.value.details.endswith(told)
+    assert str(Path(__file__)) not in refused.value.details
+
+
+async def test_a_refusal_has_an_object_as_details_on_each_way_and_readers_know_the_id(tmp_path: Path) -> None:
+    lamp = Entity("lamp", Order, key=str)
+    lamp.evolve(Opened)(lambda state, event: state)
+    left = {"left": 2, "rooms": ["a"]}
+
+    @lamp.decide(Switch)
+    def switch(state: Order, command: Switch, ctx: Context) -> Outcome:
+        return Refused("full", "no room", left) if ctx.id == "full" else [Opened()]
+
+    @lamp.readers
+    def may_read(state: Order, who: Principal, key: str) -> bool:
+        return key == f"of-{who.user_id}"
+
+    app = Huahuo(entities=[lamp], data=tmp_path, port=0)
+    async with app, client(app.url, app.token(42)) as http, Client(app.url, token=app.token(42)) as device:
+        with pytest.raises(Refused) as inside:
+            await app.send("switch_lamp", lamp_id="full")
+        with pytest.raises(CommandError) as outside:
+            await device.send("switch_lamp", lamp_id="full")
+        answer = (await http.post("/commands/switch_lamp", json={"lamp_id": "full"})).json()
+        assert inside.value.details == outside.value.details == answer["details"] == left
+        for name in ("of-42", "of-43"):
+            await app.send("switch_lamp", lamp_id=name)
+        codes = [(await http.get(f"/streams/lamp/of-{user}")).status_code for user in (42, 43)]
+        assert codes == [200, 403]

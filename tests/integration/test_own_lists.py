@@ -1,5 +1,6 @@
 """Lists of an application: rows of a projection, for those whom the application shows them."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -91,8 +92,10 @@ def application() -> Huahuo:
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> AppWorld:
-    return AppWorld(application(), tmp_path / "data")
+def world(tmp_path: Path) -> Iterator[AppWorld]:
+    world = AppWorld(application(), tmp_path / "data")
+    yield world
+    world.close()
 
 
 def texts(reply: dict[str, Any]) -> list[str]:
@@ -107,7 +110,6 @@ def test_a_list_comes_in_pages_with_the_highest_key_first_and_each_row_once(worl
     while pages[-1]["next"] is not None:
         pages.append(alice.send("get_notes", **fields, before=pages[-1]["next"]))
     assert [texts(page) for page in pages] == [["e", "d"], ["c", "b"], ["a"]]
-    world.close()
 
 
 def test_a_list_holds_at_least_what_was_written_up_to_its_position(world: AppWorld) -> None:
@@ -120,14 +122,12 @@ def test_a_list_holds_at_least_what_was_written_up_to_its_position(world: AppWor
     assert (texts(page), page["position"]) == ([], 4)
     world.crash()
     assert texts(alice.send("get_notes")) == []
-    world.close()
 
 
 def test_each_user_sees_the_rows_that_the_application_names(world: AppWorld) -> None:
     world.send("write_note", text="a", as_user=42)
     assert texts(world.client(7).send("get_notes")) == []
     assert texts(world.send("get_notes", as_user=42)) == ["a"]
-    world.close()
 
 
 def test_a_page_ends_before_it_becomes_too_large(world: AppWorld) -> None:
@@ -137,7 +137,6 @@ def test_a_page_ends_before_it_becomes_too_large(world: AppWorld) -> None:
     page = alice.send("get_notes")
     assert len(page["data"]) == 1
     assert len(alice.send("get_notes", before=page["next"])["data"]) == 1
-    world.close()
 
 
 @pytest.mark.parametrize(
@@ -158,7 +157,6 @@ def test_what_cannot_be_listed_is_refused(
 ) -> None:
     with pytest.raises(CommandError, match=code):
         world.client(42).send(action, **fields)
-    world.close()
 
 
 @pytest.mark.parametrize("action", ["get_notes", "write_note", "cancel_job", "get notes"])

@@ -73,13 +73,6 @@ async def test_an_ack_like_the_last_one_is_processed_and_kept(taken: list[bytes]
         assert {one.stream: one.seq for one in await w.log.acks(client="c1")} == {STREAM: 5}
 
 
-async def test_an_ack_beyond_the_last_event_is_refused_whatever_came_before_it() -> None:
-    async with world() as w, raw(w.url, V1) as client:
-        await reading(w, client, *"abcd")
-        await client.say_raw(ack(5).decode())
-        await client.until("error", code="bad_ack")
-
-
 async def test_an_ack_makes_room_for_the_events_that_wait(taken: list[bytes]) -> None:
     async with world(TransportSettings(window=3)) as w, raw(w.url, V1) as client:
         await reading(w, client, *"abc")

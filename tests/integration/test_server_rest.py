@@ -1,11 +1,14 @@
-"""A connection with nothing to do is not ticked. What gives a tick something to do tells the wheel."""
+"""On uvloop: a connection with nothing to do is not ticked, and buffers stay bounded."""
 
 import asyncio
+import socket
+import struct
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from huahuo.app.forking_loop import ForkingLoop
 from huahuo.transport.access.door import AddressDoor
@@ -13,6 +16,7 @@ from huahuo.transport.protocol.flow_control import TransportSettings
 from huahuo.transport.server.connection import Connection
 from huahuo.transport.session.liveness import LOOK_S_MAX
 from huahuo.transport.wire.sends import Way
+from huahuo.transport.wire.site import Asset
 from tests.support.drivers.rawclient import raw
 from tests.support.sends import WAYS, need
 from tests.support.worlds.wire import World, until, world
@@ -163,3 +167,47 @@ async def test_a_reader_of_server_sent_events_that_reads_nothing_ends_its_rest()
             assert w.log.head("user/42").seq < 1_000
         assert w.delivering.budget.used > 0
         writer.transport.abort()
+
+
+async def test_a_peer_that_does_not_read_cannot_hold_the_drain() -> None:
+    settings = TransportSettings(close_timeout_s=0.1)
+    async with world(settings) as w, raw(w.url, "huahuo.v1") as wedged:
+        await wedged.authenticate(w.token(), window=4096)
+        wedged.ws.transport.pause_reading()
+        for _ in range(40):
+            await w.append("user/42", *["x" * 60_000] * 4)
+        await w.delivering.drain(2)
+        assert len(w.ticked) == 0
+
+
+async def test_a_client_that_leaves_right_after_the_request_is_no_fault() -> None:
+    head = (
+        "GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    )
+    with capture_logs() as logs:
+        async with world() as w:
+            for _ in range(3):
+                with socket.create_connection(("127.0.0.1", w.port)) as gone:
+                    gone.sendall(head.encode())
+                    gone.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            async with raw(w.url, "huahuo.v1") as client:  # the server has seen the others by now
+                await client.authenticate(w.token())
+                await until(lambda: len(w.delivering.handler_tasks) == 1)
+                assert w.door.connection_count("127.0.0.1") == 1
+    assert [one["event"] for one in logs if one["log_level"] == "error"] == []
+
+
+@pytest.mark.parametrize("half_close", [False, True])
+async def test_the_first_of_two_requests_is_answered_whole(half_close: bool) -> None:
+    large = Asset.of("application/octet-stream", b"x" * 4_000_000)
+    async with world(assets={"/large": large}) as w:
+        reader, writer = await asyncio.open_connection("127.0.0.1", w.port)
+        writer.write(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n" * 2)
+        if half_close:
+            writer.write_eof()
+        head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 200 ")
+        assert body == large.body
+        writer.close()
+        await until(lambda: not (w.delivering.unauthenticated_count or w.delivering.handler_tasks))

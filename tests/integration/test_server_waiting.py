@@ -1,15 +1,26 @@
-"""What waits behind a user's turn takes few objects, and nothing of it is lost or changes its place."""
+"""What waits for its turn, by user and by address: few objects, in order, within one budget."""
 
 import asyncio
 import contextlib
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from itertools import pairwise
 
 import msgspec
 import pytest
 from websockets.frames import TEXT, Frame
 
-from huahuo.transport.load.fair_queueing import AT_ONCE
+from huahuo.actors.plugins.calls import Principal
+from huahuo.transport.access.door import AddressDoor
+from huahuo.transport.load.fair_queueing import AT_ONCE, Rounds
+from huahuo.transport.load.intake import weight
 from huahuo.transport.protocol.codes import CloseCode
+from huahuo.transport.protocol.flow_control import TransportSettings
+from huahuo.transport.server.server import ACCEPTS_A_TURN
+from tests.support.drivers.http import client
 from tests.support.drivers.rawclient import RawClient, raw
+from tests.support.patience import WITHIN_S
 from tests.support.worlds.people import ALICE
 from tests.support.worlds.wire import World, until, world
 
@@ -155,3 +166,162 @@ async def test_a_client_that_ends_in_the_middle_of_a_message_has_its_answers_and
         w.hold.set()
         assert (await client.until("success"))["id"] == "n0"
         await until(lambda: not w.connections)
+
+
+ASKED = "GET / HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: {}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+KEY = "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+WELCOME = b"HTTP/1.1 101 Switching Protocols\r\n"
+
+type Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+@pytest.fixture
+def crowded(monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """In each world no turn of the loop has time; these addresses have no room."""
+    full: set[str] = set()
+    monkeypatch.setattr(Rounds, "may_begin", lambda _rounds, _owner: False)
+    return full
+
+
+@asynccontextmanager
+async def asking(w: World, *addresses: str) -> AsyncIterator[list[Streams]]:
+    found: list[Streams] = []
+    try:
+        for address in addresses:
+            reader, writer = await asyncio.open_connection("127.0.0.1", w.port)
+            found.append((reader, writer))
+            writer.write((ASKED.format(address) + KEY).encode())
+        yield found
+    finally:
+        for _, writer in found:
+            writer.transport.abort()
+
+
+async def welcomed(streams: Streams) -> bool:
+    async with asyncio.timeout(WITHIN_S):
+        return await streams[0].readline() == WELCOME
+
+
+async def test_sockets_of_an_address_wait_in_a_line_of_their_own_also_behind_a_proxy(
+    crowded: set[str],
+) -> None:
+    async with world(door=AddressDoor(trusted_proxies=["127.0.0.1"])) as w:
+        turns = w.delivering.turns.rounds
+        turns.room.append(lambda owner: owner not in crowded)
+        crowded.add("address 192.0.2.1")
+        async with asking(w, *["192.0.2.1"] * 5, "192.0.2.2") as found:
+            assert await welcomed(found[-1])
+            await until(lambda: turns.waiting == 5)
+            assert w.delivering.unauthenticated_count == 6
+            crowded.clear()
+            for one in found[:-1]:
+                assert await welcomed(one)
+
+
+async def test_a_socket_that_leaves_while_it_waits_holds_nothing(crowded: set[str]) -> None:
+    async with world() as w:
+        turns = w.delivering.turns.rounds
+        turns.room.append(lambda owner: owner not in crowded)
+        crowded.add("address 127.0.0.1")
+        async with asking(w, "192.0.2.1"):
+            await until(lambda: w.delivering.lobby_bytes)
+        crowded.clear()
+        await until(lambda: not turns.waiting and not w.delivering.unauthenticated_count)
+        assert w.delivering.lobby_bytes == 0
+
+
+async def test_one_turn_of_the_loop_accepts_a_bounded_number_of_connections() -> None:
+    async with world() as w:
+        with contextlib.ExitStack() as clients:
+            for _ in range(10 * ACCEPTS_A_TURN):
+                clients.enter_context(socket.create_connection(("127.0.0.1", w.port), WITHIN_S))
+            # All of them wait in the kernel: the loop had no turn since.
+            counts = [0]
+            async with asyncio.timeout(WITHIN_S):
+                while counts[-1] < 10 * ACCEPTS_A_TURN:
+                    await asyncio.sleep(0)
+                    counts.append(w.delivering.unauthenticated_count)
+            assert max(later - sooner for sooner, later in pairwise(counts)) <= ACCEPTS_A_TURN
+
+
+ADMIN, OTHER = Principal(1, "root", is_admin=True), Principal(2, "boss", is_admin=True)
+BYTES_MAX = 16 << 20
+SMALL = TransportSettings(intake_bytes_max=BYTES_MAX)
+LONG = "A" * 200_000
+
+
+def _peak(w: World) -> list[int]:
+    """The highest sum so far, kept up to date."""
+    intake, peak = w.server.intake, [0]
+    add = intake.add
+
+    def seen(user: str, size: int) -> None:
+        add(user, size)
+        peak[0] = max(peak[0], intake.used)
+
+    intake.add = seen  # type: ignore[method-assign]
+    return peak
+
+
+def _event(text: str) -> dict[str, object]:
+    return {"stream": "group/a", "type": "said", "fields": {"text": text}}
+
+
+async def test_many_long_bodies_never_hold_more_than_the_budget_and_all_are_answered() -> None:
+    async with world(SMALL) as w:
+        peak, body = _peak(w), msgspec.json.encode(_event(LONG))
+        head = f"POST /publish HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {w.token(ADMIN)}\r\n"
+        begun = f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body[:1000]
+        sockets = [await asyncio.open_connection("127.0.0.1", w.port) for _ in range(8)]
+        for _, down in sockets:
+            down.write(begun)
+        await until(lambda: w.server.intake.waiting == 7)
+        async with client(f"http://127.0.0.1:{w.port}", w.token(OTHER)) as other:
+            assert (await other.post("/publish", json=_event("hello"))).status_code == 200
+        for _, down in sockets:
+            down.write(body[1000:])
+        async with asyncio.timeout(WITHIN_S):
+            statuses = [await up.readline() for up, _ in sockets]
+        assert statuses == [b"HTTP/1.1 200 OK\r\n"] * 8
+        assert weight(len(body)) <= peak[0] <= BYTES_MAX
+        for _, down in sockets:
+            down.close()
+        await until(lambda: not w.server.intake.used)
+
+
+async def test_a_body_that_is_announced_waits_unread_and_is_free_when_its_client_leaves() -> None:
+    async with world(SMALL) as w:
+        head = f"POST /publish HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {w.token(ADMIN)}\r\n"
+        begun = head.encode() + b"Content-Length: 900000\r\n\r\n{"
+        downs = []
+        for _ in range(4):
+            _, down = await asyncio.open_connection("127.0.0.1", w.port)
+            down.write(begun)
+            downs.append(down)
+        await until(lambda: w.server.intake.waiting == 3)
+        assert w.server.intake.of("user/1") == weight(900_000)
+        for down in downs:
+            down.close()
+        await until(lambda: not w.server.intake.used)
+        assert w.server.intake.waiting == 0
+
+
+async def test_long_messages_of_many_sockets_never_hold_more_than_the_budget() -> None:
+    async with world(SMALL) as w:
+        peak = _peak(w)
+
+        async def publish() -> str:
+            async with raw(w.url, "huahuo.v1") as c:
+                await c.authenticate(w.token(ADMIN))
+                said = {"action": "publish", "id": "1", "stream": "group/a", "type": "said", "text": LONG}
+                await c.ws.send(msgspec.json.encode(said).decode())
+                async with asyncio.timeout(WITHIN_S):
+                    while (answer := await c.next())["type"] == "live":
+                        pass
+                return str(answer.get("code", answer["type"]))
+
+        said = await asyncio.gather(*(publish() for _ in range(8)))
+        assert set(said) == {"success"}
+        # What is handed over counts at its socket and as its command for a moment.
+        assert weight(200_000) <= peak[0] <= BYTES_MAX + weight(200_000)
+        await until(lambda: not w.server.intake.used)

@@ -2,6 +2,7 @@
 
 import gc
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -54,8 +55,10 @@ def ticking() -> Entity[Ticks]:
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> AppWorld:
-    return AppWorld(Huahuo(entities=[orders()]), tmp_path / "data")
+def world(tmp_path: Path) -> Iterator[AppWorld]:
+    world = AppWorld(Huahuo(entities=[orders()]), tmp_path / "data")
+    yield world
+    world.close()
 
 
 @pytest.mark.parametrize(
@@ -86,7 +89,6 @@ def test_a_client_orders_and_follows(world: AppWorld) -> None:
         alice.send("cancel_order", order_id=1)
     with pytest.raises(StreamDenied):
         world.client(7).follow("order/1")
-    world.close()
 
 
 def test_a_lost_connection_and_a_crash_lose_and_repeat_no_event(world: AppWorld) -> None:
@@ -102,7 +104,6 @@ def test_a_lost_connection_and_a_crash_lose_and_repeat_no_event(world: AppWorld)
     world.advance(hours=3)
     assert [event["seq"] for event in alice.events("order/1")] == [1, 2, 3, 4, 5]
     assert world.state("order", 1) == (Order(42, "tea", 40, "placed"), 5)
-    world.close()
 
 
 def test_two_clients_of_one_user_are_two_devices(world: AppWorld) -> None:
@@ -112,7 +113,6 @@ def test_two_clients_of_one_user_are_two_devices(world: AppWorld) -> None:
     for device in (phone, laptop):
         device.follow("order/3")
         assert len(device.events("order/3")) == 1
-    world.close()
 
 
 def test_a_crash_while_effects_run_leaves_no_warning_to_a_test_that_takes_warnings_for_errors(
@@ -127,7 +127,6 @@ def test_a_crash_while_effects_run_leaves_no_warning_to_a_test_that_takes_warnin
             world.crash()
             gc.collect()  # which warns of coroutines that were never awaited
     assert [str(one.message) for one in warned if one.category is RuntimeWarning] == []
-    world.close()
 
 
 def test_a_year_goes_by_in_seconds_beside_a_client_that_stays_connected(world: AppWorld) -> None:
@@ -137,7 +136,6 @@ def test_a_year_goes_by_in_seconds_beside_a_client_that_stays_connected(world: A
     world.advance(days=365)
     world.send("report_order", order_id=1, percent=10)
     assert [event["seq"] for event in alice.events("order/1")] == [1, 2]
-    world.close()
 
 
 def test_what_falls_due_within_a_long_time_is_done_at_its_moment(tmp_path: Path) -> None:
@@ -157,4 +155,3 @@ def test_a_reader_who_loses_the_right_gets_no_event_from_then_on(world: AppWorld
     assert [event["seq"] for event in alice.events("order/1")] == [1]
     bob.follow("order/1")
     assert [event["seq"] for event in bob.events("order/1")] == [1, 2]
-    world.close()

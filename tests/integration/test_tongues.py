@@ -10,7 +10,6 @@ from huahuo.actors.plugins.actions import Message, Understood
 from huahuo.transport.protocol.flow_control import TransportSettings
 from huahuo.transport.protocol.strict_json import VALUES_MAX
 from tests.support.drivers.rawclient import RawClient, raw
-from tests.support.worlds.services import run
 from tests.support.worlds.wire import World, world
 
 
@@ -80,43 +79,34 @@ async def hello(w: World, client: RawClient) -> None:
     assert (await said(client))["SAID"] == "AUTHENTICATION_RESULT"
 
 
-def test_both_directions_are_translated_in_order() -> None:
-    async def main() -> None:
-        async with world(tongues=[Tongue()]) as w, raw(w.url) as client:
-            await hello(w, client)
-            await client.say(SAY="TWICE")
-            heard = [await said(client) for _ in range(4)]
-            assert [one["ID"] for one in heard if one["SAID"] == "SUCCESS"] == ["one", "two"]
-            assert [one["SAID"] for one in heard].count("NOTED") == 2
-            await client.say(SAY="NOTHING")
-            assert await said(client) == {"SAID": "WHAT?"}
-            await client.say(SAY="ECHO")
-            assert (await said(client))["type"] == "echo"  # it is sent as it is
-
-    run(main())
+async def test_both_directions_are_translated_in_order() -> None:
+    async with world(tongues=[Tongue()]) as w, raw(w.url) as client:
+        await hello(w, client)
+        await client.say(SAY="TWICE")
+        heard = [await said(client) for _ in range(4)]
+        assert [one["ID"] for one in heard if one["SAID"] == "SUCCESS"] == ["one", "two"]
+        assert [one["SAID"] for one in heard].count("NOTED") == 2
+        await client.say(SAY="NOTHING")
+        assert await said(client) == {"SAID": "WHAT?"}
+        await client.say(SAY="ECHO")
+        assert (await said(client))["type"] == "echo"  # it is sent as it is
 
 
-def test_a_client_of_ours_is_served_as_without_tongues() -> None:
-    async def main() -> None:
-        async with world(tongues=[Tongue()]) as w, raw(w.url) as client:
-            assert (await client.authenticate(w.token()))["success"]
-            await client.say(action="note", id="a", text="type")
-            assert (await client.until("success"))["id"] == "a"
-            assert (await client.until("noted"))["text"] == "type"
-        async with world(tongues=[Tongue()]) as w, raw(w.url) as client:
-            await client.say(action="authenticate", token=w.token(), type="no matter")
-            assert (await client.until("authentication_result"))["success"]
-
-    run(main())
+async def test_a_client_of_ours_is_served_as_without_tongues() -> None:
+    async with world(tongues=[Tongue()]) as w, raw(w.url) as client:
+        assert (await client.authenticate(w.token()))["success"]
+        await client.say(action="note", id="a", text="type")
+        assert (await client.until("success"))["id"] == "a"
+        assert (await client.until("noted"))["text"] == "type"
+    async with world(tongues=[Tongue()]) as w, raw(w.url) as client:
+        await client.say(action="authenticate", token=w.token(), type="no matter")
+        assert (await client.until("authentication_result"))["success"]
 
 
-def test_closes_have_the_codes_of_the_other_language() -> None:
-    async def main() -> None:
-        async with world(tongues=[Tongue()]) as w, raw(w.url) as client:
-            await client.say(SAY="HELLO", TOKEN="no token", type="")
-            assert await client.closed() == 3500
-
-    run(main())
+async def test_closes_have_the_codes_of_the_other_language() -> None:
+    async with world(tongues=[Tongue()]) as w, raw(w.url) as client:
+        await client.say(SAY="HELLO", TOKEN="no token", type="")
+        assert await client.closed() == 3500
 
 
 class Forgiving(Shouting):
@@ -127,70 +117,52 @@ class Forgiving(Shouting):
 
 
 @pytest.mark.parametrize("all_of_it", [[0] * VALUES_MAX, [1e308] * 1_000])
-def test_a_message_that_would_take_long_to_read_is_none(all_of_it: list[float]) -> None:
-    async def main() -> None:
-        async with world(tongues=[Tongue(Forgiving)]) as w, raw(w.url) as client:
-            await hello(w, client)
-            await client.say(SAY="ECHO", ALL=all_of_it)
-            assert await said(client) == {"SAID": "WHAT?"}
-            await client.say(SAY="ECHO")
-            assert (await said(client))["type"] == "echo"
-
-    run(main())
+async def test_a_message_that_would_take_long_to_read_is_none(all_of_it: list[float]) -> None:
+    async with world(tongues=[Tongue(Forgiving)]) as w, raw(w.url) as client:
+        await hello(w, client)
+        await client.say(SAY="ECHO", ALL=all_of_it)
+        assert await said(client) == {"SAID": "WHAT?"}
+        await client.say(SAY="ECHO")
+        assert (await said(client))["type"] == "echo"
 
 
-def test_a_message_that_is_too_large_is_answered_before_the_close() -> None:
-    async def main() -> None:
-        settings = TransportSettings(message_bytes_max=100_000)
-        async with world(settings, tongues=[Tongue(SaysShorter)]) as w, raw(w.url) as client:
-            await hello(w, client)
-            await client.say(SAY="NOTE", TEXT="x" * 100_000)
-            assert await said(client) == {"SAID": "SHORTER", "MOST": 100_000}
-            assert await client.closed() == 1009
-
-    run(main())
+async def test_a_message_that_is_too_large_is_answered_before_the_close() -> None:
+    settings = TransportSettings(message_bytes_max=100_000)
+    async with world(settings, tongues=[Tongue(SaysShorter)]) as w, raw(w.url) as client:
+        await hello(w, client)
+        await client.say(SAY="NOTE", TEXT="x" * 100_000)
+        assert await said(client) == {"SAID": "SHORTER", "MOST": 100_000}
+        assert await client.closed() == 1009
 
 
-def test_an_interpreter_need_not_say_anything_before_a_close_for_size() -> None:
-    async def main() -> None:
-        settings = TransportSettings(message_bytes_max=100_000)
-        async with world(settings, tongues=[Tongue()]) as w, raw(w.url) as client:
-            await hello(w, client)
-            await client.say(SAY="NOTE", TEXT="x" * 100_000)
-            assert await client.closed() == 1009
-
-    run(main())
+async def test_an_interpreter_need_not_say_anything_before_a_close_for_size() -> None:
+    settings = TransportSettings(message_bytes_max=100_000)
+    async with world(settings, tongues=[Tongue()]) as w, raw(w.url) as client:
+        await hello(w, client)
+        await client.say(SAY="NOTE", TEXT="x" * 100_000)
+        assert await client.closed() == 1009
 
 
-def test_a_fault_in_what_is_said_of_large_messages_ends_the_connection() -> None:
-    async def main() -> None:
-        async with world(tongues=[Tongue(SaysNothing)]) as w, raw(w.url) as client:
-            await client.say(SAY="HELLO", TOKEN=w.token(), type="")
-            assert await client.closed() == 1011
-
-    run(main())
+async def test_a_fault_in_what_is_said_of_large_messages_ends_the_connection() -> None:
+    async with world(tongues=[Tongue(SaysNothing)]) as w, raw(w.url) as client:
+        await client.say(SAY="HELLO", TOKEN=w.token(), type="")
+        assert await client.closed() == 1011
 
 
-def test_what_is_answered_without_the_host_counts_against_the_rate_too() -> None:
-    async def main() -> None:
-        settings = TransportSettings(messages_per_s=1)
-        async with world(settings, tongues=[Tongue()]) as w, raw(w.url) as client:
-            await hello(w, client)
-            for _ in range(40):
-                await client.say(SAY="NOTHING")
-            assert await client.closed() == 3013
-
-    run(main())
+async def test_what_is_answered_without_the_host_counts_against_the_rate_too() -> None:
+    settings = TransportSettings(messages_per_s=1)
+    async with world(settings, tongues=[Tongue()]) as w, raw(w.url) as client:
+        await hello(w, client)
+        for _ in range(40):
+            await client.say(SAY="NOTHING")
+        assert await client.closed() == 3013
 
 
-def test_a_fault_of_a_tongue_ends_its_connection_only() -> None:
-    async def main() -> None:
-        async with world(tongues=[Tongue()]) as w, raw(w.url) as client, raw(w.url) as other:
-            await hello(w, client)
-            await hello(w, other)
-            await client.say(SAY="NOTE", fail=True)
-            assert await client.closed() == 1011
-            await other.say(SAY="NOTE", TEXT="a")
-            assert (await said(other))["SAID"] == "SUCCESS"
-
-    run(main())
+async def test_a_fault_of_a_tongue_ends_its_connection_only() -> None:
+    async with world(tongues=[Tongue()]) as w, raw(w.url) as client, raw(w.url) as other:
+        await hello(w, client)
+        await hello(w, other)
+        await client.say(SAY="NOTE", fail=True)
+        assert await client.closed() == 1011
+        await other.say(SAY="NOTE", TEXT="a")
+        assert (await said(other))["SAID"] == "SUCCESS"

@@ -13,12 +13,10 @@ import pytest
 from tests.support.worlds.modules import again
 from tests.support.worlds.wire import PLACE
 
-PART: Final = ("test_http_events", "test_server_session", "test_server_delivery", "test_tongues")
+PART: Final = ("test_http_streams", "test_server_session", "test_tongues")
 MORE: Final = (
-    "test_durable_streams", "test_http_calls", "test_http_pages", "test_http_plugin_routes",
-    "test_server_acks", "test_server_batches", "test_server_budget", "test_server_classic",
-    "test_server_drain", "test_server_flow", "test_server_input",
-    "test_server_leaving", "test_server_pipelining", "test_server_unauthenticated", "test_compression",
+    "test_compression", "test_durable_streams", "test_http_calls",
+    "test_server_acks", "test_server_end", "test_server_flow", "test_server_input",
 )  # fmt: skip
 OF_ONE_PROCESS: Final = frozenset(
     {

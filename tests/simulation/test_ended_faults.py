@@ -10,9 +10,8 @@ import pytest
 from huahuo.eventstore.memory import ModelDisk
 from tests.support.checkers.history import History
 from tests.support.models.model_imap import ModelImap
-from tests.support.simulator.device import Device
+from tests.support.simulator.device import Device, Habits
 from tests.support.simulator.faults import Faults
-from tests.support.simulator.kept import Habits
 from tests.support.simulator.loop import Loop
 from tests.support.simulator.marks import Marks
 from tests.support.simulator.node import Node

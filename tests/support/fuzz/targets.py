@@ -30,9 +30,9 @@ from huahuo.transport.client import commands as client
 from huahuo.transport.durable_streams.stream_rules import Wrong, events_of
 from huahuo.transport.http.stream_pages import AskedWrongly, after_of
 from huahuo.transport.protocol import incoming
+from tests.support.fuzz import by_way_of_others as beside
+from tests.support.fuzz import by_way_of_others as others
 from tests.support.fuzz import by_way_of_others as passed_on
-from tests.support.fuzz import of_neighbours as beside
-from tests.support.fuzz import of_others as others
 from tests.support.fuzz import on_the_wire as wire
 from tests.support.fuzz import sockets
 from tests.support.worlds.compressed import dictionary

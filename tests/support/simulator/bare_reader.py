@@ -1,23 +1,71 @@
-"""A program without a client library: it follows one stream by server-sent events, or by pages that wait.
-
-What it keeps is the `id` of the last message, which it sends back as `Last-Event-ID`, or the `next` of the
-last page. It applies an event and keeps its place in one step, and goes on there after a restart.
-"""
+"""A reader of server-sent events without a library, over HTTP/1.1 as it speaks it."""
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from random import Random
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from urllib.parse import quote
 
 import msgspec
 
 from tests.support.checkers.history import Applied, Door, Follower, History
-from tests.support.simulator.device import digest_of, nonce_of
-from tests.support.simulator.kept import Habits, Kept
-from tests.support.simulator.node import Node
-from tests.support.simulator.plain_http import Broken, asked
+from tests.support.simulator.device import Habits, Kept, digest_of, nonce_of
+from tests.support.simulator.node import HOST, PORT, Node
+
+_HEAD_BYTES_MAX = 16 << 10
+
+
+class Broken(Exception):  # noqa: N818  the way to the server, or what came by it
+    """The answer ended where it may not end."""
+
+
+class Answer(NamedTuple):
+    """The head of an answer; `parts` gives its body as it comes."""
+
+    status: int
+    headers: Mapping[str, str]
+    parts: AsyncIterator[bytes]
+
+
+@contextlib.asynccontextmanager
+async def asked(target: str, headers: Mapping[str, str], *, within_s: float) -> AsyncIterator[Answer]:
+    """Send a GET. Raises OSError, TimeoutError or Broken; so do the parts of the body."""
+    async with asyncio.timeout(within_s):
+        reader, writer = await asyncio.open_connection(HOST, PORT)
+    if writer.is_closing():  # it was reset before anything was asked, and simloop raises for such a write
+        raise Broken("the connection was reset")
+    try:
+        lines = [f"GET {target} HTTP/1.1", f"Host: {HOST}:{PORT}", *(f"{k}: {v}" for k, v in headers.items())]
+        writer.write("".join(f"{line}\r\n" for line in (*lines, "")).encode())
+        async with asyncio.timeout(within_s):
+            status, found = await _head(reader)
+        yield Answer(status, found, _body(reader, found))
+    finally:
+        writer.transport.abort()
+
+
+async def _head(reader: asyncio.StreamReader) -> tuple[int, dict[str, str]]:
+    try:
+        raw = await reader.readuntil(b"\r\n\r\n")
+    except (asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+        raise Broken("no head came") from None
+    first, *rest = raw.decode("latin-1").split("\r\n")
+    pairs = (line.partition(":") for line in rest if line)
+    return int(first.split(" ")[1]), {name.lower(): value.strip() for name, _, value in pairs}
+
+
+async def _body(reader: asyncio.StreamReader, headers: Mapping[str, str]) -> AsyncIterator[bytes]:
+    try:
+        if headers.get("transfer-encoding", "").lower() != "chunked":
+            yield await reader.readexactly(int(headers.get("content-length", "0")))
+            return
+        while size := int(await reader.readuntil(b"\r\n"), 16):
+            yield await reader.readexactly(size)
+            await reader.readexactly(2)
+    except (asyncio.IncompleteReadError, ValueError):
+        raise Broken("the answer was cut off") from None
+
 
 ANSWER_S: Final = 10.0
 WAIT_S: Final = 6

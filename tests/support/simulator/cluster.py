@@ -1,8 +1,4 @@
-"""Several whole services over one ordered log, behind a balancer; for the clients they are one service.
-
-The ordered log is durable: its machine may crash, what it acknowledged stays. Each node has a replica on a
-disk of its own, which loses what was not synced.
-"""
+"""Nodes of a simulated cluster: their balancer, and what happens to them."""
 
 import asyncio
 import contextlib
@@ -33,12 +29,102 @@ from huahuo.eventstore.verdict import Verdict
 from tests.support.checkers.history import History
 from tests.support.models.hostile_sequencer import HostileSequencer
 from tests.support.models.memory_sequencer import MemoryOrder, MemorySequencer
-from tests.support.simulator.balancer import Balancer
+from tests.support.models.model_imap import ModelImap
+from tests.support.simulator.device import Device
+from tests.support.simulator.faults import Faults
 from tests.support.simulator.loop import Loop
 from tests.support.simulator.marks import Marks
-from tests.support.simulator.node import HOST, MASTER_KEY, Node, SimClock
+from tests.support.simulator.node import HOST, MASTER_KEY, PORT, Node, SimClock
 from tests.support.simulator.shop import Outside
+from tests.support.worlds.listening import listen
 from tests.support.worlds.sim_cluster import NetSequencer, serve_order
+
+ASKS_S: Final = 2.0
+ANSWER_S: Final = 1.0
+_READ: Final = 1 << 16
+_READY: Final = b"HTTP/1.1 200"
+
+
+class Balancer:
+    """See the module. `nodes`: the names of their machines."""
+
+    def __init__(self, loop: Loop, nodes: Sequence[str], marks: Marks) -> None:
+        self._nodes = nodes
+        self._marks = marks
+        self._ready: list[str] = []
+        self._chance = Random(f"balancer {loop.seed}")
+        self._last: dict[str, str] = {}
+        """By client: the node that had it last."""
+
+    async def serve(self) -> None:
+        """Until it is cancelled."""
+        server = await listen(self._handle, HOST, PORT)
+        async with server:
+            while True:
+                self._ready = [name for name in self._nodes if await self._is_ready(name)]
+                await asyncio.sleep(ASKS_S)
+
+    async def _is_ready(self, name: str) -> bool:
+        with contextlib.suppress(OSError, TimeoutError):
+            async with asyncio.timeout(ANSWER_S):
+                reader, writer = await asyncio.open_connection(name, PORT)
+                try:
+                    if writer.is_closing():  # as in `_copy`
+                        return False
+                    writer.write(
+                        f"GET /readyz HTTP/1.1\r\nHost: {name}\r\nConnection: close\r\n\r\n".encode()
+                    )
+                    return (await reader.readline()).startswith(_READY)
+                finally:
+                    writer.close()
+        return False
+
+    async def _handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        some = self._ready or self._nodes
+        for name in self._chance.sample(some, len(some)):
+            try:
+                async with asyncio.timeout(ANSWER_S):
+                    there = await asyncio.open_connection(name, PORT)
+            except (OSError, TimeoutError):
+                continue
+            client = str(writer.get_extra_info("peername")[0])
+            before = self._last.get(client, name)
+            self._last[client] = name
+            self._marks.sometimes("client moved to another node", before != name)
+            await _join((reader, writer), there)
+            return
+        writer.transport.abort()
+
+
+type _Socket = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+async def _join(one: _Socket, other: _Socket) -> None:
+    """Copy both ways until one side ends; then the other ends in the same way."""
+    copying = [asyncio.ensure_future(_copy(one[0], other[1])), asyncio.ensure_future(_copy(other[0], one[1]))]
+    try:
+        ended, _ = await asyncio.wait(copying, return_when=asyncio.FIRST_COMPLETED)
+        for _, writer in (one, other):
+            if all(task.result() for task in ended):
+                writer.close()
+            else:
+                writer.transport.abort()
+    finally:
+        for task in copying:
+            task.cancel()
+
+
+async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+    """Whether `reader` came to its end in order."""
+    with contextlib.suppress(OSError):
+        while data := await reader.read(_READ):
+            if writer.is_closing():  # simloop raises for a write to a connection that was reset
+                return False
+            writer.write(data)
+            await writer.drain()
+        return True
+    return False
+
 
 ORDER: Final = "order"
 NAMES: Final = ("node-a", "node-b", "node-c")
@@ -342,3 +428,110 @@ class Cluster(Node):
         """All bytes that lie on the disks, and in the ordered log."""
         disks = b"".join(member.raw() for member in self.members)
         return disks + b"".join(self.order.get(offset) or b"" for offset in range(1, self.order.last + 1))
+
+
+GO_BACK_S: Final = 8.0
+"""Between two nodes that go back: timers of the newer code fire within as long."""
+GO_BACK_TRIES: Final = 40
+
+
+class ClusterFaults(Faults):
+    """See the module."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        devices: Sequence[Device],
+        clients: Sequence[Any],
+        imap: ModelImap,
+        down_s: float,
+    ) -> None:
+        super().__init__(cluster, devices, clients, imap, down_s)
+        self._cluster = cluster
+        self._kinds |= {
+            "log cut off": self._cut_off, "log down": self._log_down, "nodes apart": self._apart,
+            "node unseen": self._unseen, "slow log": self._slow_log, "node clock": self._node_clock,
+            "roll": self._roll, "go back": self._go_back,
+        }  # fmt: skip
+
+    @property
+    def _victim(self) -> Member:
+        return self._chance.choice(self._cluster.joined)
+
+    async def revive(self) -> None:
+        """Start each node again whenever it is gone, after a while."""
+        await asyncio.gather(*map(self._revive, self._cluster.members))
+
+    def heal(self) -> None:
+        """All faults end."""
+        super().heal()
+        self._cluster.healed = True
+        for member in self._cluster.members:
+            member.offset_ms = 0
+            self._loop.net.set_link(ORDER, member.name, latency=(0.001, 0.02))
+
+    async def end_update(self) -> None:
+        """Newer code on all nodes, if it has come to one: what only it can do must come to its end.
+
+        In every second run in which older code came back, older code on all nodes, once that has ended.
+        """
+        if "go back" in self._struck and self._loop.seed % 2 == 0:
+            for _ in range(GO_BACK_TRIES):
+                if not any(one.newer for one in self._cluster.members):
+                    self._node.marks.sometimes("all nodes went back to older code")
+                    return
+                await self._go_back()
+                await asyncio.sleep(GO_BACK_S)
+        while self._cluster.was_updated and not all(one.newer for one in self._cluster.members):
+            await self._roll()
+
+    async def _cut_off(self) -> None:
+        some = self._chance.sample(self._cluster.joined, self._chance.randint(1, 2))
+        await self._partition_of([member.name for member in some], [ORDER], 20)
+
+    async def _apart(self) -> None:
+        one, *others = self._chance.sample(self._cluster.members, len(self._cluster.members))
+        await self._partition_of([one.name], [other.name for other in others], 30)
+
+    async def _unseen(self) -> None:
+        await self._partition_of([self._victim.name], [HOST], 20)
+
+    async def _partition_of(self, some: list[str], others: list[str], most_s: float) -> None:
+        self._loop.net.partition(some, others)
+        await asyncio.sleep(self._chance.uniform(0.5, most_s))
+        self._loop.net.heal()
+        self._node.marks.sometimes("partition healed")
+
+    async def _log_down(self) -> None:
+        cluster = self._cluster
+        if not self._loop.net._alive[ORDER]:  # noqa: SLF001  another such fault is not over
+            return
+        cluster.order_host.crash()
+        await asyncio.sleep(self._chance.uniform(0.2, 8))
+        cluster.order_host.restart()
+        cluster.serve_order()
+
+    async def _roll(self) -> None:
+        """Newer code on one node more, from its next life on."""
+        older = [member for member in self._cluster.members if not member.newer]
+        if older:
+            one = self._chance.choice(older)
+            one.newer = True
+            await one.drain()
+
+    async def _go_back(self) -> None:
+        """Older code on a node that has newer code, from its next life on."""
+        newer = [member for member in self._cluster.members if member.newer]
+        if newer:
+            one = self._chance.choice(newer)
+            one.newer = False
+            await one.drain()
+
+    async def _slow_log(self) -> None:
+        name = self._victim.name
+        self._loop.net.set_link(ORDER, name, latency=(0.3, 1.5))
+        await asyncio.sleep(self._chance.uniform(1, 20))
+        self._loop.net.set_link(ORDER, name, latency=(0.001, 0.02))
+
+    async def _node_clock(self) -> None:
+        self._victim.offset_ms = self._chance.choice((-300_000, -5_000, 5_000, 300_000))

@@ -9,6 +9,7 @@ import contextlib
 import math
 import re
 from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
 from hashlib import blake2b
 from random import Random
 from typing import Any
@@ -31,11 +32,94 @@ from huahuo.transport.client.model import (
     TokenExpiring,
 )
 from huahuo.transport.protocol.codes import NOT_RECORDED, CloseCode, ErrorCode
-from tests.support.checkers.history import Applied, Door, Follower, History
-from tests.support.simulator.asking import Asks
+from tests.support.checkers.history import Applied, Asked, Door, Follower, History
 from tests.support.simulator.http_socket import HttpSocket
-from tests.support.simulator.kept import Habits, Kept, Waiting
 from tests.support.simulator.node import HOST, PORT, Node, SimClock
+
+
+@dataclass(slots=True)
+class Waiting:
+    """A command without an answer: it is sent again, with the same id, until there is one."""
+
+    asked: Asked
+    action: str
+    fields: dict[str, Any]
+    sent: bool = False
+
+
+@dataclass(slots=True)
+class Habits:
+    """How a device behaves."""
+
+    admin: bool = False
+    groups: tuple[str, ...] = ()
+    window: int = 512
+    slow_s: float = 0.0
+    packed: bool = True
+    no_websocket: bool = False
+    """Its network lets no WebSocket through: it lives over plain HTTP and server-sent events."""
+    ttl_s: float = 10_000_000.0
+
+
+@dataclass
+class Kept:
+    """What survives a restart of the device."""
+
+    followers: dict[str, Follower] = field(default_factory=dict)
+    logs: dict[str, str] = field(default_factory=dict)
+    outbox: list[Waiting] = field(default_factory=list)
+    parcels: list[int] = field(default_factory=list)
+    flyers: list[int] = field(default_factory=list)
+    stamped: list[Waiting] = field(default_factory=list)
+    """Commands of an action that newer code has no more, which were answered."""
+    mailboxes: list[int] = field(default_factory=list)
+    told: list[str] = field(default_factory=list)
+    made: int = 0
+
+
+REMOVED = frozenset({"print_flyer", "stamp_flyer"})
+"""Actions that the newer code has no more."""
+
+
+class Asks:
+    """What devices and browsers have in common. Their constructors set these."""
+
+    node: Node
+    name: str
+    user: int
+    kept: Kept
+    _history: History
+    _asked: asyncio.Event
+
+    def waiting(self, action: str, stream: str, fields: dict[str, Any]) -> Waiting:
+        """A command with a nonce of its own, kept until it is answered."""
+        self.kept.made += 1
+        nonce = f"{self.name}.{self.kept.made}"
+        asked = Asked(self.name, self.user, nonce, stream, command=f"c-{nonce}")
+        one = Waiting(asked, action, {**fields, "nonce": nonce})
+        self._history.asked.append(asked)
+        self.kept.outbox.append(one)
+        self._asked.set()
+        return one
+
+    def _done(self, one: Waiting, reply: dict[str, Any]) -> None:
+        """Note where the event of a command is."""
+        at = reply.get("at") or {}
+        self.node.marks.sometimes("duplicate answered from the log", reply.get("duplicate"))
+        removed = one.action in REMOVED and self.node.runs_newer
+        self.node.marks.sometimes("removed action answered from the log", removed and reply.get("duplicate"))
+        self._answered(one, "ok", f"{at.get('stream')} {at.get('seq')} {reply.get('parcel_id')}")
+        if one.asked.stream in {"", at.get("stream")}:
+            one.asked.stream, one.asked.seq = at["stream"], at["seq"]
+
+    def _answered(self, one: Waiting, answer: Any, text: str) -> None:
+        self._history.counts["ack"] += answer == "ok" and one.asked.answer != "ok"
+        self.node.marks.sometimes("answered again", one.asked.replies)
+        one.asked.answer = answer
+        one.asked.replies.append(f"{answer} {text}")
+        if one in self.kept.outbox:
+            self.kept.outbox.remove(one)
+
 
 AS_A_STRANGER: Any = {"subprotocols": [SUBPROTOCOL], "compression": None, "proxy": None}
 _CANARY = re.compile(r"canary-of-(\d+)-")

@@ -37,13 +37,11 @@ from tests.support.models.model_imap import ModelImap
 from tests.support.quick_folder import quick_folder
 from tests.support.simulator.bare_reader import BareReader
 from tests.support.simulator.browser import Browser
-from tests.support.simulator.cluster import Cluster
-from tests.support.simulator.cluster_faults import ClusterFaults
-from tests.support.simulator.device import Device, digest_of, nonce_of
+from tests.support.simulator.cluster import Cluster, ClusterFaults
+from tests.support.simulator.device import Device, Habits, digest_of, nonce_of
 from tests.support.simulator.direct import direct_writes
 from tests.support.simulator.faults import Faults
 from tests.support.simulator.grants import Grants
-from tests.support.simulator.kept import Habits
 from tests.support.simulator.leaver import Leaver
 from tests.support.simulator.loop import Loop, OutOfTime
 from tests.support.simulator.marks import Marks

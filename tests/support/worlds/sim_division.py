@@ -26,11 +26,10 @@ from tests.support.models.faulty_log import FaultyLog
 from tests.support.models.hostile_sequencer import HostileSequencer
 from tests.support.models.memory_sequencer import MemoryOrder
 from tests.support.simulator.loop import Loop
-from tests.support.worlds.crates import Outside, crates, follow
 from tests.support.worlds.logs import MASTER_KEY
 from tests.support.worlds.orders import Engine
 from tests.support.worlds.sim_cluster import NAMES, NetSequencer, NodeAmbient, serve_order
-from tests.support.worlds.sim_mail import Servers, SimMail
+from tests.support.worlds.sim_mail import Outside, Servers, SimMail, crates, follow
 from tests.support.worlds.simworld import end_everything
 
 MOVES_S: Final = 10.0

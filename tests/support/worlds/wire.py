@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from typing import Any, cast
 
+import httpx
 import msgspec
 import uvicorn
 
@@ -38,6 +39,7 @@ from huahuo.transport.wire.site import Asset, Phase, Site
 from huahuo.transport.workers.desk import Desk, tell_commits
 from huahuo.transport.workers.owner import Manners, Owner
 from huahuo.transport.workers.worker import Taker, Worker
+from tests.support.drivers.http import client
 from tests.support.models.faulty_log import FaultyLog
 from tests.support.patience import WITHIN_S
 from tests.support.worlds.compressed import dictionary
@@ -355,3 +357,8 @@ async def until(condition: Callable[[], object]) -> None:
     async with asyncio.timeout(WITHIN_S):
         while not condition():  # noqa: ASYNC110  there is no event to wait for
             await asyncio.sleep(0)
+
+
+def http(w: World, who: Principal | None = ALICE, ttl_s: float = 3600) -> httpx.AsyncClient:
+    """A client over HTTP of this user, or of nobody."""
+    return client(f"http://127.0.0.1:{w.port}", None if who is None else w.token(who, ttl_s))
