@@ -1,6 +1,6 @@
 """pykka's actors on one asyncio loop: supervised, bounded, and cheap enough for 100,000 of them.
 
-Rooms: `actor` (one actor), `runtime` (the loop that actors run on), `entities` (event-sourced actors),
+Rooms: `actor` (one actor, and the loop that actors run on), `entities` (event-sourced actors),
 `plugins` (what a plug-in brings and may use).
 Exports the names of `__all__`, each imported on first use.
 """

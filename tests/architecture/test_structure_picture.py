@@ -1,5 +1,6 @@
 """The picture of folders and imports in docs/architecture.md shows the code of today."""
 
+import re
 from pathlib import Path, PurePosixPath
 
 import pytest
@@ -35,6 +36,14 @@ def test_the_page_describes_every_room(room: str) -> None:
     floor, name = room.split("/")
     section = PAGE.partition(f"### `huahuo.{floor}`\n" if floor != "huahuo" else "### `huahuo`\n")[2]
     assert f"| `{name}` |" in section.partition("\n#")[0]
+
+
+@pytest.mark.parametrize("floor", FLOORS)
+def test_the_page_describes_no_room_that_is_not_there(floor: str) -> None:
+    heading = f"### `huahuo.{floor}`\n" if floor != "huahuo" else "### `huahuo`\n"
+    section = PAGE.partition(heading)[2].partition("\n#")[0]
+    described = {f"{floor}/{name}" for name in re.findall(r"^\| `([a-z_]+)` \|", section, re.MULTILINE)}
+    assert described - set(rooms()) == set()
 
 
 @pytest.mark.parametrize("floor", FLOORS)
