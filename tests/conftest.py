@@ -7,6 +7,7 @@ from typing import Any
 
 import hypothesis
 import pytest
+import structlog
 
 from huahuo.testing.world import VirtualLoop
 from tests.support.absent import PROPERTY
@@ -43,6 +44,11 @@ def pytest_collection_finish() -> None:
     """Thousands of collected tests stay to the end: no collection of garbage looks at them again."""
     gc.collect()
     gc.freeze()
+
+
+def pytest_runtest_teardown() -> None:
+    """A command that ran in this process has set up the log for itself, not for the next test."""
+    structlog.reset_defaults()
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
