@@ -174,7 +174,11 @@ def parse(data: str | bytes, *, bytes_max: int, depth_max: int) -> Parsed | Inva
     """  # noqa: D205  one sentence
     value: dict[str, Any] | None = None
     size = len(data)
-    if size <= bytes_max and not has_many_powers(data) and (size <= VALUES_MAX or not values_exceed(data)):
+    if (
+        size <= bytes_max
+        and (size <= VALUES_MAX or not (_is_escaped(data) or values_exceed(data)))
+        and not has_many_powers(data)
+    ):
         if depth_max >= DEPTH and data.__class__ is bytes and data.find(*LIST) > 0:
             found = listed(data)
             if found is not None:
@@ -187,6 +191,11 @@ def parse(data: str | bytes, *, bytes_max: int, depth_max: int) -> Parsed | Inva
     if request_id.__class__ is str and 1 <= len(request_id) <= ID_CHARS_MAX and action.__class__ is str:
         return Parsed(action, request_id, value)
     return _named(value)
+
+
+def _is_escaped(data: str | bytes) -> bool:
+    """Whether a character is written by its number, as no encoder of ours does: the short way would fail."""
+    return b"\\u" in data if isinstance(data, bytes) else "\\u" in data
 
 
 def parse_closely(data: str | bytes, *, bytes_max: int, depth_max: int) -> Parsed | Invalid:
