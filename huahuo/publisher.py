@@ -113,7 +113,9 @@ class _Kept:
 
 
 class Exchange:
-    """See the module. `url` is that of the service, with the path where it is mounted.
+    """HTTP requests on connections that stay open: one for each thread, none shared with a forked child.
+
+    `url` is that of the service, with the path where it is mounted.
 
     Raises:
         ConfigError: it is no `http://…` or `https://…`.
@@ -203,7 +205,9 @@ type Record = Callable[[float, str], object]
 
 
 class RemoteJob:
-    """See the module. Made by `Publisher.job`.
+    """A job of this process, told to the service: `with publisher.job("import", user=42) as job`.
+
+    Made by `Publisher.job`.
 
     After a cancel, the next `progress` or `message` raises JobCancelled, which ends the block silently. A
     block that looks at `cancelled` ends by itself. `record`: of a task of a queue.

@@ -35,7 +35,7 @@ CANCEL_REQUESTED: Final = traits(jobs.JobCancelRequested).name
 
 
 class JobBoard:
-    """See the module. All methods belong to the loop's thread."""
+    """The jobs of this process: tells each of its cancel. All methods belong to the loop's thread."""
 
     def __init__(self, feed: Feed, jobs_of: "OwnJobs") -> None:
         self._feed = feed
@@ -82,7 +82,10 @@ _log = structlog.get_logger(__name__)
 
 
 class LateEnds:
-    """See the module. All methods belong to the loop's thread."""
+    """Ends of jobs that could not be written, as on a full disk: each is tried again until it is.
+
+    All methods belong to the loop's thread.
+    """
 
     def __init__(self, tell: Callable[[int, EndJob, str], Awaitable[object]]) -> None:
         self._tell = tell
@@ -151,7 +154,10 @@ _PAGE: Final = 256
 
 
 class LeftJobs:
-    """See the module. All methods belong to the loop's thread."""
+    """Ends jobs whose process ended: at a start, and where nodes share the log, soon after a node died.
+
+    All methods belong to the loop's thread.
+    """
 
     def __init__(self, log: Log, end: Callable[[int], Awaitable[None]]) -> None:
         self._events = log

@@ -202,7 +202,7 @@ _decode: Final = msgspec.json.Decoder(facts.Fact).decode
 
 
 class BookDecider:
-    """See the module."""
+    """The books about one entity's effects: which are open, and which run may speak for each."""
 
     name: Final = "effects"
     fingerprint: Final = "1"

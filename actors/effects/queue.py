@@ -163,7 +163,7 @@ type _Users[G: Any] = OrderedDict[UserId | None, G]
 
 
 class Line:
-    """See the module."""
+    """Whose turn it is: effects that wait to run, bounded, fair between users and what they work on."""
 
     def __init__(self, waiting_max: int, waiting_per_user_max: int) -> None:
         self.waiting_max = waiting_max
@@ -323,7 +323,7 @@ class Known(dict[int, Entry]):
 
 
 class Part:
-    """See the module."""
+    """Which effects this node runs, where nodes divide them."""
 
     def __init__(self, *, claims: bool = True) -> None:
         """`claims`: whether runs claim their effects."""

@@ -229,7 +229,10 @@ class Attempts:
 
 
 class Effects:
-    """See the module. All methods belong to the loop's thread."""
+    """The shell: runs open effects as tasks, retries them, and finds again what an earlier process left.
+
+    All methods belong to the loop's thread.
+    """
 
     def __init__(
         self,

@@ -44,7 +44,10 @@ LOOKS_MAX = 8
 
 
 class Desk:
-    """See the module. `users`: effects of the entity that are being run."""
+    """Where the runs of one entity's effects write, one after the other, knowing where the books stand.
+
+    `users`: effects of the entity that are being run.
+    """
 
     def __init__(self, entity: str, directory: Directory) -> None:
         self.users = 0

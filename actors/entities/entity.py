@@ -97,7 +97,7 @@ type Effects = Callable[[str, Any, int], None]
 
 
 class Kind:
-    """See the module."""
+    """What all entities of one kind share: decider, effects, log, feed and clock."""
 
     __slots__ = (
         "_moment", "adopt", "ambient", "decider", "effects", "fairness", "feed", "keyframes", "loads", "log",

@@ -41,7 +41,10 @@ _CLOSE_S: Final = 1.0
 
 
 class Follower:
-    """See the module. All methods belong to the loop's thread."""
+    """One follower at work: a task that reads the log behind its cursor, and calls its function.
+
+    All methods belong to the loop's thread.
+    """
 
     def __init__(self, spec: Spec, *, log: Log, feed: Feed, ambient: Ambient, read: ReadEvent) -> None:
         self.spec = spec
@@ -379,7 +382,10 @@ _ANY: Final[frozenset[str]] = frozenset()
 
 
 class Followers:
-    """See the module. All methods belong to the loop's thread."""
+    """All followers of a service: start and stop, the signal of new events, and what administrators may do.
+
+    All methods belong to the loop's thread.
+    """
 
     def __init__(
         self, specs: Sequence[Spec], *, log: Log, feed: Feed, ambient: Ambient, read: ReadEvent

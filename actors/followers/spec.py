@@ -115,7 +115,7 @@ BYTES_MAX: Final = 1 << 20
 
 
 class Course:
-    """See the module. A batch has at most `batch_max` events.
+    """Where a follower stands in the log, and which events come next. A batch has at most `batch_max` events.
 
     After a batch of several events has failed, each of them is delivered alone, to find the bad one.
     """

@@ -150,7 +150,10 @@ def together(pasts: Sequence[Past]) -> Past:
 
 
 class Reader:
-    """See the module. `language` None: each text as it is stored."""
+    """Texts of events and states in the language of one reader.
+
+    `language` None: each text as it is stored.
+    """
 
     __slots__ = ("_language", "_names", "_past")
 

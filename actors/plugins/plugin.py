@@ -77,7 +77,7 @@ class OverNodes(Protocol):
 
 
 class Lending:
-    """See the module."""
+    """Places at something that has room for a few, such as connections to one mail server, over all nodes."""
 
     def __init__(self) -> None:
         self.over_nodes: OverNodes | None = None

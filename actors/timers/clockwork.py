@@ -154,7 +154,10 @@ type _Members = dict[str, Due]
 
 
 class Rounds:
-    """See the module. All methods belong to the loop's thread."""
+    """Rounds of due timers: the firings of one round share appends where they can.
+
+    All methods belong to the loop's thread.
+    """
 
     def __init__(self, entities: Fires, clockwork: "Clockwork") -> None:
         self._entities = entities

@@ -281,7 +281,7 @@ class NotKnown(Exception):  # noqa: N818  a request, not a fault
 
 
 class Changes:
-    """See the module. `head` is that of `stream`, the entity's timers.
+    """What one decision does to the timers of its entity. `head` is that of `stream`, the entity's timers.
 
     A firing alone, which most decisions of timers are, makes neither list nor table of its own.
 

@@ -156,7 +156,10 @@ class Window:
 
 
 class Retries:
-    """See the module. `waiting` and `failures` may be looked at; only the methods change them."""
+    """Firings that failed and wait to be tried again: how long, and how many may wait.
+
+    `waiting` and `failures` may be looked at; only the methods change them.
+    """
 
     def __init__(self, *, count_max: int, first_s: float, longest_s: float) -> None:
         self._count_max = count_max

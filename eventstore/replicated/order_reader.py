@@ -20,7 +20,7 @@ READ_AHEAD_MAX = 256
 
 
 class Arrivals:
-    """See the module."""
+    """The order as it arrives at a node: read ahead a little, and handed on in batches."""
 
     def __init__(
         self, sequencer: Sequencer, *, wake: Callable[[], None], halt: Callable[[str], None]
@@ -132,7 +132,7 @@ _log = structlog.get_logger(__name__)
 
 
 class Reaching:
-    """See the module."""
+    """Whether the ordered log answers this node: logged when it does not any more, and when it does again."""
 
     def __init__(self, ambient: Ambient) -> None:
         self._ambient = ambient

@@ -68,7 +68,10 @@ class Made(msgspec.Struct):
 
 
 class Proposer:
-    """See the module. Jobs never overlap, and the loop calls `forget` while none runs."""
+    """Making the proposals of one node: sealing, packing, encoding, numbering. Jobs of the writer's executor.
+
+    Jobs never overlap, and the loop calls `forget` while none runs.
+    """
 
     def __init__(
         self,
@@ -188,7 +191,7 @@ PROPOSE_AGAIN_S = 0.1
 
 
 class Outbox:
-    """See the module.
+    """The proposals of a node that are under way: each is proposed until it is applied.
 
     `tell` gets pending appends with their outcomes, `want` a reservation that is to be proposed again,
     `reached` the reason why the ordered log cannot be reached, or None, and `doubt` the hint of an `InDoubt`.
@@ -318,7 +321,7 @@ class _Counter(msgspec.Struct):
 
 
 class Blocks:
-    """See the module."""
+    """Numbers of counters that a node has reserved: blocks that no other node hands out from."""
 
     def __init__(self) -> None:
         self._counters: dict[str, _Counter] = {}
@@ -359,7 +362,10 @@ class Blocks:
 
 
 class Reservations:
-    """See the module. `wanted` maps a counter to the numbers that the next proposal reserves."""
+    """Reserving numbers of counters for this node: what is wanted, what is under way, and who waits for it.
+
+    `wanted` maps a counter to the numbers that the next proposal reserves.
+    """
 
     def __init__(self, wake: Callable[[], None]) -> None:
         self.wanted: dict[str, int] = {}

@@ -34,7 +34,7 @@ def name_of(node: str, epoch: int) -> str:
 
 
 class Living:
-    """See the module."""
+    """Which nodes seem to live: those whose proposals were applied in the last seconds."""
 
     def __init__(self) -> None:
         self._heard_s: dict[str, float] = {}
@@ -70,7 +70,10 @@ type Verdict = Literal["agreed", "others differ", "differs"]
 
 
 class Agreement:
-    """See the module. Keeps the newest ends of this replica, and each other node's last word."""
+    """Whether the replicas agree: what other nodes say they had, compared with what this one had.
+
+    Keeps the newest ends of this replica, and each other node's last word.
+    """
 
     def __init__(self, passed: Iterable[Passed] = ()) -> None:
         self._passed: deque[Passed] = deque(passed, maxlen=PASSED_KEPT)

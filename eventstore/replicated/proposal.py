@@ -163,7 +163,10 @@ _BIRTH_SUM_BYTES = 16
 
 
 class Birth(msgspec.Struct, frozen=True, array_like=True):
-    """See the module. `before`: events that the log had when it was adopted, which only copies hold."""
+    """The first proposal of an ordered log: it gives the log its id, and names the master key by a mark.
+
+    `before`: events that the log had when it was adopted, which only copies hold.
+    """
 
     format: int
     log_id: str

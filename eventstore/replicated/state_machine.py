@@ -44,7 +44,9 @@ class Member(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Shared(msgspec.Struct, frozen=True, array_like=True):
-    """See the module. `digest` chains what became of each proposal, as the log's chain does its events.
+    """The replicated state that is in no table: how far the order is applied, log time, and the members.
+
+    `digest` chains what became of each proposal, as the log's chain does its events.
 
     `members` has the present incarnation of each node; those before it have ended.
     """

@@ -68,7 +68,10 @@ _log = structlog.get_logger(__name__)
 
 
 class ReplicaWriter(Writer):
-    """See the module. `shared` is the replicated state as of the last commit."""
+    """The writer of a replica: what the order means to its node, from joining to its end.
+
+    `shared` is the replicated state as of the last commit.
+    """
 
     def __init__(
         self, store: Store, reads: Reads, loaded: Loaded, *,

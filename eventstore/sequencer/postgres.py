@@ -41,7 +41,7 @@ from huahuo.eventstore.sequencer.postgres_link import (
 
 
 class Entry:
-    """See the module."""
+    """One proposal on its way to PostgreSQL, and the future of its caller."""
 
     __slots__ = ("body", "future", "hint", "id", "sent")
 

@@ -340,7 +340,10 @@ _log = structlog.get_logger(__name__)
 
 
 class Succession:
-    """See the module. `moved` is called with the host that has taken the place of ours."""
+    """Finding out that the primary was replaced while it says nothing, since it is frozen or cut off.
+
+    `moved` is called with the host that has taken the place of ours.
+    """
 
     def __init__(self, address: LogAddress, moved: Callable[[Host], None]) -> None:
         self.timeline = 0
@@ -420,7 +423,10 @@ RETRY_S = 0.2
 
 
 class Links:
-    """See the module. `trouble` says why the log can't be reached, and is empty when it can."""
+    """The connections of one sequencer to whichever PostgreSQL server is the primary.
+
+    `trouble` says why the log can't be reached, and is empty when it can.
+    """
 
     def __init__(self, address: LogAddress, ambient: Ambient) -> None:
         self.address = address

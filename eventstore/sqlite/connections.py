@@ -173,7 +173,10 @@ def of_commit(error: BaseException, wrote_nothing: bool) -> BaseException:
 
 
 class ReaderPool:
-    """See the module. Any number of calls at once, each on a connection of its own."""
+    """The read-only connections of a SQLite log.
+
+    Any number of calls at once, each on a connection of its own.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -223,7 +226,10 @@ class NotReadable(EventStoreError):  # noqa: N818  a fact about a file
 
 
 class ForeignDatabase:
-    """See the module. A missing column reads as None: older versions of a schema have fewer."""
+    """Another program's SQLite file, read and never written: rows of its tables, a page at a time.
+
+    A missing column reads as None: older versions of a schema have fewer.
+    """
 
     def __init__(self, file: Path) -> None:
         """Raises NotReadable."""

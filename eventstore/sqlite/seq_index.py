@@ -406,7 +406,10 @@ _STREAMS_MAX = 131_072
 
 
 class StreamSums:
-    """See the module. For the writer's transactions."""
+    """The running checksum of each stream, which the index keeps with its events.
+
+    For the writer's transactions.
+    """
 
     def __init__(self, connection: sqlite3.Connection, names: Names, unindexed: Unindexed) -> None:
         self.connection = connection

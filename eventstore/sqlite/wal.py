@@ -170,7 +170,9 @@ _log = structlog.get_logger(__name__)
 
 
 class WalCare:
-    """See the module. `fence`: raises if another writer took the directory over.
+    """The size of the write-ahead log: when it is extended, checkpointed and emptied.
+
+    `fence`: raises if another writer took the directory over.
 
     `emptying` is called before the file is emptied.
     """

@@ -29,7 +29,9 @@ _loading: Final[list[str]] = []
 
 
 class Application:
-    """See the module. `plugins`: exactly these, None: none.
+    """What an application is: its entities, its plug-ins and its settings. It runs nothing.
+
+    `plugins`: exactly these, None: none.
 
     Raises:
         DefinitionError: the entities cannot work as they are written.

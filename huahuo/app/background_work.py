@@ -54,7 +54,10 @@ if TYPE_CHECKING:
 
 
 class Work:
-    """See the module. `duty` and `trimmer` are None if the service is alone; they are set before `begin`."""
+    """The work of a service besides its clients: plug-ins and webhooks, begun and stopped as one.
+
+    `duty` and `trimmer` are None if the service is alone; they are set before `begin`.
+    """
 
     def __init__(self, brought: Mapping[str, Brought], webhooks: Webhooks) -> None:
         self._brought = brought

@@ -6,7 +6,7 @@
 * The log keeps a mark of the token key, made with the master key, so that the mark alone tells nothing
   about it: under another token key every older token is refused.
 * The file of the master key is written again if deleted, reported if replaced: this process may have the
-  last copy (ADR 112).
+  last copy (ADR 26).
 * `World` is what a simulation replaces: the log, the threads and DNS. Production uses `REAL`.
 * `Fairness` charges the time of commits, reads, decisions and plug-ins to the users they are for. What
   the service appends while plug-ins work for users is charged to these users; what else it does for
@@ -338,7 +338,10 @@ async def _close(log: Log) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Ground:
-    """See the module. `host`: what a plug-in gets of it."""
+    """What plug-ins and clients stand on: the log, its entities, and the time and threads that users share.
+
+    `host`: what a plug-in gets of it.
+    """
 
     log: Log
     feed: Feed

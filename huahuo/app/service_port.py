@@ -246,7 +246,10 @@ _log = structlog.get_logger(__name__)
 
 
 class WaitingRoom:
-    """See the module. With port 0 its address could not be known, so it is not opened."""
+    """The port of a node that has nothing to serve yet: `/healthz` 200, and `/readyz` 503 with its progress.
+
+    With port 0 its address could not be known, so it is not opened.
+    """
 
     def __init__(self, host: str, port: int, processes: int = 1) -> None:
         """`processes`: how many take over the port, each with sockets of its own."""

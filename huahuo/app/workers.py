@@ -67,7 +67,10 @@ class _Seat:
 
 
 class Fleet:
-    """See the module. `start`, then `drain`."""
+    """The workers of a service: started, watched, replaced when they die, and drained at the end.
+
+    `start`, then `drain`.
+    """
 
     def __init__(self, owner: Owner, count: int, *, start: Start | None = None) -> None:
         self._owner = owner

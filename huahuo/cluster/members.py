@@ -103,7 +103,10 @@ _log = structlog.get_logger(__name__)
 
 
 class Beat:
-    """See the module. `row`: what the node says of itself now."""
+    """A node says every two seconds that it lives, and notices when that is not ordered any more.
+
+    `row`: what the node says of itself now.
+    """
 
     def __init__(self, log: Log, ambient: Ambient, row: Callable[[], RowPut]) -> None:
         self._log = log
@@ -181,7 +184,7 @@ LEAST_S: Final = 1.0
 
 
 class Load:
-    """See the module."""
+    """The part of one core that this process used lately."""
 
     def __init__(self, ambient: Ambient) -> None:
         self._ambient = ambient
@@ -297,7 +300,10 @@ QUIET_MAX_S: Final = 3_600.0
 
 
 class UnknownWork:
-    """See the module. `reason`: the first thing that is not known, "" if all is."""
+    """What the work has that this node's code does not know, and when it does its part again.
+
+    `reason`: the first thing that is not known, "" if all is.
+    """
 
     def __init__(self) -> None:
         self.reason = ""

@@ -113,7 +113,10 @@ class Refusal(msgspec.Struct, frozen=True):
 
 
 class NodesDoor:
-    """See the module. Implements `transport.http.api.NodesDoor`. `node`: the name of this one."""
+    """The door for other nodes: `POST /nodes/NAME` on the service's own port, signed by the cluster's secret.
+
+    Implements `transport.http.api.NodesDoor`. `node`: the name of this one.
+    """
 
     body_bytes_max = BODY_BYTES_MAX
 
@@ -249,7 +252,10 @@ _READ_BYTES: Final = 256 << 10
 
 
 class Asker:
-    """See the module. `node`: the name of this one."""
+    """Requests to other nodes, signed by the cluster's secret: the other side of `door`.
+
+    `node`: the name of this one.
+    """
 
     def __init__(
         self, *, secret: bytes, node: str, log_id: str, ambient: Ambient, tls: ssl.SSLContext | None = None
@@ -408,7 +414,10 @@ class Said[T](msgspec.Struct, frozen=True):
 
 
 class Peers:
-    """See the module. `members` are all nodes; `silent_s` says for how long one has said nothing."""
+    """The other nodes, as a part of this one asks them: one by its name, or all at once.
+
+    `members` are all nodes; `silent_s` says for how long one has said nothing.
+    """
 
     def __init__(
         self,

@@ -92,7 +92,10 @@ class Ended(msgspec.Struct, frozen=True):
 
 
 class Copies:
-    """See the module. `data`: the directory of the replica. Call `close` at the end."""
+    """Giving copies of this node's replica to nodes that join: made once, handed out in pieces, then removed.
+
+    `data`: the directory of the replica. Call `close` at the end.
+    """
 
     def __init__(self, data: Path, ambient: Ambient) -> None:
         self._data = data

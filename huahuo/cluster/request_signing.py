@@ -135,7 +135,7 @@ PROCESSES_MAX: Final = 10_000
 
 
 class Replays:
-    """See the module."""
+    """Whether a signed request came before."""
 
     def __init__(self) -> None:
         self._known: OrderedDict[str, tuple[int, int, float]] = OrderedDict()

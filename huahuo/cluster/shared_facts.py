@@ -75,7 +75,10 @@ class _Other(msgspec.Struct):
 
 
 class Presence:
-    """See the module. `process`: a name of this life of the node."""
+    """Which clients are connected to which node: what each node tells the others, and who gives way.
+
+    `process`: a name of this life of the node.
+    """
 
     def __init__(self, node: str, process: str, now_ms: Callable[[], int]) -> None:
         self._node = node
@@ -249,7 +252,10 @@ _log = structlog.get_logger(__name__)
 
 
 class Telling:
-    """See the module. Implements `hub.Elsewhere`. `leave`: closes the connections of a client here."""
+    """Tells the other nodes which clients are here, and hears of theirs: `presence` with tasks and requests.
+
+    Implements `hub.Elsewhere`. `leave`: closes the connections of a client here.
+    """
 
     def __init__(self, peers: Peers, ambient: Ambient, leave: Callable[[UserId, str], None]) -> None:
         self._peers = peers
@@ -364,7 +370,10 @@ class Thanks(msgspec.Struct, frozen=True):
 
 
 class Rates:
-    """See the module. Nothing is counted for others before `start`."""
+    """Rates that hold over all nodes: each node tells the others what its users and addresses took.
+
+    Nothing is counted for others before `start`.
+    """
 
     def __init__(self, peers: Peers, ambient: Ambient, rates: Mapping[str, Rate]) -> None:
         self._peers = peers

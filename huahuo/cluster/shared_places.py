@@ -46,7 +46,10 @@ class _Loan(msgspec.Struct, eq=False):
 
 
 class Lent:
-    """See the module. `take`: takes a place here. `granted`: hears of each place that a node gets."""
+    """The places that the node with the work lends: what each node wants and has, and which of it is granted.
+
+    `take`: takes a place here. `granted`: hears of each place that a node gets.
+    """
 
     def __init__(self, take: Take, granted: Callable[[str, str], None]) -> None:
         self._take = take

@@ -176,7 +176,10 @@ class Processes(msgspec.Struct, frozen=True):
 
 
 class Switchboard:
-    """See the module. Use it with `async with`."""
+    """The socket by which nodes ask the demo to kill, freeze and heal its processes: a line of JSON each.
+
+    Use it with `async with`.
+    """
 
     def __init__(self, path: Path, children: Sequence[Child]) -> None:
         self._path = path

@@ -52,7 +52,10 @@ class Owner(Protocol):
 
 
 class Hosts:
-    """See the module. A service that was started otherwise (`async with app`) is not stopped here."""
+    """The hosts of one service in a process: it starts with the first and stops with the last of them.
+
+    A service that was started otherwise (`async with app`) is not stopped here.
+    """
 
     def __init__(self, owner: Owner, start: Callable[[str], Awaitable[App]]) -> None:
         """`start` starts the service, for the log by what: `lifespan` or `first use`."""

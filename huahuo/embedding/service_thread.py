@@ -227,7 +227,10 @@ type Work[T] = Callable[[App], Coroutine[Any, Any, T]]
 
 
 class ServiceThread:
-    """See the module. `make` makes the service, on its thread."""
+    """The thread that a service runs in, and the calls onto it from other threads.
+
+    `make` makes the service, on its thread.
+    """
 
     def __init__(self, make: Callable[[], App], ambient: Ambient) -> None:
         self._make = make

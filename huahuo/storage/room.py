@@ -64,7 +64,10 @@ _USER: Final = "user/"
 
 
 class Begun:
-    """See the module. `changed` is called when a first user reaches its bound, and when none is over it."""
+    """How many streams users may begin: the log keeps the head and the name of each in memory, for good.
+
+    `changed` is called when a first user reaches its bound, and when none is over it.
+    """
 
     def __init__(self, per_day: int, ambient: Ambient, changed: Callable[[], None]) -> None:
         self._per_day = per_day
@@ -457,7 +460,10 @@ class Nothing(msgspec.Struct, frozen=True):
 
 
 class StorageActions:
-    """See the module. `told`: how the service stands, besides its users."""
+    """Actions on room: `get_usage` for all, `get_storage`, `set_quota` and `erase_user` for administrators.
+
+    `told`: how the service stands, besides its users.
+    """
 
     def __init__(self, quotas: Quotas, told: Callable[[], dict[str, Any]], erase: Erase) -> None:
         self._quotas = quotas

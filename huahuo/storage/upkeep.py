@@ -255,7 +255,10 @@ class _Named(msgspec.Struct):
 
 
 class Erasing:
-    """See the module. `steps` come first, in order."""
+    """Erasing a user: everything about the user is removed, and what remains is listed with the reason.
+
+    `steps` come first, in order.
+    """
 
     def __init__(
         self, log: StoreLog, ambient: Ambient, steps: Sequence[Step], pruned: Callable[[], object]

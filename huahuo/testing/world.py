@@ -138,7 +138,10 @@ class _JumpingSelector(selectors.BaseSelector):
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
-    """See the module. Starts at 0 s."""
+    """An event loop whose clock jumps: hours of timers pass in milliseconds, and a deadlock is an error.
+
+    Starts at 0 s.
+    """
 
     def __init__(self) -> None:
         self._jumping = _JumpingSelector()

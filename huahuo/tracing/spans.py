@@ -160,7 +160,10 @@ class _Waiting(msgspec.Struct):
 
 
 class Spans:
-    """See the module. All methods belong to the loop's thread, are short, and never raise."""
+    """The service's spans of commands whose id is a place in a trace: command, timer, commit, delivery.
+
+    All methods belong to the loop's thread, are short, and never raise.
+    """
 
     def __init__(
         self, tracer: Tracer, ambient: Ambient, *, kept_max: int = KEPT_MAX, acks_max: int = ACKS_MAX

@@ -265,7 +265,7 @@ def _failure(code: AuthCode, reason: str) -> AuthFailure:
 
 
 class KeyBook(Ledger[Keys]):
-    """See the module."""
+    """The API keys in the log: made, revoked, and read as the log grows. A thin shell."""
 
     def __init__(
         self,
@@ -382,7 +382,7 @@ class RevokeKey(msgspec.Struct, frozen=True):
 
 
 class KeyActions:
-    """See the module."""
+    """Actions about API keys: of users about their own, and of administrators about everybody's."""
 
     def __init__(self, book: KeyBook, users: UserBook, verifier: WithKeys, registry: Registry) -> None:
         self._book = book

@@ -77,7 +77,10 @@ class Nothing(msgspec.Struct, frozen=True):
 
 
 class UserActions:
-    """See the module. A change is made once; a repeat of it answers as the state then is."""
+    """Actions about users: of administrators (`add_user`, …), and of each user about himself.
+
+    A change is made once; a repeat of it answers as the state then is.
+    """
 
     def __init__(self, book: UserBook, login: Login) -> None:
         self._book = book
@@ -197,7 +200,7 @@ class _Allow(msgspec.Struct):
 
 
 class UserRoutes:
-    """See the module."""
+    """Users over HTTP: accounts that people make themselves, and what FireMail's front end asks."""
 
     def __init__(self, book: UserBook, login: Login, ambient: Ambient) -> None:
         self._book = book

@@ -47,7 +47,10 @@ class PostFailed(Exception):  # noqa: N818  a fact, not a fault
 
 
 class Posting:
-    """See the module. `tls` verifies certificates and names."""
+    """One POST to an address that a user named: resolved once, each address checked, no redirect followed.
+
+    `tls` verifies certificates and names.
+    """
 
     def __init__(
         self,

@@ -274,7 +274,7 @@ def _signature(secret: str, signed: bytes) -> str:
 
 
 class HookBook(Ledger[Hooks]):
-    """See the module."""
+    """The webhooks in the log: made, removed, and read as the log grows. A thin shell."""
 
     def __init__(self, log: Log, ambient: Ambient) -> None:
         super().__init__(log, WEBHOOKS, Hooks())

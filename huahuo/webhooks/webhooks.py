@@ -90,7 +90,10 @@ class ChangeSecret(OneWebhook, frozen=True):
 
 
 class HookActions:
-    """See the module. `has_account`: whether a user has a password here."""
+    """Actions about webhooks: of users about their own, and of administrators about everybody's.
+
+    `has_account`: whether a user has a password here.
+    """
 
     def __init__(
         self,

@@ -61,7 +61,10 @@ class Arrival(msgspec.Struct):
 
 
 class Arrivals:
-    """See the module. All methods belong to the loop's thread."""
+    """What happens to a mailbox while a request waits: its next mail with a code, and how its checks end.
+
+    All methods belong to the loop's thread.
+    """
 
     def __init__(self, log: Log) -> None:
         self._log = log

@@ -192,7 +192,10 @@ class Attachments:
 
 
 class Keeping:
-    """See the module. Exceptions of the log and the entities pass through."""
+    """Storing the contents of mails of which only headers were read. A mail that has its content keeps it.
+
+    Exceptions of the log and the entities pass through.
+    """
 
     def __init__(self, log: Log, mailboxes: Mailboxes, known: KnownMails) -> None:
         self._log = log
@@ -224,7 +227,10 @@ _OPENING_TIMEOUT_S: Final = 60.0
 
 
 class Opening:
-    """See the module. `plan_of`: how a mailbox is reached, None if there is none."""
+    """The content of one mail: from the log, or from its server if only its headers were read so far.
+
+    `plan_of`: how a mailbox is reached, None if there is none.
+    """
 
     def __init__(
         self,
@@ -271,7 +277,10 @@ _log = structlog.get_logger(__name__)
 
 
 class Filling:
-    """See the module. All methods belong to the loop's thread."""
+    """What reads the rest of mails that were told by their headers, mailbox by mailbox, newest first.
+
+    All methods belong to the loop's thread.
+    """
 
     def __init__(
         self,

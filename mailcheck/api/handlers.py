@@ -112,7 +112,10 @@ class Sorter:
 
 
 class GroupProxies:
-    """See the module. Exceptions of the log and the entities pass through."""
+    """The proxy of a mailbox's group, where the group has one. Groups belong to the rosters of their users.
+
+    Exceptions of the log and the entities pass through.
+    """
 
     def __init__(self, log: Log, rosters: Rosters) -> None:
         self._log = log

@@ -93,7 +93,10 @@ class Importing:
 
 
 class ImportJobs:
-    """See the module. All methods belong to the loop's thread."""
+    """A long import as one job: sent in several commands, and every page of the user sees how far it is.
+
+    All methods belong to the loop's thread.
+    """
 
     def __init__(self, door: JobDoor) -> None:
         self._door = door
@@ -324,7 +327,7 @@ _MAILBOX: Final = "mailbox/"
 
 
 class Belongings:
-    """See the module."""
+    """What mail keeps of one user: all of it removed, or all of it given out."""
 
     def __init__(self, log: Log, rosters: Rosters, pauses: Pauses) -> None:
         self._log = log

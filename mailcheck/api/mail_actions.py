@@ -91,7 +91,7 @@ _STEPS_MAX = 20
 
 
 class MailQueries:
-    """See the module."""
+    """Queries about the mails of a user: a mailbox's list, and one mail with its content."""
 
     def __init__(self, log: Log, own: OwnMails, opening: Opening) -> None:
         self._log = log
@@ -334,7 +334,7 @@ class AddMailParams(msgspec.Struct, frozen=True):
 
 
 class AddingMails:
-    """See the module."""
+    """`add_mail`: a mail from a file, added to the mails of a mailbox's server."""
 
     def __init__(
         self,

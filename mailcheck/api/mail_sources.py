@@ -45,7 +45,10 @@ class OnServer(msgspec.Struct, frozen=True):
 
 
 class OwnMails:
-    """See the module. Exceptions of the log and the entities pass through."""
+    """Mails by their number, for the user who owns them: the record, and the place on the mail server.
+
+    Exceptions of the log and the entities pass through.
+    """
 
     def __init__(self, log: Log, rosters: Rosters) -> None:
         self._log = log
@@ -101,7 +104,10 @@ class Wanted(NoReports):
 
 
 class OneMail(ServerReader[Wanted]):
-    """See the module. `since` is the place of the mail."""
+    """One mail from its server, as it is there. Read-only, as a check. Effects only: no event, no log.
+
+    `since` is the place of the mail.
+    """
 
     async def __call__(self, target: Target | GraphTarget, since: UidCursor | None, sink: Any) -> Ok:
         """Read the mail. Raises CheckFailed."""
@@ -153,7 +159,7 @@ class Filler(NoReports):
 
 
 class ManyMails(ServerReader[Filler]):
-    """See the module."""
+    """The contents of many mails of one mailbox, over one connection. Read-only, as a check. Effects only."""
 
     def __init__(self, *, large_mails: asyncio.Semaphore, executor: Executor, **shared: Any) -> None:
         super().__init__(**shared)

@@ -274,7 +274,10 @@ class _Signin:
 
 
 class Signins:
-    """See the module. All methods belong to the loop's thread."""
+    """Sign-ins with a code on another device: `signin_email` begins one, `get_signin` tells how it goes.
+
+    All methods belong to the loop's thread.
+    """
 
     def __init__(
         self,

@@ -174,7 +174,10 @@ class CheckFailed(Exception):  # noqa: N818  a fact about the check, named like 
 
 
 class NoReports:
-    """See the module. Implements `Sink`; a subclass says what is wanted, and takes it."""
+    """A sink for what reads a mailbox for another reason than a check: none of its reports is of interest.
+
+    Implements `Sink`; a subclass says what is wanted, and takes it.
+    """
 
     async def progress(self, percent: int, message: str) -> None:
         """See `Sink`."""
@@ -199,7 +202,7 @@ type Tell = Callable[[int, MailboxCommand], Awaitable[object]]
 
 
 class Checking:
-    """See the module."""
+    """The effect of a check: from what the mailbox says is to be checked to what is said of it at the end."""
 
     def __init__(
         self, check_mailbox: CheckMailbox, sign_in: CheckMailbox, known: KnownMails, tell: Tell

@@ -100,7 +100,7 @@ class Work(Protocol):
 
 
 class Turns:
-    """See the module. All methods belong to the loop's thread."""
+    """Whose turn it is among all watched mailboxes. All methods belong to the loop's thread."""
 
     def __init__(self, work: Work, *, at_once: int, per_host: int) -> None:
         self._work = work

@@ -233,7 +233,10 @@ type GroupProxy = Callable[[UserId, int], Awaitable[Secret | None]]
 
 
 class SigningIn:
-    """See the module. `proxy` is the operator's, for mailboxes that have none of their own."""
+    """How a check signs in: with the mailbox's password, or with an access token (`granted`).
+
+    `proxy` is the operator's, for mailboxes that have none of their own.
+    """
 
     def __init__(
         self,

@@ -271,7 +271,10 @@ type Mine = Callable[[int, str], bool]
 
 
 class Watching:
-    """See the module. All methods belong to the loop's thread."""
+    """Which mailboxes this node watches. Effects only; what is watched is in the table `watched`.
+
+    All methods belong to the loop's thread.
+    """
 
     def __init__(self, log: Log, ambient: Ambient, looks: Looks) -> None:
         self._log = log

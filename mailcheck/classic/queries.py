@@ -68,7 +68,10 @@ class Adopted(msgspec.Struct, frozen=True):
 
 
 class Adopting:
-    """See the module. Exceptions of the log and the entities pass through."""
+    """Mailboxes and mails that another service has, taken over into this one. It can be repeated.
+
+    Exceptions of the log and the entities pass through.
+    """
 
     def __init__(
         self, rosters: Rosters, directory: Directory, mailboxes: Mailboxes, ambient: Ambient

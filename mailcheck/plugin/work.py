@@ -76,7 +76,7 @@ from huahuo.mailcheck.servers.providers import Providers, Proxy
 
 @dataclass(frozen=True, kw_only=True)
 class MailSettings:
-    """See the module. `network` says what checks may connect to."""
+    """The bounds of the domain. `network` says what checks may connect to."""
 
     network: Network = field(default_factory=Network)
     check: CheckLimits = field(default_factory=CheckLimits)

@@ -217,7 +217,10 @@ def _ignore(parts: list[Part]) -> None:
 
 
 class Exchange:
-    """See the module. `timeout_s`: of a command that has no deadline of its own."""
+    """One command of IMAP and its answer at a time, under a deadline and a byte budget.
+
+    `timeout_s`: of a command that has no deadline of its own.
+    """
 
     def __init__(self, stream: ImapStream, ambient: Ambient, timeout_s: float) -> None:
         self.stream = stream

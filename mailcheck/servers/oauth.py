@@ -193,7 +193,10 @@ class Access(msgspec.Struct, frozen=True):
 
 
 class Tokens:
-    """See the module. All methods belong to the loop's thread."""
+    """Access tokens of mailboxes, in memory only. The refresh token behind them is sealed in the log.
+
+    All methods belong to the loop's thread.
+    """
 
     def __init__(
         self, grants: Grants, requests: Requests, ambient: Ambient, *, kept_max: int = TOKENS_MAX

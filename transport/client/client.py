@@ -65,7 +65,7 @@ _log = logging.getLogger("huahuo.client")
 
 
 class Standing:
-    """See the module.
+    """The state of a client's connection: listeners that are told of it, and tasks that wait for a change.
 
     A program without a listener would wait in silence for a service that does not run or whose address is
     wrong. So until the client has been online once, the first failed attempt is logged for it.

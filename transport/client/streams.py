@@ -271,7 +271,9 @@ class Following:
 
 
 class Followings(dict[str, Following]):
-    """See the module. A plain dict otherwise: each event that arrives is looked up here.
+    """All streams that a client follows, by name: what holds for each of them at once.
+
+    A plain dict otherwise: each event that arrives is looked up here.
 
     What is done for one stream costs the same however many there are: a client may join and leave thousands.
     """

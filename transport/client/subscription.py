@@ -209,7 +209,10 @@ class Asks(Protocol):
 
 
 class WatchedJob:
-    """See the module. `now` is the newest state that came."""
+    """A job of the service as its user sees it: how far it is, how it ended, and a way to cancel it.
+
+    `now` is the newest state that came.
+    """
 
     def __init__(self, client: Asks, job_id: int) -> None:
         self.id = job_id

@@ -55,7 +55,9 @@ type Done = Callable[[Reply | None], None]
 
 
 class Running:
-    """See the module. `done` hears the answer; `others` are repeats of the command, which hear it too.
+    """A command that has not ended: who is to hear its answer, and what its answer will be.
+
+    `done` hears the answer; `others` are repeats of the command, which hear it too.
 
     `began_s` None: it is not counted among the commands that were answered.
     """
@@ -110,7 +112,10 @@ _CHARGED_S: Final = 0.0002
 
 
 class Paced[T]:
-    """See the module. To be awaited once."""
+    """A handler's coroutine, each step of which is charged to the user that it works for.
+
+    To be awaited once.
+    """
 
     __slots__ = ("_fairness", "_now_s", "_spent_s", "_user", "_waits", "_work")
 

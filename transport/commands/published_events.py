@@ -260,7 +260,9 @@ TYPES_MAX: Final = 10_000
 
 
 class TypesOfUsers:
-    """See the module. `types_per_user`: how many a user may be the first to publish.
+    """The types of events that users have published: the log keeps each in memory and on the disk for good.
+
+    `types_per_user`: how many a user may be the first to publish.
 
     `types_max`: of all users together. Beyond it, each user still has an even share of it. `is_known`:
     whether a type stands in the log.

@@ -421,7 +421,10 @@ class DurableStreams:
 
 
 class DurableReader:
-    """See the module. Implements `event_socket.Reader`. `gone` is called once, at the end."""
+    """One reader of server-sent events: pages of a stream, each followed by where it ends.
+
+    Implements `event_socket.Reader`. `gone` is called once, at the end.
+    """
 
     def __init__(
         self, serving: DurableStreams, visit: Visit, outlet: Outlet, gone: Callable[[], None]

@@ -293,7 +293,10 @@ _ALONE: Final = "system"
 
 
 class Own:
-    """See the module. The path must be the whole name: `user/42` is one, `user/42/answer` is not."""
+    """The service's own streams under `/ds/`, as streams of JSON that can only be read.
+
+    The path must be the whole name: `user/42` is one, `user/42/answer` is not.
+    """
 
     def __init__(self, wires: Wires, reading: Reading) -> None:
         self._wires = wires

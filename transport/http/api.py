@@ -93,7 +93,7 @@ class NodesDoor(Protocol):
 
 
 class Waits:
-    """See the module."""
+    """How a request waits: until its user owes no more time than is free, then for a turn of the loop."""
 
     def __init__(self, turns: Turns) -> None:
         self._turns = turns

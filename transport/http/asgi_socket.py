@@ -33,7 +33,10 @@ _LOW_WATER = 4
 
 
 class OutQueue:
-    """See the module. `filled` is called when it becomes full, and `drained` when it has room again."""
+    """What waits for an ASGI server to take it: the write buffer of a socket that another server has.
+
+    `filled` is called when it becomes full, and `drained` when it has room again.
+    """
 
     __slots__ = (
         "_begin", "_bytes_max", "_drained", "_filled", "_items", "_paused", "_wake", "ended", "unsent_bytes",
@@ -158,7 +161,10 @@ def _message(kind: int, payload: bytes) -> Message:
 
 
 class AsgiSocket:
-    """See the module. Implements `wire.ports.Socket`. `abort` is called where no close is possible."""
+    """A WebSocket that an ASGI server has, as a connection sees it.
+
+    Implements `wire.ports.Socket`. `abort` is called where no close is possible.
+    """
 
     __slots__ = (
         "_abort", "_closing", "_deadline", "_held_bytes", "_if_too_large", "_open", "_receive", "_server",

@@ -47,7 +47,7 @@ class _Publication(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Calling:
-    """See the module."""
+    """Commands and queries over HTTP: `POST /commands/<action>` and `POST /publish`."""
 
     def __init__(self, wires: Wires) -> None:
         self._wires = wires
@@ -184,7 +184,7 @@ _log = structlog.get_logger(__name__)
 
 
 class PluginCalls:
-    """See the module."""
+    """Answers requests with the handlers of plug-ins. They were admitted like all others."""
 
     def __init__(self, wires: Wires, calling: Calling) -> None:
         self._wires = wires

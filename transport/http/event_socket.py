@@ -154,7 +154,10 @@ def chunk_of(text: bytes) -> bytes:
 
 
 class EventSocket:
-    """See the module. Implements `wire.ports.Socket`. `gone` is called once, when the reader is gone."""
+    """A reader of server-sent events, as a connection sees its socket.
+
+    Implements `wire.ports.Socket`. `gone` is called once, when the reader is gone.
+    """
 
     __slots__ = (
         "_after", "_begun", "_closed", "_cors", "_expiring", "_gone", "_heartbeat_s", "_outcome", "_outlet",

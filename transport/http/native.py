@@ -91,7 +91,10 @@ _CHUNK_BYTES_MIN: Final = 256
 
 
 class HttpConnection(asyncio.Protocol):
-    """See the module. Implements `ports.InLobby`."""
+    """A connection of plain HTTP. h11 parses requests; `answer_writer` writes the answers.
+
+    Implements `ports.InLobby`.
+    """
 
     is_open = False
     address = ""

@@ -35,7 +35,10 @@ from huahuo.transport.words import http_zh, zh
 
 
 class Arrivals:
-    """See the module. One tap of the feed serves all that wait; while nobody waits there is none."""
+    """Waiting for the next event of a stream: long-polls and their bound per user.
+
+    One tap of the feed serves all that wait; while nobody waits there is none.
+    """
 
     def __init__(self, feed: Feed, ambient: Ambient) -> None:
         self._feed = feed
@@ -115,7 +118,7 @@ class Denied(Exception):  # noqa: N818  a fact about a right
 
 
 class Reading:
-    """See the module."""
+    """Answers with pages of a stream: at once, or when the next event comes (long-poll)."""
 
     def __init__(self, wires: Wires, arrivals: Arrivals, *, shared: bool) -> None:
         self._wires = wires
@@ -271,7 +274,7 @@ _acks = msgspec.json.Decoder(_Acks)
 
 
 class Seeing:
-    """See the module."""
+    """What clients have processed: `POST /acks` says it, `GET /seen` asks (and waits) for it."""
 
     def __init__(self, wires: Wires, log: Log, acked: Acked, reading: Reading) -> None:
         self._wires = wires

@@ -70,7 +70,10 @@ class Place:
 
 
 class Line:
-    """See the module. It exists while anything is in it."""
+    """One user's line for turns: tasks that wait by a future, and work that has no task yet.
+
+    It exists while anything is in it.
+    """
 
     __slots__ = ("running", "timer", "user", "waiting")
 
@@ -97,7 +100,10 @@ class _DebtLine:
 
 
 class Paying:
-    """See the module. `wait_s`: how long a user has to wait until it owes no more than is free."""
+    """Lines of work that goes on once its user owes no more time than is free, one piece at a time.
+
+    `wait_s`: how long a user has to wait until it owes no more than is free.
+    """
 
     def __init__(self, wait_s: Callable[[str], float]) -> None:
         self._wait_s = wait_s
@@ -167,7 +173,9 @@ _log = structlog.get_logger(__name__)
 
 
 class Rounds:
-    """See the module. All methods belong to the loop's thread. A piece of work does not wait.
+    """Whose messages are handled next, where one turn of the loop cannot handle all that have come.
+
+    All methods belong to the loop's thread. A piece of work does not wait.
 
     Invariants: pieces of one owner begin in the order in which they came; while an owner has a line, it is in
     exactly one of the two queues, or is being handled.
@@ -341,7 +349,10 @@ class Crowded(Exception):  # noqa: N818  a fact about the queue
 
 
 class Turns:
-    """See the module. All methods belong to the loop's thread."""
+    """Turns: large answers of one user queue behind each other, and long work is done slice by slice.
+
+    All methods belong to the loop's thread.
+    """
 
     def __init__(
         self,

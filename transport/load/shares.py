@@ -45,7 +45,10 @@ class _Debt:
 
 
 class Shares:
-    """See the module. `slowed` counts the waits."""
+    """Each user's recent use of the loop's time, and how long a user that used too much must wait.
+
+    `slowed` counts the waits.
+    """
 
     def __init__(self) -> None:
         self._debts: dict[str, _Debt] = {}
@@ -130,7 +133,10 @@ _CHARGED_SHARE_MIN: Final = 0.1
 
 
 class Overhead:
-    """See the module. Invariant: 1 <= `factor` <= `FACTOR_MAX`."""
+    """The factor by which work costs more than the part of it that is measured.
+
+    Invariant: 1 <= `factor` <= `FACTOR_MAX`.
+    """
 
     def __init__(self, now_s: float, process_s: float) -> None:
         self.factor = 1.0

@@ -117,7 +117,10 @@ def dictionary_path(number: int) -> str:
 
 
 class Compression:
-    """See the module. `before` and `after`: total bytes before and after, each message counted once."""
+    """The compressed protocol's frames (PROTOCOL 7), server side: one compressor for all connections.
+
+    `before` and `after`: total bytes before and after, each message counted once.
+    """
 
     def __init__(self, dictionary: Dictionary | None) -> None:
         self._compressor = Compressor(dictionary, LEVEL)

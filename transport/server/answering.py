@@ -47,7 +47,7 @@ _log = structlog.get_logger(__name__)
 
 
 class Answering:
-    """See the module."""
+    """One connection's commands and queries, from the session's `Execute` to the written answer."""
 
     __slots__ = (
         "_answered", "_begun", "_carry_out", "_pump", "_ref", "_session", "_shell", "_weights", "_wires",
@@ -304,7 +304,7 @@ _REVOKED_DEADLINE_S = 0.5
 
 
 class CarryingOut:
-    """See the module."""
+    """Does what one connection's session says, in order: the outputs of a session, carried out."""
 
     __slots__ = ("_answers", "_pump", "_ref", "_session", "_shell", "_wires", "_ws")
 

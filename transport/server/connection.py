@@ -5,14 +5,14 @@ its inbox, so back-pressure reaches TCP. A connection's first message is handled
 through the door for urgent messages, as methods of `ConnectionRef`: plain acks at the socket, ticks of the
 hub's one timer, and the steps of the tasks that make answers and fetch events. Such a step may come while
 a message waits for its turn. Only the fan-out calls without the door: it hands in frames that many
-connections share (`Delivery.take`, ADR 30). An idle connection keeps no timer and no task except the
+connections share (`Delivery.take`, ADR 3). An idle connection keeps no timer and no task except the
 handler's.
 
 `PlaceInLine`: the users share the loop (`fair_queueing`). What a user's share does not allow at once stands
 in line here. Before a client has authenticated it has no user, and waits for nobody.
 
 `QuickAcks` takes acks that differ from the last one in the number only from the socket's bytes to the
-session in one step (ADR 124): twenty acks an event are most of what the interpreter does for an event to
+session in one step (ADR 13): twenty acks an event are most of what the interpreter does for an event to
 500 connections. It does what the longer ways do, and leaves everything else to them. `answering` carries
 out what the session says.
 """
@@ -55,7 +55,10 @@ from huahuo.transport.words import en
 
 
 class QuickAcks:
-    """See the module. One per connection, made when it is first of use."""
+    """Acks that differ from the connection's last one in the number only, read from the bytes of its socket.
+
+    One per connection, made when it is first of use.
+    """
 
     __slots__ = ("_hub", "_inbox", "_monotonic_s", "_pump", "_ref", "_session", "_shell")
 
@@ -107,7 +110,10 @@ class QuickAcks:
 
 
 class PlaceInLine:
-    """See the module. The small sums of time that are not charged yet are kept: a charge costs 2 µs."""
+    """When the messages of one connection are handled, and the loop's time that is charged for them.
+
+    The small sums of time that are not charged yet are kept: a charge costs 2 µs.
+    """
 
     __slots__ = ("_behind", "_intake", "_session", "_shell", "_spent_s", "_turns", "_ws", "in_line", "slowed")
 

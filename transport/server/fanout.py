@@ -74,7 +74,10 @@ class Lane(Protocol):
 
 
 class Cohort:
-    """See the module. `kind` is that of the frames that all its members want."""
+    """Connections that are written the same frame, at the cost of the system call alone.
+
+    `kind` is that of the frames that all its members want.
+    """
 
     __slots__ = ("batched", "descriptors", "framer", "kind", "members", "pace", "sockets")
 

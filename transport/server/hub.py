@@ -42,7 +42,10 @@ type _Bucket = dict[LiveConnection, float]
 
 
 class Wheel:
-    """See the module. Runs on the loop. A connection that raises costs only itself."""
+    """The one timer of all connections: each is ticked once a turn, a tenth of them at a time.
+
+    Runs on the loop. A connection that raises costs only itself.
+    """
 
     def __init__(
         self,
@@ -182,7 +185,7 @@ type _Place = tuple[str, str]
 
 
 class AckCollector:
-    """See the module."""
+    """Acks on their way to the side table: the highest per (user, client, stream), once a turn."""
 
     def __init__(self, log: Log) -> None:
         self._log = log
@@ -554,7 +557,10 @@ type Look = Callable[[], Awaitable[object]]
 
 
 class Clients:
-    """See the module. `look` is called first: it asks other processes where their clients stand."""
+    """The query `get_clients`: the connected clients, their positions and their lag. For admins.
+
+    `look` is called first: it asks other processes where their clients stand.
+    """
 
     def __init__(self, registry: Registry, hub: Hub, look: Look | None = None) -> None:
         """Offers the query at once."""

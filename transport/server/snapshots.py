@@ -67,7 +67,10 @@ class _Wanted:
 
 
 class Pictures:
-    """See the module. All methods belong to the loop's thread."""
+    """Snapshots as finished frames: each is made once, however many connections want it.
+
+    All methods belong to the loop's thread.
+    """
 
     def __init__(
         self,

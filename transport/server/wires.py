@@ -62,7 +62,10 @@ _log = structlog.get_logger(__name__)
 
 
 class Verdicts:
-    """See the module. `judges`: by kind of stream. `others`: of all other kinds, None if rules say it."""
+    """Whether users may read the streams whose readers an application judges (PROTOCOL 12).
+
+    `judges`: by kind of stream. `others`: of all other kinds, None if rules say it.
+    """
 
     def __init__(self, judges: Mapping[str, MayRead], others: MayRead | None = None) -> None:
         self._judges = judges

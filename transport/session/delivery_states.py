@@ -185,7 +185,10 @@ class Want:
 
 
 class Wanted:
-    """See the module. `chance` returns random numbers in [0, 1)."""
+    """The snapshots that a connection still wants, and when a failed one is tried again.
+
+    `chance` returns random numbers in [0, 1).
+    """
 
     def __init__(self, chance: Callable[[], float]) -> None:
         self._chance = chance

@@ -165,7 +165,7 @@ def knows_all(_stream: str) -> bool:
 
 
 class Shared(msgspec.Struct, frozen=True, kw_only=True):
-    """See the module. `fingerprint_key` must be the same after a restart."""
+    """Shared by all sessions of one server. `fingerprint_key` must be the same after a restart."""
 
     settings: TransportSettings
     log: LogView

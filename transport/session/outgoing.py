@@ -137,7 +137,9 @@ REFUSED: Final[Mapping[str, str]] = {
 
 
 class Speech:
-    """See the module. `language` may change: a client says it as it signs in (`speak`).
+    """Messages with a text for people, in the language of one connection (PROTOCOL 12).
+
+    `language` may change: a client says it as it signs in (`speak`).
 
     `details`: the language of details and reasons, which is English for a client that asks for none.
     """

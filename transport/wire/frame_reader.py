@@ -4,7 +4,7 @@ The functions, and `PackedTexts`, are pure. `PackedTexts` keeps texts of one cli
 of bytes. As a frame of the library, a short one takes five times as much, in small objects: of the memory
 for those the interpreter gives little back to the system.
 
-The event loop reads each socket by itself, which costs more than all that an ack causes (ADR 132). So
+The event loop reads each socket by itself, which costs more than all that an ack causes (ADR 13). So
 `AckReader` reads many sockets whose last acks were alike in one call, while their transports do not read.
 The part in C (`native`) recognises further acks of the kind. Everything else is given to the socket as if
 its transport had read it, and the end of its stream is left to the transport.
@@ -120,7 +120,7 @@ TEXT_BYTES_MAX: Final = (1 << 8 * _SIZE_BYTES) - 1
 
 
 class PackedTexts:
-    """See the module. First in, first out."""
+    """Texts of one client that wait, in one piece of bytes. First in, first out."""
 
     __slots__ = ("_at", "_packed", "count")
 
@@ -170,7 +170,10 @@ class Readable(Protocol):
 
 
 class AckReader:
-    """See the module. All methods belong to the loop's thread."""
+    """Reads the sockets of connections that send nothing but acks: many of them in one call.
+
+    All methods belong to the loop's thread.
+    """
 
     __slots__ = (
         "_acks",

@@ -30,7 +30,10 @@ _log = structlog.get_logger(__name__)
 
 
 class Interpreted:
-    """See the module. Implements `Socket`."""
+    """A socket whose client speaks a plug-in's language (`huahuo.actors.plugins.tongues`).
+
+    Implements `Socket`.
+    """
 
     def __init__(
         self,

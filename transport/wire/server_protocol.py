@@ -59,7 +59,10 @@ class _Patient(Protocol):
 
 
 class OpeningProtocol(LastWords, _Patient):
-    """See the module. `speech`: says refusals in the client's language."""
+    """The library's server protocol, changed to parse nothing after a request until the request is answered.
+
+    `speech`: says refusals in the client's language.
+    """
 
     def __init__(self, speech: Speech, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -90,7 +93,10 @@ _SAME_ID = ServerProtocol().id
 
 
 class WelcomedProtocol(LastWords):
-    """See the module. It sets what the library's constructors set; a test compares them."""
+    """The library's server protocol for a WebSocket that was opened without it.
+
+    It sets what the library's constructors set; a test compares them.
+    """
 
     def __init__(self, bytes_max: int, subprotocol: Subprotocol | None) -> None:
         self.id = _SAME_ID

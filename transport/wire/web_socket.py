@@ -97,7 +97,7 @@ _FRAME_BYTES = 256
 
 
 class WebSocket(ServerConnection):
-    """See the module.
+    """The library's server connection, with fast ways to write (`writing_socket`) and to read.
 
     `negotiated` is set by the handshake, `address` once the door has counted the socket. `open_by_s` is the
     deadline of the handshake, on the lobby's clock. While the ack reader reads it, the transport does not.

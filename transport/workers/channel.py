@@ -393,7 +393,10 @@ _log = structlog.get_logger(__name__)
 
 
 class Pipe(asyncio.Protocol):
-    """See the module. `take` gets each message; `lost` is called once, when the pipe is over."""
+    """One Unix socket between the owner and a worker: messages in order, written together once per loop turn.
+
+    `take` gets each message; `lost` is called once, when the pipe is over.
+    """
 
     def __init__(
         self,
@@ -551,7 +554,10 @@ _GONE = "the owner of this worker is gone"
 
 
 class Questions:
-    """See the module. All methods belong to the loop's thread."""
+    """The questions of a worker to its owner that have no answer yet.
+
+    All methods belong to the loop's thread.
+    """
 
     def __init__(self, pipe: Pipe) -> None:
         self._pipe = pipe

@@ -130,7 +130,10 @@ class _Kept:
 
 
 class PartsKept:
-    """See the module. All methods belong to the loop's thread."""
+    """Long answers and states that the owner keeps while a worker fetches them part by part.
+
+    All methods belong to the loop's thread.
+    """
 
     def __init__(self, turns: Turns) -> None:
         self._turns = turns
@@ -187,7 +190,10 @@ _log = structlog.get_logger(__name__)
 
 
 class CallsOf:
-    """See the module. `say` sends a message to the worker."""
+    """The commands and queries that come from one worker: checked, in fair turns, then handed to the gate.
+
+    `say` sends a message to the worker.
+    """
 
     def __init__(self, owner: Owner, parts: PartsKept, say: Callable[[object], None]) -> None:
         self._owner = owner
