@@ -20,7 +20,7 @@ from huahuo.admin import LogCare
 from huahuo.app import nodes, service_http
 from huahuo.app.config import Settings
 from huahuo.app.process import Parts
-from huahuo.cluster.duty import Duty
+from huahuo.cluster.coordination import Duty
 from huahuo.cluster.trimming import Trimmer
 from huahuo.errors import ConfigError, HuahuoError
 from huahuo.eventstore.ambient import Ambient

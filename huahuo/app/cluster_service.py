@@ -20,7 +20,7 @@ from huahuo.app.config import Settings
 from huahuo.app.process import Parts
 from huahuo.cluster import request_signing
 from huahuo.cluster.clock import Clock
-from huahuo.cluster.duty import Duty, NotFinal, finalize_format
+from huahuo.cluster.coordination import Duty, NotFinal, finalize_format
 from huahuo.cluster.members import Member
 from huahuo.cluster.node_requests import Asker, NodeError, NodesDoor, NodeSilent, Peers
 from huahuo.cluster.replica_copies import Copies

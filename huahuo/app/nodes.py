@@ -20,8 +20,8 @@ from huahuo.app.config import Settings
 from huahuo.app.credentials import Keys
 from huahuo.app.service_port import WaitingRoom
 from huahuo.build import BUILD
-from huahuo.cluster import duty, members, request_signing
-from huahuo.cluster.duty import Call, Divide, Duty
+from huahuo.cluster import coordination, members, request_signing
+from huahuo.cluster.coordination import Call, Divide, Duty
 from huahuo.cluster.members import Load, Member
 from huahuo.cluster.node_requests import Asker
 from huahuo.cluster.replica_copies import NoCopy, fetch_copy
@@ -428,7 +428,7 @@ def duty_of(
         )
 
     async def turned() -> None:
-        replica.write_format(await duty.read_format(log))
+        replica.write_format(await coordination.read_format(log))
 
     return Duty(
         log=log, ambient=ambient, node=replica.node, tell=tell, work=work, rest=rest, divide=divide,

@@ -24,12 +24,12 @@ from huahuo.app.background_work import Storing, Work, trace_service, webhooks_of
 from huahuo.app.cluster_service import AmongNodes
 from huahuo.app.config import Settings
 from huahuo.app.credentials import NOBODY, Asked, Keys
-from huahuo.app.ground import REAL, World, keep_key, keys_of_directory, lay_ground
+from huahuo.app.foundation import REAL, World, keep_key, keys_of_directory, lay_ground
 from huahuo.app.nodes import issued_of, latest_of
 from huahuo.app.process import AtStop, Parts, release_free
 from huahuo.app.service_port import WaitingRoom
 from huahuo.app.workers import Fleet, open_port, tell_address
-from huahuo.cluster.duty import Duty
+from huahuo.cluster.coordination import Duty
 from huahuo.cluster.node_requests import Peers
 from huahuo.cluster.trimming import Trimmer
 from huahuo.dictionaries import zstd_dictionaries

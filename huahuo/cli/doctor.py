@@ -17,10 +17,10 @@ import msgspec
 from rich.console import Console
 
 from huahuo.actors.domain.event_shapes import differences
-from huahuo.app import credentials, ground, service_port
+from huahuo.app import credentials, foundation, service_port
 from huahuo.app.application import chosen, projections, standard
 from huahuo.app.config import Settings
-from huahuo.app.ground import must_be_files
+from huahuo.app.foundation import must_be_files
 from huahuo.build import BUILD
 from huahuo.cli import doctor_log
 from huahuo.cli.doctor_log import Finding, log_findings
@@ -268,7 +268,7 @@ def _token_key(settings: Settings, ambient: Ambient) -> list[Finding]:
     path = settings.data / DATABASE
     if settings.log or not path.exists():
         return []
-    told = ground.token_key_of_file(path, credentials.read_keys(settings), ambient.now_ms())
+    told = foundation.token_key_of_file(path, credentials.read_keys(settings), ambient.now_ms())
     return [Finding("warning", "keys", told)] if told else []
 
 

@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 import structlog
 
-from huahuo.cluster.duty import Duty
+from huahuo.cluster.coordination import Duty
 from huahuo.cluster.node_requests import STALE, NodeRefused, Peers
 from huahuo.cluster.request_signing import WINDOW_MS
 from huahuo.eventstore.ambient import Ambient

@@ -20,7 +20,7 @@ from typing import Final
 import msgspec
 import structlog
 
-from huahuo.cluster.duty import Duty
+from huahuo.cluster.coordination import Duty
 from huahuo.cluster.members import MEMBERS_TABLE
 from huahuo.eventstore.ambient import Ambient, json_bytes
 from huahuo.eventstore.core.reader import AUDIT_STREAM

@@ -31,7 +31,7 @@ from huahuo.app import config, credentials, logs
 from huahuo.app.application import Application
 from huahuo.app.config import Settings, Table
 from huahuo.app.credentials import NOBODY, Asked
-from huahuo.app.ground import World
+from huahuo.app.foundation import World
 from huahuo.app.process import Tidier, own_the_process, run, stop_on_signals
 from huahuo.app.wiring import App, letting_go
 from huahuo.at import At

@@ -24,7 +24,7 @@ from huahuo.app import config
 from huahuo.app.application import Application
 from huahuo.app.config import SECONDS_MAX, Table
 from huahuo.app.credentials import Keys, mint
-from huahuo.app.ground import World
+from huahuo.app.foundation import World
 from huahuo.app.service_port import WaitingRoom
 from huahuo.app.wiring import App
 from huahuo.at import At

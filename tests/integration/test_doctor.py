@@ -14,9 +14,9 @@ import msgspec
 import pytest
 
 from huahuo import Huahuo, Refused
-from huahuo.app import ground
+from huahuo.app import foundation
 from huahuo.app.credentials import Keys
-from huahuo.app.ground import World
+from huahuo.app.foundation import World
 from huahuo.app.process import Parts
 from huahuo.app.service_port import WaitingRoom
 from huahuo.cli import maintenance
@@ -238,7 +238,7 @@ def healthy(tmp_path_factory: pytest.TempPathFactory) -> Path:
             put = RowPut("orders", "", b"%d" % number, b"{}")
             one = append(event("group/ops", b'{"n":%d}' % number))
             await log.append(msgspec.structs.replace(one, rows=(put,), ts_ms=ambient.now_ms()))
-        await ground.note_token_key(log, Keys(b"s" * 40, key), ambient)
+        await foundation.note_token_key(log, Keys(b"s" * 40, key), ambient)
         await log.close()
 
     asyncio.run(fill())

@@ -14,10 +14,10 @@ from typing import cast
 import pytest
 from structlog.testing import capture_logs
 
-from huahuo.app import ground, nodes, service_port
+from huahuo.app import foundation, nodes, service_port
 from huahuo.app.config import Settings
 from huahuo.app.credentials import Keys
-from huahuo.app.ground import KeyFile, must_be_files
+from huahuo.app.foundation import KeyFile, must_be_files
 from huahuo.app.nodes import follow
 from huahuo.app.service_port import WaitingRoom
 from huahuo.app.workers import open_port
@@ -475,7 +475,7 @@ async def test_a_directory_in_its_place_is_told_of(tmp_path: Path) -> None:
 async def test_readyz_tells_of_another_key_and_the_service_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ground, "KEY_FILE_LOOK_S", 0.01)
+    monkeypatch.setattr(foundation, "KEY_FILE_LOOK_S", 0.01)
     async with stored(tmp_path / "data") as s, http_client(s.app.url) as http:
         path = tmp_path / "data" / "master.key"
         former = path.read_text()
@@ -493,7 +493,7 @@ async def test_readyz_tells_of_another_key_and_the_service_goes_on(
 
 
 async def test_a_given_key_needs_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ground, "KEY_FILE_LOOK_S", 0.01)
+    monkeypatch.setattr(foundation, "KEY_FILE_LOOK_S", 0.01)
     async with stored(tmp_path / "data", master_key="cd" * 32) as s, s.client(1, admin=True) as client:
         await client.send("publish", stream="group/ops", type="said")
     assert not (tmp_path / "data" / "master.key").exists()

@@ -17,12 +17,12 @@ from structlog.testing import capture_logs
 from huahuo.app import credentials, nodes
 from huahuo.app.cluster_service import say_what_is_undone
 from huahuo.app.config import Settings
-from huahuo.app.ground import open_sqlite
+from huahuo.app.foundation import open_sqlite
 from huahuo.app.service_port import WaitingRoom
 from huahuo.cli import maintenance
 from huahuo.cli.maintenance import adopt
 from huahuo.cluster import members, shared_facts
-from huahuo.cluster.duty import Duty
+from huahuo.cluster.coordination import Duty
 from huahuo.cluster.members import Member
 from huahuo.cluster.shared_facts import Telling, Told
 from huahuo.errors import ConfigError, HuahuoError

@@ -7,7 +7,7 @@ import pytest
 
 from huahuo.cluster import clock
 from huahuo.cluster.clock import Clock, judged
-from huahuo.cluster.duty import Duty
+from huahuo.cluster.coordination import Duty
 from huahuo.cluster.members import Member
 from huahuo.eventstore.ambient import Ambient, FakeAmbient
 from tests.support.drivers.http import client

@@ -14,7 +14,7 @@ from huahuo.actors.plugins.calls import Principal
 from huahuo.app import cluster_service
 from huahuo.app.cluster_service import Drain, register_cluster_actions
 from huahuo.cluster import members, request_signing
-from huahuo.cluster.duty import Duty
+from huahuo.cluster.coordination import Duty
 from huahuo.cluster.members import Member
 from huahuo.cluster.node_requests import (
     BODY_BYTES_MAX,

@@ -12,7 +12,7 @@ from msgspec import Struct
 from huahuo import Command, Context, Entity, Event, Huahuo, Outcome, Principal
 from huahuo.actors.plugins.past import together
 from huahuo.app import application
-from huahuo.app.ground import World
+from huahuo.app.foundation import World
 from huahuo.cli.doctor import examine
 from huahuo.embedding import calls
 from huahuo.errors import ConfigError

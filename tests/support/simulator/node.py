@@ -20,7 +20,7 @@ from huahuo.app import service_http
 from huahuo.app.application import Application
 from huahuo.app.config import Settings
 from huahuo.app.credentials import Keys
-from huahuo.app.ground import World
+from huahuo.app.foundation import World
 from huahuo.app.service_port import WaitingRoom
 from huahuo.app.wiring import App
 from huahuo.errors import HuahuoError

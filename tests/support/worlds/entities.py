@@ -10,7 +10,7 @@ from huahuo.actors.actor.runtime import Runtime
 from huahuo.actors.entities.decider import Answer, Context, Decision, Origin
 from huahuo.actors.entities.directory import Directory, DirectoryLimits
 from huahuo.actors.entities.entity import Execute, Query
-from huahuo.app.ground import Fairness
+from huahuo.app.foundation import Fairness
 from huahuo.eventstore.ambient import FakeAmbient
 from huahuo.eventstore.model import Append, CommandKey, NewEvent, StoredEvent
 from huahuo.replay.feed import Feed

@@ -16,7 +16,7 @@ from huahuo.actors.entities.entity import Query
 from huahuo.actors.plugins.actions import Registry
 from huahuo.actors.plugins.calls import Call, Reply
 from huahuo.actors.plugins.plugin import Host
-from huahuo.app.ground import Fairness
+from huahuo.app.foundation import Fairness
 from huahuo.eventstore.ambient import Ambient, FakeAmbient
 from huahuo.eventstore.executor import InlineExecutor
 from huahuo.eventstore.model import CommandKey

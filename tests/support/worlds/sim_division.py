@@ -13,7 +13,7 @@ from typing import Any, Final, cast
 from huahuo.actors.actor.messages import AskTimeout
 from huahuo.actors.entities.decider import EntityError
 from huahuo.actors.entities.rendezvous_hash import Share
-from huahuo.cluster.duty import Duty
+from huahuo.cluster.coordination import Duty
 from huahuo.cluster.members import SILENT_S, Member
 from huahuo.errors import HuahuoError
 from huahuo.eventstore.core.log import StoreLog

@@ -15,7 +15,7 @@ from huahuo.actors.plugins.calls import Principal
 from huahuo.app import credentials
 from huahuo.app.application import standard
 from huahuo.app.config import Settings
-from huahuo.app.ground import World
+from huahuo.app.foundation import World
 from huahuo.app.service_port import WaitingRoom
 from huahuo.app.wiring import App
 from huahuo.eventstore.ambient import Ambient, FakeAmbient

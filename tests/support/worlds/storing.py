@@ -10,7 +10,7 @@ from huahuo.app import credentials
 from huahuo.app.application import standard
 from huahuo.app.config import Settings
 from huahuo.app.credentials import mint
-from huahuo.app.ground import World
+from huahuo.app.foundation import World
 from huahuo.app.wiring import App
 from huahuo.eventstore.ambient import SystemAmbient
 from huahuo.transport.client.client import Client

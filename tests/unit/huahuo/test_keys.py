@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from huahuo.app import credentials, ground
+from huahuo.app import credentials, foundation
 from huahuo.app.config import Settings
 from huahuo.app.credentials import Keys, token_source
-from huahuo.app.ground import following, token_key_of_file, token_key_sentence
+from huahuo.app.foundation import following, token_key_of_file, token_key_sentence
 from huahuo.errors import ConfigError
 from huahuo.eventstore.ambient import FakeAmbient, SystemAmbient
 from huahuo.eventstore.sqlite.log import SqliteLog
@@ -120,7 +120,7 @@ async def started(directory: Path, secrets: Keys, ambient: FakeAmbient) -> list[
     """What a start says."""
     log = await SqliteLog.open(directory, ambient=ambient, master_key=MASTER_KEY, build="b")
     with capture_logs() as logs:
-        await ground.note_token_key(log, secrets, ambient)
+        await foundation.note_token_key(log, secrets, ambient)
     await log.close()
     return [line["event"] for line in logs]
 

@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from huahuo.cluster import duty
-from huahuo.cluster.duty import Duty, NotFinal, finalize_format
+from huahuo.cluster import coordination
+from huahuo.cluster.coordination import Duty, NotFinal, finalize_format
 from huahuo.cluster.members import MEMBERS_TABLE, Member
 from huahuo.cluster.trimming import MARKS, MARKS_MAX, Mark, NotTrimmed, Trimmer
 from huahuo.eventstore.core.reader import AUDIT_STREAM
@@ -180,12 +180,12 @@ async def test_the_format_is_final_when_every_node_knows_it() -> None:
         await made.pass_s(3.0)
         with pytest.raises(NotFinal, match="the node b of build t knows format 1: update it"):
             await finalize_format(each[0].duty)
-        assert await duty.read_format(made.nodes[1].log) == 0
+        assert await coordination.read_format(made.nodes[1].log) == 0
         each[1].knows = 2
         await made.pass_s(3.0)
         assert await finalize_format(each[0].duty) == 2
         await made.caught_up()
-        assert await duty.read_format(made.nodes[1].log) == 2
+        assert await coordination.read_format(made.nodes[1].log) == 2
 
 
 async def test_a_node_that_is_silent_is_forgotten_before_the_format_is_final() -> None:

@@ -10,7 +10,7 @@ from huahuo.actors.entities.decider import Origin
 from huahuo.actors.entities.entity import OTHERS_WAIT_S_MAX, Query
 from huahuo.actors.plugins.actions import Action
 from huahuo.actors.plugins.calls import Call, Reply, json_reply
-from huahuo.app.ground import Fairness
+from huahuo.app.foundation import Fairness
 from huahuo.eventstore.ambient import FakeAmbient
 from huahuo.eventstore.executor import acting_for
 from huahuo.transport.commands.gate import Gate, Paced

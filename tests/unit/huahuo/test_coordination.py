@@ -9,7 +9,7 @@ from structlog.testing import capture_logs
 
 from huahuo.actors.entities.rendezvous_hash import NOTHING, Share
 from huahuo.cluster import members
-from huahuo.cluster.duty import Duty
+from huahuo.cluster.coordination import Duty
 from huahuo.cluster.members import LOOK_S, QUIET_S, REST_S, SILENT_S, Heard, Member
 from huahuo.errors import ConfigError
 from huahuo.eventstore.errors import Unavailable
