@@ -18,7 +18,7 @@ _QUICK_S = 0.1
 
 
 type Clients = Callable[[Peer, Running, int], Script]
-"""Makes so many connections."""
+"""Opens this many connections."""
 type Round = Callable[[str, Sheet, int, Running, Receivers, Options], None]
 """(case, sheet, connections, the system, its clients that are ready, options): measures, adds a row."""
 

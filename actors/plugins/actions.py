@@ -161,7 +161,7 @@ class HttpRequest(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def user(self) -> Principal:
-        """The user who asks. Raises HttpRefused if the request has no token."""
+        """The user of the request's token. Raises HttpRefused if there is none."""
         if self.principal is None:
             raise HttpRefused("unauthenticated", zh.TOKEN_NEEDED)
         return self.principal

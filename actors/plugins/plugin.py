@@ -123,7 +123,7 @@ class Standing(Struct, frozen=True):
 
 
 class Projection(Protocol):
-    """A projection. `by` is the administrator who asks, written as in events: `user/1`."""
+    """A projection. `by` names the administrator who gave the command, as events name one: `user/1`."""
 
     def standing(self) -> Standing:
         """Where it stands."""
