@@ -1,6 +1,6 @@
 """Writes web/console/src/words/failures.ts: what the console says of each kind of failure.
 
-python scripts/failure_words.py        after a change of huahuo/mailcheck/servers/faults.py
+python scripts/failure_words.py        after a change of huahuo/mailcheck/servers/failures.json
 """
 
 import json

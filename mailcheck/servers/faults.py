@@ -25,6 +25,7 @@ docs/mail.md shows this table; a test compares the two.
 """
 
 from collections.abc import Mapping
+from importlib.resources import files
 from types import MappingProxyType
 from typing import Final, Literal
 
@@ -36,6 +37,9 @@ import msgspec
 class MailFault(Exception):
     """Base of every failure that may end a check. Its text never holds credentials."""
 
+    kind = "protocol"
+    """Its name in `KINDS`."""
+
 
 class HostRefused(MailFault):
     """The host, an address of it or the port is not allowed. `reason` is one of `host_rules.Reason`."""
@@ -43,10 +47,13 @@ class HostRefused(MailFault):
     def __init__(self, reason: str) -> None:
         super().__init__(f"mail server refused: {reason}")
         self.reason = reason
+        self.kind = "host_malformed" if reason == "malformed" else "host_refused"
 
 
 class DnsFailed(MailFault):
     """The host's name could not be resolved."""
+
+    kind = "dns"
 
 
 class ConnectFailed(MailFault):
@@ -54,7 +61,7 @@ class ConnectFailed(MailFault):
 
     def __init__(self, text: str, *, timed_out: bool = False) -> None:
         super().__init__(text)
-        self.timed_out = timed_out
+        self.kind = "timeout" if timed_out else "connect"
 
 
 class TlsFailed(MailFault):
@@ -63,22 +70,25 @@ class TlsFailed(MailFault):
     def __init__(self, text: str, *, certificate: bool = False) -> None:
         super().__init__(text)
         self.certificate = certificate
+        self.kind = "certificate" if certificate else "tls"
 
 
 class ClearTextRefused(MailFault):
     """The server offers no TLS and its address is public: the password was not sent."""
 
+    kind = "clear_text"
+
 
 class ProxyFailed(MailFault):
-    """The proxy could not be reached, or it did not connect. `timed_out`: it did not answer."""
+    """The proxy could not be reached, or it did not connect."""
 
-    def __init__(self, text: str, *, timed_out: bool = False) -> None:
-        super().__init__(text)
-        self.timed_out = timed_out
+    kind = "proxy"
 
 
 class BadCredentials(MailFault):
     """User or password hold CR, LF or NUL; nothing was sent."""
+
+    kind = "bad_credentials"
 
 
 class ImapError(MailFault):
@@ -107,9 +117,13 @@ class ServerBye(ImapError):
 class ConnectionLost(ImapError):
     """End of the stream or a reset in the middle of a session."""
 
+    kind = "lost"
+
 
 class TimedOut(ImapError):
     """The deadline of a command or of the whole check passed."""
+
+    kind = "timeout"
 
 
 class BrokenProtocol(ImapError):
@@ -118,6 +132,8 @@ class BrokenProtocol(ImapError):
 
 class NoMechanism(ImapError):
     """The server offers no mechanism by which the mailbox could sign in."""
+
+    kind = "no_mechanism"
 
 
 class GrantRefused(MailFault):
@@ -131,6 +147,8 @@ class GrantRefused(MailFault):
 
 class NoScope(GrantRefused):
     """The grant does not hold this scope. Another scope, or another way to the mails, may do."""
+
+    kind = "no_scope"
 
 
 class HttpFailed(MailFault):
@@ -181,244 +199,7 @@ class Kind(msgspec.Struct, frozen=True):
         return f"{self.advice_chinese} ({self.advice_english})"
 
 
-_WAIT = ("请稍后再次检查", "check again later")
-_SERVER = ("请核对服务器地址、端口和加密方式", "verify the server's name, port and encryption")
-_OPERATOR = ("请联系管理员", "ask the operator of this service")
-_GRANT = (
-    "请重新授权登录：huahuo mailbox signin 邮箱地址，或填写新的 refresh token",
-    "sign in again with `huahuo mailbox signin ADDRESS`, or enter a new refresh token",
-)
-
 KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
-    {
-        "login_refused": Kind(
-            "auth",
-            "登录被拒绝：用户名或密码错误",
-            "login refused: wrong user name or password",
-            "请更新密码；QQ、163、126 和 Gmail 需要授权码或应用专用密码",
-            "enter the password again; QQ, 163, 126 and Gmail want an authorisation code or an app password",
-            must_sign_in=True,
-        ),
-        "web_alert": Kind(
-            "auth",
-            "邮箱服务商要求先在浏览器中确认登录",
-            "the provider wants this sign-in confirmed in a browser",
-            "请在浏览器中打开服务器给出的网址并确认，然后再次检查；Gmail 请改用应用专用密码",
-            "open the address that the server gave in a browser and confirm, then check again; "
-            "for Gmail use an app password",
-            must_sign_in=True,
-        ),
-        "password_expired": Kind(
-            "auth",
-            "密码已过期",
-            "the password has expired",
-            "请在邮箱网页中更改密码，然后在此填写新密码",
-            "change it at the provider, then enter the new password here",
-            must_sign_in=True,
-        ),
-        "bad_credentials": Kind(
-            "auth",
-            "用户名或密码含有不允许的字符",
-            "user name or password has characters not allowed",
-            "请重新填写密码",
-            "enter the password again",
-            must_sign_in=True,
-        ),
-        "grant_refused": Kind(
-            "auth",
-            "授权已失效或被撤销",
-            "the grant has expired or was revoked",
-            *_GRANT,
-            must_sign_in=True,
-        ),
-        "grant_foreign": Kind(
-            "auth",
-            "授权无效，或不属于该 client id",
-            "the refresh token is not valid, or it belongs to another client id",
-            "请核对 refresh token 是否完整、是否由该 client id 取得，"
-            "或重新授权登录：huahuo mailbox signin 邮箱地址",
-            "verify that the refresh token is whole and was issued to this client id, or sign in again with "
-            "`huahuo mailbox signin ADDRESS`",
-            must_sign_in=True,
-        ),
-        "account_locked": Kind(
-            "auth",
-            "微软已锁定该账号",
-            "Microsoft has locked this account",
-            "请在浏览器中登录 outlook.live.com 并按提示解锁，然后再次检查",
-            "sign in at outlook.live.com in a browser and unlock it there, then check again",
-            must_sign_in=True,
-        ),
-        "client_refused": Kind(
-            "auth",
-            "授权服务器不接受该应用的 client id",
-            "the application of this client id is not accepted",
-            "请核对 client id、应用是否需要密钥、是否允许该类账号，"
-            "然后重新授权登录：huahuo mailbox signin 邮箱地址",
-            "verify the client id, whether the application needs a secret and whether it admits this kind of "
-            "account, then sign in again with `huahuo mailbox signin ADDRESS`",
-            must_sign_in=True,
-        ),
-        "token_refused": Kind(
-            "auth",
-            "邮箱服务器不接受该授权",
-            "the mail server does not accept the access token",
-            *_GRANT,
-            must_sign_in=True,
-        ),
-        "no_scope": Kind(
-            "auth",
-            "该授权不包含读取邮件的权限",
-            "the grant does not permit reading mail",
-            *_GRANT,
-            must_sign_in=True,
-        ),
-        "no_grant": Kind(
-            "auth",
-            "该邮箱服务器只接受 OAuth 授权，不接受密码",
-            "this mail server accepts OAuth grants only, no password",
-            *_GRANT,
-            must_sign_in=True,
-        ),
-        "secret_damaged": Kind(
-            "config",
-            "保存的密码、授权或代理已损坏，无法读取",
-            "the stored password, grant or proxy is damaged and cannot be read",
-            "请重新填写",
-            "enter it again",
-            must_sign_in=True,
-        ),
-        "changed": Kind(
-            "config",
-            "邮箱设置刚刚被更改",
-            "the mailbox was changed meanwhile",
-            *_WAIT,
-            retry=True,
-        ),
-        "no_mechanism": Kind(
-            "config",
-            "邮箱服务器不支持访问令牌登录",
-            "the mail server takes no access tokens",
-            "请改用密码或授权码",
-            "use a password or an authorisation code instead",
-        ),
-        "throttled": Kind(
-            "limit",
-            "邮箱服务器限制访问，请稍后再试",
-            "mail server is limiting access, try again later",
-            *_WAIT,
-            retry=True,
-        ),
-        "unsafe_login": Kind(
-            "config",
-            "邮箱服务器拒绝此客户端",
-            "mail server refuses this client: Unsafe Login",
-            "请在邮箱网页设置中开启 IMAP 并使用授权码",
-            "switch IMAP on in the mailbox's web settings and use an authorisation code",
-        ),
-        "no_folder": Kind(
-            "config", "文件夹不存在", "no such folder", "请核对文件夹名称", "verify the folder's name"
-        ),
-        "clear_text": Kind(
-            "tls",
-            "邮箱服务器不支持加密，未发送密码",
-            "no encryption offered, the password was not sent",
-            "请使用支持加密的端口，通常为 993",
-            "use a port with encryption, usually 993",
-        ),
-        "host_refused": Kind(
-            "config",
-            "不允许连接该邮箱服务器地址或端口",
-            "this mail server address or port is not allowed",
-            *_OPERATOR,
-        ),
-        "host_malformed": Kind("config", "邮箱服务器地址无效", "mail server address is not valid", *_SERVER),
-        "dns": Kind(
-            "network",
-            "无法解析邮箱服务器地址",
-            "mail server name could not be resolved",
-            *_SERVER,
-            retry=True,
-        ),
-        "connect": Kind(
-            "network", "无法连接邮箱服务器", "mail server cannot be reached", *_SERVER, retry=True
-        ),
-        "timeout": Kind(
-            "network", "邮箱服务器响应超时", "mail server did not answer in time", *_WAIT, retry=True
-        ),
-        "proxy": Kind(
-            "network",
-            "代理服务器无法连接",
-            "the proxy could not connect",
-            "请核对代理设置",
-            "verify the settings of the proxy",
-            retry=True,
-        ),
-        "certificate": Kind(
-            "tls",
-            "邮箱服务器证书无效",
-            "mail server's certificate is not valid for its name",
-            *_SERVER,
-        ),
-        "tls": Kind("tls", "无法建立加密连接", "no encrypted connection could be made", *_SERVER, retry=True),
-        "bye": Kind(
-            "provider_down", "邮箱服务器关闭了连接", "mail server closed the connection", *_WAIT, retry=True
-        ),
-        "lost": Kind(
-            "network", "与邮箱服务器的连接中断", "connection to the mail server was lost", *_WAIT, retry=True
-        ),
-        "protocol": Kind(
-            "protocol", "邮箱服务器响应异常", "mail server sent an invalid response", *_WAIT, retry=True
-        ),
-        "refused": Kind(
-            "provider_down", "邮箱服务器拒绝了请求", "mail server refused the request", *_WAIT, retry=True
-        ),
-        "http_down": Kind(
-            "provider_down",
-            "授权服务器或 Graph 暂时不可用",
-            "the token endpoint or Graph cannot serve now",
-            *_WAIT,
-            retry=True,
-        ),
-        "http_throttled": Kind(
-            "limit",
-            "授权服务器或 Graph 限制访问，请稍后再试",
-            "the token endpoint or Graph is limiting access, try again later",
-            *_WAIT,
-            retry=True,
-        ),
-        "http_away": Kind(
-            "network",
-            "授权服务器或 Graph 无法连接或没有响应",
-            "the token endpoint or Graph cannot be reached or did not answer",
-            *_WAIT,
-            retry=True,
-        ),
-        "http_certificate": Kind(
-            "tls",
-            "授权服务器或 Graph 的证书无效",
-            "the certificate of the token endpoint or Graph is not valid for its name",
-            *_OPERATOR,
-        ),
-        "http_tls": Kind(
-            "tls",
-            "无法与授权服务器或 Graph 建立加密连接",
-            "no encrypted connection to the token endpoint or Graph could be made",
-            *_WAIT,
-            retry=True,
-        ),
-        "http_protocol": Kind(
-            "protocol",
-            "授权服务器或 Graph 响应异常",
-            "the token endpoint or Graph sent an invalid response",
-            *_WAIT,
-            retry=True,
-        ),
-        "http_refused": Kind(
-            "protocol",
-            "授权服务器或 Graph 拒绝了请求",
-            "the token endpoint or Graph refused the request",
-            *_OPERATOR,
-        ),
-    }
+    msgspec.json.decode(files(__package__).joinpath("failures.json").read_bytes(), type=dict[str, Kind])
 )
+"""By name. The texts are those of `failures.json`, in both languages."""

@@ -20,19 +20,13 @@ from huahuo.mailcheck.mime.mail import written_sender
 from huahuo.mailcheck.servers.faults import (
     BrokenProtocol,
     CommandRefused,
-    ConnectFailed,
-    ConnectionLost,
-    DnsFailed,
     GrantRefused,
     HttpFailed,
     MailFault,
     NoScope,
-    ProxyFailed,
-    TimedOut,
-    TlsFailed,
 )
 from huahuo.mailcheck.servers.network import Network
-from huahuo.mailcheck.servers.outcome import Answer, error_of, retry_after_s
+from huahuo.mailcheck.servers.outcome import Answer, classify, error_of, retry_after_s
 from huahuo.mailcheck.servers.providers import Proxy
 
 if TYPE_CHECKING:
@@ -48,16 +42,8 @@ _TRIES_MAX: Final = 16
 
 
 def is_passing(fault: MailFault) -> bool:
-    """Whether a later try without any change may succeed."""
-    match fault:
-        case HttpFailed():
-            return fault.passing
-        case TlsFailed():
-            return not fault.certificate
-        case DnsFailed() | ConnectFailed() | ProxyFailed() | TimedOut() | ConnectionLost():
-            return True
-        case _:
-            return False
+    """Whether a later try without any change may succeed. What breaks the protocol, does so again."""
+    return not isinstance(fault, BrokenProtocol) and classify(fault, over_http=True).retry
 
 
 def pause_s(fault: MailFault, failures: int, chance: float) -> float:
@@ -126,9 +112,7 @@ class Requests:
 
     def _exchanges(self) -> "Exchanges":
         if self._made is None:
-            from huahuo.mailcheck.servers.http_exchanges import (
-                Exchanges,  # httpx is a tenth of a start's imports
-            )
+            from huahuo.mailcheck.servers.http_exchanges import Exchanges  # httpcore is slow to import
 
             self._made = Exchanges(self._network, self._timeout_s)
         return self._made

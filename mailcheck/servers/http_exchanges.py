@@ -1,29 +1,30 @@
-"""One request and its answer, by httpx over connections that `Network` makes.
+"""One request and its answer, by httpcore over connections that `Network` makes.
 
-A body is unpacked here and no further than its bound: a kilobyte may stand for a gigabyte.
+A body is unpacked here and no further than its bound: a kilobyte may stand for a gigabyte. There are no
+cookies, no redirects and no settings of the environment.
 """
 
 import asyncio
 import ssl
 import zlib
-from collections.abc import AsyncIterator, Iterable, Mapping
-from http.cookiejar import CookieJar, DefaultCookiePolicy
-from typing import Any, cast
+from collections.abc import Iterable, Mapping
+from typing import Any
+from urllib.parse import quote, urlsplit
 
 import httpcore
-import httpx
 
 from huahuo.eventstore.deadline import Deadline
 from huahuo.mailcheck.servers.faults import BrokenProtocol, ConnectionLost, TimedOut, TlsFailed
 from huahuo.mailcheck.servers.network import Network
 from huahuo.mailcheck.servers.outcome import Answer
-from huahuo.mailcheck.servers.providers import Proxy
+from huahuo.mailcheck.servers.providers import Proxy, host_name
 
-_CLIENTS_MAX = 64
+_POOLS_MAX = 64
 """Proxies with open connections. The one not used for longest is closed first."""
 _CONNECTIONS_MAX = 16
 _KEPT_S = 30.0
 _GZIP = 16 + zlib.MAX_WBITS
+_SAFE = "%/:=&?~#+!$,;'@()*[]"
 
 
 class Exchanges:
@@ -32,12 +33,12 @@ class Exchanges:
     def __init__(self, network: Network, timeout_s: float) -> None:
         self._network = network
         self._timeout_s = timeout_s
-        self._clients: dict[Proxy | None, httpx.AsyncClient] = {}
+        self._pools: dict[Proxy | None, httpcore.AsyncConnectionPool] = {}
 
     async def close(self) -> None:
         """Close idle connections. Idempotent."""
-        while self._clients:
-            await self._clients.popitem()[1].aclose()
+        while self._pools:
+            await self._pools.popitem()[1].aclose()
 
     async def send(
         self,
@@ -51,16 +52,19 @@ class Exchanges:
         may_cut: bool = False,
     ) -> Answer:
         """Send one request. `may_cut`: a body may end after `bytes_max`. Raises as `Requests.post_form`."""
-        client = await self._client(proxy)
         try:
+            where, host = target_of(url)
+            sent = {"Host": host, "User-Agent": "huahuo", "Accept-Encoding": "gzip", **headers}
+            pool = await self._pool(proxy)
             async with (
                 Deadline(self._network.ambient, self._timeout_s),
-                client.stream(
-                    method, url, headers={**headers, "Accept-Encoding": "gzip"}, content=content
-                ) as response,
+                pool.stream(method, where, headers=sent, content=content or None) as response,
             ):
-                body, packed = bytearray(), _packed(response)
-                async for chunk in response.aiter_raw():
+                told = {
+                    name.decode("latin-1").lower(): one.decode("latin-1") for name, one in response.headers
+                }
+                body, packed = bytearray(), _packed(told)
+                async for chunk in response.aiter_stream():
                     if packed is None:
                         body += chunk
                     elif not packed.eof:  # it would keep what follows the end, with a copy for each chunk
@@ -68,89 +72,45 @@ class Exchanges:
                     if len(body) > bytes_max:
                         if not may_cut:
                             raise BrokenProtocol("an answer is too long")
-                        return _answer(response, bytes(body[:bytes_max]), cut=True)
-                return _answer(response, bytes(body))
-        except (TimeoutError, httpcore.TimeoutException, httpx.TimeoutException):
+                        return Answer(response.status, told, bytes(body[:bytes_max]), cut=True)
+                return Answer(response.status, told, bytes(body))
+        except (TimeoutError, httpcore.TimeoutException):
             raise TimedOut("no answer over HTTP in time") from None
-        except (httpcore.RemoteProtocolError, httpx.InvalidURL, zlib.error):
-            raise ConnectionLost("no HTTP answer") from None
-        except (httpcore.NetworkError, httpx.TransportError, OSError):
+        except (httpcore.NetworkError, OSError):
             raise ConnectionLost("the connection ended") from None
+        except (httpcore.ProtocolError, httpcore.UnsupportedProtocol, ValueError, zlib.error):
+            raise ConnectionLost("no HTTP answer") from None
 
-    async def _client(self, proxy: Proxy | None) -> httpx.AsyncClient:
-        client = self._clients.pop(proxy, None)
-        if client is None:
-            transport = _Transport(self._network, proxy, self._timeout_s)
-            client = httpx.AsyncClient(
-                transport=transport, timeout=self._timeout_s, trust_env=False, cookies=_no_cookies()
-            )
-        self._clients[proxy] = client
-        if len(self._clients) > _CLIENTS_MAX:
-            oldest = next(iter(self._clients))
-            await self._clients.pop(oldest).aclose()
-        return client
-
-
-def _no_cookies() -> CookieJar:
-    """A jar that takes none: what a server gave one user must not come back with another one's token."""
-    return CookieJar(DefaultCookiePolicy(allowed_domains=()))
+    async def _pool(self, proxy: Proxy | None) -> httpcore.AsyncConnectionPool:
+        pool = self._pools.pop(proxy, None) or httpcore.AsyncConnectionPool(
+            ssl_context=self._network.tls,
+            max_connections=_CONNECTIONS_MAX,
+            keepalive_expiry=_KEPT_S,
+            network_backend=_Backend(self._network, proxy, self._timeout_s),
+        )
+        self._pools[proxy] = pool
+        if len(self._pools) > _POOLS_MAX:
+            await self._pools.pop(next(iter(self._pools))).aclose()
+        return pool
 
 
-def _packed(response: httpx.Response) -> "zlib._Decompress | None":
-    coding = response.headers.get("content-encoding", "identity").strip().lower()
+def target_of(url: str) -> tuple[httpcore.URL, str]:
+    """Where a request goes, and its Host. Raises ValueError, HostRefused."""
+    parts = urlsplit(url)
+    host, port = host_name(parts.hostname or ""), parts.port
+    path = quote(parts.path or "/", safe=_SAFE) + (
+        f"?{quote(parts.query, safe=_SAFE)}" if parts.query else ""
+    )
+    where = httpcore.URL(scheme=parts.scheme, host=host, port=port, target=path)
+    shown = f"[{host}]" if ":" in host else host
+    return where, shown if port is None else f"{shown}:{port}"
+
+
+def _packed(headers: Mapping[str, str]) -> "zlib._Decompress | None":
+    coding = headers.get("content-encoding", "identity").strip().lower()
     if coding not in ("identity", "gzip", "x-gzip", ""):
         raise BrokenProtocol("an answer is packed in a way that was not asked for")
     return zlib.decompressobj(_GZIP) if "gzip" in coding else None
-
-
-def _answer(response: httpx.Response, body: bytes, *, cut: bool = False) -> Answer:
-    return Answer(
-        response.status_code, {name.lower(): one for name, one in response.headers.items()}, body, cut
-    )
-
-
-class _Transport(httpx.AsyncBaseTransport):
-    """httpx over connections of ours."""
-
-    def __init__(self, network: Network, proxy: Proxy | None, timeout_s: float) -> None:
-        self._pool = httpcore.AsyncConnectionPool(
-            ssl_context=network.tls,
-            max_connections=_CONNECTIONS_MAX,
-            keepalive_expiry=_KEPT_S,
-            network_backend=_Backend(network, proxy, timeout_s),
-        )
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        url = request.url
-        answer = await self._pool.handle_async_request(
-            httpcore.Request(
-                method=request.method,
-                url=httpcore.URL(
-                    scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path
-                ),
-                headers=request.headers.raw,
-                content=cast("httpx.AsyncByteStream", request.stream),
-                extensions=request.extensions,
-            )
-        )
-        return httpx.Response(
-            answer.status, headers=answer.headers, stream=_Body(answer), extensions=answer.extensions
-        )
-
-    async def aclose(self) -> None:
-        await self._pool.aclose()
-
-
-class _Body(httpx.AsyncByteStream):
-    def __init__(self, answer: httpcore.Response) -> None:
-        self._answer = answer
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        async for chunk in self._answer.aiter_stream():
-            yield chunk
-
-    async def aclose(self) -> None:
-        await self._answer.aclose()
 
 
 class _Backend(httpcore.AsyncNetworkBackend):

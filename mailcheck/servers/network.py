@@ -208,7 +208,7 @@ class Network:
                 return await _dialled(address, port)
         except TimeoutError:
             if proxy is not None:
-                raise ProxyFailed("no answer in time", timed_out=True) from None
+                raise ProxyFailed("no answer in time") from None
             raise ConnectFailed("no answer in time", timed_out=True) from None
         except OSError as error:
             raise ConnectFailed(error.strerror or "connection failed") from None

@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any, Final, Literal, assert_never
+from typing import Any, Final, Literal
 from urllib.parse import quote
 
 import msgspec
@@ -21,24 +21,12 @@ import msgspec
 from huahuo.eventstore.model import Secret
 from huahuo.mailcheck.servers.faults import (
     KINDS,
-    BadCredentials,
-    BrokenProtocol,
-    ClearTextRefused,
     CommandRefused,
-    ConnectFailed,
-    ConnectionLost,
-    DnsFailed,
     GrantRefused,
-    HostRefused,
     HttpFailed,
-    ImapError,
     MailFault,
-    NoMechanism,
     NoScope,
-    ProxyFailed,
     ServerBye,
-    TimedOut,
-    TlsFailed,
 )
 
 type FailedStatus = Literal["error", "need_reauth"]
@@ -142,29 +130,7 @@ def _kind(fault: MailFault) -> str:
             return _refused(fault)
         case ServerBye():
             return "throttled" if _THROTTLED_WORDS.search(fault.text) else "bye"
-        case HostRefused():
-            return "host_malformed" if fault.reason == "malformed" else "host_refused"
-        case ConnectFailed():
-            return "timeout" if fault.timed_out else "connect"
-        case TlsFailed():
-            return "certificate" if fault.certificate else "tls"
-        case BadCredentials():
-            return "bad_credentials"
-        case ClearTextRefused():
-            return "clear_text"
-        case DnsFailed():
-            return "dns"
-        case TimedOut():
-            return "timeout"
-        case ConnectionLost():
-            return "lost"
-        case ProxyFailed():
-            return "proxy"
-        case NoMechanism():
-            return "no_mechanism"
-        case NoScope():
-            return "no_scope"
-        case GrantRefused():
+        case GrantRefused() if not isinstance(fault, NoScope):
             if fault.error in _OF_CLIENT or _CLIENT_WORDS.search(fault.text):
                 return "client_refused"
             if _GRANT_WORDS.search(fault.text):
@@ -174,10 +140,8 @@ def _kind(fault: MailFault) -> str:
             if fault.status == _TOO_MANY:
                 return "http_throttled"
             return "http_down" if fault.passing else "http_refused"
-        case BrokenProtocol() | ImapError() | MailFault():
-            return "protocol"
         case _:
-            assert_never(fault)
+            return fault.kind
 
 
 def _refused(fault: CommandRefused) -> str:

@@ -53,7 +53,7 @@ def test_a_process_that_only_publishes_loads_no_part_of_the_service() -> None:
 
 def test_a_start_on_an_existing_log_loads_neither_the_http_client_nor_the_maker_of_tables() -> None:
     loaded = loaded_by("import huahuo.app.wiring, huahuo.mailcheck.plugin.domain")
-    assert not {"httpx", "sqlite_utils"} & loaded, "a sixth of the start's time, for what is used later"
+    assert not {"httpcore", "sqlite_utils"} & loaded, "a sixth of the start's time, for what is used later"
 
 
 def test_the_program_begins_without_rich_and_what_rich_brings() -> None:

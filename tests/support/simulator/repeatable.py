@@ -56,7 +56,7 @@ class _VirtualTime:
 
 @contextlib.contextmanager
 def virtual_idle_times() -> Iterator[None]:
-    """No clock can be injected into httpx: how long a connection was idle is virtual time, too."""
+    """No clock can be injected into httpcore: how long a connection was idle is virtual time, too."""
     with patch.object(http11, "time", _VirtualTime()):
         yield
 
