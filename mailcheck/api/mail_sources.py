@@ -4,7 +4,6 @@ Read-only, as a check, and effects only: no event, no log. A reading takes the p
 (`SigningIn`), so it signs in as a check of the mailbox does.
 """
 
-import asyncio
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import nullcontext
@@ -16,7 +15,6 @@ from imapclient.imap_utf7 import encode as encode_utf7
 
 from huahuo.actors.plugins.calls import UserId
 from huahuo.eventstore.ambient import json_bytes
-from huahuo.eventstore.executor import Executor
 from huahuo.eventstore.port import Log
 from huahuo.mailcheck.api.rosters import Rosters
 from huahuo.mailcheck.checks.check import ServerReader
@@ -161,16 +159,11 @@ class Filler(NoReports):
 class ManyMails(ServerReader[Filler]):
     """The contents of many mails of one mailbox, over one connection. Read-only, as a check. Effects only."""
 
-    def __init__(self, *, large_mails: asyncio.Semaphore, executor: Executor, **shared: Any) -> None:
-        super().__init__(**shared)
-        self._large_mails = large_mails
-        self._executor = executor
-
     async def _by_graph(self, graph: Graph, sink: Filler) -> None:
         while page := await sink.page():
             for one in page:
                 remote_id = "" if one.place is None else one.place.remote_id
-                async with self._large_mails:
+                async with self._environment.large_mails:
                     answer = await graph.mail(remote_id, self._limits.mail_bytes_max) if remote_id else None
                     content = (
                         (GONE, False) if answer is None else await self._content(answer.body, answer.cut)
@@ -209,7 +202,7 @@ class ManyMails(ServerReader[Filler]):
         reader = Reader(client, uids, self._limits)
         there = await reader.sizes(uids) if uids else []
         for batch in reversed(list(batches(there, self._limits))):
-            async with self._large_mails if reader.is_heavy(batch) else nullcontext():
+            async with self._environment.large_mails if reader.is_heavy(batch) else nullcontext():
                 raws = await reader.read(batch)
                 contents = {wanted.pop(raw.uid): await self._content(raw.body, raw.truncated) for raw in raws}
             if not await filler.keep(contents):
@@ -217,7 +210,7 @@ class ManyMails(ServerReader[Filler]):
         return await filler.keep(dict.fromkeys(wanted.values(), (GONE, False)))
 
     async def _content(self, body: bytes, truncated: bool) -> tuple[bytes, bool]:
-        return await self._executor.run(partial(_document, body, truncated))
+        return await self._environment.executor.run(partial(_document, body, truncated))
 
 
 def _document(body: bytes, truncated: bool) -> tuple[bytes, bool]:

@@ -7,21 +7,18 @@ place of UIDs are given in the order of arrival here. A link in the cursor says 
 goes on, so an interrupted check continues, and a listing that Graph begins anew tells nothing twice.
 """
 
-import asyncio
 from abc import abstractmethod
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 from functools import partial
 from typing import Any, Final
 
 from huahuo.actors.effects.run import stage
-from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.deadline import Deadline
-from huahuo.eventstore.executor import Executor
 from huahuo.mailcheck import zh
 from huahuo.mailcheck.checks.check_effect import (
     CheckFailed,
-    CheckLimits,
+    Environment,
     GraphTarget,
     NoReports,
     Ok,
@@ -34,31 +31,55 @@ from huahuo.mailcheck.mime.charsets import one_line
 from huahuo.mailcheck.records import SENDER_CHARS_MAX, SUBJECT_CHARS_MAX
 from huahuo.mailcheck.servers import graph
 from huahuo.mailcheck.servers.faults import CommandRefused, MailFault, TimedOut
-from huahuo.mailcheck.servers.graph import Graph, Listed, Requests
+from huahuo.mailcheck.servers.graph import Graph, Listed
 from huahuo.mailcheck.servers.imap_client import ImapClient
 from huahuo.mailcheck.servers.imap_grammar import JUNK, chosen, selectable
-from huahuo.mailcheck.servers.network import Network
 from huahuo.mailcheck.servers.outcome import Answer, classify
 from huahuo.mailcheck.servers.providers import Place
 
 
 @contextmanager
-def classified(target: Target | GraphTarget) -> Iterator[None]:
+def classified(*, over_http: bool = False) -> Iterator[None]:
     """Raise each MailFault of the block as CheckFailed, with its outcome."""
     try:
         yield
     except MailFault as fault:
-        raise CheckFailed(classify(fault, over_http=isinstance(target, GraphTarget))) from fault
+        raise CheckFailed(classify(fault, over_http=over_http)) from fault
 
 
-async def connected(
-    target: Target, network: Network, limits: CheckLimits, ambient: Ambient
-) -> tuple[Place, ImapClient]:
+@asynccontextmanager
+async def cutting(client: ImapClient | None, logout_timeout_s: float) -> AsyncIterator[None]:
+    """Cut the connection if the block does not end well. A server that only refused is told goodbye."""
+    try:
+        yield
+    except BaseException as error:
+        if client is not None and isinstance(error, CommandRefused):
+            await client.logout(logout_timeout_s)
+        elif client is not None:
+            client.abort()
+        raise
+
+
+@asynccontextmanager
+async def delivering(environment: Environment) -> AsyncIterator[Deadline]:
+    """A deadline that restarts with every batch. Raises TimedOut."""
+    deadline = Deadline(environment.ambient, environment.limits.idle_timeout_s)
+    try:
+        async with deadline:
+            yield deadline
+    except TimeoutError:
+        if deadline.expired():
+            raise TimedOut("no mail for too long") from None
+        raise
+
+
+async def _connected(target: Target, environment: Environment) -> tuple[Place, ImapClient]:
     """The first place that can be reached, and a connection to it. If none can, the fault of the first."""
     first: MailFault | None = None
+    limits = environment.limits
     for place in target.places:
         try:
-            stream = await network.open_stream(
+            stream = await environment.network.open_stream(
                 place.host,
                 place.port,
                 use_ssl=place.tls == "implicit",
@@ -71,7 +92,7 @@ async def connected(
         else:
             return place, ImapClient(
                 stream,
-                ambient,
+                environment.ambient,
                 command_timeout_s=limits.command_timeout_s,
                 fetch_timeout_s=limits.fetch_timeout_s,
             )
@@ -79,16 +100,22 @@ async def connected(
     raise first
 
 
-async def greet(client: ImapClient, place: Place) -> None:
-    """Begin a new connection. Raises MailFault."""
-    await client.greet()
-    await client.secure(place.tls)
-
-
-async def sign_in(client: ImapClient, target: Target, place: Place) -> None:
-    """Sign in after `greet`. Raises MailFault."""
-    await client.sign_in(target.auth, target.user, target.secret, host=place.host, port=place.port)
-    await client.identify()
+async def signed_in(
+    target: Target, environment: Environment, greeted: Callable[[], Awaitable[None]] | None = None
+) -> ImapClient:
+    """A connection that is signed in. `greeted` is called before a password is sent. Raises MailFault."""
+    with stage("imap connect"):
+        place, client = await _connected(target, environment)
+    async with cutting(client, environment.limits.logout_timeout_s), delivering(environment):
+        with stage("imap greet"):
+            await client.greet()
+            await client.secure(place.tls)
+        if greeted is not None:
+            await greeted()
+        with stage("imap sign in"):
+            await client.sign_in(target.auth, target.user, target.secret, host=place.host, port=place.port)
+            await client.identify()
+    return client
 
 
 _PERCENT_CONNECTING = 0
@@ -96,71 +123,30 @@ _PERCENT_LOGIN = 10
 
 
 async def check(
-    target: Target,
-    since: UidCursor | None,
-    *,
-    sink: Sink,
-    limits: CheckLimits,
-    network: Network,
-    large_mails: asyncio.Semaphore,
-    executor: Executor,
-    ambient: Ambient,
+    target: Target | GraphTarget, since: UidCursor | None, sink: Sink, *, environment: Environment
 ) -> Ok:
     """Fetch every mail that `since`, for INBOX, and the target's cursors do not cover. Hand it to `sink`.
-
-    `large_mails`, shared by all checks, is held while a mail larger than a batch is in memory.
 
     Raises:
         CheckFailed: with the classified outcome. Exceptions of `sink` pass through unchanged.
     """
+    if isinstance(target, GraphTarget):
+        with classified(over_http=True):
+            return await _GraphCheck(target, since, sink, environment).run()
     cursors = {**target.cursors, **({} if since is None else {INBOX: since})}
-    reading = Reading(cursors, sink, limits, large_mails, executor, ambient, folders=target.folders)
-    with classified(target):
-        return await _run(target, reading, limits, network, ambient)
-
-
-async def _run(
-    target: Target, reading: Reading, limits: CheckLimits, network: Network, ambient: Ambient
-) -> Ok:
-    """Connect, read, log out. After a cancel or a broken connection, skip the logout."""
-    await reading.progress.step(_PERCENT_CONNECTING, zh.CONNECTING)
-    with stage("imap connect"):
-        place, client = await connected(target, network, limits, ambient)
-    listens = False
-    try:
-        done = await _session(client, target, place, reading, Deadline(ambient, limits.idle_timeout_s))
-        listens = True
-    except CommandRefused:
-        listens = True
-        raise
-    finally:
-        if listens:
-            await client.logout(limits.logout_timeout_s)
-        else:
-            client.abort()
-    return done
-
-
-async def _session(
-    client: ImapClient, target: Target, place: Place, reading: Reading, deadline: Deadline
-) -> Ok:
-    """Sign in and read. The deadline restarts with every batch."""
-    try:
-        async with deadline:
-            with stage("imap greet"):
-                await greet(client, place)
-            await reading.progress.step(_PERCENT_LOGIN, zh.SIGNING_IN)
-            with stage("imap sign in"):
-                await sign_in(client, target, place)
+    reading = Reading(cursors, sink, environment, folders=target.folders)
+    with classified():
+        await reading.progress.step(_PERCENT_CONNECTING, zh.CONNECTING)
+        client = await signed_in(
+            target, environment, lambda: reading.progress.step(_PERCENT_LOGIN, zh.SIGNING_IN)
+        )
+        async with cutting(client, environment.limits.logout_timeout_s), delivering(environment) as deadline:
             with stage("imap inbox"):
                 done = await reading.inbox(client, deadline)
             with stage("imap other folders"):
                 await reading.others(client, deadline)
-            return done
-    except TimeoutError:
-        if deadline.expired():
-            raise TimedOut("no mail for too long") from None
-        raise
+        await client.logout(environment.limits.logout_timeout_s)
+        return done
 
 
 JUNK_NAME: Final = "Junk Email"
@@ -170,59 +156,31 @@ _PAGES_MAX = 100_000
 """A listing with more pages goes round in a circle."""
 
 
-def graph_of(target: GraphTarget, requests: Requests, ambient: Ambient) -> Graph:
+def graph_of(target: GraphTarget, environment: Environment) -> Graph:
     """The way to the mails of a mailbox."""
     return Graph(
-        requests, ambient, url=target.url, token=target.token, renew=target.renew, proxy=target.proxy
+        environment.requests,
+        environment.ambient,
+        url=target.url,
+        token=target.token,
+        renew=target.renew,
+        proxy=target.proxy,
     )
 
 
-async def check_graph(
-    target: GraphTarget,
-    since: UidCursor | None,
-    *,
-    sink: Sink,
-    limits: CheckLimits,
-    requests: Requests,
-    large_mails: asyncio.Semaphore,
-    executor: Executor,
-    ambient: Ambient,
-) -> Ok:
-    """Fetch every mail of the wanted folders that is not known and hand it to `sink`.
-
-    Raises:
-        CheckFailed: with the classified outcome. Exceptions of `sink` pass through unchanged.
-    """
-    run = _Run(
-        graph_of(target, requests, ambient), target, since, sink, limits, large_mails, executor, ambient
-    )
-    with classified(target):
-        return await run.run()
-
-
-class _Run:
+class _GraphCheck:
     """One check under way."""
 
     def __init__(
-        self,
-        graph: Graph,
-        target: GraphTarget,
-        since: UidCursor | None,
-        sink: Sink,
-        limits: CheckLimits,
-        large_mails: asyncio.Semaphore,
-        executor: Executor,
-        ambient: Ambient,
+        self, target: GraphTarget, since: UidCursor | None, sink: Sink, environment: Environment
     ) -> None:
-        self._graph = graph
+        self._graph = graph_of(target, environment)
         self._target = target
         self._since = since
         self._sink = sink
-        self._limits = limits
-        self._large_mails = large_mails
-        self._executor = executor
-        self._ambient = ambient
-        self._progress = Progress(sink, ambient, limits.progress_per_s_max)
+        self._environment = environment
+        self._limits = environment.limits
+        self._progress = Progress(sink, environment.ambient, environment.limits.progress_per_s_max)
         self._cursor = UidCursor(INBOX, GRAPH_UIDVALIDITY, 0)
         self._count = 0
 
@@ -281,14 +239,14 @@ class _Run:
     async def _take(self, listed: list[Listed]) -> None:
         mails: list[FetchedMail] = []
         uid = self._cursor.uid
-        now_ms = self._ambient.now_ms()
+        now_ms = self._environment.ambient.now_ms()
         for mail in listed:
             if mail.told and self._limits.headers_first(mail.received_ms, now_ms):
                 uid += 1
                 mails.append(await self._by_listing(uid, mail, now_ms))
                 continue
             answer = await self._graph.mail(mail.remote_id, self._limits.batch_bytes_max)
-            async with self._large_mails if answer is not None and answer.cut else nullcontext():
+            async with self._environment.large_mails if answer is not None and answer.cut else nullcontext():
                 if answer is not None and answer.cut:
                     answer = await self._graph.mail(mail.remote_id, self._limits.mail_bytes_max)
                 if answer is None:
@@ -322,13 +280,10 @@ class _Run:
         body = answer.body[: self._limits.head_bytes_max] if answer.cut else answer.body
         raw = RawMail(uid, len(answer.body), mail.received_ms, body, answer.cut)
         await self._told()
-        now_ms = self._ambient.now_ms()
-        about: dict[str, Any] = {
-            "codes": self._limits.codes,
-            "remote_id": mail.remote_id,
-            "folder": self._cursor.folder,
-        }
-        return await self._executor.run(partial(fetched_mail, raw, GRAPH_UIDVALIDITY, now_ms, **about))
+        now_ms = self._environment.ambient.now_ms()
+        parse = partial(fetched_mail, codes=self._limits.codes, folder=self._cursor.folder)
+        job = partial(parse, raw, GRAPH_UIDVALIDITY, now_ms, remote_id=mail.remote_id)
+        return await self._environment.executor.run(job)
 
     async def _told(self) -> None:
         self._count += 1
@@ -352,35 +307,21 @@ class Folders(NoReports):
 class ServerReader[S]:
     """What reads a mail server otherwise than a check does. Implements `CheckMail` for its kind of sink."""
 
-    def __init__(
-        self, *, network: Network, requests: Requests, limits: CheckLimits, ambient: Ambient
-    ) -> None:
-        self._network = network
-        self._requests = requests
-        self._limits = limits
-        self._ambient = ambient
+    def __init__(self, environment: Environment) -> None:
+        self._environment = environment
+        self._limits = environment.limits
 
     async def __call__(self, target: Target | GraphTarget, since: UidCursor | None, sink: Any) -> Ok:
         """Sign in, and read. Raises CheckFailed."""
-        with classified(target):
+        with classified(over_http=isinstance(target, GraphTarget)):
             if isinstance(target, GraphTarget):
-                await self._by_graph(graph_of(target, self._requests, self._ambient), sink)
+                await self._by_graph(graph_of(target, self._environment), sink)
             else:
-                await self._session(target, since, sink)
+                client = await signed_in(target, self._environment)
+                async with cutting(client, self._limits.logout_timeout_s):
+                    await self._over_imap(client, since, sink)
+                await client.logout(self._limits.logout_timeout_s)
         return Ok(0, since or UidCursor("", 0, 0), resynced=False)
-
-    async def _session(self, target: Target, since: UidCursor | None, sink: S) -> None:
-        with stage("imap connect"):
-            place, client = await connected(target, self._network, self._limits, self._ambient)
-        try:
-            with stage("imap greet"):
-                await greet(client, place)
-            with stage("imap sign in"):
-                await sign_in(client, target, place)
-            await self._over_imap(client, since, sink)
-            await client.logout(self._limits.logout_timeout_s)
-        finally:
-            client.abort()
 
     @abstractmethod
     async def _by_graph(self, graph: Graph, sink: S) -> None:

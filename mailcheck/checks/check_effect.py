@@ -17,8 +17,10 @@ run of a check at a time, so a claim needs no number; where several nodes share 
 incarnation.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final, Literal, Protocol
 
@@ -29,6 +31,7 @@ from huahuo.actors.effects.facts import CANCELLED, DONE, FAILED, OpenEffect, Sta
 from huahuo.actors.effects.queue import Entry, Failure
 from huahuo.actors.effects.run import EffectRun
 from huahuo.eventstore.ambient import Ambient
+from huahuo.eventstore.executor import Executor
 from huahuo.eventstore.model import Secret
 from huahuo.eventstore.port import Log
 from huahuo.mailcheck import zh
@@ -49,6 +52,8 @@ from huahuo.mailcheck.mailbox.commands import (
     SeeUnread,
 )
 from huahuo.mailcheck.records import CHECKS, OpenCheck, email_key, number_of
+from huahuo.mailcheck.servers.graph import Requests
+from huahuo.mailcheck.servers.network import Network
 from huahuo.mailcheck.servers.outcome import Outcome
 from huahuo.mailcheck.servers.providers import Auth, Place, Proxy
 
@@ -150,6 +155,21 @@ class CheckLimits(msgspec.Struct, frozen=True, kw_only=True):
         if self.bodies == "at_once":
             return False
         return not self.codes or (received_ms is not None and received_ms < now_ms - HISTORY_AFTER_MS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Environment:
+    """What reading a mail server needs, whoever reads it.
+
+    `large_mails`, shared by all, is held while a mail larger than a batch is in memory.
+    """
+
+    network: Network
+    requests: Requests
+    limits: CheckLimits
+    large_mails: asyncio.Semaphore
+    executor: Executor
+    ambient: Ambient
 
 
 class Ok(msgspec.Struct, frozen=True):

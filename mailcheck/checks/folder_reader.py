@@ -6,7 +6,6 @@ batch is fetched again, alone. A mail is skipped only if the server says that it
 Reading what is new in a folder over a connection that is signed in. Called by checks and by watchers.
 """
 
-import asyncio
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from functools import partial
@@ -18,9 +17,8 @@ from msgspec.structs import replace
 
 from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.deadline import Deadline
-from huahuo.eventstore.executor import Executor
 from huahuo.mailcheck import zh
-from huahuo.mailcheck.checks.check_effect import CheckLimits, Ok, Sink
+from huahuo.mailcheck.checks.check_effect import CheckLimits, Environment, Ok, Sink
 from huahuo.mailcheck.codes.finding import Code, code_of
 from huahuo.mailcheck.fetched import INBOX, FetchedMail, UidCursor
 from huahuo.mailcheck.mime.mail import content_document, parse_headers, parse_mail
@@ -206,10 +204,7 @@ class Reading:
         self,
         cursors: Mapping[str, UidCursor],
         sink: Sink,
-        limits: CheckLimits,
-        large_mails: asyncio.Semaphore,
-        executor: Executor,
-        ambient: Ambient,
+        environment: Environment,
         newest: int | None = None,
         folders: tuple[str, ...] | None = None,
     ) -> None:
@@ -219,16 +214,14 @@ class Reading:
         """
         self._cursors = cursors
         self._newest = newest
+        self._limits = limits = environment.limits
         self._folders = limits.folders if folders is None else folders
         self._sink = sink
-        self._limits = limits
-        self._large_mails = large_mails
-        self._executor = executor
-        self._ambient = ambient
+        self._environment = environment
         self._total = 0
         self._count = 0
         self._new_count = 0
-        self.progress = Progress(sink, ambient, limits.progress_per_s_max)
+        self.progress = Progress(sink, environment.ambient, limits.progress_per_s_max)
 
     async def inbox(self, client: ImapClient, deadline: Deadline) -> Ok:
         """Hand every new mail of INBOX to the sink. `deadline` restarts with every batch."""
@@ -317,7 +310,7 @@ class Reading:
         return replace(cursor, rest=0) if whole else cursor
 
     def _runs(self, mails: Sequence[Fetched]) -> Iterator[tuple[list[Fetched], bool]]:
-        return runs(mails, self._limits, self._ambient.now_ms())
+        return runs(mails, self._limits, self._environment.ambient.now_ms())
 
     async def _batch(
         self,
@@ -331,7 +324,7 @@ class Reading:
         """`light`: headers only."""
         # The deadline judges the server, so it stops while we wait for a place or for the sink.
         deadline.restart(None)
-        async with self._large_mails if not light and reader.is_heavy(batch) else nullcontext():
+        async with self._environment.large_mails if not light and reader.is_heavy(batch) else nullcontext():
             deadline.restart(self._limits.idle_timeout_s)
             raws = await (reader.headers(batch) if light else reader.read(batch))
             mails = await self._parsed(raws, cursor)
@@ -352,11 +345,11 @@ class Reading:
                 _fetched_mails,
                 some,
                 cursor.uidvalidity,
-                self._ambient.now_ms(),
+                self._environment.ambient.now_ms(),
                 codes=self._limits.codes,
                 folder=cursor.folder,
             )
-            mails += await self._executor.run(job)
+            mails += await self._environment.executor.run(job)
         return mails
 
 

@@ -7,25 +7,19 @@ with news before all others; hosts take turns, and few looks run at a time. What
 
 import asyncio
 import heapq
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Coroutine, Mapping
+from contextlib import AbstractAsyncContextManager
 from typing import Any, Final, Protocol
 
-from huahuo.eventstore.ambient import Ambient
-from huahuo.eventstore.deadline import Deadline
-from huahuo.eventstore.executor import Executor
 from huahuo.mailcheck.checks.backoff import Host
-from huahuo.mailcheck.checks.check import check_graph, connected, greet, sign_in
-from huahuo.mailcheck.checks.check_effect import CheckFailed, CheckLimits, GraphTarget, Ok, Sink, Target
+from huahuo.mailcheck.checks.check import check, classified, cutting, delivering, signed_in
+from huahuo.mailcheck.checks.check_effect import Environment, GraphTarget, Ok, Sink, Target
 from huahuo.mailcheck.checks.connections import Places
 from huahuo.mailcheck.checks.folder_reader import Reading
 from huahuo.mailcheck.checks.mailboxes import KnownMails, Mailboxes
 from huahuo.mailcheck.fetched import INBOX, FetchedMail, UidCursor
 from huahuo.mailcheck.mailbox.commands import MailsSeen, NoMailbox, Plan, SeeUnread
-from huahuo.mailcheck.servers.faults import MailFault, TimedOut
-from huahuo.mailcheck.servers.graph import Requests
 from huahuo.mailcheck.servers.imap_client import ImapClient
-from huahuo.mailcheck.servers.network import Network
-from huahuo.mailcheck.servers.outcome import classify
 
 NEVER_S: Final = float("inf")
 
@@ -254,69 +248,32 @@ class Seen:
 class Looking:
     """Everything that looks need but the mailbox. A look raises CheckFailed, and what its sink raises."""
 
-    def __init__(
-        self,
-        limits: CheckLimits,
-        *,
-        network: Network,
-        requests: Requests,
-        large_mails: asyncio.Semaphore,
-        executor: Executor,
-        ambient: Ambient,
-    ) -> None:
-        self._limits = limits
-        self._network = network
-        self._requests = requests
-        self._large_mails = large_mails
-        self._executor = executor
-        self._ambient = ambient
-
-    def _reading(
-        self, cursors: Mapping[str, UidCursor], sink: Seen, folders: tuple[str, ...] | None
-    ) -> Reading:
-        shared = self._limits, self._large_mails, self._executor, self._ambient
-        return Reading(cursors, sink, *shared, newest=_NEWEST, folders=folders)
+    def __init__(self, environment: Environment) -> None:
+        self._environment = environment
 
     async def new(self, target: Target | GraphTarget, since: UidCursor | None, sink: Sink) -> Ok:
         """Look over a new connection, or by Graph. See `CheckMail`."""
         assert isinstance(sink, Seen), "watchers only"
         if isinstance(target, GraphTarget):
-            return await check_graph(
-                target,
-                since,
-                sink=sink,
-                limits=self._limits,
-                requests=self._requests,
-                large_mails=self._large_mails,
-                executor=self._executor,
-                ambient=self._ambient,
-            )
-        return await self._classified(lambda: self._over_imap(target, since, sink))
+            return await check(target, since, sink, environment=self._environment)
+        cursors = target.cursors if since is None else {**target.cursors, INBOX: since}
+        with classified():
+            client = await signed_in(target, self._environment)
+            return await self._read(client, cursors, target.folders, sink, others=True)
 
     async def again(self, client: ImapClient, plan: Plan, sink: Seen, *, renews: bool) -> Ok:
         """Look over a connection that waits in IDLE. After a failure it is cut.
 
         `renews`: not for news of INBOX, so other folders are read too.
         """
-
-        async def look() -> Ok:
-            async with Cutting(client):
+        with classified():
+            async with self.cutting(client):
                 await client.end_idle()
-                done = await self._read(client, plan.cursors, plan.folders, sink, others=renews)
-            sink.client = client
-            return done
+            return await self._read(client, plan.cursors, plan.folders, sink, others=renews)
 
-        return await self._classified(look)
-
-    async def _over_imap(self, target: Target, since: UidCursor | None, sink: Seen) -> Ok:
-        place, client = await connected(target, self._network, self._limits, self._ambient)
-        async with Cutting(client):
-            await greet(client, place)
-            await sign_in(client, target, place)
-            cursors = target.cursors if since is None else {**target.cursors, INBOX: since}
-            done = await self._read(client, cursors, target.folders, sink, others=True)
-        sink.client = client
-        return done
+    def cutting(self, client: ImapClient | None) -> AbstractAsyncContextManager[None]:
+        """See `cutting`."""
+        return cutting(client, self._environment.limits.logout_timeout_s)
 
     async def _read(
         self,
@@ -328,36 +285,12 @@ class Looking:
         others: bool,
     ) -> Ok:
         """INBOX is read last: IDLE tells of the open folder, and of what comes after it was opened."""
-        reading = self._reading(cursors, sink, folders)
-        deadline = Deadline(self._ambient, self._limits.idle_timeout_s)
-        try:
-            async with deadline:
+        reading = Reading(cursors, sink, self._environment, newest=_NEWEST, folders=folders)
+        async with self.cutting(client):
+            async with delivering(self._environment) as deadline:
                 if others:
                     await reading.others(client, deadline)
                 done = await reading.inbox(client, deadline)
-        except TimeoutError:
-            if deadline.expired():
-                raise TimedOut("no mail for too long") from None
-            raise
-        await sink.mails([], done.cursor)
+            await sink.mails([], done.cursor)
+        sink.client = client
         return done
-
-    async def _classified(self, look: Callable[[], Awaitable[Ok]]) -> Ok:
-        try:
-            return await look()
-        except MailFault as fault:
-            raise CheckFailed(classify(fault)) from fault
-
-
-class Cutting:
-    """`async with Cutting(client)`: the connection is cut if the block does not end well."""
-
-    def __init__(self, client: ImapClient | None) -> None:
-        self._client = client
-
-    async def __aenter__(self) -> None:
-        """Nothing to do."""
-
-    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is not None and self._client is not None:
-            self._client.abort()

@@ -28,7 +28,7 @@ from huahuo.mailcheck.checks import backoff
 from huahuo.mailcheck.checks.backoff import LIMITS, TOLD_FROM, Host
 from huahuo.mailcheck.checks.check_effect import CheckFailed
 from huahuo.mailcheck.checks.connections import Connections, Places
-from huahuo.mailcheck.checks.look import NEVER_S, Cutting, Looking, MailboxGone, Seen, Turns, Watched, now_s
+from huahuo.mailcheck.checks.look import NEVER_S, Looking, MailboxGone, Seen, Turns, Watched, now_s
 from huahuo.mailcheck.checks.mailboxes import KnownMails, Mailboxes, Standing, every_row
 from huahuo.mailcheck.checks.sign_in import SigningIn
 from huahuo.mailcheck.mailbox.commands import Plan, WatchState
@@ -174,7 +174,7 @@ class Looks:
             self._not_stored(watched, error)
             return False
         watched.failures = 0
-        async with Cutting(seen.client):
+        async with self._looking.cutting(seen.client):
             if watched.told or standing.failed:
                 await self._told(watched, WatchState("ok"))
                 watched.told = False

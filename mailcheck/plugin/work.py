@@ -11,7 +11,8 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any, Final
+from functools import partial
+from typing import Final
 
 import msgspec
 
@@ -29,25 +30,20 @@ from huahuo.eventstore.model import Append, RowDrop
 from huahuo.eventstore.port import Log
 from huahuo.mailcheck.api.bulk_commands import LINES_A_PART
 from huahuo.mailcheck.api.mail_sources import ManyMails, OneMail
-from huahuo.mailcheck.checks import check as checker
 from huahuo.mailcheck.checks.backoff import Pace
-from huahuo.mailcheck.checks.check import SigningInOnly, check_graph
+from huahuo.mailcheck.checks.check import SigningInOnly, check
 from huahuo.mailcheck.checks.check_effect import (
     CHECK,
     CheckBooks,
     Checking,
     CheckLimits,
-    GraphTarget,
-    Ok,
-    Sink,
-    Target,
+    Environment,
 )
 from huahuo.mailcheck.checks.connections import Connections
 from huahuo.mailcheck.checks.look import Looking
 from huahuo.mailcheck.checks.mailboxes import MAILBOX, KnownMails, Mailboxes
 from huahuo.mailcheck.checks.sign_in import CheckMail, Gate, GroupProxy, SigningIn, StoredGrants
 from huahuo.mailcheck.events import mailbox_stream, user_stream
-from huahuo.mailcheck.fetched import UidCursor
 from huahuo.mailcheck.records import (
     GRAPH,
     KNOWN,
@@ -119,10 +115,6 @@ class Readers:
         divided: bool,
     ) -> None:
         """`check_mail`: in place of checks and looks over the network. `divided`: nodes divide the checks."""
-        self._settings = settings
-        self._executor = executor
-        self._ambient = ambient
-        self._large_mails = asyncio.Semaphore(settings.large_mails_max)
         self.requests = Requests(settings.network, timeout_s=REQUEST_TIMEOUT_S)
         grants = StoredGrants(log, directory, mailboxes, settings.providers)
         self.tokens = Tokens(grants, self.requests, ambient)
@@ -132,10 +124,15 @@ class Readers:
             lending,
             settings.checks_per_host_max if divided else 0,
         )
-        shared: dict[str, Any] = {"requests": self.requests, "ambient": ambient, "network": settings.network}
-        self.looking = Looking(settings.check, large_mails=self._large_mails, executor=executor, **shared)
-        one = OneMail(limits=settings.check, **shared)
-        many = ManyMails(limits=settings.check, large_mails=self._large_mails, executor=executor, **shared)
+        environment = Environment(
+            network=settings.network,
+            requests=self.requests,
+            limits=settings.check,
+            large_mails=asyncio.Semaphore(settings.large_mails_max),
+            executor=executor,
+            ambient=ambient,
+        )
+        self.looking = Looking(environment)
 
         def signing(read: CheckMail, gate: Gate) -> SigningIn:
             return SigningIn(
@@ -151,31 +148,18 @@ class Readers:
             )
 
         gate, opening = self.connections.of_check, self.connections.of_mail
-        self.checks = signing(check_mail or self._check, gate)
+        self.checks = signing(check_mail or partial(check, environment=environment), gate)
         self.looks = signing(check_mail or self.looking.new, lambda _plan: nullcontext())
         """A watcher has its place before it signs in, and keeps it afterwards."""
-        self.one_mail = signing(one, opening)
-        self.many_mails = signing(many, opening)
-        self.login = SigningInOnly(limits=settings.check, **shared)
+        self.one_mail = signing(OneMail(environment), opening)
+        self.many_mails = signing(ManyMails(environment), opening)
+        self.login = SigningInOnly(environment)
         self.sign_in = signing(check_mail or self.login, gate)
 
     async def close(self, timeout_s: float) -> None:
         """Let refreshes of tokens end, and close what is open. Idempotent."""
         await self.tokens.close(timeout_s)
         await self.requests.close()
-
-    async def _check(self, target: Target | GraphTarget, since: UidCursor | None, sink: Sink) -> Ok:
-        settings = self._settings
-        shared: dict[str, Any] = {
-            "sink": sink,
-            "limits": settings.check,
-            "large_mails": self._large_mails,
-            "executor": self._executor,
-            "ambient": self._ambient,
-        }
-        if isinstance(target, GraphTarget):
-            return await check_graph(target, since, requests=self.requests, **shared)
-        return await checker.check(target, since, network=settings.network, **shared)
 
 
 PURGE: Final = "purge"

@@ -58,7 +58,7 @@ class Exchanges:
             pool = await self._pool(proxy)
             async with (
                 Deadline(self._network.ambient, self._timeout_s),
-                pool.stream(method, where, headers=sent, content=content or None) as response,
+                pool.stream(method, where, headers=list(sent.items()), content=content or None) as response,
             ):
                 told = {
                     name.decode("latin-1").lower(): one.decode("latin-1") for name, one in response.headers

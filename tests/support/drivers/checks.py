@@ -7,8 +7,9 @@ from huahuo.eventstore.ambient import Ambient, SystemAmbient
 from huahuo.eventstore.executor import InlineExecutor
 from huahuo.eventstore.model import Secret
 from huahuo.mailcheck.checks.check import check
-from huahuo.mailcheck.checks.check_effect import CheckFailed, CheckLimits, Ok, Target
+from huahuo.mailcheck.checks.check_effect import CheckFailed, CheckLimits, Environment, Ok, Target
 from huahuo.mailcheck.fetched import FetchedMail, UidCursor
+from huahuo.mailcheck.servers.graph import Requests
 from huahuo.mailcheck.servers.network import Network
 from huahuo.mailcheck.servers.outcome import Outcome
 from huahuo.mailcheck.servers.providers import Place
@@ -75,12 +76,15 @@ async def checked(
     done = await check(
         where,
         since,
-        sink=report,
-        limits=limits,
-        network=network,
-        large_mails=asyncio.Semaphore(1),
-        executor=InlineExecutor(),
-        ambient=ambient or SystemAmbient(),
+        report,
+        environment=Environment(
+            network=network,
+            requests=Requests(network, timeout_s=1),
+            limits=limits,
+            large_mails=asyncio.Semaphore(1),
+            executor=InlineExecutor(),
+            ambient=ambient or SystemAmbient(),
+        ),
     )
     return done, report
 
