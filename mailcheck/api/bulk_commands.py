@@ -20,8 +20,8 @@ from huahuo.actors.plugins.calls import Call, Refusal, Reply, error_reply
 from huahuo.mailcheck import en, zh
 from huahuo.mailcheck.api.mailbox_list import Failures, Filter, failures_of
 from huahuo.mailcheck.api.params import CheckParams, ChoiceParams, FailuresParams, LabelParams, WatchParams
-from huahuo.mailcheck.api.rosters import Rosters
-from huahuo.mailcheck.checks.mailboxes import OneAtATime, Pauses
+from huahuo.mailcheck.api.rosters import Answering, Rosters
+from huahuo.mailcheck.checks.mailboxes import OneAtATime
 from huahuo.mailcheck.records import ImportResult, MailReply, Success, Warned, encode
 from huahuo.mailcheck.roster.commands import (
     CancelCheck,
@@ -74,12 +74,11 @@ _LISTS: Final = ("email_ids", "accepted", "skipped", "cancelled", "refused")
 type Make = Callable[[tuple[int, ...]], RosterCommand]
 
 
-class Choosing:
+class Choosing(Answering):
     """Answers the commands about many mailboxes."""
 
-    def __init__(self, rosters: Rosters, pauses: Pauses) -> None:
-        self._rosters = rosters
-        self._pauses = pauses
+    def __init__(self, rosters: Rosters) -> None:
+        super().__init__(rosters)
         self._filtering = OneAtATime()
 
     def actions(self) -> list[Action]:
@@ -128,7 +127,7 @@ class Choosing:
             return error_reply(Refusal("invalid_field", zh.FIELD.format("filter"), en.IDS_OR_FILTER))
         if params.filter is None:
             ids = params.email_ids or ()
-            with self._pauses.hold(ids) if pause else nullcontext():
+            with self._mailboxes.pauses.hold(ids) if pause else nullcontext():
                 return await self._rosters.execute(call, make(ids))
         async with self._filtering.of(call.principal.user_id):
             recorded = await self._rosters.recorded(call)
@@ -148,7 +147,7 @@ class Choosing:
             return Reply(encode(none))
         with (
             self._rosters.hold(user_id, _ID_BYTES * len(ids)),
-            self._pauses.hold(ids) if pause else nullcontext(),
+            self._mailboxes.pauses.hold(ids) if pause else nullcontext(),
         ):
             parts = ((some[0], make(some)) for some in batched(ids, IDS_A_PART))
             answers = await self._rosters.execute_parts(call, "a part of a choice ", parts)

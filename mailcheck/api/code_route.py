@@ -22,15 +22,14 @@ import msgspec
 from msgspec import UNSET
 
 from huahuo.actors.entities.decider import Origin
-from huahuo.actors.entities.directory import Directory
 from huahuo.actors.plugins.actions import HttpAnswer, HttpRefused, HttpRequest, HttpRoute
 from huahuo.actors.plugins.calls import Principal
-from huahuo.eventstore.ambient import Ambient, rfc3339
+from huahuo.eventstore.ambient import rfc3339
 from huahuo.eventstore.deadline import Deadline
 from huahuo.eventstore.model import StoredEvent
 from huahuo.eventstore.port import Log
 from huahuo.mailcheck import zh
-from huahuo.mailcheck.api.rosters import Rosters
+from huahuo.mailcheck.api.rosters import Answering, Rosters
 from huahuo.mailcheck.events import STATUSES_TERMINAL, EmailStatusUpdate, MailReceived, read, user_stream
 from huahuo.mailcheck.records import MAILS, MailRecord, Row, received_of
 from huahuo.mailcheck.roster.commands import CheckEmails
@@ -124,14 +123,12 @@ type _Newest = Callable[[], Awaitable[dict[str, Any] | None]]
 _FOR_GOOD: Final = "need_reauth"
 
 
-class CodeRoute:
+class CodeRoute(Answering):
     """See the module."""
 
-    def __init__(self, log: Log, directory: Directory, ambient: Ambient) -> None:
-        self._log = log
-        self._rosters = Rosters(log, directory)
-        self._ambient = ambient
-        self.arrivals = Arrivals(log)
+    def __init__(self, rosters: Rosters) -> None:
+        super().__init__(rosters)
+        self.arrivals = Arrivals(self._log)
 
     def routes(self) -> list[HttpRoute]:
         """The route."""

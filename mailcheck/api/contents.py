@@ -13,7 +13,7 @@ from base64 import b64encode
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
-from typing import Annotated, Final, Protocol
+from typing import Annotated, Final
 
 import msgspec
 import structlog
@@ -26,30 +26,23 @@ from huahuo.actors.plugins.calls import Call, Refusal, Reply, UserId, error_repl
 from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.deadline import Deadline
 from huahuo.eventstore.errors import EventStoreError
-from huahuo.eventstore.executor import Executor
 from huahuo.eventstore.model import Append, RowDrop
-from huahuo.eventstore.port import Log
 from huahuo.mailcheck import en, zh
-from huahuo.mailcheck.api.mail_sources import (
-    Contents,
-    Filler,
-    Missing,
-    OwnMails,
-    Wanted,
-    on_server,
-    record_of,
-)
-from huahuo.mailcheck.checks.check_effect import CheckFailed, Ok, Sink
-from huahuo.mailcheck.checks.mailboxes import KnownMails, Mailboxes, every_row
+from huahuo.mailcheck.api.mail_sources import Contents, Filler, Missing, Wanted, on_server
+from huahuo.mailcheck.api.rosters import Answering, Rosters, record_of
+from huahuo.mailcheck.checks.check_effect import CheckFailed, CheckMailbox
+from huahuo.mailcheck.checks.mailboxes import Mailboxes, every_row
 from huahuo.mailcheck.fetched import INBOX, UidCursor
 from huahuo.mailcheck.mailbox.commands import Content, KeepContents, NoMailbox, Plan
 from huahuo.mailcheck.mime.mail import attached, content_document, parse_mail
 from huahuo.mailcheck.records import (
     MAILS,
     MISSING,
+    SOURCES,
     UNREAD_BODIES,
     MailRecord,
     email_key,
+    mail_key,
     number_of,
 )
 
@@ -105,15 +98,7 @@ class SourceParams(msgspec.Struct, frozen=True):
     mail_id: Id
 
 
-class ReadMail(Protocol):
-    """`SigningIn.check` with `OneMail` in place of a check."""
-
-    async def __call__(self, email_id: int, plan: Plan, sink: Sink) -> Ok:
-        """See `SigningIn.check`."""
-        ...
-
-
-async def _from_server(read: ReadMail, record: MailRecord, plan: Plan | None) -> bytes | None:
+async def _from_server(read: CheckMailbox, record: MailRecord, plan: Plan | None) -> bytes | None:
     """A mail as its server has it, None if it has it no more."""
     place = on_server(record)
     if plan is None or place is None:
@@ -124,22 +109,13 @@ async def _from_server(read: ReadMail, record: MailRecord, plan: Plan | None) ->
     return wanted.source
 
 
-class Attachments:
-    """See the module. `plan_of`: how a mailbox is reached, None if there is none."""
+class Attachments(Answering):
+    """See the module."""
 
-    def __init__(
-        self,
-        mails: OwnMails,
-        read: ReadMail,
-        plan_of: Callable[[int], Awaitable[Plan | None]],
-        executor: Executor,
-        ambient: Ambient,
-    ) -> None:
-        self._mails = mails
+    def __init__(self, rosters: Rosters, read: CheckMailbox) -> None:
+        super().__init__(rosters)
         self._read = read
-        self._plan_of = plan_of
-        self._executor = executor
-        self._asking = Asking(ambient, zh.READING_ALREADY, en.READ_AT_ONCE)
+        self._asking = Asking(self._ambient, zh.READING_ALREADY, en.READ_AT_ONCE)
 
     def actions(self) -> list[Action]:
         """The actions."""
@@ -149,11 +125,14 @@ class Attachments:
         ]
 
     async def _source(self, user_id: UserId, mail_id: int) -> bytes | Refusal:
-        record = await self._mails.record(user_id, mail_id)
-        plan = None if record is None else await self._plan_of(record.email_id)
+        record = await self._rosters.mail(user_id, mail_id)
+        plan = None if record is None else await self._mailboxes.plan_of(record.email_id)
         if record is None or plan is None:
             return Refusal("not_found", zh.NO_MAIL.format(mail_id))
-        source = await self._mails.source(record) or await _from_server(self._read, record, plan)
+        # A mail that came from a file may be kept here.
+        blob = await self._log.row(SOURCES, str(record.email_id), mail_key(mail_id))
+        kept = None if blob is None else await self._log.blob(blob.decode())
+        source = kept or await _from_server(self._read, record, plan)
         return Refusal("not_found", zh.MAIL_GONE) if source is None else source
 
     async def _whole(self, call: Call[SourceParams]) -> Reply:
@@ -197,14 +176,12 @@ class Keeping:
     Exceptions of the log and the entities pass through.
     """
 
-    def __init__(self, log: Log, mailboxes: Mailboxes, known: KnownMails) -> None:
-        self._log = log
+    def __init__(self, mailboxes: Mailboxes) -> None:
         self._mailboxes = mailboxes
-        self._known = known
 
     async def keep(self, email_id: int, contents: Mapping[int, tuple[bytes, bool]]) -> bool:
         """Store (content, whether there are attachments) by mail id. False: the mailbox was deleted."""
-        async with self._known.storing(email_id):  # a check may move their records meanwhile
+        async with self._mailboxes.storing(email_id):  # a check may move their records meanwhile
             found = [
                 Content(*stored, content, has_attachments)
                 for mail_id, (content, has_attachments) in contents.items()
@@ -217,7 +194,7 @@ class Keeping:
 
     async def _missing(self, mail_id: int) -> tuple[MailRecord, int] | None:
         """The record of a mail without content, and when it was received."""
-        found = await record_of(self._log, mail_id)
+        found = await record_of(self._mailboxes.log, mail_id)
         return None if found is None or found[0].blob else (found[0], found[1].received_ms)
 
 
@@ -226,27 +203,13 @@ OPENING_AT_ONCE: Final = 16
 _OPENING_TIMEOUT_S: Final = 60.0
 
 
-class Opening:
-    """The content of one mail: from the log, or from its server if only its headers were read so far.
+class Opening(Answering):
+    """The content of one mail: from the log, or from its server if only its headers were read so far."""
 
-    `plan_of`: how a mailbox is reached, None if there is none.
-    """
-
-    def __init__(
-        self,
-        log: Log,
-        read: ReadMail,
-        plan_of: Callable[[int], Awaitable[Plan | None]],
-        keeping: Keeping,
-        executor: Executor,
-        ambient: Ambient,
-    ) -> None:
-        self._log = log
+    def __init__(self, rosters: Rosters, read: CheckMailbox, keeping: Keeping) -> None:
+        super().__init__(rosters)
         self._read = read
-        self._plan_of = plan_of
         self._keeping = keeping
-        self._executor = executor
-        self._ambient = ambient
         self._places = asyncio.Semaphore(OPENING_AT_ONCE)
 
     async def content(self, record: MailRecord) -> bytes | None:
@@ -258,7 +221,8 @@ class Opening:
         if record.blob:
             return await self._log.blob(record.blob)
         async with self._places, Deadline(self._ambient, _OPENING_TIMEOUT_S):
-            source = await _from_server(self._read, record, await self._plan_of(record.email_id))
+            plan = await self._mailboxes.plan_of(record.email_id)
+            source = await _from_server(self._read, record, plan)
         if source is None:
             return None
         mail = await self._executor.run(partial(parse_mail, source))
@@ -282,22 +246,12 @@ class Filling:
     All methods belong to the loop's thread.
     """
 
-    def __init__(
-        self,
-        *,
-        log: Log,
-        read: ReadMail,
-        plan_of: Callable[[int], Awaitable[Plan | None]],
-        keeping: Keeping,
-        known: KnownMails,
-        ambient: Ambient,
-    ) -> None:
-        self._log = log
+    def __init__(self, mailboxes: Mailboxes, read: CheckMailbox, keeping: Keeping) -> None:
+        self._mailboxes = mailboxes
+        self._log = mailboxes.log
+        self._ambient = mailboxes.ambient
         self._read = read
-        self._plan_of = plan_of
         self._keeping = keeping
-        self._known = known
-        self._ambient = ambient
         self._queue: deque[int] = deque()
         self._queued: set[int] = set()
         self._tasks: dict[int, asyncio.Task[None]] = {}
@@ -370,7 +324,7 @@ class Filling:
 
     async def _fill(self, email_id: int) -> None:
         try:
-            plan = await self._plan_of(email_id)
+            plan = await self._mailboxes.plan_of(email_id)
             if plan is None:
                 return
 
@@ -413,7 +367,7 @@ class Filling:
 
     async def _done(self, email_id: int) -> None:
         """Nothing is missing of this mailbox any more, unless a check has just stored more."""
-        async with self._known.storing(email_id):
+        async with self._mailboxes.storing(email_id):
             if not await self._log.rows(MISSING, str(email_id), limit=1):
                 row = RowDrop(UNREAD_BODIES, "", email_key(email_id))
                 await self._log.append(Append(ts_ms=self._ambient.now_ms(), rows=(row,), principal="service"))

@@ -24,9 +24,8 @@ from huahuo.actors.plugins.calls import (
     json_reply,
 )
 from huahuo.actors.plugins.plugin import JobDoor
-from huahuo.eventstore.executor import Executor, give_way
+from huahuo.eventstore.executor import give_way
 from huahuo.eventstore.model import Secret
-from huahuo.eventstore.port import Log
 from huahuo.mailcheck import en, zh
 from huahuo.mailcheck.api.bulk_commands import Choosing, import_in_parts
 from huahuo.mailcheck.api.import_export import ImportJobs
@@ -47,14 +46,12 @@ from huahuo.mailcheck.api.params import (
     ListParams,
     UpdateEmailParams,
 )
-from huahuo.mailcheck.api.rosters import Rosters
-from huahuo.mailcheck.checks.mailboxes import OneAtATime, Pauses, every_row
-from huahuo.mailcheck.events import roster_stream, user_stream
+from huahuo.mailcheck.api.rosters import Answering, Rosters
+from huahuo.mailcheck.checks.mailboxes import OneAtATime, every_row
+from huahuo.mailcheck.events import user_stream
 from huahuo.mailcheck.records import (
     GROUP_PROXIES,
     EmailsPage,
-    group_key,
-    group_secret,
 )
 from huahuo.mailcheck.roster.commands import (
     AddEmail,
@@ -111,31 +108,6 @@ class Sorter:
         self._letting = False
 
 
-class GroupProxies:
-    """The proxy of a mailbox's group, where the group has one. Groups belong to the rosters of their users.
-
-    Exceptions of the log and the entities pass through.
-    """
-
-    def __init__(self, log: Log, rosters: Rosters) -> None:
-        self._log = log
-        self._rosters = rosters
-
-    async def of(self, user_id: UserId, email_id: int) -> Secret | None:
-        """The proxy of the group in which this mailbox is now, None if there is none.
-
-        A roster is asked only if its user has given any group a proxy: most have not.
-        """
-        part = str(user_id)
-        if not await self._log.rows(GROUP_PROXIES, part, limit=1):
-            return None
-        row = await self._rosters.row(user_id, email_id)
-        group = "" if row is None else row.group or ""
-        if not group or await self._log.row(GROUP_PROXIES, part, group_key(group)) is None:
-            return None
-        return await self._log.secret(roster_stream(user_id), group_secret(group))
-
-
 class NoFields(msgspec.Struct, frozen=True):
     """No fields."""
 
@@ -158,28 +130,22 @@ _SORTED_ATTEMPTS_MAX = 4
 type _Choose = Callable[[Roster, str], Order | None]
 
 
-class Handlers:
+class Handlers(Answering):
     """Answers the domain's actions."""
 
     def __init__(
         self,
-        log: Log,
         rosters: Rosters,
-        executor: Executor,
-        pauses: Pauses,
         *,
         lines_max: int,
         lines_a_part: int,
         providers: Providers = STANDARD,
         jobs: JobDoor | None = None,
     ) -> None:
+        super().__init__(rosters)
         self._imports = ImportJobs(jobs or JobDoor())
         self._providers = providers
-        self._log = log
-        self._rosters = rosters
-        self._executor = executor
-        self._pauses = pauses
-        self._choosing = Choosing(rosters, pauses)
+        self._choosing = Choosing(rosters)
         self._sorter = Sorter()
         self._sorting = OneAtATime()
         """A roster keeps few orders, so requests for many would drop each other's before they are sorted."""
@@ -229,7 +195,7 @@ class Handlers:
             use_ssl=params.ssl(),
             secrets=params.secrets(),
         )
-        with self._pauses.hold((params.email_id,)):
+        with self._mailboxes.pauses.hold((params.email_id,)):
             return await self._rosters.execute(call, command)
 
     async def _as_sent(self, call: Call[Any]) -> Reply:

@@ -35,14 +35,14 @@ from huahuo.actors.plugins.calls import (
     user_id_of,
 )
 from huahuo.actors.plugins.plugin import Forgotten, JobDoor, JobOutcome, Jobs
-from huahuo.eventstore.ambient import Ambient, rfc3339
+from huahuo.eventstore.ambient import rfc3339
 from huahuo.eventstore.errors import EventStoreError
 from huahuo.eventstore.model import Append, NewEvent
 from huahuo.eventstore.port import Log
 from huahuo.mailcheck import en, zh
 from huahuo.mailcheck.api.params import BeginImportParams, EndImportParams, ExportParams
-from huahuo.mailcheck.api.rosters import ROSTER, Rosters
-from huahuo.mailcheck.checks.mailboxes import Pauses, every_row
+from huahuo.mailcheck.api.rosters import ROSTER, Answering
+from huahuo.mailcheck.checks.mailboxes import every_row
 from huahuo.mailcheck.events import mailbox_stream, user_stream
 from huahuo.mailcheck.records import (
     GROUP_PROXIES,
@@ -220,13 +220,8 @@ _SECRETS_AT_ONCE: Final = 32
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 
 
-class Exporting:
+class Exporting(Answering):
     """Answers `export_emails`."""
-
-    def __init__(self, log: Log, rosters: Rosters, ambient: Ambient) -> None:
-        self._log = log
-        self._rosters = rosters
-        self._ambient = ambient
 
     def actions(self) -> list[Action]:
         """See the module."""
@@ -326,19 +321,14 @@ _GROUPS_MAX: Final = 10_000
 _MAILBOX: Final = "mailbox/"
 
 
-class Belongings:
+class Belongings(Answering):
     """What mail keeps of one user: all of it removed, or all of it given out."""
-
-    def __init__(self, log: Log, rosters: Rosters, pauses: Pauses) -> None:
-        self._log = log
-        self._rosters = rosters
-        self._pauses = pauses
 
     async def forget(self, user_id: UserId) -> Forgotten:
         """Delete all mailboxes of a user, and wait until nothing is left of their mails and of the index."""
         ids = [row.id for row in await self._rosters.rows(user_id)]
         for some in batched(ids, _IDS_A_PART):
-            with self._pauses.hold(some):
+            with self._mailboxes.pauses.hold(some):
                 await self._rosters.tell(user_id, DeleteEmails(some), Origin(SERVICE))
         for _, group in await self._log.rows(GROUP_PROXIES, str(user_id), limit=_GROUPS_MAX):
             await self._rosters.tell(user_id, SetGroupProxy(group.decode(), None), Origin(SERVICE))

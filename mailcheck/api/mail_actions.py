@@ -21,21 +21,17 @@ from msgspec.structs import replace
 
 from huahuo.actors.plugins.actions import Action, Id
 from huahuo.actors.plugins.calls import Call, Refusal, Reply, UserId, error_reply, json_reply
-from huahuo.eventstore.ambient import Ambient
-from huahuo.eventstore.executor import Executor
 from huahuo.eventstore.fulltext.index import ONE_OF_MAX, Unusable
 from huahuo.eventstore.fulltext.words import Ask, Found, parse
 from huahuo.eventstore.port import Log
 from huahuo.mailcheck import en, zh
 from huahuo.mailcheck.api.contents import Opening
 from huahuo.mailcheck.api.mail_index import MailIndex
-from huahuo.mailcheck.api.mail_sources import OwnMails
 from huahuo.mailcheck.api.mailbox_list import Filter
 from huahuo.mailcheck.api.params import RECORDS_MAX, MailParams, MailRecordsParams, SearchParams
-from huahuo.mailcheck.api.rosters import Rosters
+from huahuo.mailcheck.api.rosters import Answering, Rosters
 from huahuo.mailcheck.checks.check_effect import CheckFailed
 from huahuo.mailcheck.checks.folder_reader import RawMail, fetched_mail
-from huahuo.mailcheck.checks.mailboxes import KnownMails, Mailboxes
 from huahuo.mailcheck.fetched import GRAPH_UIDVALIDITY, UPLOADED, FetchedMail, UidCursor
 from huahuo.mailcheck.mailbox.commands import MailsSeen, digest_of
 from huahuo.mailcheck.mime.outlook import MAGIC, mail_of_outlook
@@ -90,12 +86,11 @@ _STEPS_MAX = 20
 """Stretches of mails that one page looks at for mails to one address. Then `next` continues."""
 
 
-class MailQueries:
+class MailQueries(Answering):
     """Queries about the mails of a user: a mailbox's list, and one mail with its content."""
 
-    def __init__(self, log: Log, own: OwnMails, opening: Opening) -> None:
-        self._log = log
-        self._own = own
+    def __init__(self, rosters: Rosters, opening: Opening) -> None:
+        super().__init__(rosters)
         self._opening = opening
 
     def actions(self) -> list[Action]:
@@ -111,7 +106,7 @@ class MailQueries:
         before = None if params.before is None else page_key(params.before)
         if params.before is not None and before is None:
             return error_reply(Refusal("invalid_field", zh.INVALID_FIELD, "before"))
-        if await self._own.mailbox(call.principal.user_id, email_id) is None:
+        if await self._rosters.row(call.principal.user_id, email_id) is None:
             return error_reply(Refusal("not_found", zh.NO_MAILBOX.format(email_id)))
         unread = UnreadMails(self._log)
         found, last = await self._page(params, before)
@@ -142,7 +137,7 @@ class MailQueries:
 
     async def _mail(self, call: Call[MailParams]) -> Reply:
         mail_id = call.params.mail_id
-        record = await self._own.record(call.principal.user_id, mail_id)
+        record = await self._rosters.mail(call.principal.user_id, mail_id)
         try:
             content = None if record is None else await self._opening.content(record)
         except CheckFailed as failed:
@@ -167,12 +162,11 @@ _NEXT: Final = re.compile(r"[0-9]{1,18}")
 """A number that SQLite has."""
 
 
-class Searching:
+class Searching(Answering):
     """Answers `search_mails`."""
 
-    def __init__(self, log: Log, rosters: Rosters, index: MailIndex) -> None:
-        self._log = log
-        self._rosters = rosters
+    def __init__(self, rosters: Rosters, index: MailIndex) -> None:
+        super().__init__(rosters)
         self._index = index
 
     def actions(self) -> list[Action]:
@@ -333,24 +327,11 @@ class AddMailParams(msgspec.Struct, frozen=True):
     data: Annotated[str, Meta(max_length=4 * MAIL_BYTES_MAX // 3 + 4)]
 
 
-class AddingMails:
+class AddingMails(Answering):
     """`add_mail`: a mail from a file, added to the mails of a mailbox's server."""
 
-    def __init__(
-        self,
-        own: OwnMails,
-        mailboxes: Mailboxes,
-        known: KnownMails,
-        executor: Executor,
-        ambient: Ambient,
-        *,
-        codes: bool,
-    ) -> None:
-        self._own = own
-        self._mailboxes = mailboxes
-        self._known = known
-        self._executor = executor
-        self._ambient = ambient
+    def __init__(self, rosters: Rosters, *, codes: bool) -> None:
+        super().__init__(rosters)
         self._codes = codes
 
     def actions(self) -> list[Action]:
@@ -359,7 +340,7 @@ class AddingMails:
 
     async def _add(self, call: Call[AddMailParams]) -> Reply:
         email_id = call.params.email_id
-        if await self._own.mailbox(call.principal.user_id, email_id) is None:
+        if await self._rosters.row(call.principal.user_id, email_id) is None:
             return error_reply(Refusal("not_found", zh.NO_MAILBOX.format(email_id)))
         data, now_ms = call.params.data, self._ambient.now_ms()
         mail = await self._executor.run(lambda: mail_of(data, now_ms, codes=self._codes))
@@ -368,14 +349,14 @@ class AddingMails:
         plan = await self._mailboxes.plan_of(email_id)
         if plan is None:
             return error_reply(Refusal("not_found", zh.NO_MAILBOX.format(email_id)))
-        async with self._known.storing(email_id):
-            equals = await self._known.equal_to(email_id, plan, [mail])
+        async with self._mailboxes.storing(email_id):
+            equals = await self._mailboxes.equal_to(email_id, plan, [mail])
             if equals[digest_of(mail)].mails:
                 known = equals[digest_of(mail)].mails[0].mail_id
                 return json_reply({"type": "success", "message": zh.MAIL_KNOWN, "mail_id": known})
             seen = MailsSeen((mail,), UidCursor(UPLOADED, GRAPH_UIDVALIDITY, 1))
             await self._mailboxes.tell(email_id, seen, principal=call.principal.name)
-            stored = await self._known.equal_to(email_id, plan, [mail])
+            stored = await self._mailboxes.equal_to(email_id, plan, [mail])
         mails = stored[digest_of(mail)].mails
         mail_id = mails[-1].mail_id if mails else None
         return json_reply({"type": "success", "message": zh.MAIL_ADDED, "mail_id": mail_id})

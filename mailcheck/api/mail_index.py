@@ -26,7 +26,7 @@ from huahuo.eventstore.fulltext.index import TextIndex, Unusable, is_outer
 from huahuo.eventstore.fulltext.words import Ask, Entry, Found, Place
 from huahuo.eventstore.model import StoredEvent
 from huahuo.eventstore.port import Log
-from huahuo.mailcheck.api.mail_sources import record_of
+from huahuo.mailcheck.api.rosters import record_of
 from huahuo.mailcheck.records import (
     FIELDS,
     INDEX_FILE,

@@ -13,10 +13,7 @@ from typing import Any
 import msgspec
 from imapclient.imap_utf7 import encode as encode_utf7
 
-from huahuo.actors.plugins.calls import UserId
 from huahuo.eventstore.ambient import json_bytes
-from huahuo.eventstore.port import Log
-from huahuo.mailcheck.api.rosters import Rosters
 from huahuo.mailcheck.checks.check import ServerReader
 from huahuo.mailcheck.checks.check_effect import (
     GraphTarget,
@@ -27,7 +24,7 @@ from huahuo.mailcheck.checks.check_effect import (
 from huahuo.mailcheck.checks.folder_reader import Reader, batches
 from huahuo.mailcheck.fetched import GRAPH_UIDVALIDITY, UidCursor
 from huahuo.mailcheck.mime.mail import content_document, parse_mail
-from huahuo.mailcheck.records import MAIL, MAILS, SOURCES, MailPlace, MailRecord, mail_key, record_key
+from huahuo.mailcheck.records import MailRecord
 from huahuo.mailcheck.servers.faults import CommandRefused
 from huahuo.mailcheck.servers.graph import Graph
 from huahuo.mailcheck.servers.imap_client import ImapClient
@@ -40,47 +37,6 @@ class OnServer(msgspec.Struct, frozen=True):
     uidvalidity: int
     uid: int
     remote_id: str = ""
-
-
-class OwnMails:
-    """Mails by their number, for the user who owns them: the record, and the place on the mail server.
-
-    Exceptions of the log and the entities pass through.
-    """
-
-    def __init__(self, log: Log, rosters: Rosters) -> None:
-        self._log = log
-        self.mailbox = rosters.row
-
-    async def record(self, user_id: UserId, mail_id: int) -> MailRecord | None:
-        """A mail of this user. Records outlive their mailbox for a while; the roster says what there is."""
-        place = await place_of(self._log, mail_id)
-        if place is None or place.user_id != user_id or await self.mailbox(user_id, place.email_id) is None:
-            return None
-        return await _record_at(self._log, mail_id, place)
-
-    async def source(self, record: MailRecord) -> bytes | None:
-        """The whole mail, where it is kept here because it came from a file. Raises Corrupt."""
-        blob = await self._log.row(SOURCES, str(record.email_id), mail_key(record.mail_id))
-        return None if blob is None else await self._log.blob(blob.decode())
-
-
-async def place_of(log: Log, mail_id: int) -> MailPlace | None:
-    """Whose a mail is, and where its record is. None if there is no such mail."""
-    found = None if mail_id < 0 else await log.row(MAIL, "", mail_key(mail_id))
-    return None if found is None else msgspec.json.decode(found, type=MailPlace)
-
-
-async def _record_at(log: Log, mail_id: int, place: MailPlace) -> MailRecord | None:
-    row = await log.row(MAILS, str(place.email_id), record_key(place.received_ms, mail_id))
-    return None if row is None else msgspec.json.decode(row, type=MailRecord)
-
-
-async def record_of(log: Log, mail_id: int) -> tuple[MailRecord, MailPlace] | None:
-    """The record of a mail, and whose it is. None if there is none."""
-    place = await place_of(log, mail_id)
-    record = None if place is None else await _record_at(log, mail_id, place)
-    return None if place is None or record is None else (record, place)
 
 
 def on_server(record: MailRecord) -> OnServer | None:

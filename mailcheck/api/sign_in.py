@@ -16,18 +16,14 @@ from msgspec import Meta
 from huahuo.actors.entities.decider import Origin
 from huahuo.actors.plugins.actions import Action, Id
 from huahuo.actors.plugins.calls import Call, Refusal, Reply, UserId, error_reply, json_reply
-from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.errors import Corrupt, SealBroken
 from huahuo.eventstore.model import Secret
-from huahuo.eventstore.port import Log
 from huahuo.mailcheck import en, zh
-from huahuo.mailcheck.api.contents import Asking, ReadMail
-from huahuo.mailcheck.api.mail_sources import OwnMails
+from huahuo.mailcheck.api.contents import Asking
 from huahuo.mailcheck.api.params import Flag
-from huahuo.mailcheck.api.rosters import Rosters
+from huahuo.mailcheck.api.rosters import Answering, Rosters
 from huahuo.mailcheck.checks.check import Folders
-from huahuo.mailcheck.checks.check_effect import Target
-from huahuo.mailcheck.checks.mailboxes import Mailboxes
+from huahuo.mailcheck.checks.check_effect import CheckMailbox, Target
 from huahuo.mailcheck.checks.sign_in import CheckMail
 from huahuo.mailcheck.events import mailbox_stream
 from huahuo.mailcheck.mailbox.commands import Plan
@@ -82,7 +78,7 @@ class TestLoginParams(msgspec.Struct, frozen=True, kw_only=True):
         return "TestLoginParams('[sealed]')"
 
 
-class Logins:
+class Logins(Answering):
     """See the module. `stored` and `given` read a mailbox, or what is given; `proxy` is the operator's.
 
     `folders`: what is read of mailboxes whose user chose nothing.
@@ -90,25 +86,22 @@ class Logins:
 
     def __init__(
         self,
-        own: OwnMails,
-        mailboxes: Mailboxes,
+        rosters: Rosters,
         *,
-        stored: ReadMail,
+        stored: CheckMailbox,
         given: CheckMail,
         providers: Providers,
         proxy: Proxy | None,
         folders: tuple[str, ...],
-        ambient: Ambient,
     ) -> None:
-        self._own = own
-        self._mailboxes = mailboxes
+        super().__init__(rosters)
         self._stored = stored
         self._given = given
         self._providers = providers
         self._proxy = proxy
         self._default = folders
-        self._asking = Asking(ambient, zh.ASKING_ALREADY, en.SERVERS_AT_ONCE)
-        self._testing = Asking(ambient, zh.TESTING_ALREADY, en.TRIED_AT_ONCE)
+        self._asking = Asking(self._ambient, zh.ASKING_ALREADY, en.SERVERS_AT_ONCE)
+        self._testing = Asking(self._ambient, zh.TESTING_ALREADY, en.TRIED_AT_ONCE)
 
     def actions(self) -> list[Action]:
         """The actions."""
@@ -140,7 +133,7 @@ class Logins:
         return await self._asking.answer(call.principal.name, ask)
 
     async def _plan(self, call: Call[Any], email_id: int) -> Plan | None:
-        row = await self._own.mailbox(call.principal.user_id, email_id)
+        row = await self._rosters.row(call.principal.user_id, email_id)
         return None if row is None else await self._mailboxes.plan_of(email_id)
 
     async def _test(self, call: Call[TestLoginParams]) -> Reply:
@@ -273,25 +266,17 @@ class _Signin:
         return json_reply(body)
 
 
-class Signins:
+class Signins(Answering):
     """Sign-ins with a code on another device: `signin_email` begins one, `get_signin` tells how it goes.
 
     All methods belong to the loop's thread.
     """
 
     def __init__(
-        self,
-        log: Log,
-        rosters: Rosters,
-        requests: Requests,
-        ambient: Ambient,
-        providers: Providers,
-        proxy: Proxy | None,
+        self, rosters: Rosters, requests: Requests, providers: Providers, proxy: Proxy | None
     ) -> None:
-        self._log = log
-        self._rosters = rosters
+        super().__init__(rosters)
         self._requests = requests
-        self._ambient = ambient
         self._providers = providers
         self._proxy = proxy
         self._signins: dict[tuple[UserId, str], _Signin] = {}

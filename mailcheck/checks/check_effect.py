@@ -35,7 +35,7 @@ from huahuo.eventstore.executor import Executor
 from huahuo.eventstore.model import Secret
 from huahuo.eventstore.port import Log
 from huahuo.mailcheck import zh
-from huahuo.mailcheck.checks.mailboxes import MAILBOX, KnownMails, Mailboxes
+from huahuo.mailcheck.checks.mailboxes import MAILBOX, Mailboxes
 from huahuo.mailcheck.events import StartCheck
 from huahuo.mailcheck.fetched import FetchedMail, UidCursor
 from huahuo.mailcheck.mailbox.commands import (
@@ -217,21 +217,14 @@ class CheckMailbox(Protocol):
         ...
 
 
-type Tell = Callable[[int, MailboxCommand], Awaitable[object]]
-"""`Mailboxes.tell`."""
-
-
 class Checking:
     """The effect of a check: from what the mailbox says is to be checked to what is said of it at the end."""
 
-    def __init__(
-        self, check_mailbox: CheckMailbox, sign_in: CheckMailbox, known: KnownMails, tell: Tell
-    ) -> None:
+    def __init__(self, check_mailbox: CheckMailbox, sign_in: CheckMailbox, mailboxes: Mailboxes) -> None:
         """`sign_in`: in place of a check that only signs in."""
         self._check_mailbox = check_mailbox
         self._sign_in = sign_in
-        self._known = known
-        self._tell = tell
+        self._mailboxes = mailboxes
 
     async def perform(self, job: OpenCheck, run: EffectRun) -> None:
         """Check one mailbox, and record how that ended."""
@@ -240,7 +233,7 @@ class Checking:
     async def _outcome(self, check_id: int, run: EffectRun, *, login: bool) -> Finish:
         read = self._sign_in if login else self._check_mailbox
         try:
-            done = await read(run.id, run.state, _Report(check_id, run, self._known, self._tell))
+            done = await read(run.id, run.state, _Report(check_id, run, self._mailboxes))
         except CheckFailed as failed:
             outcome = failed.outcome
             return Finish(
@@ -258,11 +251,10 @@ class Checking:
 class _Report:
     """See `Sink`."""
 
-    def __init__(self, check_id: int, run: EffectRun, known: KnownMails, tell: Tell) -> None:
+    def __init__(self, check_id: int, run: EffectRun, mailboxes: Mailboxes) -> None:
         self._check_id = check_id
         self._run = run
-        self._known = known
-        self._see_unread = tell
+        self._mailboxes = mailboxes
 
     async def progress(self, percent: int, message: str) -> None:
         """See `Sink`. `Begin` has already recorded 0 %."""
@@ -271,15 +263,12 @@ class _Report:
 
     async def mails(self, batch: list[FetchedMail], cursor: UidCursor) -> None:
         """See `Sink`."""
-        email_id = self._run.id
-        async with self._known.storing(email_id):
-            mails = await self._known.unknown(email_id, batch)
-            equals = await self._known.equal_to(email_id, self._run.state, mails)
+        async with self._mailboxes.fresh(self._run.id, self._run.state, batch) as (mails, equals):
             await self._run.emit(MailsFound(self._check_id, mails, cursor, equals))
 
     async def unread(self, folder: str, uidvalidity: int, uids: str) -> None:
         """See `Sink`. It is the mailbox's, and not this check's."""
-        await self._see_unread(self._run.id, SeeUnread(folder, uidvalidity, uids))
+        await self._mailboxes.tell(self._run.id, SeeUnread(folder, uidvalidity, uids))
 
 
 CHECK: Final = "check"
@@ -302,19 +291,17 @@ class CheckBooks:
 
     table: Final = CHECKS
 
-    def __init__(self, log: Log, mailboxes: Mailboxes, ambient: Ambient) -> None:
+    def __init__(self, mailboxes: Mailboxes) -> None:
         self.running: Callable[[frozenset[str]], frozenset[str]] = frozenset
         """Those of the living incarnations that keep the checks they run."""
-        self._log = log
         self._mailboxes = mailboxes
-        self._ambient = ambient
 
     def read(self, key: bytes, value: bytes) -> tuple[int, OpenEffect] | None:
         """See `Books`. Implicit checks are run by an embedding application."""
         check = msgspec.json.decode(value, type=OpenCheck)
         if check.implicit:
             return None
-        return check.check_id, effect_of(number_of(key), value, check, self._ambient.now_ms())
+        return check.check_id, effect_of(number_of(key), value, check, self._mailboxes.ambient.now_ms())
 
     def row_key(self, entry: Entry) -> bytes:
         """See `Books`."""
@@ -325,7 +312,8 @@ class CheckBooks:
         """See `Books`."""
         cause = await self._mailboxes.cause_of(int(entry.key), entry.id)
         hold = CheckHold(self._mailboxes, entry, cause)
-        await hold.begin(self._log, self.running(self._log.living()))
+        log = self._mailboxes.log
+        await hold.begin(log, self.running(log.living()))
         yield hold
 
     async def cancelled(self, entry: Entry) -> str | None:

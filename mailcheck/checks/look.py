@@ -16,7 +16,7 @@ from huahuo.mailcheck.checks.check import check, classified, cutting, delivering
 from huahuo.mailcheck.checks.check_effect import Environment, GraphTarget, Ok, Sink, Target
 from huahuo.mailcheck.checks.connections import Places
 from huahuo.mailcheck.checks.folder_reader import Reading
-from huahuo.mailcheck.checks.mailboxes import KnownMails, Mailboxes
+from huahuo.mailcheck.checks.mailboxes import Mailboxes
 from huahuo.mailcheck.fetched import INBOX, FetchedMail, UidCursor
 from huahuo.mailcheck.mailbox.commands import MailsSeen, NoMailbox, Plan, SeeUnread
 from huahuo.mailcheck.servers.imap_client import ImapClient
@@ -221,10 +221,9 @@ class MailboxGone(Exception):  # noqa: N818  a fact about the mailbox
 class Seen:
     """See `Sink`. `client` is the connection, if one was made and may be kept."""
 
-    def __init__(self, mailboxes: Mailboxes, known: KnownMails, email_id: int, plan: Plan) -> None:
+    def __init__(self, mailboxes: Mailboxes, email_id: int, plan: Plan) -> None:
         self.client: ImapClient | None = None
         self._mailboxes = mailboxes
-        self._known = known
         self._email_id = email_id
         self._plan = plan
 
@@ -233,9 +232,7 @@ class Seen:
 
     async def mails(self, batch: list[FetchedMail], cursor: UidCursor) -> None:
         """See `Sink`."""
-        async with self._known.storing(self._email_id):
-            mails = await self._known.unknown(self._email_id, batch)
-            equals = await self._known.equal_to(self._email_id, self._plan, mails)
+        async with self._mailboxes.fresh(self._email_id, self._plan, batch) as (mails, equals):
             answer = await self._mailboxes.tell(self._email_id, MailsSeen(mails, cursor, equals))
         if isinstance(answer.reply, NoMailbox):
             raise MailboxGone

@@ -6,7 +6,7 @@ Mails that were taken over from another service are found by what it keeps: subj
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime
 from email.utils import parseaddr
@@ -101,74 +101,6 @@ class Pauses:
             await self._released.wait()
 
 
-class Mailboxes:
-    """See the module."""
-
-    def __init__(self, directory: Directory, pauses: Pauses) -> None:
-        self._directory = directory
-        self._pauses = pauses
-
-    async def tell(
-        self,
-        email_id: int,
-        command: MailboxCommand,
-        *,
-        principal: str = SERVICE,
-        cause: int = 0,
-        command_id: str = "",
-    ) -> Answer[MailboxReply]:
-        """Let a mailbox decide, and return when its decision is durable.
-
-        `command_id`: the place in a trace of the run that says it, stored with the events.
-
-        Raises:
-            EntityError: nothing was done. AskTimeout, Unavailable: the outcome is unknown.
-        """
-        await self._pauses.passed(email_id)
-        origin = Origin(principal=principal, command_id=command_id, cause=cause)
-        answer: Answer[MailboxReply] = await self._directory.ask(MAILBOX, email_id, Execute(command, origin))
-        return answer
-
-    async def plan_of(self, email_id: int) -> Plan | None:
-        """How a mailbox is reached, None if there is none. Raises as `cause_of`."""
-        return (await self.standing(email_id)).plan
-
-    async def standing(self, email_id: int) -> Standing:
-        """How a mailbox stands. Raises as `cause_of`."""
-
-        def look(_seq: int, state: Mailbox) -> Standing:
-            plan = plan_of(state) if state.exists else None
-            return Standing(plan, state.failed, state.refused, state.user_id)
-
-        standing: Standing = await self._directory.ask(MAILBOX, email_id, Query(look))
-        return standing
-
-    async def reached(self, email_id: int) -> Reached:
-        """Where a mailbox is. Raises as `cause_of`."""
-
-        def look(seq: int, state: Mailbox) -> Reached:
-            return Reached(login_place_of(state), state.grant, seq)
-
-        found: Reached = await self._directory.ask(MAILBOX, email_id, Query(look))
-        return found
-
-    async def cause_of(self, email_id: int, check_id: int) -> int:
-        """The position of the event that asked for this check, 0 if it is not the open one.
-
-        It comes from the log, not from the caller that started the check, so it is known after a restart.
-
-        Raises:
-            EntityError, AskTimeout, Unavailable: the mailbox could not be asked.
-        """
-
-        def look(_seq: int, state: Mailbox) -> int:
-            check = state.check
-            return check.cause if check is not None and check.check_id == check_id else 0
-
-        cause: int = await self._directory.ask(MAILBOX, email_id, Query(look))
-        return cause
-
-
 class OneAtATime:
     """Pieces of work of one user, or of one mailbox, go one after the other. Nothing is kept of the idle."""
 
@@ -189,15 +121,6 @@ class OneAtATime:
                 self._turns[whose] = lock, count - 1
 
 
-async def every_row(log: Log, table: str, part: str = "") -> AsyncIterator[tuple[bytes, bytes]]:
-    """All (key, value) rows of a part, newest first, read page by page. Raises as `Log.rows`."""
-    before: bytes | None = None
-    while rows := await log.rows(table, part, before=before, limit=_PAGE_ROWS):
-        for row in rows:
-            yield row
-        before = rows[-1][0]
-
-
 _PAGE_ROWS: Final = 500
 _SEVERAL: Final = 3
 """From this number of mails on, one question comes first: whether any mail of the mailbox is known."""
@@ -208,28 +131,95 @@ _ZONE_STEP_MS: Final = 900_000
 _SECOND_MS: Final = 1_000
 
 
-class KnownMails:
-    """The mails of all mailboxes, as far as a reading must know them."""
+class Mailboxes:
+    """See the module. Also what all readings know of mails: which are known, and where they were met."""
 
-    def __init__(self, log: Log, ambient: Ambient) -> None:
-        self._log = log
-        self._ambient = ambient
+    def __init__(self, log: Log, directory: Directory, ambient: Ambient) -> None:
+        self.log = log
+        self.directory = directory
+        self.ambient = ambient
+        self.pauses = Pauses()
         self.storing = OneAtATime().of
         """What is looked up in the block holds until what follows from it is stored.
 
         A check and the watcher of a mailbox may read at the same time; they store in turns.
         """
 
-    async def unknown(self, email_id: int, batch: Sequence[FetchedMail]) -> tuple[FetchedMail, ...]:
-        """The mails without those of Graph that are known by their ids there."""
-        return tuple(
-            [
+    async def tell(
+        self,
+        email_id: int,
+        command: MailboxCommand,
+        *,
+        principal: str = SERVICE,
+        cause: int = 0,
+        command_id: str = "",
+    ) -> Answer[MailboxReply]:
+        """Let a mailbox decide, and return when its decision is durable.
+
+        `command_id`: the place in a trace of the run that says it, stored with the events.
+
+        Raises:
+            EntityError: nothing was done. AskTimeout, Unavailable: the outcome is unknown.
+        """
+        await self.pauses.passed(email_id)
+        origin = Origin(principal=principal, command_id=command_id, cause=cause)
+        answer: Answer[MailboxReply] = await self.directory.ask(MAILBOX, email_id, Execute(command, origin))
+        return answer
+
+    async def ask[T](self, email_id: int, look: Callable[[int, Mailbox], T]) -> T:
+        """What `look` finds in a mailbox, with the number of its last event.
+
+        Raises:
+            EntityError, AskTimeout, Unavailable: the mailbox could not be asked.
+        """
+        found: T = await self.directory.ask(MAILBOX, email_id, Query(look))
+        return found
+
+    async def plan_of(self, email_id: int) -> Plan | None:
+        """How a mailbox is reached, None if there is none. Raises as `ask`."""
+        return (await self.standing(email_id)).plan
+
+    async def standing(self, email_id: int) -> Standing:
+        """How a mailbox stands. Raises as `ask`."""
+
+        def look(_seq: int, state: Mailbox) -> Standing:
+            plan = plan_of(state) if state.exists else None
+            return Standing(plan, state.failed, state.refused, state.user_id)
+
+        return await self.ask(email_id, look)
+
+    async def reached(self, email_id: int) -> Reached:
+        """Where a mailbox is. Raises as `ask`."""
+        return await self.ask(email_id, lambda seq, state: Reached(login_place_of(state), state.grant, seq))
+
+    async def cause_of(self, email_id: int, check_id: int) -> int:
+        """The position of the event that asked for this check, 0 if it is not the open one. Raises as `ask`.
+
+        It comes from the log, not from the caller that started the check, so it is known after a restart.
+        """
+
+        def look(_seq: int, state: Mailbox) -> int:
+            check = state.check
+            return check.cause if check is not None and check.check_id == check_id else 0
+
+        return await self.ask(email_id, look)
+
+    @asynccontextmanager
+    async def fresh(
+        self, email_id: int, plan: Plan, batch: Sequence[FetchedMail]
+    ) -> AsyncIterator[tuple[tuple[FetchedMail, ...], Mapping[bytes, Equals]]]:
+        """The mails without those of Graph that are known by their ids there, and what equals them.
+
+        It holds during the block, see `storing`.
+        """
+        async with self.storing(email_id):
+            mails = [
                 mail
                 for mail in batch
                 if not mail.remote_id
-                or await self._log.row(GRAPH, str(email_id), remote_key(mail.remote_id)) is None
+                or await self.log.row(GRAPH, str(email_id), remote_key(mail.remote_id)) is None
             ]
-        )
+            yield tuple(mails), await self.equal_to(email_id, plan, mails)
 
     async def equal_to(
         self, email_id: int, plan: Plan, batch: Sequence[FetchedMail]
@@ -237,11 +227,11 @@ class KnownMails:
         """For each mail the known ones that equal it, by the digest of both."""
         found: dict[bytes, Equals] = {}
         taken: set[int] = set()
-        looks = len(batch) < _SEVERAL or bool(await self._log.rows(KNOWN, str(email_id), limit=1))
+        looks = len(batch) < _SEVERAL or bool(await self.log.rows(KNOWN, str(email_id), limit=1))
         for mail in batch:
             digest = digest_of(mail)
             if digest not in found:
-                row = await self._log.row(KNOWN, str(email_id), digest) if looks else None
+                row = await self.log.row(KNOWN, str(email_id), digest) if looks else None
                 found[digest] = await self._equals(email_id, plan, mail, row)
             if IMPORTED in plan.cursors and mail.folder != IMPORTED and not found[digest].mails:
                 found[digest] = await self._imported(email_id, plan, mail, taken)
@@ -252,9 +242,9 @@ class KnownMails:
 
         The other service kept some dates in the zone of the sender, and did not say which.
         """
-        moment_ms = sent_ms(mail, self._ambient.now_ms())
+        moment_ms = sent_ms(mail, self.ambient.now_ms())
         before = record_key(moment_ms + _ZONES_MS + 1, 0)
-        rows = await self._log.rows(MAILS, str(email_id), before=before, limit=_AROUND_MAX)
+        rows = await self.log.rows(MAILS, str(email_id), before=before, limit=_AROUND_MAX)
         best: tuple[int, MailRecord] | None = None
         for key, value in rows:
             apart_ms = abs(received_of(key) - moment_ms)
@@ -282,10 +272,19 @@ class KnownMails:
         for known in mails:
             if place not in known.places:
                 key = record_key(known.received_ms, known.mail_id)
-                value = await self._log.row(MAILS, str(email_id), key)
+                value = await self.log.row(MAILS, str(email_id), key)
                 if value is not None:
                     records.append(msgspec.json.decode(value, type=MailRecord))
         return Equals(mails, tuple(records))
+
+
+async def every_row(log: Log, table: str, part: str = "") -> AsyncIterator[tuple[bytes, bytes]]:
+    """All (key, value) rows of a part, newest first, read page by page. Raises as `Log.rows`."""
+    before: bytes | None = None
+    while rows := await log.rows(table, part, before=before, limit=_PAGE_ROWS):
+        for row in rows:
+            yield row
+        before = rows[-1][0]
 
 
 def _looks(subject: str, sender: str) -> tuple[str, str]:

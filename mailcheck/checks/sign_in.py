@@ -10,19 +10,17 @@ the other is tried once.
 
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 from typing import Final, Protocol
 
 from msgspec.structs import replace
 
 from huahuo.actors.effects.run import stage
-from huahuo.actors.entities.directory import Directory
-from huahuo.actors.entities.entity import Query
 from huahuo.actors.plugins.calls import UserId
 from huahuo.eventstore.errors import Corrupt, SealBroken
 from huahuo.eventstore.model import Secret
-from huahuo.eventstore.port import Log
 from huahuo.mailcheck.checks.check_effect import CheckFailed, GraphTarget, Ok, Sink, Target
-from huahuo.mailcheck.checks.mailboxes import MAILBOX, Mailboxes, Reached, login_place_of
+from huahuo.mailcheck.checks.mailboxes import Mailboxes, login_place_of
 from huahuo.mailcheck.events import mailbox_stream
 from huahuo.mailcheck.fetched import GRAPH_UIDVALIDITY, INBOX, UidCursor, Way
 from huahuo.mailcheck.mailbox.commands import ClaimGrant, Done, GrantHeld, KeepGrant, LeaveGrant, Plan
@@ -46,9 +44,8 @@ from huahuo.mailcheck.servers.providers import (
 class StoredGrants:
     """See `Grants`. Exceptions of the log and the entities pass through: the outcome is then unknown."""
 
-    def __init__(self, log: Log, directory: Directory, mailboxes: Mailboxes, providers: Providers) -> None:
-        self._log = log
-        self._directory = directory
+    def __init__(self, mailboxes: Mailboxes, providers: Providers) -> None:
+        self._log = mailboxes.log
         self._mailboxes = mailboxes
         self._providers = providers
 
@@ -89,16 +86,11 @@ class StoredGrants:
         def look(_seq: int, state: Mailbox) -> tuple[int, Way, Provider]:
             return state.grant, state.way, self._providers.of(state.mail_type, state.server, state.port)
 
-        found: tuple[int, Way, Provider] = await self._directory.ask(MAILBOX, email_id, Query(look))
-        return found
+        return await self._mailboxes.ask(email_id, look)
 
 
 type Gate = Callable[[Plan], AbstractAsyncContextManager[object]]
 """A place among the connections that are allowed to a mailbox's host."""
-
-
-type WhereIs = Callable[[int], Awaitable[Reached]]
-"""`Mailboxes.reached`."""
 
 
 class CheckMail(Protocol):
@@ -120,37 +112,28 @@ _OTHER_WAY: Final = frozenset(
 """Kinds of failures after which the other way may work."""
 
 
+@dataclass(frozen=True)
 class Granted:
     """One check that signs in with a grant."""
 
-    def __init__(
-        self,
-        by: "SigningIn",
-        email_id: int,
-        plan: Plan,
-        sink: Sink,
-        provider: Provider,
-        auth: Auth,
-        proxy: Proxy | None,
-    ) -> None:
-        self._by = by
-        self._email_id = email_id
-        self._plan = plan
-        self._sink = sink
-        self._provider = provider
-        self._auth = auth
-        self._proxy = proxy
+    by: "SigningIn"
+    email_id: int
+    plan: Plan
+    sink: Sink
+    provider: Provider
+    auth: Auth
+    proxy: Proxy | None
 
     async def check(self) -> Ok:
         """Try the one way, then perhaps the other. Raises as `SigningIn.check`."""
-        grant = await self._by.grants.read(self._email_id) if self._provider.graph_url else None
+        grant = await self.by.grants.read(self.email_id) if self.provider.graph_url else None
         ways = [self._imap, self._graph]
         if grant is not None and grant.way.graph:  # it is the way that worked last
             ways.reverse()
         try:
             return (await ways[0]())[0]
         except CheckFailed as failed:
-            if failed.outcome.kind not in _OTHER_WAY or not self._provider.graph_url:
+            if failed.outcome.kind not in _OTHER_WAY or not self.provider.graph_url:
                 raise
             first = failed
         try:
@@ -158,7 +141,7 @@ class Granted:
         except CheckFailed as failed:
             # What the first way said is of more use, unless the second only cannot be asked now.
             raise (first if failed.outcome.kind in _OTHER_WAY else failed) from None
-        await self._by.grants.keep(self._email_id, access.generation, access.way, None)
+        await self.by.grants.keep(self.email_id, access.generation, access.way, None)
         return done
 
     async def _imap(self) -> tuple[Ok, Access]:
@@ -173,11 +156,11 @@ class Granted:
         return await self._over_imap(access), access
 
     async def _over_imap(self, access: Access) -> Ok:
-        return await self._by.over_imap(self._plan, self._sink, self._auth, access.token, self._proxy)
+        return await self.by.over_imap(self.plan, self.sink, self.auth, access.token, self.proxy)
 
     async def _graph(self) -> tuple[Ok, Access]:
         """Check over Graph. What an earlier check over IMAP has told is not told again."""
-        access, log, part = await self._access(graph=True), self._by.log, str(self._email_id)
+        access, log, part = await self._access(graph=True), self.by.mailboxes.log, str(self.email_id)
 
         async def renew() -> Secret:
             nonlocal access
@@ -187,35 +170,35 @@ class Granted:
         async def known(remote_id: str) -> bool:
             return await log.row(GRAPH, part, remote_key(remote_id)) is not None
 
-        since = self._plan.cursors.get(INBOX)
+        since = self.plan.cursors.get(INBOX)
         told_ms = 0
         if since is not None and since.uidvalidity != GRAPH_UIDVALIDITY:
             newest = await log.rows(MAILS, part, limit=1)
             told_ms = received_of(newest[0][0]) if newest else 0
         target = GraphTarget(
-            url=self._provider.graph_url,
+            url=self.provider.graph_url,
             token=access.token,
             renew=renew,
             known=known,
-            cursors=self._plan.cursors,
-            folders=self._plan.folders,
+            cursors=self.plan.cursors,
+            folders=self.plan.folders,
             told_ms=told_ms,
-            proxy=self._proxy,
+            proxy=self.proxy,
         )
-        return await self._by.check_mail(target, since, self._sink), access
+        return await self.by.check_mail(target, since, self.sink), access
 
     async def _access(self, *, graph: bool, refused: Secret | None = None) -> Access:
         """An access token of the mailbox as the plan has it. Raises CheckFailed."""
         while True:
             try:
                 with stage("access token"):
-                    got = await self._by.tokens.get(
-                        self._email_id, self._provider, graph=graph, proxy=self._proxy, refused=refused
+                    got = await self.by.tokens.get(
+                        self.email_id, self.provider, graph=graph, proxy=self.proxy, refused=refused
                     )
             except MailFault as fault:
                 raise CheckFailed(classify(fault, over_http=True)) from fault
-            now = await self._by.where_is(self._email_id)
-            if now.place != login_place_of(self._plan):
+            now = await self.by.mailboxes.reached(self.email_id)
+            if now.place != login_place_of(self.plan):
                 raise CheckFailed(moved())
             if now.grant == got.generation:
                 return got
@@ -232,37 +215,23 @@ type GroupProxy = Callable[[UserId, int], Awaitable[Secret | None]]
 """The proxy of the group in which a user's mailbox is, None where the group has none."""
 
 
+@dataclass(frozen=True, kw_only=True)
 class SigningIn:
-    """How a check signs in: with the mailbox's password, or with an access token (`granted`).
+    """How a check signs in: with the mailbox's password, or with an access token (`granted`)."""
 
-    `proxy` is the operator's, for mailboxes that have none of their own.
-    """
-
-    def __init__(
-        self,
-        log: Log,
-        check_mail: CheckMail,
-        providers: Providers,
-        grants: Grants,
-        tokens: Tokens,
-        gate: Gate,
-        where_is: WhereIs,
-        proxy: Proxy | None,
-        group_proxy: GroupProxy,
-    ) -> None:
-        self.log = log
-        self.check_mail = check_mail
-        self.grants = grants
-        self.tokens = tokens
-        self.where_is = where_is
-        self._providers = providers
-        self._gate = gate
-        self._default_proxy = proxy
-        self._group_proxy = group_proxy
+    mailboxes: Mailboxes
+    check_mail: CheckMail
+    providers: Providers
+    grants: Grants
+    tokens: Tokens
+    gate: Gate
+    proxy: Proxy | None
+    """The operator's, for mailboxes that have none of their own."""
+    group_proxy: GroupProxy
 
     async def over_imap(self, plan: Plan, sink: Sink, auth: Auth, secret: Secret, proxy: Proxy | None) -> Ok:
         """Check over IMAP."""
-        places = self._providers.places(plan.mail_type, plan.server, plan.port, use_ssl=plan.use_ssl)
+        places = self.providers.places(plan.mail_type, plan.server, plan.port, use_ssl=plan.use_ssl)
         target = Target(
             places=places,
             user=plan.email,
@@ -272,12 +241,12 @@ class SigningIn:
             folders=plan.folders,
             proxy=proxy,
         )
-        async with self._gate(plan):
+        async with self.gate(plan):
             return await self.check_mail(target, plan.cursors.get(INBOX), sink)
 
     async def check(self, email_id: int, plan: Plan, sink: Sink) -> Ok:
         """Check a mailbox. Raises CheckFailed, and whatever the sink, the log and the entities raise."""
-        provider = self._providers.of(plan.mail_type, plan.server, plan.port)
+        provider = self.providers.of(plan.mail_type, plan.server, plan.port)
         (password, refresh_token, client_id, own, login), damaged = await self._secrets_for(email_id, plan)
         plan = plan if login is None else replace(plan, email=login.reveal())
         grant = (
@@ -301,7 +270,7 @@ class SigningIn:
         except (Corrupt, SealBroken):  # of its group: the mailbox itself needs nothing entered
             damaged_proxy = replace(outcome_of("secret_damaged"), status="error", own_way=True)
             raise CheckFailed(damaged_proxy) from None
-        own_way = proxy is not None and proxy is not self._default_proxy
+        own_way = proxy is not None and proxy is not self.proxy
         try:
             if auth in TOKENS:
                 done = await Granted(self, email_id, plan, sink, provider, auth, proxy).check()
@@ -316,10 +285,10 @@ class SigningIn:
 
     async def _secrets_for(self, email_id: int, plan: Plan) -> tuple[list[Secret | None], frozenset[str]]:
         """`_secrets`, if they are those of the server of the plan. Raises CheckFailed."""
-        before = await self.where_is(email_id)
+        before = await self.mailboxes.reached(email_id)
         while before.place == login_place_of(plan):
             found = await self._secrets(email_id)
-            after = await self.where_is(email_id)
+            after = await self.mailboxes.reached(email_id)
             if after == before:
                 return found
             before = after
@@ -329,14 +298,14 @@ class SigningIn:
         """The secrets in the order of `_SECRETS`, and the names of those that cannot be read."""
         owner = mailbox_stream(email_id)
         try:
-            return await self.log.secrets(owner, _SECRETS), frozenset()
+            return await self.mailboxes.log.secrets(owner, _SECRETS), frozenset()
         except (Corrupt, SealBroken):
             pass  # of several in one job it is not known which
         found: list[Secret | None] = []
         damaged: list[str] = []
         for name in _SECRETS:
             try:
-                found.append(await self.log.secret(owner, name))
+                found.append(await self.mailboxes.log.secret(owner, name))
             except (Corrupt, SealBroken):
                 found.append(None)
                 damaged.append(name)
@@ -345,9 +314,9 @@ class SigningIn:
     async def _proxy(self, email_id: int, user_id: UserId, own: Secret | None) -> Proxy | None:
         """The proxy of a mailbox: its own, else its group's, else the operator's. Raises ValueError."""
         if own is None:
-            own = await self._group_proxy(user_id, email_id)
+            own = await self.group_proxy(user_id, email_id)
         if own is None:
-            return self._default_proxy
+            return self.proxy
         return None if own.reveal() == DIRECT else parse_proxy(own.reveal())
 
 

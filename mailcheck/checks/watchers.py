@@ -13,6 +13,7 @@ turn until something about its sign-in changes.
 """
 
 from collections.abc import Callable, Coroutine
+from dataclasses import InitVar, dataclass, field
 from functools import partial
 from typing import Any, Final
 
@@ -21,15 +22,13 @@ import structlog
 from huahuo.actors.actor.messages import AskTimeout
 from huahuo.actors.entities.decider import EntityError
 from huahuo.actors.plugins.calls import UserId
-from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.errors import EventStoreError
-from huahuo.eventstore.port import Log
 from huahuo.mailcheck.checks import backoff
 from huahuo.mailcheck.checks.backoff import LIMITS, TOLD_FROM, Host
 from huahuo.mailcheck.checks.check_effect import CheckFailed
 from huahuo.mailcheck.checks.connections import Connections, Places
 from huahuo.mailcheck.checks.look import NEVER_S, Looking, MailboxGone, Seen, Turns, Watched, now_s
-from huahuo.mailcheck.checks.mailboxes import KnownMails, Mailboxes, Standing, every_row
+from huahuo.mailcheck.checks.mailboxes import Mailboxes, Standing, every_row
 from huahuo.mailcheck.checks.sign_in import SigningIn
 from huahuo.mailcheck.mailbox.commands import Plan, WatchState
 from huahuo.mailcheck.records import WATCHED, number_of
@@ -44,37 +43,27 @@ _STORE_FAULTS: Final = (EntityError, AskTimeout, EventStoreError)
 _log = structlog.get_logger(__name__)
 
 
+@dataclass(eq=False, kw_only=True)
 class Looks:
     """See the module. Implements `turns.Work`. All methods belong to the loop's thread."""
 
-    def __init__(
-        self,
-        *,
-        mailboxes: Mailboxes,
-        known: KnownMails,
-        signing: SigningIn,
-        looking: Looking,
-        connections: Connections,
-        providers: Providers,
-        ambient: Ambient,
-        settings: backoff.Pace,
-        at_once: int,
-        per_host: int,
-        has_room: Callable[[UserId], bool] = lambda _user_id: True,
-    ) -> None:
-        """`at_once`, `per_host`: at most this many looks run. `has_room`: see `plugin.Host`."""
-        self._has_room = has_room
-        self._mailboxes = mailboxes
-        self._known = known
-        self._signing = signing
-        self._looking = looking
-        self._connections = connections
-        self._providers = providers
-        self._ambient = ambient
-        self._pace = settings
+    mailboxes: Mailboxes
+    signing: SigningIn
+    looking: Looking
+    connections: Connections
+    providers: Providers
+    pace: backoff.Pace
+    at_once: InitVar[int]
+    """At most this many looks run, and `per_host` at one server."""
+    per_host: InitVar[int]
+    has_room: Callable[[UserId], bool] = lambda _user_id: True
+    """See `plugin.Host`."""
+    count: int = field(init=False, default=0)
+    """Looks since the start."""
+
+    def __post_init__(self, at_once: int, per_host: int) -> None:
         self.turns = Turns(self, at_once=at_once, per_host=per_host)
-        self.count = 0
-        """Looks since the start."""
+        self._random = self.mailboxes.ambient.random
 
     def begin(self, watched: Watched, host: Host) -> Coroutine[Any, Any, None] | None:
         """See `Work`."""
@@ -85,7 +74,7 @@ class Looks:
             if watched.client is None:
                 host.begin()
             return self._look(watched, host)
-        wait_s = max(host.until_s - now, 0.5) + backoff.spread_s(host.watched, self._ambient.random())
+        wait_s = max(host.until_s - now, 0.5) + backoff.spread_s(host.watched, self._random())
         self.turns.later(watched, wait_s)
         if watched.told or host.failures < TOLD_FROM or host.outcome is None:
             return None
@@ -97,7 +86,7 @@ class Looks:
             _log.error("watcher_failed", email_id=watched.email_id, error=type(error).__name__)
             host.tries = False
             watched.cut()
-            self.turns.later(watched, backoff.hopeless_s(self._ambient.random()))
+            self.turns.later(watched, backoff.hopeless_s(self._random()))
         if watched.anew:
             watched.anew = False
             watched.cut()
@@ -109,7 +98,7 @@ class Looks:
 
     async def _look(self, watched: Watched, host: Host) -> None:
         try:
-            standing = await self._mailboxes.standing(watched.email_id)
+            standing = await self.mailboxes.standing(watched.email_id)
         except _STORE_FAULTS as error:
             host.tries = False
             self._not_stored(watched, error)
@@ -119,18 +108,18 @@ class Looks:
             host.tries = False
             watched.cut()
             return
-        if not self._has_room(standing.user_id):
+        if not self.has_room(standing.user_id):
             host.tries = False
-            self.turns.later(watched, backoff.poll_s(self._pace, self._ambient.random()))
+            self.turns.later(watched, backoff.poll_s(self.pace, self._random()))
             return
         client, places = watched.client, watched.places
         watched.client = None
         if places is None:
-            places = self._connections.of_watchers(standing.plan)
+            places = self.connections.of_watchers(standing.plan)
             now = now_s()
-            if not places.try_take(now - self._pace.hold_s):
+            if not places.try_take(now - self.pace.hold_s):
                 host.tries = False
-                self.turns.later(watched, backoff.poll_s(self._pace, self._ambient.random()) / 2)
+                self.turns.later(watched, backoff.poll_s(self.pace, self._random()) / 2)
                 return
             watched.since_s = now
         else:
@@ -153,20 +142,20 @@ class Looks:
         assert plan is not None, "it was asked before"
         self.count += 1
         reads_all = client is None or not watched.news
-        seen = Seen(self._mailboxes, self._known, watched.email_id, plan)
+        seen = Seen(self.mailboxes, watched.email_id, plan)
         try:
             if client is None:
-                done = await self._signing.check(watched.email_id, plan, seen)
+                done = await self.signing.check(watched.email_id, plan, seen)
                 if not done.own_way:
                     host.answered()
             else:
-                await self._looking.again(client, plan, seen, renews=reads_all)
+                await self.looking.again(client, plan, seen, renews=reads_all)
         except CheckFailed as failed:
             if client is None:
                 await self._failed(watched, host, failed.outcome)
             else:
                 # The connection had ended, as connections do. A new one shows whether there is a failure.
-                self.turns.later(watched, backoff.spread_s(host.watched, self._ambient.random()))
+                self.turns.later(watched, backoff.spread_s(host.watched, self._random()))
             return False
         except MailboxGone:
             return False
@@ -174,7 +163,7 @@ class Looks:
             self._not_stored(watched, error)
             return False
         watched.failures = 0
-        async with self._looking.cutting(seen.client):
+        async with self.looking.cutting(seen.client):
             if watched.told or standing.failed:
                 await self._told(watched, WatchState("ok"))
                 watched.told = False
@@ -184,7 +173,7 @@ class Looks:
         self, watched: Watched, places: Places, plan: Plan, client: ImapClient | None, *, has_read_all: bool
     ) -> bool:
         """Wait in IDLE if the server offers it, else for the next look."""
-        provider = self._providers.of(plan.mail_type, plan.server, plan.port)
+        provider = self.providers.of(plan.mail_type, plan.server, plan.port)
         stays = self.turns.watched.get(watched.email_id) is watched and not watched.anew
         if client is not None and client.idles and provider.idle and stays:
             watched.news = False
@@ -196,16 +185,14 @@ class Looks:
                 watched.client, watched.places = client, places
                 now, there = now_s(), self.turns.host_of(watched).watched
                 if has_read_all:
-                    renew_s = backoff.renew_s(
-                        self._pace, there, len(self.turns.watched), self._ambient.random()
-                    )
+                    renew_s = backoff.renew_s(self.pace, there, len(self.turns.watched), self._random())
                     watched.all_due_s = now + renew_s
                 self.turns.later(watched, max(0.0, watched.all_due_s - now))
                 places.lend(watched.email_id, watched.since_s, partial(self._evicted, watched))
                 return True
         elif client is not None:
             await client.logout(_LOGOUT_S)
-        self.turns.later(watched, backoff.poll_s(self._pace, self._ambient.random()))
+        self.turns.later(watched, backoff.poll_s(self.pace, self._random()))
         return False
 
     def _news(self, watched: Watched) -> None:
@@ -214,19 +201,19 @@ class Looks:
         if not watched.running and self.turns.open:
             lost = watched.client is not None and watched.client.lost
             host = self.turns.host_of(watched)
-            self.turns.later(watched, backoff.spread_s(host.watched, self._ambient.random()) if lost else 0.0)
+            self.turns.later(watched, backoff.spread_s(host.watched, self._random()) if lost else 0.0)
 
     def _evicted(self, watched: Watched) -> None:
         """A check, or another watcher, needs the place."""
         client, watched.client, watched.places = watched.client, None, None
         if client is not None:
             client.abort()
-        self.turns.later(watched, backoff.poll_s(self._pace, self._ambient.random()))
+        self.turns.later(watched, backoff.poll_s(self.pace, self._random()))
 
     # -- how it fares -------------------------------------------------------------------------------
 
     async def _failed(self, watched: Watched, host: Host, outcome: Outcome) -> None:
-        chance = self._ambient.random()
+        chance = self._random()
         now = now_s()
         watched.failures += 1
         if not outcome.own_way and host.failed(outcome, now, chance):
@@ -253,7 +240,7 @@ class Looks:
 
     async def _told(self, watched: Watched, state: WatchState) -> bool:
         try:
-            await self._mailboxes.tell(watched.email_id, state)
+            await self.mailboxes.tell(watched.email_id, state)
         except _STORE_FAULTS as error:
             self._not_stored(watched, error)
             return False
@@ -263,7 +250,7 @@ class Looks:
         """The log, or the mailbox, gave no answer: look again soon."""
         _log.warning("watcher_without_log", email_id=watched.email_id, error=type(error).__name__)
         watched.cut()
-        self.turns.later(watched, backoff.again_s(1, self._ambient.random()))
+        self.turns.later(watched, backoff.again_s(1, self._random()))
 
 
 type Mine = Callable[[int, str], bool]
@@ -276,9 +263,9 @@ class Watching:
     All methods belong to the loop's thread.
     """
 
-    def __init__(self, log: Log, ambient: Ambient, looks: Looks) -> None:
-        self._log = log
-        self._ambient = ambient
+    def __init__(self, looks: Looks) -> None:
+        self._log = looks.mailboxes.log
+        self._random = looks.mailboxes.ambient.random
         self._looks = looks
         self._turns = looks.turns
 
@@ -325,7 +312,7 @@ class Watching:
                 self.watch(email_id, host)
             elif watched is None:
                 self._turns.later(
-                    self._turns.add(email_id, host), backoff.spread_s(len(found), self._ambient.random())
+                    self._turns.add(email_id, host), backoff.spread_s(len(found), self._random())
                 )
 
     def watch(self, email_id: int, host: str) -> None:
@@ -368,7 +355,7 @@ class Watching:
         """What changed was not heard: look at each mailbox that waits for its sign-in."""
         waiting = [number for number in self._turns.watched if self.waits_for_sign_in(number)]
         for number in waiting:
-            wait_s = backoff.spread_s(len(waiting), self._ambient.random())
+            wait_s = backoff.spread_s(len(waiting), self._random())
             self._turns.later(self._turns.watched[number], wait_s)
 
     async def rest(self) -> None:

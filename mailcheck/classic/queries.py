@@ -16,20 +16,15 @@ from msgspec import Meta
 from msgspec.structs import replace
 
 from huahuo.actors.entities.decider import Origin
-from huahuo.actors.entities.directory import Directory
-from huahuo.actors.entities.entity import Query
 from huahuo.actors.plugins.actions import Action, Id
 from huahuo.actors.plugins.calls import Call, Principal, Refusal, Reply, UserId, error_reply
 from huahuo.actors.plugins.words import Words
-from huahuo.eventstore.ambient import Ambient, json_bytes
+from huahuo.eventstore.ambient import json_bytes
 from huahuo.eventstore.model import Secret
-from huahuo.eventstore.port import Log
 from huahuo.mailcheck import en, zh
 from huahuo.mailcheck.api.mail_actions import Searching
-from huahuo.mailcheck.api.mail_sources import OwnMails, place_of
 from huahuo.mailcheck.api.params import RECORDS_MAX, SEARCH_IDS_MAX, SearchParams
-from huahuo.mailcheck.api.rosters import Rosters
-from huahuo.mailcheck.checks.mailboxes import MAILBOX, Mailboxes
+from huahuo.mailcheck.api.rosters import Answering, Rosters, place_of
 from huahuo.mailcheck.classic import classic_zh
 from huahuo.mailcheck.classic.dialect import (
     Content,
@@ -46,7 +41,6 @@ from huahuo.mailcheck.classic.dialect import (
 from huahuo.mailcheck.events import STATUSES_BUSY, user_of
 from huahuo.mailcheck.fetched import IMPORTED, FetchedMail, UidCursor
 from huahuo.mailcheck.mailbox.commands import MailsFound, ReportStatus
-from huahuo.mailcheck.mailbox.state import Mailbox
 from huahuo.mailcheck.mime.mail import TEXT_CHARS_MAX
 from huahuo.mailcheck.records import MAILS, FoundRecord, MailRecord, Row
 from huahuo.mailcheck.roster.commands import AddEmail
@@ -67,19 +61,11 @@ class Adopted(msgspec.Struct, frozen=True):
     why_not: str = ""
 
 
-class Adopting:
+class Adopting(Answering):
     """Mailboxes and mails that another service has, taken over into this one. It can be repeated.
 
     Exceptions of the log and the entities pass through.
     """
-
-    def __init__(
-        self, rosters: Rosters, directory: Directory, mailboxes: Mailboxes, ambient: Ambient
-    ) -> None:
-        self._rosters = rosters
-        self._directory = directory
-        self._mailboxes = mailboxes
-        self._ambient = ambient
 
     async def mailbox(self, user_id: UserId, fields: Mapping[str, Any]) -> Adopted:
         """Take over a mailbox, its secrets sealed. One with this address stays as it is."""
@@ -104,22 +90,14 @@ class Adopting:
 
     async def last_mail(self, email_id: int) -> int:
         """The number of the last mail that was taken over, 0 if none was."""
-
-        def look(_seq: int, state: Mailbox) -> int:
-            return state.seen_under(IMPORTED, _UIDVALIDITY)
-
-        last: int = await self._directory.ask(MAILBOX, email_id, Query(look))
-        return last
+        return await self._mailboxes.ask(email_id, lambda _, state: state.seen_under(IMPORTED, _UIDVALIDITY))
 
     async def begin(self, email_id: int) -> int:
         """Begin to take over mails: a check that this process runs. The result is its id."""
         await self._mailboxes.tell(email_id, ReportStatus("processing", zh.TAKING_OVER), principal=_PRINCIPAL)
-
-        def look(_seq: int, state: Mailbox) -> int:
-            return 0 if state.check is None else state.check.check_id
-
-        check_id: int = await self._directory.ask(MAILBOX, email_id, Query(look))
-        return check_id
+        return await self._mailboxes.ask(
+            email_id, lambda _, state: 0 if state.check is None else state.check.check_id
+        )
 
     async def mails(self, email_id: int, check_id: int, records: Sequence[Mapping[str, Any]]) -> None:
         """Take over mails in one commit. Their numbers rise."""
@@ -256,16 +234,13 @@ class Search(msgspec.Struct, frozen=True):
     search_in: Annotated[list[str], Meta(max_length=8)] = []
 
 
-class Queries:
+class Queries(Answering):
     """See the module."""
 
-    def __init__(self, log: Log, directory: Directory, searching: Searching | None = None) -> None:
+    def __init__(self, rosters: Rosters, searching: Searching | None = None) -> None:
         """`searching` None: mails are searched by looking at each."""
+        super().__init__(rosters)
         self._searching = searching
-        self._log = log
-        self._directory = directory
-        self._rosters = Rosters(log, directory)
-        self._own = OwnMails(log, self._rosters)
 
     def actions(self) -> list[Action]:
         """The queries as actions. Clients of our own protocol have better ones."""
@@ -360,7 +335,7 @@ class Queries:
         told: list[dict[str, Any]] = []
         left = CONTENT_BYTES_MAX
         for one in newest[:MAILS_MAX]:
-            record = await self._own.record(user_id, one.mail_id)
+            record = await self._rosters.mail(user_id, one.mail_id)
             if record is None:
                 continue
             content = await self._content(record) if left > 0 else Content()
@@ -382,23 +357,18 @@ class Queries:
 
     async def _owner(self, who: Principal, email_id: int) -> UserId | None:
         """The owner of a mailbox that this user may look into."""
-        if await self._own.mailbox(who.user_id, email_id) is not None:
+        if await self._rosters.row(who.user_id, email_id) is not None:
             return who.user_id
         if not who.is_admin:
             return None
-
-        def look(_seq: int, state: Mailbox) -> UserId | None:
-            return state.user_id if state.exists else None
-
-        owner: UserId | None = await self._directory.ask(MAILBOX, email_id, Query(look))
-        return owner
+        return await self._mailboxes.ask(email_id, lambda _, state: state.user_id if state.exists else None)
 
     async def _record(self, who: Principal, mail_id: int) -> MailRecord | None:
-        found = await self._own.record(who.user_id, mail_id)
+        found = await self._rosters.mail(who.user_id, mail_id)
         if found is not None or not who.is_admin:
             return found
         place = await place_of(self._log, mail_id)
-        return None if place is None else await self._own.record(place.user_id, mail_id)
+        return None if place is None else await self._rosters.mail(place.user_id, mail_id)
 
     async def _records(self, email_id: int, most: int) -> AsyncIterator[MailRecord]:
         """The records of a mailbox, newest first."""

@@ -29,16 +29,15 @@ from huahuo.eventstore.port import Log
 from huahuo.mailcheck import zh
 from huahuo.mailcheck.api.code_route import CodeRoute
 from huahuo.mailcheck.api.contents import Attachments, Filling, Keeping, Opening
-from huahuo.mailcheck.api.handlers import GroupProxies, Handlers
+from huahuo.mailcheck.api.handlers import Handlers
 from huahuo.mailcheck.api.import_export import Belongings, Exporting
 from huahuo.mailcheck.api.mail_actions import AddingMails, MailQueries, Searching
 from huahuo.mailcheck.api.mail_index import MailIndex
-from huahuo.mailcheck.api.mail_sources import OwnMails
 from huahuo.mailcheck.api.mailbox_list import RowsCut, snapshot_of
 from huahuo.mailcheck.api.rosters import ROSTER, Rosters
 from huahuo.mailcheck.api.sign_in import Logins, Signins
 from huahuo.mailcheck.checks.check_effect import start_of
-from huahuo.mailcheck.checks.mailboxes import MAILBOX, KnownMails, Mailboxes, Pauses, every_row
+from huahuo.mailcheck.checks.mailboxes import MAILBOX, Mailboxes, every_row
 from huahuo.mailcheck.checks.sign_in import CheckMail
 from huahuo.mailcheck.checks.watchers import Looks, Watching
 from huahuo.mailcheck.classic.queries import Adopting
@@ -118,49 +117,30 @@ class MailDomain:
         self._directory = directory
         self._ambient = ambient
         self._settings = settings
-        pauses = Pauses()
-        rosters = Rosters(log, directory)
-        mailboxes = Mailboxes(directory, pauses)
-        known = KnownMails(log, ambient)
-        group_proxy = GroupProxies(log, rosters).of
-        readers = self._readers = Readers(
-            log, directory, mailboxes, settings, executor, ambient, group_proxy, check_mail, lending,
-            divided=shared,
-        )  # fmt: skip
+        mailboxes = self.mailboxes = Mailboxes(log, directory, ambient)
+        rosters = self.rosters = Rosters(mailboxes, executor)
+        readers = self._readers = Readers(rosters, settings, check_mail, lending, divided=shared)
         self.tokens, self.connections = readers.tokens, readers.connections
-        self._mailboxes = mailboxes
         looks = Looks(
             mailboxes=mailboxes,
-            known=known,
             signing=readers.looks,
             looking=readers.looking,
             connections=readers.connections,
             providers=settings.providers,
-            ambient=ambient,
-            settings=settings.watch,
+            pace=settings.watch,
             at_once=settings.checks_max,
             per_host=settings.checks_per_host_max,
             has_room=has_room,
         )
-        self.watching = Watching(log, ambient, looks)
-        self._checks = checks_of(
-            log, ambient, settings, readers, mailboxes, known, shared=shared, wait_s=wait_s
-        )
+        self.watching = Watching(looks)
+        self._checks = checks_of(settings, readers, mailboxes, shared=shared, wait_s=wait_s)
         self.trace = self._checks.trace
         self._purging = Purging(log, ambient, None if index is None else index.forgetting)
         self._purges = purges_of(log, ambient, settings, self._purging, shared=shared)
-        own = OwnMails(log, rosters)
-        keeping = Keeping(log, mailboxes, known)
-        self.opening = Opening(log, readers.one_mail.check, mailboxes.plan_of, keeping, executor, ambient)
+        keeping = Keeping(mailboxes)
+        self.opening = Opening(rosters, readers.one_mail.check, keeping)
         """Contents of mails, from the log or from their servers."""
-        self._filling = Filling(
-            log=log,
-            read=readers.many_mails.check,
-            plan_of=mailboxes.plan_of,
-            keeping=keeping,
-            known=known,
-            ambient=ambient,
-        )
+        self._filling = Filling(mailboxes, readers.many_mails.check, keeping)
         self._division: Division | None = None
         """Where nodes share the log: which part of it is this node's."""
         if shared:
@@ -174,41 +154,35 @@ class MailDomain:
                 providers=settings.providers,
             )
         self._handlers = Handlers(
-            log,
             rosters,
-            executor,
-            pauses,
             lines_max=settings.import_lines_max,
             lines_a_part=settings.import_lines_a_part,
             providers=settings.providers,
             jobs=jobs,
         )
-        self._signins = Signins(log, rosters, readers.requests, ambient, settings.providers, settings.proxy)
+        self._signins = Signins(rosters, readers.requests, settings.providers, settings.proxy)
         logins = Logins(
-            own,
-            mailboxes,
+            rosters,
             stored=readers.sign_in.check,
             given=readers.login,
             providers=settings.providers,
             proxy=settings.proxy,
             folders=settings.check.folders,
-            ambient=ambient,
         )
-        adding = AddingMails(own, mailboxes, known, executor, ambient, codes=settings.check.codes)
-        self.searching = None if index is None else Searching(log, rosters, index)
+        self.searching = None if index is None else Searching(rosters, index)
         self.actions: list[Action] = [
             *self._handlers.actions(),
-            *MailQueries(log, own, self.opening).actions(),
+            *MailQueries(rosters, self.opening).actions(),
             *self._signins.actions(),
-            *Attachments(own, readers.one_mail.check, mailboxes.plan_of, executor, ambient).actions(),
+            *Attachments(rosters, readers.one_mail.check).actions(),
             *logins.actions(),
-            *adding.actions(),
-            *Exporting(log, rosters, ambient).actions(),
+            *AddingMails(rosters, codes=settings.check.codes).actions(),
+            *Exporting(rosters).actions(),
             *([] if self.searching is None else self.searching.actions()),
         ]
         """The commands and queries of clients."""
-        self.belongings = Belongings(log, rosters, pauses)
-        self.adopting = Adopting(rosters, directory, mailboxes, ambient)
+        self.belongings = Belongings(rosters)
+        self.adopting = Adopting(rosters)
         """Takes over what another service has."""
         roster = RosterDecider(mailboxes_max=settings.mailboxes_max, providers=settings.providers)
         self.kinds = (
@@ -222,7 +196,7 @@ class MailDomain:
 
     def routes(self) -> list[HttpRoute]:
         """What is answered over plain HTTP."""
-        return CodeRoute(self._log, self._directory, self._ambient).routes()
+        return CodeRoute(self.rosters).routes()
 
     @property
     def connections_peak(self) -> int:
@@ -342,7 +316,7 @@ class MailDomain:
         return await self._report(email_id, ReportProgress(percent, message))
 
     async def _report(self, email_id: int, command: MailboxCommand) -> int:
-        answer = await self._mailboxes.tell(email_id, command)
+        answer = await self.mailboxes.tell(email_id, command)
         if isinstance(answer.reply, NoMailbox):
             raise UnknownMailbox(f"no mailbox {email_id}")
         return answer.position
@@ -364,8 +338,8 @@ class MailDomain:
 
     async def _end_interrupted(self, email_id: int, check_id: int) -> None:
         try:
-            cause = await self._mailboxes.cause_of(email_id, check_id)
-            await self._mailboxes.tell(email_id, Finish(check_id, "error", zh.INTERRUPTED), cause=cause)
+            cause = await self.mailboxes.cause_of(email_id, check_id)
+            await self.mailboxes.tell(email_id, Finish(check_id, "error", zh.INTERRUPTED), cause=cause)
         except (EntityError, AskTimeout, EventStoreError) as error:
             _log.warning("check_not_interrupted", check_id=check_id, error=type(error).__name__)
 

@@ -233,7 +233,7 @@ class Mail(Plugin):
         )
         return Brought(
             kinds=mail.kinds,
-            actions=[*mail.actions, *Queries(host.log, host.directory, mail.searching).actions()],
+            actions=[*mail.actions, *Queries(mail.rosters, mail.searching).actions()],
             tongues=[FireMailTongue()],
             routes=[*mail.routes(), *(routes() if host.classic_ui else ())],
             words=(zh, en),

@@ -21,15 +21,14 @@ from huahuo.actors.effects.facts import DONE, FAILED, OpenEffect
 from huahuo.actors.effects.queue import Bounds, Entry, Failure, Spec
 from huahuo.actors.effects.run import EffectRun
 from huahuo.actors.effects.runner import Effects
-from huahuo.actors.entities.directory import Directory
 from huahuo.actors.plugins.calls import UserId
 from huahuo.actors.plugins.plugin import Lending
 from huahuo.eventstore.ambient import Ambient
-from huahuo.eventstore.executor import Executor
 from huahuo.eventstore.model import Append, RowDrop
 from huahuo.eventstore.port import Log
 from huahuo.mailcheck.api.bulk_commands import LINES_A_PART
 from huahuo.mailcheck.api.mail_sources import ManyMails, OneMail
+from huahuo.mailcheck.api.rosters import Rosters
 from huahuo.mailcheck.checks.backoff import Pace
 from huahuo.mailcheck.checks.check import SigningInOnly, check
 from huahuo.mailcheck.checks.check_effect import (
@@ -41,8 +40,8 @@ from huahuo.mailcheck.checks.check_effect import (
 )
 from huahuo.mailcheck.checks.connections import Connections
 from huahuo.mailcheck.checks.look import Looking
-from huahuo.mailcheck.checks.mailboxes import MAILBOX, KnownMails, Mailboxes
-from huahuo.mailcheck.checks.sign_in import CheckMail, Gate, GroupProxy, SigningIn, StoredGrants
+from huahuo.mailcheck.checks.mailboxes import MAILBOX, Mailboxes
+from huahuo.mailcheck.checks.sign_in import CheckMail, Gate, SigningIn, StoredGrants
 from huahuo.mailcheck.events import mailbox_stream, user_stream
 from huahuo.mailcheck.records import (
     GRAPH,
@@ -102,22 +101,18 @@ class Readers:
 
     def __init__(
         self,
-        log: Log,
-        directory: Directory,
-        mailboxes: Mailboxes,
+        rosters: Rosters,
         settings: MailSettings,
-        executor: Executor,
-        ambient: Ambient,
-        group_proxy: GroupProxy,
         check_mail: CheckMail | None,
         lending: Lending | None,
         *,
         divided: bool,
     ) -> None:
         """`check_mail`: in place of checks and looks over the network. `divided`: nodes divide the checks."""
+        mailboxes = rosters.mailboxes
         self.requests = Requests(settings.network, timeout_s=REQUEST_TIMEOUT_S)
-        grants = StoredGrants(log, directory, mailboxes, settings.providers)
-        self.tokens = Tokens(grants, self.requests, ambient)
+        grants = StoredGrants(mailboxes, settings.providers)
+        self.tokens = Tokens(grants, self.requests, mailboxes.ambient)
         self.connections = Connections(
             settings.providers,
             settings.watch_connections_max,
@@ -129,22 +124,21 @@ class Readers:
             requests=self.requests,
             limits=settings.check,
             large_mails=asyncio.Semaphore(settings.large_mails_max),
-            executor=executor,
-            ambient=ambient,
+            executor=rosters.executor,
+            ambient=mailboxes.ambient,
         )
         self.looking = Looking(environment)
 
         def signing(read: CheckMail, gate: Gate) -> SigningIn:
             return SigningIn(
-                log,
-                read,
-                settings.providers,
-                grants,
-                self.tokens,
-                gate,
-                mailboxes.reached,
-                settings.proxy,
-                group_proxy,
+                mailboxes=mailboxes,
+                check_mail=read,
+                providers=settings.providers,
+                grants=grants,
+                tokens=self.tokens,
+                gate=gate,
+                proxy=settings.proxy,
+                group_proxy=rosters.group_proxy,
             )
 
         gate, opening = self.connections.of_check, self.connections.of_mail
@@ -285,12 +279,9 @@ class _Hold:
 
 
 def checks_of(
-    log: Log,
-    ambient: Ambient,
     settings: MailSettings,
     readers: Readers,
     mailboxes: Mailboxes,
-    known: KnownMails,
     *,
     shared: bool,
     wait_s: Callable[[UserId], float],
@@ -299,11 +290,11 @@ def checks_of(
 
     Nodes divide them by mailbox. What is bounded over all nodes takes a place (`Connections.of_check`).
     """
-    books = CheckBooks(log, mailboxes, ambient)
+    books = CheckBooks(mailboxes)
     check = Spec(
         kind=MAILBOX,
         name=CHECK,
-        handler=Checking(readers.checks.check, readers.sign_in.check, known, mailboxes.tell).perform,
+        handler=Checking(readers.checks.check, readers.sign_in.check, mailboxes).perform,
         read=msgspec.json.Decoder(OpenCheck).decode,
         key=int,
         retries=0,
@@ -312,8 +303,8 @@ def checks_of(
         spread=True,
     )
     checks = Effects(
-        log=log,
-        ambient=ambient,
+        log=mailboxes.log,
+        ambient=mailboxes.ambient,
         books=books,
         specs={(MAILBOX, CHECK): check},
         wait_s=wait_s,

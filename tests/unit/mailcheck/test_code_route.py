@@ -23,7 +23,7 @@ async def ask(
     w: MailWorld, address: str = ADDRESS, rights: Any = None, **query: str
 ) -> dict[str, Any] | None:
     """The answer, None for 204."""
-    route = CodeRoute(w.log, w.directory, w.ambient)
+    route = CodeRoute(w.mail.rosters)
     [made] = route.routes()
     who = Principal(USER, "alice", rights=rights)
     request = HttpRequest(method="GET", path="", names={"address": address}, query=query, principal=who)

@@ -9,7 +9,7 @@ from typing import Any, cast
 from huahuo.actors.actor.runtime import Runtime
 from huahuo.actors.entities.directory import Directory
 from huahuo.eventstore.model import Append, Secret, SecretPut
-from huahuo.mailcheck.checks.mailboxes import MAILBOX, Mailboxes, Pauses
+from huahuo.mailcheck.checks.mailboxes import MAILBOX, Mailboxes
 from huahuo.mailcheck.checks.sign_in import StoredGrants
 from huahuo.mailcheck.events import MailboxAdded, internal
 from huahuo.mailcheck.mailbox.decider import MailboxDecider
@@ -65,7 +65,7 @@ async def tokens_of(node: Node, endpoint: Strict) -> AsyncIterator[tuple[Tokens,
     runtime = Runtime(asyncio.get_running_loop(), ambient=node.ambient)
     directory = Directory(runtime, node.log, feed, node.ambient)
     directory.register(MAILBOX, MailboxDecider(), lambda *_: None)
-    grants = StoredGrants(node.log, directory, Mailboxes(directory, Pauses()), Providers())
+    grants = StoredGrants(Mailboxes(node.log, directory, node.ambient), Providers())
     ambient = VirtualAmbient(virtual_loop(), 1)
     tokens = Tokens(grants, cast("Requests", endpoint), ambient)
     yield tokens, grants
@@ -169,8 +169,8 @@ def test_a_claim_and_its_end_are_events_and_the_next_token_ends_it_too() -> None
 @mail_world()
 async def test_a_log_without_nodes_has_no_claims(world: MailWorld) -> None:
     email_id = await world.add(client_id="c", refresh_token="r", mail_type="outlook", password=None)
-    mailboxes = Mailboxes(world.directory, Pauses())
-    grants = StoredGrants(world.log, world.directory, mailboxes, Providers())
+    mailboxes = world.mail.mailboxes
+    grants = StoredGrants(mailboxes, Providers())
     before = world.log.position
     assert await grants.claim(email_id)
     await grants.leave(email_id)

@@ -7,7 +7,6 @@ import pytest
 
 from huahuo.eventstore.memory import MemoryStore
 from huahuo.eventstore.model import Secret
-from huahuo.mailcheck.checks.mailboxes import Mailboxes, Pauses
 from huahuo.mailcheck.fetched import Way
 from huahuo.mailcheck.servers.oauth import Access
 from tests.support.worlds.mail_world import MailWorld, mail_world
@@ -127,7 +126,7 @@ async def test_a_move_to_and_fro_while_the_password_is_read_is_noticed(world: Ma
 async def test_a_token_that_came_after_a_move_is_not_sent_to_the_server_before(world: MailWorld) -> None:
     grant = {"client_id": CLIENT_ID, "refresh_token": "canary"}
     await world.add("a@outlook.com", mail_type="outlook", password=None, **grant)
-    mailboxes = Mailboxes(world.directory, Pauses())
+    mailboxes = world.mail.mailboxes
     moved = False
 
     async def late(email_id: int, *_: Any, **__: Any) -> Access:

@@ -15,7 +15,6 @@ from huahuo.eventstore.fulltext.words import Entry, Place
 from huahuo.eventstore.model import RowDrop
 from huahuo.mailcheck.api import mail_actions
 from huahuo.mailcheck.api.contents import Keeping
-from huahuo.mailcheck.checks.mailboxes import KnownMails, Mailboxes, Pauses
 from huahuo.mailcheck.mailbox.commands import SeeUnread
 from huahuo.mailcheck.records import INDEX_FILE, INDEX_NAME, MAILS, PURGES
 from tests.support.models.mail_book import NOW_MS, USER
@@ -299,7 +298,7 @@ async def test_a_mail_told_by_its_headers_is_found_by_its_text_once_that_was_rea
     await receive(world, 1, letter(1, "Invoice", content=b"", has_attachments=True))
     assert (await found(world, "invoice"), await found(world, "paris")) == (["Invoice"], [])
     whole = letter(1, "Invoice", "for the trip to Paris", to="team@lists.example").content
-    keeping = Keeping(world.log, Mailboxes(world.directory, Pauses()), KnownMails(world.log, world.ambient))
+    keeping = Keeping(world.mail.mailboxes)
     assert await keeping.keep(1, {1: (whole, False)})
     await world.mail.idle()
     assert (await found(world, "paris"), await found(world, "to:team")) == (["Invoice"], ["Invoice"])
@@ -315,7 +314,7 @@ async def test_a_mail_told_by_its_headers_is_found_by_its_text_once_that_was_rea
 async def test_a_search_can_be_limited_to_what_is_unread_there(world: MailWorld) -> None:
     await world.add("a@example.com")
     await receive(world, 1, *(letter(n, f"mail {n}") for n in range(1, 6)))
-    mailboxes = Mailboxes(world.directory, Pauses())
+    mailboxes = world.mail.mailboxes
     await mailboxes.tell(1, SeeUnread("INBOX", 1, "2,4:5"))
     assert await found(world, unread=True) == ["mail 5", "mail 4", "mail 2"]
     assert await found(world, "mail", unread=False) == ["mail 3", "mail 1"]
