@@ -25,6 +25,7 @@ PLUMBING = {
     "_event",
     "_status",
     "_say_progress",
+    "say_progress",
     "status",
 }
 """Functions that only pass a body on, so the line of their caller is reported."""

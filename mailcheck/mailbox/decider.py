@@ -20,20 +20,16 @@ from msgspec.structs import replace
 
 from huahuo.actors.entities.decider import Context, Decision
 from huahuo.eventstore.blobs import blob_id
-from huahuo.eventstore.model import NewEvent, RowDrop, RowPut, SecretPut
+from huahuo.eventstore.model import RowDrop, RowPut, SecretPut
 from huahuo.mailcheck import zh
 from huahuo.mailcheck.events import (
     PROGRESS_MAX,
     STATUSES_TERMINAL,
-    Body,
-    CheckEnded,
-    CheckProgress,
     CheckProgressed,
     CheckStarted,
     ContentsKept,
     CursorMoved,
     Effect,
-    EmailStatusUpdate,
     FoundMail,
     GrantClaimed,
     GrantKept,
@@ -45,9 +41,7 @@ from huahuo.mailcheck.events import (
     UidvalidityChanged,
     UnreadThere,
     WatchTold,
-    internal,
     mailbox_stream,
-    public,
     user_stream,
 )
 from huahuo.mailcheck.fetched import GRAPH_UIDVALIDITY, FetchedMail, UidCursor
@@ -83,11 +77,9 @@ from huahuo.mailcheck.mailbox.commands import (
 )
 from huahuo.mailcheck.mailbox.state import Check, Mailbox, MailboxFold, unread_digest
 from huahuo.mailcheck.records import (
-    CHECKS,
     CODE_CHARS_MAX,
     FOLDER_CHARS_MAX,
     KNOWN,
-    MESSAGE_CHARS_MAX,
     MISSING,
     SENDER_CHARS_MAX,
     SOURCES,
@@ -106,115 +98,55 @@ from huahuo.mailcheck.records import (
     rfc3339,
     unread_put,
 )
+from huahuo.mailcheck.writing import Writing
 
 
-class MailboxWriting:
+class MailboxWriting(Writing):
     """Gathers what one decision writes. It never changes the state."""
 
     def __init__(self, state: Mailbox, context: Context) -> None:
+        super().__init__(state.user_id, context)
         self.state = state
-        self.context = context
-        self._events: list[NewEvent] = []
-        self.effects: list[Effect] = []
-        self._rows: list[RowPut | RowDrop] = []
+        self.id = state.email_id
         self._blobs: list[bytes] = []
-        self.secrets: list[SecretPut] = []
         self._floor = 0 if state.check is None else state.check.progress
 
     def decision(self, reply: MailboxReply) -> Decision[MailboxReply, Effect]:
         """Everything gathered, as one append."""
-        return Decision(
-            reply=reply,
-            at_stream=user_stream(self.state.user_id),
-            events=tuple(self._events),
-            effects=tuple(self.effects),
-            rows=tuple(self._rows),
-            blobs=tuple(self._blobs),
-            secrets=tuple(self.secrets),
-            owner=user_stream(self.state.user_id) if self._blobs else "",
-        )
-
-    def fact(self, body: Body) -> None:
-        """Add an internal fact."""
-        self._events.append(internal(self.state.email_id, body))
-
-    def say(self, body: Body) -> None:
-        """Add a public event."""
-        self._events.append(public(self.state.user_id, self.state.email_id, body))
+        owner = user_stream(self.user_id) if self._blobs else ""
+        return self.gathered(reply, blobs=tuple(self._blobs), owner=owner)
 
     def open_implicit(self) -> Check:
         """Open a check that an embedding application runs."""
         check = Check(self.context.take("check", 1), implicit=True)
-        state = self.state
         self.started(check)
-        self._rows.append(check_put(state.email_id, state.user_id, check.check_id, implicit=True))
+        self.rows.append(check_put(self.id, self.user_id, check.check_id, implicit=True))
         return check
 
     def begin(self, check: Check, message: str, status: str = "processing", by: str = "") -> None:
         """Add the start of a check."""
         self.started(check, by)
-        self.status(check.check_id, status, message)
+        self.status(self.id, check.check_id, status, message)
 
     def watcher(self, fares: WatchState, message: str) -> None:
         """Add the public status of the mailbox's watcher, and that it was told."""
-        self.status(0, fares.status, message, error_class=fares.error_class, advice=fares.advice)
-        self.fact(WatchTold(timestamp=self.context.timestamp, status=fares.status))
-
-    def status(
-        self, check_id: int, status: str, message: str, *, error_class: str = "", advice: str = ""
-    ) -> None:
-        """Add the public status of a check, 0 for that of the mailbox's watcher."""
-        self.say(
-            EmailStatusUpdate(
-                timestamp=self.context.timestamp,
-                email_id=self.state.email_id,
-                status=status,
-                message=clean(message, MESSAGE_CHARS_MAX),
-                check_id=check_id,
-                error_class=error_class,
-                advice=advice,
-            )
-        )
+        self.status(self.id, 0, fares.status, message, fares.error_class, fares.advice)
+        self.fact(self.id, WatchTold(timestamp=self.now, status=fares.status))
 
     def progress(self, check: Check, percent: int, message: str) -> None:
         """Add progress, never below the last one. The internal floor rises with it."""
         percent = max(percent, self._floor)
-        self._say_progress(check, percent, message)
+        self.say_progress(self.id, check.check_id, percent, message)
         if percent > self._floor:
-            self.fact(
-                CheckProgressed(timestamp=self.context.timestamp, check_id=check.check_id, progress=percent)
-            )
-
-    def end(
-        self, check: Check, status: str, message: str, *, error_class: str = "", advice: str = ""
-    ) -> None:
-        """Add progress 100, the terminal status and the internal end."""
-        self._say_progress(check, PROGRESS_MAX, message)
-        self.status(check.check_id, status, message, error_class=error_class, advice=advice)
-        self.fact(CheckEnded(timestamp=self.context.timestamp, check_id=check.check_id, status=status))
-        self._rows.append(RowDrop(CHECKS, "", email_key(self.state.email_id)))
+            fact = CheckProgressed(timestamp=self.now, check_id=check.check_id, progress=percent)
+            self.fact(self.id, fact)
 
     def started(self, check: Check, by: str = "") -> None:
         """Add who runs the check, and that it began if it had not."""
-        self.fact(
-            CheckStarted(
-                timestamp=self.context.timestamp,
-                check_id=check.check_id,
-                implicit=check.implicit,
-                by=by or UNSET,
-            )
+        fact = CheckStarted(
+            timestamp=self.now, check_id=check.check_id, implicit=check.implicit, by=by or UNSET
         )
-
-    def _say_progress(self, check: Check, percent: int, message: str) -> None:
-        self.say(
-            CheckProgress(
-                timestamp=self.context.timestamp,
-                email_id=self.state.email_id,
-                progress=percent,
-                message=clean(message, MESSAGE_CHARS_MAX),
-                check_id=check.check_id,
-            )
-        )
+        self.fact(self.id, fact)
 
     def mails(
         self, fresh: list[FetchedMail], cursor: UidCursor, check_id: int, equals: Mapping[bytes, Equals]
@@ -231,7 +163,7 @@ class MailboxWriting:
             mails = known.setdefault(digest, list(before.mails))
             at = next((n for n, one in enumerate(mails) if place not in one.places), None)
             if mail.remote_id:
-                self._rows.append(remote_put(state.email_id, mail.remote_id))
+                self.rows.append(remote_put(self.id, mail.remote_id))
             if at is None:
                 mails.append(Known(0, received_ms(mail, self.context.now_ms), (place,)))
                 new.append(mail)
@@ -241,10 +173,11 @@ class MailboxWriting:
                 self._met(before.record(mails[at].mail_id), mails[at].received_ms, mail)
         found = self._new(new, known)
         for digest, mails in known.items():
-            self._rows.append(RowPut(KNOWN, str(state.email_id), digest, encoded(mails)))
+            self.rows.append(RowPut(KNOWN, str(self.id), digest, encoded(mails)))
         self.fact(
+            self.id,
             CursorMoved(
-                timestamp=self.context.timestamp,
+                timestamp=self.now,
                 check_id=check_id,
                 folder=cursor.folder,
                 uidvalidity=cursor.uidvalidity,
@@ -253,12 +186,12 @@ class MailboxWriting:
                 link=cursor.link or UNSET,
                 rest=cursor.rest or UNSET,
                 same=tuple(same) or UNSET,
-            )
+            ),
         )
 
     def _new(self, new: list[FetchedMail], known: dict[bytes, list[Known]]) -> list[FoundMail]:
         """Add new mails; they get their ids in `known` too."""
-        state, now = self.state, self.context.timestamp
+        now = self.now
         first = self.context.take("mail", len(new)) if new else 0
         found = []
         for mail_id, mail in enumerate(new, start=first):
@@ -268,7 +201,7 @@ class MailboxWriting:
             mails[at] = Known(mail_id, moment_ms, mails[at].places)
             record = MailRecord(
                 mail_id=mail_id,
-                email_id=state.email_id,
+                email_id=self.id,
                 subject=clean(mail.subject, SUBJECT_CHARS_MAX),
                 sender=clean(mail.sender, SENDER_CHARS_MAX),
                 received_time=rfc3339(moment_ms),
@@ -284,6 +217,7 @@ class MailboxWriting:
                 recipients=recipients_of(mail.recipients),
             )
             self.say(
+                self.id,
                 MailReceived(
                     timestamp=now,
                     email_id=record.email_id,
@@ -295,21 +229,21 @@ class MailboxWriting:
                     has_attachments=record.has_attachments,
                     code=record.code,
                     code_confidence=record.code_confidence,
-                )
+                ),
             )
-            self._rows += mail_rows(record, state.user_id, moment_ms)
+            self.rows += mail_rows(record, self.user_id, moment_ms)
             if mail.content:
                 self._blobs.append(mail.content)
             else:
-                self._rows.append(RowPut(MISSING, str(state.email_id), record_key(moment_ms, mail_id), b""))
+                self.rows.append(RowPut(MISSING, str(self.id), record_key(moment_ms, mail_id), b""))
             if mail.source:
                 source = blob_id(mail.source).encode()
-                self._rows.append(RowPut(SOURCES, str(state.email_id), mail_key(mail_id), source))
+                self.rows.append(RowPut(SOURCES, str(self.id), mail_key(mail_id), source))
                 self._blobs.append(mail.source)
             found.append(FoundMail(mail_id, mail.uid, mail.size, record.blob, mail.remote_id or UNSET))
         if any(not mail.content for mail in new):
-            self._rows.append(RowPut(UNREAD_BODIES, "", email_key(state.email_id), b""))
-            self.effects.append(ReadBodies(state.email_id))
+            self.rows.append(RowPut(UNREAD_BODIES, "", email_key(self.id), b""))
+            self.effects.append(ReadBodies(self.id))
         return found
 
     def contents(self, contents: Sequence[Content]) -> None:
@@ -317,12 +251,12 @@ class MailboxWriting:
         kept = []
         for one in contents:
             record = replace(one.record, blob=blob_id(one.content), has_attachments=one.has_attachments)
-            self._rows += mail_rows(record, self.state.user_id, one.received_ms)
+            self.rows += mail_rows(record, self.user_id, one.received_ms)
             key = record_key(one.received_ms, record.mail_id)
-            self._rows.append(RowDrop(MISSING, str(self.state.email_id), key))
+            self.rows.append(RowDrop(MISSING, str(self.id), key))
             self._blobs.append(one.content)
             kept.append(KeptMail(record.mail_id, record.blob, one.record.has_attachments))
-        self.fact(ContentsKept(timestamp=self.context.timestamp, mails=tuple(kept)))
+        self.fact(self.id, ContentsKept(timestamp=self.now, mails=tuple(kept)))
 
     def unread(self, seen: SeeUnread) -> None:
         """Add which mails of a folder are unread there, if that changed."""
@@ -331,13 +265,13 @@ class MailboxWriting:
         if digest == told or (told is None and not seen.uids):
             return
         fact = UnreadThere(
-            timestamp=self.context.timestamp,
+            timestamp=self.now,
             folder=seen.folder,
             uidvalidity=seen.uidvalidity,
             uids=seen.uids,
         )
-        self.fact(fact)
-        self._rows.append(unread_put(self.state.email_id, seen.folder, seen.uidvalidity, seen.uids))
+        self.fact(self.id, fact)
+        self.rows.append(unread_put(self.id, seen.folder, seen.uidvalidity, seen.uids))
 
     def _met(self, record: MailRecord | None, moment_ms: int, mail: FetchedMail) -> None:
         """A known mail was met in another place, so its record says that one."""
@@ -345,7 +279,7 @@ class MailboxWriting:
             folder = clean(mail.folder, FOLDER_CHARS_MAX)
             place = {"folder": folder, "uid": mail.uid, "uidvalidity": mail.uidvalidity}
             moved = replace(record, **place, remote_id=mail.remote_id or UNSET)
-            self._rows += mail_rows(moved, self.state.user_id, moment_ms)
+            self.rows += mail_rows(moved, self.user_id, moment_ms)
 
 
 _RUNNING_MAX: Final = PROGRESS_MAX - 1
@@ -415,7 +349,7 @@ def _of_check(writing: MailboxWriting, command: Begin | Progress | MailsFound | 
             if command.status == "ok" and state.failed:
                 writing.effects.append(LookAgain(state.email_id))
             writing.end(
-                check, command.status, message, error_class=command.error_class, advice=command.advice
+                writing.id, check.check_id, command.status, message, command.error_class, command.advice
             )
     return Done()
 
@@ -438,17 +372,16 @@ def _keep(writing: MailboxWriting, command: KeepGrant) -> Done | GrantReplaced:
     if command.generation != writing.state.grant:
         return GrantReplaced()
     way, rotated = command.way, command.refresh_token
-    writing.fact(
-        GrantKept(
-            timestamp=writing.context.timestamp,
-            rotated=rotated is not None,
-            graph=way.graph,
-            token_url=way.token_url,
-            scope=way.scope,
-        )
+    kept = GrantKept(
+        timestamp=writing.now,
+        rotated=rotated is not None,
+        graph=way.graph,
+        token_url=way.token_url,
+        scope=way.scope,
     )
+    writing.fact(writing.id, kept)
     if rotated is not None:
-        writing.secrets.append(SecretPut(mailbox_stream(writing.state.email_id), "refresh_token", rotated))
+        writing.secrets.append(SecretPut(mailbox_stream(writing.id), "refresh_token", rotated))
     return Done()
 
 
@@ -456,11 +389,11 @@ def _claim(writing: MailboxWriting, command: ClaimGrant | LeaveGrant) -> Done | 
     by = writing.state.grant_by
     if isinstance(command, LeaveGrant):
         if by == command.by:
-            writing.fact(GrantClaimed(timestamp=writing.context.timestamp, by=""))
+            writing.fact(writing.id, GrantClaimed(timestamp=writing.now, by=""))
     elif by != command.by:
         if by in command.living:
             return GrantHeld(by)
-        writing.fact(GrantClaimed(timestamp=writing.context.timestamp, by=command.by))
+        writing.fact(writing.id, GrantClaimed(timestamp=writing.now, by=command.by))
     return Done()
 
 
@@ -484,11 +417,11 @@ def _report(writing: MailboxWriting, command: ReportStatus | ReportProgress) -> 
             writing.begin(check, command.message)
         writing.progress(check, min(command.percent, PROGRESS_MAX), command.message)
     elif command.status in STATUSES_TERMINAL:
-        writing.end(check, command.status, command.message)
+        writing.end(writing.id, check.check_id, command.status, command.message)
         if not check.implicit:
             writing.effects.append(StopCheck(check.check_id))
     elif check.started:
-        writing.status(check.check_id, command.status, command.message)
+        writing.status(writing.id, check.check_id, command.status, command.message)
     else:
         writing.begin(check, command.message, command.status)
         writing.progress(check, 0, command.message)
@@ -504,14 +437,13 @@ def _found(
     """Write new mails and the cursor after them in one append."""
     known = writing.state.seen.get(cursor.folder)
     if known is not None and known.uidvalidity != cursor.uidvalidity:
-        writing.fact(
-            UidvalidityChanged(
-                timestamp=writing.context.timestamp,
-                folder=cursor.folder,
-                before=known.uidvalidity,
-                after=cursor.uidvalidity,
-            )
+        changed = UidvalidityChanged(
+            timestamp=writing.now,
+            folder=cursor.folder,
+            before=known.uidvalidity,
+            after=cursor.uidvalidity,
         )
+        writing.fact(writing.id, changed)
     elif known is not None:
         if cursor.uidvalidity == GRAPH_UIDVALIDITY:
             # Numbers there are ours: they follow what another reading may have stored meanwhile.

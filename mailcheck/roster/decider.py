@@ -18,19 +18,14 @@ from msgspec import UNSET, UnsetType
 
 from huahuo.actors.entities.decider import Context, Decision
 from huahuo.actors.plugins.calls import Refusal, carried
-from huahuo.eventstore.model import NewEvent, RowDrop, RowPut, Secret, SecretPut
+from huahuo.eventstore.model import RowDrop, RowPut, Secret, SecretPut
 from huahuo.mailcheck import zh
 from huahuo.mailcheck.events import (
-    PROGRESS_MAX,
-    Body,
-    CheckEnded,
-    CheckProgress,
     CheckRequested,
     Claim,
     Effect,
     EmailAdded,
     EmailDeleted,
-    EmailStatusUpdate,
     EmailUpdated,
     FoldersChosen,
     GroupProxySet,
@@ -44,15 +39,11 @@ from huahuo.mailcheck.events import (
     Unwatch,
     Watch,
     guarding,
-    internal,
     mailbox_stream,
     of_roster,
-    public,
     roster_stream,
-    user_stream,
 )
 from huahuo.mailcheck.records import (
-    CHECKS,
     GROUP_PROXIES,
     PURGES,
     WATCHED,
@@ -101,21 +92,18 @@ from huahuo.mailcheck.roster.commands import (
 from huahuo.mailcheck.roster.importer import Account
 from huahuo.mailcheck.roster.state import Roster, RosterFold
 from huahuo.mailcheck.servers.providers import STANDARD, Endpoint, Providers
+from huahuo.mailcheck.writing import Writing
 
 
-class RosterWriting:
+class RosterWriting(Writing):
     """Gathers what one decision writes. It never changes the state."""
 
     def __init__(self, state: Roster, context: Context) -> None:
+        super().__init__(state.user_id, context)
         self.state = state
-        self.context = context
-        self._events: list[NewEvent] = []
-        self._effects: list[Effect] = []
         guard = roster_stream(state.user_id)
         self._expected = {guard: context.head(guard)}
         self._changed = False
-        self._rows: list[RowPut | RowDrop] = []
-        self._secrets: list[SecretPut] = []
         self._shred: list[str] = []
         self._drop_secrets: list[tuple[str, str]] = []
 
@@ -125,16 +113,11 @@ class RosterWriting:
         It expects that the roster decided nothing else since the state, also if it only keeps a refusal.
         """
         if self._changed:
-            self._events.append(guarding(self.state.user_id, self.context.timestamp))
-        return Decision(
-            reply=reply,
+            self.events.append(guarding(self.user_id, self.now))
+        return self.gathered(
+            reply,
             record=encode(reply),
-            at_stream=user_stream(self.state.user_id),
-            events=tuple(self._events),
-            effects=tuple(self._effects),
             expected=self._expected,
-            rows=tuple(self._rows),
-            secrets=tuple(self._secrets),
             drop_secrets=tuple(self._drop_secrets),
             shred=tuple(self._shred),
         )
@@ -148,10 +131,9 @@ class RosterWriting:
         secrets: Iterable[tuple[str, Secret]],
     ) -> None:
         """Add a new mailbox with its sealed secrets."""
-        user_id, now = self.state.user_id, self.context.timestamp
         owner = mailbox_stream(email_id)
         sealed = [SecretPut(owner, name, secret) for name, secret in secrets]
-        self._secrets += sealed
+        self.secrets += sealed
         self._expected[owner] = 0
         reached: dict[str, Any] = {
             "email": email,
@@ -160,11 +142,11 @@ class RosterWriting:
             "port": where.port,
             "use_ssl": where.use_ssl,
         }
-        added = EmailAdded(timestamp=now, email_id=email_id, **reached)
+        added = EmailAdded(timestamp=self.now, email_id=email_id, **reached)
         names = tuple(put.name for put in sealed)
-        fact = MailboxAdded(timestamp=now, user_id=user_id, secrets=names, **reached)
-        self._say(email_id, added)
-        self._fact(email_id, fact)
+        fact = MailboxAdded(timestamp=self.now, user_id=self.user_id, secrets=names, **reached)
+        self.say(email_id, added)
+        self.fact(email_id, fact)
         self._changed = True
 
     def update(
@@ -176,7 +158,6 @@ class RosterWriting:
         folders: tuple[str, ...] | UnsetType | None = UNSET,
     ) -> None:
         """Change settings. If the endpoint changes, an open check of the old one is cancelled first."""
-        now = self.context.timestamp
         before: tuple[Any, ...] = (row.mail_type, row.server, row.port, row.use_ssl)
         after: tuple[Any, ...] = (mail_type, where.host, where.port, where.use_ssl)
         sealed = [SecretPut(mailbox_stream(row.id), name, secret) for name, secret in secrets]
@@ -193,14 +174,14 @@ class RosterWriting:
         changed: dict[str, Any] = {
             name: new for name, old, new in zip(names, before, after, strict=True) if old != new
         }
-        self._say(row.id, EmailUpdated(timestamp=now, email_id=row.id, folders=folders, **changed))
+        self.say(row.id, EmailUpdated(timestamp=self.now, email_id=row.id, folders=folders, **changed))
         if folders is not UNSET:
-            self._fact(row.id, FoldersChosen(timestamp=now, folders=folders))
+            self.fact(row.id, FoldersChosen(timestamp=self.now, folders=folders))
         if changed:
-            self._fact(row.id, MailboxUpdated(timestamp=now, **dict(zip(names, after, strict=True))))
+            self.fact(row.id, MailboxUpdated(timestamp=self.now, **dict(zip(names, after, strict=True))))
         for put in sealed:
-            self._fact(row.id, SecretStored(timestamp=now, name=put.name))
-        self._secrets += sealed
+            self.fact(row.id, SecretStored(timestamp=self.now, name=put.name))
+        self.secrets += sealed
         if row.watched:
             self._watch(row.id, where.host)
 
@@ -214,107 +195,74 @@ class RosterWriting:
         if row.watched == on:
             return
         self._changed = True
-        self._say(row.id, EmailUpdated(timestamp=self.context.timestamp, email_id=row.id, watched=on))
+        self.say(row.id, EmailUpdated(timestamp=self.now, email_id=row.id, watched=on))
         if on:
             self._watch(row.id, row.server)
         else:
             self._unwatch(row.id)
 
     def _watch(self, email_id: int, host: str) -> None:
-        self._rows.append(watched_put(email_id, host))
-        self._effects.append(Watch(email_id, host))
+        self.rows.append(watched_put(email_id, host))
+        self.effects.append(Watch(email_id, host))
 
     def _unwatch(self, email_id: int) -> None:
-        self._rows.append(RowDrop(WATCHED, "", email_key(email_id)))
-        self._effects.append(Unwatch(email_id))
+        self.rows.append(RowDrop(WATCHED, "", email_key(email_id)))
+        self.effects.append(Unwatch(email_id))
 
     def label(self, email_id: int, changed: Mapping[str, Any]) -> None:
         """Change labels. They concern no check, so only the roster's own stream guards them."""
         self._changed = True
-        self._say(email_id, EmailUpdated(timestamp=self.context.timestamp, email_id=email_id, **changed))
+        self.say(email_id, EmailUpdated(timestamp=self.now, email_id=email_id, **changed))
 
     def group_proxy(self, group: str, proxy: Secret | None) -> None:
         """Seal the proxy of a group, or drop it. Checks read it when they sign in, so none is disturbed."""
-        user_id = self.state.user_id
+        user_id = self.user_id
         owner, name = roster_stream(user_id), group_secret(group)
         if proxy is None:
             self._drop_secrets.append((owner, name))
-            self._rows.append(RowDrop(GROUP_PROXIES, str(user_id), group_key(group)))
+            self.rows.append(RowDrop(GROUP_PROXIES, str(user_id), group_key(group)))
         else:
-            self._secrets.append(SecretPut(owner, name, proxy))
-            self._rows.append(RowPut(GROUP_PROXIES, str(user_id), group_key(group), group.encode()))
-        fact = GroupProxySet(timestamp=self.context.timestamp, group=group, on=proxy is not None)
-        self._events.append(of_roster(user_id, fact))
+            self.secrets.append(SecretPut(owner, name, proxy))
+            self.rows.append(RowPut(GROUP_PROXIES, str(user_id), group_key(group), group.encode()))
+        fact = GroupProxySet(timestamp=self.now, group=group, on=proxy is not None)
+        self.events.append(of_roster(user_id, fact))
         for row in self.state.rows.values():
             if row.watched and row.group == group:
-                self._effects.append(Watch(row.id, row.server))
+                self.effects.append(Watch(row.id, row.server))
 
     def request(self, email_id: int, check_id: int, host: str | None = None, *, login: bool = False) -> None:
         """Queue a check. `host`: of a mailbox that this decision adds. `login`: it only signs in."""
-        now = self.context.timestamp
         if host is None:
             host = self.state.rows[email_id].server
             self._expect(email_id)
-        self._status(email_id, check_id, "queued", zh.CHECK_QUEUED)
-        self._fact(email_id, CheckRequested(timestamp=now, check_id=check_id))
-        user_id, trace = self.state.user_id, carried(self.context.command_id)
-        self._rows.append(check_put(email_id, user_id, check_id, host=host, login=login, trace=trace))
-        self._effects.append(StartCheck(email_id, check_id, host, user_id, login, trace))
+        self.status(email_id, check_id, "queued", zh.CHECK_QUEUED)
+        self.fact(email_id, CheckRequested(timestamp=self.now, check_id=check_id))
+        user_id, trace = self.user_id, carried(self.context.command_id)
+        self.rows.append(check_put(email_id, user_id, check_id, host=host, login=login, trace=trace))
+        self.effects.append(StartCheck(email_id, check_id, host, user_id, login, trace))
 
     def cancel(self, email_id: int) -> bool:
         """Cancel the open check of the mailbox. False if it has none."""
         check_id = self.state.checks.get(email_id)
         if check_id is None:
             return False
-        now = self.context.timestamp
         self._expect(email_id)
-        self._say(
-            email_id,
-            CheckProgress(
-                timestamp=now,
-                email_id=email_id,
-                progress=PROGRESS_MAX,
-                message=zh.CHECK_CANCELLED,
-                check_id=check_id,
-            ),
-        )
-        self._status(email_id, check_id, "cancelled", zh.CHECK_CANCELLED)
-        self._fact(email_id, CheckEnded(timestamp=now, check_id=check_id, status="cancelled"))
-        self._rows.append(RowDrop(CHECKS, "", email_key(email_id)))
-        self._effects.append(StopCheck(check_id))
+        self.end(email_id, check_id, "cancelled", zh.CHECK_CANCELLED)
+        self.effects.append(StopCheck(check_id))
         return True
 
     def delete(self, email_id: int) -> None:
         """Delete the mailbox: cancel its check, destroy its key, and purge its mails afterwards (`Purge`)."""
-        now = self.context.timestamp
         self._expect(email_id)
         self._changed = True
         self.cancel(email_id)
         if self.state.rows[email_id].watched:
             self._unwatch(email_id)
-        self._say(email_id, EmailDeleted(timestamp=now, email_id=email_id))
-        self._fact(email_id, MailboxDeleted(timestamp=now))
+        self.say(email_id, EmailDeleted(timestamp=self.now, email_id=email_id))
+        self.fact(email_id, MailboxDeleted(timestamp=self.now))
         self._shred.append(mailbox_stream(email_id))
-        self._rows.append(RowPut(PURGES, "", email_key(email_id), b"{}"))
-        self._effects.append(Purge(email_id))
-
-    def _status(self, email_id: int, check_id: int, status: str, message: str) -> None:
-        self._say(
-            email_id,
-            EmailStatusUpdate(
-                timestamp=self.context.timestamp,
-                email_id=email_id,
-                status=status,
-                message=message,
-                check_id=check_id,
-            ),
-        )
-
-    def _say(self, email_id: int, body: Body) -> None:
-        self._events.append(public(self.state.user_id, email_id, body))
-
-    def _fact(self, email_id: int, body: Body) -> None:
-        self._events.append(internal(email_id, body))
+        self.rows.append(RowPut(PURGES, "", email_key(email_id), b"{}"))
+        self.effects.append(Purge(email_id))
 
     def _expect(self, email_id: int) -> None:
         stream = mailbox_stream(email_id)
