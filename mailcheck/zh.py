@@ -1,135 +1,27 @@
-"""What users of mail are told, as the code says it. See `huahuo.actors.plugins.words`."""
+"""What users of mail are told, as the code says it. See `huahuo.actors.plugins.words`.
 
-GROUP_PROXY_SET = "已设置该分组的代理"
-GROUP_PROXY_TAKEN = "该分组不再使用单独的代理"
-GROUP_NAME = "分组名称须为 1 至 {} 个字符"
-INVALID_FIELD = "字段无效"
-NO_MAILBOX = "邮箱ID {} 不存在或您没有权限"
-NO_RIGHT_TO_CODES = "该密钥无权读取验证码"
-NOT_YOUR_MAILBOX = "您没有该邮箱"
-NUMBER_NEEDED = "{}: 需要 0 至 {} 之间的数字"
-NO_MAIL = "邮件ID {} 不存在或您没有权限"
-SERVER_TOO_SLOW = "邮箱服务器响应超时"
-FOLDER_NAME = "文件夹名称须为 1 至 {} 个字符"
-ASKING_ALREADY = "正在询问其他邮箱服务器，请稍后重试"
-LOGIN_WORKS = "登录成功"
-LOGIN_TESTED = "连接测试成功"
-TESTING_ALREADY = "正在测试其他邮箱，请稍后重试"
-MAIL_ADDED = "邮件文件解析成功"
-MAIL_KNOWN = "该邮件已在列表中"
-NOT_A_MAIL = "解析邮件文件失败"
-MAIL_TOO_LARGE = "邮件文件过大"
-DELETED = "已删除 {} 个邮箱"
-CHECKING = "开始检查 {} 个邮箱"
-CANCELLED = "已取消 {} 个检查"
-LABELLED = "已更新 {} 个邮箱的标签"
-FIELD = "字段无效：{}"
-NONE_ADMITTED = "没有符合条件的邮箱"
-EXPORT_ADMINS = "只有管理员可以导出其他用户的邮箱"
-EXPORT_SIGN_IN = "导出密码需要重新登录"
-BUSY = "服务繁忙，请稍后重试"
-IMPORT_CANCELLED = "导入已取消"
-IMPORT_LINES = "一次最多导入 {} 行"
-IMPORT_PROGRESS = "已导入 {} 个邮箱，失败 {} 行，共 {} 行"
-IMPORT_BEGUN = "导入任务已创建"
-NO_JOBS = "此服务没有任务功能"
-IMPORTS_MAX = "同时最多 {} 个导入任务"
-NO_IMPORT = "导入任务 {} 不存在"
-INDEX_ANEW = "搜索索引正在重建，请稍后重试"
-SIGNIN_PENDING = "请打开网页并输入代码 (open the page and enter the code)"
-SIGNIN_DONE = "授权成功 (signed in)"
-SIGNIN_MOVES = "请打开网页并输入代码。授权后，此邮箱的服务器将由 {} 改回服务商的 {}"
-SIGNIN_MOVED = "授权成功，此邮箱的服务器已由 {} 改回服务商的 {}"
-SIGNIN_FAILED = "授权失败 (the sign-in failed)"
-SIGNIN_EXPIRED = "代码已过期，请重新开始 (the code has expired, begin again)"
-SIGNIN_DENIED = "授权被拒绝 (the sign-in was declined)"
-SIGNIN_NOT_OFFERED = "该类型邮箱不支持授权登录"
-SIGNIN_CLIENT_ID = "需要提供 Client ID"
-SIGNINS_MAX = "授权登录过多，请稍后重试"
-NO_SIGNIN = "没有进行中的授权登录"
-NO_IDS = "未提供邮箱ID"
-MAIL_GONE = "邮件已不在邮箱服务器上"
-READING_ALREADY = "正在读取其他附件，请稍后重试"
-NO_ATTACHMENT = "附件不存在"
-ATTACHMENT_TOO_LARGE = "附件过大，请在邮箱网页中打开"
-CHECK_FAULT = "检查时发生内部错误 (internal error)"
-CONNECTING = "正在连接邮箱服务器"
-SIGNING_IN = "正在登录邮箱"
-CONNECTING_GRAPH = "正在连接 Microsoft Graph"
-OPENING_FOLDER = "正在选择文件夹 {}"
-READING_MAIL = "正在处理第 {}/{} 封邮件"
-TAKING_OVER = "正在导入邮件"
-TAKEN_OVER = "已导入 {} 封邮件"
-BOTH_NEEDED = "邮箱地址和密码不能为空"
-OUTLOOK_GRANT = "Outlook邮箱需要提供Client ID和Refresh Token"
-INTERRUPTED = "服务重启，检查中断"
-WATCHING_AGAIN = "新邮件监听已恢复"
-CHECKED = "检查完成，共 {} 封新邮件"
-NOTHING_NEW = "没有找到新邮件"
-MAILBOXES_MAX = "邮箱数量已达上限 {}"
-MAILBOX_ADDED = "邮箱添加成功"
-MAILBOX_UPDATED = "邮箱更新成功"
-TAGS = "一个邮箱最多 {} 个标签"
-NONE_TO_CHECK = "您没有权限检查任何指定的邮箱"
-IDS_MAX = "一次最多 {} 个邮箱"
-ADDRESS_EXISTS = "邮箱地址已存在"
-NO_ADDRESS = "邮箱地址格式错误"
-ADDRESS_TWICE = "邮箱地址重复"
-FOUR_FIELDS = "格式错误，此行有 {} 个字段，需要4个：邮箱----密码----client_id----refresh_token"
-EMPTY_FIELD = "有空白字段，请写：邮箱----密码"
-EMPTY_GRANT = "有空白字段，请写：邮箱----密码----client_id----refresh_token（只有密码可以留空）"
-TWO_FIELDS = "格式错误，至少需要2个字段，请写：邮箱----密码"
-MANY_FIELDS = (
-    "格式错误，此行有 {} 个字段，最多4个：邮箱----密码----服务器----端口；更多内容请用 CSV，第一行写明列名"
+The texts are in `texts.json`, in Chinese and in English; those of details of errors, which the code says in
+English, are at its end.
+"""
+
+import json
+from collections.abc import Mapping
+from importlib.resources import files
+from typing import Final
+
+_ALL: Final[Mapping[str, tuple[str, str]]] = json.loads(
+    files(__package__).joinpath("texts.json").read_text("utf-8")
 )
-NO_ADDRESS_THERE = "没有找到邮箱地址，请写：邮箱----密码"
-COMMENT_OR_ACCOUNT = "此行以 # 开头：若是邮箱请去掉 #，若是注释请写“# ”加空格"
-OTHER_TYPE = "该地址属于 {} 类型：请选择 {}，或写明 server"
-NO_CLIENT_ID = (
-    "client_id 或 refresh_token 的位置是邮箱地址、电话号码、服务器或端口；"
-    "服务器请写：邮箱----密码----服务器----端口"
-)
-TWO_ACCOUNTS = "此行有多个邮箱地址，每行只能有一个邮箱"
-GROUP_CHARS = "分组名称最多 {} 个字符"
-NOTE_CHARS = "备注最多 {} 个字符"
-NO_LABELS = "未提供标签、备注或分组"
-TAG_CHARS = "标签须为 1 至 {} 个字符"
-NO_SUCH_TYPE = "不支持的邮箱类型"
-NO_PORT = "端口无效"
-GRANT_NEEDED = "该类型邮箱需要提供Client ID和Refresh Token"
-FIELD_CONTENT = "字段内容无效"
-NO_SERVER = "服务器地址无效"
-SERVER_NEEDS_SECRETS = "更换服务器时须重新输入密码或授权"
-NO_PROXY = "代理地址无效"
-CHECK_CANCELLED = "检查已取消"
-CHECK_QUEUED = "等待检查"
-MAY_EXIST = "邮箱 {} 添加失败，可能已存在"
-ALL_BUSY = "所有邮箱都在处理中，请稍后再试"
-NONE_FREE = "没有空闲的邮箱：请释放一个，或放宽条件"
-CLAIMED = "邮箱 {} 已占用，至 {}"
-RELEASED = "邮箱 {} 已释放"
-WATCH_ON = "已开启 {} 个邮箱的实时监听"
-WATCH_OFF = "已关闭 {} 个邮箱的实时监听"
 
-# 以下为错误的 details（`Words.explain`）。
 
-WORDS_WANTED = "请写要查找的词，最多 32 个"
-TIME_WANTED = "请写时间，例如 2026-11-24T10:00:00Z"
-NO_NEXT_OF_SEARCH = "不是某次搜索的 `next`"
-NO_NEXT_OF_ORDER = "不是此排序的 `next`"
-INDEX_MADE = "索引正在重建"
-JOB_CANCELLED = "任务已取消"
-ONE_OF_KEYS = "{} 之一，或 -字段"
-CHANGES_FASTER = "列表变化的速度超过了排序的速度"
-SERVERS_AT_ONCE = "同时询问 {} 个服务器"
-TRIED_AT_ONCE = "同时尝试 {} 个"
-READ_AT_ONCE = "同时读取 {} 个"
-IDS_OR_FILTER = "请给出 email_ids 或 filter"
-NO_ID_OF_USER = "不是用户的 id"
-SIGN_IN_AGAIN = "密码只能在登录后 {} 分钟内导出"
-NO_JOBS_HERE = "此服务没有任务"
-NO_CODE_URL = "没有 devicecode_url"
-ID_OR_PROVIDERS = "client_id，或 [providers.NAME] 中的一个"
-NO_REFRESH_TOKEN = "服务商没有给出刷新令牌"  # noqa: S105  a text
+def texts(language: int) -> dict[str, str]:
+    """All texts of a language by their names."""
+    return {name: said[language] for name, said in _ALL.items()}
+
+
+def __getattr__(name: str) -> str:  # what is not in the file
+    raise AttributeError(f"no text {name}")
+
 
 LISTED = {"import_result": ("failed_details", "reason")}
+globals().update(texts(0))

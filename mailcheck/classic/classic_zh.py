@@ -1,38 +1,11 @@
 """What only the front end of FireMail is told. It is spoken to in Chinese, as it was written."""
 
-NO_DATA = "导入数据不能为空"
-LINE_TOO_LONG = "此行过长"
-TOO_LARGE = (
-    "内容超过 {} KiB，未导入任何邮箱。请分几次导入，或在控制台（/console/）导入文件，大小不限；"
-    "管理员也可提高 message_bytes_max"
-)
-NO_FORM = "无效的消息格式"
-UNKNOWN_KIND = "未知的消息类型: {}"
-SIGN_IN_AGAIN = "无效的认证令牌，请重新登录"
-NOT_SIGNED_IN = "请先进行认证"
-NEW_MAIL = "收到新邮件"
-ADDED = "邮箱 {} 添加成功"
-SOME_ADDED = "已添加 {} 个邮箱"
-SOME_DELETED = "已删除 {} 个邮箱"
-NO_SUCH_MAIL = "邮件不存在"
-NO_QUERY = "搜索关键词不能为空"
-NOT_SHOWN = "密码已加密保存，不再显示；如需修改，请编辑邮箱并重新填写"
-CHECKING_ONE = "开始检查邮箱"
-UPDATED = "邮箱信息更新成功"
-DELETED = "邮箱 ID {} 已删除"
-ONE_BUSY = "邮箱正在处理中，请稍后再试"
-NONE_FOUND = "没有找到邮箱或您没有权限"
-ALL_BUSY = "所有选择的邮箱都在处理中"
-WATCHED = "已开启实时检查"
-NOT_WATCHED = "已关闭实时检查"
-NO_FILE = "没有上传文件"
-FILE_KINDS = "不支持的文件格式，仅支持 .eml、.txt、.mbox、.emlx、.msg"
-NO_SUCH_MAILBOX = "邮箱不存在"
-NO_WATCHING = "此服务暂不支持实时检查"
-NOT_LOADED = "（邮件较多，此处未载入正文，请在控制台或搜索中查看）"
-IMPORTED = "成功导入 {} 个邮箱"
-NONE_IMPORTED = "没有成功导入任何邮箱"
-SKIPPED = "跳过已经在处理中的 {} 个邮箱"
-SIGN_IN_FIRST = "未认证，请先登录"
-NO_JSON = "无效的请求数据格式"
-NOT_YOURS = "邮箱不存在或您没有权限"
+import json
+from importlib.resources import files
+
+
+def __getattr__(name: str) -> str:  # what is not in the file
+    raise AttributeError(f"no text {name}")
+
+
+globals().update(json.loads(files(__package__).joinpath("texts.json").read_text("utf-8")))

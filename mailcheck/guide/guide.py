@@ -26,6 +26,7 @@ PLUMBING = {
     "_status",
     "_say_progress",
     "say_progress",
+    "end",
     "status",
 }
 """Functions that only pass a body on, so the line of their caller is reported."""

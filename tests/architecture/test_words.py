@@ -16,6 +16,7 @@ from huahuo.actors.plugins import zh as entities_zh
 from huahuo.actors.plugins.words import LANGUAGES, Words, language_of, texts_of
 from huahuo.mailcheck import en as mail_en
 from huahuo.mailcheck import zh as mail_zh
+from huahuo.mailcheck.classic import classic_zh
 from huahuo.mailcheck.records import ImportResult, LineFailure
 from huahuo.transport.words import en, http_en, http_zh, zh
 
@@ -204,3 +205,12 @@ def test_the_reasons_of_an_import_are_said_in_the_reader_s_language() -> None:
 def test_a_request_prefers_a_language(preferred: list[str], language: str) -> None:
     assert language_of(preferred, "zh") == language
     assert language in LANGUAGES
+
+
+@pytest.mark.parametrize("said", [mail_zh, mail_en, classic_zh], ids=lambda said: said.__name__)
+def test_each_text_that_mail_names_is_in_its_file(said: ModuleType) -> None:
+    name = said.__name__.rpartition(".")[2]
+    source = "\n".join(path.read_text("utf-8") for path in (ROOT / "mailcheck").rglob("*.py"))
+    named = set(re.findall(rf"\b{name}\.([A-Z][A-Z_]+)\b", source))
+    assert named
+    assert named - texts_of(said).keys() - {"LISTED"} == set()

@@ -290,7 +290,7 @@ def test_another_version_is_compared_event_by_event_and_a_failing_history_is_kep
     assert text.count("row.mail_count + 1") == 1
     rows.write_text(text.replace("row.mail_count + 1", "row.mail_count + 2"), encoding="utf-8")
     line = text[: text.index("row.mail_count + 1")].count("\n") + 1
-    words = other / "mailcheck" / "zh.py"
+    words = other / "mailcheck" / "texts.json"
     said = words.read_text(encoding="utf-8")
     assert said.count("检查完成，共") == 1
     words.write_text(said.replace("检查完成，共", "完成，共"), encoding="utf-8")
