@@ -120,7 +120,15 @@ class Body(msgspec.Struct, frozen=True, gc=False, tag_field="type", kw_only=True
     timestamp: str
 
 
-class EmailAdded(Body, tag="email_added", frozen=True, gc=False, kw_only=True):
+class Public(Body, frozen=True, gc=False, kw_only=True):
+    """An event on the user's stream."""
+
+
+class Fact(Body, frozen=True, gc=False, kw_only=True):
+    """An event on the stream of a mailbox or a roster."""
+
+
+class EmailAdded(Public, tag="email_added", frozen=True, gc=False, kw_only=True):
     """A user has a new mailbox."""
 
     email_id: int
@@ -131,7 +139,7 @@ class EmailAdded(Body, tag="email_added", frozen=True, gc=False, kw_only=True):
     use_ssl: bool
 
 
-class EmailUpdated(Body, tag="email_updated", frozen=True, gc=False, kw_only=True, omit_defaults=True):
+class EmailUpdated(Public, tag="email_updated", frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """The public fields that changed. If only a secret changed, there are none."""
 
     email_id: int
@@ -147,14 +155,14 @@ class EmailUpdated(Body, tag="email_updated", frozen=True, gc=False, kw_only=Tru
     claim: Claim | UnsetType | None = UNSET
 
 
-class EmailDeleted(Body, tag="email_deleted", frozen=True, gc=False, kw_only=True):
+class EmailDeleted(Public, tag="email_deleted", frozen=True, gc=False, kw_only=True):
     """A mailbox was deleted with everything that was stored about it."""
 
     email_id: int
 
 
 class EmailStatusUpdate(
-    Body, tag="email_status_update", frozen=True, gc=False, kw_only=True, omit_defaults=True
+    Public, tag="email_status_update", frozen=True, gc=False, kw_only=True, omit_defaults=True
 ):
     """A check's new state: `queued`, `processing` or a terminal status.
 
@@ -170,7 +178,7 @@ class EmailStatusUpdate(
     advice: str = ""
 
 
-class CheckProgress(Body, tag="check_progress", frozen=True, gc=False, kw_only=True):
+class CheckProgress(Public, tag="check_progress", frozen=True, gc=False, kw_only=True):
     """How far a check is, 0 to 100. Within one check it never decreases."""
 
     email_id: int
@@ -179,7 +187,7 @@ class CheckProgress(Body, tag="check_progress", frozen=True, gc=False, kw_only=T
     check_id: int
 
 
-class MailReceived(Body, tag="mail_received", frozen=True, gc=False, kw_only=True):
+class MailReceived(Public, tag="mail_received", frozen=True, gc=False, kw_only=True):
     """A check or a watcher found a new mail. With the verification code in it, if one was found."""
 
     email_id: int
@@ -193,7 +201,7 @@ class MailReceived(Body, tag="mail_received", frozen=True, gc=False, kw_only=Tru
     code_confidence: float | UnsetType = UNSET
 
 
-class MailboxAdded(Body, tag="mailbox_added", frozen=True, gc=False, kw_only=True):
+class MailboxAdded(Fact, tag="mailbox_added", frozen=True, gc=False, kw_only=True):
     """The first fact of a mailbox's own stream. `secrets` are the names of the secrets sealed with it."""
 
     user_id: UserId
@@ -205,7 +213,7 @@ class MailboxAdded(Body, tag="mailbox_added", frozen=True, gc=False, kw_only=Tru
     secrets: tuple[str, ...] = ()
 
 
-class MailboxUpdated(Body, tag="mailbox_updated", frozen=True, gc=False, kw_only=True):
+class MailboxUpdated(Fact, tag="mailbox_updated", frozen=True, gc=False, kw_only=True):
     """The mailbox's new server and login settings. Another server or type invalidates the cursors."""
 
     mail_type: str
@@ -214,19 +222,19 @@ class MailboxUpdated(Body, tag="mailbox_updated", frozen=True, gc=False, kw_only
     use_ssl: bool
 
 
-class FoldersChosen(Body, tag="folders_chosen", frozen=True, gc=False, kw_only=True):
+class FoldersChosen(Fact, tag="folders_chosen", frozen=True, gc=False, kw_only=True):
     """Which folders of the mailbox are read besides INBOX. None: as the service says."""
 
     folders: tuple[str, ...] | None
 
 
-class SecretStored(Body, tag="secret_stored", frozen=True, gc=False, kw_only=True):
+class SecretStored(Fact, tag="secret_stored", frozen=True, gc=False, kw_only=True):
     """A new secret was sealed under this name."""
 
     name: str
 
 
-class GrantKept(Body, tag="grant_kept", frozen=True, gc=False, kw_only=True):
+class GrantKept(Fact, tag="grant_kept", frozen=True, gc=False, kw_only=True):
     """How the mailbox's grant was accepted. `rotated`: the next refresh token was sealed with this event."""
 
     rotated: bool
@@ -235,7 +243,7 @@ class GrantKept(Body, tag="grant_kept", frozen=True, gc=False, kw_only=True):
     scope: str
 
 
-class GrantClaimed(Body, tag="grant_claimed", frozen=True, gc=False, kw_only=True):
+class GrantClaimed(Fact, tag="grant_claimed", frozen=True, gc=False, kw_only=True):
     """The incarnation `by` asks for a token by the mailbox's grant. Empty: it is done.
 
     Only where several nodes share the log.
@@ -244,13 +252,13 @@ class GrantClaimed(Body, tag="grant_claimed", frozen=True, gc=False, kw_only=Tru
     by: str
 
 
-class CheckRequested(Body, tag="check_requested", frozen=True, gc=False, kw_only=True):
+class CheckRequested(Fact, tag="check_requested", frozen=True, gc=False, kw_only=True):
     """A check was queued."""
 
     check_id: int
 
 
-class CheckStarted(Body, tag="check_started", frozen=True, gc=False, kw_only=True):
+class CheckStarted(Fact, tag="check_started", frozen=True, gc=False, kw_only=True):
     """A queued check began, or another node goes on with it.
 
     `implicit`: the report of an embedding application opened it. `by`: the incarnation that runs it, where
@@ -262,7 +270,7 @@ class CheckStarted(Body, tag="check_started", frozen=True, gc=False, kw_only=Tru
     by: str | UnsetType = UNSET
 
 
-class CheckProgressed(Body, tag="check_progressed", frozen=True, gc=False, kw_only=True):
+class CheckProgressed(Fact, tag="check_progressed", frozen=True, gc=False, kw_only=True):
     """The lower bound of a check's later progress, so that progress does not decrease after a restart."""
 
     check_id: int
@@ -287,13 +295,13 @@ class KeptMail(msgspec.Struct, frozen=True, gc=False):
     attached: bool
 
 
-class ContentsKept(Body, tag="contents_kept", frozen=True, gc=False, kw_only=True):
+class ContentsKept(Fact, tag="contents_kept", frozen=True, gc=False, kw_only=True):
     """The contents of these mails were read, after their headers."""
 
     mails: tuple[KeptMail, ...]
 
 
-class UnreadThere(Body, tag="unread_there", frozen=True, gc=False, kw_only=True):
+class UnreadThere(Fact, tag="unread_there", frozen=True, gc=False, kw_only=True):
     """Which of a folder's newest mails are unread on the server, as a set of UIDs (`1:3,7`)."""
 
     folder: str
@@ -301,7 +309,7 @@ class UnreadThere(Body, tag="unread_there", frozen=True, gc=False, kw_only=True)
     uids: str
 
 
-class CursorMoved(Body, tag="cursor_moved", frozen=True, gc=False, kw_only=True):
+class CursorMoved(Fact, tag="cursor_moved", frozen=True, gc=False, kw_only=True):
     """All mails of a folder up to `uid` are known. `mails` are the new ones among them.
 
     `check_id` is 0 where the watcher of the mailbox found them. Mails up to `rest` are not known yet. `same`:
@@ -318,7 +326,7 @@ class CursorMoved(Body, tag="cursor_moved", frozen=True, gc=False, kw_only=True)
     same: tuple[tuple[int, int], ...] | UnsetType = UNSET
 
 
-class UidvalidityChanged(Body, tag="uidvalidity_changed", frozen=True, gc=False, kw_only=True):
+class UidvalidityChanged(Fact, tag="uidvalidity_changed", frozen=True, gc=False, kw_only=True):
     """The server gave a folder's mails new UIDs, so its cursor starts again."""
 
     folder: str
@@ -326,62 +334,36 @@ class UidvalidityChanged(Body, tag="uidvalidity_changed", frozen=True, gc=False,
     after: int
 
 
-class CheckEnded(Body, tag="check_ended", frozen=True, gc=False, kw_only=True):
+class CheckEnded(Fact, tag="check_ended", frozen=True, gc=False, kw_only=True):
     """A check ended. This happens once for each check."""
 
     check_id: int
     status: str
 
 
-class WatchTold(Body, tag="watch_told", frozen=True, gc=False, kw_only=True):
+class WatchTold(Fact, tag="watch_told", frozen=True, gc=False, kw_only=True):
     """The user was told that the watcher of the mailbox failed, or that it works again."""
 
     status: str
 
 
-class MailboxDeleted(Body, tag="mailbox_deleted", frozen=True, gc=False, kw_only=True):
+class MailboxDeleted(Fact, tag="mailbox_deleted", frozen=True, gc=False, kw_only=True):
     """The last fact of a mailbox: no event about it may follow."""
 
 
-class GroupProxySet(Body, tag="group_proxy_set", frozen=True, gc=False, kw_only=True):
+class GroupProxySet(Fact, tag="group_proxy_set", frozen=True, gc=False, kw_only=True):
     """A group has a proxy, which was sealed with this event, or (`on` false) none any more."""
 
     group: str
     on: bool
 
 
-class RosterChanged(Body, tag="roster_changed", frozen=True, gc=False, kw_only=True):
+class RosterChanged(Fact, tag="roster_changed", frozen=True, gc=False, kw_only=True):
     """A roster added, changed or deleted mailboxes. What exactly is on `user/<id>`, in the same append."""
 
 
-PUBLIC: Final[tuple[type[Body], ...]] = (
-    EmailAdded,
-    EmailUpdated,
-    EmailDeleted,
-    EmailStatusUpdate,
-    CheckProgress,
-    MailReceived,
-)
-INTERNAL: Final[tuple[type[Body], ...]] = (
-    MailboxAdded,
-    MailboxUpdated,
-    FoldersChosen,
-    SecretStored,
-    GrantKept,
-    GrantClaimed,
-    CheckRequested,
-    CheckStarted,
-    CheckProgressed,
-    ContentsKept,
-    CursorMoved,
-    UnreadThere,
-    UidvalidityChanged,
-    CheckEnded,
-    WatchTold,
-    MailboxDeleted,
-    GroupProxySet,
-    RosterChanged,
-)
+PUBLIC: Final[tuple[type[Body], ...]] = tuple(Public.__subclasses__())
+INTERNAL: Final[tuple[type[Body], ...]] = tuple(Fact.__subclasses__())
 
 
 def type_name(body: type[Body]) -> str:

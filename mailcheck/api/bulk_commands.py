@@ -23,7 +23,7 @@ from huahuo.mailcheck.api.params import CheckParams, ChoiceParams, FailuresParam
 from huahuo.mailcheck.api.rosters import Answering, Rosters
 from huahuo.mailcheck.checks.mailboxes import OneAtATime
 from huahuo.mailcheck.records import ImportResult, MailReply, Success, Warned, encode
-from huahuo.mailcheck.roster.commands import (
+from huahuo.mailcheck.roster.decider import (
     CancelCheck,
     CheckEmails,
     DeleteEmails,
@@ -31,8 +31,8 @@ from huahuo.mailcheck.roster.commands import (
     LabelEmails,
     RosterCommand,
     WatchEmails,
+    watched,
 )
-from huahuo.mailcheck.roster.decider import watched
 from huahuo.mailcheck.roster.importer import ImportData
 
 LINES_A_PART: Final = 1_000

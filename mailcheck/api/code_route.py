@@ -32,7 +32,7 @@ from huahuo.mailcheck import zh
 from huahuo.mailcheck.api.rosters import Answering, Rosters
 from huahuo.mailcheck.events import STATUSES_TERMINAL, EmailStatusUpdate, MailReceived, read, user_stream
 from huahuo.mailcheck.records import MAILS, MailRecord, Row, received_of
-from huahuo.mailcheck.roster.commands import CheckEmails
+from huahuo.mailcheck.roster.decider import CheckEmails
 
 
 class Arrival(msgspec.Struct):

@@ -33,7 +33,7 @@ from huahuo.mailcheck.api.rosters import Answering, Rosters, record_of
 from huahuo.mailcheck.checks.check_effect import CheckFailed, CheckMailbox
 from huahuo.mailcheck.checks.mailboxes import Mailboxes, every_row
 from huahuo.mailcheck.fetched import INBOX, UidCursor
-from huahuo.mailcheck.mailbox.commands import Content, KeepContents, NoMailbox, Plan
+from huahuo.mailcheck.mailbox.decider import Content, KeepContents, NoMailbox, Plan
 from huahuo.mailcheck.mime.mail import attached, content_document, parse_mail
 from huahuo.mailcheck.records import (
     MAILS,

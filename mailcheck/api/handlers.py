@@ -53,7 +53,7 @@ from huahuo.mailcheck.records import (
     GROUP_PROXIES,
     EmailsPage,
 )
-from huahuo.mailcheck.roster.commands import (
+from huahuo.mailcheck.roster.decider import (
     AddEmail,
     ClaimMailbox,
     ImportEmails,

@@ -54,7 +54,7 @@ from huahuo.mailcheck.records import (
     Row,
     email_key,
 )
-from huahuo.mailcheck.roster.commands import SIGN_IN_SECRETS, DeleteEmails, SetGroupProxy
+from huahuo.mailcheck.roster.decider import SIGN_IN_SECRETS, DeleteEmails, SetGroupProxy
 from huahuo.mailcheck.roster.importer import SEPARATOR
 
 JOB_NAME: Final = "import_emails"

@@ -1,6 +1,6 @@
 """The fields of the domain's commands and queries as they come over the wire (PROTOCOL 6). Pure.
 
-Commands whose fields need no change have none here: see `huahuo.mailcheck.roster.commands`.
+Commands whose fields need no change have none here: see `huahuo.mailcheck.roster.decider`.
 
 Decoding refuses wrong types and numbers out of range, and ignores unknown fields. The `repr` of a field
 that may hold a password or a token does not show its value.
@@ -14,7 +14,7 @@ from msgspec import UNSET, Meta, UnsetType
 from huahuo.actors.plugins.actions import Id
 from huahuo.eventstore.model import Secret
 from huahuo.mailcheck.api.mailbox_list import PAGE_ROWS_MAX, Filter
-from huahuo.mailcheck.roster.commands import FOLDERS_MAX, TAGS_MAX, Labels
+from huahuo.mailcheck.roster.decider import FOLDERS_MAX, TAGS_MAX, Labels
 
 RECORDS_MAX = 200
 FAILURES_MAX = 1_000

@@ -36,7 +36,7 @@ from huahuo.mailcheck.records import (
     mail_key,
     record_key,
 )
-from huahuo.mailcheck.roster.commands import RosterCommand
+from huahuo.mailcheck.roster.decider import RosterCommand
 from huahuo.mailcheck.roster.state import Roster
 
 ROSTER: Final = "roster"

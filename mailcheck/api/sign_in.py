@@ -26,9 +26,9 @@ from huahuo.mailcheck.checks.check import Folders
 from huahuo.mailcheck.checks.check_effect import CheckMailbox, Target
 from huahuo.mailcheck.checks.sign_in import CheckMail
 from huahuo.mailcheck.events import mailbox_stream
-from huahuo.mailcheck.mailbox.commands import Plan
+from huahuo.mailcheck.mailbox.decider import Plan
 from huahuo.mailcheck.records import Success
-from huahuo.mailcheck.roster.commands import (
+from huahuo.mailcheck.roster.decider import (
     AddEmail,
     UpdateEmail,
     refuse_address,
@@ -37,10 +37,9 @@ from huahuo.mailcheck.roster.commands import (
     refuse_settings,
 )
 from huahuo.mailcheck.roster.state import Roster
-from huahuo.mailcheck.servers.faults import GrantRefused, MailFault
+from huahuo.mailcheck.servers.faults import GrantRefused, Issued, MailFault, classify
 from huahuo.mailcheck.servers.graph import Requests
 from huahuo.mailcheck.servers.oauth import Code, Waiting, begin, poll
-from huahuo.mailcheck.servers.outcome import Issued, classify
 from huahuo.mailcheck.servers.providers import (
     DIRECT,
     TOKENS,

@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from huahuo.mailcheck.servers.outcome import Outcome
+from huahuo.mailcheck.servers.faults import Outcome
 
 SPREAD_S_MAX: Final = 40.0
 """After a restart every mailbox is looked at within this time, and what the looks take."""

@@ -30,11 +30,10 @@ from huahuo.mailcheck.fetched import GRAPH_UIDVALIDITY, INBOX, FetchedMail, UidC
 from huahuo.mailcheck.mime.charsets import one_line
 from huahuo.mailcheck.records import SENDER_CHARS_MAX, SUBJECT_CHARS_MAX
 from huahuo.mailcheck.servers import graph
-from huahuo.mailcheck.servers.faults import CommandRefused, MailFault, TimedOut
+from huahuo.mailcheck.servers.faults import Answer, CommandRefused, MailFault, TimedOut, classify
 from huahuo.mailcheck.servers.graph import Graph, Listed
 from huahuo.mailcheck.servers.imap_client import ImapClient
 from huahuo.mailcheck.servers.imap_grammar import JUNK, chosen, selectable
-from huahuo.mailcheck.servers.outcome import Answer, classify
 from huahuo.mailcheck.servers.providers import Place
 
 

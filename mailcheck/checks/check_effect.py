@@ -38,7 +38,7 @@ from huahuo.mailcheck import zh
 from huahuo.mailcheck.checks.mailboxes import MAILBOX, Mailboxes
 from huahuo.mailcheck.events import StartCheck
 from huahuo.mailcheck.fetched import FetchedMail, UidCursor
-from huahuo.mailcheck.mailbox.commands import (
+from huahuo.mailcheck.mailbox.decider import (
     Begin,
     CheckHeld,
     CheckOver,
@@ -52,9 +52,9 @@ from huahuo.mailcheck.mailbox.commands import (
     SeeUnread,
 )
 from huahuo.mailcheck.records import CHECKS, OpenCheck, email_key, number_of
+from huahuo.mailcheck.servers.faults import Outcome
 from huahuo.mailcheck.servers.graph import Requests
 from huahuo.mailcheck.servers.network import Network
-from huahuo.mailcheck.servers.outcome import Outcome
 from huahuo.mailcheck.servers.providers import Auth, Place, Proxy
 
 HISTORY_AFTER_MS: Final = 86_400_000

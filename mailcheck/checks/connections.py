@@ -16,7 +16,7 @@ from weakref import WeakValueDictionary
 import msgspec
 
 from huahuo.actors.plugins.plugin import Lending
-from huahuo.mailcheck.mailbox.commands import Plan
+from huahuo.mailcheck.mailbox.decider import Plan
 from huahuo.mailcheck.servers.providers import Provider, Providers
 
 _KEYS_KEPT = 4096

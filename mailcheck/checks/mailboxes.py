@@ -21,7 +21,7 @@ from huahuo.actors.plugins.calls import UserId
 from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.port import Log
 from huahuo.mailcheck.fetched import IMPORTED, FetchedMail
-from huahuo.mailcheck.mailbox.commands import (
+from huahuo.mailcheck.mailbox.decider import (
     Equals,
     Known,
     MailboxCommand,
@@ -30,8 +30,8 @@ from huahuo.mailcheck.mailbox.commands import (
     decoded,
     digest_of,
     place_of,
+    plan_of,
 )
-from huahuo.mailcheck.mailbox.decider import plan_of
 from huahuo.mailcheck.mailbox.state import Mailbox
 from huahuo.mailcheck.records import (
     GRAPH,

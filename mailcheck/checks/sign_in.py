@@ -23,12 +23,11 @@ from huahuo.mailcheck.checks.check_effect import CheckFailed, GraphTarget, Ok, S
 from huahuo.mailcheck.checks.mailboxes import Mailboxes, login_place_of
 from huahuo.mailcheck.events import mailbox_stream
 from huahuo.mailcheck.fetched import GRAPH_UIDVALIDITY, INBOX, UidCursor, Way
-from huahuo.mailcheck.mailbox.commands import ClaimGrant, Done, GrantHeld, KeepGrant, LeaveGrant, Plan
+from huahuo.mailcheck.mailbox.decider import ClaimGrant, Done, GrantHeld, KeepGrant, LeaveGrant, Plan
 from huahuo.mailcheck.mailbox.state import Mailbox
 from huahuo.mailcheck.records import GRAPH, MAILS, received_of, remote_key
-from huahuo.mailcheck.servers.faults import MailFault
+from huahuo.mailcheck.servers.faults import MailFault, Outcome, classify, outcome_of
 from huahuo.mailcheck.servers.oauth import Access, Grant, Grants, Tokens
-from huahuo.mailcheck.servers.outcome import Outcome, classify, outcome_of
 from huahuo.mailcheck.servers.providers import (
     DIRECT,
     TOKENS,

@@ -40,10 +40,10 @@ from huahuo.mailcheck.classic.dialect import (
 )
 from huahuo.mailcheck.events import STATUSES_BUSY, user_of
 from huahuo.mailcheck.fetched import IMPORTED, FetchedMail, UidCursor
-from huahuo.mailcheck.mailbox.commands import MailsFound, ReportStatus
+from huahuo.mailcheck.mailbox.decider import MailsFound, ReportStatus
 from huahuo.mailcheck.mime.mail import TEXT_CHARS_MAX
 from huahuo.mailcheck.records import MAILS, FoundRecord, MailRecord, Row
-from huahuo.mailcheck.roster.commands import AddEmail
+from huahuo.mailcheck.roster.decider import AddEmail
 
 _UIDVALIDITY: Final = 1
 _PRINCIPAL: Final = "import"

@@ -5,7 +5,7 @@ was a `Finish`. Unknown fields get values that make no difference: a placeholder
 of mails. Not derivable are reports of an embedding application (several commands write the same events) and
 events of other parts of the system.
 
-It works with any version of the domain: the caller passes the names of that version (`layouts.py`).
+It works with any version of the domain: the caller passes the names of that version (`Domain`).
 """
 
 from collections.abc import Sequence

@@ -6,7 +6,9 @@ project.
 
 import importlib.util
 import json
+import sys
 from collections.abc import Iterable, Mapping
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -34,8 +36,9 @@ STORING = {"put", "remove", "changed"}
 """Methods of a state that only store what their caller made, so the caller's line is reported."""
 
 
-def _beside(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f"mail_{name}", Path(__file__).with_name(f"{name}.py"))
+def _derive() -> ModuleType:
+    path = Path(__file__).with_name("derive.py")
+    spec = importlib.util.spec_from_file_location("mail_derive", path)
     assert spec is not None, "the file lies there"
     assert spec.loader is not None, "it is a source file"
     module = importlib.util.module_from_spec(spec)
@@ -43,15 +46,43 @@ def _beside(name: str) -> ModuleType:
     return module
 
 
-_derive = _beside("derive")
-derive = _derive.derive
+_derived = _derive()
+derive = _derived.derive
 """The command behind the first of some events."""
-GUARD: str = _derive.GUARD
+GUARD: str = _derived.GUARD
+
+_LINK = "huahuo/mailcheck"
+"""In a repository this is a link to the domain's folder. In a wheel it is the folder itself."""
+_HOMES = {
+    "Context": "actors.entities.decider",
+    "StoredEvent": "eventstore.model",
+    "Secret": "eventstore.model",
+    "UidCursor": "mailcheck.fetched",
+    "FetchedMail": "mailcheck.fetched",
+}
+_DECIDERS = ("mailcheck.roster.decider", "mailcheck.mailbox.decider")
+"""What has no home of its own is there."""
 
 
-def domain(path: Iterable[str]) -> Any:
+class Domain:
+    """The classes of one version by name. Each is imported at its first use."""
+
+    file = property(lambda _: sys.modules["huahuo.mailcheck"].__file__ or "")
+    """The file from which the domain was loaded."""
+
+    def __getattr__(self, name: str) -> Any:
+        for home in (_HOMES[name],) if name in _HOMES else _DECIDERS:
+            found = getattr(import_module(f"huahuo.{home}"), name, None)
+            if found is not None:
+                return found
+        raise AttributeError(name)
+
+
+def domain(path: Iterable[str]) -> Domain:
     """The classes of the first version on a module path. Raises ModuleNotFoundError if there is none."""
-    return _beside("layouts").domain(path)
+    if any((Path(entry) / _LINK / "mailbox" / "decider.py").is_file() for entry in path):
+        return Domain()
+    raise ModuleNotFoundError("no version of this project is on the path")
 
 
 def deciders(classes: Any) -> Mapping[str, Any]:

@@ -54,15 +54,15 @@ from huahuo.mailcheck.events import (
     Watch,
     user_of,
 )
-from huahuo.mailcheck.mailbox.commands import (
+from huahuo.mailcheck.mailbox.decider import (
     Finish,
     MailboxCommand,
+    MailboxDecider,
     NoMailbox,
     ReportedStatus,
     ReportProgress,
     ReportStatus,
 )
-from huahuo.mailcheck.mailbox.decider import MailboxDecider
 from huahuo.mailcheck.plugin.division import Division, Tap
 from huahuo.mailcheck.plugin.work import MailSettings, Purging, Readers, checks_of, purges_of
 from huahuo.mailcheck.records import CHECKS, OpenCheck, number_of

@@ -39,9 +39,9 @@ from huahuo.mailcheck.checks.check_effect import (
     Environment,
 )
 from huahuo.mailcheck.checks.connections import Connections
-from huahuo.mailcheck.checks.look import Looking
 from huahuo.mailcheck.checks.mailboxes import MAILBOX, Mailboxes
 from huahuo.mailcheck.checks.sign_in import CheckMail, Gate, SigningIn, StoredGrants
+from huahuo.mailcheck.checks.watchers import Looking
 from huahuo.mailcheck.events import mailbox_stream, user_stream
 from huahuo.mailcheck.records import (
     GRAPH,

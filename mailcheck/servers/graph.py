@@ -18,15 +18,18 @@ from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.model import Secret
 from huahuo.mailcheck.mime.mail import written_sender
 from huahuo.mailcheck.servers.faults import (
+    Answer,
     BrokenProtocol,
     CommandRefused,
     GrantRefused,
     HttpFailed,
     MailFault,
     NoScope,
+    classify,
+    error_of,
+    retry_after_s,
 )
 from huahuo.mailcheck.servers.network import Network
-from huahuo.mailcheck.servers.outcome import Answer, classify, error_of, retry_after_s
 from huahuo.mailcheck.servers.providers import Proxy
 
 if TYPE_CHECKING:

@@ -14,9 +14,8 @@ from urllib.parse import quote, urlsplit
 import httpcore
 
 from huahuo.eventstore.deadline import Deadline
-from huahuo.mailcheck.servers.faults import BrokenProtocol, ConnectionLost, TimedOut, TlsFailed
+from huahuo.mailcheck.servers.faults import Answer, BrokenProtocol, ConnectionLost, TimedOut, TlsFailed
 from huahuo.mailcheck.servers.network import Network
-from huahuo.mailcheck.servers.outcome import Answer
 from huahuo.mailcheck.servers.providers import Proxy, host_name
 
 _POOLS_MAX = 64

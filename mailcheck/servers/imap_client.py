@@ -17,6 +17,7 @@ from huahuo.mailcheck.servers.faults import (
     ImapError,
     NoMechanism,
     ServerBye,
+    classify,
 )
 from huahuo.mailcheck.servers.imap_connection import (
     ANSWER_BYTES_MAX,
@@ -26,7 +27,6 @@ from huahuo.mailcheck.servers.imap_connection import (
     ImapStream,
 )
 from huahuo.mailcheck.servers.imap_grammar import ExaminedFolder, Fetched, Part
-from huahuo.mailcheck.servers.outcome import classify
 from huahuo.mailcheck.servers.providers import TOKENS, Auth, Tls
 
 UNSEEN_WINDOW = 1_000

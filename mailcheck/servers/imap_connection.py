@@ -26,9 +26,9 @@ from huahuo.mailcheck.servers.faults import (
     ServerBye,
     TimedOut,
     TlsFailed,
+    sanitise,
 )
 from huahuo.mailcheck.servers.imap_grammar import Part, Status
-from huahuo.mailcheck.servers.outcome import sanitise
 
 _READ_AHEAD_BYTES = 64 * 1024
 

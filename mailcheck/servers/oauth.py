@@ -34,9 +34,20 @@ from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.errors import EventStoreError
 from huahuo.eventstore.model import Secret
 from huahuo.mailcheck.fetched import Way
-from huahuo.mailcheck.servers.faults import GrantRefused, HttpFailed, MailFault, NoScope, TimedOut
+from huahuo.mailcheck.servers.faults import (
+    Answer,
+    GrantRefused,
+    HttpFailed,
+    Issued,
+    MailFault,
+    NoScope,
+    TimedOut,
+    error_of,
+    issued,
+    refusal,
+    seconds_of,
+)
 from huahuo.mailcheck.servers.graph import Requests, with_retries
-from huahuo.mailcheck.servers.outcome import Answer, Issued, error_of, issued, refusal, seconds_of
 from huahuo.mailcheck.servers.providers import Provider, Proxy
 
 _GRANT_TYPE: Final = "urn:ietf:params:oauth:grant-type:device_code"

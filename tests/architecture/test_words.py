@@ -41,7 +41,7 @@ NOT_FOR_CLIENTS = (
         "mailcheck/plugin/samples.py",
         "eventstore/fulltext/",
     ),
-    *("mailcheck/servers/faults.py", "mailcheck/servers/outcome.py"),
+    *("mailcheck/servers/faults.py"),
 )
 """Sample mails, our own name, tables that have both languages, and words that are looked for or explained."""
 SAYING = {

@@ -17,11 +17,11 @@ from huahuo.mailcheck.servers.faults import (
     ClearTextRefused,
     ConnectionLost,
     MailFault,
+    Outcome,
     ServerBye,
     TimedOut,
 )
 from huahuo.mailcheck.servers.imap_client import ImapClient
-from huahuo.mailcheck.servers.outcome import Outcome
 from tests.support.drivers.checks import LOCAL, Report, checked, target
 from tests.support.patience import WITHIN_S
 from tests.support.servers.evil_imap import Peer, Script, evil

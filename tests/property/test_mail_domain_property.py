@@ -10,8 +10,8 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from huahuo.mailcheck.mailbox.commands import Finish
-from huahuo.mailcheck.roster.commands import CancelCheck
+from huahuo.mailcheck.mailbox.decider import Finish
+from huahuo.mailcheck.roster.decider import CancelCheck
 from tests.support.models.mail_book import snapshot_state
 from tests.support.models.mail_rules import broken_checks, broken_deletions, broken_mails, leaks
 from tests.support.models.racing import OPEN, USERS, Racing, steps

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from huahuo.eventstore.errors import Conflict
 from huahuo.eventstore.model import Keyframe, StoredEvent
 from huahuo.mailcheck.guide import guide
-from huahuo.mailcheck.mailbox.commands import ReportProgress, ReportStatus
+from huahuo.mailcheck.mailbox.decider import ReportProgress, ReportStatus
 from huahuo.mailcheck.mailbox.state import MailboxFold
 from huahuo.mailcheck.plugin.past import RosterSubject, own_subject, subject_of
-from huahuo.mailcheck.roster.commands import ImportEmails
+from huahuo.mailcheck.roster.decider import ImportEmails
 from huahuo.mailcheck.roster.state import RosterFold
 from huahuo.replay.history.conditions import differences, holds, parse
 from huahuo.replay.history.detached_history import fork, renumbered

@@ -9,9 +9,9 @@ from huahuo.eventstore.model import Secret
 from huahuo.mailcheck.checks.check import check
 from huahuo.mailcheck.checks.check_effect import CheckFailed, CheckLimits, Environment, Ok, Target
 from huahuo.mailcheck.fetched import FetchedMail, UidCursor
+from huahuo.mailcheck.servers.faults import Outcome
 from huahuo.mailcheck.servers.graph import Requests
 from huahuo.mailcheck.servers.network import Network
-from huahuo.mailcheck.servers.outcome import Outcome
 from huahuo.mailcheck.servers.providers import Place
 
 QUICK = CheckLimits(connect_timeout_s=20.0, command_timeout_s=20.0, fetch_timeout_s=30.0, idle_timeout_s=40.0)

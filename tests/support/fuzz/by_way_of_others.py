@@ -31,11 +31,10 @@ from huahuo.mailcheck.classic.routes import mails_in, uploaded
 from huahuo.mailcheck.mime.mail import parse_mail
 from huahuo.mailcheck.mime.outlook import mail_of_outlook, text_of_rtf, unpack
 from huahuo.mailcheck.records import page_key
-from huahuo.mailcheck.servers.faults import MailFault
+from huahuo.mailcheck.servers.faults import Answer, MailFault, issued, retry_after_s
 from huahuo.mailcheck.servers.graph import Graph
 from huahuo.mailcheck.servers.http_exchanges import target_of
 from huahuo.mailcheck.servers.oauth import code_of
-from huahuo.mailcheck.servers.outcome import Answer, issued, retry_after_s
 from huahuo.mailcheck.servers.providers import Providers
 from huahuo.storage.upkeep import rules_of
 from huahuo.transport import native

@@ -20,12 +20,10 @@ from huahuo.eventstore.model import RowPut, Secret, StoredEvent
 from huahuo.mailcheck.api.mailbox_list import snapshot_of
 from huahuo.mailcheck.events import Effect
 from huahuo.mailcheck.fetched import FetchedMail, UidCursor
-from huahuo.mailcheck.mailbox.commands import MailboxCommand, MailboxReply
-from huahuo.mailcheck.mailbox.decider import MailboxDecider
+from huahuo.mailcheck.mailbox.decider import MailboxCommand, MailboxDecider, MailboxReply
 from huahuo.mailcheck.mailbox.state import Mailbox
 from huahuo.mailcheck.records import MailReply, Success
-from huahuo.mailcheck.roster.commands import AddEmail, RosterCommand
-from huahuo.mailcheck.roster.decider import RosterDecider
+from huahuo.mailcheck.roster.decider import AddEmail, RosterCommand, RosterDecider
 from huahuo.mailcheck.roster.state import Roster
 
 USER = 7

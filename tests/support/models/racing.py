@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from huahuo.actors.entities.decider import Decision
 from huahuo.eventstore.errors import Conflict
 from huahuo.eventstore.model import Secret
-from huahuo.mailcheck.mailbox.commands import (
+from huahuo.mailcheck.mailbox.decider import (
     Begin,
     Finish,
     MailboxCommand,
@@ -18,7 +18,7 @@ from huahuo.mailcheck.mailbox.commands import (
     ReportStatus,
 )
 from huahuo.mailcheck.records import encode
-from huahuo.mailcheck.roster.commands import (
+from huahuo.mailcheck.roster.decider import (
     AddEmail,
     CancelCheck,
     CheckEmails,

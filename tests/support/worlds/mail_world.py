@@ -32,8 +32,8 @@ from huahuo.mailcheck.fetched import FetchedMail, UidCursor
 from huahuo.mailcheck.plugin.domain import MailDomain
 from huahuo.mailcheck.plugin.work import MailSettings
 from huahuo.mailcheck.records import CHECKS, MAIL, MAILS, PURGES
+from huahuo.mailcheck.servers.faults import Outcome
 from huahuo.mailcheck.servers.network import Network
-from huahuo.mailcheck.servers.outcome import Outcome
 from huahuo.replay.feed import Feed
 from huahuo.testing.world import run_virtual
 from huahuo.transport.commands.gate import answer_of

@@ -10,8 +10,8 @@ from typing import Any
 import msgspec
 
 from huahuo.eventstore.model import StoredEvent
-from huahuo.mailcheck.mailbox.commands import Begin, Finish, MailboxCommand, MailsFound, Progress
-from huahuo.mailcheck.roster.commands import CheckEmails, DeleteEmails, RosterCommand
+from huahuo.mailcheck.mailbox.decider import Begin, Finish, MailboxCommand, MailsFound, Progress
+from huahuo.mailcheck.roster.decider import CheckEmails, DeleteEmails, RosterCommand
 from huahuo.replay.history.detached_history import renumbered
 from huahuo.replay.history.history import ListHistory
 from tests.support.models.mail_book import USER, Book, cursor, mail

@@ -17,6 +17,7 @@ import zstandard
 from huahuo.eventstore.ambient import SystemAmbient
 from huahuo.eventstore.model import Secret
 from huahuo.mailcheck.servers.faults import (
+    Answer,
     BrokenProtocol,
     ConnectFailed,
     ConnectionLost,
@@ -26,11 +27,13 @@ from huahuo.mailcheck.servers.faults import (
     NoScope,
     TimedOut,
     TlsFailed,
+    issued,
+    refusal,
+    retry_after_s,
 )
 from huahuo.mailcheck.servers.graph import WITHIN_S, Graph, Listed, Requests, is_passing, with_retries
 from huahuo.mailcheck.servers.network import Network
 from huahuo.mailcheck.servers.oauth import code_of
-from huahuo.mailcheck.servers.outcome import Answer, issued, refusal, retry_after_s
 from huahuo.mailcheck.servers.providers import ProviderOptions, Providers, parse_proxy
 from huahuo.testing.world import VirtualAmbient, run_virtual, virtual_loop
 from tests.support.servers.forward_proxy import forward_proxy

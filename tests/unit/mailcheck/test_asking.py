@@ -11,7 +11,7 @@ from huahuo.eventstore.ambient import SystemAmbient
 from huahuo.mailcheck import en, zh
 from huahuo.mailcheck.api.contents import ASKING_AT_ONCE, Asking
 from huahuo.mailcheck.checks.check_effect import CheckFailed
-from huahuo.mailcheck.servers.outcome import outcome_of
+from huahuo.mailcheck.servers.faults import outcome_of
 
 ALICE, BOB = "user/1", "user/2"
 FOUND = json_reply({"type": "folders"})

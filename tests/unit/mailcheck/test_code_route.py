@@ -12,7 +12,7 @@ from huahuo.actors.plugins.calls import Principal
 from huahuo.eventstore.ambient import FakeAmbient
 from huahuo.mailcheck.api.code_route import CHECK_AGAIN_S, CodeRoute
 from huahuo.mailcheck.checks.check_effect import CheckFailed
-from huahuo.mailcheck.servers.outcome import outcome_of
+from huahuo.mailcheck.servers.faults import outcome_of
 from tests.support.models.mail_book import USER, mail
 from tests.support.worlds.mail_world import MailWorld, failed, mail_world
 

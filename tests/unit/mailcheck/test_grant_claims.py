@@ -13,9 +13,9 @@ from huahuo.mailcheck.checks.mailboxes import MAILBOX, Mailboxes
 from huahuo.mailcheck.checks.sign_in import StoredGrants
 from huahuo.mailcheck.events import MailboxAdded, internal
 from huahuo.mailcheck.mailbox.decider import MailboxDecider
+from huahuo.mailcheck.servers.faults import Answer
 from huahuo.mailcheck.servers.graph import Requests
 from huahuo.mailcheck.servers.oauth import Tokens
-from huahuo.mailcheck.servers.outcome import Answer
 from huahuo.mailcheck.servers.providers import Provider, Providers, Proxy
 from huahuo.replay.feed import Feed
 from huahuo.testing.world import VirtualAmbient, run_virtual, virtual_loop

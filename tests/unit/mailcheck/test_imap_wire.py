@@ -9,7 +9,7 @@ import pytest
 from huahuo.eventstore.model import Secret
 from huahuo.mailcheck.checks.connections import Connections
 from huahuo.mailcheck.checks.folder_reader import JOB_BYTES_MAX, JOB_MAILS_MAX, RawMail, jobs
-from huahuo.mailcheck.mailbox.commands import Plan
+from huahuo.mailcheck.mailbox.decider import Plan
 from huahuo.mailcheck.servers.faults import (
     BadCredentials,
     BrokenProtocol,

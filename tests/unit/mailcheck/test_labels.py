@@ -8,7 +8,7 @@ from huahuo.eventstore.model import Secret
 from huahuo.mailcheck import zh
 from huahuo.mailcheck.api.mailbox_list import Filter
 from huahuo.mailcheck.records import Success, Warned
-from huahuo.mailcheck.roster.commands import NOTE_CHARS_MAX, TAGS_MAX, LabelEmails, Labels, SetGroupProxy
+from huahuo.mailcheck.roster.decider import NOTE_CHARS_MAX, TAGS_MAX, LabelEmails, Labels, SetGroupProxy
 from huahuo.mailcheck.roster.state import RosterFold
 from tests.support.models.mail_book import USER, Book
 

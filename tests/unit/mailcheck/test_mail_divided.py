@@ -11,7 +11,7 @@ from huahuo.eventstore.errors import Unavailable
 from huahuo.eventstore.model import Append, RowDrop
 from huahuo.mailcheck.checks.check_effect import CheckFailed
 from huahuo.mailcheck.records import MAIL, MAILS, PURGES, WATCHED
-from huahuo.mailcheck.servers.outcome import outcome_of
+from huahuo.mailcheck.servers.faults import outcome_of
 from huahuo.mailcheck.servers.providers import ProviderOptions, Providers
 from tests.support.models.mail_book import mail
 from tests.support.worlds.mail_nodes import BOTH, POLL_S, both, on_nodes

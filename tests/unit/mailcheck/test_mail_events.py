@@ -22,7 +22,7 @@ from huahuo.mailcheck.events import (
     read,
     type_name,
 )
-from huahuo.mailcheck.mailbox.commands import ReportedStatus
+from huahuo.mailcheck.mailbox.decider import ReportedStatus
 from huahuo.mailcheck.servers.faults import ErrorClass
 from tests.support.models.mail_rules import broken_checks, broken_deletions, broken_mails, leaks
 

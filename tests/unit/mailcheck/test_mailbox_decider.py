@@ -6,7 +6,7 @@ import pytest
 from huahuo.eventstore.blobs import blob_id
 from huahuo.mailcheck.events import StopCheck
 from huahuo.mailcheck.fetched import UidCursor
-from huahuo.mailcheck.mailbox.commands import (
+from huahuo.mailcheck.mailbox.decider import (
     Begin,
     CheckHeld,
     CheckOver,
@@ -33,7 +33,7 @@ from huahuo.mailcheck.records import (
     record_key,
     rfc3339,
 )
-from huahuo.mailcheck.roster.commands import CheckEmails, DeleteEmails
+from huahuo.mailcheck.roster.decider import CheckEmails, DeleteEmails
 from tests.support.models.mail_book import NOW_MS, USER, Book, cursor, mail
 from tests.support.models.mail_rules import broken_checks, broken_mails
 

@@ -7,6 +7,7 @@ import pytest
 from huahuo.eventstore.model import Secret
 from huahuo.mailcheck.servers.faults import (
     KINDS,
+    SERVER_TEXT_CHARS_MAX,
     BadCredentials,
     BrokenProtocol,
     ClearTextRefused,
@@ -20,8 +21,9 @@ from huahuo.mailcheck.servers.faults import (
     ServerBye,
     TimedOut,
     TlsFailed,
+    classify,
+    sanitise,
 )
-from huahuo.mailcheck.servers.outcome import SERVER_TEXT_CHARS_MAX, classify, sanitise
 
 
 def login(text: str, code: str = "", status: str = "NO") -> CommandRefused:

@@ -10,7 +10,7 @@ from huahuo.eventstore.errors import Conflict
 from huahuo.eventstore.model import RowPut, Secret
 from huahuo.mailcheck.events import Purge, StartCheck, StopCheck, Unwatch, Watch
 from huahuo.mailcheck.fetched import UidCursor, Way
-from huahuo.mailcheck.mailbox.commands import (
+from huahuo.mailcheck.mailbox.decider import (
     Begin,
     CheckOver,
     Done,
@@ -23,7 +23,7 @@ from huahuo.mailcheck.mailbox.commands import (
     WatchState,
 )
 from huahuo.mailcheck.records import Success, Warned, encode
-from huahuo.mailcheck.roster.commands import (
+from huahuo.mailcheck.roster.decider import (
     AddEmail,
     CancelCheck,
     CheckEmails,

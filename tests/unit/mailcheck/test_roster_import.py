@@ -13,7 +13,7 @@ from huahuo.mailcheck import zh
 from huahuo.mailcheck.api.import_export import PER_USER_MAX, SILENT_S
 from huahuo.mailcheck.events import StartCheck
 from huahuo.mailcheck.records import ImportResult, LineFailure
-from huahuo.mailcheck.roster.commands import ImportEmails
+from huahuo.mailcheck.roster.decider import ImportEmails
 from huahuo.mailcheck.roster.importer import bytes_in_memory, parse
 from tests.support.models.mail_book import USER, Book
 from tests.support.models.mail_rules import leaks

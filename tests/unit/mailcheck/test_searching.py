@@ -15,7 +15,7 @@ from huahuo.eventstore.fulltext.words import Entry, Place
 from huahuo.eventstore.model import RowDrop
 from huahuo.mailcheck.api import mail_actions
 from huahuo.mailcheck.api.contents import Keeping
-from huahuo.mailcheck.mailbox.commands import SeeUnread
+from huahuo.mailcheck.mailbox.decider import SeeUnread
 from huahuo.mailcheck.records import INDEX_FILE, INDEX_NAME, MAILS, PURGES
 from tests.support.models.mail_book import NOW_MS, USER
 from tests.support.worlds.mail_world import MailWorld, mail_world

@@ -8,10 +8,9 @@ import pytest
 
 from huahuo.eventstore.model import Secret
 from huahuo.mailcheck.fetched import Way
-from huahuo.mailcheck.servers.faults import GrantRefused, NoScope
+from huahuo.mailcheck.servers.faults import Answer, GrantRefused, NoScope
 from huahuo.mailcheck.servers.graph import Requests
 from huahuo.mailcheck.servers.oauth import Grant, Tokens, ways
-from huahuo.mailcheck.servers.outcome import Answer
 from huahuo.mailcheck.servers.providers import Provider, Proxy
 from huahuo.testing.world import VirtualAmbient, run_virtual, virtual_loop
 

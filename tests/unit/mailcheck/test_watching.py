@@ -8,10 +8,9 @@ import pytest
 
 from huahuo.mailcheck.checks.backoff import Host, Pace, renew_s
 from huahuo.mailcheck.checks.check_effect import CheckFailed
-from huahuo.mailcheck.checks.look import NEVER_S, MailboxGone, Seen, Turns, Watched
-from huahuo.mailcheck.servers.faults import ConnectionLost
+from huahuo.mailcheck.checks.watchers import NEVER_S, MailboxGone, Seen, Turns, Watched
+from huahuo.mailcheck.servers.faults import ConnectionLost, outcome_of
 from huahuo.mailcheck.servers.imap_client import ImapClient
-from huahuo.mailcheck.servers.outcome import outcome_of
 from tests.support.models.mail_book import USER, mail
 from tests.support.worlds.mail_world import MailWorld, ScriptedCheck, mail_world
 
