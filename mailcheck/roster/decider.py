@@ -22,6 +22,7 @@ from typing import Annotated, Any, Final, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
+from msgspec.structs import replace
 
 from huahuo.actors.entities.decider import Context, Decision
 from huahuo.actors.plugins.actions import Id
@@ -412,11 +413,11 @@ class RosterWriting(Writing):
         email: str,
         mail_type: str,
         where: Endpoint,
-        secrets: Iterable[tuple[str, Secret]],
+        secrets: Mapping[str, Secret],
     ) -> None:
         """Add a new mailbox with its sealed secrets."""
         owner = mailbox_stream(email_id)
-        sealed = [SecretPut(owner, name, secret) for name, secret in secrets]
+        sealed = [SecretPut(owner, name, secret) for name, secret in secrets.items()]
         self.secrets += sealed
         self._expected[owner] = 0
         reached: dict[str, Any] = {
@@ -438,13 +439,13 @@ class RosterWriting(Writing):
         row: Row,
         mail_type: str,
         where: Endpoint,
-        secrets: Iterable[tuple[str, Secret]],
+        secrets: Mapping[str, Secret],
         folders: tuple[str, ...] | UnsetType | None = UNSET,
     ) -> None:
         """Change settings. If the endpoint changes, an open check of the old one is cancelled first."""
         before: tuple[Any, ...] = (row.mail_type, row.server, row.port, row.use_ssl)
         after: tuple[Any, ...] = (mail_type, where.host, where.port, where.use_ssl)
-        sealed = [SecretPut(mailbox_stream(row.id), name, secret) for name, secret in secrets]
+        sealed = [SecretPut(mailbox_stream(row.id), name, secret) for name, secret in secrets.items()]
         chosen = None if row.folders is UNSET else row.folders
         if folders == chosen:
             folders = UNSET
@@ -594,31 +595,34 @@ class RosterDecider(RosterFold):
                 reply = self._many(writing, command)
         return writing.decision(reply)
 
+    def _refusal(self, given: AddEmail | Account, kind: str) -> Refusal | None:
+        return (
+            refuse_settings(self._providers, kind, given.server, given.port)
+            or refuse_elsewhere(self._providers, kind, given.email, given.server)
+            or refuse_secrets(given.secrets)
+            or refuse_missing(self._providers, kind, given.secrets)
+        )
+
+    def _new(self, writing: RosterWriting, email_id: int, given: AddEmail | Account, kind: str) -> str:
+        """Add a mailbox. Its host."""
+        where = self._providers.endpoint(
+            kind, given.email, server=given.server, port=given.port, use_ssl=given.use_ssl
+        )
+        writing.add(email_id, given.email, kind, where, given.secrets)
+        return where.host
+
     def _add(self, writing: RosterWriting, command: AddEmail) -> MailReply:
         state = writing.state
-        email = command.email.strip()
-        refusal = (
-            refuse_address(email)
-            or refuse_settings(self._providers, command.mail_type, command.server, command.port)
-            or refuse_elsewhere(self._providers, command.mail_type, email, command.server)
-            or refuse_secrets(command.secrets)
-            or refuse_missing(self._providers, command.mail_type, command.secrets)
-        )
+        command = replace(command, email=command.email.strip())
+        refusal = refuse_address(command.email) or self._refusal(command, command.mail_type)
         if refusal is not None:
             return refusal
-        if email.lower() in state.addresses:
-            return Refusal("already_exists", zh.MAY_EXIST.format(email))
+        if command.email.lower() in state.addresses:
+            return Refusal("already_exists", zh.MAY_EXIST.format(command.email))
         if len(state.rows) >= self._mailboxes_max:
             return _full(self._mailboxes_max)
-        where = self._providers.endpoint(
-            command.mail_type,
-            email,
-            server=command.server,
-            port=command.port,
-            use_ssl=command.use_ssl,
-        )
         email_id = writing.context.take("mailbox", 1)
-        writing.add(email_id, email, command.mail_type, where, command.secrets.items())
+        self._new(writing, email_id, command, command.mail_type)
         return Success(zh.MAILBOX_ADDED, email_id=email_id)
 
     def _import(self, writing: RosterWriting, command: ImportEmails) -> MailReply:
@@ -629,13 +633,7 @@ class RosterDecider(RosterFold):
         failures = list(data.failures)
         taken: list[Account] = []
         for account in data.accounts:
-            kind = account.mail_type or command.mail_type
-            fault = (
-                refuse_settings(self._providers, kind, account.server, account.port)
-                or refuse_elsewhere(self._providers, kind, account.email, account.server)
-                or refuse_secrets(account.secrets)
-                or refuse_missing(self._providers, kind, account.secrets)
-            )
+            fault = self._refusal(account, account.mail_type or command.mail_type)
             if fault is not None:
                 failures.append(LineFailure(account.line, fault.message))
             elif account.email.lower() in state.addresses:
@@ -645,14 +643,10 @@ class RosterDecider(RosterFold):
             else:
                 taken.append(account)
         first = writing.context.take("mailbox", len(taken)) if taken else 0
-        hosts: list[tuple[int, str]] = []
-        for email_id, account in enumerate(taken, start=first):
-            kind = account.mail_type or command.mail_type
-            where = self._providers.endpoint(
-                kind, account.email, server=account.server, port=account.port, use_ssl=account.use_ssl
-            )
-            writing.add(email_id, account.email, kind, where, account.secrets.items())
-            hosts.append((email_id, where.host))
+        hosts = [
+            (email_id, self._new(writing, email_id, account, account.mail_type or command.mail_type))
+            for email_id, account in enumerate(taken, start=first)
+        ]
         if command.validate and hosts:
             first_check = writing.context.take("check", len(hosts))
             for check_id, (email_id, host) in enumerate(hosts, start=first_check):
@@ -711,7 +705,7 @@ class RosterDecider(RosterFold):
             return refusal
         if moves:
             writing.drop_secrets(row.id, without=command.secrets)
-        writing.update(row, mail_type, where, command.secrets.items(), folders)
+        writing.update(row, mail_type, where, command.secrets, folders)
         return Success(zh.MAILBOX_UPDATED, email_id=row.id)
 
     def _is_elsewhere(self, row: Row, mail_type: str, where: Endpoint) -> bool:

@@ -72,17 +72,6 @@ def test_history_is_told_by_headers_and_a_new_mail_with_its_code(mails: Dovecot,
     in_real_world(test, limits("on_demand"))
 
 
-def test_a_mail_that_is_gone_before_it_was_opened_is_not_found(mails: Dovecot, user: str) -> None:
-    async def test(world: MailWorld) -> None:
-        mails.add_mail(user, mime("old"), days_old=DAYS)
-        email_id = await add(world, mails, user)
-        await world.checked(email_id)
-        mails.expunge(user, 1)
-        assert await text_of(world, (await listed(world, email_id))["old"]["mail_id"]) == "not_found"
-
-    in_real_world(test, limits("on_demand"))
-
-
 def test_the_rest_is_read_in_the_background_and_the_mailbox_stays_untouched(
     mails: Dovecot, user: str
 ) -> None:
@@ -112,17 +101,6 @@ def test_a_restart_goes_on_with_what_is_missing(mails: Dovecot, user: str) -> No
         assert await text_of(world, (await listed(world, email_id))["old"]["mail_id"]) == "the text"
 
     in_real_world(test, limits("background"))
-
-
-def test_without_codes_all_mails_are_told_by_their_headers(mails: Dovecot, user: str) -> None:
-    async def test(world: MailWorld) -> None:
-        mails.add_mail(user, mime("new"))
-        email_id = await add(world, mails, user)
-        await world.checked(email_id)
-        mails.expunge(user, 1)
-        assert await text_of(world, (await listed(world, email_id))["new"]["mail_id"]) == "not_found"
-
-    in_real_world(test, limits("on_demand", codes=False))
 
 
 def test_a_mailbox_that_is_deleted_meanwhile_leaves_nothing(mails: Dovecot, user: str) -> None:

@@ -47,13 +47,6 @@ def answer(status: int, fields: Any, **headers: str) -> Answer:
     return Answer(status, named, json.dumps(fields).encode())
 
 
-def test_an_answer_with_tokens_gives_both_and_their_life() -> None:
-    fresh = issued(answer(200, {"access_token": "a", "expires_in": "4000", "refresh_token": "r"}), 0)
-    assert fresh.access_token == Secret("a")
-    assert fresh.refresh_token == Secret("r")
-    assert fresh.lifetime_s == 4000
-
-
 @pytest.mark.parametrize(
     "error",
     [
@@ -164,22 +157,6 @@ def test_passing_trouble_is_tried_at_least_three_times_more_within_30_s(fault: M
     assert tried[-1] - tried[0] <= WITHIN_S
 
 
-def test_a_server_that_hangs_is_tried_four_times() -> None:
-    tried: list[float] = []
-
-    async def attempt() -> None:
-        tried.append(asyncio.get_running_loop().time())
-        await asyncio.sleep(7)
-        raise TimedOut("slow")
-
-    async def main() -> None:
-        with pytest.raises(TimedOut):
-            await with_retries(VirtualAmbient(virtual_loop(), 1), attempt)
-
-    run_virtual(main())
-    assert len(tried) == 4
-
-
 def test_no_try_comes_before_retry_after() -> None:
     tried: list[float] = []
 
@@ -256,17 +233,6 @@ async def test_a_cookie_of_a_server_is_not_sent_to_it_again() -> None:
         await requests.close()
     assert len(heads) == 2
     assert b"canary" not in b"".join(heads)
-
-
-@pytest.mark.parametrize("coding", ["gzip", "x-gzip", "GZIP"])
-async def test_a_packed_answer_is_unpacked(coding: str) -> None:
-    answer = await got(gzip.compress(b'{"value":[]}'), coding)
-    assert (answer.json(), answer.cut) == ({"value": []}, False)
-
-
-@pytest.mark.parametrize("coding", ["identity", ""])
-async def test_an_answer_that_is_not_packed_is_taken_as_it_is(coding: str) -> None:
-    assert (await got(b"{}", coding)).body == b"{}"
 
 
 async def test_an_answer_is_unpacked_up_to_its_bound_only() -> None:

@@ -21,7 +21,6 @@ from huahuo.replay.feed import Feed
 from huahuo.testing.world import VirtualAmbient, run_virtual, virtual_loop
 from tests.support.models.hostile_sequencer import HostileSequencer
 from tests.support.models.memory_sequencer import MemoryOrder, MemorySequencer
-from tests.support.worlds.mail_world import MailWorld, mail_world
 from tests.support.worlds.replicas import Node, cluster
 
 PROVIDER = Provider(token_url=("https://one/token",), scopes=(("imap",),))
@@ -147,31 +146,3 @@ def test_a_node_that_was_cut_off_does_not_take_the_claim_of_one_that_lives() -> 
                 assert not await claimed
 
     run_virtual(main())
-
-
-def test_a_claim_and_its_end_are_events_and_the_next_token_ends_it_too() -> None:
-    async def main() -> None:
-        endpoint = Strict()
-        async with cluster("a") as nodes:
-            node = nodes.nodes[0]
-            await add_mailbox(node)
-            async with tokens_of(node, endpoint) as (tokens, grants):
-                await tokens.get(1, PROVIDER, graph=False)
-                assert await grants.claim(1)
-                await grants.leave(1)
-                await grants.leave(1)
-            told = [event.type for event in await node.history()]
-            assert told[-4:] == ["grant_claimed", "grant_kept", "grant_claimed", "grant_claimed"]
-
-    run_virtual(main())
-
-
-@mail_world()
-async def test_a_log_without_nodes_has_no_claims(world: MailWorld) -> None:
-    email_id = await world.add(client_id="c", refresh_token="r", mail_type="outlook", password=None)
-    mailboxes = world.mail.mailboxes
-    grants = StoredGrants(mailboxes, Providers())
-    before = world.log.position
-    assert await grants.claim(email_id)
-    await grants.leave(email_id)
-    assert world.log.position == before

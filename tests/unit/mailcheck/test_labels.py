@@ -9,7 +9,6 @@ from huahuo.mailcheck import zh
 from huahuo.mailcheck.api.mailbox_list import Filter
 from huahuo.mailcheck.records import Success, Warned
 from huahuo.mailcheck.roster.decider import NOTE_CHARS_MAX, TAGS_MAX, LabelEmails, Labels, SetGroupProxy
-from huahuo.mailcheck.roster.state import RosterFold
 from tests.support.models.mail_book import USER, Book
 
 U = f"user/{USER}"
@@ -59,12 +58,6 @@ def test_what_is_taken_off_is_no_field_of_the_row_any_more() -> None:
     shown = msgspec.to_builtins(book.roster_state(USER).rows[2])
     assert {"tags", "note", "group"}.isdisjoint(shown)
     assert found(book, tag="") == [2, 3]
-
-
-def test_labels_outlive_a_keyframe() -> None:
-    book, fold = labelled(), RosterFold()
-    state = book.roster_state(USER)
-    assert fold.load(U, fold.dump(state)).rows == state.rows
 
 
 def test_filters_find_labels() -> None:

@@ -46,14 +46,6 @@ async def test_a_refusal_is_kept_too(world: MailWorld) -> None:
     assert (repeat.body, repeat.duplicate) == (refused.body, True)
 
 
-@mail_world()
-async def test_the_answer_s_position_is_that_of_the_last_event_on_the_user_s_stream(world: MailWorld) -> None:
-    await world.add()
-    reply = await world.reply("check_emails", email_ids=[1])
-    assert reply.at == (U, 2)
-    await world.script.next()
-
-
 @mail_world(import_lines_a_part=2)
 async def test_a_long_import_is_committed_in_parts_and_answered_once(world: MailWorld) -> None:
     await world.add("old@x.com")
@@ -92,12 +84,6 @@ async def test_the_id_of_a_long_import_that_was_interrupted_belongs_to_its_conte
         await world.reply("import_emails", command_id="i1", data=LONG, mail_type="imap")
     with pytest.raises(CommandMismatch):
         await world.reply("import_emails", command_id="i1", data=LONG + "1", mail_type="imap")
-
-
-@mail_world(import_lines_a_part=2)
-async def test_a_long_import_of_an_unknown_type_is_refused_as_a_whole(world: MailWorld) -> None:
-    body = await world.do("import_emails", data=LONG, mail_type="pop3")
-    assert body["code"] == "invalid_field"
 
 
 @mail_world(import_lines_max=1)

@@ -10,8 +10,6 @@ from huahuo.mailcheck.records import CHECKS, MAIL, MAILS, PURGES
 from tests.support.models.mail_book import USER, mail
 from tests.support.worlds.mail_world import MailWorld, mail_world, tables
 
-U = f"user/{USER}"
-
 
 @mail_world()
 async def test_a_cancel_stops_the_running_check(world: MailWorld) -> None:

@@ -86,20 +86,6 @@ def test_a_check_of_a_node_that_has_no_part_any_more_runs_on_the_other() -> None
     on_nodes(test)
 
 
-def test_a_running_check_stays_where_it_runs_when_another_node_comes() -> None:
-    async def test(one: MailWorld, other: MailWorld) -> None:
-        numbers = await added(one)
-        await both(one, other, "a")
-        await one.do("check_emails", email_ids=numbers)
-        checks = await begun(one, 2)
-        await both(one, other, *BOTH)
-        assert await begun(other, 10) == []
-        await end(*checks)
-        assert {row["status"] for row in (await other.rows()).values()} == {"ok"}
-
-    on_nodes(test, checks_per_host_max=MANY)
-
-
 def test_each_watched_mailbox_is_looked_at_by_one_node() -> None:
     async def test(one: MailWorld, other: MailWorld) -> None:
         numbers = await added(one)
@@ -114,20 +100,6 @@ def test_each_watched_mailbox_is_looked_at_by_one_node() -> None:
         await end(*here, *there)
 
     on_nodes(test, checks_per_host_max=MANY)
-
-
-def test_what_is_not_to_be_watched_any_more_is_left_by_whichever_node_watched_it() -> None:
-    async def test(one: MailWorld, other: MailWorld) -> None:
-        numbers = await added(one)
-        await both(one, other, *BOTH)
-        await one.do("watch_emails", email_ids=numbers, on=True)
-        await asyncio.sleep(1)
-        await one.do("watch_emails", email_ids=numbers[1:], on=False)
-        await other.do("delete_emails", email_ids=[numbers[0]])
-        await asyncio.sleep(1)
-        assert (one.mail.watching.count, other.mail.watching.count) == (0, 0)
-
-    on_nodes(test)
 
 
 def test_watching_moves_with_the_part_and_goes_on_when_it_comes_back() -> None:
@@ -247,18 +219,6 @@ async def _purged(node: MailWorld) -> None:
 
 def _drops(append: Append) -> bool:
     return any(isinstance(row, RowDrop) and row.table == MAIL for row in append.rows)
-
-
-def test_a_mailbox_that_another_node_was_told_to_remove_is_purged_by_the_node_with_the_work() -> None:
-    async def test(one: MailWorld, other: MailWorld) -> None:
-        [number] = await _filled(one, other, 3)
-        await one.mail.work()
-        await other.do("delete_emails", email_ids=[number])
-        await _purged(one)
-        await _purged(other)
-        assert not any((await tables(other, number)).values())
-
-    on_nodes(test)
 
 
 def test_a_purge_of_which_the_node_with_the_work_did_a_part_is_finished_by_the_next_one() -> None:

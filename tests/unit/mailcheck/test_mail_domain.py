@@ -117,19 +117,6 @@ async def test_checks_are_bounded_in_all_and_for_each_server_and_none_is_forgott
     assert (world.mail.checks_running, world.mail.checks_waiting) == (0, 0)
 
 
-@mail_world(checks_max=10, checks_per_host_max=2)
-async def test_a_server_s_places_are_its_own(world: MailWorld) -> None:
-    for n in range(4):
-        await world.add(f"{n}@example.com", server="busy.example.com")
-    await world.do("check_emails", email_ids=[1, 2, 3, 4])
-    first = await world.script.next()
-    await world.script.next()
-    assert (world.mail.checks_running, world.mail.checks_waiting) == (2, 2)
-    first.finish()
-    await world.script.next()
-    assert world.script.running_peak == 2
-
-
 @mail_world(checks_max=1, checks_waiting_max=1)
 async def test_what_finds_no_room_in_the_line_is_picked_up_later(world: MailWorld) -> None:
     for n in range(4):
@@ -174,16 +161,6 @@ async def test_a_check_that_was_only_queued_runs_after_a_restart(world: MailWorl
     for _ in range(2):
         (await world.script.next()).finish()
     assert (await world.ended(1))["status"] == (await world.ended(2))["status"] == "ok"
-
-
-@mail_world()
-async def test_closing_ends_no_check(world: MailWorld) -> None:
-    await world.add()
-    await world.do("check_emails", email_ids=[1])
-    check = await world.script.next()
-    await world.mail.close()
-    assert check.cancelled.is_set()
-    assert broken_checks(await world.events(), ended=True) == ["check 1 never ended"]
 
 
 @mail_world()
@@ -258,15 +235,6 @@ async def test_an_implicit_check_left_open_at_a_restart_ends_as_an_error(world: 
 
 
 @mail_world()
-async def test_an_implicit_check_is_left_alone_while_the_process_lives(world: MailWorld) -> None:
-    await world.add()
-    await world.mail.report_progress(1, 40, "app")
-    await asyncio.sleep(10 * world.settings.sweep_s)
-    assert (await world.rows())[1]["status"] == "processing"
-    assert world.script.begun == 0
-
-
-@mail_world()
 async def test_a_report_that_ends_our_check_stops_it(world: MailWorld) -> None:
     await world.add()
     await world.do("check_emails", email_ids=[1])
@@ -296,29 +264,6 @@ async def test_each_of_several_checks_names_its_own_request(world: MailWorld) ->
     await world.mail.idle()
     wanted = {f"mailbox/{n}": {f"mailbox/{n} check_requested"} for n in numbers}
     assert causes(await world.events()) == wanted
-
-
-@mail_world()
-async def test_a_check_that_goes_on_after_a_restart_still_names_its_request(world: MailWorld) -> None:
-    number = await world.add()
-    await world.do("check_emails", email_ids=[number])
-    await (await world.script.next()).mails(mail(1))
-    await world.restart()
-    (await world.script.next()).finish(1)
-    await world.mail.idle()
-    assert causes(await world.events()) == {f"mailbox/{number}": {f"mailbox/{number} check_requested"}}
-
-
-@mail_world()
-async def test_the_end_of_an_interrupted_report_names_its_beginning(world: MailWorld) -> None:
-    number = await world.add()
-    await world.mail.report_status(number, "processing", "…")
-    await world.restart()
-    await world.mail.idle()
-    last = (await world.events())[-1]
-    assert last.type == "check_ended"
-    cause = (await world.events())[last.cause - 1]
-    assert cause.type == "check_started"
 
 
 OTHER = USER + 1
@@ -370,19 +315,6 @@ async def test_checks_of_a_user_over_its_share_wait_while_anothers_begin(world: 
     first.finish()
     second.finish()
     await world.mail.idle()
-
-
-@mail_world(checks_max=1)
-async def test_a_stop_lets_a_check_end_and_the_next_start_begins_those_that_waited(world: MailWorld) -> None:
-    first, _ = await add_many(world, 2, USER)
-    await world.do("check_emails", email_ids=[1, 2])
-    check = await world.script.next()
-    asyncio.get_running_loop().call_later(3, check.finish)
-    await world.restart(drain_s=5)
-    assert (await world.rows())[first]["status"] == "ok"
-    (await world.script.next()).finish()
-    await world.mail.idle()
-    assert {row["status"] for row in (await world.rows()).values()} == {"ok"}
 
 
 @mail_world()

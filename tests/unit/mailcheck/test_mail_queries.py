@@ -24,16 +24,6 @@ async def test_the_list_and_the_snapshot_are_cuts_that_say_where(world: MailWorl
 
 
 @mail_world()
-async def test_a_user_without_mailboxes_has_an_empty_list(world: MailWorld) -> None:
-    assert await world.do("get_all_emails", 99) == {
-        "type": "emails_list",
-        "data": [],
-        "stream": "user/99",
-        "seq": 0,
-    }
-
-
-@mail_world()
 async def test_mails_are_listed_newest_first_page_by_page(world: MailWorld) -> None:
     await world.add()
     await world.do("check_emails", email_ids=[1])

@@ -5,7 +5,6 @@ import json
 import time
 from email.message import EmailMessage
 
-import msgspec
 import pytest
 
 from huahuo.mailcheck.checks.folder_reader import RawMail, fetched_mail
@@ -17,7 +16,6 @@ from huahuo.mailcheck.mime.mail import (
     attached,
     content_document,
     parse_mail,
-    parsed_mail,
 )
 from huahuo.mailcheck.mime.parts import HEADER_BYTES_MAX, HEADERS_BYTES_MAX
 from tests.support.models.broken_mails import broken_mails
@@ -128,10 +126,6 @@ def test_a_subject_is_one_visible_line() -> None:
     assert not any(char in shown for char in "\r\n\0\x1b\u202e\u2066\u2028\ud800\ufeff\x85")
 
 
-def test_emoji_and_joiners_survive_in_a_subject() -> None:
-    assert subject_of("👨\u200d👩\u200d👧 ok".encode()) == "👨\u200d👩\u200d👧 ok"
-
-
 def test_an_endless_subject_is_cut() -> None:
     assert len(subject_of(b"x" * 100_000)) == 1000
 
@@ -179,15 +173,6 @@ def test_a_sender_is_a_name_and_the_address_it_really_has(raw: bytes, sender: st
 )
 def test_a_date_is_read_or_absent(raw: bytes, ms: int | None) -> None:
     assert parse_mail(b"Date: " + raw + b"\r\n\r\n").date_ms == ms
-
-
-def test_text_and_html_are_told_apart() -> None:
-    mail = EmailMessage()
-    mail.set_content("plain ü")
-    mail.add_alternative("<p>html ü</p>", subtype="html")
-    parsed = parse_mail(mail.as_bytes())
-    assert (parsed.text, parsed.html, parsed.attachments) == ("plain ü\n", "<p>html ü</p>\n", [])
-    assert not parsed.has_attachments
 
 
 def test_an_attachment_is_listed_by_name_type_and_size() -> None:
@@ -464,11 +449,6 @@ def test_a_mail_that_defeats_the_parser_is_still_listed(monkeypatch: pytest.Monk
     assert parse_mail("Subject: 你好".encode()).text == "Subject: 你好"
 
 
-def test_a_parsed_mail_is_plain_data() -> None:
-    parsed = parse_mail(b"Subject: x\n\nbody")
-    assert msgspec.convert(msgspec.to_builtins(parsed), ParsedMail) == parsed
-
-
 TEXT = "您的验证码是 482913，请勿告诉别人"
 
 
@@ -542,22 +522,7 @@ def test_a_sender_whose_name_has_a_comma_but_no_quotes_keeps_all_of_it() -> None
     assert parse_mail(b"From: Doe, John <a@b.example>\r\n\r\n").sender == '"Doe, John" <a@b.example>'
 
 
-def test_of_two_senders_the_first_is_shown() -> None:
-    assert parse_mail(b"From: x@b.example, John <a@b.example>\r\n\r\n").sender == "x@b.example"
-
-
 MAILS = dict(broken_mails())
-
-
-def test_there_are_more_than_a_hundred_kinds() -> None:
-    assert len(MAILS) > 100
-
-
-@pytest.mark.parametrize("name", MAILS)
-def test_a_broken_mail_is_read_without_the_net_below_the_parser(name: str) -> None:
-    parsed = parsed_mail(MAILS[name])  # raises what `parse_mail` would catch
-
-    assert parsed.subject == name or not name.startswith("case ")
 
 
 @pytest.mark.parametrize("headers", [True, False], ids=["headers", "whole"])

@@ -81,22 +81,10 @@ def test_a_text_that_only_winmail_dat_has_is_the_text_of_the_mail() -> None:
     assert code.text == "482913"
 
 
-def test_a_text_of_its_own_goes_before_that_of_winmail_dat() -> None:
-    assert read(SIGNATURE + attribute(BODY, b"packed\0"), "own").text.strip() == "own"
-
-
 def test_a_text_is_read_in_the_character_set_that_is_named() -> None:
     page = struct.pack("<II", 936, 0)
     packed = SIGNATURE + attribute(CODE_PAGE, page) + attribute(BODY, "您的验证码".encode("gbk") + b"\0")
     assert read(packed).text == "您的验证码"
-
-
-def test_texts_of_properties_are_read() -> None:
-    found = read(
-        SIGNATURE
-        + attribute(PROPERTIES, properties((TEXT, 0x1F, wide("plain 验证码")), (HTML, 0x102, b"<p>html</p>")))
-    )
-    assert (found.text, found.html) == ("plain 验证码", "<p>html</p>")
 
 
 def test_of_a_text_that_is_only_rtf_the_words_are_read() -> None:
@@ -115,12 +103,6 @@ def test_its_files_take_the_place_of_winmail_dat() -> None:
         Attachment("b.txt", "application/octet-stream", 3),
     ]
     assert attached(raw, 1, 100) == (Attachment("b.txt", "application/octet-stream", 3), b"bee")
-
-
-def test_a_file_has_its_long_name_and_type() -> None:
-    told = properties((LONG_NAME, 0x1F, wide("发票 2025.pdf")), (MIME_TYPE, 0x1F, wide("application/pdf")))
-    packed = SIGNATURE + a_file("F~1.PDF", b"%PDF") + attribute(FILE_PROPERTIES, told, 2)
-    assert read(packed, "x").attachments == [Attachment("发票 2025.pdf", "application/pdf", 4)]
 
 
 def test_an_attached_mail_is_listed_and_can_be_read() -> None:
@@ -177,14 +159,6 @@ def files_of_first(packed: bytes) -> list[tuple[Attachment, bytes]]:
     return [one for one in found if one is not None]
 
 
-def test_a_file_behind_a_mail_in_an_attached_mail_is_found() -> None:
-    innermost = packed_mail(attribute(BODY, b"innermost\0") + a_file("deep.txt", b"deep"))
-    found = files_of_first(packed_mail(innermost + a_file("behind.txt", b"behind")))
-    assert [about.name for about, _ in found] == ["mail.eml", "behind.txt"]
-    assert found[1][1] == b"behind"
-    assert [one.name for one in parse_mail(found[0][1]).attachments] == ["deep.txt"]
-
-
 def test_no_content_of_an_attached_mail_is_taken_for_its_boundary() -> None:
     def source(*contents: bytes) -> bytes:
         files = b"".join(a_file(f"{n}.bin", content) for n, content in enumerate(contents))
@@ -218,20 +192,6 @@ def test_contents_are_not_searched_for_a_boundary(monkeypatch: pytest.MonkeyPatc
 def test_one_without_files_or_text_is_listed_as_it_came() -> None:
     assert [one.name for one in read(SIGNATURE, "x").attachments] == ["winmail.dat"]
     assert [one.name for one in read(b"no such thing", "x").attachments] == ["winmail.dat"]
-
-
-def test_one_that_is_the_whole_mail_is_read() -> None:
-    packed = base64.encodebytes(SIGNATURE + attribute(BODY, b"alone\0"))
-    head = b"Content-Type: application/ms-tnef; name=winmail.dat\r\nContent-Transfer-Encoding: base64\r\n\r\n"
-    found = parse_mail(head + packed)
-    assert (found.text, found.has_attachments) == ("alone", False)
-
-
-@pytest.mark.parametrize("named", [b"application/octet-stream; name=WinMail.dat", b"application/vnd.ms-tnef"])
-def test_it_is_known_by_its_type_or_its_name(named: bytes) -> None:
-    packed = base64.encodebytes(SIGNATURE + attribute(BODY, b"found\0"))
-    head = b"Content-Type: " + named + b"\r\nContent-Transfer-Encoding: base64\r\n\r\n"
-    assert parse_mail(head + packed).text == "found"
 
 
 def test_a_text_outlives_what_is_cut_off_after_it() -> None:
@@ -309,11 +269,6 @@ def test_a_saved_mail_has_its_headers_its_texts_and_its_files() -> None:
     assert b"Subject: Inner" in source
 
 
-def test_a_text_in_an_old_character_set_is_guessed() -> None:
-    file = compound({"__substg1.0_0037001E": "您的验证码是".encode("gbk")})
-    assert parse_mail(mail_of_outlook(file)).subject == "您的验证码是"
-
-
 @pytest.mark.parametrize("data", [b"", b"Subject: x\r\n\r\n", compound({})[:700], b"\xd0\xcf\x11\xe0" * 300])
 def test_what_is_no_such_file_is_said_to_be_none(data: bytes) -> None:
     with pytest.raises(NotCompound):
@@ -359,10 +314,6 @@ def unpacked(rtf: bytes, kind: bytes = b"MELA") -> bytes:
     return struct.pack("<II4sI", len(rtf) + 12, len(rtf), kind, 0) + rtf
 
 
-def test_packed_text_is_read() -> None:
-    assert text_of_rtf(PACKED) == "hello world"
-
-
 @pytest.mark.parametrize(
     ("rtf", "told"),
     [
@@ -379,13 +330,6 @@ def test_packed_text_is_read() -> None:
 )
 def test_the_words_of_rtf_are_its_text(rtf: bytes, told: str) -> None:
     assert text_of_rtf(unpacked(rtf)) == told
-
-
-@pytest.mark.parametrize(
-    "data", [b"", b"x" * 40, PACKED[:20], unpacked(b"no rtf"), unpacked(b"{\\rtf", b"ABCD")]
-)
-def test_what_is_no_rtf_has_no_text(data: bytes) -> None:
-    assert text_of_rtf(data) == ""
 
 
 @pytest.mark.parametrize("more", [b"{" * 2_000_000, b"\\'" * 1_000_000, b"\\u9?" * 500_000])

@@ -55,23 +55,11 @@ def test_changed_hosts_hold_for_mailboxes_that_were_added_before() -> None:
     )
 
 
-def test_a_new_provider_is_a_new_type() -> None:
-    changed = Providers({"corp": ProviderOptions(hosts=("a.example", "b.example:1143"), tls="starttls")})
-    assert "corp" in changed.names
-    assert changed.endpoint("corp", "x@y.z") == Endpoint("a.example", 143, use_ssl=False)
-
-
 def test_a_form_that_always_sends_port_and_tls_does_not_leave_the_providers_host() -> None:
     changed = Providers({"outlook": ProviderOptions(hosts=("127.0.0.1:1143",), tls="none")})
     assert changed.endpoint("outlook", "a@b.c", port=993, use_ssl=True) == Endpoint(
         "127.0.0.1", 1143, use_ssl=False
     )
-
-
-def test_keys_that_are_not_given_keep_their_values() -> None:
-    changed = Providers({"outlook": ProviderOptions(client_id="ours")}).of("outlook")
-    assert (changed.client_id, changed.auth) == ("ours", "xoauth2")
-    assert changed.token_url == STANDARD.of("outlook").token_url
 
 
 def test_type_imap_at_a_host_of_a_provider_belongs_to_it() -> None:

@@ -7,20 +7,15 @@ import pytest
 
 from huahuo.actors.plugins.calls import Refusal
 from huahuo.eventstore.errors import Conflict
-from huahuo.eventstore.model import RowPut, Secret
-from huahuo.mailcheck.events import Purge, StartCheck, StopCheck, Unwatch, Watch
-from huahuo.mailcheck.fetched import UidCursor, Way
+from huahuo.eventstore.model import Secret
+from huahuo.mailcheck.events import StopCheck
+from huahuo.mailcheck.fetched import UidCursor
 from huahuo.mailcheck.mailbox.decider import (
     Begin,
-    CheckOver,
-    Done,
     Finish,
-    KeepGrant,
     MailsFound,
-    Progress,
     ReportProgress,
     ReportStatus,
-    WatchState,
 )
 from huahuo.mailcheck.records import Success, Warned, encode
 from huahuo.mailcheck.roster.decider import (
@@ -29,7 +24,6 @@ from huahuo.mailcheck.roster.decider import (
     CheckEmails,
     DeleteEmails,
     UpdateEmail,
-    WatchEmails,
 )
 from tests.support.models.mail_book import USER, Book, cursor, mail, snapshot_state
 from tests.support.models.mail_rules import leaks
@@ -85,51 +79,12 @@ def test_adding_a_mailbox_emits_an_event_and_seals_its_secrets_outside_it() -> N
     assert leaks(["canary"], *(e.body for e in book.events), decision.record or b"") == []
 
 
-def test_the_recorded_answer_is_the_reply_and_its_position_is_on_the_user_s_stream() -> None:
-    decision = Book().roster(
-        USER, AddEmail(email="a@x.com", mail_type="qq", secrets={"password": Secret("p")})
-    )
-    assert decision.record is not None
-    assert msgspec.json.decode(decision.record) == {
-        "type": "success",
-        "message": "邮箱添加成功",
-        "email_id": 1,
-    }
-    assert decision.at_stream == U
-
-
-def test_a_new_row_is_idle() -> None:
-    book = Book()
-    book.add("a@x.com", server="10.0.0.1", port=1143, use_ssl=False)
-    assert row(book, 1) == {
-        "id": 1,
-        "user_id": USER,
-        "email": "a@x.com",
-        "mail_type": "imap",
-        "server": "10.0.0.1",
-        "port": 1143,
-        "use_ssl": False,
-        "created_at": row(book, 1)["created_at"],
-        "status": "idle",
-        "progress": 0,
-        "message": "",
-        "last_check_time": None,
-        "mail_count": 0,
-        "watched": False,
-    }
-
-
 def test_an_address_belongs_to_a_user_once_whatever_its_case(book: Book) -> None:
     reply = book.roster(
         USER, AddEmail(email="A@X.com", mail_type="imap", secrets={"password": Secret("p")})
     ).reply
     assert reply == Refusal("already_exists", "邮箱 A@X.com 添加失败，可能已存在")
     assert book.types(U) == ["email_added"]
-
-
-def test_an_address_may_come_back_after_its_deletion_under_a_new_id(book: Book) -> None:
-    book.roster(USER, DeleteEmails((1,)))
-    assert book.add("a@x.com") == 2
 
 
 P = {"password": Secret("canary-1")}
@@ -218,14 +173,6 @@ def test_a_folder_whose_name_none_can_have_is_refused_by_its_field(book: Book, n
     assert (reply.code, reply.details) == ("invalid_field", "folders")
 
 
-def test_the_way_in_which_a_grant_was_accepted_is_remembered() -> None:
-    book = Book()
-    book.add(mail_type="outlook", secrets=OAUTH)
-    way = Way(graph=True, token_url="https://login.example/token", scope="Mail.Read")
-    assert book.mailbox(1, KeepGrant(book.mailbox_state(1).grant, way)) == Done()
-    assert book.mailbox_state(1).way == way
-
-
 def test_another_type_brings_its_own_server_and_needs_its_own_secrets(book: Book) -> None:
     refused = book.roster(USER, UpdateEmail(email_id=1, mail_type="outlook")).reply
     assert isinstance(refused, Refusal)
@@ -286,26 +233,6 @@ def test_cursors_belong_to_their_server(book: Book) -> None:
 # -- check and cancel ---------------------------------------------------------------------------
 
 
-def test_a_check_is_queued_recorded_for_a_restart_and_started(book: Book) -> None:
-    decision = book.roster(USER, CheckEmails((1, 1)))
-    assert decision.reply == Success("开始检查 1 个邮箱", accepted=[1], skipped=[])
-    assert book.said(U, 1) == [
-        {
-            "type": "email_status_update",
-            "email_id": 1,
-            "status": "queued",
-            "message": "等待检查",
-            "check_id": 1,
-        }
-    ]
-    assert book.said("mailbox/1", 1) == [{"type": "check_requested", "check_id": 1}]
-    assert decision.effects == (StartCheck(1, 1, "imap.x.com", USER),)
-    (put,) = decision.rows
-    assert isinstance(put, RowPut)
-    assert (put.table, put.key) == ("checks", (1).to_bytes(8, "big"))
-    assert msgspec.json.decode(put.value) == {"user_id": USER, "check_id": 1, "host": "imap.x.com"}
-
-
 def test_every_accepted_mailbox_is_expected_where_it_stands() -> None:
     book = Book()
     for name in ("a", "b", "c"):
@@ -314,13 +241,6 @@ def test_every_accepted_mailbox_is_expected_where_it_stands() -> None:
     decision = book.roster(USER, CheckEmails((1, 2, 3)))
     assert decision.reply == Success("开始检查 2 个邮箱", accepted=[1, 3], skipped=[2])
     assert decision.expected == {ROSTER: 3, "mailbox/1": 1, "mailbox/3": 1}
-
-
-def test_if_all_are_busy_it_is_a_warning(book: Book) -> None:
-    check(book, 1)
-    reply = book.roster(USER, CheckEmails((1,))).reply
-    assert reply == Warned("所有邮箱都在处理中，请稍后再试", accepted=[], skipped=[1])
-    assert msgspec.json.decode(encode(reply))["type"] == "warning"
 
 
 def test_another_user_s_mailbox_is_neither_checked_cancelled_nor_deleted(book: Book) -> None:
@@ -345,21 +265,6 @@ def test_a_list_of_ids_is_neither_empty_nor_too_long(kind: type[CheckEmails]) ->
     assert not isinstance(taken, Refusal) or taken.code != "too_large"
 
 
-def test_a_cancel_ends_the_check_at_100_and_forgets_it(book: Book) -> None:
-    check_id = check(book, 1)
-    book.mailbox(1, Begin(check_id))
-    book.mailbox(1, Progress(check_id, 40, "…"))
-    before = book.heads[U]
-    decision = book.roster(USER, CancelCheck((1,)))
-    assert decision.reply == Success("已取消 1 个检查", cancelled=[1])
-    assert [(e["type"], e.get("progress"), e.get("status")) for e in book.said(U, before)] == [
-        ("check_progress", 100, None),
-        ("email_status_update", None, "cancelled"),
-    ]
-    assert book.said("mailbox/1")[-1] == {"type": "check_ended", "check_id": check_id, "status": "cancelled"}
-    assert (decision.effects, book.table("checks")) == ((StopCheck(check_id),), [])
-
-
 def test_a_cancel_decided_on_what_the_mailbox_has_left_behind_conflicts(book: Book) -> None:
     check_id = check(book, 1)
     book.mailbox(1, Begin(check_id))
@@ -371,33 +276,6 @@ def test_a_cancel_decided_on_what_the_mailbox_has_left_behind_conflicts(book: Bo
 
 
 # -- delete -------------------------------------------------------------------------------------
-
-
-def test_a_deletion_cancels_the_check_first_and_destroys_the_key(book: Book) -> None:
-    check_id = check(book, 1)
-    before = book.heads[U]
-    decision = book.roster(USER, DeleteEmails((1, 9)))
-    assert decision.reply == Success("已删除 1 个邮箱", email_ids=[1])
-    assert book.types(U, before) == ["check_progress", "email_status_update", "email_deleted"]
-    assert book.types("mailbox/1")[-2:] == ["check_ended", "mailbox_deleted"]
-    assert (decision.shred, book.secrets) == (("mailbox/1",), {})
-    assert decision.effects == (StopCheck(check_id), Purge(1))
-    assert (book.table("checks"), book.table("purges")) == ([], [(1).to_bytes(8, "big")])
-    assert book.roster_state(USER).rows == {}
-
-
-def test_late_results_of_a_deleted_mailbox_are_not_taken(book: Book) -> None:
-    check_id = check(book, 1)
-    book.mailbox(1, Begin(check_id))
-    book.roster(USER, DeleteEmails((1,)))
-    count = len(book.events)
-    for late in (
-        Progress(check_id, 90, ""),
-        MailsFound(check_id, (mail(1),), cursor(1)),
-        Finish(check_id, "ok"),
-    ):
-        assert not isinstance(book.mailbox(1, late), CheckOver)
-    assert (len(book.events), book.table("mails")) == (count, [])
 
 
 # -- the fold -----------------------------------------------------------------------------------
@@ -419,18 +297,6 @@ def test_the_row_follows_a_check_and_its_time_moves_only_after_a_success(book: B
     assert (seen["message"], seen["last_check_time"]) == ("检查完成，共 2 封新邮件", ended)
 
 
-def test_a_mailbox_is_watched_at_its_server_until_it_is_not_also_behind_a_restart(book: Book) -> None:
-    decision = book.roster(USER, WatchEmails((1,), on=True))
-    assert (decision.effects, len(book.table("watched"))) == ((Watch(1, "imap.x.com"),), 1)
-    decision = book.roster(USER, WatchEmails((1,), on=False))
-    assert (decision.effects, len(book.table("watched"))) == ((Unwatch(1),), 0)
-
-
-def test_what_a_watcher_met_is_told_with_its_advice(book: Book) -> None:
-    book.mailbox(1, WatchState("error", "无法连接", "connect", "check_host"))
-    assert book.said(U)[-1]["advice"] == "check_host"
-
-
 def test_an_implicit_check_makes_the_mailbox_busy(book: Book) -> None:
     book.mailbox(1, ReportProgress(10, "app"))
     assert isinstance(book.roster(USER, CheckEmails((1,))).reply, Warned)
@@ -438,25 +304,9 @@ def test_an_implicit_check_makes_the_mailbox_busy(book: Book) -> None:
     assert isinstance(book.roster(USER, CheckEmails((1,))).reply, Success)
 
 
-def test_a_snapshot_is_ordered_by_id() -> None:
-    book = Book()
-    state = book.roster_state(USER)
-    for n in (3, 1, 2):
-        book.counters["mailbox"] = n
-        book.add(f"{n}@x.com")
-    state = book.roster_state(USER)
-    assert [r["id"] for r in msgspec.json.decode(snapshot_state(state))["emails"]] == [1, 2, 3]
-
-
 def test_a_keyframe_that_is_none_is_refused() -> None:
     with pytest.raises(ValueError, match="int"):
         Book().rosters.load(U, b"\x93rubbish")
-
-
-def test_what_others_say_on_the_stream_changes_nothing(book: Book) -> None:
-    state = book.roster_state(USER)
-    event = msgspec.structs.replace(book.events[0], type="system_notification", body=b'{"message":"x"}')
-    assert book.rosters.evolve(book.roster_state(USER), event) == state
 
 
 # -- the stream that only the roster writes -------------------------------------------------------

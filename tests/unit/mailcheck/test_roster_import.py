@@ -72,33 +72,12 @@ def test_an_import_counts_more_in_memory_than_its_text_and_by_its_lines() -> Non
     assert bytes_in_memory(many) >= bytes_in_memory(one) + 400 * 1_999
 
 
-def test_an_outlook_line_brings_its_token_sealed() -> None:
-    book = Book()
-    uuid = "9e5f94bc-e8a4-4e73-b8be-63364c29d753"
-    do_import(book, f"a@outlook.com----pw----{uuid}----canary-token", "outlook")
-    assert book.said("mailbox/1")[0]["secrets"] == ["password", "client_id", "refresh_token"]
-    assert book.secrets["mailbox/1", "refresh_token"] == Secret("canary-token")
-
-
 def test_the_bound_of_mailboxes_holds_line_by_line() -> None:
     book = Book(mailboxes_max=2)
     book.add("old@x.com")
     result = do_import(book, "a@x.com----p\nb@x.com----p\nc@x.com----p")
     assert isinstance(result, ImportResult)
     assert (result.success, [f.line for f in result.failed_details]) == (1, [2, 3])
-
-
-def test_nothing_usable_writes_nothing_and_takes_no_numbers() -> None:
-    book = Book()
-    assert do_import(book, "\n\n") == ImportResult(0, 0, 0, [])
-    assert do_import(book, "bad") == ImportResult(1, 0, 1, [LineFailure(1, zh.TWO_FIELDS)])
-    assert (book.events, book.counters) == ([], {})
-
-
-def test_an_unknown_type_is_refused_as_a_whole() -> None:
-    refused = do_import(Book(), "a@x.com----p", "pop3")
-    assert isinstance(refused, Refusal)
-    assert refused.code == "invalid_field"
 
 
 def test_an_address_of_one_provider_is_no_mailbox_of_another() -> None:

@@ -10,14 +10,14 @@ import pytest
 from structlog.testing import capture_logs
 
 from huahuo.eventstore.errors import Unavailable
-from huahuo.eventstore.fulltext.index import FORMAT, TextIndex, Unusable
+from huahuo.eventstore.fulltext.index import TextIndex, Unusable
 from huahuo.eventstore.fulltext.words import Entry, Place
 from huahuo.eventstore.model import RowDrop
 from huahuo.mailcheck.api import mail_actions
 from huahuo.mailcheck.api.contents import Keeping
 from huahuo.mailcheck.mailbox.decider import SeeUnread
 from huahuo.mailcheck.records import INDEX_FILE, INDEX_NAME, MAILS, PURGES
-from tests.support.models.mail_book import NOW_MS, USER
+from tests.support.models.mail_book import USER
 from tests.support.worlds.mail_world import MailWorld, mail_world
 from tests.support.worlds.search_world import found, letter, receive
 
@@ -46,15 +46,6 @@ async def test_subject_sender_recipients_and_text_are_found_newest_first(world: 
 
 
 @mail_world(searching=True)
-async def test_a_mail_found_is_a_row_of_the_list_with_its_mailbox(world: MailWorld) -> None:
-    await world.add("a@example.com")
-    await receive(world, 1, letter(1, "Your code", "482913", code="482913", code_confidence=0.9))
-    [row] = (await world.do("search_mails", query="code"))["data"]
-    [listed] = (await world.do("get_mail_records", email_id=1))["data"]
-    assert row == {**listed, "email": "a@example.com"}
-
-
-@mail_world(searching=True)
 async def test_filters_limit_what_is_found(world: MailWorld) -> None:
     for name in "abc":
         await world.add(f"{name}@example.com")
@@ -77,23 +68,6 @@ async def test_filters_limit_what_is_found(world: MailWorld) -> None:
 
 
 @mail_world(searching=True)
-async def test_pages_follow_one_another_without_gap_or_repeat(world: MailWorld) -> None:
-    await world.add("a@example.com")
-    await receive(world, 1, *(letter(n, f"mail {n}") for n in range(1, 24)))
-    for sort in ("received_time", "-received_time"):
-        seen: list[str] = []
-        before = None
-        while True:
-            page = await world.do("search_mails", query="mail", limit=5, before=before, sort=sort)
-            seen += [one["subject"] for one in page["data"]]
-            before = page["next"]
-            if before is None:
-                break
-        wanted = [f"mail {n}" for n in range(1, 24)]
-        assert seen == (wanted if sort == "received_time" else wanted[::-1])
-
-
-@mail_world(searching=True)
 async def test_users_find_only_their_own_mails(world: MailWorld) -> None:
     await world.add("a@example.com")
     await world.add("b@example.com", OTHER)
@@ -103,14 +77,6 @@ async def test_users_find_only_their_own_mails(world: MailWorld) -> None:
     assert await found(world, "canary", OTHER) == ["theirs canary"]
     assert await found(world, "canary", email_ids=[2]) == []
     assert await found(world, "canary", USER + 9) == []
-
-
-@mail_world(searching=True)
-async def test_a_user_whose_id_is_text_has_mails_of_its_own(world: MailWorld) -> None:
-    await world.add("a@example.com", "alice")
-    await receive(world, 1, letter(1, "hello"), user_id="alice")
-    assert await found(world, "hello", "alice") == ["hello"]
-    assert await found(world, "hello", "alic") == []
 
 
 @mail_world(searching=True)
@@ -195,36 +161,6 @@ async def test_an_entry_that_leads_to_no_mail_is_not_passed_over_and_the_index_i
 
 
 @mail_world(searching=True)
-async def test_an_index_of_the_format_before_is_made_anew_at_the_start(
-    world: MailWorld, tmp_path: Path
-) -> None:
-    world.files = tmp_path
-    await world.restart()
-    await world.add("a@example.com")
-    await receive(world, 1, letter(1, "電子發票開立通知"))
-    await world.close()
-    with closing(sqlite3.connect(tmp_path / INDEX_FILE)) as db:
-        db.execute("INSERT INTO words(words) VALUES ('delete-all')")
-        db.execute(f"PRAGMA user_version={FORMAT - 1}")
-        db.commit()
-    await world.open()
-    await world.start()
-    await world.mail.idle()
-    assert await found(world, "发票") == ["電子發票開立通知"]
-
-
-@pytest.mark.parametrize("subject", ["电子发票", "電子發票", "Ｖｏｌｖｏ 發票"])
-@pytest.mark.parametrize("query", ["发票", "發票", "subject:发票", "subject:發票"])
-@mail_world(searching=True)
-async def test_chinese_is_found_in_simplified_and_in_traditional_characters(
-    world: MailWorld, subject: str, query: str
-) -> None:
-    await world.add("a@example.com")
-    await receive(world, 1, letter(1, subject), letter(2, "發貨通知"))
-    assert await found(world, query) == [subject]
-
-
-@mail_world(searching=True)
 async def test_a_rebuild_while_the_service_runs_loses_and_doubles_nothing(world: MailWorld) -> None:
     await world.add("a@example.com")
     await receive(world, 1, *(letter(n, f"mail {n}") for n in range(1, 300)))
@@ -264,16 +200,6 @@ async def test_what_cannot_be_answered_is_refused_with_the_field(
 ) -> None:
     reply = await world.do("search_mails", **fields)
     assert (reply["code"], reply["message"]) == ("invalid_field", f"字段无效：{name}")
-
-
-@mail_world(searching=True)
-async def test_mails_of_many_wanted_mailboxes_are_sifted(world: MailWorld) -> None:
-    lines = "\n".join(f"m{n}@example.com----canary" for n in range(1, 302))
-    await world.do("import_emails", data=lines, mail_type="imap")
-    for email_id in (1, 150, 301):
-        await receive(world, email_id, letter(1, f"from {email_id}", date_ms=NOW_MS - 1000 * email_id))
-    await world.do("label_emails", email_ids=list(range(1, 301)), group="most")
-    assert await found(world, "from", group="most") == ["from 1", "from 150"]
 
 
 @mail_world(searching=True)
@@ -375,25 +301,6 @@ async def test_a_mail_that_cannot_be_put_is_left_out_and_told_and_a_rebuild_take
     await world.mail.idle()
     assert await found(world, "poison") == ["poison"]
     assert index.standing().dead_letters == 0
-
-
-@mail_world(searching=True)
-async def test_an_index_that_is_made_anew_at_a_start_takes_up_what_was_left_out(
-    world: MailWorld, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    faulty = Faulty(monkeypatch, RuntimeError)
-    world.files = tmp_path
-    await world.restart()
-    await world.add("a@example.com")
-    await receive(world, 1, letter(1, "poison"))
-    await world.close()
-    faulty.fails = lambda: False
-    (tmp_path / INDEX_FILE).unlink()
-    await world.open()
-    await world.start()
-    await world.mail.idle()
-    assert await found(world, "poison") == ["poison"]
-    assert world.projections[INDEX_NAME].standing().dead_letters == 0
 
 
 @mail_world(searching=True)

@@ -40,10 +40,6 @@ def test_pieces_hold_every_line_once_and_know_where_they_begin() -> None:
     assert all(len(msgspec.json.encode(piece.data)) <= 4002 for piece in found)
 
 
-def test_no_piece_has_more_lines_than_a_command_may() -> None:
-    assert [piece.lines for piece in cut("a\n" * 45, lines_max=20)] == [20, 20, 5]
-
-
 def test_names_of_columns_begin_each_piece_and_are_not_counted() -> None:
     found = cut("email,password\n" + "\n".join(f"m{n}@x.com,p" for n in range(2, 8)), lines_max=3)
     assert [(piece.data.split("\n")[0], piece.line, piece.lines) for piece in found] == [
@@ -81,11 +77,6 @@ async def test_an_import_is_one_outcome_numbered_as_in_the_whole_text() -> None:
         "end_import",
     ]
     assert service.calls[-1][1] == {"job_id": 7, "stopped": False}
-
-
-async def test_a_line_too_long_for_a_command_is_a_failure_and_the_others_go_on() -> None:
-    outcome = await import_emails(Service().send, f"a\n{'x' * 600_000}\nb")
-    assert (outcome.total, outcome.success, outcome.failures) == (3, 2, [(2, "the line is too long")])
 
 
 async def test_an_import_that_breaks_off_ends_its_job() -> None:

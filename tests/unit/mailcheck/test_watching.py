@@ -51,13 +51,6 @@ async def statuses(world: MailWorld) -> list[str]:
     return [e["status"] for e in await world.said() if "status" in e]
 
 
-@mail_world()
-async def test_a_mailbox_is_not_watched_until_somebody_says_so(world: MailWorld) -> None:
-    number = await world.add()
-    assert (await world.rows())[number]["watched"] is False
-    assert await looks(world, 10_000) == []
-
-
 @mail_world(watch=SLOW)
 async def test_watching_is_switched_for_ids_or_a_filter_and_others_are_refused(world: MailWorld) -> None:
     first, second = [await world.add(f"{name}@x.com") for name in ("a", "b")]
@@ -71,14 +64,6 @@ async def test_watching_is_switched_for_ids_or_a_filter_and_others_are_refused(w
     assert {n: row["watched"] for n, row in (await world.rows()).items()} == {first: False, second: True}
     assert (await world.do("watch_emails", on=True))["code"] == "invalid_field"
     assert world.mail.watching.count == 1
-
-
-@mail_world(watch=SLOW)
-async def test_a_group_is_watched_as_one(world: MailWorld) -> None:
-    first, _, third = [await world.add(f"{name}@x.com") for name in ("a", "b", "c")]
-    await world.do("label_emails", email_ids=[first, third], group="ops")
-    answer = await world.do("watch_emails", filter={"group": "ops"}, on=True)
-    assert (answer["accepted"], world.mail.watching.count) == ([first, third], 2)
 
 
 @mail_world(watch=SLOW)
@@ -220,17 +205,6 @@ async def test_a_failure_is_told_when_it_happened_twice_and_the_return_once(worl
 
 
 @mail_world(watch=SLOW)
-async def test_the_return_is_told_after_a_restart_too(world: MailWorld) -> None:
-    await watched(world, 1)
-    for _ in range(2):
-        refuse(await world.script.next(), "timeout")
-    await world.until(U, lambda body: body.get("status") == "error")
-    await world.restart()
-    (await world.script.next()).finish()
-    await world.until(U, lambda body: body.get("status") == "ok")
-
-
-@mail_world(watch=SLOW)
 async def test_after_a_refused_sign_in_only_the_user_or_a_check_starts_it_again(world: MailWorld) -> None:
     [number] = await watched(world, 1)
     refuse(await world.script.next(), "login_refused")
@@ -368,8 +342,3 @@ def test_looks_are_bounded_at_one_server_and_in_all(there: int, watched: int) ->
     each_s = renew_s(Pace(renew_s=10_000.0), there, watched, 0.5)
     assert there / each_s < 17
     assert watched / each_s < 63
-
-
-def test_no_idle_stands_longer_than_the_setting() -> None:
-    assert renew_s(Pace(), 100_000, 100_000, 0.0) == 540.0
-    assert renew_s(Pace(renew_s=30.0), 1, 1, 0.0) == 30.0
