@@ -35,8 +35,7 @@ from msgspec import UNSET, UnsetType
 from huahuo.actors.plugins.calls import Refusal, UserId, error_body
 from huahuo.eventstore.fulltext.words import Entry, marks_of
 from huahuo.eventstore.model import RowPut
-from huahuo.mailcheck.events import Claim
-from huahuo.mailcheck.fetched import FetchedMail
+from huahuo.mailcheck.events import Claim, FetchedMail
 from huahuo.mailcheck.mime.shown import shown_text
 
 

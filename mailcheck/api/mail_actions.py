@@ -32,7 +32,7 @@ from huahuo.mailcheck.api.params import RECORDS_MAX, MailParams, MailRecordsPara
 from huahuo.mailcheck.api.rosters import Answering, Rosters
 from huahuo.mailcheck.checks.check_effect import CheckFailed
 from huahuo.mailcheck.checks.folder_reader import RawMail, fetched_mail
-from huahuo.mailcheck.fetched import GRAPH_UIDVALIDITY, UPLOADED, FetchedMail, UidCursor
+from huahuo.mailcheck.events import GRAPH_UIDVALIDITY, UPLOADED, FetchedMail, UidCursor
 from huahuo.mailcheck.mailbox.decider import MailsSeen, digest_of
 from huahuo.mailcheck.mime.outlook import MAGIC, mail_of_outlook
 from huahuo.mailcheck.records import (

@@ -26,7 +26,7 @@ from huahuo.mailcheck.checks.check_effect import (
     Target,
 )
 from huahuo.mailcheck.checks.folder_reader import Progress, RawMail, Reading, fetched_mail
-from huahuo.mailcheck.fetched import GRAPH_UIDVALIDITY, INBOX, FetchedMail, UidCursor
+from huahuo.mailcheck.events import GRAPH_UIDVALIDITY, INBOX, FetchedMail, UidCursor
 from huahuo.mailcheck.mime.charsets import one_line
 from huahuo.mailcheck.records import SENDER_CHARS_MAX, SUBJECT_CHARS_MAX
 from huahuo.mailcheck.servers import graph

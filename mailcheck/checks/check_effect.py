@@ -36,8 +36,7 @@ from huahuo.eventstore.model import Secret
 from huahuo.eventstore.port import Log
 from huahuo.mailcheck import zh
 from huahuo.mailcheck.checks.mailboxes import MAILBOX, Mailboxes
-from huahuo.mailcheck.events import StartCheck
-from huahuo.mailcheck.fetched import FetchedMail, UidCursor
+from huahuo.mailcheck.events import FetchedMail, StartCheck, UidCursor
 from huahuo.mailcheck.mailbox.decider import (
     Begin,
     CheckHeld,

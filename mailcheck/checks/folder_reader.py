@@ -20,7 +20,7 @@ from huahuo.eventstore.deadline import Deadline
 from huahuo.mailcheck import zh
 from huahuo.mailcheck.checks.check_effect import CheckLimits, Environment, Ok, Sink
 from huahuo.mailcheck.codes.finding import Code, code_of
-from huahuo.mailcheck.fetched import INBOX, FetchedMail, UidCursor
+from huahuo.mailcheck.events import INBOX, FetchedMail, UidCursor
 from huahuo.mailcheck.mime.mail import content_document, parse_headers, parse_mail
 from huahuo.mailcheck.servers.faults import BrokenProtocol, CommandRefused, ImapError
 from huahuo.mailcheck.servers.imap_client import ImapClient

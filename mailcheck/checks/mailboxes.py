@@ -20,7 +20,7 @@ from huahuo.actors.entities.entity import Execute, Query
 from huahuo.actors.plugins.calls import UserId
 from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.port import Log
-from huahuo.mailcheck.fetched import IMPORTED, FetchedMail
+from huahuo.mailcheck.events import IMPORTED, FetchedMail
 from huahuo.mailcheck.mailbox.decider import (
     Equals,
     Known,

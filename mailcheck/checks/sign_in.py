@@ -21,8 +21,7 @@ from huahuo.eventstore.errors import Corrupt, SealBroken
 from huahuo.eventstore.model import Secret
 from huahuo.mailcheck.checks.check_effect import CheckFailed, GraphTarget, Ok, Sink, Target
 from huahuo.mailcheck.checks.mailboxes import Mailboxes, login_place_of
-from huahuo.mailcheck.events import mailbox_stream
-from huahuo.mailcheck.fetched import GRAPH_UIDVALIDITY, INBOX, UidCursor, Way
+from huahuo.mailcheck.events import GRAPH_UIDVALIDITY, INBOX, UidCursor, Way, mailbox_stream
 from huahuo.mailcheck.mailbox.decider import ClaimGrant, Done, GrantHeld, KeepGrant, LeaveGrant, Plan
 from huahuo.mailcheck.mailbox.state import Mailbox
 from huahuo.mailcheck.records import GRAPH, MAILS, received_of, remote_key

@@ -33,7 +33,7 @@ from huahuo.mailcheck.checks.connections import Connections, Places
 from huahuo.mailcheck.checks.folder_reader import Reading
 from huahuo.mailcheck.checks.mailboxes import Mailboxes, Standing, every_row
 from huahuo.mailcheck.checks.sign_in import SigningIn
-from huahuo.mailcheck.fetched import INBOX, FetchedMail, UidCursor
+from huahuo.mailcheck.events import INBOX, FetchedMail, UidCursor
 from huahuo.mailcheck.mailbox.decider import MailsSeen, NoMailbox, Plan, SeeUnread, WatchState
 from huahuo.mailcheck.records import WATCHED, number_of
 from huahuo.mailcheck.servers.faults import MailFault, Outcome

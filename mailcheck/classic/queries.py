@@ -38,8 +38,7 @@ from huahuo.mailcheck.classic.dialect import (
     progress_of,
     row_of,
 )
-from huahuo.mailcheck.events import STATUSES_BUSY, user_of
-from huahuo.mailcheck.fetched import IMPORTED, FetchedMail, UidCursor
+from huahuo.mailcheck.events import IMPORTED, STATUSES_BUSY, FetchedMail, UidCursor, user_of
 from huahuo.mailcheck.mailbox.decider import MailsFound, ReportStatus
 from huahuo.mailcheck.mime.mail import TEXT_CHARS_MAX
 from huahuo.mailcheck.records import MAILS, FoundRecord, MailRecord, Row

@@ -32,6 +32,7 @@ from huahuo.eventstore.blobs import blob_id
 from huahuo.eventstore.model import RowDrop, RowPut, Secret, SecretPut
 from huahuo.mailcheck import zh
 from huahuo.mailcheck.events import (
+    GRAPH_UIDVALIDITY,
     PROGRESS_MAX,
     STATUSES_TERMINAL,
     CheckProgressed,
@@ -39,6 +40,7 @@ from huahuo.mailcheck.events import (
     ContentsKept,
     CursorMoved,
     Effect,
+    FetchedMail,
     FoundMail,
     GrantClaimed,
     GrantKept,
@@ -47,13 +49,14 @@ from huahuo.mailcheck.events import (
     MailReceived,
     ReadBodies,
     StopCheck,
+    UidCursor,
     UidvalidityChanged,
     UnreadThere,
     WatchTold,
+    Way,
     mailbox_stream,
     user_stream,
 )
-from huahuo.mailcheck.fetched import GRAPH_UIDVALIDITY, FetchedMail, UidCursor, Way
 from huahuo.mailcheck.mailbox.state import Check, Mailbox, MailboxFold, unread_digest
 from huahuo.mailcheck.records import (
     CODE_CHARS_MAX,

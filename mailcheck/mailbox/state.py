@@ -29,12 +29,13 @@ from huahuo.mailcheck.events import (
     MailboxDeleted,
     MailboxUpdated,
     SecretStored,
+    UidCursor,
     UnreadThere,
     WatchTold,
+    Way,
     id_of,
     read,
 )
-from huahuo.mailcheck.fetched import UidCursor, Way
 
 _FORMER_MAX: Final = 8
 """UIDVALIDITYs remembered per folder. One changes when a folder is recreated, so a few times in its life."""

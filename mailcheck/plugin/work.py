@@ -27,7 +27,7 @@ from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.model import Append, RowDrop
 from huahuo.eventstore.port import Log
 from huahuo.mailcheck.api.bulk_commands import LINES_A_PART
-from huahuo.mailcheck.api.mail_sources import ManyMails, OneMail
+from huahuo.mailcheck.api.contents import ManyMails, OneMail
 from huahuo.mailcheck.api.rosters import Rosters
 from huahuo.mailcheck.checks.backoff import Pace
 from huahuo.mailcheck.checks.check import SigningInOnly, check

@@ -32,7 +32,7 @@ from huahuo.mailcheck.servers.faults import (
     ProxyFailed,
     TlsFailed,
 )
-from huahuo.mailcheck.servers.imap_connection import ImapStream
+from huahuo.mailcheck.servers.imap_client import ImapStream
 from huahuo.mailcheck.servers.providers import Proxy, Reason, host_name, is_private, is_public, refusal
 
 _HEAD_BYTES_MAX: Final = 4 * 1024

@@ -33,7 +33,7 @@ from huahuo.actors.entities.decider import EntityError
 from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.errors import EventStoreError
 from huahuo.eventstore.model import Secret
-from huahuo.mailcheck.fetched import Way
+from huahuo.mailcheck.events import Way
 from huahuo.mailcheck.servers.faults import (
     Answer,
     GrantRefused,

@@ -11,7 +11,7 @@ import pytest
 
 from huahuo.eventstore.ambient import SystemAmbient
 from huahuo.mailcheck.checks.check_effect import CheckFailed, CheckLimits, Ok
-from huahuo.mailcheck.fetched import FetchedMail, UidCursor
+from huahuo.mailcheck.events import FetchedMail, UidCursor
 from huahuo.mailcheck.servers.faults import (
     BrokenProtocol,
     ClearTextRefused,

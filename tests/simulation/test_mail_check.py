@@ -8,7 +8,7 @@ from simloop import SimLoop
 
 from huahuo.eventstore.ambient import FakeAmbient
 from huahuo.mailcheck.checks.check_effect import CheckFailed, CheckLimits
-from huahuo.mailcheck.fetched import FetchedMail, UidCursor
+from huahuo.mailcheck.events import FetchedMail, UidCursor
 from huahuo.mailcheck.servers.network import Network
 from tests.support.drivers.checks import Report, checked, target
 from tests.support.models.model_imap import ModelImap

@@ -8,7 +8,7 @@ from huahuo.eventstore.executor import InlineExecutor
 from huahuo.eventstore.model import Secret
 from huahuo.mailcheck.checks.check import check
 from huahuo.mailcheck.checks.check_effect import CheckFailed, CheckLimits, Environment, Ok, Target
-from huahuo.mailcheck.fetched import FetchedMail, UidCursor
+from huahuo.mailcheck.events import FetchedMail, UidCursor
 from huahuo.mailcheck.servers.faults import Outcome
 from huahuo.mailcheck.servers.graph import Requests
 from huahuo.mailcheck.servers.network import Network

@@ -18,8 +18,7 @@ from huahuo.eventstore.blobs import blob_id
 from huahuo.eventstore.errors import Conflict
 from huahuo.eventstore.model import RowPut, Secret, StoredEvent
 from huahuo.mailcheck.api.mailbox_list import snapshot_of
-from huahuo.mailcheck.events import Effect
-from huahuo.mailcheck.fetched import FetchedMail, UidCursor
+from huahuo.mailcheck.events import Effect, FetchedMail, UidCursor
 from huahuo.mailcheck.mailbox.decider import MailboxCommand, MailboxDecider, MailboxReply
 from huahuo.mailcheck.mailbox.state import Mailbox
 from huahuo.mailcheck.records import MailReply, Success

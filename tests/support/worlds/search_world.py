@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 
 from huahuo.actors.plugins.calls import UserId
-from huahuo.mailcheck.fetched import FetchedMail
+from huahuo.mailcheck.events import FetchedMail
 from tests.support.models.mail_book import NOW_MS, USER, mail
 from tests.support.worlds.mail_world import MailWorld
 

@@ -33,7 +33,7 @@ from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.executor import InlineExecutor
 from huahuo.mailcheck.checks.backoff import Pace
 from huahuo.mailcheck.checks.check_effect import GraphTarget, Ok, Sink, Target
-from huahuo.mailcheck.fetched import UidCursor
+from huahuo.mailcheck.events import UidCursor
 from huahuo.mailcheck.plugin.domain import MailDomain
 from huahuo.mailcheck.plugin.work import MailSettings
 from huahuo.transport.commands.gate import answer_of

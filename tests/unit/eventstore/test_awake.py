@@ -13,8 +13,7 @@ from huahuo.actors.actor.messages import AskTimeout
 from huahuo.eventstore.ambient import AwakeAmbient, FakeAmbient, SystemAmbient
 from huahuo.eventstore.deadline import Deadline
 from huahuo.mailcheck.servers.faults import TimedOut
-from huahuo.mailcheck.servers.imap_client import ImapClient
-from huahuo.mailcheck.servers.imap_connection import ImapStream
+from huahuo.mailcheck.servers.imap_client import ImapClient, ImapStream
 from huahuo.testing.world import virtual_loop
 from huahuo.transport.access.revocations import Revocations
 from huahuo.transport.protocol.codes import CloseCode

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from huahuo.mailcheck.classic.queries import adopted_content_of, fetched_of, moment_ms
-from huahuo.mailcheck.fetched import IMPORTED, FetchedMail
+from huahuo.mailcheck.events import IMPORTED, FetchedMail
 from tests.support.models.mail_book import mail
 from tests.support.worlds.mail_world import MailWorld, mail_world
 

@@ -16,7 +16,7 @@ from huahuo.mailcheck.servers.faults import (
     ConnectionLost,
     ServerBye,
 )
-from huahuo.mailcheck.servers.imap_connection import Idle, ImapStream
+from huahuo.mailcheck.servers.imap_client import Idle, ImapStream
 from huahuo.mailcheck.servers.imap_grammar import (
     CREDENTIAL_BYTES_MAX,
     Fetched,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from huahuo.mailcheck.fetched import UidCursor
+from huahuo.mailcheck.events import UidCursor
 from huahuo.mailcheck.servers.imap_grammar import JUNK, Folder, Part, chosen, folder_of
 from tests.support.models.mail_book import cursor, mail
 from tests.support.worlds.mail_world import MailWorld, ScriptedCheck, mail_world

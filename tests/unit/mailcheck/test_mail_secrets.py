@@ -7,7 +7,7 @@ import pytest
 
 from huahuo.eventstore.memory import MemoryStore
 from huahuo.eventstore.model import Secret
-from huahuo.mailcheck.fetched import Way
+from huahuo.mailcheck.events import Way
 from huahuo.mailcheck.servers.oauth import Access
 from tests.support.worlds.mail_world import MailWorld, mail_world
 

@@ -8,8 +8,7 @@ import pytest
 from huahuo.actors.plugins.calls import Refusal
 from huahuo.eventstore.errors import Conflict
 from huahuo.eventstore.model import Secret
-from huahuo.mailcheck.events import StopCheck
-from huahuo.mailcheck.fetched import UidCursor
+from huahuo.mailcheck.events import StopCheck, UidCursor
 from huahuo.mailcheck.mailbox.decider import (
     Begin,
     Finish,

@@ -7,7 +7,7 @@ from typing import Any, cast
 import pytest
 
 from huahuo.eventstore.model import Secret
-from huahuo.mailcheck.fetched import Way
+from huahuo.mailcheck.events import Way
 from huahuo.mailcheck.servers.faults import Answer, GrantRefused, NoScope
 from huahuo.mailcheck.servers.graph import Requests
 from huahuo.mailcheck.servers.oauth import Grant, Tokens, ways
