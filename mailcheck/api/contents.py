@@ -33,6 +33,7 @@ from huahuo.eventstore.deadline import Deadline
 from huahuo.eventstore.errors import EventStoreError
 from huahuo.eventstore.model import Append, RowDrop
 from huahuo.mailcheck import en, zh
+from huahuo.mailcheck.api.params import OfMail
 from huahuo.mailcheck.api.rosters import Answering, Rosters, record_of
 from huahuo.mailcheck.checks.check import ServerReader
 from huahuo.mailcheck.checks.check_effect import (
@@ -253,12 +254,6 @@ class AttachmentParams(msgspec.Struct, frozen=True):
     index: Annotated[int, Meta(ge=0, le=1_000)]
 
 
-class SourceParams(msgspec.Struct, frozen=True):
-    """Fields of `get_source`."""
-
-    mail_id: Id
-
-
 async def _from_server(read: CheckMailbox, record: MailRecord, plan: Plan | None) -> bytes | None:
     """A mail as its server has it, None if it has it no more."""
     place = on_server(record)
@@ -282,7 +277,7 @@ class Attachments(Answering):
         """The actions."""
         return [
             Action("get_attachment", AttachmentParams, self._asking.one(self._found), query=True),
-            Action("get_source", SourceParams, self._asking.one(self._whole), query=True),
+            Action("get_source", OfMail, self._asking.one(self._whole), query=True),
         ]
 
     async def _source(self, user_id: UserId, mail_id: int) -> bytes | Refusal:
@@ -296,7 +291,7 @@ class Attachments(Answering):
         source = kept or await _from_server(self._read, record, plan)
         return Refusal("not_found", zh.MAIL_GONE) if source is None else source
 
-    async def _whole(self, call: Call[SourceParams]) -> Reply:
+    async def _whole(self, call: Call[OfMail]) -> Reply:
         mail_id = call.params.mail_id
         source = await self._source(call.principal.user_id, mail_id)
         if isinstance(source, Refusal):

@@ -44,6 +44,7 @@ from huahuo.mailcheck.api.params import (
     AddEmailParams,
     ImportParams,
     ListParams,
+    NoFields,
     UpdateEmailParams,
 )
 from huahuo.mailcheck.api.rosters import Answering, Rosters
@@ -106,10 +107,6 @@ class Sorter:
                 self._let_later()
                 return
         self._letting = False
-
-
-class NoFields(msgspec.Struct, frozen=True):
-    """No fields."""
 
 
 class GroupProxyParams(msgspec.Struct, frozen=True):

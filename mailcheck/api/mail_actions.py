@@ -28,7 +28,7 @@ from huahuo.mailcheck import en, zh
 from huahuo.mailcheck.api.contents import Opening
 from huahuo.mailcheck.api.mail_index import MailIndex
 from huahuo.mailcheck.api.mailbox_list import Filter
-from huahuo.mailcheck.api.params import RECORDS_MAX, MailParams, MailRecordsParams, SearchParams
+from huahuo.mailcheck.api.params import RECORDS_MAX, MailRecordsParams, OfMail, SearchParams
 from huahuo.mailcheck.api.rosters import Answering, Rosters
 from huahuo.mailcheck.checks.check_effect import CheckFailed
 from huahuo.mailcheck.checks.folder_reader import RawMail, fetched_mail
@@ -97,7 +97,7 @@ class MailQueries(Answering):
         """The actions."""
         return [
             Action("get_mail_records", MailRecordsParams, self._records, query=True),
-            Action("get_mail", MailParams, self._mail, query=True),
+            Action("get_mail", OfMail, self._mail, query=True),
         ]
 
     async def _records(self, call: Call[MailRecordsParams]) -> Reply:
@@ -135,7 +135,7 @@ class MailQueries(Answering):
                 return kept, None
         return kept, last
 
-    async def _mail(self, call: Call[MailParams]) -> Reply:
+    async def _mail(self, call: Call[OfMail]) -> Reply:
         mail_id = call.params.mail_id
         record = await self._rosters.mail(call.principal.user_id, mail_id)
         try:

@@ -205,7 +205,17 @@ class MailRecordsParams(msgspec.Struct, frozen=True):
     sort: Literal["received_time", "-received_time"] = "-received_time"
 
 
-class MailParams(msgspec.Struct, frozen=True):
-    """Fields of `get_mail`."""
+class OfMail(msgspec.Struct, frozen=True):
+    """The field of a query on one mail."""
 
     mail_id: Id
+
+
+class OfMailbox(msgspec.Struct, frozen=True):
+    """The field of a query on one mailbox."""
+
+    email_id: Id
+
+
+class NoFields(msgspec.Struct, frozen=True):
+    """No fields."""

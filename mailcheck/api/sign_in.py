@@ -20,7 +20,7 @@ from huahuo.eventstore.errors import Corrupt, SealBroken
 from huahuo.eventstore.model import Secret
 from huahuo.mailcheck import en, zh
 from huahuo.mailcheck.api.contents import Asking
-from huahuo.mailcheck.api.params import Flag
+from huahuo.mailcheck.api.params import Flag, OfMailbox
 from huahuo.mailcheck.api.rosters import Answering, Rosters
 from huahuo.mailcheck.checks.check import Folders
 from huahuo.mailcheck.checks.check_effect import CheckMailbox, Target
@@ -49,13 +49,6 @@ from huahuo.mailcheck.servers.providers import (
     Proxy,
     parse_proxy,
 )
-
-
-class FoldersParams(msgspec.Struct, frozen=True):
-    """The field of `get_folders`."""
-
-    email_id: Id
-
 
 type _Text = Annotated[str, Meta(max_length=8_192)]
 
@@ -105,11 +98,11 @@ class Logins(Answering):
     def actions(self) -> list[Action]:
         """The actions."""
         return [
-            Action("get_folders", FoldersParams, self._get_folders, query=True),
+            Action("get_folders", OfMailbox, self._get_folders, query=True),
             Action("test_login", TestLoginParams, self._test, query=True),
         ]
 
-    async def _get_folders(self, call: Call[FoldersParams]) -> Reply:
+    async def _get_folders(self, call: Call[OfMailbox]) -> Reply:
         email_id = call.params.email_id
         plan = await self._plan(call, email_id)
         if plan is None:

@@ -164,18 +164,6 @@ def progress_of(row: Row) -> dict[str, Any]:
     return {"type": "check_progress", "email_id": row.id, "progress": done, "message": row.message}
 
 
-def found_in(
-    record: MailRecord, address: str, content: Content, wanted: str, where: Mapping[str, bool]
-) -> bool:
-    """Whether a mail has `wanted` (in lower case) in one of these places."""
-    return (
-        (where.get("subject", False) and wanted in record.subject.lower())
-        or (where.get("sender", False) and wanted in record.sender.lower())
-        or (where.get("recipient", False) and wanted in address.lower())
-        or (where.get("content", False) and wanted in f"{content.text}\n{content.html}".lower())
-    )
-
-
 type Message = dict[str, Any]
 
 

@@ -7,7 +7,7 @@ UIDs. So each is taken over once, and the mailbox's own cursors are not touched.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 
@@ -23,7 +23,7 @@ from huahuo.eventstore.ambient import json_bytes
 from huahuo.eventstore.model import Secret
 from huahuo.mailcheck import en, zh
 from huahuo.mailcheck.api.mail_actions import Searching
-from huahuo.mailcheck.api.params import RECORDS_MAX, SEARCH_IDS_MAX, SearchParams
+from huahuo.mailcheck.api.params import RECORDS_MAX, SEARCH_IDS_MAX, NoFields, OfMail, OfMailbox, SearchParams
 from huahuo.mailcheck.api.rosters import Answering, Rosters, place_of
 from huahuo.mailcheck.classic import classic_zh
 from huahuo.mailcheck.classic.dialect import (
@@ -32,7 +32,6 @@ from huahuo.mailcheck.classic.dialect import (
     added,
     attachments_of,
     content_of,
-    found_in,
     found_mail_of,
     mail_of,
     progress_of,
@@ -170,11 +169,8 @@ MAILS_MAX: Final = 500
 """Mails of one answer, the newest. That front end shows them in one page."""
 CONTENT_BYTES_MAX: Final = 8 << 20
 """Content of one answer. Older mails then come without."""
-EXAMINED_MAX: Final = 20_000
-"""Mails that one search looks at where there is no index."""
 ROWS_MAX: Final = 20_000
 """Mailboxes that an administrator is shown."""
-_PAGE: Final = 100
 _BEGINNING_MIN: Final = 4
 """Letters of the beginning of a word that the index looks for."""
 _ROWS_AT_ONCE: Final = 500
@@ -204,22 +200,6 @@ def questions(wanted: str, places: frozenset[str]) -> list[str]:
     return [" ".join(f"{field}:{word}" for word in words) for field in fields]
 
 
-class NoFields(msgspec.Struct, frozen=True):
-    """No fields."""
-
-
-class OfMailbox(msgspec.Struct, frozen=True):
-    """Fields of a query on one mailbox."""
-
-    email_id: Id
-
-
-class OfMail(msgspec.Struct, frozen=True):
-    """Fields of a query on one mail."""
-
-    mail_id: Id
-
-
 class Progress(msgspec.Struct, frozen=True):
     """Fields of `firemail_progress`: mailboxes to tell of, besides those that are being checked."""
 
@@ -237,18 +217,19 @@ class Queries(Answering):
     """See the module."""
 
     def __init__(self, rosters: Rosters, searching: Searching | None = None) -> None:
-        """`searching` None: mails are searched by looking at each."""
+        """`searching` None: mails are not searched."""
         super().__init__(rosters)
         self._searching = searching
 
     def actions(self) -> list[Action]:
         """The queries as actions. Clients of our own protocol have better ones."""
+        search = Action("firemail_search", Search, self._search, query=True)
         return [
+            *([] if self._searching is None else [search]),
             Action("firemail_emails", NoFields, self._emails, query=True, compressible=True),
             Action("firemail_progress", Progress, self._progress, query=True),
             Action("firemail_mails", OfMailbox, self._mails, query=True),
             Action("firemail_attachments", OfMail, self._attachments, query=True),
-            Action("firemail_search", Search, self._search, query=True),
         ]
 
     async def _emails(self, call: Call[NoFields]) -> Reply:
@@ -272,7 +253,8 @@ class Queries(Answering):
             return error_reply(Refusal("not_found", zh.NO_MAILBOX.format(email_id)))
         left = CONTENT_BYTES_MAX
         told: list[dict[str, Any]] = []
-        async for record in self._records(email_id, MAILS_MAX):
+        for _, value in await self._log.rows(MAILS, str(email_id), limit=MAILS_MAX):
+            record = msgspec.json.decode(value, type=MailRecord)
             shown = None
             if left > 0 and record.blob:
                 shown = (await self._content(record)).shown()
@@ -290,33 +272,14 @@ class Queries(Answering):
         return _answered({"type": "firemail_attachments", "data": told, "email_id": record.email_id})
 
     async def _search(self, call: Call[Search]) -> Reply:
+        """What the index finds, the newest first."""
         wanted = call.params.query.strip().lower()
         if not wanted:
             return error_reply(Refusal("invalid_field", classic_zh.NO_QUERY, "query"))
         places = call.params.search_in or ["subject", "sender", "recipient", "content"]
-        if self._searching is not None:
-            return await self._indexed(call, self._searching, wanted, frozenset(places))
-        where = dict.fromkeys(places, True)
-        found: list[dict[str, Any]] = []
-        examined, left = 0, CONTENT_BYTES_MAX
-        for row in await self._rosters.rows(call.principal.user_id):
-            async for record in self._records(row.id, EXAMINED_MAX - examined):
-                examined += 1
-                content = await self._content(record) if where.get("content") else Content()
-                if found_in(record, row.email, content, wanted, where):
-                    if not where.get("content"):
-                        content = await self._content(record)
-                    left -= len(content.shown().encode())
-                    found.append(found_mail_of(record, content, row.email, shown=left > 0))
-        found.sort(key=lambda mail: str(mail["received_time"]), reverse=True)
-        return _answered({"type": "firemail_search", "results": found[:MAILS_MAX]})
-
-    async def _indexed(
-        self, call: Call[Search], searching: Searching, wanted: str, places: frozenset[str]
-    ) -> Reply:
-        """What the index finds, the newest first."""
+        assert self._searching is not None, "else there is no such action"
         user_id = call.principal.user_id
-        asked = [SearchParams(query=one, limit=RECORDS_MAX) for one in questions(wanted, places)]
+        asked = [SearchParams(query=one, limit=RECORDS_MAX) for one in questions(wanted, frozenset(places))]
         if "recipient" in places:
             ids = tuple(row.id for row in await self._rosters.rows(user_id) if wanted in row.email.lower())
             if ids:
@@ -325,7 +288,7 @@ class Queries(Answering):
         for params in asked:
             again: Any = call  # the same call, of another action
             made: Any = replace(again, params=params)
-            reply = await searching.search(made)
+            reply = await self._searching.search(made)
             page = _decode_found(reply.body)
             if page.type == "error":
                 return reply
@@ -368,17 +331,6 @@ class Queries(Answering):
             return found
         place = await place_of(self._log, mail_id)
         return None if place is None else await self._rosters.mail(place.user_id, mail_id)
-
-    async def _records(self, email_id: int, most: int) -> AsyncIterator[MailRecord]:
-        """The records of a mailbox, newest first."""
-        before, left = None, most
-        while left > 0:
-            rows = await self._log.rows(MAILS, str(email_id), before=before, limit=min(_PAGE, left))
-            for _, value in rows:
-                yield msgspec.json.decode(value, type=MailRecord)
-            if len(rows) < min(_PAGE, left):
-                return
-            before, left = rows[-1][0], left - len(rows)
 
     async def _content(self, record: MailRecord) -> Content:
         return content_of(await self._log.blob(record.blob) if record.blob else None)

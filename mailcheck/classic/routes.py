@@ -1,7 +1,7 @@
 """The HTTP that FireMail's front end asks about mailboxes and mails. Each request is an action of its user.
 
-Its status codes are kept: that front end signs out at 401 and reads `error` of all others. An import is
-one request there, several commands here, one answer. Uploads are forms (RFC 7578).
+Its status codes are kept: that front end signs out at 401 and reads `error` of all others. Uploads are forms
+(RFC 7578).
 """
 
 import re
@@ -20,7 +20,6 @@ from huahuo.mailcheck.classic import classic_zh, dialect
 from huahuo.mailcheck.classic.dialect import MASK, Wrong, import_result
 from huahuo.mailcheck.mime.outlook import MAGIC
 from huahuo.mailcheck.mime.parts import parse
-from huahuo.mailcheck.sending import Piece, pieces
 
 MAILS_MAX: Final = 200
 """Of one file."""
@@ -51,56 +50,6 @@ def mails_in(kind: str, content: bytes) -> Iterator[bytes]:
         return  # it has the name of a file of Outlook only
     elif content.strip():
         yield _LENGTH.sub(b"", content, count=1) if kind == "emlx" and _LENGTH.match(content) else content
-
-
-type Message = Mapping[str, Any]
-
-
-class Import:
-    """The lines of one request. `answered` is told of the reply to each of its commands, in their order."""
-
-    def __init__(self, data: str, mail_type: str) -> None:
-        self._data, self._mail_type = data, mail_type
-        self._failed: list[dict[str, Any]] = []
-        self._parts: list[Piece] = []
-        self._replies: list[Message] = []
-
-    def commands(self) -> Iterator[dict[str, Any]]:
-        """The fields of each command. The text is cut on the way, so that others have their turns between."""
-        for one in pieces(self._data):
-            if isinstance(one, int):
-                self._failed.append({"line": one, "reason": classic_zh.LINE_TOO_LONG})
-            else:
-                yield self._command(one)
-        if not (self._parts or self._failed):
-            yield self._command(Piece(self._data, 1, 0))  # names of columns alone
-
-    def _command(self, part: Piece) -> dict[str, Any]:
-        self._parts.append(part)
-        return {"data": part.data, "mail_type": self._mail_type}
-
-    def answered(self, reply: Message) -> None:
-        """Keep the reply to a command."""
-        self._replies.append(reply)
-
-    def reply(self) -> Message:
-        """The reply to the whole, or the first refusal where every command was refused."""
-        replies = self._replies
-        if replies and all(reply["type"] == "error" for reply in replies):
-            return replies[0]
-        failed = list(self._failed)
-        total, success, count = len(failed), 0, len(failed)
-        for part, reply in zip(self._parts, replies, strict=True):
-            if reply["type"] == "error":  # its lines were not read
-                failed.append({"line": part.line, "reason": reply["message"]})
-                total, count = total + part.lines, count + part.lines
-                continue
-            failed += [{**one, "line": part.line + one["line"] - 1} for one in reply["failed_details"]]
-            total, success = total + reply["total"], success + reply["success"]
-            count += reply["failed"]
-        failed.sort(key=lambda one: one["line"])
-        result = {"type": "import_result", "total": total, "success": success, "failed": count}
-        return {**result, "failed_details": failed}
 
 
 _BODY_BYTES: Final = 64 << 10
@@ -275,12 +224,7 @@ async def _import(request: HttpRequest) -> HttpAnswer:
     data = fields.get("data")
     if not isinstance(data, str) or not data.strip():
         raise _refusal(classic_zh.NO_DATA, _BAD)
-    whole = Import(data, dialect.mail_type_of(fields))
-    for command in whole.commands():
-        whole.answered(await request.call("import_emails", command))
-    reply = whole.reply()
-    if reply["type"] == "error":
-        raise _told(reply["message"], reply)
+    reply = await _done(request, "firemail_import", data=data, mail_type=dialect.mail_type_of(fields))
     return HttpAnswer.json(import_result(reply))
 
 
