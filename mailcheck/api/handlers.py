@@ -137,10 +137,10 @@ class Handlers(Answering):
         lines_max: int,
         lines_a_part: int,
         providers: Providers = STANDARD,
-        jobs: JobDoor | None = None,
+        jobs: JobDoor,
     ) -> None:
         super().__init__(rosters)
-        self._imports = ImportJobs(jobs or JobDoor())
+        self._imports = ImportJobs(jobs)
         self._providers = providers
         self._choosing = Choosing(rosters)
         self._sorter = Sorter()

@@ -50,7 +50,6 @@ class Division:
 
     def __init__(
         self,
-        *,
         log: Log,
         tap: Callable[[Tap], Callable[[], None]],
         checks: Effects,
@@ -62,12 +61,8 @@ class Division:
 
         `filling`: None if contents are not read in the background.
         """
-        self._log = log
-        self._tap = tap
-        self._checks = checks
-        self._watching = watching
-        self._filling = filling
-        self._providers = providers
+        self._log, self._tap, self._providers = log, tap, providers
+        self._checks, self._watching, self._filling = checks, watching, filling
         self._share: Share = NOTHING
         self._works = False
         """Whether this node has the work that is not divided."""

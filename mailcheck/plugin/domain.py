@@ -6,7 +6,7 @@ makes itself are reported here; those that it did not end before a restart are e
 """
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from itertools import batched
 from typing import Final
 
@@ -16,16 +16,12 @@ import structlog
 from huahuo.actors.actor.messages import AskTimeout
 from huahuo.actors.effects.facts import Start
 from huahuo.actors.entities.decider import EntityError
-from huahuo.actors.entities.directory import Directory
 from huahuo.actors.entities.entity import Query
 from huahuo.actors.entities.rendezvous_hash import Share
 from huahuo.actors.plugins.actions import Action, HttpRoute
 from huahuo.actors.plugins.calls import UserId
-from huahuo.actors.plugins.plugin import ApiRefused, EntityKind, JobDoor, Lending
-from huahuo.eventstore.ambient import Ambient
+from huahuo.actors.plugins.plugin import ApiRefused, EntityKind, Host
 from huahuo.eventstore.errors import EventStoreError
-from huahuo.eventstore.executor import Executor
-from huahuo.eventstore.port import Log
 from huahuo.mailcheck import zh
 from huahuo.mailcheck.api.code_route import CodeRoute
 from huahuo.mailcheck.api.contents import Attachments, Filling, Keeping, Opening
@@ -63,7 +59,7 @@ from huahuo.mailcheck.mailbox.decider import (
     ReportProgress,
     ReportStatus,
 )
-from huahuo.mailcheck.plugin.division import Division, Tap
+from huahuo.mailcheck.plugin.division import Division
 from huahuo.mailcheck.plugin.work import MailSettings, Purging, Readers, checks_of, purges_of
 from huahuo.mailcheck.records import CHECKS, OpenCheck, number_of
 from huahuo.mailcheck.roster.decider import RosterDecider
@@ -93,33 +89,20 @@ class MailDomain:
 
     def __init__(
         self,
-        *,
-        log: Log,
-        directory: Directory,
-        ambient: Ambient,
-        executor: Executor,
+        host: Host,
         settings: MailSettings,
+        *,
         check_mail: CheckMail | None = None,
-        wait_s: Callable[[UserId], float] = lambda _user_id: 0.0,
-        has_room: Callable[[UserId], bool] = lambda _user_id: True,
         index: MailIndex | None = None,
-        jobs: JobDoor | None = None,
-        shared: bool = False,
-        lending: Lending | None = None,
-        tap: Callable[[Tap], Callable[[], None]] | None = None,
     ) -> None:
-        """`wait_s`, `has_room`, `shared`, `lending`: see `Host`. `index` None: mails cannot be searched.
-
-        `tap`: has a function called with each commit (`Feed.tap`); needed if `shared`.
-        """
+        """`index` None: mails cannot be searched."""
         self._index = index
-        self._log = log
-        self._directory = directory
-        self._ambient = ambient
+        self._log = log = host.log
+        self._ambient = ambient = host.ambient
         self._settings = settings
-        mailboxes = self.mailboxes = Mailboxes(log, directory, ambient)
-        rosters = self.rosters = Rosters(mailboxes, executor)
-        readers = self._readers = Readers(rosters, settings, check_mail, lending, divided=shared)
+        mailboxes = self.mailboxes = Mailboxes(log, host.directory, ambient)
+        rosters = self.rosters = Rosters(mailboxes, host.executor)
+        readers = self._readers = Readers(rosters, settings, check_mail, host.lending, divided=host.shared)
         self.tokens, self.connections = readers.tokens, readers.connections
         looks = Looks(
             mailboxes=mailboxes,
@@ -130,35 +113,30 @@ class MailDomain:
             pace=settings.watch,
             at_once=settings.checks_max,
             per_host=settings.checks_per_host_max,
-            has_room=has_room,
+            has_room=host.has_room,
         )
         self.watching = Watching(looks)
-        self._checks = checks_of(settings, readers, mailboxes, shared=shared, wait_s=wait_s)
+        self._checks = checks_of(settings, readers, mailboxes, shared=host.shared, wait_s=host.wait_s)
         self.trace = self._checks.trace
         self._purging = Purging(log, ambient, None if index is None else index.forgetting)
-        self._purges = purges_of(log, ambient, settings, self._purging, shared=shared)
+        self._purges = purges_of(log, ambient, settings, self._purging, shared=host.shared)
         keeping = Keeping(mailboxes)
         self.opening = Opening(rosters, readers.one_mail.check, keeping)
         """Contents of mails, from the log or from their servers."""
         self._filling = Filling(mailboxes, readers.many_mails.check, keeping)
         self._division: Division | None = None
         """Where nodes share the log: which part of it is this node's."""
-        if shared:
-            assert tap is not None, "what other nodes decide is heard there"
+        if host.shared:
+            filling = self._filling if self._fills else None
             self._division = Division(
-                log=log,
-                tap=tap,
-                checks=self._checks,
-                watching=self.watching,
-                filling=self._filling if self._fills else None,
-                providers=settings.providers,
+                log, host.feed.tap, self._checks, self.watching, filling, settings.providers
             )
         self._handlers = Handlers(
             rosters,
             lines_max=settings.import_lines_max,
             lines_a_part=settings.import_lines_a_part,
             providers=settings.providers,
-            jobs=jobs,
+            jobs=host.jobs,
         )
         self._signins = Signins(rosters, readers.requests, settings.providers, settings.proxy)
         logins = Logins(
@@ -223,7 +201,7 @@ class MailDomain:
         Raises:
             ValueError: it is not the stream of a user. Otherwise as `Directory.ask`.
         """
-        cut: tuple[int, RowsCut] = await self._directory.ask(ROSTER, user_of(stream), Query(_cut))
+        cut: tuple[int, RowsCut] = await self.mailboxes.directory.ask(ROSTER, user_of(stream), Query(_cut))
         return cut
 
     async def start(self) -> None:

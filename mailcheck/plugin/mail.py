@@ -200,20 +200,7 @@ class Mail(Plugin):
 
         options = host.settings
         index = MailIndex(host) if options.mail_search else None
-        mail = MailDomain(
-            log=host.log,
-            directory=host.directory,
-            ambient=host.ambient,
-            executor=host.executor,
-            settings=bounds(host.settings, host.ambient, host.resolver),
-            wait_s=host.wait_s,
-            has_room=host.has_room,
-            shared=host.shared,
-            index=index,
-            jobs=host.jobs,
-            lending=host.lending,
-            tap=host.feed.tap,
-        )
+        mail = MailDomain(host, bounds(options, host.ambient, host.resolver), index=index)
         host.metrics.gauge("checks_running", "Mailbox checks that run.", lambda: mail.checks_running)
         host.metrics.gauge(
             "checks_waiting", "Mailbox checks that wait for their turn.", lambda: mail.checks_waiting

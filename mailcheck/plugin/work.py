@@ -104,7 +104,7 @@ class Readers:
         rosters: Rosters,
         settings: MailSettings,
         check_mail: CheckMail | None,
-        lending: Lending | None,
+        lending: Lending,
         *,
         divided: bool,
     ) -> None:

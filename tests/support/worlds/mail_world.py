@@ -179,20 +179,12 @@ class MailWorld:
             metrics=Metrics(),
             projections=self.projections,
             files=self.files,
+            jobs=self.jobs or JobDoor(),
+            shared=self.order is not None,
         )
         self.index = MailIndex(host) if self.searching else None
         self.mail = MailDomain(
-            index=self.index,
-            jobs=self.jobs,
-            log=self.log,
-            directory=self.directory,
-            ambient=self.ambient,
-            executor=InlineExecutor(),
-            settings=self.settings,
-            check_mail=self.script if self._scripted else None,
-            wait_s=self._wait_s,
-            shared=self.order is not None,
-            tap=self.feed.tap,
+            host, self.settings, check_mail=self.script if self._scripted else None, index=self.index
         )
         for kind in self.mail.kinds:
             self.directory.register(

@@ -8,7 +8,7 @@ import random
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import msgspec
 from msgspec import Struct
@@ -29,6 +29,7 @@ from huahuo import (
 )
 from huahuo.actors.domain.plugin import Entities
 from huahuo.actors.plugins.calls import Call, Principal
+from huahuo.actors.plugins.plugin import Host
 from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.executor import InlineExecutor
 from huahuo.mailcheck.checks.backoff import Pace
@@ -37,8 +38,12 @@ from huahuo.mailcheck.events import UidCursor
 from huahuo.mailcheck.plugin.domain import MailDomain
 from huahuo.mailcheck.plugin.work import MailSettings
 from huahuo.transport.commands.gate import answer_of
+from huahuo.transport.load.metrics import Metrics
 from tests.support.models.mail_book import cursor, mail
 from tests.support.worlds.orders import Engine
+
+if TYPE_CHECKING:
+    from huahuo.actors.entities.entity import Fairness
 
 USER: Final = 7
 MAILBOXES: Final = 6
@@ -64,16 +69,19 @@ class SimMail:
         self._node = node
         self._chance = random.Random(seed)
         self._commands = 0
-        self.domain = MailDomain(
+        host = Host(
             log=engine.log,
             directory=engine.directory,
+            feed=engine.feed,
             ambient=ambient,
             executor=InlineExecutor(),
-            settings=MailSettings(watch=Pace(poll_s=POLL_S), checks_per_host_max=4),
-            check_mail=self._read,
+            fairness=cast("Fairness", None),  # mail charges nothing by itself
+            wait_s=lambda _user_id: 0.0,
+            metrics=Metrics(),
             shared=True,
-            tap=engine.feed.tap,
         )
+        settings = MailSettings(watch=Pace(poll_s=POLL_S), checks_per_host_max=4)
+        self.domain = MailDomain(host, settings, check_mail=self._read)
         for kind in self.domain.kinds:
             engine.directory.register(
                 kind.name, kind.decider, kind.effects, stream_prefix=kind.stream_prefix, weigh=kind.weigh

@@ -169,7 +169,7 @@ def test_a_fresh_token_does_not_change_the_dictionary() -> None:
 
 def test_replies_that_hold_mail_are_never_compressed() -> None:
     nothing: Any = SimpleNamespace(executor=None, mailboxes=SimpleNamespace(log=None, ambient=None))
-    commands = Handlers(nothing, lines_max=1, lines_a_part=1).actions()  # no action is called
+    commands = Handlers(nothing, lines_max=1, lines_a_part=1, jobs=nothing).actions()  # no action is called
     assert {command.action for command in commands if command.compressible} == {"get_all_emails"}
 
 
