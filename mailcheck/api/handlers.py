@@ -27,7 +27,6 @@ from huahuo.actors.plugins.plugin import JobDoor
 from huahuo.eventstore.executor import give_way
 from huahuo.eventstore.model import Secret
 from huahuo.mailcheck import en, zh
-from huahuo.mailcheck.api.bulk_commands import Choosing, import_in_parts
 from huahuo.mailcheck.api.import_export import ImportJobs
 from huahuo.mailcheck.api.mailbox_list import (
     KEYS,
@@ -47,7 +46,7 @@ from huahuo.mailcheck.api.params import (
     NoFields,
     UpdateEmailParams,
 )
-from huahuo.mailcheck.api.rosters import Answering, Rosters
+from huahuo.mailcheck.api.rosters import Answering, Choosing, Rosters, import_in_parts
 from huahuo.mailcheck.checks.mailboxes import OneAtATime, every_row
 from huahuo.mailcheck.events import user_stream
 from huahuo.mailcheck.records import (

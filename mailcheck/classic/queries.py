@@ -26,7 +26,7 @@ from huahuo.mailcheck.api.mail_actions import Searching
 from huahuo.mailcheck.api.params import RECORDS_MAX, SEARCH_IDS_MAX, NoFields, OfMail, OfMailbox, SearchParams
 from huahuo.mailcheck.api.rosters import Answering, Rosters, place_of
 from huahuo.mailcheck.classic import classic_zh
-from huahuo.mailcheck.classic.dialect import (
+from huahuo.mailcheck.classic.interpreter import (
     Content,
     Wrong,
     added,

@@ -16,8 +16,8 @@ from msgspec import Meta
 from huahuo.actors.plugins.actions import HttpAnswer, HttpHandler, HttpRefused, HttpRequest, HttpRoute
 from huahuo.mailcheck import zh
 from huahuo.mailcheck.api.mail_actions import MAIL_BYTES_MAX
-from huahuo.mailcheck.classic import classic_zh, dialect
-from huahuo.mailcheck.classic.dialect import MASK, Wrong, import_result
+from huahuo.mailcheck.classic import classic_zh
+from huahuo.mailcheck.classic.interpreter import MASK, Wrong, added, import_result, mail_type_of
 from huahuo.mailcheck.mime.outlook import MAGIC
 from huahuo.mailcheck.mime.parts import parse
 
@@ -133,7 +133,7 @@ async def _show(request: HttpRequest) -> HttpAnswer:
 
 async def _add(request: HttpRequest) -> HttpAnswer:
     fields = request.json(dict[str, Any])
-    asked = dialect.added({"mail_type": "outlook", **fields})
+    asked = added({"mail_type": "outlook", **fields})
     if isinstance(asked, Wrong):
         raise _refusal(asked.message, _BAD)
     reply = await _done(request, asked.pop("action"), **asked)
@@ -224,7 +224,7 @@ async def _import(request: HttpRequest) -> HttpAnswer:
     data = fields.get("data")
     if not isinstance(data, str) or not data.strip():
         raise _refusal(classic_zh.NO_DATA, _BAD)
-    reply = await _done(request, "firemail_import", data=data, mail_type=dialect.mail_type_of(fields))
+    reply = await _done(request, "firemail_import", data=data, mail_type=mail_type_of(fields))
     return HttpAnswer.json(import_result(reply))
 
 

@@ -24,7 +24,7 @@ from huahuo.mailcheck.events import PUBLIC_TYPES
 from huahuo.mailcheck.servers.providers import ProviderOptions, Providers, parse_proxy
 
 if TYPE_CHECKING:
-    from huahuo.mailcheck.plugin.work import MailSettings
+    from huahuo.mailcheck.plugin.domain import MailSettings
 
 _SECONDS_MAX = 10 * 365 * 86_400
 
@@ -115,7 +115,7 @@ def bounds(options: MailOptions, ambient: Ambient, resolver: Resolver) -> "MailS
     # The settings are read by every command of `huahuo`, most of which check no mail.
     from huahuo.mailcheck.checks.backoff import Pace
     from huahuo.mailcheck.checks.check_effect import CheckLimits
-    from huahuo.mailcheck.plugin.work import MailSettings
+    from huahuo.mailcheck.plugin.domain import MailSettings
     from huahuo.mailcheck.servers.network import Network
 
     try:

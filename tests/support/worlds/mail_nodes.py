@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from huahuo.mailcheck.checks.backoff import Pace
-from huahuo.mailcheck.plugin.work import MailSettings
+from huahuo.mailcheck.plugin.domain import MailSettings
 from huahuo.testing.world import VirtualAmbient, VirtualLoop
 from tests.support.models.faulty_log import StepExecutor
 from tests.support.models.memory_sequencer import MemoryOrder

@@ -29,8 +29,7 @@ from huahuo.eventstore.model import CommandKey, StoredEvent
 from huahuo.mailcheck.api.mail_index import MailIndex
 from huahuo.mailcheck.checks.check_effect import CheckFailed, CheckLimits, GraphTarget, Ok, Sink, Target
 from huahuo.mailcheck.events import FetchedMail, UidCursor
-from huahuo.mailcheck.plugin.domain import MailDomain
-from huahuo.mailcheck.plugin.work import MailSettings
+from huahuo.mailcheck.plugin.domain import MailDomain, MailSettings
 from huahuo.mailcheck.records import CHECKS, MAIL, MAILS, PURGES
 from huahuo.mailcheck.servers.faults import Outcome
 from huahuo.mailcheck.servers.network import Network

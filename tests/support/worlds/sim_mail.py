@@ -35,8 +35,7 @@ from huahuo.eventstore.executor import InlineExecutor
 from huahuo.mailcheck.checks.backoff import Pace
 from huahuo.mailcheck.checks.check_effect import GraphTarget, Ok, Sink, Target
 from huahuo.mailcheck.events import UidCursor
-from huahuo.mailcheck.plugin.domain import MailDomain
-from huahuo.mailcheck.plugin.work import MailSettings
+from huahuo.mailcheck.plugin.domain import MailDomain, MailSettings
 from huahuo.transport.commands.gate import answer_of
 from huahuo.transport.load.metrics import Metrics
 from tests.support.models.mail_book import cursor, mail
