@@ -170,14 +170,7 @@ class Handlers(Answering):
 
     async def _add_email(self, call: Call[AddEmailParams]) -> Reply:
         params = call.params
-        command = AddEmail(
-            email=params.email,
-            mail_type=params.mail_type,
-            server=params.server or "",
-            port=params.port,
-            use_ssl=params.ssl(),
-            secrets=params.secrets(),
-        )
+        command = AddEmail(email=params.email, mail_type=params.mail_type, **params.given())
         return await self._rosters.execute(call, command)
 
     async def _update_email(self, call: Call[UpdateEmailParams]) -> Reply:
@@ -186,10 +179,7 @@ class Handlers(Answering):
             email_id=params.email_id,
             folders=params.folders,
             mail_type=params.mail_type,
-            server=params.server or "",
-            port=params.port,
-            use_ssl=params.ssl(),
-            secrets=params.secrets(),
+            **params.given(),
         )
         with self._mailboxes.pauses.hold((params.email_id,)):
             return await self._rosters.execute(call, command)

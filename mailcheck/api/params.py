@@ -6,7 +6,7 @@ Decoding refuses wrong types and numbers out of range, and ignores unknown field
 that may hold a password or a token does not show its value.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
@@ -14,7 +14,7 @@ from msgspec import UNSET, Meta, UnsetType
 from huahuo.actors.plugins.actions import Id
 from huahuo.eventstore.model import Secret
 from huahuo.mailcheck.api.mailbox_list import PAGE_ROWS_MAX, Filter
-from huahuo.mailcheck.roster.decider import FOLDERS_MAX, TAGS_MAX, Labels
+from huahuo.mailcheck.roster.decider import FOLDERS_MAX, SIGN_IN_SECRETS, TAGS_MAX, Labels
 
 RECORDS_MAX = 200
 FAILURES_MAX = 1_000
@@ -59,20 +59,15 @@ class _Account(msgspec.Struct, frozen=True, kw_only=True):
     def __repr__(self) -> str:
         return f"{type(self).__name__}('[sealed]')"
 
-    def secrets(self) -> dict[str, Secret]:
-        """The secrets that were given, by name."""
-        named = {
-            "password": self.password,
-            "client_id": self.client_id,
-            "refresh_token": self.refresh_token,
-            "proxy": self.proxy,
-            "login": self.login,
+    def given(self) -> dict[str, Any]:
+        """The fields of `AddEmail` and `UpdateEmail` that both have."""
+        named = {name: getattr(self, name) for name in (*SIGN_IN_SECRETS, "proxy", "login")}
+        return {
+            "server": self.server or "",
+            "port": self.port,
+            "use_ssl": None if self.use_ssl is None else bool(self.use_ssl),
+            "secrets": {name: Secret(value) for name, value in named.items() if value},
         }
-        return {name: Secret(value) for name, value in named.items() if value}
-
-    def ssl(self) -> bool | None:
-        """`use_ssl` as a boolean."""
-        return None if self.use_ssl is None else bool(self.use_ssl)
 
 
 class AddEmailParams(_Account, frozen=True, kw_only=True):

@@ -67,18 +67,6 @@ def test_a_mailbox_reads_the_folders_that_its_user_has_chosen(mails: Dovecot) ->
     in_real_world(test, LIMITS)
 
 
-def test_folders_of_a_mailbox_that_cannot_be_signed_in_to_are_a_refusal_with_the_reason(
-    mails: Dovecot,
-) -> None:
-    async def test(world: MailWorld) -> None:
-        email_id = await add(world, mails, "nobody@example.com")
-        told = await world.do("get_folders", email_id=email_id)
-        assert (told["type"], told["code"]) == ("error", "unavailable")
-        assert (await world.do("get_folders", 99, email_id=email_id))["code"] == "not_found"
-
-    in_real_world(test, LIMITS)
-
-
 def test_what_is_unread_there_is_told_as_the_last_check_saw_it(mails: Dovecot) -> None:
     user = "unread@example.com"
     mails.add_user(user)

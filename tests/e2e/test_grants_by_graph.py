@@ -7,7 +7,7 @@ import pytest
 
 from tests.support.drivers.checks import QUICK
 from tests.support.servers.dovecot import Dovecot, dovecot
-from tests.support.servers.token_server import GRAPH_SCOPE, IMAP_SCOPE, TokenServer, Wrong
+from tests.support.servers.token_server import GRAPH_SCOPE, IMAP_SCOPE, TokenServer
 from tests.support.worlds.grants import add, mime, outlook, subjects
 from tests.support.worlds.mail_world import MailWorld, in_real_world
 
@@ -104,19 +104,6 @@ def test_older_mails_of_graph_are_told_by_the_listing_and_opened_on_demand(
         assert (await world.do("get_mail", mail_id=rows[0]["mail_id"]))["text"].strip() == "body"
 
     in_real_world(test, msgspec.structs.replace(QUICK, bodies="on_demand"), **outlook(mails, tokens))
-
-
-def test_graph_is_asked_again_after_it_was_too_much_for_it(
-    mails: Dovecot, tokens: TokenServer, user: str
-) -> None:
-    async def test(world: MailWorld) -> None:
-        email_id = await add(world, user, tokens.grant(user, GRAPH_SCOPE))
-        tokens.inbox(user).append(mime("one"))
-        tokens.graph_answers.extend([Wrong(429, retry_after="1"), None, Wrong(503)])
-        assert (await world.checked(email_id))["status"] == "ok"
-        assert await subjects(world, email_id) == ["one"]
-
-    in_real_world(test, **outlook(mails, tokens))
 
 
 def test_an_attachment_is_read_by_graph_where_the_mail_was_found_there(

@@ -116,15 +116,6 @@ def test_batches_are_small_and_each_cursor_stands_at_its_last_mail(
     assert [cursor.uid for cursor in report.cursors] == ends
 
 
-def test_progress_rises_and_stays_below_100(server: Dovecot, user: str, trusting: Network) -> None:
-    server.add_mail(user, *[mail(f"m{n}") for n in range(40)])
-    _, report = run_check(target(server.port, user, host="localhost"), network=trusting)
-    assert report.percents[:3] == [0, 10, 20]
-    assert report.percents == sorted(set(report.percents))
-    assert 80 < report.percents[-1] <= 99
-    assert report.steps[-1][1].endswith("/40 封邮件")
-
-
 def test_a_mail_over_the_limit_is_reported_by_its_beginning(
     server: Dovecot, user: str, trusting: Network
 ) -> None:

@@ -76,16 +76,6 @@ def test_without_tls_none_is_used_even_where_it_is_offered(secure: Dovecot) -> N
     )
 
 
-def test_a_wrong_password_at_a_provider_names_its_class_and_what_to_do(secure: Dovecot) -> None:
-    async def test(world: MailWorld) -> None:
-        end = await world.checked(await world.add(USER, mail_type="corp", password="wrong"))
-        assert (end["status"], end["error_class"]) == ("need_reauth", "auth")
-        assert "授权码" in end["advice"]
-        assert "app password" in end["advice"]
-
-    in_real_world(test, **settings(secure, secure.tls_port))
-
-
 def test_no_more_connections_are_made_than_the_entry_allows(secure: Dovecot) -> None:
     async def test(world: MailWorld) -> None:
         for number in range(4):

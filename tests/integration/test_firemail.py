@@ -168,17 +168,6 @@ async def test_what_another_connection_does_is_told(tmp_path: Path) -> None:
         assert (await other.until("emails_deleted"))["email_ids"] == [email_id]
 
 
-async def test_an_import_of_another_client_is_told_in_a_few_messages(tmp_path: Path) -> None:
-    lines = "\n".join(f"u{number}@example.com----p" for number in range(2_000))
-    async with service(tmp_path / "d") as running, running.signed_in() as one, running.signed_in() as other:
-        await one.say("import_emails", data=lines, mail_type="imap")
-        assert (await one.until("import_result"))["success"] == 2_000
-        await other.until("email_added")
-        await other.say("get_all_emails")
-        assert len((await other.until("emails_list"))["data"]) == 2_000
-        assert [message["type"] for message in other.seen].count("email_added") < 200
-
-
 async def test_nobody_sees_or_touches_mailboxes_of_another_user(tmp_path: Path) -> None:
     async with service(tmp_path / "d") as running, running.signed_in() as one, running.signed_in(7) as other:
         email_id = await add(one)
