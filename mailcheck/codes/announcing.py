@@ -22,6 +22,7 @@ from huahuo.mailcheck.codes.words import (
     ELSEWHERE,
     ENDS,
     ENTER,
+    JOURNEYS,
     KINDS,
     KINDS_WIDE,
     LAST,
@@ -115,11 +116,12 @@ def announced(lower: str, tokens: set[str], names: list[Announcement]) -> Announ
 
     strong = list(names)
     told = mentions(lower, TELLS, wide=wide)
+    signing_in = mentions(lower, SIGN_IN, wide=wide)
     elsewhere = mentions(lower, ELSEWHERE, wide=wide) or (
         "%" in lower and _DISCOUNT.search(lower) is not None
     )
-    if not told and elsewhere:
-        return Announced(_ranked(strong))
+    if not told and (elsewhere or mentions(lower, JOURNEYS, wide=wide)):
+        return Announced(_ranked(strong, found(_ENTER) if signing_in and not elsewhere else ()))
     strong += found(_DOUBLE)
     once = found(_ONCE)
     weak = _outside(_weak(lower, tokens, found(_WEAK)), strong)
@@ -135,7 +137,8 @@ def announced(lower: str, tokens: set[str], names: list[Announcement]) -> Announ
         told
         or once
         or bool(put_in)
-        or any(mentions(lower, words, wide=wide) for words in (SIGN_IN, ENDS, YOURS))
+        or signing_in
+        or any(mentions(lower, words, wide=wide) for words in (ENDS, YOURS))
     )
     about = about or _YOUR.sub("", lower.partition("\n")[0]).strip(" :.!-") in _NAMES_ALONE
     about = about or _is_yours(lower)

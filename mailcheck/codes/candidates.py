@@ -25,7 +25,8 @@ from huahuo.mailcheck.codes.words import (
     simple,
 )
 
-_DIGITS_MIN, _DIGITS_MAX = 4, 8
+_DIGITS_MIN, _DIGITS_MAX, _DIGITS_LONG_MAX = 4, 8, 10
+"""Longer than usual: only a name that is a code's alone, directly before it, makes it one."""
 _CANDIDATES_MAX = 400
 _PHRASE_WORTH = -0.4
 """Of words with dashes: only a name that is a code's alone makes them one."""
@@ -85,7 +86,7 @@ _ROUND_WORTH = -0.15
 _RANGE = re.compile(r"[0-9]{2}-[0-9]{2}")
 _YEARS = re.compile(r"(?:19[0-9]|20[0-3])[0-9](?:[- ](?:19[0-9]|20[0-3])[0-9])?")
 """Of what mails tell. `2046` is rather a code."""
-_VOUCHER = re.compile(r"[A-Z]{4,}[0-9]{1,4}")
+_VOUCHER = re.compile(r"[A-Z]{4,}[0-9]{1,4}|[A-Z]{3}20[0-9]{2}")
 """`SPRING25`: a word that is easily remembered. A code that is made by chance hardly looks like it."""
 _POSTCODE = re.compile(r"[A-FH-Z]-[0-9]{4,5}$")
 _THEN_COUNT = re.compile(r"([0-9]{4,8}(?:[- ][0-9]{2,4})*),[0-9]{1,3}")
@@ -144,7 +145,8 @@ def _numbers(shown: str) -> Iterator[Candidate]:
             grouped = 0.0 if spelled or run == code else -0.15 if _RANGE.fullmatch(run) else -0.06
             year = -0.35 if _YEARS.fullmatch(run) else _ROUND_WORTH if _ROUND.fullmatch(run) else 0.0
             postcode = -0.15 if _POSTCODE.match(shown, max(0, start - 2), start + len(run)) else 0.0
-            worth = alone + grouped + year + postcode
+            long = _PHRASE_WORTH if len(code) > _DIGITS_MAX else 0.0
+            worth = alone + grouped + year + postcode + long
             yield Candidate(start, start + len(run), code, worth, spelled)
 
 
@@ -185,7 +187,8 @@ def _number(run: str) -> str:
     if len(run) < _DIGITS_MIN:
         return ""
     digits = run if run.isdecimal() else run.replace("-", "").replace(" ", "")
-    if not _DIGITS_MIN <= len(digits) <= _DIGITS_MAX or not digits.isdecimal():
+    most = _DIGITS_LONG_MAX if digits == run else _DIGITS_MAX
+    if not _DIGITS_MIN <= len(digits) <= most or not digits.isdecimal():
         return ""
     if digits != run and (not _GROUPED.fullmatch(run) or _DATE.fullmatch(run)):
         return ""
@@ -223,6 +226,11 @@ def is_like_a_word(candidate: Candidate) -> bool:
     return _VOUCHER.fullmatch(candidate.text) is not None
 
 
+def is_long(candidate: Candidate) -> bool:
+    """Whether it has more digits than usual: only its name makes it a code."""
+    return candidate.text.isdecimal() and len(candidate.text) > _DIGITS_MAX
+
+
 def is_ticket(candidate: Candidate) -> bool:
     """Whether it is made like the key of a ticket: `PLAT-20481`."""
     return _TICKET.fullmatch(candidate.text) is not None
@@ -245,7 +253,7 @@ def stands_alone(shown: str, candidate: Candidate) -> bool:
 
 
 _LABELS = frozenset(LABELS)
-_NOUNS = ("code", "コード", "码", "코드", "код", "кода", "código")
+_NOUNS = ("code", "pin", "コード", "码", "코드", "код", "кода", "código")
 _COMPOUNDS = frozenset(f"{kind}code" for kind in KINDS)
 _LAST_WORD = re.compile(r"[^\W\d_]+$")
 _OF_THING = re.compile(r"(?:\b(?i:your|the|this|our|an?|its) |[,;(] ?)(?P<thing>[a-z]{3,20}) $")
@@ -337,7 +345,8 @@ def is_else(
         candidate.start - _LABEL_CHARS, word.end if word and ahead and word.kind in ("enter", "use") else 0, 0
     )
     cell = _CELL_ABOVE.search(lower, max(0, candidate.start - _LABEL_CHARS), candidate.start)
-    if cell is not None and cell["label"] in _LABELS and (word is None or word.worth < STRONG_WORTH):
+    above = cell["label"] if cell is not None and (word is None or word.worth < STRONG_WORTH) else ""
+    if above in _LABELS or _is_of_other_kind(above):
         return True
     before = lower[begin : candidate.start].rpartition("\n\n")[2]
     after = lower[candidate.end : candidate.end + 14].lstrip(" ")

@@ -26,6 +26,7 @@ from huahuo.mailcheck.codes.candidates import (
     is_else,
     is_firm,
     is_like_a_word,
+    is_long,
     is_measured,
     is_number_of,
     is_of_thing,
@@ -43,6 +44,7 @@ from huahuo.mailcheck.codes.words import (
     FILLERS,
     FRAUD,
     IS,
+    JOURNEYS,
     LEADS,
     OFFER,
     ON_SCREEN,
@@ -79,7 +81,7 @@ _LENGTH_UNIT_CHARS = 100
 
 _LONG = re.compile(r"[0-9](?:[ -]?[0-9]){8,}")
 _LISTS = {
-    "tells": TELLS, "signing in": SIGN_IN, "ends": ENDS, "elsewhere": ELSEWHERE, "yours": YOURS,
+    "tells": TELLS, "signing in": SIGN_IN, "ends": ENDS, "elsewhere": (*ELSEWHERE, *JOURNEYS), "yours": YOURS,
     "deals": DEALS, "paid": PAID, "screen": SCREEN,
 }  # fmt: skip
 _PATTERNS = {"soon": SOON, "agree": AGREE, "long number": _LONG, "won": WON}
@@ -178,10 +180,14 @@ def _own(
         return
     others = {one.text for one in mail.numbers if is_else(mail.shown, mail.lower, one, None, mail.said.found)}
     free = [one.text for one in mail.numbers if one.text not in others]
+    lower = mail.lower[:CHARS_MAX]
+    is_elsewhere = mentions(lower, ELSEWHERE, wide=has_wide(lower))
     for candidate in mail.numbers:
         own = dict.fromkeys(_form(candidate, bold), 1.0)
         own |= dict.fromkeys(_place(mail, candidate), 1.0)
-        if is_ticket(candidate) or (is_like_a_word(candidate) and OFFER.search(mail.lower[:CHARS_MAX])):
+        if is_ticket(candidate) or is_long(candidate) or (is_elsewhere and candidate.text in others):
+            continue
+        if is_like_a_word(candidate) and OFFER.search(lower):
             continue
         if candidate.text in others:
             own["something else"] = 1.0
@@ -543,7 +549,9 @@ def _ordered(shown: str, lower: str, candidate: Candidate, order: Announcement) 
         return order.worth if candidate.worth >= UNSURE else 0.0
     if order.kind == "use":
         return 0.0
-    forms = (_ON_SCREEN, _WORDS if is_firm(candidate) else CLAUSE)
+    between = lower[order.end : candidate.start]
+    by_words = is_firm(candidate) or mentions(between, SCREEN, wide=has_wide(between))
+    forms = (_ON_SCREEN, _WORDS if by_words else CLAUSE)
     if distance <= _CLAUSE_CHARS and any(form.fullmatch(lower, order.end, candidate.start) for form in forms):
         return order.worth
     if stands_alone(shown, candidate):

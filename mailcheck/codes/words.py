@@ -98,7 +98,9 @@ LABELS: Final = _LISTS["labels"]
 UNITS: Final = _LISTS["units"]
 """Directly after a number: it is an amount, a time or a year."""
 ELSEWHERE: Final = _LISTS["elsewhere"]
-"""What the mail is about instead: a meeting, a journey, a delivery, a discount, a door, a program."""
+"""What the mail is about instead: a meeting, a delivery, a discount, a door, a program."""
+JOURNEYS: Final = _LISTS["journeys"]
+"""A journey or a stay: what the mail is about instead, unless it speaks of signing in."""
 PAID: Final = _LISTS["paid"]
 """What a mail about a payment says."""
 DEALS: Final = _LISTS["deals"]
@@ -165,8 +167,9 @@ OFFER: Final = re.compile(
         r"gratis|geschenk|prämie|gagne|parrain|cadeau|offert|recevez|\bgana\b|gane\b|regalo|ahorra|invita y|"
         r"скидк|бонус|подар|акци|приведи|奖励|福利|礼包|优惠|立减|赠送|特典|もらえ|プレゼント|割引|オフ|혜택|적립|할인|이벤트|선물|"
         r"\bnext (?:order|purchase)|nächste[nr]? (?:bestellung|einkauf)|prochaine? (?:commande|achat)|"
-        r"próxima compra|próximo pedido|следующ\w{2,3} (?:заказ|покупк)|下次|次回|다음 (?:주문|구매)"
+        r"próxima compra|próximo pedido|следующ\w{2,3} (?:заказ|покупк)|下次|次回|다음 (?:주문|구매)|"
     )
+    + "|".join(map(re.escape, _LISTS["offer"]))
 )
 """What is to be had or saved: there codes are those of vouchers."""
 
