@@ -112,7 +112,7 @@ def _collect(value: Any, parts: list[str], depth: int) -> None:
             _collect(inner, parts, depth + 1)
 
 
-FORMAT = 2
+FORMAT = 1
 _BUSY_TIMEOUT_MS = 10_000
 COLUMNS: dict[str, type] = {
     "position": int,

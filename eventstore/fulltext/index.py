@@ -24,7 +24,7 @@ import msgspec
 from huahuo.eventstore.errors import EventStoreError
 from huahuo.eventstore.fulltext.words import KEY_MARK, Ask, Entry, Found, Place, marks_of, match_of, words_of
 
-FORMAT: Final = 3
+FORMAT: Final = 1
 """Changes with the tables, with `words_of` and with what text an entry has.
 
 An index of another format is made anew.

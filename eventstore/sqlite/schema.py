@@ -307,7 +307,7 @@ def usage_after(change: object) -> Iterator[Statement]:
             yield _COUNT_BLOB, (owner, name)
 
 
-FORMAT = 4
+FORMAT = 1
 """The format of the tables, kept in `user_version`. Another one is refused."""
 
 DATABASE = "log.db"
@@ -396,17 +396,12 @@ def known_format(connection: sqlite3.Connection) -> int:
     """The format of the tables, 0 if there are none.
 
     Raises:
-        EventStoreError: they were made by another version.
+        EventStoreError: they were made by a newer version.
     """
     version: int = connection.execute("PRAGMA user_version").fetchone()[0]
     if version > FORMAT:
         raise EventStoreError(
             f"a newer version of huahuo wrote this log: it has format {version}, and this one knows up to"
             f" {FORMAT}. Update huahuo, or restore a backup of before"
-        )
-    if 0 < version < FORMAT:
-        raise EventStoreError(
-            f"an unreleased version of huahuo wrote this log: it has format {version}, not {FORMAT}."
-            " Open it with the version that wrote it"
         )
     return version

@@ -98,10 +98,6 @@ def newer_format(p: Plant) -> None:
     p.sql("PRAGMA user_version = 99")
 
 
-def older_format(p: Plant) -> None:
-    p.sql("PRAGMA user_version = 3")
-
-
 def page_spoilt(p: Plant) -> None:
     overwrite(p.data / "log.db", 8192, b"\xff" * 4096)
 
@@ -200,7 +196,6 @@ FAULTS: tuple[tuple[Callable[[Plant], None], str, str, str], ...] = (
     (name_changed, "error", "log|content", "restore|salvage"),
     (place_gone, "error", "log", "salvage"),
     (newer_format, "error", "log", "a newer version of huahuo wrote this log"),
-    (older_format, "error", "log", "Open it with the version that wrote it"),
     (page_spoilt, "error", "log|content", ""),
     (database_gone, "error", "log", "restore"),
     (master_gone, "error", "keys", "put the key"),
