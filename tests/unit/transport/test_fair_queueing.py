@@ -58,34 +58,6 @@ async def test_a_few_of_a_user_go_at_once_and_the_rest_in_order() -> None:
     assert made.waiting == 0
 
 
-async def test_work_without_a_task_and_tasks_have_their_turns_in_the_order_in_which_they_came() -> None:
-    made, began, go = turns(), list[int](), asyncio.Event()
-
-    async def work(number: int, place: Place | None = None) -> None:
-        async with made.turn("user/1", place):
-            began.append(number)
-            await go.wait()
-
-    tasks: list[asyncio.Task[None]] = []
-
-    def begin(number: int, place: Place) -> None:
-        tasks.append(asyncio.create_task(work(number, place)))
-
-    for number in range(3 * AT_ONCE):
-        if number % 2:
-            tasks.append(asyncio.create_task(work(number)))
-            await asyncio.sleep(0)
-        else:
-            made.stand_in_line("user/1", partial(begin, number))
-    await asyncio.sleep(1)
-    assert (sorted(began), made.waiting) == (list(range(AT_ONCE)), 2 * AT_ONCE)
-    go.set()
-    await asyncio.sleep(1)
-    assert sorted(began[: 2 * AT_ONCE]) == list(range(2 * AT_ONCE))
-    assert (sorted(began), made.waiting) == (list(range(3 * AT_ONCE)), 0)
-    await asyncio.gather(*tasks)
-
-
 async def test_a_place_that_is_left_is_given_to_the_next_whether_it_waited_or_had_its_turn() -> None:
     made, began = turns(waiting_max=2), list[int]()
 
@@ -108,23 +80,6 @@ async def test_a_place_that_is_left_is_given_to_the_next_whether_it_waited_or_ha
         place.leave()
     async with asyncio.timeout(0.001), made.turn("user/1"):
         pass
-
-
-async def test_places_that_are_left_together_do_not_get_each_others_turns() -> None:
-    made, began = turns(), list[int]()
-
-    def begin(number: int, _place: Place) -> None:
-        began.append(number)
-
-    async with made.turn("user/1"):
-        owe(made, "user/1", 0.05)
-        places = [made.stand_in_line("user/1", partial(begin, number)) for number in range(3)]
-        await asyncio.sleep(1)  # the debt is paid, and none of them is asked while another has its turn
-        *together, last = [place for place in places if place is not None]
-        for place in together:
-            place.leave()
-        assert began[-1:] == [2]
-        last.leave()
 
 
 async def test_another_user_does_not_wait_for_a_users_line() -> None:
@@ -280,15 +235,6 @@ async def test_slices_of_all_users_go_one_at_a_time_with_a_rest_between() -> Non
     times = [time_s for time_s, _ in at_s]
     assert all(later - earlier >= REST_S * 0.99 for earlier, later in pairwise(times))
     assert len({user for _, user in at_s[:10]}) >= 9  # the first goes at once, and again behind the others
-
-
-async def test_a_slice_whose_owner_left_holds_nobody_up() -> None:
-    made = turns()
-    tasks = [asyncio.create_task(made.slice("user/1", lambda: None)) for _ in range(3)]
-    await asyncio.sleep(0)
-    tasks[1].cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
-    assert tasks[2].exception() is None
 
 
 async def test_pieces_are_joined_slice_by_slice() -> None:
@@ -611,14 +557,6 @@ async def test_a_piece_that_leaves_keeps_nobody_waiting() -> None:
     tasks[1].cancel()
     await tasks[2]
     assert went == [2]
-
-
-async def test_pieces_of_a_user_that_is_alone_or_owes_nothing_do_not_wait() -> None:
-    paying, went = Lines(lambda _user: 0.0), list[int]()
-    began_s = asyncio.get_running_loop().time()
-    await asyncio.gather(*pieces(paying, 100, went.append))
-    assert asyncio.get_running_loop().time() == began_s
-    assert paying.waiting == 0
 
 
 async def test_a_request_over_http_is_refused_where_too_many_of_its_user_wait() -> None:
