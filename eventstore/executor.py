@@ -14,7 +14,6 @@ tasks belong to the service. They count as one more user without a bound here: t
 import asyncio
 import contextlib
 import threading
-from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -24,6 +23,7 @@ from threading import Thread
 from typing import Any, Final, Protocol
 
 from huahuo.eventstore.errors import QueueFull
+from huahuo.eventstore.fair_queue import FairQueue, has_share
 
 _GIVE_WAY_S = 50e-6
 
@@ -198,8 +198,7 @@ class FairExecutor:
         self._charge: Charge | None = None
         self._thread_s: Callable[[], float] = float
         self._waiting = 0
-        self._lines: OrderedDict[str, deque[_WaitingJob]] = OrderedDict()
-        """The waiting jobs of each user. The next turn is the first user's."""
+        self._queue: FairQueue[_WaitingJob] = FairQueue()
         self._turns: set[asyncio.Task[None]] = set()
 
     @property
@@ -210,7 +209,7 @@ class FairExecutor:
     @property
     def users_waiting(self) -> int:
         """How many users have a job that waits."""
-        return len(self._lines)
+        return len(self._queue.lines)
 
     @property
     def waiting(self) -> int:
@@ -261,59 +260,42 @@ class FairExecutor:
         self._inner.close(wait=wait)
 
     async def _in_line[T](self, job: Callable[[], T]) -> T:
-        user = acting_user()
-        line = self._lines.get(user)
-        if user and not self._has_room(0 if line is None else len(line)):
+        user, queue = acting_user(), self._queue
+        if user and not has_share(
+            len(queue.lines.get(user, ())), 1, self._waiting, len(queue.lines),
+            per_owner=self.waiting_per_user_max, most=self.waiting_max,
+        ):  # fmt: skip
             self.refused += 1
             raise QueueFull(f"too many requests of {user} wait to be read: try again later")
-        if line is None:
-            line = self._lines[user] = deque()
         done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        line.append((job, done))
+        queue.put(user, (job, done))
         self._waiting += 1
         try:
             return await done
         except asyncio.CancelledError:
-            self._forget(user, (job, done))
+            self._waiting -= queue.remove(user, (job, done))
             raise
         finally:
             del done, job  # an exception holds this frame, and the future its exception
 
-    def _has_room(self, waiting: int) -> bool:
-        if waiting >= self.waiting_per_user_max:
-            return False
-        users = len(self._lines) + (waiting == 0)
-        return self._waiting < self.waiting_max or waiting < self.waiting_max // users
-
-    def _forget(self, user: str, job: _WaitingJob) -> None:
-        """Remove a job that was cancelled while it waited. `_call` may have removed it already."""
-        line = self._lines.get(user)
-        if line is not None and job in line:
-            line.remove(job)
-            self._waiting -= 1
-            if not line:
-                del self._lines[user]
-
     def _call(self) -> None:
-        while self._free > 0 and self._lines:
-            user, line = next(iter(self._lines.items()))
-            jobs: list[_WaitingJob] = []
+        while self._free > 0 and (turn := self._queue.next()) is not None:
+            user = turn[2]
+            line, jobs = self._queue.lines[user], list[_WaitingJob]()
             while line and len(jobs) < self._jobs_a_turn:
                 one = line.popleft()
                 self._waiting -= 1
                 if not one[1].done():
                     jobs.append(one)
-            if line:
-                self._lines.move_to_end(user)
-            else:
-                del self._lines[user]
+            self._queue.charge(user, TURN_S)
+            self._queue.back(turn)
             if jobs:
                 self._free -= 1
-                turn = asyncio.get_running_loop().create_task(
+                task = asyncio.get_running_loop().create_task(
                     self._turn(user, jobs), name="turn at an executor"
                 )
-                self._turns.add(turn)
-                turn.add_done_callback(self._turns.discard)
+                self._turns.add(task)
+                task.add_done_callback(self._turns.discard)
 
     async def _turn(self, user: str, jobs: list[_WaitingJob]) -> None:
         """Run jobs of a user, the first at least, and tell their callers."""
@@ -321,6 +303,7 @@ class FairExecutor:
         try:
             outcomes, spent_s = await self._inner.run(partial(_together, jobs, self._now_s, self._thread_s))
             _tell(jobs, outcomes)
+            self._queue.charge(user, max(0.0, spent_s - TURN_S))
             if user and self._charge is not None:
                 self._charge(user, spent_s)
             self._put_back(user, jobs[len(outcomes) :])
@@ -343,7 +326,8 @@ class FairExecutor:
         """Jobs that have not begun are the first of the user's line again."""
         left = [one for one in jobs if not one[1].done()]
         if left:
-            self._lines.setdefault(user, deque()).extendleft(reversed(left))
+            line = self._queue.lines.get(user)
+            (self._queue.begin(user, 0.0) if line is None else line).extendleft(reversed(left))
             self._waiting += len(left)
 
 

@@ -2,7 +2,7 @@
 
 Appends gather in a queue while a commit runs; the next job decides and commits them together. A job is one
 commit on the executor port. There is no timer and no thread of our own. If more appends wait than a group
-holds, the principals take turns (`huahuo.eventstore.core.fair_queue`). Between commits the store cares for
+holds, the principals take turns (`huahuo.eventstore.core.group_queue`). Between commits the store cares for
 its files.
 
 After a job, in this order: heads move in memory, the appends' futures resolve, listeners get the new
@@ -25,7 +25,7 @@ import structlog
 from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.core.command_records import AgeClock
 from huahuo.eventstore.core.draft import Draft, Outcome
-from huahuo.eventstore.core.fair_queue import FairQueue, cost_of, has_room
+from huahuo.eventstore.core.group_queue import GroupQueue, cost_of
 from huahuo.eventstore.core.seal import Prepared, Vault, carry
 from huahuo.eventstore.core.storage_port import Change, Loaded, PutAge, PutCounter, Reads, Store
 from huahuo.eventstore.errors import (
@@ -206,7 +206,7 @@ class Writer:
         """Called with the principal of each stream that began, once that is durable."""
         self._store = store
         self._executor = executor
-        self._queue: FairQueue[Pending] = FairQueue()
+        self._queue: GroupQueue[Pending] = GroupQueue()
         self._running: asyncio.Task[None] | None = None
         self._care_timer: asyncio.TimerHandle | None = None
         self._closed: str | None = None
@@ -231,12 +231,8 @@ class Writer:
 
         Beyond this, more of it would only take memory while it waits.
         """
-        return has_room(
-            self._queue,
-            owner,
-            0,
-            bytes_per_user=self.queue_bytes_per_user // _AHEAD,
-            bytes_max=self.queue_bytes_max // _ALL_AHEAD,
+        return self._queue.has_room(
+            owner, 0, per_owner=self.queue_bytes_per_user // _AHEAD, most=self.queue_bytes_max // _ALL_AHEAD
         )
 
     def append(self, append: Append, size: int, prepared: Prepared | None = None) -> asyncio.Future[Written]:
@@ -319,8 +315,8 @@ class Writer:
     def _put(self, owner: str, pending: Pending, events: int, size: int) -> None:
         """Not a coroutine, because each append has one already."""
         queue, most = self._queue, self.queue_bytes_per_user
-        if queue.bytes + size > most and not has_room(
-            queue, owner, size, bytes_per_user=most, bytes_max=self.queue_bytes_max
+        if queue.bytes + size > most and not queue.has_room(
+            owner, size, per_owner=most, most=self.queue_bytes_max
         ):
             self.refused += 1
             raise QueueFull(f"too much of {owner} waits to be written: nothing was written, try again later")

@@ -322,7 +322,7 @@ async def test_a_request_that_waited_is_refused_if_its_token_was_revoked_meanwhi
         turns.charge("user/9", 0.001)
         turns.charge(ALICE.name, 0.2)
         asked = asyncio.create_task(c.post("/commands/note", json={"text": "a"}))
-        await until(lambda: turns.paying.waiting(ALICE.name))
+        await until(lambda: turns.work.of(ALICE.name))
         await w.publisher.revoke(user_id=42)
         w.ambient.advance(10)
         refused = await asked
@@ -336,12 +336,12 @@ async def test_a_service_that_stops_refuses_requests_that_wait_for_their_user_to
         turns.charge("user/9", 0.001)
         turns.charge(ALICE.name, 2.0)
         asked = [asyncio.create_task(c.post("/commands/note", json={"text": "a"})) for _ in range(3)]
-        await until(lambda: turns.paying.waiting(ALICE.name) == len(asked))
+        await until(lambda: turns.work.of(ALICE.name) == len(asked))
         w.api.close()
         asked.append(asyncio.create_task(c.get("/who")))
         refused = [await one for one in asked]
         assert [one.status_code for one in refused] == [503] * len(asked)
-        assert (refused[0].json()["code"], turns.paying.waiting(ALICE.name)) == ("unavailable", 0)
+        assert (refused[0].json()["code"], turns.work.of(ALICE.name)) == ("unavailable", 0)
         assert w.executed == 0
 
 

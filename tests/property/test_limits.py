@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from huahuo.transport.access.door import AddressDoor, ConnectionLimit, Entry
+from huahuo.transport.access.door import AddressDoor, Entry
 from huahuo.transport.protocol.flow_control import TokenBucket
 
 
@@ -38,7 +38,7 @@ def test_a_bucket_gives_again_after_the_wait_it_names(rate: float, takes: int) -
 def test_counts_follow_what_entered_and_left_and_stay_below_twice_the_limit(
     limit: int, steps: list[tuple[bool, str]]
 ) -> None:
-    table = ConnectionLimit(limit)
+    table = AddressDoor(limit)
     model = dict.fromkeys("abc", 0)
     for enters, key in steps:
         if enters:
@@ -49,7 +49,7 @@ def test_counts_follow_what_entered_and_left_and_stay_below_twice_the_limit(
         elif model[key]:
             table.leave(key)
             model[key] -= 1
-        assert all(table.count(key) == model[key] <= 2 * limit for key in model)
+        assert all(table.connection_count(key) == model[key] <= 2 * limit for key in model)
 
 
 @given(peer=st.text(max_size=40), forwarded=st.lists(st.text(max_size=60), max_size=5))

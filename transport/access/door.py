@@ -73,37 +73,6 @@ class Door(Protocol):
         ...
 
 
-class ConnectionLimit:
-    """Counts connections per key. It keeps only keys with a live connection."""
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._counts: dict[str, int] = {}
-
-    def __len__(self) -> int:
-        return len(self._counts)
-
-    def count(self, key: str) -> int:
-        """The number of live connections of `key`."""
-        return self._counts.get(key, 0)
-
-    def enter(self, key: str) -> Entry:
-        """Count a connection in, unless it is refused: from twice the limit on."""
-        count = self._counts.get(key, 0)
-        if 0 < 2 * self._limit <= count:
-            return Entry.REFUSED
-        self._counts[key] = count + 1
-        return Entry.OVER if 0 < self._limit <= count else Entry.ADMITTED
-
-    def leave(self, key: str) -> None:
-        """Count a connection out."""
-        count = self._counts.get(key, 0)
-        if count > 1:
-            self._counts[key] = count - 1
-        else:
-            self._counts.pop(key, None)
-
-
 class RequestLimit:
     """Allows each key `per_s` requests a second, in bursts of at most four times that; 0 means no limit.
 
@@ -187,7 +156,9 @@ class AddressDoor:
     def __init__(
         self, connections_max: int = CONNECTIONS_PER_ADDRESS, trusted_proxies: Sequence[str] = ()
     ) -> None:
-        self._limit = ConnectionLimit(connections_max)
+        self._limit = connections_max
+        self._counts: dict[str, int] = {}
+        """Of addresses with a live connection."""
         self._throttle = FailureThrottle()
         self._trusted = tuple(ip_network(proxy, strict=False) for proxy in trusted_proxies)
 
@@ -221,21 +192,29 @@ class AddressDoor:
         return _peer_key(peer)
 
     def enter(self, address: str) -> Entry:
-        """See `Door`."""
-        return self._limit.enter(address)
+        """See `Door`. From twice the limit on it is refused."""
+        count = self._counts.get(address, 0)
+        if 0 < 2 * self._limit <= count:
+            return Entry.REFUSED
+        self._counts[address] = count + 1
+        return Entry.OVER if 0 < self._limit <= count else Entry.ADMITTED
 
     def leave(self, address: str) -> None:
         """See `Door`."""
-        self._limit.leave(address)
+        count = self._counts.get(address, 0)
+        if count > 1:
+            self._counts[address] = count - 1
+        else:
+            self._counts.pop(address, None)
 
     @property
     def address_count(self) -> int:
         """How many addresses have a live connection."""
-        return len(self._limit)
+        return len(self._counts)
 
     def connection_count(self, address: str) -> int:
         """The number of live connections of `address`."""
-        return self._limit.count(address)
+        return self._counts.get(address, 0)
 
     def auth_failed(self, address: str, now_s: float) -> float:
         """See `Door`."""

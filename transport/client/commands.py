@@ -1,7 +1,7 @@
 """The Python client's messages, encoded and decoded, and its commands that wait for an answer. Pure.
 
 A command keeps its id until it is answered, over any number of connections. The server executes an id once
-(PROTOCOL 6), so a command may safely be sent again. `Pace` is the rate at which messages are sent.
+(PROTOCOL 6), so a command may safely be sent again. A token bucket is the rate at which messages are sent.
 """
 
 import heapq
@@ -13,6 +13,7 @@ from typing import Any, Final, Union
 import msgspec
 
 from huahuo.transport.client.model import ProtocolViolation, QueueFull
+from huahuo.transport.protocol.flow_control import TokenBucket
 from huahuo.transport.protocol.kinds import KINDS, NAMES, Assembly, Kind
 
 _DIGITS_MAX: Final = 4_000
@@ -62,38 +63,6 @@ RETRIED_CODES = frozenset({"unavailable", "rate_limited"})
 
 ATTEMPTS_MAX = 8
 """A command is sent at most this often before such an error is handed to the application."""
-
-_ROUNDING = 1e-6
-"""Tolerance in tokens, so that `take` succeeds at the time that `next_at` returned."""
-
-
-class Pace:
-    """A token bucket: at most `per_s` messages a second, twice that in a burst. 0 = no limit.
-
-    After a reconnect, a thousand commands may wait, and the server closes the connection of a client that
-    exceeds the rate of PROTOCOL 6.
-    """
-
-    def __init__(self, per_s: float) -> None:
-        self._per_s = per_s
-        self._burst = 2 * per_s
-        self._left = self._burst
-        self._at = 0.0
-
-    def take(self, now: float) -> bool:
-        """Take a token if there is one: whether one more message may be sent."""
-        if not self._per_s:
-            return True
-        self._left = min(self._burst, self._left + (now - self._at) * self._per_s)
-        self._at = now
-        if self._left < 1 - _ROUNDING:
-            return False
-        self._left -= 1
-        return True
-
-    def next_at(self) -> float:
-        """The time from which the next message may be sent."""
-        return self._at + (1 - self._left) / self._per_s if self._per_s else 0.0
 
 
 class _Command:
@@ -195,7 +164,7 @@ class Commands:
         del self._waiting[command_id]
         return True
 
-    def due(self, pace: Pace, now: float) -> list[str]:
+    def due(self, pace: TokenBucket, now: float) -> list[str]:
         """The messages to send now."""
         while self._later and self._later[0][0] <= now:
             self._unsent.append(heapq.heappop(self._later)[1])
@@ -210,8 +179,8 @@ class Commands:
             self._unsent.popleft()
         return messages
 
-    def next_at(self, pace: Pace) -> float | None:
+    def next_at(self, pace: TokenBucket) -> float | None:
         """When `due` will return a message again; None: when a command is added."""
         if self._unsent:
-            return pace.next_at()
+            return pace.next_at_s()
         return self._later[0][0] if self._later else None

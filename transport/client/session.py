@@ -23,7 +23,7 @@ from typing import Any, Literal
 import msgspec
 
 from huahuo.actors.plugins.words import Language
-from huahuo.transport.client.commands import Commands, Pace, encode, parse
+from huahuo.transport.client.commands import Commands, encode, parse
 from huahuo.transport.client.model import (
     After,
     ClientError,
@@ -55,6 +55,7 @@ from huahuo.transport.client.model import (
 from huahuo.transport.client.retry import Farewell, Liveness, Retry
 from huahuo.transport.client.streams import Following, Followings
 from huahuo.transport.protocol.codes import NOT_RECORDED
+from huahuo.transport.protocol.flow_control import TokenBucket
 from huahuo.transport.protocol.kinds import (
     AuthResult,
     DictionaryPlace,
@@ -207,7 +208,8 @@ class ClientSession:
         self.dictionary: DictionaryPlace | None = None  # the dictionary of binary messages
         self._client = client
         self._commands = Commands(command_prefix, commands_max, retry.delay_s)
-        self._pace = Pace(messages_per_s)
+        self._pace = TokenBucket(messages_per_s, 2 * messages_per_s, 0.0)
+        """After a reconnect, a thousand commands may wait, and the server has a limit (PROTOCOL 6)."""
         self._resume: frozenset[str] = frozenset()
         self._liveness = Liveness()
         self._farewell = Farewell()
@@ -443,7 +445,7 @@ class ClientSession:
         online = self.phase == "online"
         times = [self._acks.ack_at, self._acks.save_at, self._liveness.deadline(online=online)]
         if online:
-            times += [self._commands.next_at(self._pace), self.streams.next_at(self._pace.next_at())]
+            times += [self._commands.next_at(self._pace), self.streams.next_at(self._pace.next_at_s())]
         return min((at for at in times if at is not None), default=None)
 
     def tick(self, now: float) -> None:

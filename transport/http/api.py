@@ -109,7 +109,7 @@ class Waits:
     async def paid(self, user: str) -> bool:
         """Wait until `user` owes no more time than is free. False: the service stops. Raises Crowded."""
         turns = self._turns
-        if turns.may_go(user) and not turns.paying.waiting(user):
+        if turns.is_next(user):
             return True
         return await self._unless_closed(turns.paid_soon(user))
 

@@ -15,14 +15,13 @@ from typing import Any, Final
 
 from websockets.exceptions import ConnectionClosedOK
 
-from huahuo.transport.load.intake import Load
+from huahuo.transport.http.event_socket import UnframedSocket
 from huahuo.transport.protocol.codes import CloseCode
 from huahuo.transport.protocol.dialects import Negotiated
 from huahuo.transport.protocol.flow_control import TransportSettings
 from huahuo.transport.protocol.frames import BINARY, TEXT, text_frame, unframed
 from huahuo.transport.server.server import Server
 from huahuo.transport.wire.lobby import Aborted
-from huahuo.transport.wire.ports import Listener
 from huahuo.transport.words import en
 
 type Message = dict[str, Any]
@@ -160,16 +159,15 @@ def _message(kind: int, payload: bytes) -> Message:
     return {"type": "websocket.send", "bytes": payload}
 
 
-class AsgiSocket:
+class AsgiSocket(UnframedSocket):
     """A WebSocket that an ASGI server has, as a connection sees it.
 
     Implements `wire.ports.Socket`. `abort` is called where no close is possible.
     """
 
     __slots__ = (
-        "_abort", "_closing", "_deadline", "_held_bytes", "_if_too_large", "_open", "_receive", "_server",
-        "_settings", "_unwrapped", "address", "close_code", "listener", "load", "negotiated", "out",
-        "over_limit", "root", "trusted",
+        "_abort", "_closing", "_deadline", "_held_bytes", "_if_too_large", "_receive", "_server",
+        "_settings", "_unwrapped", "out",
     )  # fmt: skip
 
     def __init__(
@@ -185,21 +183,13 @@ class AsgiSocket:
         over_limit: bool,
         root: str,
     ) -> None:
-        self.listener: Listener | None = None
-        self.address = address
-        self.load: Load | None = None
-        self.root = root
-        self.over_limit = over_limit
-        self.negotiated: Negotiated | None = negotiated
-        self.trusted = False
-        self.close_code: int | None = None
-        self.out = OutQueue(self._filled, self._drained)
+        self.out = OutQueue(self.filled, self.drained)
+        super().__init__(self.out, address, negotiated, root=root, over_limit=over_limit)
         self._receive = receive
         self._abort = abort
         self._server = server
         self._settings = settings
         self._unwrapped = unwrapped
-        self._open = True
         self._closing = False
         self._held_bytes = 0
         self._if_too_large: Sequence[bytes] = ()
@@ -210,50 +200,12 @@ class AsgiSocket:
         """See `Socket`."""
         return self
 
-    @property
-    def paused(self) -> bool:
-        """See `Socket`."""
-        return self.out.paused
-
-    @property
-    def is_open(self) -> bool:
-        """See `Socket`."""
-        return self._open
-
-    @property
-    def unsent_bytes(self) -> int:
-        """See `Socket`."""
-        return self.out.unsent_bytes
-
-    def has_room(self) -> bool:
-        """See `Socket`."""
-        return self._open and not self.out.paused
-
-    def direct(self, leave: Callable[[], None]) -> None:
-        """See `Socket`: it is always written to by `write`."""
-
-    def on_its_own(self) -> None:
-        """See `Socket`."""
-
-    def bound_buffer(self, bytes_max: int) -> None:
-        """See `Socket`."""
-        self.out.bound(bytes_max)
-
     def trust(self, if_too_large: Sequence[bytes] = ()) -> None:
         """See `Socket`."""
         self._if_too_large = if_too_large
         if not self.trusted:
             self.trusted = True
             self._server.authenticated(self)
-
-    def handed_over(self) -> None:
-        """See `Socket`."""
-
-    def go_on(self) -> None:
-        """See `Socket`. Nothing is offered before its turn, except for acks."""
-
-    def go_on_soon(self) -> None:
-        """See `go_on`."""
 
     def handled(self) -> None:
         """See `Socket`."""
@@ -343,11 +295,3 @@ class AsgiSocket:
         self.out.end(None)  # else a sender waits until the close times out
         if self.listener is not None:
             self.listener.disconnected()
-
-    def _filled(self) -> None:
-        if self.listener is not None:
-            self.listener.filled()
-
-    def _drained(self) -> None:
-        if self.listener is not None:
-            self.listener.drained()

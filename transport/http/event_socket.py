@@ -35,8 +35,8 @@ from huahuo.transport.wire.ports import Listener
 from huahuo.transport.words import http_zh, zh
 
 
-class Outlet(Protocol):
-    """The way out to one reader, by whatever server has its socket."""
+class Buffer(Protocol):
+    """What waits to be sent."""
 
     @property
     def paused(self) -> bool:
@@ -51,6 +51,10 @@ class Outlet(Protocol):
     def bound(self, bytes_max: int) -> None:
         """Be paused from `bytes_max` on."""
         ...
+
+
+class Outlet(Buffer, Protocol):
+    """The way out to one reader, by whatever server has its socket."""
 
     def refuse(self, answer: Answer) -> None:
         """Answer with this instead of events. Nothing else is written."""
@@ -153,16 +157,95 @@ def chunk_of(text: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(text), text)
 
 
-class EventSocket:
+class UnframedSocket:
+    """A socket of another protocol, as a connection sees it: frames are taken apart here again.
+
+    The base of those that implement `wire.ports.Socket` beside the service's own WebSockets.
+    """
+
+    __slots__ = (
+        "_buffer", "_open", "address", "close_code", "listener", "load", "negotiated", "over_limit", "root",
+        "trusted",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        buffer: Buffer,
+        address: str,
+        negotiated: Negotiated,
+        *,
+        root: str = "",
+        over_limit: bool = False,
+    ) -> None:
+        self.listener: Listener | None = None
+        self.address = address
+        self.root = root
+        self.load: Load | None = None
+        self.over_limit = over_limit
+        self.negotiated: Negotiated | None = negotiated
+        self.trusted = False
+        self.close_code: int | None = None
+        self._buffer = buffer
+        self._open = True
+
+    @property
+    def paused(self) -> bool:
+        """See `Socket`."""
+        return self._buffer.paused
+
+    @property
+    def is_open(self) -> bool:
+        """See `Socket`."""
+        return self._open
+
+    @property
+    def unsent_bytes(self) -> int:
+        """See `Socket`."""
+        return self._buffer.unsent_bytes
+
+    def has_room(self) -> bool:
+        """See `Socket`."""
+        return self._open and not self._buffer.paused
+
+    def direct(self, leave: Callable[[], None]) -> None:
+        """See `Socket`: it is always written to by `write`."""
+
+    def on_its_own(self) -> None:
+        """See `Socket`."""
+
+    def bound_buffer(self, bytes_max: int) -> None:
+        """See `Socket`."""
+        self._buffer.bound(bytes_max)
+
+    def handed_over(self) -> None:
+        """See `Socket`."""
+
+    def go_on(self) -> None:
+        """See `Socket`. Nothing is offered before its turn, except for acks."""
+
+    def go_on_soon(self) -> None:
+        """See `go_on`."""
+
+    def filled(self) -> None:
+        """The buffer is full."""
+        if self.listener is not None:
+            self.listener.filled()
+
+    def drained(self) -> None:
+        """The buffer has room again."""
+        if self.listener is not None:
+            self.listener.drained()
+
+
+class EventSocket(UnframedSocket):
     """A reader of server-sent events, as a connection sees its socket.
 
     Implements `wire.ports.Socket`. `gone` is called once, when the reader is gone.
     """
 
     __slots__ = (
-        "_after", "_begun", "_closed", "_cors", "_expiring", "_gone", "_heartbeat_s", "_outcome", "_outlet",
-        "_shared", "_stuck", "address", "close_code", "listener", "load", "negotiated", "over_limit", "root",
-        "trusted",
+        "_after", "_begun", "_cors", "_expiring", "_gone", "_heartbeat_s", "_outcome", "_outlet", "_shared",
+        "_stuck",
     )  # fmt: skip
 
     def __init__(
@@ -173,20 +256,13 @@ class EventSocket:
         cors: Headers,
         gone: Callable[["EventSocket"], None],
     ) -> None:
-        self.listener: Listener | None = None
-        self.address = address
-        self.root = ""
-        self.load: Load | None = None
-        self.over_limit = False
-        self.negotiated: Negotiated | None = Negotiated(None, SERVER_SENT)
+        super().__init__(outlet, address, Negotiated(None, SERVER_SENT))
         self.trusted = True
-        self.close_code: int | None = None
         self._outlet = outlet
         self._shared = shared
         self._cors = cors
         self._gone = gone
         self._begun = False
-        self._closed = False
         self._expiring = b""
         """`token_expiring`, if it comes before the answer has begun."""
         self._heartbeat_s: float = 0
@@ -201,46 +277,8 @@ class EventSocket:
         """See `Socket`."""
         return self._outlet
 
-    @property
-    def paused(self) -> bool:
-        """See `Socket`."""
-        return self._outlet.paused
-
-    @property
-    def is_open(self) -> bool:
-        """See `Socket`."""
-        return not self._closed
-
-    @property
-    def unsent_bytes(self) -> int:
-        """See `Socket`."""
-        return self._outlet.unsent_bytes
-
-    def has_room(self) -> bool:
-        """See `Socket`."""
-        return not self._closed and not self._outlet.paused
-
-    def direct(self, leave: Callable[[], None]) -> None:
-        """See `Socket`: it is always written to by `write`."""
-
-    def on_its_own(self) -> None:
-        """See `Socket`."""
-
-    def bound_buffer(self, bytes_max: int) -> None:
-        """See `Socket`."""
-        self._outlet.bound(bytes_max)
-
     def trust(self, if_too_large: Sequence[bytes] = ()) -> None:
         """See `Socket`. Its request said all that it will ever say."""
-
-    def handed_over(self) -> None:
-        """See `Socket`."""
-
-    def go_on(self) -> None:
-        """See `Socket`. Nothing is offered before its turn, except for acks."""
-
-    def go_on_soon(self) -> None:
-        """See `go_on`."""
 
     def handled(self) -> None:
         """See `Socket`."""
@@ -254,7 +292,7 @@ class EventSocket:
 
     def write(self, frame: bytes) -> None:
         """See `Socket`."""
-        if self._closed:
+        if not self._open:
             return
         if self._begun and self._shared.write(frame, self._outlet):
             return
@@ -270,7 +308,7 @@ class EventSocket:
 
     def end(self, code: int, reason: str, deadline_s: float) -> None:  # noqa: ARG002  the code has a text
         """See `Socket`. What was written is still sent; a reader that does not read it is cut off."""
-        if self._closed:
+        if not self._open:
             return
         if self._begun:
             self._finish(code, deadline_s)
@@ -279,20 +317,10 @@ class EventSocket:
 
     # The reader --------------------------------------------------------------------------------------
 
-    def filled(self) -> None:
-        """The outlet is full."""
-        if self.listener is not None:
-            self.listener.filled()
-
-    def drained(self) -> None:
-        """The outlet has room again."""
-        if self.listener is not None:
-            self.listener.drained()
-
     def lost(self) -> None:
         """The reader is gone."""
-        if not self._closed:
-            self._closed = True
+        if self._open:
+            self._open = False
             if self.listener is not None:
                 self.listener.disconnected()
             # Later: the connection itself may be in the middle of a step.

@@ -1,21 +1,20 @@
 """Fair queueing for the loop: who goes next, where users ask for more than one turn can do.
 
-* `Turns`: large answers of one user queue behind each other, and long work is done slice by slice. A user
-  has one line (`Line`): tasks that wait by a future, and work that has no task yet.
-* `Paying`: work that goes on once its user owes no more time than is free, one piece at a time. A user may
-  have thousands of pieces. If each of them waited by itself, all would look at the debt whenever it might
-  be paid, and all would go at once at the end of their patience.
 * `Rounds`: what came is handled in the turn in which it was read, until that turn has taken `TURN_S`. What
-  comes later waits in a line for each owner, and each turn handles some of it: first those who had nothing
-  waiting before, then all others one after the other. So an owner that asks rarely waits for a turn or
-  two, however many others ask for more than can be done. Nothing waits while there is time, so an owner
-  alone is never slowed.
+  comes later waits in a fair queue, and each turn handles some of it. The loop's time is charged to whom it
+  was for. So an owner that asks rarely waits for a turn or two, however many others ask for more than can be
+  done. Nothing waits while there is time, so an owner alone is never slowed.
+* `Lines`: a line for each user, which goes on once its user owes no more time than is free. If all that
+  waits looked at the debt by itself, all would go at once when it is paid.
+* `Turns`: large answers of one user queue behind each other in such a line, other work in a second one. Long
+  work is done slice by slice.
 """
 
 import asyncio
 import contextlib
+import math
 from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextvars import copy_context
 from functools import partial
 from typing import Any, Final
@@ -23,133 +22,8 @@ from typing import Any, Final
 import structlog
 
 from huahuo.eventstore.executor import acting_user
+from huahuo.eventstore.fair_queue import FairQueue, Turn
 from huahuo.transport.load.shares import FREE_S, Overhead, Shares
-
-
-class Place:
-    """A place in a line, then a turn. A query that waits as a task takes four times as much.
-
-    `begin` is called with the place at its turn, maybe at once, in the context of its maker. `left` is called
-    with places that are left together.
-    """
-
-    __slots__ = ("_begin", "_context", "_left", "has_turn", "line", "waits")
-
-    def __init__(
-        self, line: "Line", begin: Callable[["Place"], None], left: Callable[[Sequence["Place"]], None]
-    ) -> None:
-        self.line = line
-        self._begin = begin
-        self._left = left
-        self._context = copy_context()
-        self.waits = True
-        self.has_turn = False
-
-    def done(self) -> bool:
-        """As of a future: whether it waits no more."""
-        return not self.waits
-
-    def set_result(self, _result: None) -> None:
-        """As of a future: it has its turn."""
-        self.waits, self.has_turn = False, True
-        self._context.run(self._begin, self)
-
-    def leave(self, _task: asyncio.Task[Any] | None = None) -> None:
-        """Wait no more, or give the turn back. Idempotent."""
-        if self.waits or self.has_turn:
-            self._left((self,))
-
-    cancel = leave
-    """As of a task."""
-
-    @staticmethod
-    def leave_all(places: Sequence["Place"]) -> None:
-        """Leave `places`, which wait, together: else each that is left might give a turn to the next."""
-        if places:
-            places[0]._left(places)  # noqa: SLF001  of this class
-
-
-class Line:
-    """One user's line for turns: tasks that wait by a future, and work that has no task yet.
-
-    It exists while anything is in it.
-    """
-
-    __slots__ = ("running", "timer", "user", "waiting")
-
-    def __init__(self, user: str) -> None:
-        self.user = user
-        self.running = 0
-        self.timer: asyncio.TimerHandle | None = None
-        self.waiting: deque[asyncio.Future[None] | Place] = deque()
-
-
-PAID_S_MAX: Final = 5.0
-"""The first in a line waits at most this long, so that no user starves among many."""
-
-
-class _DebtLine:
-    """One user's; it exists while anything waits. `until_s`: when the first one goes whatever is owed."""
-
-    __slots__ = ("timer", "until_s", "waiting")
-
-    def __init__(self) -> None:
-        self.timer: asyncio.TimerHandle | asyncio.Handle | None = None
-        self.until_s = 0.0
-        self.waiting: deque[asyncio.Future[None]] = deque()
-
-
-class Paying:
-    """Lines of work that goes on once its user owes no more time than is free, one piece at a time.
-
-    `wait_s`: how long a user has to wait until it owes no more than is free.
-    """
-
-    def __init__(self, wait_s: Callable[[str], float]) -> None:
-        self._wait_s = wait_s
-        self._lines: dict[str, _DebtLine] = {}
-
-    def waiting(self, user: str) -> int:
-        """How many wait in this user's line."""
-        line = self._lines.get(user)
-        return 0 if line is None else len(line.waiting)
-
-    async def paid(self, user: str) -> None:
-        """Return once `user` owes no more time than is free, and all that came before have gone on."""
-        line = self._lines.get(user)
-        if line is None:
-            if self._wait_s(user) <= 0:
-                return
-            line = self._lines[user] = _DebtLine()
-        loop = asyncio.get_running_loop()
-        turn: asyncio.Future[None] = loop.create_future()
-        line.waiting.append(turn)
-        if line.timer is None:
-            line.until_s = loop.time() + PAID_S_MAX
-            self._look(user, line)
-        try:
-            await turn
-        except asyncio.CancelledError:
-            with contextlib.suppress(ValueError):
-                line.waiting.remove(turn)
-            raise
-
-    def _look(self, user: str, line: _DebtLine) -> None:
-        """Let the first one go if it may. It is charged before the next look, which comes a turn later."""
-        loop = asyncio.get_running_loop()
-        if not line.waiting:
-            del self._lines[user]
-            return
-        wait_s = min(self._wait_s(user), line.until_s - loop.time())
-        if wait_s > 0:
-            line.timer = loop.call_later(wait_s, self._look, user, line)
-            return
-        turn = line.waiting.popleft()
-        if not turn.done():
-            turn.set_result(None)
-        line.until_s = loop.time() + PAID_S_MAX
-        line.timer = loop.call_soon(self._look, user, line)
-
 
 TURN_S: Final = 0.003
 """A turn that has handled messages for this long ends with the owner whose messages it handles."""
@@ -158,14 +32,11 @@ VISIT_S: Final = 0.002
 TASK_S: Final = 0.001
 """What a task is taken to need that waits by `turn`: it runs after the turn that lets it go."""
 FEW: Final = 4
-"""An owner with more than this many connections or requests in line does not come first."""
-FIRST_SHARE: Final = 0.01
-"""Of the time: what an owner may have by coming first, above its part of the rounds."""
-FIRST_S: Final = 0.02
-"""As much of that may be had at once."""
+"""An owner with more than this many connections or requests in line is due later than one with few."""
+LATER_S: Final = 0.005
+"""So much later, in time that each owner has: one who asks rarely comes before those who ask for much."""
 LOOKS: Final = 500
 """A turn passes over this many owners without room, in 1 to 2 ms; the next one goes on from there."""
-_KEPT_MAX: Final = 10_000
 HELD_S: Final = 0.005
 """After this, an owner is looked at again that has no room."""
 
@@ -175,10 +46,8 @@ _log = structlog.get_logger(__name__)
 class Rounds:
     """Whose messages are handled next, where one turn of the loop cannot handle all that have come.
 
-    All methods belong to the loop's thread. A piece of work does not wait.
-
-    Invariants: pieces of one owner begin in the order in which they came; while an owner has a line, it is in
-    exactly one of the two queues, or is being handled.
+    All methods belong to the loop's thread. A piece of work does not wait. Pieces of one owner begin in the
+    order in which they came.
     """
 
     def __init__(self, now_s: Callable[[], float]) -> None:
@@ -191,18 +60,13 @@ class Rounds:
         """`_take_turn` runs, or is called in the loop's next turn."""
         self._held: asyncio.TimerHandle | None = None
         """`_take_turn` is called later: all that waits is without room."""
-        self._lines: dict[str, deque[Callable[[], object]]] = {}
-        """What waits of each owner; a line exists while anything waits, or is being handled."""
-        self._fresh: deque[str] = deque()
-        self._rest: deque[str] = deque()
+        self._queue: FairQueue[Callable[[], object]] = FairQueue()
         self._handled = ""
-        self._firsts: dict[str, float] = {}
-        """Of owners that came first: when all of that has been made up for by the time that passed."""
 
     @property
     def waiting(self) -> int:
         """How many connections and requests wait."""
-        return sum(map(len, self._lines.values()))
+        return sum(map(len, self._queue.lines.values()))
 
     def may_begin(self, owner: str) -> bool:
         """Whether a message of `owner` may be handled now. If not, it has to `wait`."""
@@ -212,19 +76,16 @@ class Rounds:
             self._take_soon()
             self._until_s = self._now_s() + TURN_S
             return True
-        return not self._lines and self._now_s() < self._until_s
+        return not self._queue.lines and self._now_s() < self._until_s
 
-    def wait(self, owner: str, go: Callable[[], object], *, fresh: bool = True) -> None:
+    def wait(self, owner: str, go: Callable[[], object], *, short: bool = True) -> None:
         """Call `go` when it is the turn of `owner`. It may call `wait` again.
 
-        `fresh`: it is short, and nothing of it waited before. If an owner has only a few such pieces, they
-        come first, for half of each turn.
+        `short`: it is due no later than what has few messages.
         """
-        line = self._lines.get(owner)
-        if line is None:
-            line = self._lines[owner] = deque()
-            (self._fresh if fresh else self._rest).append(owner)
-        line.append(go)
+        line = self._queue.put(owner, go, 0.0 if short else LATER_S)
+        if len(line) == FEW + 1:
+            self._queue.delay(owner, LATER_S)
         if self._held is not None:
             self._held.cancel()
             self._held = None
@@ -241,13 +102,8 @@ class Rounds:
         try:
             await turn
         except asyncio.CancelledError:
-            self._leave(owner, go)
+            self._queue.remove(owner, go)
             raise
-
-    def _leave(self, owner: str, go: Callable[[], object]) -> None:
-        """`go` waits no more. An owner with nothing left in its line is forgotten at its next turn."""
-        with contextlib.suppress(ValueError):  # it had its turn
-            self._lines.get(owner, deque()).remove(go)
 
     def _let_go(self, turn: asyncio.Future[None]) -> None:
         if not turn.done():
@@ -260,76 +116,194 @@ class Rounds:
 
     def _take_turn(self) -> None:
         """A turn begins: handle some of what waits."""
+        queue = self._queue
         self._held = None
-        self._in_turn = bool(self._lines)
-        if not self._lines:
+        self._in_turn = bool(queue.lines)
+        if not queue.lines:
             return
         self._lent_s = 0.0
-        now_s = self._now_s()
-        self._until_s = now_s + TURN_S
+        self._until_s = self._now_s() + TURN_S
         handled = True  # also if a piece ends the turn by a fault that is none of ours
         try:
-            handled = self._take(self._fresh, now_s + (TURN_S / 2 if self._rest else TURN_S))
-            handled |= self._take(self._rest, self._until_s)
+            handled = self._take()
         finally:
-            if handled or self._fresh or not self._lines:
+            if handled or not queue.lines:
                 self._take_soon()
             else:
                 self._in_turn = False
                 self._held = asyncio.get_running_loop().call_later(HELD_S, self._take_turn)
 
-    def _take(self, owners: deque[str], until_s: float) -> bool:
-        """Handle what waits of these owners, each of them at most once. False: nothing was handled."""
-        handled, passed = False, 0
-        for _ in range(len(owners)):
-            owner = owners.popleft()
-            first = owners is self._fresh
-            if (first and not self._may_be_first(owner)) or not all(room(owner) for room in self.room):
-                self._rest.append(owner)
-                passed += 1
-                if passed >= LOOKS:
-                    break
-                continue
-            began_s = self._now_s() + self._lent_s
-            self._visit(owner)
-            if first:
-                self._was_first(owner, began_s)
-            handled = True
-            if self._now_s() + self._lent_s >= until_s:
-                break
+    def _take(self) -> bool:
+        """Visit owners until the time is over. False: nobody had room."""
+        handled, without_room, queue = False, list[Turn](), self._queue
+        try:
+            while len(without_room) < LOOKS and (turn := queue.next()) is not None:
+                if all(room(turn[2]) for room in self.room):
+                    handled = True
+                    self._visit(turn)
+                    if self._time_s() >= self._until_s:
+                        break
+                else:
+                    without_room.append(turn)
+        finally:
+            if without_room:
+                queue.pass_over(without_room)
         return handled
 
-    def _may_be_first(self, owner: str) -> bool:
-        made_up_s = self._firsts.get(owner, 0.0) - self._now_s()
-        return len(self._lines[owner]) <= FEW and made_up_s * FIRST_SHARE < FIRST_S
-
-    def _was_first(self, owner: str, began_s: float) -> None:
-        now_s, firsts = self._now_s(), self._firsts
-        spent_s = now_s + self._lent_s - began_s
-        firsts[owner] = max(now_s, firsts.get(owner, 0.0)) + spent_s / FIRST_SHARE
-        if len(firsts) > _KEPT_MAX:
-            firsts.clear()  # more owners than that cannot each have a hundredth of the time
-
-    def _visit(self, owner: str) -> None:
-        pieces = self._lines[owner]
-        until_s = self._now_s() + self._lent_s + VISIT_S
-        self._handled = owner
+    def _visit(self, turn: Turn) -> None:
+        owner = self._handled = turn[2]
+        pieces, began_s = self._queue.lines[owner], self._time_s()
         try:
             for _ in range(len(pieces)):
                 try:
                     pieces.popleft()()
                 except Exception:  # noqa: BLE001  one owner's fault must not keep the others waiting
                     _log.exception("waiting_message_failed")
-                if self._now_s() + self._lent_s >= until_s:
+                if self._time_s() >= began_s + VISIT_S:
                     break
         finally:
             self._handled = ""
-            if pieces:
-                self._rest.append(owner)
-            else:
-                del self._lines[owner]
+            self._queue.charge(owner, self._time_s() - began_s)
+            self._queue.back(turn)
+
+    def _time_s(self) -> float:
+        return self._now_s() + self._lent_s
 
 
+class Crowded(Exception):  # noqa: N818  a fact about the queue
+    """Too many queries of this user wait already; this one was refused."""
+
+
+class Place:
+    """A place in a user's line, then a turn. A query that waits as a task takes four times as much.
+
+    `begin` is called with the place at its turn, maybe at once, in the context of its maker.
+    """
+
+    __slots__ = ("_begin", "_context", "_line", "_lines", "has_turn", "waits")
+
+    def __init__(self, lines: "Lines", line: "_Line", begin: Callable[["Place"], None]) -> None:
+        self._lines = lines
+        self._line = line
+        self._begin = begin
+        self._context = copy_context()
+        self.waits = True
+        self.has_turn = False
+
+    def go(self) -> None:
+        """It has its turn."""
+        self.waits, self.has_turn = False, True
+        self._context.run(self._begin, self)
+
+    def leave(self, _task: asyncio.Task[Any] | None = None) -> None:
+        """Wait no more, or give the turn back. Idempotent."""
+        self._lines.leave(self, self._line)
+
+    cancel = leave
+    """As of a task."""
+
+
+class _Line:
+    """One user's; it exists while anything is in it. `until_s`: when the first goes whatever is owed."""
+
+    __slots__ = ("running", "timer", "until_s", "user", "waiting")
+
+    def __init__(self, user: str, until_s: float) -> None:
+        self.user = user
+        self.running = 0
+        self.timer: asyncio.TimerHandle | None = None
+        self.until_s = until_s
+        self.waiting: deque[Place] = deque()
+
+
+class Lines:
+    """A line for each user. At most `at_once` of a user have their turn, none begins while it owes time.
+
+    `wait_s`: how long a user has to wait until it owes no more than is free. The first in a line waits for
+    that at most `patience_s`.
+    """
+
+    def __init__(
+        self, wait_s: Callable[[str], float], *, at_once: int = 1, patience_s: float = math.inf
+    ) -> None:
+        self.waiting = 0
+        """How many wait for their turn."""
+        self._wait_s = wait_s
+        self._at_once = at_once
+        self._patience_s = patience_s
+        self._lines: dict[str, _Line] = {}
+
+    def __len__(self) -> int:
+        return len(self._lines)
+
+    def of(self, user: str) -> int:
+        """How many of this user wait."""
+        line = self._lines.get(user)
+        return 0 if line is None else len(line.waiting)
+
+    def stand(self, user: str, begin: Callable[[Place], None]) -> Place:
+        """Call `begin` at a turn of `user`, which is held until the place is left."""
+        line = self._lines.get(user)
+        if line is None:
+            until_s = asyncio.get_running_loop().time() + self._patience_s
+            line = self._lines[user] = _Line(user, until_s)
+        place = Place(self, line, begin)
+        line.waiting.append(place)
+        self.waiting += 1
+        if line.timer is None:
+            self._advance(line)
+        return place
+
+    async def turn(self, user: str) -> Place:
+        """As `stand`, for a task."""
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        place = self.stand(user, lambda _: None if turn.done() else turn.set_result(None))
+        try:
+            await turn
+        except asyncio.CancelledError:
+            place.leave()
+            raise
+        return place
+
+    def leave(self, place: Place, line: _Line) -> None:
+        """See `Place.leave`."""
+        if place.has_turn:
+            line.running -= 1
+        elif place.waits:
+            line.waiting.remove(place)
+            self.waiting -= 1
+        place.waits, held = False, place.has_turn
+        place.has_turn = False
+        if held or not line.waiting:
+            self._advance(line)
+
+    def _advance(self, line: _Line) -> None:
+        """Give turns to those that may have one. If the user must first owe less, look again at that time."""
+        loop = asyncio.get_running_loop()
+        while line.waiting and line.running < self._at_once:
+            wait_s = min(self._wait_s(line.user), line.until_s - loop.time())
+            if wait_s > 0:
+                if line.timer is None:
+                    line.timer = loop.call_later(wait_s, self._again, line)
+                return
+            place = line.waiting.popleft()
+            self.waiting -= 1
+            line.running += 1
+            line.until_s = loop.time() + self._patience_s
+            place.go()
+        # One that was cancelled may notice late, when the user already has another line.
+        if not line.running and not line.waiting and self._lines.get(line.user) is line:
+            del self._lines[line.user]
+            if line.timer is not None:
+                line.timer.cancel()
+
+    def _again(self, line: _Line) -> None:
+        line.timer = None
+        self._advance(line)
+
+
+PAID_S_MAX: Final = 5.0
+"""The first in a line for work waits at most this long, so that no user starves among many."""
 AT_ONCE: Final = 4
 """Queries and snapshots of one user that are worked on at once. None starts while it owes time (`shares`)."""
 WAITING_MAX: Final = 256
@@ -344,15 +318,8 @@ REST_S: Final = 0.002
 """The pause between two slices while several users have work."""
 
 
-class Crowded(Exception):  # noqa: N818  a fact about the queue
-    """Too many queries of this user wait already; this one was refused."""
-
-
 class Turns:
-    """Turns: large answers of one user queue behind each other, and long work is done slice by slice.
-
-    All methods belong to the loop's thread.
-    """
+    """See the module. All methods belong to the loop's thread."""
 
     def __init__(
         self,
@@ -368,20 +335,18 @@ class Turns:
         self._process_s = process_s
         self._overhead = Overhead(now_s(), process_s())
         self._now_s = now_s
-        self.paying = Paying(self.wait_s)
         self.rounds = Rounds(now_s)
         self._waiting_max = waiting_max
         self._all_waiting_max = all_waiting_max
-        self._waiting = 0
-        self._lines: dict[str, Line] = {}
-        self._left = self._leave
-        self._slices: deque[asyncio.Future[None]] = deque()
-        self._resting: asyncio.TimerHandle | None = None
+        self._requests = Lines(self.wait_s, at_once=AT_ONCE)
+        self.work = Lines(self.wait_s, patience_s=PAID_S_MAX)
+        """What waits in `paid`."""
+        self._slices = Lines(lambda _user: 0.0)
 
     @property
     def waiting(self) -> int:
         """How many queries and snapshots wait for their turn."""
-        return self._waiting
+        return self._requests.waiting
 
     @contextlib.asynccontextmanager
     async def turn(self, user: str, place: Place | None = None) -> AsyncGenerator[None]:
@@ -392,92 +357,36 @@ class Turns:
         Raises:
             Crowded: too many wait already.
         """
-        if place is not None:
-            try:
-                yield
-            finally:
-                place.leave()
-            return
-        line = self._line(user)
+        if place is None:
+            if self._is_full(user):
+                raise Crowded(user)
+            place = await self._requests.turn(user)
         try:
-            if line.waiting or not self._may_go(user, line):
-                await self._wait(user, line)
-            else:
-                line.running += 1
-            try:
-                yield
-            finally:
-                line.running -= 1
-                self._advance(user, line)
+            yield
         finally:
-            self._end_if_empty(line)
+            place.leave()
 
     def stand_in_line(self, user: str, begin: Callable[[Place], None]) -> Place | None:
         """Call `begin` at a turn of `user`, which is held until the place is left. None: too many wait."""
-        line = self._line(user)
-        waits = line.waiting or not self._may_go(user, line)
-        if waits and self._is_full(line):
-            return None
-        place = Place(line, begin, self._left)
-        if waits:
-            self._add(line, place)
-        else:
-            line.running += 1
-            place.set_result(None)
-        return place
-
-    def _leave(self, places: Sequence[Place]) -> None:
-        for place in places:
-            if place.has_turn:
-                place.line.running -= 1
-            else:
-                place.line.waiting.remove(place)
-                self._waiting -= 1
-            place.waits = place.has_turn = False
-        for line in {place.line for place in places}:
-            self._advance(line.user, line)
-            self._end_if_empty(line)
-
-    def _line(self, user: str) -> Line:
-        line = self._lines.get(user)
-        if line is None:
-            line = self._lines[user] = Line(user)
-        return line
-
-    def _end_if_empty(self, line: Line) -> None:
-        # One that was cancelled may notice late, when the user already has another line.
-        if not line.running and not line.waiting and self._lines.get(line.user) is line:
-            del self._lines[line.user]
-            if line.timer is not None:
-                line.timer.cancel()
+        return None if self._is_full(user) else self._requests.stand(user, begin)
 
     def crowded(self, user: str) -> bool:
         """Whether too many requests of this user wait to read further ones from its connections."""
-        line = self._lines.get(user)
-        return line is not None and 2 * len(line.waiting) >= self._part()
+        waiting = self._requests.of(user)
+        return waiting > 0 and 2 * waiting >= self._part()
 
     def must_wait(self, user: str) -> bool:
         """Whether `fair` would wait."""
         # Most owe little, and no query waits: then neither the time nor a line is looked at.
-        shares = self.shares
-        if shares.owed_s(user) > FREE_S and shares.wait_s(user, self._now_s()) > 0:
+        if self.shares.owed_s(user) > FREE_S and self.wait_s(user) > 0:
             return True
-        return bool(self._lines) and self.crowded(user)
+        return bool(self._requests.waiting) and self.crowded(user)
 
     async def fair(self, user: str) -> None:
-        """Wait until `user` owes no more time than is free and is not `crowded`."""
+        """As `paid`, but wait until `user` is not `crowded` first."""
         while self.crowded(user):  # noqa: ASYNC110  the line moves often; polling is enough
             await asyncio.sleep(CROWDED_S)
-        await self.paid_in_full(user)
-
-    async def paid_in_full(self, user: str) -> None:
-        """Wait until `user` owes no more time than is free.
-
-        Many connections of a user may wake together. The first continues and is charged, so the next must
-        check again.
-        """
-        while (wait_s := self.shares.wait_s(user, self._now_s())) > 0:  # noqa: ASYNC110  see above
-            await asyncio.sleep(wait_s)
+        await self.paid(user)
 
     def wait_s(self, user: str) -> float:
         """How long `user` has to wait until it owes no more time than is free."""
@@ -488,8 +397,14 @@ class Turns:
         return self.wait_s(user) <= 0
 
     async def paid(self, user: str) -> None:
-        """Wait in the line of `user` until it owes no more time than is free. See `paying`."""
-        await self.paying.paid(user)
+        """Wait in the line of `user` until it owes no more time than is free: one piece of work at a time."""
+        if not self.is_next(user):
+            place = await self.work.turn(user)
+            asyncio.get_running_loop().call_soon(place.leave)  # it is charged before
+
+    def is_next(self, user: str) -> bool:
+        """Whether `paid` would not wait."""
+        return not self.work.of(user) and self.may_go(user)
 
     async def paid_soon(self, user: str) -> None:
         """As `paid`.
@@ -497,9 +412,9 @@ class Turns:
         Raises:
             Crowded: too many wait already.
         """
-        if self.paying.waiting(user) >= self._waiting_max:
+        if self.work.of(user) >= self._waiting_max:
             raise Crowded(user)
-        await self.paying.paid(user)
+        await self.paid(user)
 
     def charge(self, user: str, spent_s: float, now_s: float | None = None) -> None:
         """Charge `user` for `spent_s` seconds, spent on the loop or on another thread."""
@@ -521,12 +436,9 @@ class Turns:
 
         It is charged here unless the task acts for `user`, since all of its steps are charged then.
         """
-        if self._resting is not None:
-            turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._slices.append(turn)
-            await turn
-        else:
-            self._rest()
+        place = await self._slices.turn("")
+        rest_s = REST_S if self.shares.contended(self._now_s()) else 0
+        asyncio.get_running_loop().call_later(rest_s, place.leave)
         began_s = self._now_s()
         try:
             made = work()
@@ -546,68 +458,12 @@ class Turns:
             made.append(piece)
         return await self.slice(user, partial(b"".join, made))
 
-    def _rest(self) -> None:
-        rest_s = REST_S if self.shares.contended(self._now_s()) else 0
-        self._resting = asyncio.get_running_loop().call_later(rest_s, self._next_slice)
-
-    def _next_slice(self) -> None:
-        self._resting = None
-        while self._slices:
-            turn = self._slices.popleft()
-            if not turn.done():
-                turn.set_result(None)
-                self._rest()
-                return
-
-    def _may_go(self, user: str, line: Line) -> bool:
-        return line.running < AT_ONCE and self.shares.wait_s(user, self._now_s()) <= 0
-
     def _part(self) -> int:
         """How many requests of a user may wait, while all users together ask for much."""
-        if self._waiting >= 2 * self._all_waiting_max:
+        if self.waiting >= 2 * self._all_waiting_max:
             return 1
-        return min(self._waiting_max, max(1, self._all_waiting_max // max(1, len(self._lines))))
+        return min(self._waiting_max, max(1, self._all_waiting_max // max(1, len(self._requests))))
 
-    def _is_full(self, line: Line) -> bool:
-        many = self._waiting >= self._all_waiting_max
-        return len(line.waiting) >= (self._part() if many else self._waiting_max)
-
-    def _add(self, line: Line, waiting: asyncio.Future[None] | Place) -> None:
-        line.waiting.append(waiting)
-        self._waiting += 1
-        self._advance(line.user, line)
-
-    async def _wait(self, user: str, line: Line) -> None:
-        if self._is_full(line):
-            raise Crowded(user)
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._add(line, turn)
-        try:
-            await turn
-        except asyncio.CancelledError:
-            if turn.cancelled():
-                with contextlib.suppress(ValueError):
-                    line.waiting.remove(turn)
-                    self._waiting -= 1
-            else:  # it got its turn, and leaves without using it
-                line.running -= 1
-            self._advance(user, line)
-            raise
-        finally:
-            del turn
-
-    def _advance(self, user: str, line: Line) -> None:
-        """Give turns to those that may have one. If `user` must first owe less, look again at that time."""
-        while line.waiting and self._may_go(user, line):
-            turn = line.waiting.popleft()
-            self._waiting -= 1
-            if not turn.done():
-                line.running += 1
-                turn.set_result(None)
-        if line.waiting and not line.running and line.timer is None:
-            wait_s = self.shares.wait_s(user, self._now_s())
-            line.timer = asyncio.get_running_loop().call_later(wait_s, self._again, user, line)
-
-    def _again(self, user: str, line: Line) -> None:
-        line.timer = None
-        self._advance(user, line)
+    def _is_full(self, user: str) -> bool:
+        many = self.waiting >= self._all_waiting_max
+        return self._requests.of(user) >= (self._part() if many else self._waiting_max)

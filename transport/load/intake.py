@@ -8,12 +8,12 @@ grows beyond the bound.
 
 import asyncio
 import contextlib
-from collections import deque
 from collections.abc import Callable
 from itertools import islice
 from typing import Final
 
 from huahuo.transport.load.metrics import Metrics
+from huahuo.transport.load.shares import BytesOfUsers
 
 SMALL_BYTES: Final = 16 << 10
 """A message up to this size is counted, and does not wait: it is in memory already, and one of few."""
@@ -35,18 +35,15 @@ def weight(size: int) -> int:
     return _RAW * size + max(_TEXT * size, min(_DENSE * size, _VALUES_BYTES))
 
 
-class Intake:
+class Intake(BytesOfUsers):
     """See the module. All methods belong to the loop's thread."""
 
     def __init__(self, bytes_max: int) -> None:
+        super().__init__()
         self.bytes_max = bytes_max
-        self.used = 0
-        self.refused = 0
-        """Bodies for which there was no room in time."""
         self._most = bytes_max - bytes_max // _WAITING
         self._held = 0
-        self._users: dict[str, int] = {}
-        self._lines: dict[str, deque[Load]] = {}
+        self._waiting: dict[Load, None] = {}
 
     def measured(self, metrics: Metrics) -> None:
         """Let metrics show it."""
@@ -57,51 +54,38 @@ class Intake:
     @property
     def waiting(self) -> int:
         """How many wait for room."""
-        return sum(map(len, self._lines.values()))
-
-    def of(self, user: str) -> int:
-        """The bytes of one user."""
-        return self._users.get(user, 0)
+        return len(self._waiting)
 
     def fits(self, user: str, size: int) -> bool:
         """Whether this user may have that much more. One body that is larger goes alone."""
         size = min(size, self._most)
-        free, mine = self.bytes_max - self.used - size, self._users.get(user, 0)
+        free, mine = self.bytes_max - self.used - size, self.of(user)
         return free >= 0 and (not mine or mine + size <= free)
 
     def add(self, user: str, size: int) -> None:
         """Count `size` bytes more for `user`; fewer, if negative: then those that wait are looked at."""
-        self.used += size
-        mine = self._users.get(user, 0) + size
-        if mine:
-            self._users[user] = mine
-        else:
-            self._users.pop(user, None)
-        if size < 0 and self._lines:
+        super().add(user, size)
+        if size < 0 and self._waiting:
             self._look()
 
     def take(self, load: "Load") -> bool:
-        """Count a load, if there is room and nothing of its user waits."""
+        """Count a load, if there is room."""
         load.size = min(load.size, self._most)
-        if load.user in self._lines or not self.fits(load.user, load.size):
-            return False
-        self.add(load.user, load.size)
-        return True
+        if fits := self.fits(load.user, load.size):
+            self.add(load.user, load.size)
+        return fits
 
     def wait(self, load: "Load") -> bool:
-        """Let a load wait in its user's line. False: what was read of it has no room either."""
+        """Let a load wait. False: what was read of it has no room either."""
         if self._held + load.held > self.bytes_max // _WAITING:
             return False
         self._hold(load.held)
-        self._lines.setdefault(load.user, deque()).append(load)
+        self._waiting[load] = None
         return True
 
     def leave(self, load: "Load") -> None:
         """It waits no more."""
-        line = self._lines[load.user]
-        line.remove(load)
-        if not line:
-            del self._lines[load.user]
+        del self._waiting[load]
         self._hold(-load.held)
         self._look()
 
@@ -110,19 +94,15 @@ class Intake:
         self.used += size
 
     def _look(self) -> None:
-        """Let in those who have room now, one of each user at a time."""
-        for user in tuple(islice(self._lines, _LOOKS)):
-            line = self._lines.pop(user)
-            load = line[0]
+        """Let in those who have room now. Those who have none are looked at again behind all others."""
+        for load in tuple(islice(self._waiting, _LOOKS)):
+            del self._waiting[load]
             self._hold(-load.held)
-            if self.fits(user, load.size):
-                line.popleft()
-                self.add(user, load.size)
+            if self.take(load):
                 load.came_in()
             else:
                 self._hold(load.held)
-            if line:
-                self._lines[user] = line
+                self._waiting[load] = None
 
 
 class Load:

@@ -4,11 +4,12 @@ Labels come from closed sets only (registered actions, known codes and outcomes)
 can make the number of series grow.
 
 What changes often is counted in plain numbers, which become metrics at a scrape: what connections wrote
-(`Tally`), and how many commands were answered and how long they and commits took (`AnswerCounts`). The
-library's counter and histogram cost as much for each command as parsing it.
+(`Tally`), how many commands were answered, and how long they and commits took (`Times`). The library's
+counter and histogram cost as much for each command as parsing it.
 """
 
 from bisect import bisect_left
+from collections import Counter as Counts
 from collections.abc import Callable, Iterable, Sequence
 from itertools import accumulate
 
@@ -45,28 +46,6 @@ class Times(Collector):
         return [family]
 
 
-class AnswerCounts(Collector):
-    """How many commands were answered. `bounds_s`: see `Times`."""
-
-    def __init__(self, bounds_s: Sequence[float]) -> None:
-        self._answers: dict[tuple[str, str], int] = {}
-        self._times = Times("huahuo_command_seconds", "Time to answer a command.", bounds_s)
-
-    def count(self, action: str, outcome: str, seconds: float) -> None:
-        """One more command was answered."""
-        key = action, outcome
-        self._answers[key] = self._answers.get(key, 0) + 1
-        self._times.took(seconds)
-
-    def collect(self) -> Iterable[Metric]:
-        """The families."""
-        labels = ("action", "outcome")
-        answers = CounterMetricFamily("huahuo_commands", "Commands answered.", labels=labels)
-        for key, count in self._answers.items():
-            answers.add_metric(key, count)
-        return [answers, *self._times.collect()]
-
-
 class Tally:
     """See the module."""
 
@@ -80,38 +59,15 @@ class Tally:
 _LATENCY_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 
-class _Total(Collector):
-    """See `Metrics.total`."""
+class _Read(Collector):
+    """Families that are made at a scrape."""
 
-    def __init__(self, name: str, text: str, value: Callable[[], float]) -> None:
-        self._name = name
-        self._text = text
-        self._value = value
+    def __init__(self, collect: Callable[[], Iterable[Metric]]) -> None:
+        self._collect = collect
 
-    def collect(self) -> Iterable[CounterMetricFamily]:
-        """The family with its one sample."""
-        return [CounterMetricFamily(self._name, self._text, value=self._value())]
-
-
-class _Counts(Collector):
-    """Counters by the value of one label, as plain numbers until a scrape: several are counted a sign-in."""
-
-    def __init__(self, name: str, text: str, label: str) -> None:
-        self._name = name
-        self._text = text
-        self._label = label
-        self._counts: dict[str, int] = {}
-
-    def inc(self, value: str) -> None:
-        """One more of this value."""
-        self._counts[value] = self._counts.get(value, 0) + 1
-
-    def collect(self) -> Iterable[CounterMetricFamily]:
-        """The family."""
-        family = CounterMetricFamily(self._name, self._text, labels=(self._label,))
-        for value, count in self._counts.items():
-            family.add_metric((value,), count)
-        return [family]
+    def collect(self) -> Iterable[Metric]:
+        """The families."""
+        return self._collect()
 
 
 class Metrics:
@@ -129,10 +85,9 @@ class Metrics:
         )
         self._closes = self._counter("closes", "Connections ended, by close code.", "code")
         self._auth = self._counts("authentications", "Authentications, by result.", "result")
-        self._answers = AnswerCounts(_LATENCY_S)
-        self.registry.register(self._answers)
-        self.command = self._answers.count
-        """A registered command was answered. Implements `gate.Observe`."""
+        self._answers = self._counts("commands", "Commands answered.", "action", "outcome")
+        self._answer_times = Times("huahuo_command_seconds", "Time to answer a command.", _LATENCY_S)
+        self.registry.register(self._answer_times)
         commits = Times("huahuo_commit_seconds", "Time of one group commit of the log.", _LATENCY_S)
         self.registry.register(commits)
         self.committed = commits.took
@@ -144,7 +99,12 @@ class Metrics:
 
     def total(self, name: str, text: str, value: Callable[[], float]) -> None:
         """Add a sum that only grows; it is counted elsewhere and read at each scrape."""
-        self.registry.register(_Total(f"huahuo_{name}", text, value))
+        self.registry.register(_Read(lambda: [CounterMetricFamily(f"huahuo_{name}", text, value=value())]))
+
+    def command(self, action: str, outcome: str, seconds: float) -> None:
+        """A registered command was answered. Implements `gate.Observe`."""
+        self._answers[action, outcome] += 1
+        self._answer_times.took(seconds)
 
     def delivered(self, events: int, size_bytes: int) -> None:
         """Frames with `events` events and `size_bytes` bytes were written."""
@@ -153,7 +113,7 @@ class Metrics:
 
     def resumed(self, outcome: str) -> None:
         """A subscription began. `outcome` is one of PROTOCOL 3.1's."""
-        self._resumes.inc(outcome)
+        self._resumes[outcome,] += 1
 
     def cursor_ahead(self) -> None:
         """A client was ahead of the log, or saw other events: history was lost or replaced."""
@@ -165,15 +125,23 @@ class Metrics:
 
     def authenticated(self, result: str) -> None:
         """A token was checked. `result`: `ok` or the code of the failure."""
-        self._auth.inc(result)
+        self._auth[result,] += 1
 
     def text(self) -> bytes:
         """All metrics in Prometheus' text format."""
         return generate_latest(self.registry)
 
-    def _counts(self, name: str, text: str, label: str) -> _Counts:
-        counts = _Counts(f"huahuo_{name}", text, label)
-        self.registry.register(counts)
+    def _counts(self, name: str, text: str, *labels: str) -> Counts[tuple[str, ...]]:
+        """Counters by values of labels, as plain numbers until a scrape: several are counted a sign-in."""
+        counts = Counts[tuple[str, ...]]()
+
+        def collect() -> Iterable[Metric]:
+            family = CounterMetricFamily(f"huahuo_{name}", text, labels=labels)
+            for values, count in counts.items():
+                family.add_metric(values, count)
+            return [family]
+
+        self.registry.register(_Read(collect))
         return counts
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:

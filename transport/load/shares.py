@@ -166,6 +166,33 @@ _UNKNOWN_BYTES: Final = 256 << 10
 _ESTIMATES_MAX: Final = 4096
 
 
+class BytesOfUsers:
+    """Bytes that count now, of all users and of each. `refused`: how often there was no room."""
+
+    def __init__(self) -> None:
+        self.used = 0
+        self.refused = 0
+        self._users: dict[str, int] = {}
+
+    @property
+    def users(self) -> int:
+        """How many users have any."""
+        return len(self._users)
+
+    def of(self, user: str) -> int:
+        """The bytes of one user."""
+        return self._users.get(user, 0)
+
+    def add(self, user: str, size: int) -> None:
+        """Count `size` bytes more (or fewer, if negative) for `user`."""
+        self.used += size
+        total = self._users.get(user, 0) + size
+        if total:
+            self._users[user] = total
+        else:
+            self._users.pop(user, None)
+
+
 class BudgetLimits(msgspec.Struct, frozen=True, kw_only=True):
     """The three bounds in bytes."""
 
@@ -174,33 +201,19 @@ class BudgetLimits(msgspec.Struct, frozen=True, kw_only=True):
     connection: int
 
 
-class Budget:
-    """The process's budget. `used` bytes are counted now; `refused` is the number of refusals.
-
-    Before a refusal, `make_room` is asked to free bytes that are kept only for speed (see `keep`).
-    """
+class Budget(BytesOfUsers):
+    """The process's budget. Before a refusal, `make_room` is asked to free bytes that are kept for speed."""
 
     def __init__(self, limits: BudgetLimits) -> None:
+        super().__init__()
         self.limits = limits
-        self.used = 0
-        self.refused = 0
         self.short_at_s: float | None = None
         """The time of the last refusal by the process's bound."""
         self.make_room: Callable[[int], None] | None = None
-        self._users: dict[str, int] = {}
-
-    @property
-    def users(self) -> int:
-        """How many users have bytes in the budget."""
-        return len(self._users)
 
     def purse(self, user: str) -> "Purse":
         """The part of one connection of `user`."""
         return Purse(self, user)
-
-    def of(self, user: str) -> int:
-        """The bytes of one user."""
-        return self._users.get(user, 0)
 
     def keep(self, size: int) -> bool:
         """Count bytes that are kept only for speed. False: there is no room for them. See `drop`."""
@@ -225,15 +238,6 @@ class Budget:
             self.short_at_s = now_s
             return False
         return True
-
-    def add(self, user: str, size: int) -> None:
-        """Count `size` bytes more (or fewer, if negative) for `user`."""
-        self.used += size
-        total = self._users.get(user, 0) + size
-        if total:
-            self._users[user] = total
-        else:
-            self._users.pop(user, None)
 
 
 class Purse:

@@ -70,6 +70,10 @@ class TransportSettings(msgspec.Struct, frozen=True, kw_only=True):
         return min(self.unauthenticated_bytes_max, self.message_bytes_max)
 
 
+_ROUNDING = 1e-6
+"""Tolerance in tokens, so that `take` succeeds at the time that `next_at_s` or `wait_s` returned."""
+
+
 class TokenBucket:
     """`burst` at once, `rate` a second on average (0: no limit). A clock that goes back is ignored."""
 
@@ -86,7 +90,7 @@ class TokenBucket:
         if self._rate <= 0:
             return True
         self._fill(now_s)
-        if self._level < count:
+        if self._level < count - _ROUNDING:
             return False
         self._level -= count
         return True
@@ -102,6 +106,10 @@ class TokenBucket:
             return 0.0
         self._fill(now_s)
         return max(0.0, (count - self._level) / self._rate)
+
+    def next_at_s(self) -> float:
+        """The time from which `take` succeeds, by the last call of it."""
+        return self._at_s + (1.0 - self._level) / self._rate if self._rate > 0 else 0.0
 
     def _fill(self, now_s: float) -> None:
         if now_s > self._at_s:

@@ -115,14 +115,13 @@ class PlaceInLine:
     The small sums of time that are not charged yet are kept: a charge costs 2 µs.
     """
 
-    __slots__ = ("_behind", "_intake", "_session", "_shell", "_spent_s", "_turns", "_ws", "in_line", "slowed")
+    __slots__ = ("_intake", "_session", "_shell", "_spent_s", "_turns", "_ws", "in_line", "slowed")
 
     def __init__(self, shell: "Connection", supply: Supply, *, ws: Socket, session: Session) -> None:
         self._shell = shell
         self._turns, self._intake = supply.turns, supply.intake
         self._ws = ws
         self._session = session
-        self._behind = False  # some of its messages wait for an answer
         self._spent_s = 0.0
         self.slowed = False
         """The actor's message waits for the user's turn."""
@@ -141,28 +140,23 @@ class PlaceInLine:
         """
         user = self._session.user
         if not user or self._turns.rounds.may_begin(user):
-            self._behind = False
             return True
         if not self.in_line:
-            self._stand_in_line(user, fresh=count <= FEW and not self._behind)
+            self._stand_in_line(user, short=count <= FEW)
         return False
-
-    def fell_behind(self) -> None:
-        """Its messages wait for an answer."""
-        self._behind = True
 
     def wait_again(self) -> None:
         """This turn has handled its part of the messages."""
         user = self._session.user
         if user:
-            self._stand_in_line(user, fresh=False)
+            self._stand_in_line(user, short=False)
         else:
             self._ws.go_on_soon()
 
-    def _stand_in_line(self, user: str, *, fresh: bool) -> None:
+    def _stand_in_line(self, user: str, *, short: bool) -> None:
         self.in_line = True
         self._shell.stir()
-        self._turns.rounds.wait(user, self._go_on, fresh=fresh)
+        self._turns.rounds.wait(user, self._go_on, short=short)
 
     def _go_on(self) -> None:
         self.in_line = False
@@ -300,12 +294,10 @@ class Connection(LoopActor):
 
         Commands are no tasks: one that has not begun is not lost.
         """
-        places = [one for one in self._tasks or () if isinstance(one, Place)]
-        for place in places:
-            self._drop(place)
-        for task in tuple(self._tasks or ()):
-            task.cancel()
-        Place.leave_all(places)
+        for one in tuple(self._tasks or ()):
+            if isinstance(one, Place):
+                self._drop(one)
+            one.cancel()
 
     async def change(self) -> None:
         """See `pump.Shell`: a waiting message may then go on."""

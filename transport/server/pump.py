@@ -492,7 +492,7 @@ class Pump:
     async def _send_in_turn(self, sub: Subscription, run: Run, user: str) -> None:
         turns = self._supply.turns
         try:
-            await turns.paid_in_full(user)
+            await turns.paid(user)
             send = partial(self._door.step, lambda: self._send(sub, run, self._ambient.monotonic_s()))
             await turns.slice(user, send)
         finally:

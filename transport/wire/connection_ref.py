@@ -137,7 +137,6 @@ class ConnectionRef(LoopRef[Any]):
                 if actor is None or batch.odd:  # the library tells the fault
                     return batch.at, Heard.QUEUE
                 if actor.full:
-                    actor.place.fell_behind()
                     return batch.at, Heard.LATER
                 if batch.at > acks:
                     batch.now_s = actor.now_s

@@ -145,25 +145,6 @@ async def test_the_processor_time_of_a_job_is_charged_to_the_user_it_is_for() ->
     assert paid == [("user/1", 0.5)]
 
 
-async def test_a_turn_that_came_just_before_its_job_was_cancelled_goes_to_the_next() -> None:
-    jobs = Jobs()
-
-    async def first() -> None:
-        await jobs.fair.run(lambda: None)
-        waiting.cancel()  # its turn has come in this very step
-
-    leads = asyncio.ensure_future(first())
-    await settle()
-    [waiting] = jobs.start("user/2")
-    [after] = jobs.start("user/3")
-    await settle()
-    jobs.slow.release.set()
-    await asyncio.gather(leads, after)
-    assert waiting.cancelled()
-    assert jobs.ran == ["user/3"]
-    assert (jobs.fair.waiting, jobs.fair.free) == (0, 1)
-
-
 async def test_a_turn_that_would_go_to_a_job_that_was_cancelled_in_that_moment_goes_to_the_next() -> None:
     jobs = Jobs()
     leads, waiting = await jobs.one_that_cancels_the_next()
@@ -304,17 +285,6 @@ async def test_the_processor_time_of_a_turn_is_charged_to_its_user() -> None:
     assert paid == [("user/1", 0.5), ("user/1", 2.0)]
 
 
-async def test_a_line_whose_only_job_was_cancelled_in_that_moment_takes_no_turn() -> None:
-    jobs = Jobs()
-    leads, waiting = await jobs.one_that_cancels_the_next()
-    jobs.slow.release.set()
-    await leads
-    await settle()
-    assert waiting.cancelled()
-    assert (jobs.slow.begun, jobs.ran) == (1, [])
-    assert (jobs.fair.waiting, jobs.fair.free, jobs.fair.users_waiting) == (0, 1, 0)
-
-
 async def test_jobs_of_a_turn_that_is_cancelled_with_its_loop_are_cancelled() -> None:
     jobs = Jobs(jobs_a_turn=4)
     first = asyncio.ensure_future(jobs.fair.run(jobs.slow.release.clear))
@@ -329,3 +299,24 @@ async def test_jobs_of_a_turn_that_is_cancelled_with_its_loop_are_cancelled() ->
     await asyncio.wait(others)
     assert all(task.cancelled() for task in others)
     assert (jobs.fair.waiting, jobs.fair.free) == (0, 1)
+
+
+async def test_time_that_a_users_jobs_took_moves_its_next_turn() -> None:
+    jobs, clock_s = Jobs(), 0.0
+
+    def work(user: str, seconds: float) -> None:
+        nonlocal clock_s
+        clock_s += seconds
+        jobs.ran.append(user)
+
+    async def one(user: str, seconds: float) -> None:
+        with acting_for(user):
+            await jobs.fair.run(partial(work, user, seconds))
+
+    jobs.fair.bill(lambda _user, _spent_s: None, lambda: clock_s)
+    tasks = [asyncio.ensure_future(one("long", 10 * TURN_S)) for _ in range(20)]
+    tasks += [asyncio.ensure_future(one("short", TURN_S)) for _ in range(100)]
+    await settle()
+    jobs.slow.release.set()
+    await asyncio.gather(*tasks)
+    assert 8 <= jobs.ran[:100].count("long") <= 12, "each has half of the time"

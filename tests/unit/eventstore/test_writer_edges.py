@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from huahuo.eventstore.ambient import FakeAmbient
-from huahuo.eventstore.core.fair_queue import ITEM_BYTES
+from huahuo.eventstore.core.group_queue import ITEM_BYTES
 from huahuo.eventstore.core.writer import PETTY_S, Pending, bill
 from huahuo.eventstore.errors import Corrupt, Unavailable
 from huahuo.eventstore.executor import InlineExecutor

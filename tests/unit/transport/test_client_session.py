@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from huahuo.transport.client.commands import ATTEMPTS_MAX, Pace
+from huahuo.transport.client.commands import ATTEMPTS_MAX
 from huahuo.transport.client.cursors import FileCursors
 from huahuo.transport.client.model import (
     Batch,
@@ -798,11 +798,6 @@ def test_commands_leave_no_faster_than_the_pace() -> None:
     assert len(bench.said()) == 1
     bench.now += 1
     assert len(bench.said()) == 10
-
-
-def test_a_pace_of_nought_is_no_limit() -> None:
-    pace = Pace(0)
-    assert all(pace.take(0) for _ in range(10_000))
 
 
 OF_ONE = 1.25

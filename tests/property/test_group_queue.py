@@ -7,7 +7,7 @@ from types import FrameType
 from hypothesis import given
 from hypothesis import strategies as st
 
-from huahuo.eventstore.core.fair_queue import ITEM_BYTES, OTHERS_GROUPS, SEVERAL, FairQueue
+from huahuo.eventstore.core.group_queue import ITEM_BYTES, OTHERS_GROUPS, SEVERAL, GroupQueue
 
 EVENTS_MAX = 64
 BYTES_MAX = 32 << 10
@@ -20,7 +20,7 @@ steps = st.lists(st.one_of(item, st.just(None)), max_size=80)
 def test_nothing_is_lost_or_doubled_and_each_owner_keeps_its_order(
     steps: list[tuple[str, int, int] | None],
 ) -> None:
-    queue: FairQueue[tuple[str, int]] = FairQueue()
+    queue: GroupQueue[tuple[str, int]] = GroupQueue()
     put: dict[str, list[int]] = defaultdict(list)
     taken: dict[str, list[int]] = defaultdict(list)
 
@@ -43,7 +43,7 @@ def test_nothing_is_lost_or_doubled_and_each_owner_keeps_its_order(
 
 @given(steps)
 def test_a_group_keeps_both_bounds_or_is_one_item(steps: list[tuple[str, int, int] | None]) -> None:
-    queue: FairQueue[tuple[int, int]] = FairQueue()
+    queue: GroupQueue[tuple[int, int]] = GroupQueue()
     for step in steps:
         if step is None:
             group = queue.take(EVENTS_MAX, BYTES_MAX)
@@ -59,7 +59,7 @@ def test_a_group_keeps_both_bounds_or_is_one_item(steps: list[tuple[str, int, in
 
 @given(st.lists(item, min_size=1, max_size=40))
 def test_what_fits_into_one_group_leaves_in_the_order_of_arrival(items: list[tuple[str, int, int]]) -> None:
-    queue: FairQueue[int] = FairQueue()
+    queue: GroupQueue[int] = GroupQueue()
     for number, (owner, events, size) in enumerate(items):
         queue.put(owner, number, events, size)
     assert queue.take(10**9, 10**9) == list(range(len(items)))
@@ -67,7 +67,7 @@ def test_what_fits_into_one_group_leaves_in_the_order_of_arrival(items: list[tup
 
 @given(st.lists(st.integers(1, 4096), min_size=1, max_size=300), st.integers(1, 12))
 def test_a_backlog_delays_another_owner_by_one_item_of_each_that_waits(sizes: list[int], owners: int) -> None:
-    queue: FairQueue[str] = FairQueue()
+    queue: GroupQueue[str] = GroupQueue()
     for size in sizes:
         for owner in range(owners):
             queue.put(f"busy{owner}", "busy", 1, size)
@@ -80,7 +80,7 @@ def test_a_backlog_delays_another_owner_by_one_item_of_each_that_waits(sizes: li
 
 @given(st.integers(2, 60), st.integers(1, 80), st.integers(0, 100))
 def test_nobody_leaves_twice_before_all_that_wait_have_left_once(owners: int, events: int, late: int) -> None:
-    queue: FairQueue[int] = FairQueue()
+    queue: GroupQueue[int] = GroupQueue()
     had = dict.fromkeys(range(owners), 0)
     for _ in range(5):
         for owner in had:
@@ -100,9 +100,9 @@ def test_nobody_leaves_twice_before_all_that_wait_have_left_once(owners: int, ev
         left += len(group)
 
 
-def busy_and_calm(lists: int) -> FairQueue[tuple[str, int]]:
+def busy_and_calm(lists: int) -> GroupQueue[tuple[str, int]]:
     """A queue with a user's lists of many events, and behind them another's single event."""
-    queue: FairQueue[tuple[str, int]] = FairQueue()
+    queue: GroupQueue[tuple[str, int]] = GroupQueue()
     for _ in range(lists):
         queue.put("busy", ("busy", 64), 64, 64 * 256)
     queue.put("calm", ("calm", 1), 1, 100)
@@ -116,7 +116,7 @@ def test_a_small_item_leaves_first_in_a_group_of_a_quarter_where_another_has_lar
         assert sum(events for _, events in group) <= 2_048 // SEVERAL
 
 
-def groups_of_one(queue: FairQueue[int], count: int) -> list[int]:
+def groups_of_one(queue: GroupQueue[int], count: int) -> list[int]:
     """How many events each of the next groups has, while one user's lists wait and nobody else's."""
     found = []
     for _ in range(count):
@@ -127,7 +127,7 @@ def groups_of_one(queue: FairQueue[int], count: int) -> list[int]:
 
 
 def test_a_group_behind_which_another_may_come_is_a_quarter_until_nobody_came_for_a_while() -> None:
-    queue: FairQueue[int] = FairQueue()
+    queue: GroupQueue[int] = GroupQueue()
     assert groups_of_one(queue, 3) == [2_048] * 3, "alone"
     queue.put("calm", 1, 1, 100)
     assert 1 in queue.take(2_048, 1 << 20)
@@ -137,7 +137,7 @@ def test_a_group_behind_which_another_may_come_is_a_quarter_until_nobody_came_fo
 
 
 def test_what_the_service_writes_by_itself_makes_no_groups_small() -> None:
-    queue: FairQueue[int] = FairQueue()
+    queue: GroupQueue[int] = GroupQueue()
     for _ in range(3):
         queue.put("", 0, 0, 100)
         assert 0 in queue.take(2_048, 1 << 20)
@@ -145,7 +145,7 @@ def test_what_the_service_writes_by_itself_makes_no_groups_small() -> None:
 
 
 def test_one_owner_has_a_whole_group() -> None:
-    queue: FairQueue[int] = FairQueue()
+    queue: GroupQueue[int] = GroupQueue()
     for number in range(40):
         queue.put("one", number, 64, 64 * 256)
     assert queue.owners == 1
@@ -154,7 +154,7 @@ def test_one_owner_has_a_whole_group() -> None:
 
 
 def test_a_backlog_is_one_owners_again_when_the_others_have_left() -> None:
-    queue: FairQueue[int] = FairQueue()
+    queue: GroupQueue[int] = GroupQueue()
     for number in range(3_000):
         queue.put("one", number, 1, 100)
     queue.put("other", -1, 0, 100)
@@ -182,7 +182,7 @@ def test_a_backlog_is_one_owners_again_when_the_others_have_left() -> None:
 
 
 def test_who_comes_to_a_backlog_of_one_owner_leaves_in_the_next_group() -> None:
-    queue: FairQueue[tuple[str, int]] = FairQueue()
+    queue: GroupQueue[tuple[str, int]] = GroupQueue()
     for number in range(6_000):
         queue.put("one", ("one", number), 1, 100)
         if number == 2_500:
@@ -196,7 +196,7 @@ def test_who_comes_to_a_backlog_of_one_owner_leaves_in_the_next_group() -> None:
 
 
 def test_many_owners_with_an_event_each_share_a_whole_group() -> None:
-    queue: FairQueue[int] = FairQueue()
+    queue: GroupQueue[int] = GroupQueue()
     for number in range(1_000):
         queue.put(f"user{number}", number, 1, 100)
     assert queue.take(2_048, 1 << 20) == list(range(1_000))
@@ -207,7 +207,7 @@ def test_many_owners_with_an_event_each_share_a_whole_group() -> None:
 
 
 def test_an_item_counts_for_more_than_its_content_so_that_many_empty_ones_are_bounded_too() -> None:
-    queue: FairQueue[int] = FairQueue()
+    queue: GroupQueue[int] = GroupQueue()
     queue.put("a", 1, 0, 100)
     assert queue.bytes == queue.bytes_of("a") == 100 + ITEM_BYTES
     assert queue.bytes_of("b") == 0
