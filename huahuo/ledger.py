@@ -5,14 +5,46 @@ on the same state.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
+from msgspec.structs import replace
+
+from huahuo import zh
+from huahuo.actors.plugins.actions import Action
+from huahuo.actors.plugins.calls import Refusal, Reply, error_reply
 from huahuo.eventstore.errors import Conflict, NumbersSpent
 from huahuo.eventstore.model import Append, Appended, Duplicate, StoredEvent
 from huahuo.eventstore.port import Log
 
 _PAGE_EVENTS: Final = 500
 _ATTEMPTS_MAX: Final = 8
+
+
+class ChangeRefused(Exception):  # noqa: N818  a refusal, not a fault
+    """A change that is not allowed. `code` is an error code of PROTOCOL 6.
+
+    `told` is the text of the catalogue for the client; the exception's own text is for details and the shell.
+    """
+
+    def __init__(self, code: str, text: str, told: str = zh.REFUSED, retry_s: float | None = None) -> None:
+        super().__init__(text)
+        self.code = code
+        self.told = told
+        self.retry_s = retry_s
+
+
+def refusing(action: Action) -> Action:
+    """The action, with what its handler refuses as answers."""
+
+    async def answered(call: Any) -> Reply:
+        try:
+            reply: Reply = await asked(call)
+        except ChangeRefused as refused:
+            return error_reply(Refusal(refused.code, zh.REFUSED, str(refused)))
+        return reply
+
+    asked: Any = action.handler
+    return replace(action, handler=answered)
 
 
 class Folded(Protocol):
@@ -51,9 +83,9 @@ class Ledger[S: Folded]:
             self._fold(await self._log.read(self._stream, self.state.seq, events_max=_PAGE_EVENTS))
 
     async def change(self, change: Callable[[S], Append | None]) -> Appended | Duplicate | None:
-        """Append what `change` makes of the state, and fold it in. None: it made nothing.
+        """Append what `change` makes of the state, if no other writer was faster, and fold it in.
 
-        What `change` raises passes through.
+        None: it made nothing. What `change` raises passes through.
         """
         attempt = 0
         while True:
@@ -66,7 +98,7 @@ class Ledger[S: Folded]:
             if append is None:
                 return None
             try:
-                written = await self._log.append(append)
+                written = await self._log.append(replace(append, expected={self._stream: self.state.seq}))
             except Conflict:
                 attempt += 1
                 if attempt == _ATTEMPTS_MAX:

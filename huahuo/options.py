@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 from typer.core import TyperGroup
 
-from huahuo.errors import ConfigError
+from huahuo.errors import ConfigError, HuahuoError
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine
     from types import ModuleType
 
     from rich.console import Console
@@ -127,13 +128,15 @@ class _WithApp(TyperGroup):
 
 
 class _Later(_WithApp):
-    """A group whose commands are in the module `home`, which is imported when one is looked for."""
+    """A group whose commands are in `home`, which is imported when one is looked for."""
 
     home = ""
+    """MODULE:NAME."""
 
     @cached_property
     def _loaded(self) -> Any:
-        return typer.main.get_command(import_module(self.home).app)
+        module, _, name = self.home.partition(":")
+        return typer.main.get_command(getattr(import_module(module), name))
 
     def list_commands(self, ctx: Any) -> list[str]:
         """See `click.Group`."""
@@ -185,7 +188,7 @@ def _with_app(
 
 
 def later(name: str, text: str, home: str) -> typer.Typer:
-    """A group whose commands are those of `app` in the module `home`, imported when they are needed."""
+    """A group whose commands are those of `home` (MODULE:NAME), imported when they are needed."""
     return program(name, text, type("Later", (_Later,), {"home": home}))
 
 
@@ -245,6 +248,26 @@ def assigned(text: str) -> tuple[str, Any]:
         type(found) is int and (str(found) != value or abs(found) > _EXACT_MAX)
     )
     return name, value if lost else found
+
+
+def run[T](work: Coroutine[Any, Any, T]) -> T:
+    """Do the work of a command on a loop of its own. Raises HuahuoError for errors of the log."""
+    from huahuo.app import process
+    from huahuo.eventstore.errors import EventStoreError
+
+    try:
+        return process.run(work)
+    except EventStoreError as error:
+        raise HuahuoError(str(error)) from error
+
+
+def show_json(value: Any) -> None:
+    """Print one JSON object."""
+    import msgspec
+
+    from huahuo.terminal import printable
+
+    typer.echo(printable(msgspec.json.encode(value).decode()))
 
 
 def known() -> Past:

@@ -34,6 +34,7 @@ from huahuo.eventstore.executor import Charge, FairExecutor, InlineExecutor
 from huahuo.eventstore.port import Log
 from huahuo.eventstore.replicated.writer import ReplicaWriter
 from huahuo.eventstore.sqlite.log import SqliteLog
+from huahuo.ledger import ChangeRefused
 from huahuo.replay.feed import Feed
 from huahuo.storage.room import FreeBytes, Looking, Quotas, Room, StorageActions, size_of_files
 from huahuo.storage.upkeep import Backups, Erased, Erasing, Retaining, Step, facts_of, in_process, rules_of
@@ -45,7 +46,6 @@ from huahuo.transport.load.metrics import Metrics
 from huahuo.transport.server.hub import Hub
 from huahuo.users.book import UserBook
 from huahuo.users.login import Login
-from huahuo.users.users import UserRefused
 from huahuo.webhooks.deliveries import Posting
 from huahuo.webhooks.webhooks import Webhooks
 
@@ -281,7 +281,7 @@ class Storing:
         """Erase a user by id or by name.
 
         Raises:
-            UserRefused: there is no such user, or it is the last administrator.
+            ChangeRefused: there is no such user, or it is the last administrator.
         """
         erasing, users = self._erasing, self._users
         assert erasing is not None, "the service has started"
@@ -291,7 +291,7 @@ class Storing:
             user = users.users.named(name)
             found = None if user is None else user.user_id
         if found is None:
-            raise UserRefused("not_found", f"there is no user {name or user_id!r}", user_words.NO_SUCH_USER)
+            raise ChangeRefused("not_found", f"there is no user {name or user_id!r}", user_words.NO_SUCH_USER)
         erased = await erasing.erase(found, by)
         # It holds the bodies of what was pruned until it is brought forward, and their words even longer.
         discard(self._settings.data / INDEX)

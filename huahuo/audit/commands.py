@@ -14,7 +14,6 @@ import signal
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import structlog
@@ -48,15 +47,11 @@ from huahuo.eventstore.model import LOG_STREAM, Append
 from huahuo.eventstore.sqlite.directory_lock import is_original, left_of
 from huahuo.eventstore.sqlite.schema import DATABASE
 from huahuo.eventstore.sqlite.view import SqliteView
+from huahuo.options import show_json
 from huahuo.replay.history.history import parse_event
 from huahuo.terminal import printable
 
 _DATA_CHARS_MAX = 400
-
-
-def show_json(value: Any) -> None:
-    """One JSON object."""
-    sys.stdout.write(printable(msgspec.json.encode(value).decode()) + "\n")
 
 
 def show_page(

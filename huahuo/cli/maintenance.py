@@ -28,7 +28,7 @@ from huahuo.app.config import Settings
 from huahuo.app.nodes import address_of, node_name, sequencer_of
 from huahuo.app.wiring import App
 from huahuo.audit.audited_log import ask_service, looking, principal, reading, record, writing
-from huahuo.audit.commands import must_be_original, show_json
+from huahuo.audit.commands import must_be_original
 from huahuo.build import BUILD
 from huahuo.errors import ConfigError, HuahuoError
 from huahuo.eventstore.ambient import Ambient, SystemAmbient, json_bytes, rfc3339
@@ -52,10 +52,12 @@ from huahuo.eventstore.sqlite.directory_lock import lock_to_change
 from huahuo.eventstore.sqlite.log import SqliteLog, become_replica, is_replica, larger_event
 from huahuo.eventstore.sqlite.mark import missing_from
 from huahuo.eventstore.sqlite.schema import DATABASE
+from huahuo.ledger import ChangeRefused
+from huahuo.options import show_json
 from huahuo.storage.copying import SCHEME, Objects, name_at
 from huahuo.terminal import printable
 from huahuo.users.book import UserBook
-from huahuo.users.users import User, UserRefused
+from huahuo.users.users import User
 
 RESTORED = "restored"
 SALVAGED = "salvaged"
@@ -341,7 +343,7 @@ async def erase_user(settings: Settings, name: str | None, user_id: str | None, 
         await app.start()
         try:
             told = msgspec.to_builtins(await app.storing.erase(user_id, name, principal()))
-        except UserRefused as refused:
+        except ChangeRefused as refused:
             raise HuahuoError(str(refused)) from None
         finally:
             await app.stop()

@@ -45,12 +45,12 @@ from huahuo.eventstore.errors import EventStoreError
 from huahuo.eventstore.executor import Executor
 from huahuo.eventstore.limits import BROWSER_INT_MAX
 from huahuo.eventstore.model import Append, NewEvent, RowDrop, RowPut, Usage
+from huahuo.ledger import ChangeRefused
 from huahuo.storage.upkeep import Erased
 from huahuo.transport.protocol.codes import ErrorCode
 from huahuo.transport.protocol.flow_control import TokenBucket
 from huahuo.transport.words import zh
 from huahuo.transport.words import zh as words
-from huahuo.users.users import UserRefused
 
 _ENOUGH: Final = 1.25
 
@@ -432,7 +432,7 @@ def size_of_files(*paths: Path) -> int:
 
 
 type Erase = Callable[[int | str | None, str | None, str], Awaitable[Erased]]
-"""Erases a user by id or by name, for this principal. Raises UserRefused."""
+"""Erases a user by id or by name, for this principal. Raises ChangeRefused."""
 
 
 class UsageParams(msgspec.Struct, frozen=True):
@@ -505,7 +505,7 @@ class StorageActions:
     async def _erase(self, call: Call[EraseParams]) -> Reply:
         try:
             erased = await self._erase_user(call.params.user_id, call.params.name, call.principal.name)
-        except UserRefused as refused:
+        except ChangeRefused as refused:
             return error_reply(Refusal(refused.code, refused.told, str(refused)))
         return json_reply({"type": "success", "message": admin_zh.DONE, **msgspec.to_builtins(erased)})
 

@@ -373,7 +373,7 @@ _BY = "service"
 
 
 def account_steps(users: UserBook, keys: KeyBook, hooks: HookBook) -> tuple[Step, ...]:
-    """The account first, with its sessions. Raises UserRefused: it is the last administrator."""
+    """The account first, with its sessions. Raises ChangeRefused: it is the last administrator."""
 
     async def account(user_id: UserId) -> Forgotten:
         user = users.users.of(user_id)

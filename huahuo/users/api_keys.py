@@ -35,7 +35,7 @@ from huahuo.actors.plugins.calls import (
 from huahuo.eventstore.ambient import Ambient, json_bytes, rfc3339
 from huahuo.eventstore.model import Append, CommandRecord, Duplicate, NewEvent, StoredEvent
 from huahuo.eventstore.port import Log
-from huahuo.ledger import Ledger
+from huahuo.ledger import ChangeRefused, Ledger, refusing
 from huahuo.transport.access.claims import Latest, own_clock
 from huahuo.transport.access.revocations import AUTH_STREAM, REVOKED, Revocations
 from huahuo.transport.access.rights import ADMIN, RIGHTS, AuthFailure, Verdict, Verified, Verifier
@@ -56,14 +56,6 @@ _PREFIX: Final = "hhk_"
 SECRET_BYTES: Final = 32
 _JTI: Final = "key."
 _SHAPE: Final = re.compile(r"hhk_([1-9][0-9]{0,15})_([A-Za-z0-9_-]{43})")
-
-
-class KeyRefused(Exception):  # noqa: N818  a refusal, not a fault
-    """A change of the keys that is not allowed. `code` is an error code of PROTOCOL 6."""
-
-    def __init__(self, code: str, text: str) -> None:
-        super().__init__(text)
-        self.code = code
 
 
 class Key(msgspec.Struct, frozen=True, kw_only=True):
@@ -155,28 +147,30 @@ def number_in(jti: str) -> int:
 
 
 def refuse_key(name: str, days: int, rights: Collection[str]) -> None:
-    """Raise KeyRefused if nobody can have such a key."""
+    """Raise ChangeRefused if nobody can have such a key."""
     if not 0 < len(name) <= NAME_CHARS_MAX or not name.isprintable() or name != name.strip():
-        raise KeyRefused("invalid_field", f"name: 1 to {NAME_CHARS_MAX} visible characters are needed")
+        raise ChangeRefused("invalid_field", f"name: 1 to {NAME_CHARS_MAX} visible characters are needed")
     if not 1 <= days <= DAYS_MAX:
-        raise KeyRefused("invalid_field", f"expires_in_days: a number from 1 to {DAYS_MAX} is needed")
+        raise ChangeRefused("invalid_field", f"expires_in_days: a number from 1 to {DAYS_MAX} is needed")
     if not 0 < len(rights) <= RIGHTS_MAX:
-        raise KeyRefused("invalid_field", f"rights: 1 to {RIGHTS_MAX} are needed")
+        raise ChangeRefused("invalid_field", f"rights: 1 to {RIGHTS_MAX} are needed")
 
 
 def refuse_rights(
     rights: Iterable[str], *, actions: Collection[str], admin_actions: Collection[str], is_admin: bool
 ) -> None:
-    """Raise KeyRefused: a right does not exist, or the user must not have it.
+    """Raise ChangeRefused: a right does not exist, or the user must not have it.
 
     `actions`: those that keys may call, `admin_actions` those of them that only administrators may.
     """
     for right in rights:
         if right not in RIGHTS and right not in actions:
             known = ", ".join(RIGHTS)
-            raise KeyRefused("invalid_field", f"rights: {right!r} is none of {known}, and no action for keys")
+            raise ChangeRefused(
+                "invalid_field", f"rights: {right!r} is none of {known}, and no action for keys"
+            )
         if not is_admin and (right == ADMIN or right in admin_actions):
-            raise KeyRefused("forbidden", f"rights: only administrators may give {right!r}")
+            raise ChangeRefused("forbidden", f"rights: only administrators may give {right!r}")
 
 
 def key_added(now_ms: int, key: Key) -> NewEvent:
@@ -298,7 +292,7 @@ class KeyBook(Ledger[Keys]):
         `record`: the answer to a repeat of the command, which must not hold the key.
 
         Raises:
-            KeyRefused: a field is out of bounds, or the user has as many keys as one may have.
+            ChangeRefused: a field is out of bounds, or the user has as many keys as one may have.
         """
         refuse_key(name, days, rights)
         secret = base64.urlsafe_b64encode(self._ambient.token_bytes(SECRET_BYTES)).rstrip(b"=").decode()
@@ -311,7 +305,7 @@ class KeyBook(Ledger[Keys]):
             now_ms, issue_ms = self._latest_ms(clock_ms), self._issue_ms(owner.user_id, clock_ms)
             if state.live(owner.user_id, now_ms) >= KEYS_PER_USER_MAX:
                 why = f"a user may have {KEYS_PER_USER_MAX} keys: revoke one first"
-                raise KeyRefused("rate_limited", why)
+                raise ChangeRefused("rate_limited", why)
             number = self._log.take("api_key")
             made = f"{_PREFIX}{number}_{secret}"
             key = Key(
@@ -329,7 +323,6 @@ class KeyBook(Ledger[Keys]):
             return Append(
                 ts_ms=issue_ms,
                 events=(key_added(issue_ms, key),),
-                expected={API_KEYS: state.seq},
                 principal=by,
                 command=record,
             )
@@ -343,16 +336,15 @@ class KeyBook(Ledger[Keys]):
     async def revoke(self, key_id: int, *, by: str, only: UserId | None = None) -> None:
         """End a key and its connections. `only`: the user whose key it must be.
 
-        Raises KeyRefused: there is no such key.
+        Raises ChangeRefused: there is no such key.
         """
 
         def change(state: Keys) -> Append:
             key = state.of(key_id)
             if key is None or only not in (None, key.user_id):
-                raise KeyRefused("not_found", f"there is no key {key_id}")
+                raise ChangeRefused("not_found", f"there is no key {key_id}")
             now_ms = self._ambient.now_ms()
-            expected = {API_KEYS: state.seq}
-            return Append(ts_ms=now_ms, events=key_revoked(now_ms, key), expected=expected, principal=by)
+            return Append(ts_ms=now_ms, events=key_revoked(now_ms, key), principal=by)
 
         await self.change(change)
 
@@ -398,23 +390,20 @@ class KeyActions:
             Action("list_keys", ListKeys, self._list, query=True, signed_in=True),
             Action("revoke_key", RevokeKey, self._revoke, signed_in=True, frees=True),
         ):
-            self._registry.command(action)
+            self._registry.command(refusing(action))
 
     async def _add(self, call: Call[AddKey]) -> Reply:
         asked = call.params
-        try:
-            owner = self._owner(call.principal, asked.user)
-            refuse_more_rights(asked.rights, self._registry, is_admin=owner.is_admin)
-            made = await self._book.add(
-                owner,
-                asked.name,
-                asked.rights,
-                asked.expires_in_days,
-                by=call.principal.name,
-                record=without_secret(call, zh.KEY_MADE_BEFORE),
-            )
-        except KeyRefused as refused:
-            return error_reply(Refusal(refused.code, zh.REFUSED, str(refused)))
+        owner = self._owner(call.principal, asked.user)
+        refuse_more_rights(asked.rights, self._registry, is_admin=owner.is_admin)
+        made = await self._book.add(
+            owner,
+            asked.name,
+            asked.rights,
+            asked.expires_in_days,
+            by=call.principal.name,
+            record=without_secret(call, zh.KEY_MADE_BEFORE),
+        )
         if isinstance(made, Duplicate):
             return from_record(made.command)
         key, text = made
@@ -430,19 +419,14 @@ class KeyActions:
 
     async def _revoke(self, call: Call[RevokeKey]) -> Reply:
         who = call.principal
-        try:
-            await self._book.revoke(
-                call.params.key_id, by=who.name, only=None if who.is_admin else who.user_id
-            )
-        except KeyRefused as refused:
-            return error_reply(Refusal(refused.code, zh.REFUSED, str(refused)))
+        await self._book.revoke(call.params.key_id, by=who.name, only=None if who.is_admin else who.user_id)
         return json_reply({"type": "success", "message": zh.KEY_REVOKED})
 
     def _owner(self, who: Principal, name: str | None) -> Principal:
         if name is None or name == who.username:
             return who
         if not who.is_admin:
-            raise KeyRefused("forbidden", "user: only administrators may make keys for others")
+            raise ChangeRefused("forbidden", "user: only administrators may make keys for others")
         return owner_named(self._users, name)
 
     def _shown(self, key: Key) -> dict[str, Any]:
@@ -465,15 +449,15 @@ def key_row(key: Key) -> dict[str, Any]:
 
 
 def owner_named(users: UserBook, name: str) -> Principal:
-    """The user of this name, as the owner of a key. Raises KeyRefused: there is none who may sign in."""
+    """The user of this name, as the owner of a key. Raises ChangeRefused: there is none who may sign in."""
     user: User | None = users.users.named(name)
     if user is None or user.disabled:
-        raise KeyRefused("not_found", f"there is no user {name!r} who may sign in")
+        raise ChangeRefused("not_found", f"there is no user {name!r} who may sign in")
     return Principal(user.user_id, user.name, is_admin=user.is_admin)
 
 
 def refuse_more_rights(rights: tuple[str, ...], registry: Registry, *, is_admin: bool) -> None:
-    """Raise KeyRefused: a right does not exist here, or the owner must not have it."""
+    """Raise ChangeRefused: a right does not exist here, or the owner must not have it."""
     free = {name: action for name, action in registry.commands.items() if not action.signed_in}
     admins = {name for name, action in free.items() if action.admin}
     refuse_rights(rights, actions=free.keys(), admin_actions=admins, is_admin=is_admin)

@@ -34,6 +34,7 @@ from huahuo.actors.plugins.plugin import Gauges
 from huahuo.eventstore.ambient import Ambient, rfc3339
 from huahuo.eventstore.model import Append, Duplicate
 from huahuo.eventstore.port import Log
+from huahuo.ledger import ChangeRefused, refusing
 from huahuo.replay.feed import Feed
 from huahuo.transport.access.rights import may_read
 from huahuo.users.book import UserBook
@@ -43,7 +44,6 @@ from huahuo.webhooks.hooks import (
     Filter,
     Hook,
     HookBook,
-    HookRefused,
     hook_event,
     is_whole_kind,
     kinds_of,
@@ -129,7 +129,7 @@ class HookActions:
             Action("resume_webhook", OneWebhook, partial(self._paused, paused=False)),
             Action("remove_webhook", OneWebhook, self._remove, signed_in=True, frees=True),
         ):
-            registry.command(msgspec.structs.replace(action, handler=_refusing(action.handler)))
+            registry.command(refusing(action))
 
     async def _add(self, call: Call[AddWebhook]) -> Reply:
         asked, who = call.params, call.principal
@@ -226,11 +226,11 @@ class HookActions:
         for stream in streams:
             if is_whole_kind(stream):
                 if not who.is_admin:
-                    raise HookRefused("forbidden", f"streams: only administrators may ask for {stream}")
+                    raise ChangeRefused("forbidden", f"streams: only administrators may ask for {stream}")
                 if not kinds_of([stream]) <= self._whole_kinds():
-                    raise HookRefused("invalid_field", f"streams: there are no streams {stream} to read")
+                    raise ChangeRefused("invalid_field", f"streams: there are no streams {stream} to read")
             elif not await self._may_read(who, stream):
-                raise HookRefused("forbidden", f"streams: {stream} is not yours to read")
+                raise ChangeRefused("forbidden", f"streams: {stream} is not yours to read")
 
     def _shown(self, hook: Hook) -> dict[str, Any]:
         books, number = self._deliveries.books, hook.webhook_id
@@ -254,19 +254,6 @@ class HookActions:
             "last_at": None if at_ms is None else rfc3339(at_ms),
             "last_error": error,
         }
-
-
-def _refusing(handler: Callable[[Any], Any]) -> Callable[[Any], Awaitable[Reply]]:
-    """The handler, with its refusals as answers."""
-
-    async def answered(call: Any) -> Reply:
-        try:
-            reply: Reply = await handler(call)
-        except HookRefused as refused:
-            return error_reply(Refusal(refused.code, zh.REFUSED, str(refused)))
-        return reply
-
-    return answered
 
 
 FOLLOWER: Final = "service.webhooks"
