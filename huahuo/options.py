@@ -261,15 +261,6 @@ def run[T](work: Coroutine[Any, Any, T]) -> T:
         raise HuahuoError(str(error)) from error
 
 
-def show_json(value: Any) -> None:
-    """Print one JSON object."""
-    import msgspec
-
-    from huahuo.terminal import printable
-
-    typer.echo(printable(msgspec.json.encode(value).decode()))
-
-
 def known() -> Past:
     """What commands know of the kinds of entities in a log."""
     from huahuo.actors.plugins.past import together

@@ -34,7 +34,7 @@ from huahuo.eventstore.executor import Charge, FairExecutor, InlineExecutor
 from huahuo.eventstore.port import Log
 from huahuo.eventstore.replicated.writer import ReplicaWriter
 from huahuo.eventstore.sqlite.log import SqliteLog
-from huahuo.ledger import ChangeRefused
+from huahuo.refusals import ChangeRefused
 from huahuo.replay.feed import Feed
 from huahuo.storage.room import FreeBytes, Looking, Quotas, Room, StorageActions, size_of_files
 from huahuo.storage.upkeep import Backups, Erased, Erasing, Retaining, Step, facts_of, in_process, rules_of

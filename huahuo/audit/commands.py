@@ -47,9 +47,8 @@ from huahuo.eventstore.model import LOG_STREAM, Append
 from huahuo.eventstore.sqlite.directory_lock import is_original, left_of
 from huahuo.eventstore.sqlite.schema import DATABASE
 from huahuo.eventstore.sqlite.view import SqliteView
-from huahuo.options import show_json
 from huahuo.replay.history.history import parse_event
-from huahuo.terminal import printable
+from huahuo.terminal import printable, show_json
 
 _DATA_CHARS_MAX = 400
 

@@ -20,9 +20,9 @@ from huahuo.errors import ConfigError, HuahuoError
 from huahuo.eventstore.ambient import SystemAmbient
 from huahuo.eventstore.core.log import StoreLog
 from huahuo.eventstore.executor import InlineExecutor
-from huahuo.ledger import ChangeRefused
-from huahuo.options import ConfigFile, Data, Json, known, program, run, settings, show_json
-from huahuo.terminal import printable
+from huahuo.options import ConfigFile, Data, Json, known, program, run, settings
+from huahuo.refusals import ChangeRefused
+from huahuo.terminal import printable, show_json
 from huahuo.transport.access.rights import RIGHTS
 from huahuo.transport.client.model import CommandError
 from huahuo.users import api_keys

@@ -23,7 +23,7 @@ from huahuo.errors import ConfigError, HuahuoError
 from huahuo.eventstore.ambient import SystemAmbient
 from huahuo.eventstore.errors import EventStoreError
 from huahuo.eventstore.sqlite.connections import ForeignDatabase, NotReadable
-from huahuo.ledger import ChangeRefused
+from huahuo.refusals import ChangeRefused
 from huahuo.users import book
 
 type Row = Mapping[str, Any]

@@ -52,10 +52,9 @@ from huahuo.eventstore.sqlite.directory_lock import lock_to_change
 from huahuo.eventstore.sqlite.log import SqliteLog, become_replica, is_replica, larger_event
 from huahuo.eventstore.sqlite.mark import missing_from
 from huahuo.eventstore.sqlite.schema import DATABASE
-from huahuo.ledger import ChangeRefused
-from huahuo.options import show_json
+from huahuo.refusals import ChangeRefused
 from huahuo.storage.copying import SCHEME, Objects, name_at
-from huahuo.terminal import printable
+from huahuo.terminal import printable, show_json
 from huahuo.users.book import UserBook
 from huahuo.users.users import User
 

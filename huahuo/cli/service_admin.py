@@ -43,8 +43,8 @@ from huahuo.errors import ConfigError, HuahuoError
 from huahuo.eventstore.ambient import SystemAmbient
 from huahuo.eventstore.core.log import StoreLog
 from huahuo.eventstore.sqlite.directory_lock import is_original
-from huahuo.options import ConfigFile, Data, Json, console, program, run, settings, show_json, token_option
-from huahuo.terminal import counted, printable
+from huahuo.options import ConfigFile, Data, Json, console, program, run, settings, token_option
+from huahuo.terminal import counted, printable, show_json
 from huahuo.transport.client.model import CommandError
 from huahuo.transport.commands.published_events import PublishRefused
 from huahuo.transport.commands.publishing import Publisher

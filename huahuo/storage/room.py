@@ -45,7 +45,7 @@ from huahuo.eventstore.errors import EventStoreError
 from huahuo.eventstore.executor import Executor
 from huahuo.eventstore.limits import BROWSER_INT_MAX
 from huahuo.eventstore.model import Append, NewEvent, RowDrop, RowPut, Usage
-from huahuo.ledger import ChangeRefused
+from huahuo.refusals import ChangeRefused
 from huahuo.storage.upkeep import Erased
 from huahuo.transport.protocol.codes import ErrorCode
 from huahuo.transport.protocol.flow_control import TokenBucket

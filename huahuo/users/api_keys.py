@@ -35,7 +35,8 @@ from huahuo.actors.plugins.calls import (
 from huahuo.eventstore.ambient import Ambient, json_bytes, rfc3339
 from huahuo.eventstore.model import Append, CommandRecord, Duplicate, NewEvent, StoredEvent
 from huahuo.eventstore.port import Log
-from huahuo.ledger import ChangeRefused, Ledger, refusing
+from huahuo.refusals import ChangeRefused, refusing
+from huahuo.replay.ledger import Ledger
 from huahuo.transport.access.claims import Latest, own_clock
 from huahuo.transport.access.revocations import AUTH_STREAM, REVOKED, Revocations
 from huahuo.transport.access.rights import ADMIN, RIGHTS, AuthFailure, Verdict, Verified, Verifier
@@ -92,7 +93,6 @@ class Keys:
     """All keys that were not revoked, by id. Expired ones stay until somebody revokes them."""
 
     def __init__(self) -> None:
-        self.seq = 0
         self._by_id: dict[int, Key] = {}
         self.used_ms: dict[int, int] = {}
         """When each key was last accepted, since the start. No event says it."""
@@ -114,7 +114,6 @@ class Keys:
 
     def apply(self, event: StoredEvent) -> None:
         """Fold in the next event of the stream."""
-        self.seq = event.seq
         if event.type == ADDED:
             key = msgspec.json.decode(event.body, type=Key)
             self._by_id[key.key_id] = replace(key, created_at_ms=event.ts_ms)

@@ -24,7 +24,8 @@ from huahuo.eventstore.errors import Conflict
 from huahuo.eventstore.executor import Executor
 from huahuo.eventstore.model import Append, NewEvent, Secret, SecretPut
 from huahuo.eventstore.port import Log
-from huahuo.ledger import ChangeRefused, Ledger
+from huahuo.refusals import ChangeRefused
+from huahuo.replay.ledger import Ledger
 from huahuo.transport.access.claims import Latest, own_clock
 from huahuo.users.users import (
     ACCOUNTS,
@@ -214,7 +215,7 @@ class UserBook(Ledger[Users]):
 
         It takes as long for names that nobody has.
         """
-        user, seq = self.users.named(name), self.users.seq
+        user, seq = self.users.named(name), self.seq
         sealed = None if user is None else await self._log.secret(owner_of(user.user_id), HASH)
         stored = UNKNOWN if sealed is None else sealed.reveal()
         fits = await self._executor.run(lambda: password_fits(stored, password))

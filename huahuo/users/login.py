@@ -16,7 +16,7 @@ import msgspec
 from huahuo import en, zh
 from huahuo.actors.plugins.calls import Principal, RefuseGrowth
 from huahuo.eventstore.ambient import Ambient, json_bytes, rfc3339
-from huahuo.ledger import ChangeRefused
+from huahuo.refusals import ChangeRefused
 from huahuo.transport.access.claims import IssueMs, TokenError
 from huahuo.transport.access.tokens import Authenticator, Signer
 from huahuo.transport.http.sign_in import Verdict
@@ -213,7 +213,7 @@ class Login:
 
     def first_code(self) -> str | None:
         """The code with which the first administrator is made; None if there was ever a user."""
-        if self._book.users.seq:
+        if self._book.seq:
             return None
         self._first_code = self._first_code or self._ambient.token(_CODE_BYTES)
         return self._first_code

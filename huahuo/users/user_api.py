@@ -23,7 +23,7 @@ from huahuo.actors.plugins.actions import (
 )
 from huahuo.actors.plugins.calls import Call, Refusal, Reply, error_reply, json_reply
 from huahuo.eventstore.ambient import Ambient, rfc3339
-from huahuo.ledger import ChangeRefused, refusing
+from huahuo.refusals import ChangeRefused, refusing
 from huahuo.users import classic_zh
 from huahuo.users.book import CHARS_MAX, CHARS_MIN, UserBook
 from huahuo.users.login import Login, Refused, SignedIn

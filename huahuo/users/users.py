@@ -12,7 +12,7 @@ from huahuo import en, zh
 from huahuo.actors.plugins.calls import UserId
 from huahuo.eventstore.ambient import json_bytes, rfc3339
 from huahuo.eventstore.model import NewEvent, StoredEvent
-from huahuo.ledger import ChangeRefused
+from huahuo.refusals import ChangeRefused
 from huahuo.transport.access.revocations import AUTH_STREAM, REVOKED
 
 ACCOUNTS: Final = "accounts"
@@ -67,7 +67,6 @@ class Users:
     """All users, by id and by name."""
 
     def __init__(self) -> None:
-        self.seq = 0
         self.registration: bool | None = None
         """Whether anybody may make an account, as an administrator said last. None: as the setting has it."""
         self._by_id: dict[int, User] = {}
@@ -90,7 +89,6 @@ class Users:
 
     def apply(self, event: StoredEvent) -> None:
         """Fold in the next event of the stream."""
-        self.seq = event.seq
         body = msgspec.json.decode(event.body, type=_Body)
         known = self._by_id.get(body.user_id)
         if event.type == REGISTRATION:

@@ -32,7 +32,8 @@ from huahuo.eventstore.model import (
     StoredEvent,
 )
 from huahuo.eventstore.port import Log
-from huahuo.ledger import ChangeRefused, Ledger
+from huahuo.refusals import ChangeRefused
+from huahuo.replay.ledger import Ledger
 from huahuo.webhooks import delivery_books
 
 WEBHOOKS: Final = "webhooks"
@@ -117,7 +118,6 @@ class Hooks:
     """All webhooks, by id and by what they are for."""
 
     def __init__(self) -> None:
-        self.seq = 0
         self.kinds: set[str] = set()
         """The kinds of streams that any hook is for. Always the same object."""
         self._by_id: dict[int, Hook] = {}
@@ -155,7 +155,6 @@ class Hooks:
 
     def apply(self, event: StoredEvent) -> None:
         """Fold in the next event of the stream."""
-        self.seq = event.seq
         if event.type == ADDED:
             hook = msgspec.json.decode(event.body, type=Hook)
             self._by_id[hook.webhook_id] = hook

@@ -34,7 +34,7 @@ from huahuo.actors.plugins.plugin import Gauges
 from huahuo.eventstore.ambient import Ambient, rfc3339
 from huahuo.eventstore.model import Append, Duplicate
 from huahuo.eventstore.port import Log
-from huahuo.ledger import ChangeRefused, refusing
+from huahuo.refusals import ChangeRefused, refusing
 from huahuo.replay.feed import Feed
 from huahuo.transport.access.rights import may_read
 from huahuo.users.book import UserBook

@@ -15,7 +15,7 @@ from huahuo.cli import maintenance
 from huahuo.eventstore.ambient import SystemAmbient
 from huahuo.eventstore.audit.index import Where
 from huahuo.eventstore.sqlite.view import SqliteView
-from huahuo.ledger import ChangeRefused
+from huahuo.refusals import ChangeRefused
 from huahuo.transport.client.client import Client
 from huahuo.transport.client.model import CommandError
 from tests.support.drivers.http import client as http_client

@@ -10,7 +10,7 @@ from huahuo.eventstore.ambient import FakeAmbient
 from huahuo.eventstore.executor import InlineExecutor
 from huahuo.eventstore.memory import ModelDisk
 from huahuo.eventstore.model import CommandKey
-from huahuo.ledger import ChangeRefused
+from huahuo.refusals import ChangeRefused
 from huahuo.transport.access.revocations import AUTH_STREAM, RevocationWatch
 from huahuo.transport.access.rights import AuthFailure, Verified, may_call, may_read
 from huahuo.transport.access.tokens import Authenticator

@@ -5,13 +5,10 @@ on the same state.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 from msgspec.structs import replace
 
-from huahuo import zh
-from huahuo.actors.plugins.actions import Action
-from huahuo.actors.plugins.calls import Refusal, Reply, error_reply
 from huahuo.eventstore.errors import Conflict, NumbersSpent
 from huahuo.eventstore.model import Append, Appended, Duplicate, StoredEvent
 from huahuo.eventstore.port import Log
@@ -20,40 +17,11 @@ _PAGE_EVENTS: Final = 500
 _ATTEMPTS_MAX: Final = 8
 
 
-class ChangeRefused(Exception):  # noqa: N818  a refusal, not a fault
-    """A change that is not allowed. `code` is an error code of PROTOCOL 6.
-
-    `told` is the text of the catalogue for the client; the exception's own text is for details and the shell.
-    """
-
-    def __init__(self, code: str, text: str, told: str = zh.REFUSED, retry_s: float | None = None) -> None:
-        super().__init__(text)
-        self.code = code
-        self.told = told
-        self.retry_s = retry_s
-
-
-def refusing(action: Action) -> Action:
-    """The action, with what its handler refuses as answers."""
-
-    async def answered(call: Any) -> Reply:
-        try:
-            reply: Reply = await asked(call)
-        except ChangeRefused as refused:
-            return error_reply(Refusal(refused.code, zh.REFUSED, str(refused)))
-        return reply
-
-    asked: Any = action.handler
-    return replace(action, handler=answered)
-
-
 class Folded(Protocol):
-    """The state. `seq`: the last event that was folded in."""
+    """The state."""
 
-    seq: int
-
-    def apply(self, event: StoredEvent) -> None:
-        """Fold in the next event of the stream, and move `seq`."""
+    def apply(self, event: StoredEvent) -> object:
+        """Fold in the next event of the stream."""
         ...
 
 
@@ -62,6 +30,8 @@ class Ledger[S: Folded]:
 
     def __init__(self, log: Log, stream: str, state: S) -> None:
         self.state = state
+        self.seq = 0
+        """The last event that was folded in."""
         self._log = log
         self._stream = stream
         self._unlisten: Callable[[], None] | None = None
@@ -77,10 +47,18 @@ class Ledger[S: Folded]:
             self._unlisten()
             self._unlisten = None
 
+    @property
+    def behind(self) -> bool:
+        """Whether the log holds events that are not folded in yet. Needs no read."""
+        return self.seq < self._log.head(self._stream).seq
+
     async def catch_up(self) -> None:
         """Read what is missing."""
-        while self.state.seq < self._log.head(self._stream).seq:
-            self._fold(await self._log.read(self._stream, self.state.seq, events_max=_PAGE_EVENTS))
+        while self.behind:
+            events = await self._log.read(self._stream, self.seq, events_max=_PAGE_EVENTS)
+            if not events:
+                return
+            self._fold(events)
 
     async def change(self, change: Callable[[S], Append | None]) -> Appended | Duplicate | None:
         """Append what `change` makes of the state, if no other writer was faster, and fold it in.
@@ -98,7 +76,7 @@ class Ledger[S: Folded]:
             if append is None:
                 return None
             try:
-                written = await self._log.append(replace(append, expected={self._stream: self.state.seq}))
+                written = await self._log.append(replace(append, expected={self._stream: self.seq}))
             except Conflict:
                 attempt += 1
                 if attempt == _ATTEMPTS_MAX:
@@ -110,10 +88,14 @@ class Ledger[S: Folded]:
     def _heard(self, events: Sequence[StoredEvent]) -> None:
         ours = [one for one in events if one.stream == self._stream]
         # After a gap (while loading, or after a missed signal), `catch_up` reads all events in order.
-        if ours and ours[0].seq <= self.state.seq + 1:
+        if ours and ours[0].seq <= self.seq + 1:
             self._fold(ours)
 
     def _fold(self, events: Sequence[StoredEvent]) -> None:
         for one in events:
-            if one.seq > self.state.seq:
-                self.state.apply(one)
+            if one.seq > self.seq:
+                self.seq = one.seq
+                self._apply(one)
+
+    def _apply(self, event: StoredEvent) -> None:
+        self.state.apply(event)
