@@ -27,6 +27,7 @@ from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.audit.index import DATABASE as AUDIT_DATABASE
 from huahuo.eventstore.audit.index import DATABASE as INDEX
 from huahuo.eventstore.audit.tables import discard
+from huahuo.eventstore.care.pruning import Retention
 from huahuo.eventstore.core.log import StoreLog
 from huahuo.eventstore.deadline import cancel_all
 from huahuo.eventstore.errors import Unavailable
@@ -37,7 +38,7 @@ from huahuo.eventstore.sqlite.log import SqliteLog
 from huahuo.refusals import ChangeRefused
 from huahuo.replay.feed import Feed
 from huahuo.storage.room import FreeBytes, Looking, Quotas, Room, StorageActions, size_of_files
-from huahuo.storage.upkeep import Backups, Erased, Erasing, Retaining, Step, facts_of, in_process, rules_of
+from huahuo.storage.upkeep import Backups, Erased, Erasing, Step, facts_of, in_process, retain, rules_of
 from huahuo.transport.commands.gate import Gate
 from huahuo.transport.commands.publishing import Publisher
 from huahuo.transport.http.api import Api
@@ -203,7 +204,7 @@ class Storing:
     def __init__(self, settings: Settings) -> None:
         self.room = Room(settings.disk_low_bytes)
         self.looking: Looking | None = None
-        self.retaining: Retaining | None = None
+        self.retention: Retention | None = None
         self.backups: Backups | None = None
         self.quotas: Quotas | None = None
         self._erasing: Erasing | None = None
@@ -246,20 +247,20 @@ class Storing:
         settings, log = self._settings, host.log
         self._show(host.metrics)
         if self.quotas is not None:
-            parts.add("quotas", self.quotas.stop)
             await self.quotas.start()
+            parts.run("quotas", self.quotas.run())
         if isinstance(log, SqliteLog) and settings.disk_low_bytes:
             self.looking = looking = Looking(self.room, free_bytes(settings.data), host.executor)
-            parts.add("free space", looking.stop)
-            await looking.start()
+            await looking.look()
+            parts.run("free space", looking.run())
         if isinstance(log, StoreLog) and settings.retention:
             try:
                 rules = rules_of(settings.retention)
             except ValueError as error:
                 raise ConfigError(f"retention: {error}") from None
-            self.retaining = retaining = Retaining(log, rules, facts_of(past, registry.guarded), host.ambient)
-            parts.add("retention", retaining.stop)
-            retaining.start()
+            facts = facts_of(past, registry.guarded)
+            self.retention = retention = Retention(log, rules, facts, host.ambient, "service")
+            parts.run("retention", retain(retention))
         if isinstance(log, SqliteLog) and settings.backup_to and settings.backup_every_s:
             self._back_up(host, parts)
 
@@ -268,8 +269,7 @@ class Storing:
         every_s = settings.backup_every_s
         make = in_process(settings.data, settings.backup_to, settings.backup_keep, every_s)
         self.backups = backups = Backups(host.log, host.ambient, make, every_s)
-        parts.add("backups", backups.stop)
-        backups.start()
+        parts.run("backups", backups.run())
 
     def can_erase(self, host: Host, users: UserBook, steps: Sequence[Step]) -> None:
         """From now on, users can be erased by these steps."""
@@ -298,19 +298,19 @@ class Storing:
         return erased
 
     def _others_pruned(self) -> None:
-        if self.retaining is not None:
-            self.retaining.begin_anew()
+        if self.retention is not None:
+            self.retention.begin_anew()
 
     def stands(self) -> dict[str, Any]:
         """How the service stands, for administrators."""
-        room, retaining, backups = self.room, self.retaining, self.backups
+        room, retention, backups = self.room, self.retention, self.backups
         return {
             "disk_free_bytes": room.free_bytes,
             "disk_low_bytes": room.low_bytes,
             "disk_low": room.is_low,
             "refused": room.refused,
             "retention": list(self._settings.retention),
-            "retention_pruned": 0 if retaining is None else retaining.pruned,
+            "retention_pruned": 0 if retention is None else retention.pruned,
             "backup_ms": None if backups is None else backups.newest_ms,
             "backup_failure": None if backups is None else backups.failure,
             "user_bytes_max": self._settings.user_bytes_max or None,
@@ -339,7 +339,7 @@ class Storing:
         metrics.total(
             "retention_pruned",
             "Old events that retention removed.",
-            lambda: 0 if self.retaining is None else self.retaining.pruned,
+            lambda: 0 if self.retention is None else self.retention.pruned,
         )
         metrics.gauge(
             "backup_failed",

@@ -380,6 +380,16 @@ class Parts:
 
         self._parts.append((name, stop_part))
 
+    def run(self, name: str, work: Coroutine[Any, Any, None]) -> None:
+        """Do `work`, which never ends, until the stop cancels it."""
+        task = asyncio.create_task(work, name=name)
+
+        async def stop() -> None:
+            task.cancel()
+            await asyncio.wait((task,))
+
+        self.add(name, stop)
+
     def add_timed(self, name: str, stop: StopPart) -> None:
         """As `add`, for a part that cancels by itself."""
         self._parts.append((name, stop))
