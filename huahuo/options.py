@@ -261,6 +261,30 @@ def run[T](work: Coroutine[Any, Any, T]) -> T:
         raise HuahuoError(str(error)) from error
 
 
+def finish(work: Coroutine[Any, Any, int | None]) -> None:
+    """Do the work of a command that looks at a log or cares for it, and exit with the code that it returns.
+
+    An unusable input ends as one line on stderr.
+    """
+    from huahuo.app import process
+    from huahuo.eventstore.errors import EventStoreError
+    from huahuo.replay.history.subject import NotFolded
+    from huahuo.terminal import printable
+
+    errors = console(stderr=True)
+    try:
+        code = process.run(work) or EXIT_OK
+    except LookupError as error:
+        errors.print(printable(str(error.args[0] if error.args else error)), markup=False, soft_wrap=True)
+        code = code_of_answer(error)
+    except (HuahuoError, EventStoreError, NotFolded) as error:
+        errors.print(f"huahuo: {printable(str(error))}", markup=False, soft_wrap=True)
+        code = code_of_answer(error)
+    except BrokenPipeError:  # the reader closed the pipe, e.g. `head`
+        code = EXIT_OK
+    raise typer.Exit(code)
+
+
 def known() -> Past:
     """What commands know of the kinds of entities in a log."""
     from huahuo.actors.plugins.past import together

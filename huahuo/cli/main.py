@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from huahuo.cli import audit
+from huahuo.cli import log_care
 from huahuo.errors import ConfigError, HuahuoError
 from huahuo.options import (
     EXIT_NOTHING,
@@ -165,6 +165,11 @@ for name, text, home in (
     ("user", "Users who sign in with a name and a password.", f"{_ACCOUNTS}:user_app"),
     ("key", "API keys: tokens for programs, with rights and an expiry.", f"{_ACCOUNTS}:key_app"),
     ("cluster", "Several nodes over one log (`huahuo serve --log …`).", f"{_ADMIN}:cluster_app"),
+    (
+        "audit",
+        "Who did what, when and why; and whether history is what was written.",
+        "huahuo.audit.commands:app",
+    ),
 ):
     app.add_typer(later(name, text, home))
 
@@ -447,7 +452,7 @@ def demo(
     run(body(port=port, data=data, console=console()))
 
 
-audit.add_to(app)  # behind what a newcomer looks for
+log_care.add_to(app)  # behind what a newcomer looks for
 
 
 if __name__ == "__main__":

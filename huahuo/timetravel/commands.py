@@ -1,26 +1,22 @@
 """`huahuo replay`: names, flags and help of all its commands, registered at the group `app`."""
 
-import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
-from rich.console import Console
 
 from huahuo.app.config import Settings
 from huahuo.audit.audited_log import record
-from huahuo.errors import ConfigError, HuahuoError
+from huahuo.errors import ConfigError
 from huahuo.eventstore.ambient import SystemAmbient
-from huahuo.eventstore.errors import EventStoreError
-from huahuo.options import EXIT_NOTHING, EXIT_OK, ConfigFile, code_of_answer, known, program, reader, settings
+from huahuo.options import EXIT_NOTHING, EXIT_OK, ConfigFile, finish, known, program, reader, settings
 from huahuo.replay.history.history import AtHead, AtSeq, History
-from huahuo.replay.history.subject import NotFolded
 from huahuo.replay.history.timeline import Stepper, position_of_moment
-from huahuo.terminal import language_in, printable
+from huahuo.terminal import language_in
 from huahuo.timetravel import look
 from huahuo.timetravel.history_files import open_source, subject
 from huahuo.timetravel.look import Out
@@ -64,7 +60,7 @@ def look_at(
         async with looked_at(given, f"replay {command}", what, verify=verify) as history:
             return await body(history)
 
-    leave(main)
+    finish(main())
 
 
 @asynccontextmanager
@@ -76,22 +72,6 @@ async def looked_at(
         await record(given, command, {name: value for name, value in what.items() if value is not None})
     async with open_source(given.data, whole=verify) as history:
         yield history
-
-
-def leave(main: Callable[[], Coroutine[Any, Any, int]]) -> None:
-    """Run `main` and exit with its code. An unusable input ends as one line on stderr."""
-    errors = Console(stderr=True, highlight=False, emoji=False)
-    try:
-        code = asyncio.run(main())
-    except LookupError as error:
-        errors.print(printable(str(error.args[0] if error.args else error)), markup=False, soft_wrap=True)
-        code = code_of_answer(error)
-    except (HuahuoError, EventStoreError, NotFolded) as error:
-        errors.print(f"huahuo: {printable(str(error))}", markup=False, soft_wrap=True)
-        code = code_of_answer(error)
-    except BrokenPipeError:  # the reader closed the pipe, e.g. `head`
-        code = EXIT_OK
-    raise typer.Exit(code)
 
 
 @app.command(epilog="Example:  huahuo replay state mailbox/17 --at -5m")
@@ -306,7 +286,7 @@ def import_(
             typer.echo(f"{count} events in the new log {log_id}")
         return EXIT_OK
 
-    leave(main)
+    finish(main())
 
 
 @app.command(

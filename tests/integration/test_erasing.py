@@ -47,7 +47,7 @@ async def lived(s: Stored) -> int:
 
 async def asked(settings: Settings) -> None:
     """Somebody asks the audit, which makes its index."""
-    await commands.query(settings, Where(), PAST, after=0, limit=10, as_json=True)
+    await commands.find_events(settings, Where(), after=0, limit=10, as_json=True)
 
 
 def files_with(data: Path, text: str) -> list[str]:
