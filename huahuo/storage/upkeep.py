@@ -35,6 +35,7 @@ from huahuo.storage.copying import Outcome, made_ms
 from huahuo.terminal import seconds
 from huahuo.transport.access.revocations import AUTH_STREAM
 from huahuo.users.api_keys import KeyBook
+from huahuo.users.belongings import Belonging, Belongings
 from huahuo.users.book import UserBook
 from huahuo.webhooks.hooks import HookBook
 
@@ -348,19 +349,19 @@ def account_steps(users: UserBook, keys: KeyBook, hooks: HookBook) -> tuple[Step
         await users.remove(user.name, principal=_BY)
         return Forgotten({"accounts": 1})
 
-    async def api_keys(user_id: UserId) -> Forgotten:
-        mine = keys.state.all(user_id)
-        for key in mine:
-            await keys.revoke(key.key_id, by=_BY)
-        return Forgotten({"api_keys": len(mine)})
-
-    async def webhooks(user_id: UserId) -> Forgotten:
-        mine = hooks.state.all(user_id)
-        for hook in mine:
-            await hooks.remove(hook.webhook_id, by=_BY)
-        return Forgotten({"webhooks": len(mine)})
-
+    api_keys = _forgets("api_keys", keys.state, lambda key: keys.revoke(key.key_id, by=_BY))
+    webhooks = _forgets("webhooks", hooks.state, lambda hook: hooks.remove(hook.webhook_id, by=_BY))
     return account, api_keys, webhooks
+
+
+def _forgets[T: Belonging](name: str, state: Belongings[T], remove: Callable[[T], Awaitable[None]]) -> Step:
+    async def step(user_id: UserId) -> Forgotten:
+        mine = state.all(user_id)
+        for one in mine:
+            await remove(one)
+        return Forgotten({name: len(mine)})
+
+    return step
 
 
 def ack_step(write_acks: Callable[[], Awaitable[None]]) -> Step:

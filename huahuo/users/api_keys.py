@@ -41,6 +41,7 @@ from huahuo.transport.access.claims import Latest, own_clock
 from huahuo.transport.access.revocations import AUTH_STREAM, REVOKED, Revocations
 from huahuo.transport.access.rights import ADMIN, RIGHTS, AuthFailure, Verdict, Verified, Verifier
 from huahuo.transport.protocol.codes import AuthCode
+from huahuo.users.belongings import Belonging, Belongings, ListBelongings
 from huahuo.users.book import UserBook
 from huahuo.users.users import User
 
@@ -59,14 +60,10 @@ _JTI: Final = "key."
 _SHAPE: Final = re.compile(r"hhk_([1-9][0-9]{0,15})_([A-Za-z0-9_-]{43})")
 
 
-class Key(msgspec.Struct, frozen=True, kw_only=True):
-    """A key as it was made. The user's name, groups and administration are those of that moment."""
+class Key(Belonging, frozen=True, kw_only=True):
+    """A key as it was made."""
 
     key_id: int
-    user_id: UserId
-    username: str
-    is_admin: bool = False
-    groups: tuple[str, ...] = ()
     name: str
     rights: tuple[str, ...]
     created_at_ms: int = 0
@@ -79,34 +76,20 @@ class Key(msgspec.Struct, frozen=True, kw_only=True):
         """The name by which a revocation ends it (`Revocations`)."""
         return f"{_JTI}{self.key_id}"
 
-    @property
-    def owner(self) -> Principal:
-        """The user for whom it was made, without its rights."""
-        return Principal(self.user_id, self.username, is_admin=self.is_admin, groups=self.groups)
-
 
 class _Revoked(msgspec.Struct):
     key_id: int
 
 
-class Keys:
+class Keys(Belongings[Key]):
     """All keys that were not revoked, by id. Expired ones stay until somebody revokes them."""
 
+    what = "key"
+
     def __init__(self) -> None:
-        self._by_id: dict[int, Key] = {}
+        super().__init__()
         self.used_ms: dict[int, int] = {}
         """When each key was last accepted, since the start. No event says it."""
-
-    def __len__(self) -> int:
-        return len(self._by_id)
-
-    def of(self, key_id: int) -> Key | None:
-        """The key of this id."""
-        return self._by_id.get(key_id)
-
-    def all(self, user_id: UserId | None = None) -> list[Key]:
-        """Every key by id, ascending; only those of `user_id` if that is given."""
-        return [key for key in self._by_id.values() if user_id in (None, key.user_id)]
 
     def live(self, user_id: UserId, now_ms: int) -> int:
         """How many keys of a user have not expired."""
@@ -339,11 +322,9 @@ class KeyBook(Ledger[Keys]):
         """
 
         def change(state: Keys) -> Append:
-            key = state.of(key_id)
-            if key is None or only not in (None, key.user_id):
-                raise ChangeRefused("not_found", f"there is no key {key_id}")
             now_ms = self._ambient.now_ms()
-            return Append(ts_ms=now_ms, events=key_revoked(now_ms, key), principal=by)
+            events = key_revoked(now_ms, state.known(key_id, only))
+            return Append(ts_ms=now_ms, events=events, principal=by)
 
         await self.change(change)
 
@@ -358,12 +339,6 @@ class AddKey(msgspec.Struct, frozen=True):
     rights: Annotated[tuple[_Text, ...], Meta(max_length=64)]
     expires_in_days: int = DAYS
     user: _Text | None = None
-
-
-class ListKeys(msgspec.Struct, frozen=True):
-    """Fields of `list_keys`. `everybody`: those of all users (administrators)."""
-
-    everybody: bool = False
 
 
 class RevokeKey(msgspec.Struct, frozen=True):
@@ -386,7 +361,7 @@ class KeyActions:
         self._registry.words.add(zh, en)
         for action in (
             Action("add_key", AddKey, self._add, signed_in=True),
-            Action("list_keys", ListKeys, self._list, query=True, signed_in=True),
+            Action("list_keys", ListBelongings, self._list, query=True, signed_in=True),
             Action("revoke_key", RevokeKey, self._revoke, signed_in=True, frees=True),
         ):
             self._registry.command(refusing(action))
@@ -409,7 +384,7 @@ class KeyActions:
         answer = json_reply({"type": "key_added", "key": text, **self._shown(key)})
         return msgspec.structs.replace(answer, recorded=call.key is not None)
 
-    async def _list(self, call: Call[ListKeys]) -> Reply:
+    async def _list(self, call: Call[ListBelongings]) -> Reply:
         who = call.principal
         if call.params.everybody and not who.is_admin:
             return error_reply(Refusal("forbidden", zh.ADMINS_ONLY))

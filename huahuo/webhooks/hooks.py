@@ -34,6 +34,7 @@ from huahuo.eventstore.model import (
 from huahuo.eventstore.port import Log
 from huahuo.refusals import ChangeRefused
 from huahuo.replay.ledger import Ledger
+from huahuo.users.belongings import Belonging, Belongings
 from huahuo.webhooks import delivery_books
 
 WEBHOOKS: Final = "webhooks"
@@ -78,19 +79,14 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-class Hook(msgspec.Struct, frozen=True, kw_only=True):
+class Hook(Belonging, frozen=True, kw_only=True):
     """A webhook as it was made.
 
     `since`: it gets nothing up to this position of the log, and everything behind the event that made it.
-    The user's name, groups and administration are those of that moment. `account`: the user has a password
-    here.
+    `account`: the user has a password here.
     """
 
     webhook_id: int
-    user_id: UserId
-    username: str
-    is_admin: bool = False
-    groups: tuple[str, ...] = ()
     account: bool = False
     url: str
     filter: Filter
@@ -103,40 +99,26 @@ class Hook(msgspec.Struct, frozen=True, kw_only=True):
     old_until_ms: int = 0
     """Until then the secret before signs too."""
 
-    @property
-    def owner(self) -> Principal:
-        """The user for whom it was made."""
-        return Principal(self.user_id, self.username, is_admin=self.is_admin, groups=self.groups)
-
 
 class _Told(msgspec.Struct):
     webhook_id: int
     old_until_ms: int = 0
 
 
-class Hooks:
+class Hooks(Belongings[Hook]):
     """All webhooks, by id and by what they are for."""
 
+    what = "webhook"
+
     def __init__(self) -> None:
+        super().__init__()
         self.kinds: set[str] = set()
         """The kinds of streams that any hook is for. Always the same object."""
-        self._by_id: dict[int, Hook] = {}
         self._by_place: dict[tuple[str, str], list[Hook]] = {}
         """By stream (or `<kind>/*`) and type."""
         self._day = 0
         self._made: Counter[UserId] = Counter()
         """How many each user made on the newest day (UTC) on which any was made."""
-
-    def __len__(self) -> int:
-        return len(self._by_id)
-
-    def of(self, webhook_id: int) -> Hook | None:
-        """The hook of this id."""
-        return self._by_id.get(webhook_id)
-
-    def all(self, user_id: UserId | None = None) -> list[Hook]:
-        """Every hook by id, ascending; only those of `user_id` if that is given."""
-        return [hook for hook in self._by_id.values() if user_id in (None, hook.user_id)]
 
     def made_today(self, user_id: UserId, now_ms: int) -> int:
         """How many a user has made since midnight (UTC), removed ones too."""
@@ -336,13 +318,13 @@ class HookBook(Ledger[Hooks]):
 
         Raises ChangeRefused: there is no such hook (of the user `only`), or it was changed at the same time.
         """
-        before = known(self.state, webhook_id, only)
+        before = self.state.known(webhook_id, only)
         owner = owner_of(webhook_id)
         old = await self._log.secret(owner, SECRET)
         secret = secret_text(self._ambient.token_bytes(SECRET_BYTES))
 
         def change(state: Hooks) -> Append:
-            hook = known(state, webhook_id, only)
+            hook = state.known(webhook_id, only)
             if hook.changes != before.changes:
                 raise ChangeRefused("conflict", "the secret was changed at the same time")
             kept = () if old is None or overlap_s <= 0 else (SecretPut(owner, SECRET_BEFORE, old),)
@@ -357,15 +339,15 @@ class HookBook(Ledger[Hooks]):
         written = await self.change(change)
         if isinstance(written, Duplicate):
             return written
-        return known(self.state, webhook_id, only), secret
+        return self.state.known(webhook_id, only), secret
 
     async def pause(self, webhook_id: int, *, by: str, only: UserId | None, paused: bool) -> None:
         """Pause a hook or let it go on; nothing changes if it is so already. Raises as `remove`."""
-        if known(self.state, webhook_id, only).paused == paused:
+        if self.state.known(webhook_id, only).paused == paused:
             return
 
         await self.change(
-            lambda state: self._told(PAUSED if paused else RESUMED, known(state, webhook_id, only), by)
+            lambda state: self._told(PAUSED if paused else RESUMED, state.known(webhook_id, only), by)
         )
 
     async def remove(self, webhook_id: int, *, by: str, only: UserId | None = None) -> None:
@@ -375,7 +357,7 @@ class HookBook(Ledger[Hooks]):
         """
         await self.change(
             lambda state: replace(
-                self._told(REMOVED, known(state, webhook_id, only), by),
+                self._told(REMOVED, state.known(webhook_id, only), by),
                 rows=(RowDrop(delivery_books.DEAD_TABLE, str(webhook_id)),),
                 shred=(owner_of(webhook_id),),
             )
@@ -387,11 +369,3 @@ class HookBook(Ledger[Hooks]):
         fields = {"webhook_id": hook.webhook_id, "user_id": hook.user_id, **more}
         event = hook_event(type_, now_ms, fields)
         return Append(ts_ms=now_ms, events=(event,), principal=by)
-
-
-def known(state: Hooks, webhook_id: int, only: UserId | None) -> Hook:
-    """The hook of this id, if it is of the user `only`. Raises ChangeRefused."""
-    hook = state.of(webhook_id)
-    if hook is None or only not in (None, hook.user_id):
-        raise ChangeRefused("not_found", f"there is no webhook {webhook_id}")
-    return hook

@@ -37,6 +37,7 @@ from huahuo.eventstore.port import Log
 from huahuo.refusals import ChangeRefused, refusing
 from huahuo.replay.feed import Feed
 from huahuo.transport.access.rights import may_read
+from huahuo.users.belongings import ListBelongings
 from huahuo.users.book import UserBook
 from huahuo.webhooks.deliveries import Deliveries, Receives
 from huahuo.webhooks.hooks import (
@@ -47,7 +48,6 @@ from huahuo.webhooks.hooks import (
     hook_event,
     is_whole_kind,
     kinds_of,
-    known,
     refuse_url,
 )
 
@@ -61,12 +61,6 @@ class AddWebhook(Filter, frozen=True, kw_only=True):
     """Fields of `add_webhook`. Without `streams`: the user's own."""
 
     url: _Url
-
-
-class ListWebhooks(msgspec.Struct, frozen=True):
-    """Fields of `list_webhooks`. `everybody`: those of all users (administrators)."""
-
-    everybody: bool = False
 
 
 class OneWebhook(msgspec.Struct, frozen=True):
@@ -137,7 +131,7 @@ class Webhooks:
         registry.words.add(zh, en)
         for action in (  # a key cannot make a webhook, which would outlive it
             Action("add_webhook", AddWebhook, self._add, signed_in=True),
-            Action("list_webhooks", ListWebhooks, self._list, query=True),
+            Action("list_webhooks", ListBelongings, self._list, query=True),
             Action("get_webhook_letters", Letters, self._letters, query=True),
             Action("retry_webhook", OneWebhook, self._retry),
             Action("change_webhook_secret", ChangeSecret, self._change_secret, signed_in=True, frees=True),
@@ -260,7 +254,7 @@ class Webhooks:
         answer = json_reply({"type": "webhook_added", "secret": secret, **self._shown(hook)})
         return msgspec.structs.replace(answer, recorded=call.key is not None)
 
-    async def _list(self, call: Call[ListWebhooks]) -> Reply:
+    async def _list(self, call: Call[ListBelongings]) -> Reply:
         who = call.principal
         if call.params.everybody and not who.is_admin:
             return error_reply(Refusal("forbidden", zh.ADMINS_ONLY))
@@ -324,7 +318,7 @@ class Webhooks:
 
     def _known(self, call: Call[OneWebhook]) -> Hook:
         who = call.principal
-        return known(self.book.state, call.params.webhook_id, None if who.is_admin else who.user_id)
+        return self.book.state.known(call.params.webhook_id, None if who.is_admin else who.user_id)
 
     async def _refuse_streams(self, who: Principal, streams: tuple[str, ...]) -> None:
         for stream in streams:
