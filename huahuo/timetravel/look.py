@@ -11,7 +11,6 @@ from typing import Any
 
 import msgspec
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from huahuo.actors.plugins.past import Past, Reader
@@ -99,15 +98,6 @@ class Out:
         """Print differences: the old value in red, the new one in green."""
         for change in changes:
             self.console.print(change_text(told_change(change, self.reader), indent), soft_wrap=True)
-
-    def events(self, events: Sequence[StoredEvent]) -> None:
-        """Print events as a table."""
-        table = Table(box=None, pad_edge=False, header_style="bold")
-        for name in ("position", "time", "event", "type", "by", "command", "cause", "data"):
-            table.add_column(name, justify="right" if name in ("position", "cause") else "left")
-        for event in events:
-            table.add_row(*(Text(cell) for cell in _cells(self._told(event))))
-        self.console.print(table)
 
     def event(self, event: StoredEvent) -> None:
         """Print one event on a line."""
