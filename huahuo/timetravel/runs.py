@@ -67,7 +67,7 @@ async def forked(
     history: History, at: str | None, wanted: list[Edit], to: Path | None, ambient: Ambient, out: Out
 ) -> int:
     """Make the fork, write it to `to` if given, and show its differences."""
-    upto = await position_of_moment(history, LOG_STREAM, moment(at, ambient, AtHead()))
+    upto = await position_of_moment(history, LOG_STREAM, moment(at, AtHead()))
     original = await _events(history, upto)
     try:
         other = fork(original, wanted)
@@ -91,13 +91,12 @@ async def differ(
     other: History,
     entities: tuple[str, ...],
     at: tuple[str | None, str | None],
-    ambient: Ambient,
     out: Out,
 ) -> int:
     """Show the first event that differs, how many do of each stream, and the differences of the states."""
     lists = []
     for history, text in ((one, at[0]), (other, at[1])):
-        upto = await position_of_moment(history, LOG_STREAM, moment(text, ambient, AtHead()))
+        upto = await position_of_moment(history, LOG_STREAM, moment(text, AtHead()))
         lists.append(ListHistory(await _events(history, upto), history.log_id))
     return await _compare(lists[0], lists[1], entities, out)
 
