@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperGroup, TyperOption
 
 from huahuo.errors import ConfigError, HuahuoError
 
@@ -165,26 +165,16 @@ def _use_app(name: str | None) -> None:
 
 
 def _app_option() -> Any:
-    """The option as the library makes it for a command that has it."""
-    maker = typer.Typer(add_completion=False)
-    maker.command()(_with_app)
-    return next(param for param in typer.main.get_command(maker).params if "--app" in param.opts)
-
-
-def _with_app(
-    app: Annotated[
-        str | None,
-        typer.Option(
-            "--app",
-            metavar="MODULE:NAME",
-            help="Your application, for example shop:app; without it, mail.",
-            envvar="HUAHUO_APP",
-            expose_value=False,
-            is_eager=True,
-            callback=_use_app,
-        ),
-    ] = None,
-) -> None: ...
+    return TyperOption(
+        param_decls=["--app"],
+        metavar="MODULE:NAME",
+        help="Your application, for example shop:app; without it, mail.",
+        envvar="HUAHUO_APP",
+        show_envvar=True,
+        expose_value=False,
+        is_eager=True,
+        callback=lambda _context, _option, name: _use_app(name),
+    )
 
 
 def later(name: str, text: str, home: str) -> typer.Typer:
