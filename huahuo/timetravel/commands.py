@@ -45,9 +45,9 @@ EventName = Annotated[str, typer.Argument(metavar="EVENT", help="STREAM#SEQ, or 
 AMBIENT = SystemAmbient()
 
 
-def output(*, as_json: bool, flushed: bool = False) -> Out:
+def output(*, as_json: bool) -> Out:
     """The output of a command."""
-    return Out(as_json=as_json, flushed=flushed, past=known(), language=language_in(os.environ))
+    return Out(as_json=as_json, past=known(), language=language_in(os.environ))
 
 
 def look_at(
@@ -82,7 +82,14 @@ async def looked_at(
 
 
 _FIELDS_SHOWN_MAX: Final = 30
-_RECORDED: Final = frozenset({"entity", "path", "event", "condition", "at", "after", "until"})
+_RECORDED: Final = {
+    **{name: name for name in ("entity", "path", "event", "condition", "at", "after", "until", "skip")},
+    "put": "set",
+    "add": "append",
+    "start": "from",
+    "end": "to",
+}
+"""The parameters of which the log keeps what was asked, and how it calls them."""
 
 
 def looks[**P](
@@ -105,7 +112,7 @@ def looks[**P](
             verify: Verify = False,
             **asked: Any,
         ) -> None:
-            what = {name: value for name, value in asked.items() if name in _RECORDED}
+            what = {_RECORDED[name]: value for name, value in asked.items() if name in _RECORDED}
             out = output(as_json=as_json)
             look_at(
                 settings(data, config_file),
@@ -410,12 +417,13 @@ def import_(
     finish(main())
 
 
-@app.command(
-    epilog="Example:  huahuo replay fork --skip mailbox/17#9 --set user/42#40.status=ok --to if.jsonl"
+@looks(
+    epilog="Example:  huahuo replay fork --skip mailbox/17#9 --set user/42#40.status=ok --to if.jsonl",
+    verifies=False,
 )
-def fork(
-    data: Data = None,
-    config_file: ConfigFile = None,
+async def fork(
+    history: History,
+    out: Out,
     at: At = None,
     skip: Annotated[list[str] | None, typer.Option(help="Leave this event out; repeatable.")] = None,
     put: Annotated[
@@ -425,19 +433,12 @@ def fork(
         list[str] | None, typer.Option("--append", help="'STREAM TYPE {JSON}' at the end; repeatable.")
     ] = None,
     to: Annotated[Path | None, typer.Option(help="Keep the fork as an export.")] = None,
-    as_json: Json = False,
-) -> None:
+) -> int:
     """What if: the history up to a moment with events left out, changed or added."""
     from huahuo.timetravel.runs import edits, forked
 
-    out = output(as_json=as_json)
-    what: dict[str, object] = {"replay": "fork", "at": at, "skip": skip, "set": put, "append": add}
-
-    async def body(history: History) -> int:
-        wanted = edits(known(), skip or (), put or (), add or ())
-        return await forked(history, at, wanted, to, AMBIENT, out)
-
-    look_at(settings(data, config_file), what, body)
+    wanted = edits(out.past, skip or (), put or (), add or ())
+    return await forked(history, at, wanted, to, AMBIENT, out)
 
 
 @app.command(epilog="Example:  huahuo replay diff mailbox/17 --against if.jsonl --data ./data")
@@ -472,13 +473,15 @@ def diff(
     look_at(one, what, body)
 
 
-@app.command(epilog="Example:  huahuo replay serve --speed 10x --from -1h")
-def serve(
-    data: Data = None,
-    config_file: ConfigFile = None,
+@looks(epilog="Example:  huahuo replay serve --speed 10x --from -1h", verifies=False)
+async def serve(
+    history: History,
+    out: Out,
     speed: Annotated[str, typer.Option(help="1x is how it was; 10x ten times as quick.")] = "1x",
     start: Annotated[str | None, typer.Option("--from", help="What came before is history already.")] = None,
-    to: Annotated[str | None, typer.Option(help="End with this moment.", show_default="head")] = None,
+    end: Annotated[
+        str | None, typer.Option("--to", help="End with this moment.", show_default="head")
+    ] = None,
     port: Annotated[int, typer.Option(help="TCP port on 127.0.0.1; 0 takes a free one.")] = 0,
     user_id: Annotated[
         str | None, typer.Option(help="Whose stream to show.", show_default="the busiest")
@@ -487,24 +490,15 @@ def serve(
         bool, typer.Option("--wait/--no-wait", help="Begin with the first client that signs in.")
     ] = True,
     stay: Annotated[bool, typer.Option("--stay/--no-stay", help="Go on serving after the end.")] = True,
-    as_json: Json = False,
-) -> None:
+) -> int:
     """A recorded stretch again, over the real wire protocol, for a browser or any client."""
     from huahuo.app.credentials import user_id_in
     from huahuo.timetravel.runs import serve as play
 
-    out = output(as_json=as_json, flushed=True)
-    factor = _factor(speed)
-    shown = None if user_id is None else user_id_in(user_id)
-
-    async def body(history: History) -> int:
-        after = await position_of_moment(history, "log", moment(start, AtSeq(0)))
-        upto = await position_of_moment(history, "log", moment(to, AtHead()))
-        return await play(
-            history, after, upto, factor, port, shown, AMBIENT, out, wait=wait, stay=stay
-        )  # fmt: skip
-
-    look_at(settings(data, config_file), {"replay": "serve", "from": start, "to": to}, body)
+    factor, shown = _factor(speed), None if user_id is None else user_id_in(user_id)
+    after = await position_of_moment(history, "log", moment(start, AtSeq(0)))
+    upto = await position_of_moment(history, "log", moment(end, AtHead()))
+    return await play(history, after, upto, factor, port, shown, AMBIENT, out, wait=wait, stay=stay)
 
 
 def _factor(text: str) -> float:

@@ -32,7 +32,7 @@ _VALUE_CHARS_MAX = 200
 
 
 class Out:
-    """The output of a command. `as_json` sets its form. `flushed`: flush after each line.
+    """The output of a command. `as_json` sets its form.
 
     `past`: what is known of the kinds of entities that are shown. `language`: that of the reader, None for
     texts as they are stored, which JSON always has.
@@ -42,21 +42,17 @@ class Out:
         self,
         *,
         as_json: bool,
-        flushed: bool = False,
         past: Past = Past(),  # noqa: B008  frozen
         language: Language | None = None,
     ) -> None:
         self.as_json = as_json
         self.past = past
         self.reader = Reader(past, language)
-        self._flushed = flushed
         self.console = Console(highlight=False, emoji=False, soft_wrap=not sys.stdout.isatty())
 
     def json(self, value: Any) -> None:
         """Print a JSON object on a line of its own."""
         sys.stdout.write(printable(msgspec.json.encode(value).decode()) + "\n")
-        if self._flushed:
-            sys.stdout.flush()
 
     def plain(self, event: StoredEvent) -> dict[str, Any]:
         """An event as JSON, with sealed secrets marked."""

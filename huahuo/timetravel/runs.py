@@ -8,6 +8,7 @@ recorded directory is not touched.
 
 import asyncio
 import signal
+import sys
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from functools import partial
@@ -314,6 +315,7 @@ async def serve(
         else:
             out.line(f"listening on {stage.url}")
             out.line(f"{len(stretch)} events at {speed:g}x: {stage.url}/#token={stage.token}")
+        sys.stdout.flush()  # a pipe would keep the lines until the end
         playing = asyncio.create_task(_play(stage, len(past), stretch, speed, wait=wait))
         signalled = asyncio.create_task(stopping.wait())
         await asyncio.wait({playing, signalled}, return_when=asyncio.FIRST_COMPLETED)
