@@ -47,22 +47,19 @@ from huahuo.transport.load.metrics import Metrics
 from huahuo.transport.server.hub import Hub
 from huahuo.users.book import UserBook
 from huahuo.users.login import Login
-from huahuo.webhooks.deliveries import Posting
-from huahuo.webhooks.webhooks import Webhooks
 
 if TYPE_CHECKING:
     from huahuo.tracing.spans import Works
 
 
 class Work:
-    """The work of a service besides its clients: plug-ins and webhooks, begun and stopped as one.
+    """The work of a service besides its clients: plug-ins, and webhooks, which are one.
 
     `duty` and `trimmer` are None if the service is alone; they are set before `begin`.
     """
 
-    def __init__(self, brought: Mapping[str, Brought], webhooks: Webhooks) -> None:
+    def __init__(self, brought: Mapping[str, Brought]) -> None:
         self._brought = brought
-        self._webhooks = webhooks
         self.duty: Duty | None = None
         self.trimmer: Trimmer | None = None
 
@@ -84,7 +81,6 @@ class Work:
                 await brought.work()
         except ValueError as error:
             raise ConfigError(str(error)) from error
-        await self._webhooks.work()
 
     async def divide(self, share: Share) -> None:
         """This node's part of the work that nodes divide is another one now."""
@@ -93,7 +89,6 @@ class Work:
                 await brought.divide(share)
         except ValueError as error:
             raise ConfigError(str(error)) from error
-        await self._webhooks.divide(share)
 
     async def known(self) -> None:
         """Whether this node's code knows all that is open now. Raises ConfigError: it does not."""
@@ -130,9 +125,6 @@ class Work:
     async def _begin(self, parts: Parts) -> None:
         for name, brought in self._brought.items():
             await _begin_plugin(name, brought, parts)
-        parts.add("webhooks", self._webhooks.close)
-        parts.add_timed("deliveries of webhooks", self._webhooks.drain)
-        await self._webhooks.start()
         if self.duty is None:
             await self.take_up()
             return
@@ -150,23 +142,6 @@ async def _begin_plugin(name: str, brought: Brought, parts: Parts) -> None:
         await brought.start()
     except ValueError as error:
         raise ConfigError(str(error)) from error
-
-
-def webhooks_of(host: Host, registry: Registry, users: UserBook, *, allow_private: bool) -> Webhooks:
-    """Not begun. `allow_private`: addresses of the service's own network may be posted to."""
-    webhooks = Webhooks(
-        log=host.log,
-        feed=host.feed,
-        ambient=host.ambient,
-        registry=registry,
-        users=users,
-        posting=Posting(host.ambient, allow_private=allow_private, resolver=host.resolver),
-        allow_private=allow_private,
-        wait_s=host.wait_s,
-        shared=host.shared,
-    )
-    webhooks.show(host.metrics)
-    return webhooks
 
 
 def trace_service(

@@ -35,9 +35,7 @@ from huahuo.storage.copying import Outcome, made_ms
 from huahuo.terminal import seconds
 from huahuo.transport.access.revocations import AUTH_STREAM
 from huahuo.users.api_keys import KeyBook
-from huahuo.users.belongings import Belonging, Belongings
 from huahuo.users.book import UserBook
-from huahuo.webhooks.hooks import HookBook
 
 BACKED_UP: Final = "backed_up"
 BACKUP_FAILED: Final = "backup_failed"
@@ -338,7 +336,7 @@ def _remains(
 _BY = "service"
 
 
-def account_steps(users: UserBook, keys: KeyBook, hooks: HookBook) -> tuple[Step, ...]:
+def account_steps(users: UserBook, keys: KeyBook) -> tuple[Step, ...]:
     """The account first, with its sessions. Raises ChangeRefused: it is the last administrator."""
 
     async def account(user_id: UserId) -> Forgotten:
@@ -349,19 +347,13 @@ def account_steps(users: UserBook, keys: KeyBook, hooks: HookBook) -> tuple[Step
         await users.remove(user.name, principal=_BY)
         return Forgotten({"accounts": 1})
 
-    api_keys = _forgets("api_keys", keys.state, lambda key: keys.revoke(key.key_id, by=_BY))
-    webhooks = _forgets("webhooks", hooks.state, lambda hook: hooks.remove(hook.webhook_id, by=_BY))
-    return account, api_keys, webhooks
+    async def api_keys(user_id: UserId) -> Forgotten:
+        mine = keys.state.all(user_id)
+        for key in mine:
+            await keys.revoke(key.key_id, by=_BY)
+        return Forgotten({"api_keys": len(mine)})
 
-
-def _forgets[T: Belonging](name: str, state: Belongings[T], remove: Callable[[T], Awaitable[None]]) -> Step:
-    async def step(user_id: UserId) -> Forgotten:
-        mine = state.all(user_id)
-        for one in mine:
-            await remove(one)
-        return Forgotten({name: len(mine)})
-
-    return step
+    return account, api_keys
 
 
 def ack_step(write_acks: Callable[[], Awaitable[None]]) -> Step:

@@ -6,7 +6,6 @@ Actions about webhooks: of users about their own, and of administrators about ev
 """
 
 import asyncio
-from collections.abc import Callable
 from functools import partial
 from typing import Annotated, Any, Final
 
@@ -30,12 +29,10 @@ from huahuo.actors.plugins.calls import (
     json_reply,
     without_secret,
 )
-from huahuo.actors.plugins.plugin import Gauges
-from huahuo.eventstore.ambient import Ambient, rfc3339
+from huahuo.actors.plugins.plugin import Brought, Forgotten, Gauges, Host
+from huahuo.eventstore.ambient import rfc3339
 from huahuo.eventstore.model import Append, Duplicate
-from huahuo.eventstore.port import Log
 from huahuo.refusals import ChangeRefused, refusing
-from huahuo.replay.feed import Feed
 from huahuo.transport.access.rights import may_read
 from huahuo.users.belongings import ListBelongings
 from huahuo.users.book import UserBook
@@ -90,26 +87,16 @@ class Webhooks:
     """See the module. All methods belong to the loop's thread."""
 
     def __init__(
-        self,
-        *,
-        log: Log,
-        feed: Feed,
-        ambient: Ambient,
-        registry: Registry,
-        users: UserBook,
-        posting: Receives,
-        allow_private: bool,
-        wait_s: Callable[[UserId], float] = lambda _user: 0.0,
-        shared: bool = False,
+        self, host: Host, registry: Registry, users: UserBook, posting: Receives, *, allow_private: bool
     ) -> None:
-        """`shared`: see `Host`. Then the first hook need not be waited for: any node may make it."""
-        self._shared = shared
+        """Where nodes share the log, the first hook need not be waited for: any node may make it."""
+        log, feed, ambient = host.log, host.feed, host.ambient
+        self._shared = self._following = host.shared
         self.book = HookBook(log, ambient)
         self._log = log
         self._ambient = ambient
         self._registry = registry
         self._users = users
-        self._following = shared
         self._beginning = asyncio.Lock()
         self._share = NOTHING
         hooks = self.book.state
@@ -120,8 +107,8 @@ class Webhooks:
             hooks=hooks,
             posting=posting,
             may_read=self._may_read_now,
-            wait_s=wait_s,
-            shared=shared,
+            wait_s=host.wait_s,
+            shared=host.shared,
         )
         self._allow_private = allow_private
         spec = Spec(name=FOLLOWER, kinds=hooks.kinds, handler=self.deliveries.queue, first="head")
@@ -140,10 +127,21 @@ class Webhooks:
             Action("remove_webhook", OneWebhook, self._remove, signed_in=True, frees=True),
         ):
             registry.command(refusing(action))
+        self._show(host.metrics)
+        self.brought = Brought(
+            start=self.book.start,
+            work=self.work,
+            divide=self.divide,
+            drain=self.drain,
+            close=self.close,
+            forget=self._forget,
+        )
 
-    async def start(self) -> None:
-        """Follow the hooks of all users."""
-        await self.book.start()
+    async def _forget(self, user_id: UserId) -> Forgotten:
+        mine = self.book.state.all(user_id)
+        for hook in mine:
+            await self.book.remove(hook.webhook_id, by="service")
+        return Forgotten({"webhooks": len(mine)})
 
     async def work(self) -> None:
         """Go on with what an earlier process left. Where nodes share the log, `divide` says what."""
@@ -183,8 +181,7 @@ class Webhooks:
         await self._followers.idle()
         await self.deliveries.effects.idle()
 
-    def show(self, metrics: Gauges) -> None:
-        """What can be seen of webhooks from outside."""
+    def _show(self, metrics: Gauges) -> None:
         made = self.deliveries
         metrics.gauge("webhooks", "Webhooks of all users.", lambda: len(self.book.state))
         metrics.gauge("webhooks_waiting", "Deliveries that wait or run.", lambda: made.effects.opened)
