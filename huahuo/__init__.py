@@ -96,66 +96,49 @@ __all__ = [
     "to",
 ]
 
-_DECISION = "huahuo.actors.domain.structs"
-_STRUCTS = "huahuo.actors.domain.structs"
-_CALLS = "huahuo.actors.plugins.calls"
-_HTTP = "huahuo.actors.plugins.actions"
-_PLUGIN = "huahuo.actors.plugins.plugin"
-_PRINCIPAL = "huahuo.actors.plugins.calls"
-
 _HOMES = {
-    "Action": "huahuo.actors.plugins.actions",
-    "After": _DECISION,
-    "ApiRefused": _PLUGIN,
-    "At": "huahuo.at",
-    "Brought": _PLUGIN,
-    "Call": _CALLS,
-    "CancelEffects": _DECISION,
-    "Command": _STRUCTS,
-    "Context": _DECISION,
-    "Decision": _DECISION,
-    "DefinitionError": "huahuo.actors.domain.structs",
-    "Drop": _DECISION,
-    "Effect": _STRUCTS,
-    "EffectFailed": _STRUCTS,
-    "EffectRun": "huahuo.actors.effects.run",
-    "Entity": "huahuo.actors.domain.entity",
-    "EntityKind": _PLUGIN,
-    "Event": _STRUCTS,
-    "Every": _DECISION,
-    "Followed": "huahuo.actors.followers.spec",
-    "FollowerRun": "huahuo.actors.followers.spec",
-    "Host": _PLUGIN,
-    "HttpAnswer": _HTTP,
-    "HttpRefused": _HTTP,
-    "HttpRequest": _HTTP,
-    "HttpRoute": _HTTP,
-    "Huahuo": "huahuo.embedding.huahuo",
-    "Outcome": _DECISION,
-    "Past": "huahuo.actors.plugins.past",
-    "Plugin": _PLUGIN,
-    "Principal": _PRINCIPAL,
-    "Publisher": "huahuo.publisher",
-    "Put": _DECISION,
-    "Refusal": _CALLS,
-    "Refused": _DECISION,
-    "Reply": _CALLS,
-    "RunOver": "huahuo.actors.effects.books",
-    "Rows": "huahuo.actors.domain.client_actions",
-    "Secret": "huahuo.eventstore.model",
-    "Service": "huahuo.embedding.service",
-    "To": _DECISION,
-    "UserId": _PRINCIPAL,
-    "to": _DECISION,
+    "actors.domain.client_actions": ("Rows",),
+    "actors.domain.entity": ("Entity",),
+    "actors.domain.structs": (
+        "After",
+        "CancelEffects",
+        "Command",
+        "Context",
+        "Decision",
+        "DefinitionError",
+        "Drop",
+        "Effect",
+        "EffectFailed",
+        "Event",
+        "Every",
+        "Outcome",
+        "Put",
+        "Refused",
+        "To",
+        "to",
+    ),
+    "actors.effects.books": ("RunOver",),
+    "actors.effects.run": ("EffectRun",),
+    "actors.followers.spec": ("Followed", "FollowerRun"),
+    "actors.plugins.actions": ("Action", "HttpAnswer", "HttpRefused", "HttpRequest", "HttpRoute"),
+    "actors.plugins.calls": ("Call", "Principal", "Refusal", "Reply", "UserId"),
+    "actors.plugins.past": ("Past",),
+    "actors.plugins.plugin": ("ApiRefused", "Brought", "EntityKind", "Host", "Plugin"),
+    "at": ("At",),
+    "embedding.huahuo": ("Huahuo",),
+    "embedding.service": ("Service",),
+    "eventstore.model": ("Secret",),
+    "publisher": ("Publisher",),
 }
+"""The modules that export names, and which."""
 
 
 if not TYPE_CHECKING:  # a type checker takes the names from the imports above
 
     def __getattr__(name: str) -> object:
         """Import an exported name at its first use."""
-        home = _HOMES.get(name)
-        if home is None:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        value = globals()[name] = getattr(import_module(home), name)
-        return value
+        for home, names in _HOMES.items():
+            if name in names:
+                value = globals()[name] = getattr(import_module(f"{__name__}.{home}"), name)
+                return value
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperGroup, TyperOption
 
-from huahuo.errors import ConfigError
+from huahuo.errors import ConfigError, HuahuoError
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine
     from types import ModuleType
 
     from rich.console import Console
@@ -127,13 +128,15 @@ class _WithApp(TyperGroup):
 
 
 class _Later(_WithApp):
-    """A group whose commands are in the module `home`, which is imported when one is looked for."""
+    """A group whose commands are in `home`, which is imported when one is looked for."""
 
     home = ""
+    """MODULE:NAME."""
 
     @cached_property
     def _loaded(self) -> Any:
-        return typer.main.get_command(import_module(self.home).app)
+        module, _, name = self.home.partition(":")
+        return typer.main.get_command(getattr(import_module(module), name))
 
     def list_commands(self, ctx: Any) -> list[str]:
         """See `click.Group`."""
@@ -162,30 +165,20 @@ def _use_app(name: str | None) -> None:
 
 
 def _app_option() -> Any:
-    """The option as the library makes it for a command that has it."""
-    maker = typer.Typer(add_completion=False)
-    maker.command()(_with_app)
-    return next(param for param in typer.main.get_command(maker).params if "--app" in param.opts)
-
-
-def _with_app(
-    app: Annotated[
-        str | None,
-        typer.Option(
-            "--app",
-            metavar="MODULE:NAME",
-            help="Your application, for example shop:app; without it, mail.",
-            envvar="HUAHUO_APP",
-            expose_value=False,
-            is_eager=True,
-            callback=_use_app,
-        ),
-    ] = None,
-) -> None: ...
+    return TyperOption(
+        param_decls=["--app"],
+        metavar="MODULE:NAME",
+        help="Your application, for example shop:app; without it, mail.",
+        envvar="HUAHUO_APP",
+        show_envvar=True,
+        expose_value=False,
+        is_eager=True,
+        callback=lambda _context, _option, name: _use_app(name),
+    )
 
 
 def later(name: str, text: str, home: str) -> typer.Typer:
-    """A group whose commands are those of `app` in the module `home`, imported when they are needed."""
+    """A group whose commands are those of `home` (MODULE:NAME), imported when they are needed."""
     return program(name, text, type("Later", (_Later,), {"home": home}))
 
 
@@ -245,6 +238,41 @@ def assigned(text: str) -> tuple[str, Any]:
         type(found) is int and (str(found) != value or abs(found) > _EXACT_MAX)
     )
     return name, value if lost else found
+
+
+def run[T](work: Coroutine[Any, Any, T]) -> T:
+    """Do the work of a command on a loop of its own. Raises HuahuoError for errors of the log."""
+    from huahuo.app import process
+    from huahuo.eventstore.errors import EventStoreError
+
+    try:
+        return process.run(work)
+    except EventStoreError as error:
+        raise HuahuoError(str(error)) from error
+
+
+def finish(work: Coroutine[Any, Any, int | None]) -> None:
+    """Do the work of a command that looks at a log or cares for it, and exit with the code that it returns.
+
+    An unusable input ends as one line on stderr.
+    """
+    from huahuo.app import process
+    from huahuo.eventstore.errors import EventStoreError
+    from huahuo.replay.history.subject import NotFolded
+    from huahuo.terminal import printable
+
+    errors = console(stderr=True)
+    try:
+        code = process.run(work) or EXIT_OK
+    except LookupError as error:
+        errors.print(printable(str(error.args[0] if error.args else error)), markup=False, soft_wrap=True)
+        code = code_of_answer(error)
+    except (HuahuoError, EventStoreError, NotFolded) as error:
+        errors.print(f"huahuo: {printable(str(error))}", markup=False, soft_wrap=True)
+        code = code_of_answer(error)
+    except BrokenPipeError:  # the reader closed the pipe, e.g. `head`
+        code = EXIT_OK
+    raise typer.Exit(code)
 
 
 def known() -> Past:

@@ -1,11 +1,14 @@
-"""What people read and write: text for a terminal, and moments as they are written in questions. Pure.
+"""What people read and write: text for a terminal, and moments as they are written in questions.
 
 Text is in its reader's language, and made safe where it is from strangers.
 """
 
 import re
+import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+
+import msgspec
 
 from huahuo.actors.plugins.words import Language, language_of
 from huahuo.eventstore.ambient import rfc3339
@@ -27,6 +30,11 @@ def printable(text: str) -> str:
 def _escaped(character: str) -> str:
     units = character.encode("utf-16-be", "surrogatepass")  # names of files may have halves of characters
     return "".join(f"\\u{units[i]:02x}{units[i + 1]:02x}" for i in range(0, len(units), 2))
+
+
+def show_json(value: object) -> None:
+    """Print one JSON object."""
+    sys.stdout.write(printable(msgspec.json.encode(value).decode()) + "\n")
 
 
 def counted(count: int, noun: str) -> str:

@@ -27,6 +27,7 @@ from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.audit.index import DATABASE as AUDIT_DATABASE
 from huahuo.eventstore.audit.index import DATABASE as INDEX
 from huahuo.eventstore.audit.tables import discard
+from huahuo.eventstore.care.pruning import Retention
 from huahuo.eventstore.core.log import StoreLog
 from huahuo.eventstore.deadline import cancel_all
 from huahuo.eventstore.errors import Unavailable
@@ -34,9 +35,10 @@ from huahuo.eventstore.executor import Charge, FairExecutor, InlineExecutor
 from huahuo.eventstore.port import Log
 from huahuo.eventstore.replicated.writer import ReplicaWriter
 from huahuo.eventstore.sqlite.log import SqliteLog
+from huahuo.refusals import ChangeRefused
 from huahuo.replay.feed import Feed
 from huahuo.storage.room import FreeBytes, Looking, Quotas, Room, StorageActions, size_of_files
-from huahuo.storage.upkeep import Backups, Erased, Erasing, Retaining, Step, facts_of, in_process, rules_of
+from huahuo.storage.upkeep import Backups, Erased, Erasing, Step, facts_of, in_process, retain, rules_of
 from huahuo.transport.commands.gate import Gate
 from huahuo.transport.commands.publishing import Publisher
 from huahuo.transport.http.api import Api
@@ -45,23 +47,19 @@ from huahuo.transport.load.metrics import Metrics
 from huahuo.transport.server.hub import Hub
 from huahuo.users.book import UserBook
 from huahuo.users.login import Login
-from huahuo.users.users import UserRefused
-from huahuo.webhooks.deliveries import Posting
-from huahuo.webhooks.webhooks import Webhooks
 
 if TYPE_CHECKING:
     from huahuo.tracing.spans import Works
 
 
 class Work:
-    """The work of a service besides its clients: plug-ins and webhooks, begun and stopped as one.
+    """The work of a service besides its clients: plug-ins, and webhooks, which are one.
 
     `duty` and `trimmer` are None if the service is alone; they are set before `begin`.
     """
 
-    def __init__(self, brought: Mapping[str, Brought], webhooks: Webhooks) -> None:
+    def __init__(self, brought: Mapping[str, Brought]) -> None:
         self._brought = brought
-        self._webhooks = webhooks
         self.duty: Duty | None = None
         self.trimmer: Trimmer | None = None
 
@@ -83,7 +81,6 @@ class Work:
                 await brought.work()
         except ValueError as error:
             raise ConfigError(str(error)) from error
-        await self._webhooks.work()
 
     async def divide(self, share: Share) -> None:
         """This node's part of the work that nodes divide is another one now."""
@@ -92,7 +89,6 @@ class Work:
                 await brought.divide(share)
         except ValueError as error:
             raise ConfigError(str(error)) from error
-        await self._webhooks.divide(share)
 
     async def known(self) -> None:
         """Whether this node's code knows all that is open now. Raises ConfigError: it does not."""
@@ -129,9 +125,6 @@ class Work:
     async def _begin(self, parts: Parts) -> None:
         for name, brought in self._brought.items():
             await _begin_plugin(name, brought, parts)
-        parts.add("webhooks", self._webhooks.close)
-        parts.add_timed("deliveries of webhooks", self._webhooks.drain)
-        await self._webhooks.start()
         if self.duty is None:
             await self.take_up()
             return
@@ -149,23 +142,6 @@ async def _begin_plugin(name: str, brought: Brought, parts: Parts) -> None:
         await brought.start()
     except ValueError as error:
         raise ConfigError(str(error)) from error
-
-
-def webhooks_of(host: Host, registry: Registry, users: UserBook, *, allow_private: bool) -> Webhooks:
-    """Not begun. `allow_private`: addresses of the service's own network may be posted to."""
-    webhooks = Webhooks(
-        log=host.log,
-        feed=host.feed,
-        ambient=host.ambient,
-        registry=registry,
-        users=users,
-        posting=Posting(host.ambient, allow_private=allow_private, resolver=host.resolver),
-        allow_private=allow_private,
-        wait_s=host.wait_s,
-        shared=host.shared,
-    )
-    webhooks.show(host.metrics)
-    return webhooks
 
 
 def trace_service(
@@ -203,7 +179,7 @@ class Storing:
     def __init__(self, settings: Settings) -> None:
         self.room = Room(settings.disk_low_bytes)
         self.looking: Looking | None = None
-        self.retaining: Retaining | None = None
+        self.retention: Retention | None = None
         self.backups: Backups | None = None
         self.quotas: Quotas | None = None
         self._erasing: Erasing | None = None
@@ -246,20 +222,20 @@ class Storing:
         settings, log = self._settings, host.log
         self._show(host.metrics)
         if self.quotas is not None:
-            parts.add("quotas", self.quotas.stop)
             await self.quotas.start()
+            parts.run("quotas", self.quotas.run())
         if isinstance(log, SqliteLog) and settings.disk_low_bytes:
             self.looking = looking = Looking(self.room, free_bytes(settings.data), host.executor)
-            parts.add("free space", looking.stop)
-            await looking.start()
+            await looking.look()
+            parts.run("free space", looking.run())
         if isinstance(log, StoreLog) and settings.retention:
             try:
                 rules = rules_of(settings.retention)
             except ValueError as error:
                 raise ConfigError(f"retention: {error}") from None
-            self.retaining = retaining = Retaining(log, rules, facts_of(past, registry.guarded), host.ambient)
-            parts.add("retention", retaining.stop)
-            retaining.start()
+            facts = facts_of(past, registry.guarded)
+            self.retention = retention = Retention(log, rules, facts, host.ambient, "service")
+            parts.run("retention", retain(retention))
         if isinstance(log, SqliteLog) and settings.backup_to and settings.backup_every_s:
             self._back_up(host, parts)
 
@@ -268,8 +244,7 @@ class Storing:
         every_s = settings.backup_every_s
         make = in_process(settings.data, settings.backup_to, settings.backup_keep, every_s)
         self.backups = backups = Backups(host.log, host.ambient, make, every_s)
-        parts.add("backups", backups.stop)
-        backups.start()
+        parts.run("backups", backups.run())
 
     def can_erase(self, host: Host, users: UserBook, steps: Sequence[Step]) -> None:
         """From now on, users can be erased by these steps."""
@@ -281,7 +256,7 @@ class Storing:
         """Erase a user by id or by name.
 
         Raises:
-            UserRefused: there is no such user, or it is the last administrator.
+            ChangeRefused: there is no such user, or it is the last administrator.
         """
         erasing, users = self._erasing, self._users
         assert erasing is not None, "the service has started"
@@ -291,26 +266,26 @@ class Storing:
             user = users.users.named(name)
             found = None if user is None else user.user_id
         if found is None:
-            raise UserRefused("not_found", f"there is no user {name or user_id!r}", user_words.NO_SUCH_USER)
+            raise ChangeRefused("not_found", f"there is no user {name or user_id!r}", user_words.NO_SUCH_USER)
         erased = await erasing.erase(found, by)
         # It holds the bodies of what was pruned until it is brought forward, and their words even longer.
         discard(self._settings.data / INDEX)
         return erased
 
     def _others_pruned(self) -> None:
-        if self.retaining is not None:
-            self.retaining.begin_anew()
+        if self.retention is not None:
+            self.retention.begin_anew()
 
     def stands(self) -> dict[str, Any]:
         """How the service stands, for administrators."""
-        room, retaining, backups = self.room, self.retaining, self.backups
+        room, retention, backups = self.room, self.retention, self.backups
         return {
             "disk_free_bytes": room.free_bytes,
             "disk_low_bytes": room.low_bytes,
             "disk_low": room.is_low,
             "refused": room.refused,
             "retention": list(self._settings.retention),
-            "retention_pruned": 0 if retaining is None else retaining.pruned,
+            "retention_pruned": 0 if retention is None else retention.pruned,
             "backup_ms": None if backups is None else backups.newest_ms,
             "backup_failure": None if backups is None else backups.failure,
             "user_bytes_max": self._settings.user_bytes_max or None,
@@ -339,7 +314,7 @@ class Storing:
         metrics.total(
             "retention_pruned",
             "Old events that retention removed.",
-            lambda: 0 if self.retaining is None else self.retaining.pruned,
+            lambda: 0 if self.retention is None else self.retention.pruned,
         )
         metrics.gauge(
             "backup_failed",

@@ -416,14 +416,13 @@ _LOST: Final = (
 
 
 class KeyFile:
-    """Looks from `start` to `stop`. A file that is gone is written again; a replaced one is only reported."""
+    """A file that is gone is written again; a replaced one is only reported."""
 
     def __init__(self, data: Path, key: bytes, executor: Executor) -> None:
         """`executor`: a thread, because a network's file system may not answer at once."""
         self._path = data / MASTER_FILE
         self._key = key
         self._executor = executor
-        self._task: asyncio.Task[None] | None = None
         self._told: str | None = None
 
     def show(self, metrics: Gauges) -> None:
@@ -437,16 +436,6 @@ class KeyFile:
     def sentence(self) -> str | None:
         """What `/readyz` adds while the file is not the key in use."""
         return self._told
-
-    def start(self) -> None:
-        """Look every five seconds."""
-        self._task = asyncio.create_task(self._run(), name="master key")
-
-    async def stop(self) -> None:
-        """Look no more."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait((self._task,))
 
     async def look(self) -> None:
         """Look now."""
@@ -487,7 +476,8 @@ class KeyFile:
             return None, False
         return f"{path} was replaced by another key. {_LOST}", False
 
-    async def _run(self) -> None:
+    async def run(self) -> None:
+        """Look every five seconds."""
         while True:
             await asyncio.sleep(KEY_FILE_LOOK_S)
             await self.look()
@@ -498,8 +488,7 @@ def keep_key(settings: Settings, key: bytes, host: Host, parts: Parts) -> Callab
     file = KeyFile(settings.data, key, host.executor)
     file.show(host.metrics)
     if isinstance(host.log, SqliteLog) and not settings.master_key:
-        parts.add("master key", file.stop)
-        file.start()
+        parts.run("master key", file.run())
     return file.sentence
 
 

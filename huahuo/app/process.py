@@ -215,8 +215,8 @@ def own_the_process() -> None:
     gc.set_threshold(_YOUNG_OBJECTS, _COLLECTIONS_OF_THE_YOUNG, _COLLECTIONS_OF_THE_MIDDLE)
 
 
-def run(work: Coroutine[Any, Any, None]) -> None:
-    """Run `work` to its end on a new loop.
+def run[T](work: Coroutine[Any, Any, T]) -> T:
+    """Run `work` to its end on a new loop, and return its result.
 
     Unlike `asyncio.run`, it does not wait for tasks that ignore their cancellation, nor for threads of the
     loop's default executor, such as name lookups.
@@ -228,7 +228,7 @@ def run(work: Coroutine[Any, Any, None]) -> None:
         make_loop = ForkingLoop
     runner = asyncio.Runner(loop_factory=make_loop)
     try:
-        runner.run(work)
+        return runner.run(work)
     finally:
         loop = runner.get_loop()
         loop.run_until_complete(_end_tasks())
@@ -379,6 +379,16 @@ class Parts:
                 await stopped
 
         self._parts.append((name, stop_part))
+
+    def run(self, name: str, work: Coroutine[Any, Any, None]) -> None:
+        """Do `work`, which never ends, until the stop cancels it."""
+        task = asyncio.create_task(work, name=name)
+
+        async def stop() -> None:
+            task.cancel()
+            await asyncio.wait((task,))
+
+        self.add(name, stop)
 
     def add_timed(self, name: str, stop: StopPart) -> None:
         """As `add`, for a part that cancels by itself."""

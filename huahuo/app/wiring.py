@@ -20,7 +20,7 @@ from huahuo.actors.plugins.plugin import Brought, Host, Plugin
 from huahuo.actors.plugins.registration import bring_all
 from huahuo.app import background_work, cluster_service, credentials, nodes, process, service_http, workers
 from huahuo.app.application import unserved
-from huahuo.app.background_work import Storing, Work, trace_service, webhooks_of
+from huahuo.app.background_work import Storing, Work, trace_service
 from huahuo.app.cluster_service import AmongNodes
 from huahuo.app.config import Settings
 from huahuo.app.credentials import NOBODY, Asked, Keys
@@ -59,6 +59,7 @@ from huahuo.users.api_keys import KeyBook, WithKeys, admit_keys
 from huahuo.users.book import UserBook
 from huahuo.users.login import Login
 from huahuo.users.user_api import UserActions, UserRoutes
+from huahuo.webhooks.deliveries import Posting
 from huahuo.webhooks.webhooks import Webhooks
 
 if TYPE_CHECKING:
@@ -256,7 +257,9 @@ class App:
         admitted = await admit(settings, secrets, self._asked, host, self._ambient, registry, parts)
         self.users, self.login, self.api_keys = admitted.users, admitted.login, admitted.api_keys
         allow_private = settings.webhooks_allow_private
-        self.webhooks = webhooks_of(host, registry, self.users, allow_private=allow_private)
+        posting = Posting(ambient, allow_private=allow_private, resolver=host.resolver)
+        self.webhooks = Webhooks(host, registry, self.users, posting, allow_private=allow_private)
+        self._brought["webhooks"] = self.webhooks.brought
         self.hub = hub = Hub(
             log,
             ambient,
@@ -338,7 +341,7 @@ class App:
     async def _keep_room(self, pages: Site, host: Host, master_key: bytes) -> None:
         storing = self.storing
         storing.guard(self.gate, self.publisher, self.http, self.login)
-        own = account_steps(self.users, self.api_keys, self.webhooks.book)
+        own = account_steps(self.users, self.api_keys)
         brought = (one.forget for one in self._brought.values())
         storing.can_erase(host, self.users, (*own, *brought, ack_step(self.hub.write_acks)))
         key_told = keep_key(self.settings, master_key, host, self._parts)
@@ -355,7 +358,7 @@ class App:
         await self.hub.start()
         self._parts.add("hub", self.hub.stop)
         log, hub = self.log, self.hub
-        work = Work(self._brought, self.webhooks)
+        work = Work(self._brought)
         if isinstance(log, StoreLog):
             self.duty = nodes.duty_of(
                 self.settings, log, self.clock, work.take_up, work.rest, work.divide, work.known,

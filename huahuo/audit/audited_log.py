@@ -19,6 +19,7 @@ import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -113,7 +114,7 @@ async def ask_service(
     timeout_s: float = TIMEOUT_S,
     elsewhere: Elsewhere = OF_DIRECTORY,
     **fields: object,
-) -> dict[str, object]:
+) -> dict[str, Any]:
     """Send one command to the running service as an admin, and return its reply.
 
     Raises:

@@ -1,4 +1,4 @@
-"""The bodies of `huahuo audit`: query, verify, checkpoint, prove, shred, serve, and their output.
+"""`huahuo audit`: query, verify, checkpoint, prove, shred, serve, and their output.
 
 Output is JSON, a table on a terminal, or lines in a pipe. `serve` shows the audit index in Datasette, a
 process of its own on DIR/audit.db, which holds no secret. Without the sign-in link a visitor sees no
@@ -14,20 +14,22 @@ import signal
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
 import msgspec
 import structlog
+import typer
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from huahuo.actors.plugins.past import AS_STORED, Past, Reader
+from huahuo.actors.domain.jobs import KIND as JOB
+from huahuo.actors.plugins.past import Past, Reader
 from huahuo.admin import data_of, plain_row, shredding
 from huahuo.app.config import Settings
 from huahuo.audit.audited_log import Place, ask_service, looking, no_log, principal, reading, writing
 from huahuo.errors import ConfigError
-from huahuo.eventstore.ambient import Ambient
+from huahuo.eventstore.ambient import SystemAmbient
 from huahuo.eventstore.audit.index import METADATA, Audit, AuditPage, Counted, Where
 from huahuo.eventstore.audit.proof import (
     KEY_FILE,
@@ -44,19 +46,27 @@ from huahuo.eventstore.care.backup import must_be_as_made
 from huahuo.eventstore.care.verify import verify as verify_log
 from huahuo.eventstore.core.reader import LogReader
 from huahuo.eventstore.errors import Damaged, EventStoreError
+from huahuo.eventstore.limits import PAGE_ROWS_MAX
 from huahuo.eventstore.model import LOG_STREAM, Append
 from huahuo.eventstore.sqlite.directory_lock import is_original, left_of
 from huahuo.eventstore.sqlite.schema import DATABASE
 from huahuo.eventstore.sqlite.view import SqliteView
+from huahuo.options import (
+    EXIT_NOTHING,
+    EXIT_OK,
+    ConfigFile,
+    Json,
+    Look,
+    finish,
+    known,
+    program,
+    reader,
+    settings,
+)
 from huahuo.replay.history.history import parse_event
-from huahuo.terminal import printable
+from huahuo.terminal import moment_or_ago, printable, show_json
 
 _DATA_CHARS_MAX = 400
-
-
-def show_json(value: Any) -> None:
-    """One JSON object."""
-    sys.stdout.write(printable(msgspec.json.encode(value).decode()) + "\n")
 
 
 def show_page(
@@ -110,27 +120,60 @@ def _cells(row: Row, past: Past, reader: Reader) -> list[str]:
     return [printable(cell) for cell in (*cells, text)]
 
 
+app = program("audit", "")  # its help is in huahuo/cli/main.py, which loads this
+
+Out = Annotated[Path | None, typer.Option(help="Write it to this file.")]
+CheckpointFile = Annotated[Path | None, typer.Option("--checkpoint", help="A signed checkpoint.")]
+Key = Annotated[
+    str, typer.Option(help="Its public key, name+hash+key.", show_default="the directory's own key")
+]
+Owner = Annotated[
+    str, typer.Argument(metavar="ENTITY", help="Whose secrets: mailbox/17, or only the number of a mailbox.")
+]
+
+_AMBIENT = SystemAmbient()
 _INDEXED_QUIETLY = 20_000
 _note = Console(stderr=True, highlight=False, emoji=False)
 
 
-async def query(
-    settings: Settings,
-    where: Where,
-    past: Past,
-    reader: Reader = AS_STORED,
-    *,
-    after: int,
-    limit: int,
-    as_json: bool,
-) -> bool:
-    """Show the matching events. False if there are none. `past`: what is known of their kinds.
+@app.command(epilog="Example:  huahuo audit query --entity mailbox/17 --since -7d --text 'login refused'")
+def query(
+    data: Look = None,
+    config_file: ConfigFile = None,
+    stream: Annotated[str, typer.Option(help="user/42, mailbox/17, auth, audit, …")] = "",
+    type_: Annotated[
+        list[str] | None, typer.Option("--type", help="Of one of these types; repeatable.")
+    ] = None,
+    principal: Annotated[str, typer.Option(help="Who did it: user/42, service, …")] = "",
+    entity: Annotated[str, typer.Option(help="What it is about: mailbox/17.")] = "",
+    command: Annotated[str, typer.Option(help="The id of the command that caused it.")] = "",
+    since: Annotated[str, typer.Option(help="From this time on: RFC 3339, or -5m, -2h, -7d.")] = "",
+    until: Annotated[str, typer.Option(help="Up to this time.")] = "",
+    text: Annotated[str, typer.Option(help="All these words in its fields; word* for a beginning.")] = "",
+    after: Annotated[int, typer.Option(min=0, help="Go on behind this position.")] = 0,
+    limit: Annotated[int, typer.Option(min=1, max=PAGE_ROWS_MAX, help="Rows of a page.")] = 50,
+    as_json: Json = False,
+) -> None:
+    """Find events by who, what, when and why, with full text, counts and facets."""
+    given, now_ms = settings(data, config_file), _AMBIENT.now_ms()
+    try:
+        where = Where(
+            stream=stream,
+            types=tuple(type_ or ()),
+            principal=principal,
+            entity=entity,
+            command_id=command,
+            since=moment_or_ago(since, now_ms),
+            until=moment_or_ago(until, now_ms),
+            text=text,
+        )
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+    finish(find_events(given, where, after=after, limit=limit, as_json=as_json))
 
-    `reader`: says the texts of events. JSON has them as they are stored.
 
-    Raises:
-        ConfigError: the query is malformed. HuahuoError: it cannot be recorded or answered.
-    """
+async def find_events(settings: Settings, where: Where, *, after: int, limit: int, as_json: bool) -> int:
+    """Show a page of the matching events."""
     async with looking(settings, "audit query", {**where.described(), "after": after}) as place:
         audit = await Audit.open(place.log, place.index, copied=place.is_copy)
         try:
@@ -141,24 +184,39 @@ async def query(
             raise ConfigError(str(error)) from None
         finally:
             await audit.close()
-        show_page(page, counted, past, reader, as_json=as_json, recorded=place.recorded)
-        return bool(page.rows)
+        show_page(page, counted, known(), reader(), as_json=as_json, recorded=place.recorded)
+        return EXIT_OK if page.rows else EXIT_NOTHING
 
 
-async def verify(
+@app.command(epilog="Example:  huahuo audit verify --checkpoint 2026-11.note --key 'huahuo/…+…+…'")
+def verify(
+    data: Look = None,
+    config_file: ConfigFile = None,
+    checkpoint: CheckpointFile = None,
+    key: Key = "",
+    from_checkpoint: Annotated[
+        bool, typer.Option("--from-checkpoint", help="Begin behind what the checkpoint sealed.")
+    ] = False,
+    processes: Annotated[
+        int | None,
+        typer.Option(min=1, help="How many processes check at one time.", show_default="one a core"),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Check every event against the hash chain, and history against a signed checkpoint."""
+    given = settings(data, config_file)
+    finish(_verify(given, checkpoint, key, processes, from_checkpoint=from_checkpoint, as_json=as_json))
+
+
+async def _verify(
     settings: Settings,
-    *,
     checkpoint: Path | None,
     key: str,
-    from_checkpoint: bool,
     processes: int | None,
+    *,
+    from_checkpoint: bool,
     as_json: bool,
-) -> bool:
-    """Verify the hash chain. True if no event was changed.
-
-    Raises:
-        ConfigError: there is no log, or no key for the checkpoint. EventStoreError: the log is unreadable.
-    """
+) -> int:
     signed = None if checkpoint is None else _opened(settings, checkpoint, key)[0]
     if from_checkpoint and signed is None:
         raise ConfigError("give --checkpoint FILE to begin at")
@@ -172,7 +230,7 @@ async def verify(
             must_be_as_made(settings.data, found, place.path)
     except Damaged as error:
         _say_damaged(error, as_json=as_json)
-        return False
+        return EXIT_NOTHING
     if as_json:
         show_json(
             {
@@ -181,51 +239,59 @@ async def verify(
                 "checkpoint": None if signed is None else signed.size,
             }
         )  # fmt: skip
-        return True
+        return EXIT_OK
     print(f"ok: {found.position - found.after} events up to position {found.position} are what was written")  # noqa: T201
     if found.pruned:
         print(f"    {found.pruned} of them are pruned, each with a receipt")  # noqa: T201
     if signed is not None:
         print(f"    the first {signed.size} are those that were signed")  # noqa: T201
-    return True
+    return EXIT_OK
 
 
-async def checkpoint(settings: Settings, ambient: Ambient, *, out: Path | None, as_json: bool) -> None:
-    """Verify the log, sign its head, and print the note and the public key.
+@app.command(epilog="Example:  huahuo audit checkpoint --out 2026-11.note   (and give it away)")
+def checkpoint(
+    data: Look = None, config_file: ConfigFile = None, out: Out = None, as_json: Json = False
+) -> None:
+    """Check the log and sign where it stands, so that a later rewrite can be shown."""
+    finish(_checkpoint(settings(data, config_file), out, as_json=as_json))
 
-    Raises:
-        Damaged: the log was changed. Nothing is signed.
-    """
+
+async def _checkpoint(settings: Settings, out: Path | None, *, as_json: bool) -> int:
     async with looking(settings, "audit checkpoint", {}) as place:
         await verify_log(place.log, place.path)
-        note, vkey = await _signed(settings, place, ambient)
+        note, vkey = await _signed(settings, place)
     if out is not None:
         out.write_text(note, encoding="utf-8")  # noqa: ASYNC240  nothing else runs on this loop
     if as_json:
         show_json({"note": note, "key": vkey})
-        return
+        return EXIT_OK
     if out is None:
         sys.stdout.write(note)
     _note.print(f"public key: {vkey}", markup=False, soft_wrap=True)
+    return EXIT_OK
 
 
-async def prove(
-    settings: Settings, ambient: Ambient, event: str, *, checkpoint: Path | None, key: str, out: Path | None
-) -> bool:
-    """Write the proof that an event is in the log, with the signed checkpoint to which it leads.
+@app.command(epilog="Example:  huahuo audit prove user/42#17 --out event.proof")
+def prove(
+    event: Annotated[str, typer.Argument(metavar="EVENT", help="STREAM#SEQ, or @POSITION.")],
+    data: Look = None,
+    config_file: ConfigFile = None,
+    checkpoint: CheckpointFile = None,
+    key: Key = "",
+    out: Out = None,
+) -> None:
+    """Write a proof (JSON) that an event is in the log, for somebody who trusts only the checkpoint."""
+    finish(_prove(settings(data, config_file), event, checkpoint, key, out))
 
-    Without `checkpoint` the head is signed. False if the event cannot be proved.
 
-    Raises:
-        ConfigError: the event's name, the checkpoint or its key is malformed.
-    """
+async def _prove(settings: Settings, event: str, checkpoint: Path | None, key: str, out: Path | None) -> int:
     try:
         stream, number = parse_event(event)
     except ValueError as error:
         raise ConfigError(str(error)) from None
     async with looking(settings, "audit prove", {"event": event}) as place:
         if checkpoint is None:
-            note, vkey = await _signed(settings, place, ambient)
+            note, vkey = await _signed(settings, place)
             signed = open_note(note, vkey)
         else:
             signed, note, vkey = _opened(settings, checkpoint, key)
@@ -235,17 +301,32 @@ async def prove(
             proof = await prove_event(place.log, position, signed.size)
         except NotProvable as error:
             _note.print(f"not provable: {error.args[0]}", markup=False)
-            return False
+            return EXIT_NOTHING
     proof |= {"checkpoint": note, "key": vkey}
     if out is None:
         show_json(proof)
     else:
         out.write_bytes(msgspec.json.format(msgspec.json.encode(proof)) + b"\n")  # noqa: ASYNC240  nothing else runs
-    return True
+    return EXIT_OK
 
 
-async def shred(settings: Settings, ambient: Ambient, owner: str) -> bool:
-    """Destroy the key of an entity's secrets and leave a receipt. False if there is no such entity.
+@app.command(epilog="Example:  huahuo audit shred 17")
+def shred(entity: Owner, data: Look = None, config_file: ConfigFile = None) -> None:
+    """Destroy the key of an entity's stored secrets; a receipt stays in the log."""
+    given, owner = settings(data, config_file), _entity(entity)
+
+    async def body() -> int:
+        if await _shred(given, owner):
+            typer.echo("shredded")
+            return EXIT_OK
+        typer.echo(f"nothing about {owner} is in the log, so there is no key to destroy", err=True)
+        return EXIT_NOTHING
+
+    finish(body())
+
+
+async def _shred(settings: Settings, owner: str) -> bool:
+    """Destroy the key and leave a receipt. False if there is no such entity.
 
     Raises:
         ConfigError: the directory is a copy. HuahuoError: the service refused.
@@ -255,7 +336,7 @@ async def shred(settings: Settings, ambient: Ambient, owner: str) -> bool:
         if log is not None:
             if not log.head(owner).seq:
                 return False
-            now_ms = ambient.now_ms()
+            now_ms = _AMBIENT.now_ms()
             event = shredding(owner, now_ms)
             await log.append(Append(ts_ms=now_ms, events=(event,), principal=principal(), shred=(owner,)))
             return True
@@ -276,6 +357,19 @@ def must_be_original(settings: Settings) -> None:
         )
 
 
+def _entity(text: str) -> str:
+    """The entity that the text names. A number alone is one of the kind that the plug-ins give a field to.
+
+    Jobs do not count: they keep no secrets.
+    """
+    kinds = [kind for kind in known().entity_fields.values() if kind != JOB]
+    if "/" not in text and text.isdecimal() and len(kinds) == 1:
+        return f"{kinds[0]}/{int(text)}"
+    if "/" not in text:
+        raise ConfigError(f"not the name of an entity, such as order/7: {text!r}")
+    return text
+
+
 async def _catch_up(audit: Audit, *, quiet: bool) -> None:
     """Build the index up to the head, with a progress bar if that takes a while."""
     behind = await audit.behind()
@@ -287,10 +381,10 @@ async def _catch_up(audit: Audit, *, quiet: bool) -> None:
         await audit.catch_up(told=lambda at, upto: progress.update(task, completed=behind - (upto - at)))
 
 
-async def _signed(settings: Settings, place: Place, ambient: Ambient) -> tuple[str, str]:
+async def _signed(settings: Settings, place: Place) -> tuple[str, str]:
     """A signed note of the log's head, and the public key. Only an original gets a key of its own."""
     path = settings.data / KEY_FILE
-    key = SigningKey.ensure(path, ambient) if is_original(settings.data) else SigningKey.load(path)
+    key = SigningKey.ensure(path, _AMBIENT) if is_original(settings.data) else SigningKey.load(path)
     signed = await checkpoint_of(place.log)
     return key.sign(signed), key.vkey(signed.origin)
 
@@ -331,12 +425,18 @@ DATA_VARIABLE = "HUAHUO_AUDIT_DATA"
 _log = structlog.get_logger(__name__)
 
 
-async def serve(settings: Settings, *, host: str, port: int) -> None:
-    """Serve until it is stopped.
+@app.command(epilog="Example:  huahuo audit serve --port 8001   (needs pip install 'huahuo[audit]')")
+def serve(
+    data: Look = None,
+    config_file: ConfigFile = None,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="TCP port; 0 takes a free one.")] = 8001,
+) -> None:
+    """Browse the audit index in Datasette, behind a sign-in link."""
+    finish(_serve(settings(data, config_file), host, port))
 
-    Raises:
-        ConfigError: Datasette is not installed, or there is no log.
-    """
+
+async def _serve(settings: Settings, host: str, port: int) -> int:
     if importlib.util.find_spec("datasette") is None:
         raise ConfigError("Datasette is not installed: pip install 'huahuo[audit]'")
     async with looking(settings, "audit serve", {"host": host, "port": port}) as place:
@@ -347,8 +447,9 @@ async def serve(settings: Settings, *, host: str, port: int) -> None:
             await audit.close()
         if not is_original(settings.data):  # the private copy lives until we stop
             await _run(place.index, host, port, data=None)
-            return
+            return EXIT_OK
     await _run(place.index, host, port, data=settings.data)
+    return EXIT_OK
 
 
 async def _run(index: Path, host: str, port: int, *, data: Path | None) -> None:

@@ -41,11 +41,8 @@ _OLD: Final = 2.0
 """A backup older than twice the interval is overdue."""
 _LEFT: Final = ("backup-*", "unfinished-*", "restoring", "*.restoring")
 
-type Told = tuple[str, str, str]
-"""Level, subject and text of a finding."""
 
-
-def of_settings(settings: Settings, ambient: Ambient) -> Iterator[Told]:
+def of_settings(settings: Settings, ambient: Ambient) -> Iterator[Finding]:
     """Findings about settings that a start would refuse, about backups, and about what was left behind."""
     yield from _refused(settings)
     if settings.backup_to and settings.backup_every_s:
@@ -54,53 +51,53 @@ def of_settings(settings: Settings, ambient: Ambient) -> Iterator[Told]:
         none = (
             "the service makes none: name a directory on another disk, or s3://BUCKET/PREFIX, in `backup_to`"
         )
-        yield "warning", "backups", none
+        yield Finding("warning", "backups", none)
     yield from _left_behind(settings.data)
     service = service_port.read_address(settings.data)
     if service is not None and not lives(service.pid):
         text = f"{service_port.SERVICE_FILE} is of a process that is gone: the next start writes it anew"
-        yield "warning", "service", text
+        yield Finding("warning", "service", text)
 
 
-def _refused(settings: Settings) -> Iterator[Told]:
+def _refused(settings: Settings) -> Iterator[Finding]:
     try:
         rules_of(settings.retention)
     except ValueError as error:
-        yield "error", "retention", f"{error}. Mend the setting `retention`"
+        yield Finding("error", "retention", f"{error}. Mend the setting `retention`")
     if settings.classic_ui:
         try:
             classic_site(Path(settings.classic_ui))
         except ValueError as error:
-            yield "error", "pages", str(error)
+            yield Finding("error", "pages", str(error))
     try:
         zstd_dictionaries.find_dictionaries(settings.data, settings.dictionary)
     except ConfigError as error:
-        yield "error", "dictionary", f"{error}. Mend the setting `dictionary`, or move the file away"
+        yield Finding("error", "dictionary", f"{error}. Mend the setting `dictionary`, or move the file away")
     if settings.jwks_url and (why := refuse_url(settings.jwks_url)):
-        yield "error", "tokens", f"jwks_url: {why}"
+        yield Finding("error", "tokens", f"jwks_url: {why}")
     if settings.durable_streams == "open" and settings.durable_streams_forced:
         text = "everybody who reaches the service may read and write /ds/: unset durable_streams_forced"
-        yield "warning", "streams", text
+        yield Finding("warning", "streams", text)
 
 
-def _backups(settings: Settings, ambient: Ambient) -> Told:
+def _backups(settings: Settings, ambient: Ambient) -> Finding:
     target = settings.backup_to
     if not target.startswith(SCHEME) and (why := unusable(Path(target).absolute())):
-        return "error", "backups", f"backup_to: {why}"
+        return Finding("error", "backups", f"backup_to: {why}")
     try:
         names = Objects(target).names() if target.startswith(SCHEME) else Folder(Path(target)).names()
     except (OSError, HuahuoError) as error:
-        return "error", "backups", f"{error}"
+        return Finding("error", "backups", f"{error}")
     if not names:
-        return "warning", "backups", f"there is none at {target} yet: is the service running?"
+        return Finding("warning", "backups", f"there is none at {target} yet: is the service running?")
     age_s = (ambient.now_ms() - made_ms(names[-1])) / 1000
     if age_s > _OLD * settings.backup_every_s:
-        return (
+        return Finding(
             "error",
             "backups",
             f"the newest at {target} is {age_s / 3600:.1f} h old: /readyz and the log of the service say why",
         )
-    return "ok", "backups", f"{len(names)} at {target}, the newest {age_s / 3600:.1f} h old"
+    return Finding("ok", "backups", f"{len(names)} at {target}, the newest {age_s / 3600:.1f} h old")
 
 
 def unusable(target: Path) -> str:
@@ -114,11 +111,11 @@ def unusable(target: Path) -> str:
     return ""
 
 
-def _left_behind(data: Path) -> Iterator[Told]:
+def _left_behind(data: Path) -> Iterator[Finding]:
     for pattern in _LEFT:
         for path in data.glob(pattern):
             text = f"{path} was left by a backup or restore that was cut short: remove it if none runs now"
-            yield "warning", "data", text
+            yield Finding("warning", "data", text)
 
 
 def lives(pid: int) -> bool:
@@ -160,7 +157,7 @@ async def examine(
     if any(finding.about == _FILES for finding in findings):
         return [*findings, await _port(settings)]  # reading a pipe would not end
     findings += _keys(settings)
-    findings += [Finding(*told) for told in of_settings(settings, ambient)]
+    findings += of_settings(settings, ambient)
     service = service_port.read_address(settings.data)
     if all(finding.level != "error" for finding in findings):
         findings += [finding async for finding in log_findings(settings, ambient)]

@@ -23,8 +23,8 @@ from huahuo.errors import ConfigError, HuahuoError
 from huahuo.eventstore.ambient import SystemAmbient
 from huahuo.eventstore.errors import EventStoreError
 from huahuo.eventstore.sqlite.connections import ForeignDatabase, NotReadable
+from huahuo.refusals import ChangeRefused
 from huahuo.users import book
-from huahuo.users.users import UserRefused
 
 type Row = Mapping[str, Any]
 
@@ -175,7 +175,7 @@ class _Import:
                 known = await self._users.add_hashed(
                     name, _stored(row), is_admin=bool(row["is_admin"]), principal=_WHO
                 )
-            except UserRefused as refused:
+            except ChangeRefused as refused:
                 report.leave_out("users", str(refused) if refused.code != "invalid_field" else _NAME)
                 return
             report.added["users"] += 1

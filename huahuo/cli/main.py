@@ -1,6 +1,5 @@
 """The command line: names, flags and help. The body of each command is in a module of its own."""
 
-import asyncio
 import gc
 import os
 import sys
@@ -9,11 +8,12 @@ from typing import Annotated
 
 import typer
 
-from huahuo.cli import account_commands, audit, service_commands
+from huahuo.cli import log_care
 from huahuo.errors import ConfigError, HuahuoError
 from huahuo.options import (
     EXIT_NOTHING,
     EXIT_UNUSABLE,
+    HERE,
     MISUSE,
     ConfigFile,
     Data,
@@ -24,8 +24,10 @@ from huahuo.options import (
     later,
     program,
     reader,
+    run,
     said_of,
     settings,
+    table,
     token_option,
 )
 
@@ -51,7 +53,6 @@ def tail(
 
     from huahuo.app.application import settings as application_settings
     from huahuo.app.credentials import token_source
-    from huahuo.app.process import run
     from huahuo.app.service_port import way_on
     from huahuo.cli.tail import tail as body
     from huahuo.eventstore.ambient import SystemAmbient
@@ -112,10 +113,9 @@ def clients(
     config_file: ConfigFile = None,
 ) -> None:
     """List the clients of the running service, how far each has read, and how many are behind."""
-    from huahuo.app.process import run
     from huahuo.cli.service_admin import clients as body
 
-    run(body(settings(data, config_file), as_json=as_json, console=console()))
+    body(settings(data, config_file), as_json=as_json)
 
 
 def revoke(
@@ -126,7 +126,6 @@ def revoke(
 ) -> None:
     """End a user's or a token's sessions, on the running service or in the log where none runs."""
     from huahuo.app.credentials import user_id_in
-    from huahuo.app.process import run
     from huahuo.cli.service_admin import revoke as body
 
     if (user_id is None) == (jti is None):
@@ -146,22 +145,111 @@ def add_to(program: typer.Typer) -> None:
     program.command(epilog="Example:  huahuo revoke --data ./data --user-id 42")(revoke)
 
 
-replay_app = later(
-    "replay",
-    "The log as a time-travel debugger: read-only, on a live directory, a copy or an export.",
-    "huahuo.timetravel.commands",
-)
-
 _WHAT = "Event-sourced entities, streamed to clients that may vanish and return. Without --app: mail."
 app = program("huahuo", _WHAT)
-app.add_typer(replay_app)
-app.add_typer(service_commands.projections_app)
-app.add_typer(service_commands.dictionary_app)
-app.add_typer(service_commands.config_app)
-app.add_typer(account_commands.mailbox_app)
-app.add_typer(account_commands.user_app)
-app.add_typer(service_commands.key_app)
-app.add_typer(service_commands.cluster_app)
+
+_ADMIN = "huahuo.cli.service_admin"
+_ACCOUNTS = "huahuo.cli.accounts"
+for name, text, home in (
+    (
+        "replay",
+        "The log as a time-travel debugger: read-only, on a live directory, a copy or an export.",
+        "huahuo.timetravel.commands:app",
+    ),
+    (
+        "projections",
+        "Tables of rows and followers: where they stand, and what to do about it.",
+        f"{_ADMIN}:projections_app",
+    ),
+    ("mailbox", "One mailbox of a running service.", "huahuo.cli.tail:mailbox_app"),
+    ("user", "Users who sign in with a name and a password.", f"{_ACCOUNTS}:user_app"),
+    ("key", "API keys: tokens for programs, with rights and an expiry.", f"{_ACCOUNTS}:key_app"),
+    ("cluster", "Several nodes over one log (`huahuo serve --log …`).", f"{_ADMIN}:cluster_app"),
+    (
+        "audit",
+        "Who did what, when and why; and whether history is what was written.",
+        "huahuo.audit.commands:app",
+    ),
+):
+    app.add_typer(later(name, text, home))
+
+
+dictionary_app = program("dictionary", "The dictionary of the compressed protocol (huahuo.v1.zstd).")
+
+
+@dictionary_app.callback()
+def dictionary() -> None:
+    """The dictionary of the compressed protocol (huahuo.v1.zstd)."""
+
+
+@dictionary_app.command(epilog="Example:  huahuo dictionary train --data ./data --size 8192")
+def train(
+    data: Data = None,
+    out: Annotated[
+        Path | None, typer.Option(help="File to write.", show_default="DATA/dictionaries/ID.zdict")
+    ] = None,
+    size: Annotated[int, typer.Option(min=256, max=1 << 20, help="Its size in bytes.")] = 4096,
+    tries: Annotated[
+        int | None,
+        typer.Option(min=1, help="How many changes are tried.", show_default="8000, some ten seconds"),
+    ] = None,
+    config_file: ConfigFile = None,
+) -> None:
+    """Train a dictionary for the events that this log holds. That takes some ten seconds.
+
+    It will be public, so everything that fewer than five streams have in common is masked first.
+    """
+    from huahuo.app.application import standard
+    from huahuo.dictionaries.zstd_dictionaries import DICTIONARY_FOLDER, SUFFIX, from_log
+    from huahuo.eventstore.ambient import SystemAmbient
+    from huahuo.eventstore.zstd_training import TRIES
+
+    given = settings(data, config_file)
+    seed = int.from_bytes(SystemAmbient().token_bytes(8), "big")
+    made = run(from_log(standard(), given.data, seed, size, tries or TRIES))
+    path = out or given.data / DICTIONARY_FOLDER / f"{made.id}{SUFFIX}"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(made.data)
+    except OSError as error:
+        raise HuahuoError(f"cannot write {path}: {error.strerror}") from None
+    typer.echo(f"dictionary {made.id}: {len(made.data)} bytes in {path}")
+    typer.echo(f"use it:  HUAHUO_DICTIONARY={path} huahuo serve")
+
+
+config_app = program("config", "The settings: print them as a commented huahuo.toml, or check a file.")
+config_app.info.no_args_is_help = False
+config_app.info.invoke_without_command = True
+
+
+@config_app.callback(epilog="Example:  huahuo config > huahuo.toml; huahuo config check huahuo.toml")
+def show(context: typer.Context) -> None:
+    """Print every setting with its meaning and default, commented out: a huahuo.toml to start from."""
+    if context.invoked_subcommand is None:
+        typer.echo(table().as_toml(), nl=False)
+
+
+@config_app.command(epilog="Example:  huahuo config check huahuo.toml")
+def check(
+    file: Annotated[
+        Path | None, typer.Argument(help="The file to check.", show_default="huahuo.toml")
+    ] = None,
+    config_file: ConfigFile = None,
+) -> None:
+    """Check a file and the environment, and print the settings that differ from the defaults."""
+    known = table()
+    settings = known.load(environ=os.environ, file=file or config_file or HERE)
+    changed = known.changed(settings)
+    for name, value in changed.items():
+        typer.echo(f"{name} = {value}")
+    unknown = known.unknown_variables(os.environ)
+    if unknown:
+        raise ConfigError(f"no settings of this version: {', '.join(unknown)}")
+    typer.echo(f"in order: {len(changed)} settings differ from the defaults")
+
+
+app.add_typer(dictionary_app)
+app.add_typer(config_app)
 
 
 def main() -> None:
@@ -248,7 +336,7 @@ def serve(
     import_structlog_without_rich()
     from huahuo.app.application import chosen, standard
     from huahuo.app.hiding import hide_password
-    from huahuo.app.process import own_the_process, run
+    from huahuo.app.process import own_the_process
     from huahuo.embedding.huahuo import leave
     from huahuo.embedding.huahuo import serve as body
 
@@ -322,7 +410,7 @@ def doctor(
 
     logs.configure("critical", as_json=False)  # the findings tell it
     given = settings(data, config_file)
-    findings = asyncio.run(examine(given, SystemAmbient(), os.environ, check=check))
+    findings = run(examine(given, SystemAmbient(), os.environ, check=check))
     show(findings, as_json=as_json, console=console())
     if any(finding.level == "error" for finding in findings):
         raise typer.Exit(EXIT_NOTHING)
@@ -335,7 +423,6 @@ def import_firemail(
     config_file: ConfigFile = None,
 ) -> None:
     """Bring users, mailboxes and mails of FireMail into a data directory. It may be run again."""
-    from huahuo.app.process import run
     from huahuo.cli.import_firemail import import_firemail as body
 
     run(body(settings(data, config_file), database))
@@ -358,8 +445,6 @@ def demo(
     ] = False,
 ) -> None:
     """A local IMAP server with sample mail, the service, and a link to watch it in a browser."""
-    from huahuo.app.process import run
-
     if cluster:
         from huahuo.demo.cluster import cluster as body
     else:
@@ -367,7 +452,7 @@ def demo(
     run(body(port=port, data=data, console=console()))
 
 
-audit.add_to(app)  # behind what a newcomer looks for
+log_care.add_to(app)  # behind what a newcomer looks for
 
 
 if __name__ == "__main__":

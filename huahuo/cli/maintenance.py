@@ -28,7 +28,7 @@ from huahuo.app.config import Settings
 from huahuo.app.nodes import address_of, node_name, sequencer_of
 from huahuo.app.wiring import App
 from huahuo.audit.audited_log import ask_service, looking, principal, reading, record, writing
-from huahuo.audit.commands import must_be_original, show_json
+from huahuo.audit.commands import must_be_original
 from huahuo.build import BUILD
 from huahuo.errors import ConfigError, HuahuoError
 from huahuo.eventstore.ambient import Ambient, SystemAmbient, json_bytes, rfc3339
@@ -52,10 +52,11 @@ from huahuo.eventstore.sqlite.directory_lock import lock_to_change
 from huahuo.eventstore.sqlite.log import SqliteLog, become_replica, is_replica, larger_event
 from huahuo.eventstore.sqlite.mark import missing_from
 from huahuo.eventstore.sqlite.schema import DATABASE
+from huahuo.refusals import ChangeRefused
 from huahuo.storage.copying import SCHEME, Objects, name_at
-from huahuo.terminal import printable
+from huahuo.terminal import printable, show_json
 from huahuo.users.book import UserBook
-from huahuo.users.users import User, UserRefused
+from huahuo.users.users import User
 
 RESTORED = "restored"
 SALVAGED = "salvaged"
@@ -162,23 +163,9 @@ async def _restore(settings: Settings, ambient: Ambient, source: Path, named: st
         found = await _put_back(source, staged, named)
         missing = missing or taken_out_of(source, found)
         _copy_keys(source, settings.data)
-        secrets = credentials.read_keys(settings)
-        log = await SqliteLog.open(
-            staged, ambient=ambient, master_key=secrets.master_key, build=BUILD, restored=True
+        new = await _begun(
+            settings, ambient, staged, RESTORED, {"log": found.log_id, "position": found.position}
         )
-        try:
-            now_ms = ambient.now_ms()
-            body = {
-                "type": RESTORED,
-                "timestamp": rfc3339(now_ms),
-                "log": found.log_id,
-                "position": found.position,
-            }
-            event = NewEvent(AUDIT_STREAM, RESTORED, json_bytes(body))
-            await log.append(Append(ts_ms=now_ms, events=(event,), principal=principal()))
-            new = log.log_id
-        finally:
-            await log.close()
     if as_json:
         show_json({"log": new, "before": found.log_id, "position": found.position, "missing": missing})
     else:
@@ -204,24 +191,10 @@ async def salvage(settings: Settings, ambient: Ambient, source: Path, *, as_json
             _copy_keys(source, settings.data)
             secrets = credentials.read_keys(settings)
             found = read_salvageable(source, staged, Vault(secrets.master_key, ambient).mark())
-            log = await SqliteLog.open(
-                staged, ambient=ambient, master_key=secrets.master_key, build=BUILD, restored=True
-            )
-            try:
-                now_ms, told = ambient.now_ms(), list(found.sentences())
-                body = {
-                    "type": SALVAGED,
-                    "timestamp": rfc3339(now_ms),
-                    "position": found.position,
-                    "lost": told,
-                }
-                events = [NewEvent(AUDIT_STREAM, SALVAGED, json_bytes(body))]
-                if found.lost:
-                    events.append(receipt(found.lost, {"salvage": True}, now_ms))
-                await log.append(Append(ts_ms=now_ms, events=tuple(events), principal=principal()))
-                new = log.log_id
-            finally:
-                await log.close()
+            told = list(found.sentences())
+            more = (receipt(found.lost, {"salvage": True}, ambient.now_ms()),) if found.lost else ()
+            body = {"position": found.position, "lost": told}
+            new = await _begun(settings, ambient, staged, SALVAGED, body, *more)
     finally:
         lock.leave(None)
     if as_json:
@@ -231,6 +204,21 @@ async def salvage(settings: Settings, ambient: Ambient, source: Path, *, as_json
     print(f"salvaged {count} events into {settings.data}; the log's id is now {new}")  # noqa: T201
     for line in told:
         print(f"    {line}")  # noqa: T201
+
+
+async def _begun(
+    settings: Settings, ambient: Ambient, staged: Path, type_: str, said: dict[str, Any], *more: NewEvent
+) -> str:
+    """Give the log in `staged` a new id, which is returned, and record what was done."""
+    key, now_ms = credentials.read_keys(settings).master_key, ambient.now_ms()
+    log = await SqliteLog.open(staged, ambient=ambient, master_key=key, build=BUILD, restored=True)
+    try:
+        body = json_bytes({"type": type_, "timestamp": rfc3339(now_ms), **said})
+        events = NewEvent(AUDIT_STREAM, type_, body), *more
+        await log.append(Append(ts_ms=now_ms, events=events, principal=principal()))
+        return log.log_id
+    finally:
+        await log.close()
 
 
 async def _put_back(source: Path, into: Path, named: str) -> Verified:
@@ -341,7 +329,7 @@ async def erase_user(settings: Settings, name: str | None, user_id: str | None, 
         await app.start()
         try:
             told = msgspec.to_builtins(await app.storing.erase(user_id, name, principal()))
-        except UserRefused as refused:
+        except ChangeRefused as refused:
             raise HuahuoError(str(refused)) from None
         finally:
             await app.stop()

@@ -1,12 +1,11 @@
-"""What an administrator asks of a running service: nodes, clients, projections, and to revoke tokens.
+"""`huahuo cluster`, `projections`, and the bodies of `clients` and `revoke`: what an administrator asks.
 
-The bodies of `huahuo cluster`, `clients`, `revoke` and `projections`: through the running service of a
-directory or one elsewhere; projections and `revoke` also on the log, under the writer's lock, where none
-runs.
+They go through the running service of a directory or one elsewhere; projections and `revoke` also work on
+the log, under the writer's lock, where none runs.
 """
 
-from collections.abc import Collection
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, Final
 
 import msgspec
 import typer
@@ -23,9 +22,11 @@ from huahuo.actors.plugins.actions import Registry
 from huahuo.actors.plugins.calls import UserId
 from huahuo.actors.timers import timer_table as timers
 from huahuo.actors.timers.timer import TABLE as TIMERS
-from huahuo.app.application import chosen
+from huahuo.app import credentials
+from huahuo.app.application import chosen, followers
 from huahuo.app.application import projections as projections_of_plugins
 from huahuo.app.config import Settings
+from huahuo.app.hiding import hide_password
 from huahuo.audit.audited_log import (
     REBUILD_S,
     TIMEOUT_S,
@@ -37,11 +38,13 @@ from huahuo.audit.audited_log import (
     writing,
 )
 from huahuo.audit.commands import must_be_original
+from huahuo.cli import maintenance
 from huahuo.errors import ConfigError, HuahuoError
-from huahuo.eventstore.ambient import Ambient, SystemAmbient
+from huahuo.eventstore.ambient import SystemAmbient
 from huahuo.eventstore.core.log import StoreLog
 from huahuo.eventstore.sqlite.directory_lock import is_original
-from huahuo.terminal import printable
+from huahuo.options import ConfigFile, Data, Json, console, program, run, settings, token_option
+from huahuo.terminal import counted, printable, show_json
 from huahuo.transport.client.model import CommandError
 from huahuo.transport.commands.published_events import PublishRefused
 from huahuo.transport.commands.publishing import Publisher
@@ -52,75 +55,134 @@ SILENT_S = 10.0
 TRIM_S = 60.0
 _ALONE = "this service is alone: it was started without --log"
 _ALONE_YET = f"{_ALONE}; or it has not joined the other nodes yet, and its /readyz says why"
-_NODE_COLUMNS = ("node", "URL", "applied", "behind", "clients", "load", "state")
+_AMBIENT: Final = SystemAmbient()
+
+type Row = dict[str, Any]
 
 
-async def status(settings: Settings, elsewhere: Elsewhere, *, as_json: bool, console: Console) -> None:
-    """Print the columns' names and one line per node.
-
-    Raises:
-        HuahuoError: no service runs on this directory, it refused, or it is alone.
-    """
-    reply: Any = await _ask(settings, "get_nodes", elsewhere)
-    rows: list[dict[str, Any]] = reply["data"]
+def _show_rows(
+    rows: Sequence[Row], columns: Sequence[str], cells: Callable[[Row], Sequence[str]], *, as_json: bool
+) -> None:
+    """Print the columns' names and one line per row; as JSON, the rows only."""
+    out = console()
     if as_json:
         for row in rows:
-            console.out(msgspec.json.encode(row).decode(), highlight=False)
-        return
-    if not rows:
+            show_json(row)
+    elif out.is_terminal:
+        table = Table(*columns, box=None)
+        for row in rows:
+            table.add_row(*map(printable, cells(row)))
+        out.print(table)
+    else:
+        for line in (columns, *map(cells, rows)):
+            typer.echo("\t".join(map(printable, line)))  # rich would print blanks in place of tabs
+
+
+Log = Annotated[str, typer.Option(help="Address of the ordered log; else the setting `log`.")]
+Undo = Annotated[bool, typer.Option("--undo", help="Take the node back.")]
+Alone = Annotated[
+    bool, typer.Option("--alone", help="Also if no other living node and no backup holds what is trimmed.")
+]
+Node = Annotated[
+    str, typer.Argument(help="Its name, as `huahuo cluster status` prints it.", show_default=False)
+]
+Url = Annotated[str | None, typer.Option(help="A node to ask, also of another machine; else that of --data.")]
+Token = Annotated[str | None, token_option("An administrator's token; else made of --data's key.")]
+
+cluster_app = program("cluster", "")  # its help, and that of `projections_app`, is in huahuo/cli/main.py
+
+
+@cluster_app.command(epilog="Example:  huahuo cluster keys --data ./node-1")
+def keys(data: Data = None, config_file: ConfigFile = None) -> None:
+    """Make the two keys that all nodes share, in the directory of the first one. Those that exist stay."""
+    given = settings(data, config_file)
+    credentials.ensure_keys(msgspec.structs.replace(given, log=""), _AMBIENT)
+    files = f"{credentials.JWT_FILE} and {credentials.MASTER_FILE}"
+    typer.echo(f"copy {files} of {given.data} to the directory of each node")
+
+
+@cluster_app.command(
+    epilog="Example:  huahuo cluster status --data ./node-1, or --url http://web-1:8765 --token …"
+)
+def status(
+    data: Data = None,
+    url: Url = None,
+    token: Token = None,
+    as_json: Json = False,
+    config_file: ConfigFile = None,
+) -> None:
+    """Print every node: where it is, how far it is, its clients, and which one does the work."""
+    rows = _asked(settings(data, config_file), Elsewhere(url, token), "get_nodes")["data"]
+    if not rows and not as_json:
         raise HuahuoError(_ALONE)
-    lines = [_node_cells(row) for row in rows]
-    if not console.is_terminal:
-        for cells in (_NODE_COLUMNS, *lines):
-            typer.echo("\t".join(cells))  # rich would print blanks in place of tabs
-        return
-    table = Table(*_NODE_COLUMNS, box=None)
-    for cells in lines:
-        table.add_row(*cells)
-    console.print(table)
+    columns = ("node", "URL", "applied", "behind", "clients", "load", "state")
+    _show_rows(rows, columns, _node_cells, as_json=as_json)
 
 
-async def remove(settings: Settings, elsewhere: Elsewhere, node: str) -> None:
-    """Forget `node`.
+@cluster_app.command(epilog="Example:  huahuo cluster remove web-3 --data ./node-1")
+def remove(
+    node: Node, data: Data = None, url: Url = None, token: Token = None, config_file: ConfigFile = None
+) -> None:
+    """Forget a node that will not come back. It is a member again if it does."""
+    _asked(settings(data, config_file), Elsewhere(url, token), "remove_node", node=node)
+    typer.echo(f"{node} is forgotten; if it comes back, it is a node again")
 
-    Raises:
-        HuahuoError: as `status`; or the node is not known, or lives.
-    """
-    await _ask(settings, "remove_node", elsewhere, node=node)
-    print(f"{node} is forgotten; if it comes back, it is a node again")  # noqa: T201
+
+@cluster_app.command(epilog="Example:  huahuo cluster adopt --data ./data --log nats://a,b,c")
+def adopt(data: Data = None, log: Log = "", config_file: ConfigFile = None) -> None:
+    """Make the stopped directory of a single service the first node of an empty ordered log."""
+    hide_password(log)
+    given = settings(data, config_file, log=log or None)
+    run(maintenance.adopt(given, _AMBIENT, typer.echo))
 
 
-async def drain(settings: Settings, elsewhere: Elsewhere, node: str, *, undo: bool) -> None:
-    """Drain `node`, or take it back. Raises as `remove`."""
-    reply: Any = await _ask(settings, "drain_node", elsewhere=elsewhere, node=node, undo=undo)
+@cluster_app.command(epilog="Example:  huahuo cluster drain web-3 --data ./node-1")
+def drain(
+    node: Node,
+    undo: Undo = False,
+    data: Data = None,
+    url: Url = None,
+    token: Token = None,
+    config_file: ConfigFile = None,
+) -> None:
+    """Send a node's clients elsewhere and let it rest, so that it can be stopped. A restart undoes it too."""
+    given = settings(data, config_file)
+    reply = _asked(given, Elsewhere(url, token), "drain_node", node=node, undo=undo)
     if undo:
-        print(f"{node} takes clients and work again")  # noqa: T201
+        typer.echo(f"{node} takes clients and work again")
         return
-    sent = "1 client was" if reply["clients"] == 1 else f"{reply['clients']} clients were"
-    print(f"{node} is not ready any more, and {sent} sent away: stop it now")  # noqa: T201
+    sent = f"{counted(reply['clients'], 'client')} {'was' if reply['clients'] == 1 else 'were'}"
+    typer.echo(f"{node} is not ready any more, and {sent} sent away: stop it now")
 
 
-async def trim(settings: Settings, elsewhere: Elsewhere, *, alone: bool) -> None:
-    """Trim the ordered log. Raises as `status`; or it may not be trimmed now."""
-    reply: Any = await _ask(settings, "trim_log", timeout_s=TRIM_S, elsewhere=elsewhere, alone=alone)
-    print(f"the ordered log begins at offset {reply['before']} now")  # noqa: T201
+@cluster_app.command(epilog="Example:  huahuo cluster trim --data ./node-1")
+def trim(
+    alone: Alone = False,
+    data: Data = None,
+    url: Url = None,
+    token: Token = None,
+    config_file: ConfigFile = None,
+) -> None:
+    """Let the ordered log forget now what all living nodes have applied. By itself it does so after hours."""
+    reply = _asked(settings(data, config_file), Elsewhere(url, token), "trim_log", TRIM_S, alone=alone)
+    typer.echo(f"the ordered log begins at offset {reply['before']} now")
 
 
-async def finalize(settings: Settings, elsewhere: Elsewhere) -> None:
-    """Finalize the format, and who writes rows. Raises as `status`; or a node is of an older version."""
-    reply: Any = await _ask(settings, "finalize_cluster", elsewhere, REBUILD_S)
-    print(f"all nodes write format {reply['format']}")  # noqa: T201
+@cluster_app.command(epilog="Example:  huahuo cluster finalize --data ./node-1")
+def finalize(data: Data = None, url: Url = None, token: Token = None, config_file: ConfigFile = None) -> None:
+    """After an update of all nodes: write the newest format that they know, and the rows of the new version.
+
+    Nodes of an older format can't join then.
+    """
+    reply = _asked(settings(data, config_file), Elsewhere(url, token), "finalize_cluster", REBUILD_S)
+    typer.echo(f"all nodes write format {reply['format']}")
 
 
-async def _ask(
-    settings: Settings,
-    action: str,
-    elsewhere: Elsewhere,
-    timeout_s: float = TIMEOUT_S,
-    **fields: object,
-) -> dict[str, object]:
+def _asked(
+    settings: Settings, elsewhere: Elsewhere, action: str, timeout_s: float = TIMEOUT_S, **fields: object
+) -> Row:
     try:
-        return await ask_service(settings, action, elsewhere=elsewhere, timeout_s=timeout_s, **fields)
+        return run(ask_service(settings, action, elsewhere=elsewhere, timeout_s=timeout_s, **fields))
     except HuahuoError as error:
         refused = error.__cause__
         if isinstance(refused, CommandError) and refused.code == ErrorCode.UNKNOWN_ACTION:
@@ -128,7 +190,7 @@ async def _ask(
         raise
 
 
-def _node_cells(row: dict[str, Any]) -> tuple[str, ...]:
+def _node_cells(row: Row) -> tuple[str, ...]:
     silent = row["silent_s"] > SILENT_S
     works = "works" if row["works"] else "ready"
     state = f"silent for {row['silent_s']:.0f} s" if silent else works
@@ -140,69 +202,35 @@ def _node_cells(row: dict[str, Any]) -> tuple[str, ...]:
         state = "works, takes no clients" if row["works"] else "takes no clients"
     if row["works"] and silent:
         state += ", had the work"
-    cells = (
-        row["node"],
-        row["url"],
-        str(row["applied"]),
-        str(row["behind"]),
-        str(row["connections"]),
-        f"{row['load']:.2f}",
-        state + (" (asked)" if row["here"] else ""),
-    )
-    return tuple(printable(cell) for cell in cells)
+    numbers = str(row["applied"]), str(row["behind"]), str(row["connections"]), f"{row['load']:.2f}"
+    return (row["node"], row["url"], *numbers, state + (" (asked)" if row["here"] else ""))
 
 
-async def clients(settings: Settings, *, as_json: bool, console: Console) -> None:
-    """Print the columns' names, one line per client, and how many are behind; as JSON, the clients only.
+def clients(settings: Settings, *, as_json: bool) -> None:
+    """Print the clients of the running service, and how many are behind; as JSON, the clients only.
 
     Raises:
         HuahuoError: no service runs on this directory, or it refused.
     """
-    reply: Any = await ask_service(settings, "get_clients")
+    reply = run(ask_service(settings, "get_clients"))
     rows = reply["data"]
-    if as_json:
-        for row in rows:
-            console.out(msgspec.json.encode(row).decode(), highlight=False)
-        return
-    if console.is_terminal:
-        console.print(_client_table(rows))
-    else:
-        for cells in (_client_columns(rows), *map(_client_cells, rows)):
-            typer.echo("\t".join(cells))  # rich would print blanks in place of tabs
-    behind = sum(_lag(row) > 0 for row in rows)
-    console.out(f"{len(rows)} connected (this command too), {behind} behind", highlight=False)
-    if reply.get("silent"):
-        console.out(f"no answer from {', '.join(map(printable, reply['silent']))}", highlight=False)
-
-
-def _client_columns(rows: list[dict[str, Any]]) -> tuple[str, ...]:
     where = ("node",) if any("node" in row for row in rows) else ()
-    return (*where, "user", "name", "client", "connected at", "events behind", "streams")
+    columns = (*where, "user", "name", "client", "connected at", "events behind", "streams")
+    _show_rows(rows, columns, _client_cells, as_json=as_json)
+    if as_json:
+        return
+    typer.echo(f"{len(rows)} connected (this command too), {sum(_lag(row) > 0 for row in rows)} behind")
+    if reply.get("silent"):
+        typer.echo(f"no answer from {', '.join(map(printable, reply['silent']))}")
 
 
-def _client_table(rows: list[dict[str, Any]]) -> Table:
-    table = Table(*_client_columns(rows), box=None)
-    for row in rows:
-        table.add_row(*_client_cells(row))
-    return table
-
-
-def _client_cells(row: dict[str, Any]) -> tuple[str, ...]:
-    streams = " ".join(f"{one['stream']}@{one['seq']}" for one in row["streams"])
+def _client_cells(row: Row) -> tuple[str, ...]:
     where = (row["node"],) if "node" in row else ()
-    cells = (
-        *where,
-        row["user"],
-        row["username"],
-        row["client"],
-        row["connected_at"],
-        str(_lag(row)),
-        streams,
-    )
-    return tuple(printable(cell) for cell in cells)
+    who = row["user"], row["username"], row["client"], row["connected_at"]
+    return (*where, *who, str(_lag(row)), " ".join(f"{one['stream']}@{one['seq']}" for one in row["streams"]))
 
 
-def _lag(row: dict[str, Any]) -> int:
+def _lag(row: Row) -> int:
     return sum(int(one["lag"]) for one in row["streams"])
 
 
@@ -224,33 +252,74 @@ async def revoke(settings: Settings, *, user_id: UserId | None, jti: str | None)
     await ask_service(settings, "revoke", **({"jti": jti} if user_id is None else {"user_id": user_id}))
 
 
-_REBUILD = "huahuo projections rebuild"
-_PROJECTION_COLUMNS = ("name", "what", "cursor", "lag", "state", "dead letters", "error")
+projections_app = program("projections", "")
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="As `huahuo projections list` shows it.")]
 
 
-async def show_projections(
-    settings: Settings, declared: Collection[str] | None, *, as_json: bool, console: Console
-) -> None:
-    """Print the columns' names, then one line for each table and follower; as JSON, no names.
+@projections_app.command("list", epilog="Example:  huahuo projections list --data ./data --app shop:app")
+def list_(data: Data = None, config_file: ConfigFile = None, as_json: Json = False) -> None:
+    """List tables and followers with cursor, lag, state and dead letters."""
+    columns = ("name", "what", "cursor", "lag", "state", "dead letters", "error")
 
-    Raises:
-        ConfigError: there is no log. HuahuoError: it cannot be read, or the service refused.
+    def cells(row: Row) -> list[str]:
+        return [str(row[name.replace(" ", "_")]) for name in columns]
+
+    _show_rows(run(_projection_rows(settings(data, config_file))), columns, cells, as_json=as_json)
+
+
+@projections_app.command(epilog="Example:  huahuo projections rebuild orders --data ./data")
+def rebuild(name: Name, data: Data = None, config_file: ConfigFile = None) -> None:
+    """Make the rows of a table, or an index of a plug-in, anew from the log.
+
+    A running service does it itself, and goes on meanwhile; `timers` needs a service that is stopped.
     """
-    rows = await _projection_rows(settings, declared)
-    if console.is_terminal and not as_json:
-        table = Table(*_PROJECTION_COLUMNS, box=None)
-        for row in rows:
-            table.add_row(*_projection_cells(row))
-        console.print(table)
+    given = settings(data, config_file)
+    if (file := projections_of_plugins().get(name)) is not None:
+        when = "now" if run(_begin_anew(given, name, file)) else "with the next start"
+        typer.echo(f"{name}: is made anew from the log, {when}")
         return
-    if as_json:
-        lines = [msgspec.json.encode(row).decode() for row in rows]
-    else:
-        lines = ["\t".join(cells) for cells in (_PROJECTION_COLUMNS, *map(_projection_cells, rows))]
-    typer.echo("\n".join(lines))  # rich would print blanks in place of tabs
+    source = run(_rebuild(given, name, console(stderr=True)))
+    typer.echo(f"{name}: made anew from {source}")
 
 
-async def rebuild(settings: Settings, ambient: Ambient, name: str, console: Console) -> str:
+@projections_app.command(epilog="Example:  huahuo projections pause orders-to-crm --data ./data")
+def pause(name: Name, data: Data = None, config_file: ConfigFile = None) -> None:
+    """Deliver nothing more to a follower. It keeps its place."""
+    run(_pause(settings(data, config_file), name, paused=True))
+    typer.echo(f"{name}: paused")
+
+
+@projections_app.command(epilog="Example:  huahuo projections resume orders-to-crm --data ./data")
+def resume(name: Name, data: Data = None, config_file: ConfigFile = None) -> None:
+    """Let a paused follower go on where it stands."""
+    run(_pause(settings(data, config_file), name, paused=False))
+    typer.echo(f"{name}: goes on")
+
+
+@projections_app.command(epilog="Example:  huahuo projections retry orders-to-crm --data ./data")
+def retry(name: Name, data: Data = None, config_file: ConfigFile = None) -> None:
+    """Deliver the dead letters of a follower once more, now or with the next start."""
+    count = run(_retry(settings(data, config_file), name))
+    typer.echo(f"{name}: {counted(count, 'dead letter')} {'is' if count == 1 else 'are'} tried again")
+
+
+@projections_app.command(epilog="Example:  huahuo projections place orders-to-crm --after 0 --data ./data")
+def place(
+    name: Name,
+    after: Annotated[int, typer.Option(help="It goes on behind this position; 0 delivers everything again.")],
+    data: Data = None,
+    config_file: ConfigFile = None,
+) -> None:
+    """Give a follower that lost its place another one; the service must be stopped.
+
+    Its dead letters are forgotten.
+    """
+    run(_place(settings(data, config_file), name, after))
+    typer.echo(f"{name}: goes on behind position {after}")
+
+
+async def _rebuild(settings: Settings, name: str, console: Console) -> str:
     """Make a table anew. Returns what it was made from, as "17 rows of states".
 
     Raises:
@@ -270,14 +339,16 @@ async def rebuild(settings: Settings, ambient: Ambient, name: str, console: Cons
                     progress.update(task, completed=done, total=whole)
 
                 if name == TIMERS:
-                    return f"{await timers.rebuild(log, now_ms=ambient.now_ms(), told=told)} timers"
-                count = await projections.rebuild_rows(log, name, catalog, now_ms=ambient.now_ms(), told=told)
+                    return f"{await timers.rebuild(log, now_ms=_AMBIENT.now_ms(), told=told)} timers"
+                count = await projections.rebuild_rows(
+                    log, name, catalog, now_ms=_AMBIENT.now_ms(), told=told
+                )
                 return _made_from(count, states=name in catalog.derived)
     if name == TIMERS:
         raise HuahuoError(
             f"a service runs on {settings.data}: stop it, then run `huahuo projections rebuild {name}`"
         )
-    reply: Any = await ask_service(settings, "rebuild_projection", timeout_s=REBUILD_S, name=name)
+    reply = await ask_service(settings, "rebuild_projection", timeout_s=REBUILD_S, name=name)
     return _made_from(reply["rows"], states=reply["states"])
 
 
@@ -285,7 +356,7 @@ def _made_from(count: int, *, states: bool) -> str:
     return f"{count} {'rows of states' if states else 'changes of rows'}"
 
 
-async def begin_anew(settings: Settings, name: str, file: str) -> bool:
+async def _begin_anew(settings: Settings, name: str, file: str) -> bool:
     """Empty an index of a plug-in. Whether a running service makes it anew now, else its next start does.
 
     Raises:
@@ -302,9 +373,7 @@ async def begin_anew(settings: Settings, name: str, file: str) -> bool:
     return True
 
 
-async def pause(
-    settings: Settings, ambient: Ambient, name: str, declared: Collection[str] | None, *, paused: bool
-) -> None:
+async def _pause(settings: Settings, name: str, *, paused: bool) -> None:
     """Pause a follower, or let it go on.
 
     Raises:
@@ -313,16 +382,14 @@ async def pause(
     must_be_original(settings)
     async with writing(settings) as log:
         if log is not None:
-            kept = await _kept(log, name, declared)
+            kept = await _kept(log, name)
             if kept.paused != paused:
-                await log.append(record.pausing(name, principal(), ambient.now_ms(), paused=paused))
+                await log.append(record.pausing(name, principal(), _AMBIENT.now_ms(), paused=paused))
             return
     await ask_service(settings, "pause_projection" if paused else "resume_projection", name=name)
 
 
-async def place(
-    settings: Settings, ambient: Ambient, name: str, declared: Collection[str] | None, after: int
-) -> None:
+async def _place(settings: Settings, name: str, after: int) -> None:
     """Put a follower behind position `after`.
 
     Raises:
@@ -334,14 +401,14 @@ async def place(
             raise HuahuoError(
                 f"a service runs on {settings.data}: stop it, then run `huahuo projections place {name}`"
             )
-        if name not in (known := {*(declared or ()), *await record.names(log)}):
+        if name not in (known := {*(followers() or ()), *await record.names(log)}):
             raise ConfigError(no_follower(name, known))
         if not 0 <= after <= log.position:
             raise ConfigError(f"--after must be from 0 to {log.position}, where the log ends")
-        await log.append(record.placing(name, after, principal(), ambient.now_ms()))
+        await log.append(record.placing(name, after, principal(), _AMBIENT.now_ms()))
 
 
-async def retry(settings: Settings, ambient: Ambient, name: str, declared: Collection[str] | None) -> int:
+async def _retry(settings: Settings, name: str) -> int:
     """Have the dead letters of a follower tried again, and return how many.
 
     Raises:
@@ -350,32 +417,32 @@ async def retry(settings: Settings, ambient: Ambient, name: str, declared: Colle
     must_be_original(settings)
     async with writing(settings) as log:
         if log is not None:
-            kept = await _kept(log, name, declared)
+            kept = await _kept(log, name)
             if kept.dead:
-                await log.append(record.retrying(name, kept.dead.items(), principal(), ambient.now_ms()))
+                await log.append(record.retrying(name, kept.dead.items(), principal(), _AMBIENT.now_ms()))
             return len(kept.dead)
-    reply: Any = await ask_service(settings, "retry_projection", name=name)
+    reply = await ask_service(settings, "retry_projection", name=name)
     return int(reply["dead_letters"])
 
 
-async def _projection_rows(settings: Settings, declared: Collection[str] | None) -> list[dict[str, Any]]:
+async def _projection_rows(settings: Settings) -> list[Row]:
     if not is_original(settings.data):
         async with reading(settings) as place:
-            return await _at_rest(place.log, declared)
+            return await _at_rest(place.log)
     async with writing(settings) as log:
         if log is not None:
-            return await _at_rest(log, declared)
-    reply: Any = await ask_service(settings, "get_projections")
+            return await _at_rest(log)
+    reply = await ask_service(settings, "get_projections")
     return list(reply["data"])
 
 
-async def _at_rest(log: Tables, declared: Collection[str] | None) -> list[dict[str, Any]]:
-    found = await at_rest(log, _catalog(), declared, projections_of_plugins())
+async def _at_rest(log: Tables) -> list[Row]:
+    found = await at_rest(log, _catalog(), followers(), projections_of_plugins())
     return [msgspec.structs.asdict(one) for one in found]
 
 
-async def _kept(log: StoreLog, name: str, declared: Collection[str] | None) -> record.Recorded:
-    known = {*(declared or ()), *await record.names(log)}
+async def _kept(log: StoreLog, name: str) -> record.Recorded:
+    known = {*(followers() or ()), *await record.names(log)}
     if name not in known:
         if name == TIMERS or name in projections.tables(log, _catalog()):
             raise ConfigError(f"{name} is a table: its rows change with the events, so nothing waits there")
@@ -402,8 +469,3 @@ async def _no_table(log: StoreLog, name: str) -> str:
     return (
         f"there is no table {name!r}: there are {', '.join((TIMERS, *projections.tables(log, _catalog())))}"
     )
-
-
-def _projection_cells(row: dict[str, Any]) -> tuple[str, ...]:
-    names = ("name", "what", "cursor", "lag", "state", "dead_letters", "error")
-    return tuple(printable(str(row[name])) for name in names)

@@ -8,7 +8,8 @@ has entered it.
 
 import asyncio
 from collections.abc import Callable, Mapping
-from typing import Any, Final, Self
+from pathlib import Path
+from typing import Annotated, Any, Final, Self
 
 import msgspec
 import typer
@@ -23,6 +24,7 @@ from huahuo.app.config import Settings
 from huahuo.app.credentials import mint
 from huahuo.errors import ConfigError, HuahuoError
 from huahuo.eventstore.ambient import SystemAmbient
+from huahuo.options import ConfigFile, program, run, settings, token_option
 from huahuo.terminal import printable
 from huahuo.transport.client.client import Client
 from huahuo.transport.client.model import (
@@ -320,6 +322,48 @@ _ENDS: Final = {
 }
 
 
+mailbox_app = program("mailbox", "")  # its help is in huahuo/cli/main.py, which loads this
+
+
+@mailbox_app.callback()
+def mailbox() -> None:
+    """One mailbox of a running service."""
+
+
+@mailbox_app.command(
+    "signin", epilog="Example:  huahuo mailbox signin alice@outlook.com --data ./data --user-id 42"
+)
+def signin(
+    address: Annotated[str, typer.Argument(help="The mailbox; it is added if the user does not have it.")],
+    data: Annotated[
+        Path | None, typer.Option(help="Directory of the running service.", show_default="huahuo-data")
+    ] = None,
+    user_id: Annotated[str | None, typer.Option(help="Whose mailbox it is: a number, or a text.")] = None,
+    url: Annotated[str | None, typer.Option(help="With a token: where the service listens.")] = None,
+    token: Annotated[
+        str | None, token_option("Sign-in token of the mailbox's user.", unless="user_id")
+    ] = None,
+    mail_type: Annotated[
+        str, typer.Option(help="The kind of a new mailbox, a name of [providers].")
+    ] = "outlook",
+    client_id: Annotated[
+        str, typer.Option(help="The application's id, if neither mailbox nor provider has one.")
+    ] = "",
+    config_file: ConfigFile = None,
+) -> None:
+    """Sign a mailbox in with a code that you enter in a browser, on any device."""
+    if token is not None and url is not None:
+        where, source = url, token
+    elif user_id is not None:
+        where, source = of_directory(settings(data, config_file), credentials.user_id_in(user_id))
+    else:
+        raise ConfigError("give --user-id (with --data), or --url and --token")
+    fields: dict[str, Any] = {"email": address, "mail_type": mail_type}
+    if client_id:
+        fields["client_id"] = client_id
+    run(_sign_in(where, source, fields))
+
+
 def of_directory(given: Settings, user_id: UserId) -> tuple[str, str]:
     """The address of the service of a directory, and a token for a user.
 
@@ -333,7 +377,7 @@ def of_directory(given: Settings, user_id: UserId) -> tuple[str, str]:
     return service.url, mint(secret, SystemAmbient(), user_id=user_id, username=f"user {user_id}")
 
 
-async def signin(url: str, token: str, fields: dict[str, Any]) -> None:
+async def _sign_in(url: str, token: str, fields: dict[str, Any]) -> None:
     """Begin, print the code, and wait until it was entered.
 
     Raises:

@@ -25,7 +25,7 @@ from huahuo.eventstore.ambient import Ambient, json_bytes
 from huahuo.eventstore.errors import EventStoreError
 from huahuo.eventstore.model import Append, NewEvent, RowPut
 from huahuo.eventstore.port import Log
-from huahuo.ledger import Ledger
+from huahuo.replay.ledger import Ledger
 
 type Call = Callable[[], Awaitable[None]]
 type Divide = Callable[[Share], Awaitable[None]]
@@ -300,7 +300,7 @@ class Duty:
         # With its row, which may still say that this node takes no part.
         await self._ledger.change(
             lambda state: (
-                self._append(state, members.work_taken(self.node), with_row=True)
+                self._append(members.work_taken(self.node), with_row=True)
                 if state.node == before  # else another node was faster
                 else None
             )
@@ -311,7 +311,7 @@ class Duty:
     def _leave(self, state: Holder) -> Append | None:
         """Leave what this node has, and say in its row, in the same commit, that it takes no part."""
         event = members.leave_work(state, self.node)
-        return None if event is None else self._append(state, event, with_row=True)
+        return None if event is None else self._append(event, with_row=True)
 
     def _say_who_shares(self, state: Holder) -> Append | None:
         """Divide among this node and those that live and can do a part. None: that is how it is divided."""
@@ -325,13 +325,12 @@ class Duty:
         nodes = tuple(sorted({self.node, *able}))
         if state.node != self.node or nodes == state.nodes:
             return None
-        return self._append(state, members.work_divided(nodes))
+        return self._append(members.work_divided(nodes))
 
-    def _append(self, state: Holder, event: NewEvent, *, with_row: bool = False) -> Append:
+    def _append(self, event: NewEvent, *, with_row: bool = False) -> Append:
         return Append(
             ts_ms=self._ambient.now_ms(),
             principal="service",
-            expected={members.WORK_STREAM: state.seq},
             events=(event,),
             rows=(members.put_member(self.node, self.facts()),) if with_row else (),
         )

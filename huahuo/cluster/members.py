@@ -220,13 +220,11 @@ class Holder:
     """The node that has the work, "" for none, and the nodes that do a part of what is divided."""
 
     def __init__(self) -> None:
-        self.seq = 0
         self.node = ""
         self.nodes: tuple[str, ...] = ()
 
     def apply(self, event: StoredEvent) -> None:
         """See `Folded`."""
-        self.seq = event.seq
         if event.type == TAKEN:
             self.node = msgspec.json.decode(event.body, type=_Body).node
         elif event.type == LEFT:

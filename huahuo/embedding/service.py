@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Se
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Protocol, Self
+from typing import Any, Literal, Self
 
 from huahuo.actors.domain.entity import Entity
 from huahuo.actors.domain.structs import Command
@@ -31,23 +31,6 @@ _LOOK_S = 5.0
 
 
 type ReportedStatus = Literal["processing", "ok", "error", "need_reauth", "cancelled"]
-
-
-class MailApi(Protocol):
-    """What the plug-in `mail` offers."""
-
-    async def report_status(self, email_id: int, status: ReportedStatus, message: str) -> int:
-        """See `Service.update_email_status`."""
-        ...
-
-    async def report_progress(self, email_id: int, percent: int, message: str) -> int:
-        """See `Service.progress`."""
-        ...
-
-
-def _mail(app: App) -> MailApi:
-    api: MailApi = app.api("mail")
-    return api
 
 
 class Service:
@@ -168,11 +151,13 @@ class Service:
             HuahuoError: there is no such mailbox, or no such status. NotRunning.
             OutcomeUnknown: it is unknown whether the event was written.
         """
-        return self._call(lambda app: _mail(app).report_status(email_id, status, message))
+        position: int = self._call(lambda app: app.api("mail").report_status(email_id, status, message))
+        return position
 
     def progress(self, email_id: int, percent: int, message: str = "") -> int:
         """Report how far your check of a mailbox is, 0 to 100. Raises as `update_email_status`."""
-        return self._call(lambda app: _mail(app).report_progress(email_id, percent, message))
+        position: int = self._call(lambda app: app.api("mail").report_progress(email_id, percent, message))
+        return position
 
     def publish(self, stream: str, type: str, fields: Mapping[str, Any] | None = None) -> int:  # noqa: A002
         """Append an event to `user/<id>`, `group/<name>`, `system`, or a stream of a kind without entity.

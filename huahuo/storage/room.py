@@ -45,12 +45,12 @@ from huahuo.eventstore.errors import EventStoreError
 from huahuo.eventstore.executor import Executor
 from huahuo.eventstore.limits import BROWSER_INT_MAX
 from huahuo.eventstore.model import Append, NewEvent, RowDrop, RowPut, Usage
+from huahuo.refusals import ChangeRefused
 from huahuo.storage.upkeep import Erased
 from huahuo.transport.protocol.codes import ErrorCode
 from huahuo.transport.protocol.flow_control import TokenBucket
 from huahuo.transport.words import zh
 from huahuo.transport.words import zh as words
-from huahuo.users.users import UserRefused
 
 _ENOUGH: Final = 1.25
 
@@ -233,7 +233,7 @@ def free_of(directory: Path) -> FreeBytes:
 
 
 class Looking:
-    """Keeps a room's stage up to date, from `start` to `stop`."""
+    """Keeps a room's stage up to date."""
 
     def __init__(self, room: Room, free_bytes: FreeBytes, executor: Executor) -> None:
         """`executor`: a thread, because a network's file system may not answer at once."""
@@ -242,18 +242,6 @@ class Looking:
         self._executor = executor
         self._unknown: str | None = None
         """Why the last look failed, told once."""
-        self._task: asyncio.Task[None] | None = None
-
-    async def start(self) -> None:
-        """Look once, then every second."""
-        await self.look()
-        self._task = asyncio.create_task(self._run(), name="free space")
-
-    async def stop(self) -> None:
-        """Look no more."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait((self._task,))
 
     async def look(self) -> None:
         """Look now. A probe that fails changes nothing."""
@@ -266,7 +254,8 @@ class Looking:
         else:
             self._unknown = None
 
-    async def _run(self) -> None:
+    async def run(self) -> None:
+        """Look every second."""
         while True:
             await asyncio.sleep(SPACE_LOOK_S)
             await self.look()
@@ -314,10 +303,9 @@ class Quotas:
         self._index = 0
         self._blobs = 0
         self._counted = -1
-        self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Read the bounds, count, then count every two seconds.
+        """Read the bounds.
 
         Raises:
             EventStoreError: the log could not be read.
@@ -326,13 +314,6 @@ class Quotas:
         while rows := await self._log.rows(TABLE, "", after=key, limit=_PAGE_ROWS):
             self._own.update({key.decode(): int(value) for key, value in rows})
             key = rows[-1][0]
-        self._task = asyncio.create_task(self._run(), name="quotas")
-
-    async def stop(self) -> None:
-        """Count no more."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait((self._task,))
 
     async def count(self) -> None:
         """Count what is new, and say who has used up its quota.
@@ -407,7 +388,8 @@ class Quotas:
                     over.add(user)
         self._room.set_over(frozenset(over))
 
-    async def _run(self) -> None:
+    async def run(self) -> None:
+        """Count every two seconds."""
         for number in itertools.count():
             try:
                 # Contents also come and go without an event.
@@ -432,7 +414,7 @@ def size_of_files(*paths: Path) -> int:
 
 
 type Erase = Callable[[int | str | None, str | None, str], Awaitable[Erased]]
-"""Erases a user by id or by name, for this principal. Raises UserRefused."""
+"""Erases a user by id or by name, for this principal. Raises ChangeRefused."""
 
 
 class UsageParams(msgspec.Struct, frozen=True):
@@ -505,7 +487,7 @@ class StorageActions:
     async def _erase(self, call: Call[EraseParams]) -> Reply:
         try:
             erased = await self._erase_user(call.params.user_id, call.params.name, call.principal.name)
-        except UserRefused as refused:
+        except ChangeRefused as refused:
             return error_reply(Refusal(refused.code, refused.told, str(refused)))
         return json_reply({"type": "success", "message": admin_zh.DONE, **msgspec.to_builtins(erased)})
 

@@ -36,7 +36,6 @@ from huahuo.terminal import seconds
 from huahuo.transport.access.revocations import AUTH_STREAM
 from huahuo.users.api_keys import KeyBook
 from huahuo.users.book import UserBook
-from huahuo.webhooks.hooks import HookBook
 
 BACKED_UP: Final = "backed_up"
 BACKUP_FAILED: Final = "backup_failed"
@@ -75,7 +74,7 @@ def in_process(data: Path, target: str, keep: int, every_s: float) -> MakeBackup
 
 
 class Backups:
-    """Makes backups from `start` to `stop`. `failure`: why the last one failed, None if it did not."""
+    """Makes backups. `failure`: why the last one failed, None if it did not."""
 
     def __init__(self, log: Log, ambient: Ambient, make: MakeBackup, every_s: float) -> None:
         self.failure: str | None = None
@@ -87,17 +86,6 @@ class Backups:
         self._ambient = ambient
         self._make = make
         self._every_s = every_s
-        self._task: asyncio.Task[None] | None = None
-
-    def start(self) -> None:
-        """Begin."""
-        self._task = asyncio.create_task(self._run(), name="backups")
-
-    async def stop(self) -> None:
-        """End. A backup that is being made is given up."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait((self._task,))
 
     @property
     def age_s(self) -> float:
@@ -136,7 +124,8 @@ class Backups:
         except EventStoreError as error:
             _log.warning("backup_not_recorded", reason=str(error))
 
-    async def _run(self) -> None:
+    async def run(self) -> None:
+        """Make backups. One that is being made at the end is given up."""
         wait_s = _FIRST_S
         while True:
             await asyncio.sleep(wait_s)
@@ -173,40 +162,15 @@ def facts_of(past: Past, guarded: Collection[str]) -> Facts:
     return Facts(is_free, past.prunable, past.series_of)
 
 
-class Retaining:
-    """Applies the rules from `start` to `stop`."""
-
-    def __init__(self, log: StoreLog, rules: Sequence[RetentionRule], facts: Facts, ambient: Ambient) -> None:
-        self._retention = Retention(log, rules, facts, ambient, "service")
-        self._task: asyncio.Task[None] | None = None
-
-    @property
-    def pruned(self) -> int:
-        """Events that went since the start."""
-        return self._retention.pruned
-
-    def begin_anew(self) -> None:
-        """Others have pruned events."""
-        self._retention.begin_anew()
-
-    def start(self) -> None:
-        """Begin."""
-        self._task = asyncio.create_task(self._run(), name="retention")
-
-    async def stop(self) -> None:
-        """Stop. What is left to do is done after the next start."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait((self._task,))
-
-    async def _run(self) -> None:
-        while True:
-            try:
-                more = await self._retention.step()
-            except EventStoreError as error:
-                _log.warning("retention_failed", reason=str(error))
-                more = False
-            await asyncio.sleep(STEP_PAUSE_S if more else SWEEP_S)
+async def retain(retention: Retention) -> None:
+    """Apply the rules. What is left to do at the end is done after the next start."""
+    while True:
+        try:
+            more = await retention.step()
+        except EventStoreError as error:
+            _log.warning("retention_failed", reason=str(error))
+            more = False
+        await asyncio.sleep(STEP_PAUSE_S if more else SWEEP_S)
 
 
 def _rule_of(text: str) -> RetentionRule:
@@ -372,8 +336,8 @@ def _remains(
 _BY = "service"
 
 
-def account_steps(users: UserBook, keys: KeyBook, hooks: HookBook) -> tuple[Step, ...]:
-    """The account first, with its sessions. Raises UserRefused: it is the last administrator."""
+def account_steps(users: UserBook, keys: KeyBook) -> tuple[Step, ...]:
+    """The account first, with its sessions. Raises ChangeRefused: it is the last administrator."""
 
     async def account(user_id: UserId) -> Forgotten:
         user = users.users.of(user_id)
@@ -389,13 +353,7 @@ def account_steps(users: UserBook, keys: KeyBook, hooks: HookBook) -> tuple[Step
             await keys.revoke(key.key_id, by=_BY)
         return Forgotten({"api_keys": len(mine)})
 
-    async def webhooks(user_id: UserId) -> Forgotten:
-        mine = hooks.state.all(user_id)
-        for hook in mine:
-            await hooks.remove(hook.webhook_id, by=_BY)
-        return Forgotten({"webhooks": len(mine)})
-
-    return account, api_keys, webhooks
+    return account, api_keys
 
 
 def ack_step(write_acks: Callable[[], Awaitable[None]]) -> Step:

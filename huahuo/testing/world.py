@@ -14,7 +14,7 @@ from contextvars import ContextVar
 from inspect import CORO_CREATED, getcoroutinelocals, getcoroutinestate
 from pathlib import Path
 from types import CoroutineType
-from typing import Any, Protocol
+from typing import Any
 from zlib import crc32
 
 from huahuo.actors.domain.entity import Entity
@@ -36,24 +36,12 @@ from huahuo.eventstore.port import Log
 from huahuo.transport.client import Client
 
 
-class Running(Protocol):
-    """The world in which a client is (`AppWorld`)."""
-
-    def run[T](self, work: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine on the world's loop."""
-        ...
-
-    def advance(self, *, seconds: float) -> None:
-        """Let time go by."""
-        ...
-
-
 class TestClient:
     """A signed-in client that follows streams."""
 
     __test__ = False  # the name is no test of pytest
 
-    def __init__(self, world: Running, client: Client) -> None:
+    def __init__(self, world: "AppWorld", client: Client) -> None:
         self._world = world
         self.client = client
         """The Python client underneath."""

@@ -1,29 +1,32 @@
 """`huahuo replay`: names, flags and help of all its commands, registered at the group `app`."""
 
-import asyncio
+import inspect
 import os
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
+import msgspec
 import typer
-from rich.console import Console
 
 from huahuo.app.config import Settings
 from huahuo.audit.audited_log import record
-from huahuo.errors import ConfigError, HuahuoError
-from huahuo.eventstore.ambient import SystemAmbient
-from huahuo.eventstore.errors import EventStoreError
-from huahuo.options import EXIT_NOTHING, EXIT_OK, ConfigFile, code_of_answer, known, program, reader, settings
-from huahuo.replay.history.history import AtHead, AtSeq, History
-from huahuo.replay.history.subject import NotFolded
-from huahuo.replay.history.timeline import Stepper, position_of_moment
-from huahuo.terminal import language_in, printable
-from huahuo.timetravel import look
+from huahuo.errors import ConfigError
+from huahuo.eventstore.ambient import SystemAmbient, rfc3339
+from huahuo.eventstore.model import StoredEvent
+from huahuo.options import EXIT_NOTHING, EXIT_OK, ConfigFile, finish, known, program, reader, settings
+from huahuo.replay.history import conditions
+from huahuo.replay.history import history as histories
+from huahuo.replay.history import timeline as timelines
+from huahuo.replay.history.conditions import MISSING, look, parse_path, written
+from huahuo.replay.history.conditions import Path as FieldPath
+from huahuo.replay.history.history import AtHead, AtSeq, History, event_at, event_of, parse_event
+from huahuo.replay.history.timeline import Stepper, Timeline, position_of_moment
+from huahuo.terminal import language_in
 from huahuo.timetravel.history_files import open_source, subject
-from huahuo.timetravel.look import Out
+from huahuo.timetravel.look import Out, moment
 
 app = program("replay", "")  # its help is that of the group in huahuo/cli/main.py, which loads this
 
@@ -42,9 +45,9 @@ EventName = Annotated[str, typer.Argument(metavar="EVENT", help="STREAM#SEQ, or 
 AMBIENT = SystemAmbient()
 
 
-def output(*, as_json: bool, flushed: bool = False) -> Out:
+def output(*, as_json: bool) -> Out:
     """The output of a command."""
-    return Out(as_json=as_json, flushed=flushed, past=known(), language=language_in(os.environ))
+    return Out(as_json=as_json, past=known(), language=language_in(os.environ))
 
 
 def look_at(
@@ -64,7 +67,7 @@ def look_at(
         async with looked_at(given, f"replay {command}", what, verify=verify) as history:
             return await body(history)
 
-    leave(main)
+    finish(main())
 
 
 @asynccontextmanager
@@ -78,152 +81,257 @@ async def looked_at(
         yield history
 
 
-def leave(main: Callable[[], Coroutine[Any, Any, int]]) -> None:
-    """Run `main` and exit with its code. An unusable input ends as one line on stderr."""
-    errors = Console(stderr=True, highlight=False, emoji=False)
-    try:
-        code = asyncio.run(main())
-    except LookupError as error:
-        errors.print(printable(str(error.args[0] if error.args else error)), markup=False, soft_wrap=True)
-        code = code_of_answer(error)
-    except (HuahuoError, EventStoreError, NotFolded) as error:
-        errors.print(f"huahuo: {printable(str(error))}", markup=False, soft_wrap=True)
-        code = code_of_answer(error)
-    except BrokenPipeError:  # the reader closed the pipe, e.g. `head`
-        code = EXIT_OK
-    raise typer.Exit(code)
+_FIELDS_SHOWN_MAX: Final = 30
+_RECORDED: Final = {
+    **{name: name for name in ("entity", "path", "event", "condition", "at", "after", "until", "skip")},
+    "put": "set",
+    "add": "append",
+    "start": "from",
+    "end": "to",
+}
+"""The parameters of which the log keeps what was asked, and how it calls them."""
 
 
-@app.command(epilog="Example:  huahuo replay state mailbox/17 --at -5m")
-def state(
-    entity: Entity,
-    data: Data = None,
-    config_file: ConfigFile = None,
-    at: At = None,
-    as_json: Json = False,
-    verify: Verify = False,
-) -> None:
+def looks[**P](
+    *, epilog: str, verifies: bool = True
+) -> Callable[[Callable[P, Coroutine[Any, Any, int]]], Callable[P, Coroutine[Any, Any, int]]]:
+    """Register a function as a command that looks at a history, and give it --data, --config and --json.
+
+    It gets the history and the output before its own parameters, and returns the exit code. `verifies`: with
+    --verify.
+    """
+
+    def register(body: Callable[P, Coroutine[Any, Any, int]]) -> Callable[P, Coroutine[Any, Any, int]]:
+        run: Any = body
+
+        def command(
+            *,
+            data: Data = None,
+            config_file: ConfigFile = None,
+            as_json: Json = False,
+            verify: Verify = False,
+            **asked: Any,
+        ) -> None:
+            what = {_RECORDED[name]: value for name, value in asked.items() if name in _RECORDED}
+            out = output(as_json=as_json)
+            look_at(
+                settings(data, config_file),
+                {"replay": run.__name__, **what},
+                lambda history: run(history, out, **asked),
+                verify=verify,
+            )
+
+        own, common = (list(inspect.signature(one).parameters.values()) for one in (body, command))
+        given = [*own[2:], *common[: 4 if verifies else 3]]
+        plain = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in given]
+        command.__signature__ = inspect.Signature(plain)  # type: ignore[attr-defined]  # typer asks for it
+        app.command(run.__name__, epilog=epilog, help=run.__doc__)(command)
+        return body
+
+    return register
+
+
+@looks(epilog="Example:  huahuo replay state mailbox/17 --at -5m")
+async def state(history: History, out: Out, entity: Entity, at: At = None) -> int:
     """The state of an entity as of then."""
-    out = output(as_json=as_json)
-    look_at(
-        settings(data, config_file),
-        {"replay": "state", "entity": entity, "at": at},
-        lambda history: look.state(history, entity, at, AMBIENT, out),
-        verify=verify,
-    )
+    timeline = Timeline(history, await subject(out.past, history, entity))
+    position = await timeline.place(moment(at, AtHead()))
+    shown = await timeline.seek(position)
+    event = await event_at(history, position) if position else None
+    time = None if event is None else rfc3339(event.ts_ms)
+    if out.as_json:
+        used = msgspec.to_builtins(timeline.used)
+        out.json({"entity": entity, "position": position, "timestamp": time, "used": used, "state": shown})
+    else:
+        out.line(f"{entity} after @{position}" + (f", {time}" if time else ""), "bold")
+        out.state(shown)
+        out.used(timeline.used)
+    return EXIT_OK if any(used.seq for used in timeline.used) else EXIT_NOTHING
 
 
-@app.command(epilog="Example:  huahuo replay log mailbox/17 --diff --after -1h")
-def log(
+@looks(epilog="Example:  huahuo replay log mailbox/17 --diff --after -1h")
+async def log(
+    history: History,
+    out: Out,
     entity: Entity,
-    data: Data = None,
-    config_file: ConfigFile = None,
     after: After = None,
     until: Until = None,
     diff: Annotated[bool, typer.Option("--diff", help="With what each event changed.")] = False,
     type_: Annotated[list[str] | None, typer.Option("--type", help="Only this type; repeatable.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="At most this many events.")] = 1000,
-    as_json: Json = False,
-    verify: Verify = False,
-) -> None:
+) -> int:
     """The events of an entity, a stream, or (`log`) all."""
-    out = output(as_json=as_json)
-    look_at(
-        settings(data, config_file),
-        {"replay": "log", "entity": entity, "after": after, "until": until},
-        lambda history: look.log(
-            history,
-            entity,
-            after,
-            until,
-            AMBIENT,
-            out,
-            diff=diff,
-            types=tuple(type_ or ()),
-            limit=limit,
-        ),
-        verify=verify,
-    )
+    timeline = Timeline(history, await subject(out.past, history, entity))
+    start = await timeline.place(moment(after, AtSeq(0)))
+    upto = await timeline.place(moment(until, AtHead()))
+    await timeline.seek(start)
+    shown = last = 0
+    async for step in timeline.walk(upto):
+        if type_ and step.event.type not in type_:
+            continue
+        if shown == limit:
+            out.more(f"--after @{last}")
+            break
+        shown, last = shown + 1, step.event.position
+        if out.as_json:
+            changes = {"changes": [change.plain() for change in step.changes]} if diff else {}
+            out.json(out.plain(step.event) | changes)
+        else:
+            out.event(step.event)
+            if diff:
+                out.changes(step.changes)
+    return EXIT_OK if shown else EXIT_NOTHING
 
 
-@app.command(epilog="Example:  huahuo replay blame mailbox/17 status")
-def blame(
+@looks(epilog="Example:  huahuo replay blame mailbox/17 status")
+async def blame(
+    history: History,
+    out: Out,
     entity: Entity,
     path: Annotated[str, typer.Argument(help='A field: status, check.progress, cursors["a.b"].INBOX.')],
-    data: Data = None,
-    config_file: ConfigFile = None,
     at: At = None,
-    as_json: Json = False,
-    verify: Verify = False,
-) -> None:
+) -> int:
     """Which event last changed a field, caused by what, by whom."""
-    out = output(as_json=as_json)
-    look_at(
-        settings(data, config_file),
-        {"replay": "blame", "entity": entity, "path": path, "at": at},
-        lambda history: look.blamed(history, entity, path, at, AMBIENT, out),
-        verify=verify,
-    )
+    timeline = Timeline(history, await subject(out.past, history, entity))
+    try:
+        where = parse_path(path)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+    upto = await timeline.place(moment(at, AtHead()))
+    step = await timelines.blame(timeline, where, upto)
+    if step is None:
+        if not out.as_json:
+            out.line(f"nothing ever changed {path} of {entity}")
+            for line in _unknown_fields([where], entity, await timeline.seek(upto)):
+                out.line(line)
+        return EXIT_NOTHING
+    chain = await histories.why(history, step.event)
+    if out.as_json:
+        why = [out.plain(link.event) for link in chain[:-1]]
+        out.json(out.plain(step.event) | {"changes": [change.plain() for change in step.changes], "why": why})
+    else:
+        out.event(step.event)
+        out.changes(step.changes)
+        if len(chain) > 1:
+            out.line("because of", "dim")
+            out.links(chain[:-1])
+    return EXIT_OK
 
 
-@app.command(epilog="Example:  huahuo replay why user/42#1042")
-def why(
-    event: EventName,
-    data: Data = None,
-    config_file: ConfigFile = None,
-    as_json: Json = False,
-    verify: Verify = False,
-) -> None:
+@looks(epilog="Example:  huahuo replay why user/42#1042")
+async def why(history: History, out: Out, event: EventName) -> int:
     """The chain of causes that led to an event."""
-    out = output(as_json=as_json)
-    look_at(
-        settings(data, config_file),
-        {"replay": "why", "event": event},
-        lambda history: look.why(history, event, out),
-        verify=verify,
-    )
+    chain = await histories.why(history, await _event(history, event))
+    _tell(out, chain)
+    return EXIT_OK
 
 
-@app.command(epilog="Example:  huahuo replay effects @4711")
-def effects(
+@looks(epilog="Example:  huahuo replay effects @4711")
+async def effects(
+    history: History,
+    out: Out,
     event: EventName,
-    data: Data = None,
-    config_file: ConfigFile = None,
     limit: Annotated[int, typer.Option(min=1, help="At most this many events.")] = 1000,
-    as_json: Json = False,
-    verify: Verify = False,
-) -> None:
+) -> int:
     """The events that an event caused."""
-    out = output(as_json=as_json)
-    look_at(
-        settings(data, config_file),
-        {"replay": "effects", "event": event},
-        lambda history: look.effects(history, event, out, limit=limit),
-        verify=verify,
-    )
+    cause = await _event(history, event)
+    first = histories.CauseLink(cause, await histories.siblings(history, cause))
+    found = [link async for link in histories.effects(history, cause, limit=limit + 1)]
+    _tell(out, [first, *found[:limit]])
+    if len(found) > limit:
+        out.more(f"--limit {2 * limit}")
+    return EXIT_OK if found else EXIT_NOTHING
 
 
-@app.command(epilog="""Example:  huahuo replay when 'mailbox/17 status == "error" and progress > 50'""")
-def when(
+def _is_condition(text: str) -> bool:
+    try:
+        conditions.parse(text)
+    except conditions.BadPredicate:
+        return False
+    return True
+
+
+def _with_entity(condition: str) -> str:
+    """An example of how to write this condition: `thing/1.n == 1` as `'thing/1 n == 1'`."""
+    entity, dot, rest = condition.partition(".")
+    names_one = dot and "/" in entity and " " not in entity
+    return f"'{entity} {rest}'" if names_one else f"'mailbox/17 {condition}'"
+
+
+@looks(epilog="""Example:  huahuo replay when 'mailbox/17 status == "error" and progress > 50'""")
+async def when(
+    history: History,
+    out: Out,
     condition: Annotated[str, typer.Argument(help="An entity and a condition over its fields.")],
-    data: Data = None,
-    config_file: ConfigFile = None,
     after: After = None,
     until: Until = None,
     monotone: Annotated[
         bool, typer.Option("--monotone", help="Once true it stays true: find it by bisection.")
     ] = False,
-    as_json: Json = False,
-    verify: Verify = False,
-) -> None:
+) -> int:
     """The first moment at which a condition became true."""
-    out = output(as_json=as_json)
-    look_at(
-        settings(data, config_file),
-        {"replay": "when", "condition": condition, "after": after, "until": until},
-        lambda history: look.when(history, condition, after, until, AMBIENT, out, monotone=monotone),
-        verify=verify,
-    )
+    entity, _, text = condition.strip().partition(" ")
+    if not text.strip():
+        raise ConfigError("give an entity and a condition: 'mailbox/17 status == \"error\"'")
+    try:
+        node = conditions.parse(text)
+    except conditions.BadPredicate as error:
+        if _is_condition(condition):
+            raise ConfigError(f"name the entity first: {_with_entity(condition.strip())}") from None
+        raise ConfigError(f"not a condition: {error}") from None
+    timeline = Timeline(history, await subject(out.past, history, entity))
+    start = await timeline.place(moment(after, AtSeq(0)))
+    upto = await timeline.place(moment(until, AtHead()))
+    found = await timelines.first_true(timeline, node, start, upto, monotone=monotone)
+    if found is None:
+        if not out.as_json:
+            out.line(f"it never became true up to @{upto}")
+            for line in _unknown_fields(conditions.fields(node), entity, await timeline.seek(upto)):
+                out.line(line)
+        return EXIT_NOTHING
+    if out.as_json:
+        event = None if found.event is None else out.plain(found.event)
+        out.json({"entity": entity, "position": found.position, "event": event, "state": found.state})
+    else:
+        if found.event is None:
+            out.line(f"already true at @{found.position}")
+        else:
+            out.event(found.event)
+        out.state(found.state)
+    return EXIT_OK
+
+
+def _unknown_fields(paths: Iterable[FieldPath], entity: str, state: Any) -> list[str]:
+    """A line for each of these fields that the state lacks, with the fields that it has."""
+    lines = []
+    for path in sorted(paths):
+        depth = next((n for n in range(len(path)) if look(state, path[: n + 1]) is MISSING), len(path))
+        around = look(state, path[:depth])
+        if depth < len(path) and isinstance(around, Mapping):
+            there = ", ".join(str(name) for name in list(around)[:_FIELDS_SHOWN_MAX]) or "none"
+            inside = f" in {written(path[:depth])}" if depth else ""
+            lines.append(f"{entity} has no field {path[depth]!r}{inside} at the end; its fields: {there}")
+    return lines
+
+
+def _tell(out: Out, links: list[histories.CauseLink]) -> None:
+    if not out.as_json:
+        out.links(links)
+        return
+    for link in links:
+        beside = [other.position for other in link.siblings]
+        out.json({"depth": link.depth} | out.plain(link.event) | {"with": beside})
+
+
+async def _event(history: History, name: str) -> StoredEvent:
+    try:
+        stream, number = parse_event(name)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+    event = await event_of(history, stream, number)
+    if event is None:
+        raise LookupError(f"there is no event {name}")
+    return event
 
 
 @app.command(epilog="Example:  huahuo replay step mailbox/17")
@@ -277,8 +385,8 @@ def export(
 
         names = tuple(stream or ())
         own = names[0] if len(names) == 1 else "log"
-        start = await position_of_moment(history, own, look.moment(after, AMBIENT, AtSeq(0)))
-        upto = await position_of_moment(history, own, look.moment(until, AMBIENT, AtHead()))
+        start = await position_of_moment(history, own, moment(after, AtSeq(0)))
+        upto = await position_of_moment(history, own, moment(until, AtHead()))
         count = await write(history, names, start, upto, form, to, known().sealed_in)
         typer.echo(f"{count} events", err=True)
         return EXIT_OK if count else EXIT_NOTHING
@@ -306,15 +414,16 @@ def import_(
             typer.echo(f"{count} events in the new log {log_id}")
         return EXIT_OK
 
-    leave(main)
+    finish(main())
 
 
-@app.command(
-    epilog="Example:  huahuo replay fork --skip mailbox/17#9 --set user/42#40.status=ok --to if.jsonl"
+@looks(
+    epilog="Example:  huahuo replay fork --skip mailbox/17#9 --set user/42#40.status=ok --to if.jsonl",
+    verifies=False,
 )
-def fork(
-    data: Data = None,
-    config_file: ConfigFile = None,
+async def fork(
+    history: History,
+    out: Out,
     at: At = None,
     skip: Annotated[list[str] | None, typer.Option(help="Leave this event out; repeatable.")] = None,
     put: Annotated[
@@ -324,19 +433,12 @@ def fork(
         list[str] | None, typer.Option("--append", help="'STREAM TYPE {JSON}' at the end; repeatable.")
     ] = None,
     to: Annotated[Path | None, typer.Option(help="Keep the fork as an export.")] = None,
-    as_json: Json = False,
-) -> None:
+) -> int:
     """What if: the history up to a moment with events left out, changed or added."""
     from huahuo.timetravel.runs import edits, forked
 
-    out = output(as_json=as_json)
-    what: dict[str, object] = {"replay": "fork", "at": at, "skip": skip, "set": put, "append": add}
-
-    async def body(history: History) -> int:
-        wanted = edits(known(), skip or (), put or (), add or ())
-        return await forked(history, at, wanted, to, AMBIENT, out)
-
-    look_at(settings(data, config_file), what, body)
+    wanted = edits(out.past, skip or (), put or (), add or ())
+    return await forked(history, at, wanted, to, AMBIENT, out)
 
 
 @app.command(epilog="Example:  huahuo replay diff mailbox/17 --against if.jsonl --data ./data")
@@ -366,18 +468,20 @@ def diff(
 
     async def body(history: History) -> int:
         async with looked_at(other, "replay diff", what) as second:
-            return await differ(history, second, tuple(entities or ()), (at, other_at), AMBIENT, out)
+            return await differ(history, second, tuple(entities or ()), (at, other_at), out)
 
     look_at(one, what, body)
 
 
-@app.command(epilog="Example:  huahuo replay serve --speed 10x --from -1h")
-def serve(
-    data: Data = None,
-    config_file: ConfigFile = None,
+@looks(epilog="Example:  huahuo replay serve --speed 10x --from -1h", verifies=False)
+async def serve(
+    history: History,
+    out: Out,
     speed: Annotated[str, typer.Option(help="1x is how it was; 10x ten times as quick.")] = "1x",
     start: Annotated[str | None, typer.Option("--from", help="What came before is history already.")] = None,
-    to: Annotated[str | None, typer.Option(help="End with this moment.", show_default="head")] = None,
+    end: Annotated[
+        str | None, typer.Option("--to", help="End with this moment.", show_default="head")
+    ] = None,
     port: Annotated[int, typer.Option(help="TCP port on 127.0.0.1; 0 takes a free one.")] = 0,
     user_id: Annotated[
         str | None, typer.Option(help="Whose stream to show.", show_default="the busiest")
@@ -386,24 +490,15 @@ def serve(
         bool, typer.Option("--wait/--no-wait", help="Begin with the first client that signs in.")
     ] = True,
     stay: Annotated[bool, typer.Option("--stay/--no-stay", help="Go on serving after the end.")] = True,
-    as_json: Json = False,
-) -> None:
+) -> int:
     """A recorded stretch again, over the real wire protocol, for a browser or any client."""
     from huahuo.app.credentials import user_id_in
     from huahuo.timetravel.runs import serve as play
 
-    out = output(as_json=as_json, flushed=True)
-    factor = _factor(speed)
-    shown = None if user_id is None else user_id_in(user_id)
-
-    async def body(history: History) -> int:
-        after = await position_of_moment(history, "log", look.moment(start, AMBIENT, AtSeq(0)))
-        upto = await position_of_moment(history, "log", look.moment(to, AMBIENT, AtHead()))
-        return await play(
-            history, after, upto, factor, port, shown, AMBIENT, out, wait=wait, stay=stay
-        )  # fmt: skip
-
-    look_at(settings(data, config_file), {"replay": "serve", "from": start, "to": to}, body)
+    factor, shown = _factor(speed), None if user_id is None else user_id_in(user_id)
+    after = await position_of_moment(history, "log", moment(start, AtSeq(0)))
+    upto = await position_of_moment(history, "log", moment(end, AtHead()))
+    return await play(history, after, upto, factor, port, shown, AMBIENT, out, wait=wait, stay=stay)
 
 
 def _factor(text: str) -> float:
@@ -416,50 +511,37 @@ def _factor(text: str) -> float:
     return factor
 
 
-@app.command(epilog="Example:  huahuo replay check --against v0.1.0 --save tests/histories/test_progress.py")
-def check(
-    data: Data = None,
-    config_file: ConfigFile = None,
+@looks(
+    epilog="Example:  huahuo replay check --against v0.1.0 --save tests/histories/test_progress.py",
+    verifies=False,
+)
+async def check(
+    history: History,
+    out: Out,
     code: Code = None,
     against: Against = None,
     until: Until = None,
     save: Annotated[Path | None, typer.Option(help="Keep the first difference as a test.")] = None,
-    as_json: Json = False,
-) -> None:
+) -> int:
     """Recorded history against today's code, or against another version. No effect ever runs."""
     from huahuo.timetravel.check import check as compare
 
-    out = output(as_json=as_json)
-
-    async def body(history: History) -> int:
-        _one_version(code, against)
-        upto = await position_of_moment(history, "log", look.moment(until, AMBIENT, AtHead()))
-        return await compare(history, upto, code, against, save, out)
-
-    look_at(settings(data, config_file), {"replay": "check", "until": until}, body)
+    _one_version(code, against)
+    upto = await position_of_moment(history, "log", moment(until, AtHead()))
+    return await compare(history, upto, code, against, save, out)
 
 
-@app.command(epilog="Example:  huahuo replay bisect --against HEAD~20")
-def bisect(
-    data: Data = None,
-    config_file: ConfigFile = None,
-    code: Code = None,
-    against: Against = None,
-    until: Until = None,
-    as_json: Json = False,
-) -> None:
+@looks(epilog="Example:  huahuo replay bisect --against HEAD~20", verifies=False)
+async def bisect(
+    history: History, out: Out, code: Code = None, against: Against = None, until: Until = None
+) -> int:
     """The first event at which another version disagrees with today's."""
     from huahuo.timetravel.check import bisect as compare
 
-    out = output(as_json=as_json)
-
-    async def body(history: History) -> int:
-        if not _one_version(code, against):
-            raise ConfigError("give another version: --code PATH or --against REF")
-        upto = await position_of_moment(history, "log", look.moment(until, AMBIENT, AtHead()))
-        return await compare(history, upto, code, against, out)
-
-    look_at(settings(data, config_file), {"replay": "bisect", "until": until}, body)
+    if not _one_version(code, against):
+        raise ConfigError("give another version: --code PATH or --against REF")
+    upto = await position_of_moment(history, "log", moment(until, AtHead()))
+    return await compare(history, upto, code, against, out)
 
 
 def _one_version(code: Path | None, against: str | None) -> bool:

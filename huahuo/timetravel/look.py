@@ -1,47 +1,38 @@
-"""`huahuo replay state`, `log`, `blame`, `why`, `effects`, `when`: recorded history, and how it is shown.
+"""How `huahuo replay` shows recorded history, and the moments that its options name.
 
-Each returns the exit code: 0 found, 1 nothing found. Output is one JSON object per line, or tables and
+Output is one JSON object per line, or tables and
 differences on a terminal. Foreign text (subjects, server answers) is printed without characters that
 could move the cursor or reorder the line.
 """
 
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from huahuo.actors.plugins.past import Past, Reader
 from huahuo.actors.plugins.words import Language
 from huahuo.errors import ConfigError
-from huahuo.eventstore.ambient import Ambient, rfc3339
+from huahuo.eventstore.ambient import SystemAmbient, rfc3339
 from huahuo.eventstore.model import StoredEvent
-from huahuo.replay.history import conditions, detached_history
-from huahuo.replay.history import history as histories
-from huahuo.replay.history.conditions import MISSING, Change, Path, look, parse_path, written
+from huahuo.replay.history import detached_history
+from huahuo.replay.history.conditions import MISSING, Change, written
 from huahuo.replay.history.history import (
-    AtHead,
-    AtSeq,
     CauseLink,
-    History,
     Moment,
-    event_at,
-    event_of,
-    parse_event,
     parse_moment,
 )
-from huahuo.replay.history.timeline import Timeline, Used, blame, first_true
+from huahuo.replay.history.timeline import Used
 from huahuo.terminal import counted, printable
-from huahuo.timetravel.history_files import subject
 
 _VALUE_CHARS_MAX = 200
 
 
 class Out:
-    """The output of a command. `as_json` sets its form. `flushed`: flush after each line.
+    """The output of a command. `as_json` sets its form.
 
     `past`: what is known of the kinds of entities that are shown. `language`: that of the reader, None for
     texts as they are stored, which JSON always has.
@@ -51,21 +42,17 @@ class Out:
         self,
         *,
         as_json: bool,
-        flushed: bool = False,
         past: Past = Past(),  # noqa: B008  frozen
         language: Language | None = None,
     ) -> None:
         self.as_json = as_json
         self.past = past
         self.reader = Reader(past, language)
-        self._flushed = flushed
         self.console = Console(highlight=False, emoji=False, soft_wrap=not sys.stdout.isatty())
 
     def json(self, value: Any) -> None:
         """Print a JSON object on a line of its own."""
         sys.stdout.write(printable(msgspec.json.encode(value).decode()) + "\n")
-        if self._flushed:
-            sys.stdout.flush()
 
     def plain(self, event: StoredEvent) -> dict[str, Any]:
         """An event as JSON, with sealed secrets marked."""
@@ -99,15 +86,6 @@ class Out:
         """Print differences: the old value in red, the new one in green."""
         for change in changes:
             self.console.print(change_text(told_change(change, self.reader), indent), soft_wrap=True)
-
-    def events(self, events: Sequence[StoredEvent]) -> None:
-        """Print events as a table."""
-        table = Table(box=None, pad_edge=False, header_style="bold")
-        for name in ("position", "time", "event", "type", "by", "command", "cause", "data"):
-            table.add_column(name, justify="right" if name in ("position", "cause") else "left")
-        for event in events:
-            table.add_row(*(Text(cell) for cell in _cells(self._told(event))))
-        self.console.print(table)
 
     def event(self, event: StoredEvent) -> None:
         """Print one event on a line."""
@@ -202,204 +180,14 @@ def value_text(value: Any) -> str:
     return text if len(text) <= _VALUE_CHARS_MAX else text[: _VALUE_CHARS_MAX - 1] + "…"
 
 
-FOUND, NOTHING = 0, 1
-"""Exit codes."""
-_FIELDS_SHOWN_MAX = 30
+_AMBIENT = SystemAmbient()
 
 
-def moment(text: str | None, ambient: Ambient, otherwise: Moment) -> Moment:
+def moment(text: str | None, otherwise: Moment) -> Moment:
     """Parse `--at` and similar options. Raises ConfigError."""
     if text is None:
         return otherwise
     try:
-        return parse_moment(text, ambient.now_ms())
+        return parse_moment(text, _AMBIENT.now_ms())
     except ValueError as error:
         raise ConfigError(str(error)) from None
-
-
-async def state(history: History, entity: str, at: str | None, ambient: Ambient, out: Out) -> int:
-    """Show the state at a moment, with the keyframe used and the events applied."""
-    timeline = Timeline(history, await subject(out.past, history, entity))
-    position = await timeline.place(moment(at, ambient, AtHead()))
-    shown = await timeline.seek(position)
-    event = await event_at(history, position) if position else None
-    time = None if event is None else rfc3339(event.ts_ms)
-    if out.as_json:
-        used = msgspec.to_builtins(timeline.used)
-        out.json({"entity": entity, "position": position, "timestamp": time, "used": used, "state": shown})
-    else:
-        out.line(f"{entity} after @{position}" + (f", {time}" if time else ""), "bold")
-        out.state(shown)
-        out.used(timeline.used)
-    return FOUND if any(used.seq for used in timeline.used) else NOTHING
-
-
-async def log(
-    history: History,
-    entity: str,
-    after: str | None,
-    until: str | None,
-    ambient: Ambient,
-    out: Out,
-    *,
-    diff: bool,
-    types: tuple[str, ...],
-    limit: int,
-) -> int:
-    """Show events in the order of the log, each with its changes. If there are more, say how to go on."""
-    timeline = Timeline(history, await subject(out.past, history, entity))
-    start = await timeline.place(moment(after, ambient, AtSeq(0)))
-    upto = await timeline.place(moment(until, ambient, AtHead()))
-    await timeline.seek(start)
-    shown = last = 0
-    async for step in timeline.walk(upto):
-        if types and step.event.type not in types:
-            continue
-        if shown == limit:
-            out.more(f"--after @{last}")
-            break
-        shown, last = shown + 1, step.event.position
-        if out.as_json:
-            changes = {"changes": [change.plain() for change in step.changes]} if diff else {}
-            out.json(out.plain(step.event) | changes)
-        else:
-            out.event(step.event)
-            if diff:
-                out.changes(step.changes)
-    return FOUND if shown else NOTHING
-
-
-async def blamed(history: History, entity: str, path: str, at: str | None, ambient: Ambient, out: Out) -> int:
-    """Show which event last changed a field, and the causes of that event."""
-    timeline = Timeline(history, await subject(out.past, history, entity))
-    try:
-        where = parse_path(path)
-    except ValueError as error:
-        raise ConfigError(str(error)) from None
-    upto = await timeline.place(moment(at, ambient, AtHead()))
-    step = await blame(timeline, where, upto)
-    if step is None:
-        if not out.as_json:
-            out.line(f"nothing ever changed {path} of {entity}")
-            for line in _unknown_fields([where], entity, await timeline.seek(upto)):
-                out.line(line)
-        return NOTHING
-    chain = await histories.why(history, step.event)
-    if out.as_json:
-        why = [out.plain(link.event) for link in chain[:-1]]
-        out.json(out.plain(step.event) | {"changes": [change.plain() for change in step.changes], "why": why})
-    else:
-        out.event(step.event)
-        out.changes(step.changes)
-        if len(chain) > 1:
-            out.line("because of", "dim")
-            out.links(chain[:-1])
-    return FOUND
-
-
-async def why(history: History, name: str, out: Out) -> int:
-    """Show the chain of causes that led to an event."""
-    chain = await histories.why(history, await _event(history, name))
-    _tell(out, chain)
-    return FOUND
-
-
-async def effects(history: History, name: str, out: Out, *, limit: int) -> int:
-    """Show the effects of an event."""
-    event = await _event(history, name)
-    first = histories.CauseLink(event, await histories.siblings(history, event))
-    found = [link async for link in histories.effects(history, event, limit=limit + 1)]
-    _tell(out, [first, *found[:limit]])
-    if len(found) > limit:
-        out.more(f"--limit {2 * limit}")
-    return FOUND if found else NOTHING
-
-
-def _is_condition(text: str) -> bool:
-    try:
-        conditions.parse(text)
-    except conditions.BadPredicate:
-        return False
-    return True
-
-
-def _with_entity(condition: str) -> str:
-    """An example of how to write this condition: `thing/1.n == 1` as `'thing/1 n == 1'`."""
-    entity, dot, rest = condition.partition(".")
-    names_one = dot and "/" in entity and " " not in entity
-    return f"'{entity} {rest}'" if names_one else f"'mailbox/17 {condition}'"
-
-
-async def when(
-    history: History,
-    condition: str,
-    after: str | None,
-    until: str | None,
-    ambient: Ambient,
-    out: Out,
-    *,
-    monotone: bool,
-) -> int:
-    """Show the first moment at which a condition such as `mailbox/17 status == "error"` became true."""
-    entity, _, text = condition.strip().partition(" ")
-    if not text.strip():
-        raise ConfigError("give an entity and a condition: 'mailbox/17 status == \"error\"'")
-    try:
-        node = conditions.parse(text)
-    except conditions.BadPredicate as error:
-        if _is_condition(condition):
-            raise ConfigError(f"name the entity first: {_with_entity(condition.strip())}") from None
-        raise ConfigError(f"not a condition: {error}") from None
-    timeline = Timeline(history, await subject(out.past, history, entity))
-    start = await timeline.place(moment(after, ambient, AtSeq(0)))
-    upto = await timeline.place(moment(until, ambient, AtHead()))
-    found = await first_true(timeline, node, start, upto, monotone=monotone)
-    if found is None:
-        if not out.as_json:
-            out.line(f"it never became true up to @{upto}")
-            for line in _unknown_fields(conditions.fields(node), entity, await timeline.seek(upto)):
-                out.line(line)
-        return NOTHING
-    if out.as_json:
-        event = None if found.event is None else out.plain(found.event)
-        out.json({"entity": entity, "position": found.position, "event": event, "state": found.state})
-    else:
-        if found.event is None:
-            out.line(f"already true at @{found.position}")
-        else:
-            out.event(found.event)
-        out.state(found.state)
-    return FOUND
-
-
-def _unknown_fields(paths: Iterable[Path], entity: str, state: Any) -> list[str]:
-    """A line for each of these fields that the state lacks, with the fields that it has."""
-    lines = []
-    for path in sorted(paths):
-        depth = next((n for n in range(len(path)) if look(state, path[: n + 1]) is MISSING), len(path))
-        around = look(state, path[:depth])
-        if depth < len(path) and isinstance(around, Mapping):
-            there = ", ".join(str(name) for name in list(around)[:_FIELDS_SHOWN_MAX]) or "none"
-            inside = f" in {written(path[:depth])}" if depth else ""
-            lines.append(f"{entity} has no field {path[depth]!r}{inside} at the end; its fields: {there}")
-    return lines
-
-
-def _tell(out: Out, links: list[histories.CauseLink]) -> None:
-    if not out.as_json:
-        out.links(links)
-        return
-    for link in links:
-        beside = [other.position for other in link.siblings]
-        out.json({"depth": link.depth} | out.plain(link.event) | {"with": beside})
-
-
-async def _event(history: History, name: str) -> StoredEvent:
-    try:
-        stream, number = parse_event(name)
-    except ValueError as error:
-        raise ConfigError(str(error)) from None
-    event = await event_of(history, stream, number)
-    if event is None:
-        raise LookupError(f"there is no event {name}")
-    return event

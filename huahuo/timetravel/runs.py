@@ -8,6 +8,7 @@ recorded directory is not touched.
 
 import asyncio
 import signal
+import sys
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from functools import partial
@@ -67,7 +68,7 @@ async def forked(
     history: History, at: str | None, wanted: list[Edit], to: Path | None, ambient: Ambient, out: Out
 ) -> int:
     """Make the fork, write it to `to` if given, and show its differences."""
-    upto = await position_of_moment(history, LOG_STREAM, moment(at, ambient, AtHead()))
+    upto = await position_of_moment(history, LOG_STREAM, moment(at, AtHead()))
     original = await _events(history, upto)
     try:
         other = fork(original, wanted)
@@ -91,13 +92,12 @@ async def differ(
     other: History,
     entities: tuple[str, ...],
     at: tuple[str | None, str | None],
-    ambient: Ambient,
     out: Out,
 ) -> int:
     """Show the first event that differs, how many do of each stream, and the differences of the states."""
     lists = []
     for history, text in ((one, at[0]), (other, at[1])):
-        upto = await position_of_moment(history, LOG_STREAM, moment(text, ambient, AtHead()))
+        upto = await position_of_moment(history, LOG_STREAM, moment(text, AtHead()))
         lists.append(ListHistory(await _events(history, upto), history.log_id))
     return await _compare(lists[0], lists[1], entities, out)
 
@@ -315,6 +315,7 @@ async def serve(
         else:
             out.line(f"listening on {stage.url}")
             out.line(f"{len(stretch)} events at {speed:g}x: {stage.url}/#token={stage.token}")
+        sys.stdout.flush()  # a pipe would keep the lines until the end
         playing = asyncio.create_task(_play(stage, len(past), stretch, speed, wait=wait))
         signalled = asyncio.create_task(stopping.wait())
         await asyncio.wait({playing, signalled}, return_when=asyncio.FIRST_COMPLETED)

@@ -35,11 +35,13 @@ from huahuo.actors.plugins.calls import (
 from huahuo.eventstore.ambient import Ambient, json_bytes, rfc3339
 from huahuo.eventstore.model import Append, CommandRecord, Duplicate, NewEvent, StoredEvent
 from huahuo.eventstore.port import Log
-from huahuo.ledger import Ledger
+from huahuo.refusals import ChangeRefused, refusing
+from huahuo.replay.ledger import Ledger
 from huahuo.transport.access.claims import Latest, own_clock
 from huahuo.transport.access.revocations import AUTH_STREAM, REVOKED, Revocations
 from huahuo.transport.access.rights import ADMIN, RIGHTS, AuthFailure, Verdict, Verified, Verifier
 from huahuo.transport.protocol.codes import AuthCode
+from huahuo.users.belongings import Belonging, Belongings, ListBelongings
 from huahuo.users.book import UserBook
 from huahuo.users.users import User
 
@@ -58,22 +60,10 @@ _JTI: Final = "key."
 _SHAPE: Final = re.compile(r"hhk_([1-9][0-9]{0,15})_([A-Za-z0-9_-]{43})")
 
 
-class KeyRefused(Exception):  # noqa: N818  a refusal, not a fault
-    """A change of the keys that is not allowed. `code` is an error code of PROTOCOL 6."""
-
-    def __init__(self, code: str, text: str) -> None:
-        super().__init__(text)
-        self.code = code
-
-
-class Key(msgspec.Struct, frozen=True, kw_only=True):
-    """A key as it was made. The user's name, groups and administration are those of that moment."""
+class Key(Belonging, frozen=True, kw_only=True):
+    """A key as it was made."""
 
     key_id: int
-    user_id: UserId
-    username: str
-    is_admin: bool = False
-    groups: tuple[str, ...] = ()
     name: str
     rights: tuple[str, ...]
     created_at_ms: int = 0
@@ -86,35 +76,20 @@ class Key(msgspec.Struct, frozen=True, kw_only=True):
         """The name by which a revocation ends it (`Revocations`)."""
         return f"{_JTI}{self.key_id}"
 
-    @property
-    def owner(self) -> Principal:
-        """The user for whom it was made, without its rights."""
-        return Principal(self.user_id, self.username, is_admin=self.is_admin, groups=self.groups)
-
 
 class _Revoked(msgspec.Struct):
     key_id: int
 
 
-class Keys:
+class Keys(Belongings[Key]):
     """All keys that were not revoked, by id. Expired ones stay until somebody revokes them."""
 
+    what = "key"
+
     def __init__(self) -> None:
-        self.seq = 0
-        self._by_id: dict[int, Key] = {}
+        super().__init__()
         self.used_ms: dict[int, int] = {}
         """When each key was last accepted, since the start. No event says it."""
-
-    def __len__(self) -> int:
-        return len(self._by_id)
-
-    def of(self, key_id: int) -> Key | None:
-        """The key of this id."""
-        return self._by_id.get(key_id)
-
-    def all(self, user_id: UserId | None = None) -> list[Key]:
-        """Every key by id, ascending; only those of `user_id` if that is given."""
-        return [key for key in self._by_id.values() if user_id in (None, key.user_id)]
 
     def live(self, user_id: UserId, now_ms: int) -> int:
         """How many keys of a user have not expired."""
@@ -122,7 +97,6 @@ class Keys:
 
     def apply(self, event: StoredEvent) -> None:
         """Fold in the next event of the stream."""
-        self.seq = event.seq
         if event.type == ADDED:
             key = msgspec.json.decode(event.body, type=Key)
             self._by_id[key.key_id] = replace(key, created_at_ms=event.ts_ms)
@@ -155,28 +129,30 @@ def number_in(jti: str) -> int:
 
 
 def refuse_key(name: str, days: int, rights: Collection[str]) -> None:
-    """Raise KeyRefused if nobody can have such a key."""
+    """Raise ChangeRefused if nobody can have such a key."""
     if not 0 < len(name) <= NAME_CHARS_MAX or not name.isprintable() or name != name.strip():
-        raise KeyRefused("invalid_field", f"name: 1 to {NAME_CHARS_MAX} visible characters are needed")
+        raise ChangeRefused("invalid_field", f"name: 1 to {NAME_CHARS_MAX} visible characters are needed")
     if not 1 <= days <= DAYS_MAX:
-        raise KeyRefused("invalid_field", f"expires_in_days: a number from 1 to {DAYS_MAX} is needed")
+        raise ChangeRefused("invalid_field", f"expires_in_days: a number from 1 to {DAYS_MAX} is needed")
     if not 0 < len(rights) <= RIGHTS_MAX:
-        raise KeyRefused("invalid_field", f"rights: 1 to {RIGHTS_MAX} are needed")
+        raise ChangeRefused("invalid_field", f"rights: 1 to {RIGHTS_MAX} are needed")
 
 
 def refuse_rights(
     rights: Iterable[str], *, actions: Collection[str], admin_actions: Collection[str], is_admin: bool
 ) -> None:
-    """Raise KeyRefused: a right does not exist, or the user must not have it.
+    """Raise ChangeRefused: a right does not exist, or the user must not have it.
 
     `actions`: those that keys may call, `admin_actions` those of them that only administrators may.
     """
     for right in rights:
         if right not in RIGHTS and right not in actions:
             known = ", ".join(RIGHTS)
-            raise KeyRefused("invalid_field", f"rights: {right!r} is none of {known}, and no action for keys")
+            raise ChangeRefused(
+                "invalid_field", f"rights: {right!r} is none of {known}, and no action for keys"
+            )
         if not is_admin and (right == ADMIN or right in admin_actions):
-            raise KeyRefused("forbidden", f"rights: only administrators may give {right!r}")
+            raise ChangeRefused("forbidden", f"rights: only administrators may give {right!r}")
 
 
 def key_added(now_ms: int, key: Key) -> NewEvent:
@@ -298,7 +274,7 @@ class KeyBook(Ledger[Keys]):
         `record`: the answer to a repeat of the command, which must not hold the key.
 
         Raises:
-            KeyRefused: a field is out of bounds, or the user has as many keys as one may have.
+            ChangeRefused: a field is out of bounds, or the user has as many keys as one may have.
         """
         refuse_key(name, days, rights)
         secret = base64.urlsafe_b64encode(self._ambient.token_bytes(SECRET_BYTES)).rstrip(b"=").decode()
@@ -311,7 +287,7 @@ class KeyBook(Ledger[Keys]):
             now_ms, issue_ms = self._latest_ms(clock_ms), self._issue_ms(owner.user_id, clock_ms)
             if state.live(owner.user_id, now_ms) >= KEYS_PER_USER_MAX:
                 why = f"a user may have {KEYS_PER_USER_MAX} keys: revoke one first"
-                raise KeyRefused("rate_limited", why)
+                raise ChangeRefused("rate_limited", why)
             number = self._log.take("api_key")
             made = f"{_PREFIX}{number}_{secret}"
             key = Key(
@@ -329,7 +305,6 @@ class KeyBook(Ledger[Keys]):
             return Append(
                 ts_ms=issue_ms,
                 events=(key_added(issue_ms, key),),
-                expected={API_KEYS: state.seq},
                 principal=by,
                 command=record,
             )
@@ -343,16 +318,13 @@ class KeyBook(Ledger[Keys]):
     async def revoke(self, key_id: int, *, by: str, only: UserId | None = None) -> None:
         """End a key and its connections. `only`: the user whose key it must be.
 
-        Raises KeyRefused: there is no such key.
+        Raises ChangeRefused: there is no such key.
         """
 
         def change(state: Keys) -> Append:
-            key = state.of(key_id)
-            if key is None or only not in (None, key.user_id):
-                raise KeyRefused("not_found", f"there is no key {key_id}")
             now_ms = self._ambient.now_ms()
-            expected = {API_KEYS: state.seq}
-            return Append(ts_ms=now_ms, events=key_revoked(now_ms, key), expected=expected, principal=by)
+            events = key_revoked(now_ms, state.known(key_id, only))
+            return Append(ts_ms=now_ms, events=events, principal=by)
 
         await self.change(change)
 
@@ -367,12 +339,6 @@ class AddKey(msgspec.Struct, frozen=True):
     rights: Annotated[tuple[_Text, ...], Meta(max_length=64)]
     expires_in_days: int = DAYS
     user: _Text | None = None
-
-
-class ListKeys(msgspec.Struct, frozen=True):
-    """Fields of `list_keys`. `everybody`: those of all users (administrators)."""
-
-    everybody: bool = False
 
 
 class RevokeKey(msgspec.Struct, frozen=True):
@@ -395,33 +361,30 @@ class KeyActions:
         self._registry.words.add(zh, en)
         for action in (
             Action("add_key", AddKey, self._add, signed_in=True),
-            Action("list_keys", ListKeys, self._list, query=True, signed_in=True),
+            Action("list_keys", ListBelongings, self._list, query=True, signed_in=True),
             Action("revoke_key", RevokeKey, self._revoke, signed_in=True, frees=True),
         ):
-            self._registry.command(action)
+            self._registry.command(refusing(action))
 
     async def _add(self, call: Call[AddKey]) -> Reply:
         asked = call.params
-        try:
-            owner = self._owner(call.principal, asked.user)
-            refuse_more_rights(asked.rights, self._registry, is_admin=owner.is_admin)
-            made = await self._book.add(
-                owner,
-                asked.name,
-                asked.rights,
-                asked.expires_in_days,
-                by=call.principal.name,
-                record=without_secret(call, zh.KEY_MADE_BEFORE),
-            )
-        except KeyRefused as refused:
-            return error_reply(Refusal(refused.code, zh.REFUSED, str(refused)))
+        owner = self._owner(call.principal, asked.user)
+        refuse_more_rights(asked.rights, self._registry, is_admin=owner.is_admin)
+        made = await self._book.add(
+            owner,
+            asked.name,
+            asked.rights,
+            asked.expires_in_days,
+            by=call.principal.name,
+            record=without_secret(call, zh.KEY_MADE_BEFORE),
+        )
         if isinstance(made, Duplicate):
             return from_record(made.command)
         key, text = made
         answer = json_reply({"type": "key_added", "key": text, **self._shown(key)})
         return msgspec.structs.replace(answer, recorded=call.key is not None)
 
-    async def _list(self, call: Call[ListKeys]) -> Reply:
+    async def _list(self, call: Call[ListBelongings]) -> Reply:
         who = call.principal
         if call.params.everybody and not who.is_admin:
             return error_reply(Refusal("forbidden", zh.ADMINS_ONLY))
@@ -430,19 +393,14 @@ class KeyActions:
 
     async def _revoke(self, call: Call[RevokeKey]) -> Reply:
         who = call.principal
-        try:
-            await self._book.revoke(
-                call.params.key_id, by=who.name, only=None if who.is_admin else who.user_id
-            )
-        except KeyRefused as refused:
-            return error_reply(Refusal(refused.code, zh.REFUSED, str(refused)))
+        await self._book.revoke(call.params.key_id, by=who.name, only=None if who.is_admin else who.user_id)
         return json_reply({"type": "success", "message": zh.KEY_REVOKED})
 
     def _owner(self, who: Principal, name: str | None) -> Principal:
         if name is None or name == who.username:
             return who
         if not who.is_admin:
-            raise KeyRefused("forbidden", "user: only administrators may make keys for others")
+            raise ChangeRefused("forbidden", "user: only administrators may make keys for others")
         return owner_named(self._users, name)
 
     def _shown(self, key: Key) -> dict[str, Any]:
@@ -465,15 +423,15 @@ def key_row(key: Key) -> dict[str, Any]:
 
 
 def owner_named(users: UserBook, name: str) -> Principal:
-    """The user of this name, as the owner of a key. Raises KeyRefused: there is none who may sign in."""
+    """The user of this name, as the owner of a key. Raises ChangeRefused: there is none who may sign in."""
     user: User | None = users.users.named(name)
     if user is None or user.disabled:
-        raise KeyRefused("not_found", f"there is no user {name!r} who may sign in")
+        raise ChangeRefused("not_found", f"there is no user {name!r} who may sign in")
     return Principal(user.user_id, user.name, is_admin=user.is_admin)
 
 
 def refuse_more_rights(rights: tuple[str, ...], registry: Registry, *, is_admin: bool) -> None:
-    """Raise KeyRefused: a right does not exist here, or the owner must not have it."""
+    """Raise ChangeRefused: a right does not exist here, or the owner must not have it."""
     free = {name: action for name, action in registry.commands.items() if not action.signed_in}
     admins = {name for name, action in free.items() if action.admin}
     refuse_rights(rights, actions=free.keys(), admin_actions=admins, is_admin=is_admin)

@@ -12,9 +12,10 @@ replaces it.
 import contextlib
 import hashlib
 import hmac
-from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING, Final
+
+from msgspec.structs import replace
 
 from huahuo import en, zh
 from huahuo.actors.plugins.calls import UserId
@@ -23,7 +24,8 @@ from huahuo.eventstore.errors import Conflict
 from huahuo.eventstore.executor import Executor
 from huahuo.eventstore.model import Append, NewEvent, Secret, SecretPut
 from huahuo.eventstore.port import Log
-from huahuo.ledger import Ledger
+from huahuo.refusals import ChangeRefused
+from huahuo.replay.ledger import Ledger
 from huahuo.transport.access.claims import Latest, own_clock
 from huahuo.users.users import (
     ACCOUNTS,
@@ -32,7 +34,6 @@ from huahuo.users.users import (
     HASH,
     REMOVED,
     User,
-    UserRefused,
     Users,
     event,
     owner_of,
@@ -57,25 +58,25 @@ UNKNOWN: Final = (
 
 @cache
 def hasher() -> "PasswordHasher":
-    """argon2id with the parameters of RFC 9106 for servers. Raises UserRefused: it is not installed."""
+    """argon2id with the parameters of RFC 9106 for servers. Raises ChangeRefused: it is not installed."""
     try:
         from argon2 import PasswordHasher
     except ModuleNotFoundError:
-        raise UserRefused("forbidden", en.NEEDS_ARGON2, zh.NEEDS_ARGON2) from None
+        raise ChangeRefused("forbidden", en.NEEDS_ARGON2, zh.NEEDS_ARGON2) from None
     return PasswordHasher()
 
 
 def refuse_password(password: str) -> None:
-    """Raise UserRefused if a password is too short or too long."""
+    """Raise ChangeRefused if a password is too short or too long."""
     if not CHARS_MIN <= len(password) <= CHARS_MAX:
         bounds = CHARS_MIN, CHARS_MAX
-        raise UserRefused(
+        raise ChangeRefused(
             "invalid_field", en.PASSWORD_LENGTH.format(*bounds), zh.PASSWORD_LENGTH.format(*bounds)
         )
 
 
 def hashed(password: str) -> str:
-    """The hash to store. Raises UserRefused as `hasher`."""
+    """The hash to store. Raises ChangeRefused as `hasher`."""
     return hasher().hash(password)
 
 
@@ -105,33 +106,16 @@ def is_dated(stored: str) -> bool:
     return stored.startswith(_BROUGHT) or hasher().check_needs_rehash(stored)
 
 
-type Change = Callable[[Users], Append | None]
-"""What one change appends on this state, None for nothing. Raises UserRefused."""
-
-
-class UserBook:
+class UserBook(Ledger[Users]):
     """See the module. Exceptions of the log pass through. All methods belong to the loop's thread."""
 
     def __init__(self, log: Log, ambient: Ambient, executor: Executor, latest_ms: Latest = own_clock) -> None:
         """`latest_ms`: up to when the sessions of a user end that are to end now."""
         self.users = Users()
+        super().__init__(log, ACCOUNTS, self.users)
         self._latest_ms = latest_ms
-        self._ledger = Ledger(log, ACCOUNTS, self.users)
-        self._log = log
         self._ambient = ambient
         self._executor = executor
-
-    async def start(self) -> None:
-        """Read the users, and follow the log from here on."""
-        await self._ledger.start()
-
-    def stop(self) -> None:
-        """Stop following."""
-        self._ledger.stop()
-
-    async def catch_up(self) -> None:
-        """Read what is missing."""
-        await self._ledger.catch_up()
 
     async def add(
         self, name: str, password: str, *, is_admin: bool = False, first: bool = False, principal: str
@@ -139,7 +123,7 @@ class UserBook:
         """Add a user; `first`: only if there was never one.
 
         Raises:
-            UserRefused: the name is taken or cannot be one, or the password is too short or too long.
+            ChangeRefused: the name is taken or cannot be one, or the password is too short or too long.
         """
         refuse_name(name)
         stored = await self._hashed(password)
@@ -153,18 +137,18 @@ class UserBook:
 
         def change(users: Users) -> Append:
             if first and len(users):
-                raise UserRefused("forbidden", en.USERS_ALREADY, zh.USERS_ALREADY)
+                raise ChangeRefused("forbidden", en.USERS_ALREADY, zh.USERS_ALREADY)
             if users.named(name) is not None:
-                raise UserRefused("already_exists", f"there is a user {name!r}", zh.NAME_TAKEN)
+                raise ChangeRefused("already_exists", f"there is a user {name!r}", zh.NAME_TAKEN)
             user_id = self._log.take("account")
             added = event(ADDED, self._now_ms, user_id, name=name, is_admin=is_admin)
-            return self._append(users.seq, principal, added, sealed=(user_id, stored))
+            return self._append(principal, added, sealed=(user_id, stored))
 
-        await self._ledger.change(change)
+        await self.change(change)
         return self._known(name)
 
     async def set_password(self, name: str, password: str, *, principal: str) -> None:
-        """Give a user another password, and end all sessions. Raises UserRefused."""
+        """Give a user another password, and end all sessions. Raises ChangeRefused."""
         stored = await self._hashed(password)
 
         def change(users: Users) -> Append:
@@ -172,17 +156,15 @@ class UserBook:
             now_ms = self._now_ms
             changed = event(CHANGED, now_ms, user.user_id, what="password")
             sealed = user.user_id, stored
-            return self._append(
-                users.seq, principal, changed, revocation(now_ms, user.user_id), sealed=sealed
-            )
+            return self._append(principal, changed, revocation(now_ms, user.user_id), sealed=sealed)
 
-        await self._ledger.change(change)
+        await self.change(change)
 
     async def set_disabled(self, name: str, *, disabled: bool, principal: str) -> None:
         """Let a user sign in no more, and end all sessions; or let them in again.
 
         Raises:
-            UserRefused: there is no such user, or it is the last administrator.
+            ChangeRefused: there is no such user, or it is the last administrator.
         """
 
         def change(users: Users) -> Append | None:
@@ -194,9 +176,9 @@ class UserBook:
             now_ms = self._now_ms
             changed = event(CHANGED, now_ms, user.user_id, what="disabled", disabled=disabled)
             ends = (revocation(now_ms, user.user_id),) if disabled else ()
-            return self._append(users.seq, principal, changed, *ends)
+            return self._append(principal, changed, *ends)
 
-        await self._ledger.change(change)
+        await self.change(change)
 
     async def remove(self, name: str, *, principal: str) -> None:
         """Remove a user with the password, and end all sessions. Raises as `set_disabled`."""
@@ -207,9 +189,9 @@ class UserBook:
             now_ms = self._now_ms
             removed = event(REMOVED, now_ms, user.user_id)
             ends = revocation(now_ms, user.user_id)
-            return self._append(users.seq, principal, removed, ends, shred=(owner_of(user.user_id),))
+            return self._append(principal, removed, ends, shred=(owner_of(user.user_id),))
 
-        await self._ledger.change(change)
+        await self.change(change)
 
     async def allow_registration(self, *, allowed: bool, principal: str) -> None:
         """Let anybody make an account, or nobody."""
@@ -217,9 +199,9 @@ class UserBook:
         def change(users: Users) -> Append | None:
             if users.registration is allowed:
                 return None
-            return self._append(users.seq, principal, registration(self._now_ms, allowed=allowed))
+            return self._append(principal, registration(self._now_ms, allowed=allowed))
 
-        await self._ledger.change(change)
+        await self.change(change)
 
     async def end_sessions(self, user_id: UserId, *, principal: str) -> None:
         """End all sessions of a user: sign out everywhere."""
@@ -233,7 +215,7 @@ class UserBook:
 
         It takes as long for names that nobody has.
         """
-        user, seq = self.users.named(name), self.users.seq
+        user, seq = self.users.named(name), self.seq
         sealed = None if user is None else await self._log.secret(owner_of(user.user_id), HASH)
         stored = UNKNOWN if sealed is None else sealed.reveal()
         fits = await self._executor.run(lambda: password_fits(stored, password))
@@ -249,7 +231,8 @@ class UserBook:
         stored = await self._executor.run(lambda: hashed(password))
         changed = event(CHANGED, self._now_ms, user_id, what="hash")
         with contextlib.suppress(Conflict):  # a later sign-in does it
-            await self._log.append(self._append(seq, "service", changed, sealed=(user_id, stored)))
+            append = self._append("service", changed, sealed=(user_id, stored))
+            await self._log.append(replace(append, expected={ACCOUNTS: seq}))
 
     async def _hashed(self, password: str) -> str:
         refuse_password(password)
@@ -257,7 +240,6 @@ class UserBook:
 
     def _append(
         self,
-        seq: int,
         principal: str,
         *events: NewEvent,
         sealed: tuple[int, str] | None = None,
@@ -267,7 +249,6 @@ class UserBook:
         return Append(
             ts_ms=self._now_ms,
             events=events,
-            expected={ACCOUNTS: seq},
             principal=principal,
             secrets=secrets,
             shred=shred,
@@ -286,11 +267,11 @@ class UserBook:
 def _named(users: Users, name: str) -> User:
     user = users.named(name)
     if user is None:
-        raise UserRefused("not_found", f"there is no user {name!r}", zh.NO_SUCH_USER)
+        raise ChangeRefused("not_found", f"there is no user {name!r}", zh.NO_SUCH_USER)
     return user
 
 
 def _refuse_last(users: Users, user: User) -> None:
     if users.is_last_admin(user):
         text = f"{user.name!r} is the last administrator: add another one first"
-        raise UserRefused("forbidden", text, zh.LAST_ADMIN)
+        raise ChangeRefused("forbidden", text, zh.LAST_ADMIN)

@@ -16,11 +16,12 @@ import msgspec
 from huahuo import en, zh
 from huahuo.actors.plugins.calls import Principal, RefuseGrowth
 from huahuo.eventstore.ambient import Ambient, json_bytes, rfc3339
+from huahuo.refusals import ChangeRefused
 from huahuo.transport.access.claims import IssueMs, TokenError
 from huahuo.transport.access.tokens import Authenticator, Signer
 from huahuo.transport.http.sign_in import Verdict
 from huahuo.users.book import UserBook
-from huahuo.users.users import User, UserRefused, key_of
+from huahuo.users.users import User, key_of
 
 FAILURES_MAX: Final = 10
 """From this failure within a minute on, an answer is a refusal without a look at the password."""
@@ -212,7 +213,7 @@ class Login:
 
     def first_code(self) -> str | None:
         """The code with which the first administrator is made; None if there was ever a user."""
-        if self._book.users.seq:
+        if self._book.seq:
             return None
         self._first_code = self._first_code or self._ambient.token(_CODE_BYTES)
         return self._first_code
@@ -221,7 +222,7 @@ class Login:
         """Make an account and sign in: the first administrator's with the code, else if that is allowed.
 
         Raises:
-            UserRefused: it is not allowed, there is no room, or the name or the password is refused.
+            ChangeRefused: it is not allowed, there is no room, or the name or the password is refused.
         """
         if not code and self.registration:
             self.must_have_room("registration")
@@ -234,9 +235,9 @@ class Login:
             return Refused(_BUSY_S)
         first, given = bool(code), code.encode("utf-8", "replace")
         if first and not (self._first_code and hmac.compare_digest(given, self._first_code.encode())):
-            raise UserRefused("forbidden", en.LINK_USED, zh.LINK_USED)
+            raise ChangeRefused("forbidden", en.LINK_USED, zh.LINK_USED)
         if not first and not self.registration:
-            raise UserRefused("forbidden", en.REGISTRATION_OFF, zh.REGISTRATION_OFF)
+            raise ChangeRefused("forbidden", en.REGISTRATION_OFF, zh.REGISTRATION_OFF)
         self._running += 1
         try:
             who = "first administrator" if first else "registration"
@@ -248,10 +249,10 @@ class Login:
         return self.token_for(user)
 
     def must_have_room(self, principal: str) -> None:
-        """Raise UserRefused if no account may be made now, because the disk is nearly full."""
+        """Raise ChangeRefused if no account may be made now, because the disk is nearly full."""
         refusal = None if self.refuse_growth is None else self.refuse_growth(principal, True)
         if refusal is not None:
-            raise UserRefused(refusal.code, refusal.message, refusal.message, refusal.retry_s)
+            raise ChangeRefused(refusal.code, refusal.message, refusal.message, refusal.retry_s)
 
     async def sign_in(self, username: str, password: str, address: str, cookies: str) -> Verdict:
         """See `huahuo.transport.http.sign_in.SignIn`."""

@@ -4,7 +4,7 @@ Actions are of administrators (`add_user`, …) and of each user about himself. 
 out at every 401, so only a refused token may be one; it is told things in Chinese, its only language.
 """
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Annotated, Any, Final
 
@@ -23,10 +23,11 @@ from huahuo.actors.plugins.actions import (
 )
 from huahuo.actors.plugins.calls import Call, Refusal, Reply, error_reply, json_reply
 from huahuo.eventstore.ambient import Ambient, rfc3339
+from huahuo.refusals import ChangeRefused, refusing
 from huahuo.users import classic_zh
 from huahuo.users.book import CHARS_MAX, CHARS_MIN, UserBook
 from huahuo.users.login import Login, Refused, SignedIn
-from huahuo.users.users import User, UserRefused
+from huahuo.users.users import User
 
 _TEXT_MAX: Final = 1024
 
@@ -101,77 +102,59 @@ class UserActions:
             Action("set_registration", Allow, self._allow, admin=True, frees=True),
             Action("renew_token", Nothing, self._renew, query=True, signed_in=True),
         ):
-            registry.command(action)
+            registry.command(refusing(action))
 
     async def _list(self, call: Call[Nothing]) -> Reply:
         del call
         return json_reply({"type": "users", "data": msgspec.to_builtins(self._book.users.all())})
 
     async def _add(self, call: Call[AddUser]) -> Reply:
-        params = call.params
-
-        adding = self._book.add(
-            params.name, params.password, is_admin=params.is_admin, principal=call.principal.name
-        )
-        return await _done(zh.USER_ADDED, adding, lambda user: {"user_id": user.user_id})
+        asked, who = call.params, call.principal.name
+        user = await self._book.add(asked.name, asked.password, is_admin=asked.is_admin, principal=who)
+        return _done(zh.USER_ADDED, user_id=user.user_id)
 
     async def _set_password(self, call: Call[SetPassword]) -> Reply:
-        params, who = call.params, call.principal.name
-        return await _done(
-            zh.PASSWORD_SET, self._book.set_password(params.name, params.password, principal=who)
-        )
+        await self._book.set_password(call.params.name, call.params.password, principal=call.principal.name)
+        return _done(zh.PASSWORD_SET)
 
     async def _set_disabled(self, call: Call[Named], *, disabled: bool) -> Reply:
-        who = call.principal.name
-        change = self._book.set_disabled(call.params.name, disabled=disabled, principal=who)
-        return await _done(zh.USER_DISABLED if disabled else zh.USER_ENABLED, change)
+        await self._book.set_disabled(call.params.name, disabled=disabled, principal=call.principal.name)
+        return _done(zh.USER_DISABLED if disabled else zh.USER_ENABLED)
 
     async def _remove(self, call: Call[Named]) -> Reply:
-        return await _done(
-            zh.USER_REMOVED, self._book.remove(call.params.name, principal=call.principal.name)
-        )
+        await self._book.remove(call.params.name, principal=call.principal.name)
+        return _done(zh.USER_REMOVED)
 
     async def _change_password(self, call: Call[ChangePassword]) -> Reply:
         user = self._book.users.of(call.principal.user_id)
         if user is None:
-            return error_reply(
-                Refusal("not_found", zh.NO_SUCH_USER, "this token names no user with a password")
-            )
+            return _NO_PASSWORD
         known = await self._book.verified(user.name, call.params.old_password)
         if known is None:
             return error_reply(Refusal("forbidden", zh.OLD_PASSWORD_WRONG, "old_password"))
-        who = call.principal.name
-        return await _done(
-            zh.PASSWORD_CHANGED,
-            self._book.set_password(user.name, call.params.new_password, principal=who),
-        )
+        await self._book.set_password(user.name, call.params.new_password, principal=call.principal.name)
+        return _done(zh.PASSWORD_CHANGED)
 
     async def _allow(self, call: Call[Allow]) -> Reply:
         on = call.params.on
-        change = self._book.allow_registration(allowed=on, principal=call.principal.name)
-        return await _done(zh.REGISTRATION_ON if on else zh.REGISTRATION_OFF, change)
+        await self._book.allow_registration(allowed=on, principal=call.principal.name)
+        return _done(zh.REGISTRATION_ON if on else zh.REGISTRATION_OFF)
 
     async def _sign_out(self, call: Call[Nothing]) -> Reply:
-        who = call.principal
-        return await _done(zh.SIGNED_OUT, self._book.end_sessions(who.user_id, principal=who.name))
+        await self._book.end_sessions(call.principal.user_id, principal=call.principal.name)
+        return _done(zh.SIGNED_OUT)
 
     async def _renew(self, call: Call[Nothing]) -> Reply:
         fresh = self._login.renew(call.principal.user_id, call.principal.signed_in_ms)
-        if fresh is None:
-            return error_reply(
-                Refusal("not_found", zh.NO_SUCH_USER, "this token names no user with a password")
-            )
-        return json_reply({"type": "token", **fresh.body()})
+        return _NO_PASSWORD if fresh is None else json_reply({"type": "token", **fresh.body()})
 
 
-async def _done[T](
-    message: str, change: Awaitable[T], told: Callable[[T], Mapping[str, Any]] = lambda _: {}
-) -> Reply:
-    """The answer after a change. `told`: what it says besides."""
-    try:
-        fields = told(await change)
-    except UserRefused as refused:
-        return error_reply(Refusal(refused.code, zh.REFUSED, str(refused)))
+_NO_PASSWORD: Final = error_reply(
+    Refusal("not_found", zh.NO_SUCH_USER, "this token names no user with a password")
+)
+
+
+def _done(message: str, **fields: object) -> Reply:
     return json_reply({"type": "success", "message": message, **fields})
 
 
@@ -239,10 +222,7 @@ class UserRoutes:
     async def _make_account(self, request: HttpRequest) -> HttpAnswer:
         """`POST /accounts`: a new account, with a token for it as `POST /login` gives one."""
         given = request.json(_Account)
-        try:
-            made = await self._login.register(given.username, given.password, request.address, given.code)
-        except UserRefused as refused:
-            raise HttpRefused(refused.code, refused.told, retry_s=refused.retry_s) from None
+        made = await self._login.register(given.username, given.password, request.address, given.code)
         return HttpAnswer.json(_signed_in(made).body(), 201)
 
     # FireMail -----------------------------------------------------------------------------------------------
@@ -267,10 +247,7 @@ class UserRoutes:
         if not self._login.registration:
             raise HttpRefused("forbidden", zh.REGISTRATION_OFF)
         given = _named(request)
-        try:
-            made = _signed_in(await self._login.register(given.username, given.password, request.address))
-        except UserRefused as refused:
-            raise _worded(refused) from None
+        made = _signed_in(await self._login.register(given.username, given.password, request.address))
         shown = {"username": made.user.name, "is_admin": False, "note": ""}
         return HttpAnswer.json({"message": classic_zh.REGISTERED, **shown})
 
@@ -303,31 +280,24 @@ class UserRoutes:
 
     async def _add(self, request: HttpRequest) -> HttpAnswer:
         given = _named(request)
-        try:
-            self._login.must_have_room(request.user.name)
-        except UserRefused as refused:
-            raise _worded(refused) from None
-        await self._change(
-            self._book.add(
-                given.username, given.password, is_admin=bool(given.is_admin), principal=request.user.name
-            )
-        )
-        shown = {"username": given.username, "is_admin": bool(given.is_admin)}
+        who, is_admin = request.user.name, bool(given.is_admin)
+        self._login.must_have_room(who)
+        await self._book.add(given.username, given.password, is_admin=is_admin, principal=who)
+        shown = {"username": given.username, "is_admin": is_admin}
         return HttpAnswer.json({"message": classic_zh.USER_MADE, **shown})
 
     async def _remove(self, request: HttpRequest) -> HttpAnswer:
         user = self._of(request)
         if user.user_id == request.user.user_id:
             raise _refusal(classic_zh.NOT_YOURSELF)
-        await self._change(self._book.remove(user.name, principal=request.user.name))
+        await self._book.remove(user.name, principal=request.user.name)
         return HttpAnswer.json({"message": classic_zh.USER_REMOVED.format(user.user_id)})
 
     async def _reset(self, request: HttpRequest) -> HttpAnswer:
         user, given = self._of(request), request.json(_Passwords)
         if not given.new_password:
             raise _refusal(classic_zh.NEW_NEEDED)
-        change = self._book.set_password(user.name, given.new_password, principal=request.user.name)
-        await self._change(change)
+        await self._book.set_password(user.name, given.new_password, principal=request.user.name)
         return HttpAnswer.json({"message": classic_zh.PASSWORD_RESET.format(user.user_id)})
 
     async def _allow(self, request: HttpRequest) -> HttpAnswer:
@@ -342,17 +312,12 @@ class UserRoutes:
             raise HttpRefused("not_found", zh.NO_SUCH_USER)
         return user
 
-    async def _change(self, change: Any) -> None:
-        try:
-            await change
-        except UserRefused as refused:
-            raise _worded(refused) from None
-
 
 def _route(method: str, path: str, handler: HttpHandler, access: Any, *, told: bool = False) -> HttpRoute:
     most = 0 if method == "GET" else BODY_BYTES_MAX
     return HttpRoute(
-        method=method, path=path, handler=handler, access=access, body_bytes_max=most,
+        method=method, path=path, handler=_refusing(handler, _CLASSIC if told else {}), access=access,
+        body_bytes_max=most,
         refuse=_as_told if told else None, language="zh" if told else None,
     )  # fmt: skip
 
@@ -380,8 +345,17 @@ def _shown(user: User) -> dict[str, Any]:
     return {"id": user.user_id, "username": user.name, "is_admin": int(user.is_admin)}
 
 
-def _worded(refused: UserRefused) -> HttpRefused:
-    return HttpRefused(refused.code, _CLASSIC.get(refused.code, refused.told), retry_s=refused.retry_s)
+def _refusing(handler: HttpHandler, words: Mapping[str, str]) -> HttpHandler:
+    """The handler, with what is refused as answers. `words`: by code, in place of the refusal's own."""
+
+    async def answered(request: HttpRequest) -> HttpAnswer:
+        try:
+            return await handler(request)
+        except ChangeRefused as refused:
+            message = words.get(refused.code, refused.told)
+            raise HttpRefused(refused.code, message, retry_s=refused.retry_s) from None
+
+    return answered
 
 
 def _refusal(text: str) -> HttpRefused:

@@ -12,6 +12,7 @@ from huahuo import en, zh
 from huahuo.actors.plugins.calls import UserId
 from huahuo.eventstore.ambient import json_bytes, rfc3339
 from huahuo.eventstore.model import NewEvent, StoredEvent
+from huahuo.refusals import ChangeRefused
 from huahuo.transport.access.revocations import AUTH_STREAM, REVOKED
 
 ACCOUNTS: Final = "accounts"
@@ -21,19 +22,6 @@ NAME_CHARS_MAX: Final = 64
 
 ADDED, CHANGED, REMOVED = "account_added", "account_changed", "account_removed"
 REGISTRATION: Final = "registration_changed"
-
-
-class UserRefused(Exception):  # noqa: N818  a refusal, not a fault
-    """A change of the users that is not allowed. `code` is an error code of PROTOCOL 6.
-
-    `told` is the text of the catalogue for the client; the exception's own text is for details and the shell.
-    """
-
-    def __init__(self, code: str, text: str, told: str, retry_s: float | None = None) -> None:
-        super().__init__(text)
-        self.code = code
-        self.told = told
-        self.retry_s = retry_s
 
 
 class User(msgspec.Struct, frozen=True):
@@ -66,9 +54,9 @@ def key_of(name: str) -> str:
 
 
 def refuse_name(name: str) -> None:
-    """Raise UserRefused if nobody can have this name."""
+    """Raise ChangeRefused if nobody can have this name."""
     if not 0 < len(name) <= NAME_CHARS_MAX or not name.isprintable() or name != name.strip():
-        raise UserRefused(
+        raise ChangeRefused(
             "invalid_field",
             en.NAME_INVALID.format(NAME_CHARS_MAX),
             zh.NAME_INVALID.format(NAME_CHARS_MAX),
@@ -79,7 +67,6 @@ class Users:
     """All users, by id and by name."""
 
     def __init__(self) -> None:
-        self.seq = 0
         self.registration: bool | None = None
         """Whether anybody may make an account, as an administrator said last. None: as the setting has it."""
         self._by_id: dict[int, User] = {}
@@ -102,7 +89,6 @@ class Users:
 
     def apply(self, event: StoredEvent) -> None:
         """Fold in the next event of the stream."""
-        self.seq = event.seq
         body = msgspec.json.decode(event.body, type=_Body)
         known = self._by_id.get(body.user_id)
         if event.type == REGISTRATION:

@@ -32,7 +32,9 @@ from huahuo.eventstore.model import (
     StoredEvent,
 )
 from huahuo.eventstore.port import Log
-from huahuo.ledger import Ledger
+from huahuo.refusals import ChangeRefused
+from huahuo.replay.ledger import Ledger
+from huahuo.users.belongings import Belonging, Belongings
 from huahuo.webhooks import delivery_books
 
 WEBHOOKS: Final = "webhooks"
@@ -52,14 +54,6 @@ _DAY_MS: Final = 86_400_000
 
 type _Text = Annotated[str, Meta(min_length=1, max_length=128)]
 type Scalar = str | int | float | bool | None
-
-
-class HookRefused(Exception):  # noqa: N818  a refusal, not a fault
-    """A change of the hooks that is not allowed. `code` is an error code of PROTOCOL 6."""
-
-    def __init__(self, code: str, text: str) -> None:
-        super().__init__(text)
-        self.code = code
 
 
 class Filter(msgspec.Struct, frozen=True, kw_only=True):
@@ -85,19 +79,14 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-class Hook(msgspec.Struct, frozen=True, kw_only=True):
+class Hook(Belonging, frozen=True, kw_only=True):
     """A webhook as it was made.
 
     `since`: it gets nothing up to this position of the log, and everything behind the event that made it.
-    The user's name, groups and administration are those of that moment. `account`: the user has a password
-    here.
+    `account`: the user has a password here.
     """
 
     webhook_id: int
-    user_id: UserId
-    username: str
-    is_admin: bool = False
-    groups: tuple[str, ...] = ()
     account: bool = False
     url: str
     filter: Filter
@@ -110,41 +99,26 @@ class Hook(msgspec.Struct, frozen=True, kw_only=True):
     old_until_ms: int = 0
     """Until then the secret before signs too."""
 
-    @property
-    def owner(self) -> Principal:
-        """The user for whom it was made."""
-        return Principal(self.user_id, self.username, is_admin=self.is_admin, groups=self.groups)
-
 
 class _Told(msgspec.Struct):
     webhook_id: int
     old_until_ms: int = 0
 
 
-class Hooks:
+class Hooks(Belongings[Hook]):
     """All webhooks, by id and by what they are for."""
 
+    what = "webhook"
+
     def __init__(self) -> None:
-        self.seq = 0
+        super().__init__()
         self.kinds: set[str] = set()
         """The kinds of streams that any hook is for. Always the same object."""
-        self._by_id: dict[int, Hook] = {}
         self._by_place: dict[tuple[str, str], list[Hook]] = {}
         """By stream (or `<kind>/*`) and type."""
         self._day = 0
         self._made: Counter[UserId] = Counter()
         """How many each user made on the newest day (UTC) on which any was made."""
-
-    def __len__(self) -> int:
-        return len(self._by_id)
-
-    def of(self, webhook_id: int) -> Hook | None:
-        """The hook of this id."""
-        return self._by_id.get(webhook_id)
-
-    def all(self, user_id: UserId | None = None) -> list[Hook]:
-        """Every hook by id, ascending; only those of `user_id` if that is given."""
-        return [hook for hook in self._by_id.values() if user_id in (None, hook.user_id)]
 
     def made_today(self, user_id: UserId, now_ms: int) -> int:
         """How many a user has made since midnight (UTC), removed ones too."""
@@ -163,7 +137,6 @@ class Hooks:
 
     def apply(self, event: StoredEvent) -> None:
         """Fold in the next event of the stream."""
-        self.seq = event.seq
         if event.type == ADDED:
             hook = msgspec.json.decode(event.body, type=Hook)
             self._by_id[hook.webhook_id] = hook
@@ -199,18 +172,18 @@ class Hooks:
 
 
 def refuse_url(url: str, *, allow_private: bool) -> None:
-    """Raise HookRefused if nothing may be sent there. The host's addresses are judged at each delivery."""
+    """Raise ChangeRefused if nothing may be sent there. The host's addresses are judged at each delivery."""
     try:
         parts = urlsplit(url)
         port, host = parts.port, host_name(parts.hostname or "")
     except (ValueError, AddressRefused):
-        raise HookRefused("invalid_field", "url: it has no host that can be connected to") from None
+        raise ChangeRefused("invalid_field", "url: it has no host that can be connected to") from None
     if len(url) > URL_CHARS_MAX or not url.isascii() or not url.isprintable() or " " in url:
-        raise HookRefused("invalid_field", f"url: at most {URL_CHARS_MAX} ASCII characters without blanks")
+        raise ChangeRefused("invalid_field", f"url: at most {URL_CHARS_MAX} ASCII characters without blanks")
     if parts.scheme != "https" and not (allow_private and parts.scheme == "http"):
-        raise HookRefused("invalid_field", "url: https:// is needed")
+        raise ChangeRefused("invalid_field", "url: https:// is needed")
     if parts.username is not None or parts.password is not None or parts.fragment or port == 0 or not host:
-        raise HookRefused("invalid_field", "url: no user, password or fragment may be in it")
+        raise ChangeRefused("invalid_field", "url: no user, password or fragment may be in it")
 
 
 def is_whole_kind(stream: str) -> bool:
@@ -293,7 +266,7 @@ class HookBook(Ledger[Hooks]):
         """Make a hook whose fields were judged; its secret is told once. `record`: see `KeyBook.add`.
 
         Raises:
-            HookRefused: the user has as many as one may have, or has made as many today as one may.
+            ChangeRefused: the user has as many as one may have, or has made as many today as one may.
         """
         secret = secret_text(self._ambient.token_bytes(SECRET_BYTES))
         hook: Hook | None = None
@@ -304,13 +277,13 @@ class HookBook(Ledger[Hooks]):
             now_ms = self._ambient.now_ms()
             if len(state.all(owner.user_id)) >= HOOKS_PER_USER_MAX:
                 why = f"a user may have {HOOKS_PER_USER_MAX} webhooks: remove one first"
-                raise HookRefused("rate_limited", why)
+                raise ChangeRefused("rate_limited", why)
             if state.made_today(owner.user_id, now_ms) >= HOOKS_PER_DAY_MAX:
                 why = f"a user may make {HOOKS_PER_DAY_MAX} webhooks a day: change one, or try again tomorrow"
-                raise HookRefused("rate_limited", why)
+                raise ChangeRefused("rate_limited", why)
             number = number or self._log.take("webhook")
             if number > _HOOKS_MAX:
-                raise HookRefused("rate_limited", "this log has had as many webhooks as it can number")
+                raise ChangeRefused("rate_limited", "this log has had as many webhooks as it can number")
             hook = Hook(
                 webhook_id=number,
                 user_id=owner.user_id,
@@ -326,7 +299,6 @@ class HookBook(Ledger[Hooks]):
             return Append(
                 ts_ms=now_ms,
                 events=(hook_event(ADDED, now_ms, msgspec.to_builtins(hook)),),
-                expected={WEBHOOKS: state.seq},
                 principal=owner.name,
                 secrets=(SecretPut(owner_of(number), SECRET, Secret(secret)),),
                 command=record,
@@ -344,21 +316,21 @@ class HookBook(Ledger[Hooks]):
     ) -> tuple[Hook, str] | Duplicate:
         """Give a hook another secret, told once. The one before signs too for `overlap_s`.
 
-        Raises HookRefused: there is no such hook (of the user `only`), or it was changed at the same time.
+        Raises ChangeRefused: there is no such hook (of the user `only`), or it was changed at the same time.
         """
-        before = known(self.state, webhook_id, only)
+        before = self.state.known(webhook_id, only)
         owner = owner_of(webhook_id)
         old = await self._log.secret(owner, SECRET)
         secret = secret_text(self._ambient.token_bytes(SECRET_BYTES))
 
         def change(state: Hooks) -> Append:
-            hook = known(state, webhook_id, only)
+            hook = state.known(webhook_id, only)
             if hook.changes != before.changes:
-                raise HookRefused("conflict", "the secret was changed at the same time")
+                raise ChangeRefused("conflict", "the secret was changed at the same time")
             kept = () if old is None or overlap_s <= 0 else (SecretPut(owner, SECRET_BEFORE, old),)
             until_ms = self._ambient.now_ms() + round(overlap_s * 1000) if kept else 0
             return replace(
-                self._told(state, SECRET_CHANGED, hook, by, old_until_ms=until_ms),
+                self._told(SECRET_CHANGED, hook, by, old_until_ms=until_ms),
                 secrets=(SecretPut(owner, SECRET, Secret(secret)), *kept),
                 drop_secrets=() if kept else ((owner, SECRET_BEFORE),),
                 command=record,
@@ -367,41 +339,33 @@ class HookBook(Ledger[Hooks]):
         written = await self.change(change)
         if isinstance(written, Duplicate):
             return written
-        return known(self.state, webhook_id, only), secret
+        return self.state.known(webhook_id, only), secret
 
     async def pause(self, webhook_id: int, *, by: str, only: UserId | None, paused: bool) -> None:
         """Pause a hook or let it go on; nothing changes if it is so already. Raises as `remove`."""
-        if known(self.state, webhook_id, only).paused == paused:
+        if self.state.known(webhook_id, only).paused == paused:
             return
 
         await self.change(
-            lambda state: self._told(state, PAUSED if paused else RESUMED, known(state, webhook_id, only), by)
+            lambda state: self._told(PAUSED if paused else RESUMED, state.known(webhook_id, only), by)
         )
 
     async def remove(self, webhook_id: int, *, by: str, only: UserId | None = None) -> None:
         """Remove a hook with its secret and dead letters; what waits for it is not sent any more.
 
-        Raises HookRefused: there is no such hook (of the user `only`).
+        Raises ChangeRefused: there is no such hook (of the user `only`).
         """
         await self.change(
             lambda state: replace(
-                self._told(state, REMOVED, known(state, webhook_id, only), by),
+                self._told(REMOVED, state.known(webhook_id, only), by),
                 rows=(RowDrop(delivery_books.DEAD_TABLE, str(webhook_id)),),
                 shred=(owner_of(webhook_id),),
             )
         )
 
-    def _told(self, state: Hooks, type_: str, hook: Hook, by: str, **more: Any) -> Append:
+    def _told(self, type_: str, hook: Hook, by: str, **more: Any) -> Append:
         """What happened to a hook. `more`: fields of the event."""
         now_ms = self._ambient.now_ms()
         fields = {"webhook_id": hook.webhook_id, "user_id": hook.user_id, **more}
         event = hook_event(type_, now_ms, fields)
-        return Append(ts_ms=now_ms, events=(event,), expected={WEBHOOKS: state.seq}, principal=by)
-
-
-def known(state: Hooks, webhook_id: int, only: UserId | None) -> Hook:
-    """The hook of this id, if it is of the user `only`. Raises HookRefused."""
-    hook = state.of(webhook_id)
-    if hook is None or only not in (None, hook.user_id):
-        raise HookRefused("not_found", f"there is no webhook {webhook_id}")
-    return hook
+        return Append(ts_ms=now_ms, events=(event,), principal=by)

@@ -6,7 +6,6 @@ Actions about webhooks: of users about their own, and of administrators about ev
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Annotated, Any, Final
 
@@ -30,12 +29,12 @@ from huahuo.actors.plugins.calls import (
     json_reply,
     without_secret,
 )
-from huahuo.actors.plugins.plugin import Gauges
-from huahuo.eventstore.ambient import Ambient, rfc3339
+from huahuo.actors.plugins.plugin import Brought, Forgotten, Gauges, Host
+from huahuo.eventstore.ambient import rfc3339
 from huahuo.eventstore.model import Append, Duplicate
-from huahuo.eventstore.port import Log
-from huahuo.replay.feed import Feed
+from huahuo.refusals import ChangeRefused, refusing
 from huahuo.transport.access.rights import may_read
+from huahuo.users.belongings import ListBelongings
 from huahuo.users.book import UserBook
 from huahuo.webhooks.deliveries import Deliveries, Receives
 from huahuo.webhooks.hooks import (
@@ -43,11 +42,9 @@ from huahuo.webhooks.hooks import (
     Filter,
     Hook,
     HookBook,
-    HookRefused,
     hook_event,
     is_whole_kind,
     kinds_of,
-    known,
     refuse_url,
 )
 
@@ -55,19 +52,12 @@ _LETTERS_MAX: Final = 200
 _OVERLAP_S_MAX: Final = 30 * 86_400
 
 type _Url = Annotated[str, Meta(max_length=4096)]
-type MayReadNow = Callable[[Principal, str], Awaitable[bool]]
 
 
 class AddWebhook(Filter, frozen=True, kw_only=True):
     """Fields of `add_webhook`. Without `streams`: the user's own."""
 
     url: _Url
-
-
-class ListWebhooks(msgspec.Struct, frozen=True):
-    """Fields of `list_webhooks`. `everybody`: those of all users (administrators)."""
-
-    everybody: bool = False
 
 
 class OneWebhook(msgspec.Struct, frozen=True):
@@ -89,186 +79,6 @@ class ChangeSecret(OneWebhook, frozen=True):
     overlap_s: Annotated[int, Meta(ge=0, le=_OVERLAP_S_MAX)] = 86_400
 
 
-class HookActions:
-    """Actions about webhooks: of users about their own, and of administrators about everybody's.
-
-    `has_account`: whether a user has a password here.
-    """
-
-    def __init__(
-        self,
-        book: HookBook,
-        deliveries: Deliveries,
-        ambient: Ambient,
-        *,
-        allow_private: bool,
-        has_account: Callable[[UserId], bool],
-        may_read: MayReadNow,
-        whole_kinds: Callable[[], set[str]],
-        added: Callable[[], Awaitable[None]],
-    ) -> None:
-        self._book = book
-        self._deliveries = deliveries
-        self._ambient = ambient
-        self._allow_private = allow_private
-        self._has_account = has_account
-        self._may_read = may_read
-        self._whole_kinds = whole_kinds
-        self._added = added
-
-    def register(self, registry: Registry) -> None:
-        """Offer the actions. A key cannot make a webhook, which would outlive it."""
-        registry.words.add(zh, en)
-        for action in (
-            Action("add_webhook", AddWebhook, self._add, signed_in=True),
-            Action("list_webhooks", ListWebhooks, self._list, query=True),
-            Action("get_webhook_letters", Letters, self._letters, query=True),
-            Action("retry_webhook", OneWebhook, self._retry),
-            Action("change_webhook_secret", ChangeSecret, self._change_secret, signed_in=True, frees=True),
-            Action("pause_webhook", OneWebhook, partial(self._paused, paused=True), frees=True),
-            Action("resume_webhook", OneWebhook, partial(self._paused, paused=False)),
-            Action("remove_webhook", OneWebhook, self._remove, signed_in=True, frees=True),
-        ):
-            registry.command(msgspec.structs.replace(action, handler=_refusing(action.handler)))
-
-    async def _add(self, call: Call[AddWebhook]) -> Reply:
-        asked, who = call.params, call.principal
-        refuse_url(asked.url, allow_private=self._allow_private)
-        wanted = Filter(
-            types=asked.types,
-            streams=asked.streams or (who.name,),
-            fields=asked.fields,
-            has=asked.has,
-        )
-        await self._refuse_streams(who, wanted.streams)
-        await self._added()
-        record = without_secret(call, zh.HOOK_MADE_BEFORE)
-        made = await self._book.add(
-            who,
-            asked.url,
-            wanted,
-            account=self._has_account(who.user_id),
-            record=record,
-        )
-        if isinstance(made, Duplicate):
-            return from_record(made.command)
-        hook, secret = made
-        answer = json_reply({"type": "webhook_added", "secret": secret, **self._shown(hook)})
-        return msgspec.structs.replace(answer, recorded=call.key is not None)
-
-    async def _list(self, call: Call[ListWebhooks]) -> Reply:
-        who = call.principal
-        if call.params.everybody and not who.is_admin:
-            return error_reply(Refusal("forbidden", zh.ADMINS_ONLY))
-        found = self._book.state.all(None if call.params.everybody else who.user_id)
-        await self._deliveries.books.count_again(hook.webhook_id for hook in found)
-        return json_reply({"type": "webhooks", "data": [self._shown(hook) for hook in found]})
-
-    async def _letters(self, call: Call[Letters]) -> Reply:
-        hook = self._known(call)
-        found = await self._deliveries.letters(hook.webhook_id)
-        before, limit = call.params.before, call.params.limit
-        older = [position for position in reversed(found) if before is None or position < before]
-        data = [
-            {"stream": one.stream, "seq": one.seq, "event_type": one.type, "attempts": one.attempts,
-             "error": one.error, "at": rfc3339(one.at_ms)}
-            for one in (found[position] for position in older[:limit])
-        ]  # fmt: skip
-        following = older[limit - 1] if len(older) > limit else None
-        said = {"webhook_id": hook.webhook_id, "total": len(found), "data": data, "next": following}
-        return json_reply({"type": "webhook_letters", **said})
-
-    async def _retry(self, call: Call[OneWebhook]) -> Reply:
-        hook = self._known(call)
-        now_ms = self._ambient.now_ms()
-        told = hook_event(RETRIED, now_ms, {"webhook_id": hook.webhook_id, "user_id": hook.user_id})
-        append = Append(ts_ms=now_ms, events=(told,), principal=call.principal.name)
-        count = await self._deliveries.retry(hook, append)
-        return json_reply({"type": "success", "message": zh.QUEUED_AGAIN, "dead_letters": count})
-
-    async def _change_secret(self, call: Call[ChangeSecret]) -> Reply:
-        who = call.principal
-        made = await self._book.change_secret(
-            call.params.webhook_id,
-            by=who.name,
-            only=None if who.is_admin else who.user_id,
-            overlap_s=call.params.overlap_s,
-            record=without_secret(call, zh.CHANGED_BEFORE),
-        )
-        if isinstance(made, Duplicate):
-            return from_record(made.command)
-        hook, secret = made
-        until = None if not hook.old_until_ms else rfc3339(hook.old_until_ms)
-        said = {"type": "webhook_secret", "webhook_id": hook.webhook_id, "secret": secret, "old_until": until}
-        return msgspec.structs.replace(json_reply(said), recorded=call.key is not None)
-
-    async def _paused(self, call: Call[OneWebhook], *, paused: bool) -> Reply:
-        who, number = call.principal, call.params.webhook_id
-        only = None if who.is_admin else who.user_id
-        await self._book.pause(number, by=who.name, only=only, paused=paused)
-        if paused:
-            return json_reply({"type": "success", "message": zh.HOOK_PAUSED})
-        self._deliveries.resume()
-        return json_reply({"type": "success", "message": zh.HOOK_RESUMED})
-
-    async def _remove(self, call: Call[OneWebhook]) -> Reply:
-        who = call.principal
-        self._known(call)
-        await self._book.remove(call.params.webhook_id, by=who.name)
-        self._deliveries.books.dead.pop(call.params.webhook_id, None)
-        return json_reply({"type": "success", "message": zh.HOOK_REMOVED})
-
-    def _known(self, call: Call[OneWebhook]) -> Hook:
-        who = call.principal
-        return known(self._book.state, call.params.webhook_id, None if who.is_admin else who.user_id)
-
-    async def _refuse_streams(self, who: Principal, streams: tuple[str, ...]) -> None:
-        for stream in streams:
-            if is_whole_kind(stream):
-                if not who.is_admin:
-                    raise HookRefused("forbidden", f"streams: only administrators may ask for {stream}")
-                if not kinds_of([stream]) <= self._whole_kinds():
-                    raise HookRefused("invalid_field", f"streams: there are no streams {stream} to read")
-            elif not await self._may_read(who, stream):
-                raise HookRefused("forbidden", f"streams: {stream} is not yours to read")
-
-    def _shown(self, hook: Hook) -> dict[str, Any]:
-        books, number = self._deliveries.books, hook.webhook_id
-        at_ms, error = self._deliveries.last.get(number, (None, ""))
-        return {
-            "webhook_id": number,
-            "user_id": hook.user_id,
-            "username": hook.username,
-            "url": hook.url,
-            "types": hook.filter.types,
-            "streams": hook.filter.streams,
-            "fields": hook.filter.fields,
-            "has": hook.filter.has,
-            "created_at": rfc3339(hook.created_at_ms),
-            "paused": hook.paused,
-            "old_secret_until": rfc3339(hook.old_until_ms)
-            if hook.old_until_ms > self._ambient.now_ms()
-            else None,
-            "waiting": books.waiting.get(number, 0),
-            "dead_letters": books.dead.get(number, 0),
-            "last_at": None if at_ms is None else rfc3339(at_ms),
-            "last_error": error,
-        }
-
-
-def _refusing(handler: Callable[[Any], Any]) -> Callable[[Any], Awaitable[Reply]]:
-    """The handler, with its refusals as answers."""
-
-    async def answered(call: Any) -> Reply:
-        try:
-            reply: Reply = await handler(call)
-        except HookRefused as refused:
-            return error_reply(Refusal(refused.code, zh.REFUSED, str(refused)))
-        return reply
-
-    return answered
-
-
 FOLLOWER: Final = "service.webhooks"
 _OWN_KINDS: Final = frozenset({"user", "group", "system"})
 
@@ -277,26 +87,16 @@ class Webhooks:
     """See the module. All methods belong to the loop's thread."""
 
     def __init__(
-        self,
-        *,
-        log: Log,
-        feed: Feed,
-        ambient: Ambient,
-        registry: Registry,
-        users: UserBook,
-        posting: Receives,
-        allow_private: bool,
-        wait_s: Callable[[UserId], float] = lambda _user: 0.0,
-        shared: bool = False,
+        self, host: Host, registry: Registry, users: UserBook, posting: Receives, *, allow_private: bool
     ) -> None:
-        """`shared`: see `Host`. Then the first hook need not be waited for: any node may make it."""
-        self._shared = shared
+        """Where nodes share the log, the first hook need not be waited for: any node may make it."""
+        log, feed, ambient = host.log, host.feed, host.ambient
+        self._shared = self._following = host.shared
         self.book = HookBook(log, ambient)
         self._log = log
         self._ambient = ambient
         self._registry = registry
         self._users = users
-        self._following = shared
         self._beginning = asyncio.Lock()
         self._share = NOTHING
         hooks = self.book.state
@@ -307,27 +107,41 @@ class Webhooks:
             hooks=hooks,
             posting=posting,
             may_read=self._may_read_now,
-            wait_s=wait_s,
-            shared=shared,
+            wait_s=host.wait_s,
+            shared=host.shared,
         )
+        self._allow_private = allow_private
         spec = Spec(name=FOLLOWER, kinds=hooks.kinds, handler=self.deliveries.queue, first="head")
         self._followers = Followers(
             [spec], log=log, feed=feed, ambient=ambient, read=self.deliveries.read_event
         )
-        HookActions(
-            self.book,
-            self.deliveries,
-            ambient,
-            allow_private=allow_private,
-            has_account=lambda user_id: users.users.of(user_id) is not None,
-            may_read=self._may_read,
-            whole_kinds=lambda: {*_OWN_KINDS, *registry.judges},
-            added=self._follow_from_here,
-        ).register(registry)
+        registry.words.add(zh, en)
+        for action in (  # a key cannot make a webhook, which would outlive it
+            Action("add_webhook", AddWebhook, self._add, signed_in=True),
+            Action("list_webhooks", ListBelongings, self._list, query=True),
+            Action("get_webhook_letters", Letters, self._letters, query=True),
+            Action("retry_webhook", OneWebhook, self._retry),
+            Action("change_webhook_secret", ChangeSecret, self._change_secret, signed_in=True, frees=True),
+            Action("pause_webhook", OneWebhook, partial(self._paused, paused=True), frees=True),
+            Action("resume_webhook", OneWebhook, partial(self._paused, paused=False)),
+            Action("remove_webhook", OneWebhook, self._remove, signed_in=True, frees=True),
+        ):
+            registry.command(refusing(action))
+        self._show(host.metrics)
+        self.brought = Brought(
+            start=self.book.start,
+            work=self.work,
+            divide=self.divide,
+            drain=self.drain,
+            close=self.close,
+            forget=self._forget,
+        )
 
-    async def start(self) -> None:
-        """Follow the hooks of all users."""
-        await self.book.start()
+    async def _forget(self, user_id: UserId) -> Forgotten:
+        mine = self.book.state.all(user_id)
+        for hook in mine:
+            await self.book.remove(hook.webhook_id, by="service")
+        return Forgotten({"webhooks": len(mine)})
 
     async def work(self) -> None:
         """Go on with what an earlier process left. Where nodes share the log, `divide` says what."""
@@ -367,8 +181,7 @@ class Webhooks:
         await self._followers.idle()
         await self.deliveries.effects.idle()
 
-    def show(self, metrics: Gauges) -> None:
-        """What can be seen of webhooks from outside."""
+    def _show(self, metrics: Gauges) -> None:
         made = self.deliveries
         metrics.gauge("webhooks", "Webhooks of all users.", lambda: len(self.book.state))
         metrics.gauge("webhooks_waiting", "Deliveries that wait or run.", lambda: made.effects.opened)
@@ -410,3 +223,129 @@ class Webhooks:
     async def _may_read(self, who: Principal, stream: str) -> bool:
         judge = self._registry.judges.get(stream.partition("/")[0])
         return may_read(who, stream) if judge is None else bool(await judge(stream, who))
+
+    # Actions of users about their own, and of administrators about everybody's ---------------------------
+
+    async def _add(self, call: Call[AddWebhook]) -> Reply:
+        asked, who = call.params, call.principal
+        refuse_url(asked.url, allow_private=self._allow_private)
+        wanted = Filter(
+            types=asked.types,
+            streams=asked.streams or (who.name,),
+            fields=asked.fields,
+            has=asked.has,
+        )
+        await self._refuse_streams(who, wanted.streams)
+        await self._follow_from_here()
+        record = without_secret(call, zh.HOOK_MADE_BEFORE)
+        made = await self.book.add(
+            who,
+            asked.url,
+            wanted,
+            account=self._users.users.of(who.user_id) is not None,
+            record=record,
+        )
+        if isinstance(made, Duplicate):
+            return from_record(made.command)
+        hook, secret = made
+        answer = json_reply({"type": "webhook_added", "secret": secret, **self._shown(hook)})
+        return msgspec.structs.replace(answer, recorded=call.key is not None)
+
+    async def _list(self, call: Call[ListBelongings]) -> Reply:
+        who = call.principal
+        if call.params.everybody and not who.is_admin:
+            return error_reply(Refusal("forbidden", zh.ADMINS_ONLY))
+        found = self.book.state.all(None if call.params.everybody else who.user_id)
+        await self.deliveries.books.count_again(hook.webhook_id for hook in found)
+        return json_reply({"type": "webhooks", "data": [self._shown(hook) for hook in found]})
+
+    async def _letters(self, call: Call[Letters]) -> Reply:
+        hook = self._known(call)
+        found = await self.deliveries.letters(hook.webhook_id)
+        before, limit = call.params.before, call.params.limit
+        older = [position for position in reversed(found) if before is None or position < before]
+        data = [
+            {"stream": one.stream, "seq": one.seq, "event_type": one.type, "attempts": one.attempts,
+             "error": one.error, "at": rfc3339(one.at_ms)}
+            for one in (found[position] for position in older[:limit])
+        ]  # fmt: skip
+        following = older[limit - 1] if len(older) > limit else None
+        said = {"webhook_id": hook.webhook_id, "total": len(found), "data": data, "next": following}
+        return json_reply({"type": "webhook_letters", **said})
+
+    async def _retry(self, call: Call[OneWebhook]) -> Reply:
+        hook = self._known(call)
+        now_ms = self._ambient.now_ms()
+        told = hook_event(RETRIED, now_ms, {"webhook_id": hook.webhook_id, "user_id": hook.user_id})
+        append = Append(ts_ms=now_ms, events=(told,), principal=call.principal.name)
+        count = await self.deliveries.retry(hook, append)
+        return json_reply({"type": "success", "message": zh.QUEUED_AGAIN, "dead_letters": count})
+
+    async def _change_secret(self, call: Call[ChangeSecret]) -> Reply:
+        who = call.principal
+        made = await self.book.change_secret(
+            call.params.webhook_id,
+            by=who.name,
+            only=None if who.is_admin else who.user_id,
+            overlap_s=call.params.overlap_s,
+            record=without_secret(call, zh.CHANGED_BEFORE),
+        )
+        if isinstance(made, Duplicate):
+            return from_record(made.command)
+        hook, secret = made
+        until = None if not hook.old_until_ms else rfc3339(hook.old_until_ms)
+        said = {"type": "webhook_secret", "webhook_id": hook.webhook_id, "secret": secret, "old_until": until}
+        return msgspec.structs.replace(json_reply(said), recorded=call.key is not None)
+
+    async def _paused(self, call: Call[OneWebhook], *, paused: bool) -> Reply:
+        who, number = call.principal, call.params.webhook_id
+        only = None if who.is_admin else who.user_id
+        await self.book.pause(number, by=who.name, only=only, paused=paused)
+        if paused:
+            return json_reply({"type": "success", "message": zh.HOOK_PAUSED})
+        self.deliveries.resume()
+        return json_reply({"type": "success", "message": zh.HOOK_RESUMED})
+
+    async def _remove(self, call: Call[OneWebhook]) -> Reply:
+        who = call.principal
+        self._known(call)
+        await self.book.remove(call.params.webhook_id, by=who.name)
+        self.deliveries.books.dead.pop(call.params.webhook_id, None)
+        return json_reply({"type": "success", "message": zh.HOOK_REMOVED})
+
+    def _known(self, call: Call[OneWebhook]) -> Hook:
+        who = call.principal
+        return self.book.state.known(call.params.webhook_id, None if who.is_admin else who.user_id)
+
+    async def _refuse_streams(self, who: Principal, streams: tuple[str, ...]) -> None:
+        for stream in streams:
+            if is_whole_kind(stream):
+                if not who.is_admin:
+                    raise ChangeRefused("forbidden", f"streams: only administrators may ask for {stream}")
+                if not kinds_of([stream]) <= {*_OWN_KINDS, *self._registry.judges}:
+                    raise ChangeRefused("invalid_field", f"streams: there are no streams {stream} to read")
+            elif not await self._may_read(who, stream):
+                raise ChangeRefused("forbidden", f"streams: {stream} is not yours to read")
+
+    def _shown(self, hook: Hook) -> dict[str, Any]:
+        books, number = self.deliveries.books, hook.webhook_id
+        at_ms, error = self.deliveries.last.get(number, (None, ""))
+        return {
+            "webhook_id": number,
+            "user_id": hook.user_id,
+            "username": hook.username,
+            "url": hook.url,
+            "types": hook.filter.types,
+            "streams": hook.filter.streams,
+            "fields": hook.filter.fields,
+            "has": hook.filter.has,
+            "created_at": rfc3339(hook.created_at_ms),
+            "paused": hook.paused,
+            "old_secret_until": rfc3339(hook.old_until_ms)
+            if hook.old_until_ms > self._ambient.now_ms()
+            else None,
+            "waiting": books.waiting.get(number, 0),
+            "dead_letters": books.dead.get(number, 0),
+            "last_at": None if at_ms is None else rfc3339(at_ms),
+            "last_error": error,
+        }

@@ -15,9 +15,9 @@ from huahuo.cli import maintenance
 from huahuo.eventstore.ambient import SystemAmbient
 from huahuo.eventstore.audit.index import Where
 from huahuo.eventstore.sqlite.view import SqliteView
+from huahuo.refusals import ChangeRefused
 from huahuo.transport.client.client import Client
 from huahuo.transport.client.model import CommandError
-from huahuo.users.users import UserRefused
 from tests.support.drivers.http import client as http_client
 from tests.support.worlds.storing import Stored, stored
 
@@ -47,7 +47,7 @@ async def lived(s: Stored) -> int:
 
 async def asked(settings: Settings) -> None:
     """Somebody asks the audit, which makes its index."""
-    await commands.query(settings, Where(), PAST, after=0, limit=10, as_json=True)
+    await commands.find_events(settings, Where(), after=0, limit=10, as_json=True)
 
 
 def files_with(data: Path, text: str) -> list[str]:
@@ -104,7 +104,7 @@ async def test_the_log_stays_whole_and_the_service_starts_again_without_the_user
         assert s.app.api_keys.state.all() == []
         async with s.client(user_id + 100) as other:
             await other.send("add_email", **MAILBOX)
-        with pytest.raises(UserRefused, match="nobody"):
+        with pytest.raises(ChangeRefused, match="nobody"):
             await s.app.storing.erase(None, "nobody", "test")
     view = await SqliteView.open(data)
     assert await view.verify() > 0

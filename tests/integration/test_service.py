@@ -46,8 +46,8 @@ async def test_old_events_go_by_themselves_and_a_client_from_before_is_told_gap(
             assert (await http.get("/ds/notes", params={"offset": "-1"})).text.startswith("x")
         async with s.client(1, admin=True) as client, client.events("group/ops", "start") as events:
             assert (await events.ready()).outcome == "gap"
-        assert s.app.storing.retaining is not None
-        assert s.app.storing.retaining.pruned > 40
+        assert s.app.storing.retention is not None
+        assert s.app.storing.retention.pruned > 40
 
 
 async def test_a_rule_that_cannot_be_read_is_named_at_the_start(tmp_path: Path) -> None:

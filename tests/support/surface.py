@@ -21,6 +21,7 @@ from typing import Any
 import msgspec
 import structlog
 import typer
+from typer.core import TyperGroup
 
 from huahuo import Service
 from huahuo.cli.main import app
@@ -87,10 +88,13 @@ def _commands(path: str, command: Any) -> Iterator[str]:
     words = [
         "/".join([*one.opts, *one.secondary_opts]) if one.param_type_name == "option" else one.name.upper()
         for one in command.params
+        if "--app" not in one.opts  # each command has it
     ]
     yield " ".join([path, *words])
-    for name, below in getattr(command, "commands", {}).items():
-        yield from _commands(f"{path} {name}", below)
+    if isinstance(command, TyperGroup):
+        context = typer.Context(command)
+        for name in command.list_commands(context):
+            yield from _commands(f"{path} {name}", command.get_command(context, name))
 
 
 @cache

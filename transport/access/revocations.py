@@ -4,18 +4,17 @@
 so that sockets can be closed. It is told of each commit; `catch_up` covers a missed signal.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import msgspec
 
 from huahuo.actors.plugins.calls import UserId, user_id_of
 from huahuo.eventstore.model import StoredEvent
 from huahuo.eventstore.port import Log
+from huahuo.replay.ledger import Ledger
 
 AUTH_STREAM = "auth"
 REVOKED = "revoked"
-
-_PAGE_EVENTS = 500
 
 
 class Revoked(msgspec.Struct, frozen=True):
@@ -99,51 +98,17 @@ class Revocations:
         return ended is not None and (iat_ms is None or iat_ms <= ended.at_ms)
 
 
-class RevocationWatch:
-    """Keeps `Revocations` at the head of the stream `auth`, and calls `on_revoked` for each new one."""
+class RevocationWatch(Ledger[Revocations]):
+    """Keeps `Revocations` at the head of the stream `auth`, and calls `on_revoked` for each new one.
+
+    Its start must end before the first token is verified.
+    """
 
     def __init__(self, log: Log, revocations: Revocations, on_revoked: Callable[[Revoked], None]) -> None:
-        self._log = log
-        self._revocations = revocations
+        super().__init__(log, AUTH_STREAM, revocations)
         self._on_revoked = on_revoked
-        self._seq = 0
-        self._unlisten: Callable[[], None] | None = None
 
-    async def start(self) -> None:
-        """Load what was revoked before, then follow. Must end before the first token is verified."""
-        self._unlisten = self._log.listen(self._heard)
-        await self.catch_up()
-
-    def stop(self) -> None:
-        """Stop following."""
-        if self._unlisten is not None:
-            self._unlisten()
-            self._unlisten = None
-
-    @property
-    def behind(self) -> bool:
-        """Whether the log holds events that are not folded in yet. Needs no read."""
-        return self._seq < self._log.head(AUTH_STREAM).seq
-
-    async def catch_up(self) -> None:
-        """Read and fold the missing events."""
-        while self.behind:
-            events = await self._log.read(AUTH_STREAM, self._seq, events_max=_PAGE_EVENTS)
-            if not events:
-                return
-            self._fold(events)
-
-    def _heard(self, events: Sequence[StoredEvent]) -> None:
-        ours = [event for event in events if event.stream == AUTH_STREAM]
-        # After a gap (while loading, or after a missed signal), `catch_up` reads all events in order.
-        if ours and ours[0].seq <= self._seq + 1:
-            self._fold(ours)
-
-    def _fold(self, events: Sequence[StoredEvent]) -> None:
-        for event in events:
-            if event.seq <= self._seq:
-                continue
-            self._seq = event.seq
-            revoked = self._revocations.apply(event)
-            if revoked is not None:
-                self._on_revoked(revoked)
+    def _apply(self, event: StoredEvent) -> None:
+        revoked = self.state.apply(event)
+        if revoked is not None:
+            self._on_revoked(revoked)

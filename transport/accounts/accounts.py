@@ -75,8 +75,6 @@ class AskApplication:
     def verify(self, token: str, now_ms: int) -> Verdict | Awaitable[Verdict]:
         """The verdict; a coroutine if the application gives one."""
         of_ms = self._asked_from(now_ms)
-        if inspect.iscoroutinefunction(self._authenticate):
-            return self._later(token, now_ms, of_ms)
         try:
             found = self._authenticate(token)
         except Refused as refused:
@@ -87,18 +85,6 @@ class AskApplication:
             return self._awaited(found, now_ms, of_ms)
         return verdict_of(found, now_ms, of_ms)
 
-    async def _later(self, token: str, now_ms: int, of_ms: IssueMs) -> Verdict:
-        try:
-            async with asyncio.timeout(self._deadline_s), self._room:
-                found: Any = await self._authenticate(token)  # type: ignore[misc]  # it is a coroutine function
-        except Refused as refused:
-            found = refused
-        except TimeoutError:
-            return self._late()
-        except (Exception, SystemExit):  # noqa: BLE001  an application's function
-            return _failed()
-        return verdict_of(found, now_ms, of_ms)
-
     async def _awaited(self, pending: Awaitable[Found], now_ms: int, of_ms: IssueMs) -> Verdict:
         try:
             async with asyncio.timeout(self._deadline_s), self._room:
@@ -106,13 +92,13 @@ class AskApplication:
         except Refused as refused:
             found = refused
         except TimeoutError:
-            return self._late()
+            return AuthFailure(NOT_NOW, f"authenticate() did not answer within {self._deadline_s:g} s")
         except (Exception, SystemExit):  # noqa: BLE001  an application's function
             return _failed()
+        finally:
+            if inspect.iscoroutine(pending):
+                pending.close()  # it may not have begun
         return verdict_of(found, now_ms, of_ms)
-
-    def _late(self) -> AuthFailure:
-        return AuthFailure(NOT_NOW, f"authenticate() did not answer within {self._deadline_s:g} s")
 
 
 def verdict_of(found: object, now_ms: int, of_ms: IssueMs) -> Verdict:

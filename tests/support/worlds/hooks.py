@@ -4,19 +4,22 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from random import Random
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import msgspec
 
 from huahuo.actors.entities.rendezvous_hash import Share
 from huahuo.actors.plugins.actions import Registry
 from huahuo.actors.plugins.calls import Call, Principal
+from huahuo.actors.plugins.plugin import Host
 from huahuo.eventstore.ambient import json_bytes
 from huahuo.eventstore.executor import InlineExecutor
 from huahuo.eventstore.memory import ModelDisk
 from huahuo.eventstore.model import Append, CommandKey, NewEvent
 from huahuo.replay.feed import Feed
 from huahuo.testing.world import VirtualAmbient, VirtualLoop
+from huahuo.transport.load.metrics import Metrics
 from huahuo.users.book import UserBook
 from huahuo.webhooks.deliveries import PostFailed
 from huahuo.webhooks.webhooks import Webhooks
@@ -86,17 +89,18 @@ class HookWorld:
         self.registry.judges["job"] = self._judge
         self.users = UserBook(self.log, ambient, InlineExecutor())
         await self.users.start()
-        self.hooks = Webhooks(
+        host = SimpleNamespace(
             log=self.log,
             feed=feed,
             ambient=ambient,
-            registry=self.registry,
-            users=self.users,
-            posting=self.receiver,
-            allow_private=False,
+            metrics=Metrics(),
+            wait_s=lambda _user: 0.0,
             shared=self.order is not None,
         )
-        await self.hooks.start()
+        self.hooks = Webhooks(
+            cast("Host", host), self.registry, self.users, self.receiver, allow_private=False
+        )
+        await self.hooks.book.start()
         await self.hooks.work()
 
     async def divide(self, *nodes: str) -> None:

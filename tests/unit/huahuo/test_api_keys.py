@@ -10,10 +10,11 @@ from huahuo.eventstore.ambient import FakeAmbient
 from huahuo.eventstore.executor import InlineExecutor
 from huahuo.eventstore.memory import ModelDisk
 from huahuo.eventstore.model import CommandKey
+from huahuo.refusals import ChangeRefused
 from huahuo.transport.access.revocations import AUTH_STREAM, RevocationWatch
 from huahuo.transport.access.rights import AuthFailure, Verified, may_call, may_read
 from huahuo.transport.access.tokens import Authenticator
-from huahuo.users.api_keys import API_KEYS, KEYS_PER_USER_MAX, AddKey, KeyBook, KeyRefused, admit_keys
+from huahuo.users.api_keys import API_KEYS, KEYS_PER_USER_MAX, AddKey, KeyBook, admit_keys
 from huahuo.users.book import UserBook
 from tests.support.models.faulty_log import FaultyLog
 
@@ -162,7 +163,7 @@ async def test_a_revoked_key_ends_with_its_connections_and_is_seen_in_the_audit(
     key, other = await w.add("read"), await w.add("read")
     before = w.verifier.verify(key, w.ambient.now_ms())
     assert isinstance(before, Verified)
-    with pytest.raises(KeyRefused):
+    with pytest.raises(ChangeRefused):
         await w.book.revoke(1, by="user/7", only=7)
     await w.book.revoke(1, by="user/42", only=42)
     assert w.refusal(key) == "token_invalid"
@@ -188,7 +189,7 @@ async def test_keys_end_with_the_sessions_of_their_user(w: World) -> None:
 async def test_a_user_has_a_bounded_number_of_keys_and_expired_ones_do_not_count(w: World) -> None:
     for _ in range(KEYS_PER_USER_MAX):
         await w.add("read", days=1)
-    with pytest.raises(KeyRefused, match="revoke one first"):
+    with pytest.raises(ChangeRefused, match="revoke one first"):
         await w.add("read")
     await w.add("read", owner=ROOT)
     w.ambient.advance(DAY_S)

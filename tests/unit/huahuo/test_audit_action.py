@@ -55,17 +55,6 @@ def test_only_admins_are_answered(action: str) -> None:
     check()
 
 
-async def test_a_question_is_in_the_log_before_its_answer_and_not_in_it() -> None:
-    async with opened(MemoryEngine()) as log:
-        await log.append(append(event("user/1", b'{"type":"happened"}')))
-        actions = Actions(log)
-        answer = await actions.do("audit", where={})
-        assert [row["stream"] for row in answer["rows"]] == ["user/1"]
-        [question] = await log.read("audit", 0, events_max=9)
-        assert (question.type, question.principal) == ("audit_recorded", "user/1")
-        await actions.care.close()
-
-
 async def test_a_long_index_is_built_while_the_service_runs_and_the_query_is_repeated(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -86,33 +86,6 @@ def test_a_call_that_takes_too_long_is_cancelled(bridge: Bridge) -> None:
     assert cancelled.wait(WITHIN_S)
 
 
-def test_calls_from_many_threads_each_get_their_own_answer(bridge: Bridge) -> None:
-    async def double(n: int) -> int:
-        await asyncio.sleep(0)
-        return 2 * n
-
-    answers: dict[int, int] = {}
-
-    def caller(n: int) -> None:
-        answers[n] = bridge.call(lambda: double(n), timeout_s=WITHIN_S)
-
-    threads = [threading.Thread(target=caller, args=(n,)) for n in range(16)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert answers == {n: 2 * n for n in range(16)}
-
-
-def test_a_post_begins_on_the_loop_and_brings_its_outcome_back(
-    bridge: Bridge, loop: asyncio.AbstractEventLoop
-) -> None:
-    def begin(post: object) -> None:
-        loop.call_soon(bridge.heard, [(post, threading.current_thread().name)])
-
-    assert bridge.post(begin, timeout_s=WITHIN_S) == "service loop"
-
-
 def test_what_a_post_raises_at_once_or_is_told_later_is_raised_in_the_caller(
     bridge: Bridge, loop: asyncio.AbstractEventLoop
 ) -> None:

@@ -34,23 +34,22 @@ async def told(*, paused: bool = False, dead: bool = False) -> Told:
     return await doctor_log.followers_of_log(log)
 
 
-def test_followers_are_told_with_the_one_that_is_furthest_behind() -> None:
-    assert asyncio.run(told()) == ("ok", "2, the last of them 2 events behind")
-
-
-def test_a_paused_one_is_a_warning() -> None:
-    found = asyncio.run(told(paused=True))
+@pytest.mark.parametrize(
+    ("of", "level", "text"),
+    [
+        ({}, "ok", "2, the last of them 2 events behind"),
+        ({"paused": True}, "warning", "1 paused: see `huahuo projections list`"),
+        (
+            {"dead": True},
+            "warning",
+            "1 dead letters: see `huahuo projections list`, and `huahuo projections retry",
+        ),
+    ],
+)
+def test_followers_are_told_with_what_to_do(of: dict[str, bool], level: str, text: str) -> None:
+    found = asyncio.run(told(**of))
     assert found is not None
-    assert found[0] == "warning"
-    assert "1 paused: see `huahuo projections list`" in found[1]
-
-
-def test_dead_letters_are_a_warning_that_says_what_to_do() -> None:
-    found = asyncio.run(told(dead=True))
-    assert found is not None
-    assert found[0] == "warning"
-    assert "1 dead letters" in found[1]
-    assert "huahuo projections retry NAME" in found[1]
+    assert (found[0], text in found[1]) == (level, True)
 
 
 @pytest.mark.parametrize(("busy_s", "level"), [(5, "ok"), (900, "warning")])
@@ -66,6 +65,7 @@ def test_a_delivery_that_may_never_return_is_a_warning(
 
 def test_a_service_that_does_not_answer_says_nothing() -> None:
     assert doctor_log.followers_of_service("http://127.0.0.1:1") is None
+    assert doctor_log.effects_of_service("http://127.0.0.1:1") is None
 
 
 async def told_after(seconds: float) -> doctor_log.Told:
@@ -79,22 +79,14 @@ async def told_after(seconds: float) -> doctor_log.Told:
     return await doctor_log.effects_of_log(log, ambient)
 
 
-async def test_open_effects_of_a_log_are_named_by_the_oldest() -> None:
-    told = await told_after(60)
+@pytest.mark.parametrize(
+    ("seconds", "level", "text"),
+    [(60, "ok", "the oldest is pack of order/1, since 2026-"), (7200, "warning", "it may never return")],
+)
+async def test_open_effects_are_named_by_the_oldest(seconds: float, level: str, text: str) -> None:
+    told = await told_after(seconds)
     assert told is not None
-    assert told[0] == "ok"
-    assert "the oldest is pack of order/1, since 2026-" in told[1]
-
-
-async def test_one_that_is_open_for_hours_is_a_warning() -> None:
-    told = await told_after(7200)
-    assert told is not None
-    assert told[0] == "warning"
-    assert "it may never return" in told[1]
-
-
-def test_a_service_that_does_not_answer_says_nothing_of_effects() -> None:
-    assert doctor_log.effects_of_service("http://127.0.0.1:1") is None
+    assert (told[0], text in told[1]) == (level, True)
 
 
 _NOBODY = 65534

@@ -35,7 +35,7 @@ def run(
     def of_directory(*_: object) -> None:
         raise ConfigError(OF_DIRECTORY)
 
-    for place in ("app.credentials", "cli.publish", "audit.audited_log", "cli.accounts"):
+    for place in ("app.credentials", "cli.publish", "audit.audited_log"):
         monkeypatch.setattr(f"huahuo.{place}.token_source", source)
     monkeypatch.setattr("huahuo.cli.tail.of_directory", of_directory)
     monkeypatch.setattr(Client, "__init__", lambda _self, _url, token="", **_: source(token))

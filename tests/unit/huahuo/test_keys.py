@@ -24,14 +24,6 @@ def test_keys_are_made_once_and_stay(tmp_path: Path) -> None:
     assert credentials.ensure_keys(settings, FakeAmbient(2)) == first == credentials.read_keys(settings)
 
 
-def test_two_directories_have_different_keys(tmp_path: Path) -> None:
-    ambient = FakeAmbient()
-    one = credentials.ensure_keys(Settings(data=tmp_path / "1"), ambient)
-    other = credentials.ensure_keys(Settings(data=tmp_path / "2"), ambient)
-    assert one.jwt_secret != other.jwt_secret
-    assert one.master_key != other.master_key
-
-
 def test_only_the_owner_can_read_them(tmp_path: Path) -> None:
     credentials.ensure_keys(Settings(data=tmp_path / "d"), FakeAmbient())
     modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "d").iterdir()}

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from huahuo.app.process import TIDY_LOOK_S, Tidier, release_free
+from huahuo.app.process import TIDY_LOOK_S, Tidier
 
 pytestmark = pytest.mark.virtual_time
 
@@ -48,7 +48,6 @@ class Machine:
             await asyncio.sleep(TIDY_LOOK_S)
 
 
-@pytest.mark.virtual_time
 async def test_a_storm_is_tidied_up_after_once_within_a_minute() -> None:
     machine = Machine()
     with machine.tidier():
@@ -58,7 +57,6 @@ async def test_a_storm_is_tidied_up_after_once_within_a_minute() -> None:
     assert (machine.collected, machine.released) == (1, 1)
 
 
-@pytest.mark.virtual_time
 async def test_caches_are_emptied_after_a_storm_and_never_during_it() -> None:
     machine = Machine()
     with machine.tidier():
@@ -68,7 +66,6 @@ async def test_caches_are_emptied_after_a_storm_and_never_during_it() -> None:
     assert machine.let_go == 1
 
 
-@pytest.mark.virtual_time
 async def test_caches_are_emptied_also_if_a_storm_ends_just_after_it_was_tidied_up() -> None:
     machine = Machine(pause_s=1.0)
     with machine.tidier():
@@ -78,7 +75,6 @@ async def test_caches_are_emptied_also_if_a_storm_ends_just_after_it_was_tidied_
     assert (machine.collected, machine.let_go) == (1, 1)
 
 
-@pytest.mark.virtual_time
 async def test_a_loop_that_does_nothing_is_left_alone() -> None:
     machine = Machine()
     with machine.tidier():
@@ -86,7 +82,6 @@ async def test_a_loop_that_does_nothing_is_left_alone() -> None:
     assert machine.released == 0
 
 
-@pytest.mark.virtual_time
 async def test_a_loop_that_is_never_idle_is_tidied_while_that_is_quick() -> None:
     quick, slow = Machine(pause_s=0.01), Machine(pause_s=0.5)
     for machine in (quick, slow):
@@ -96,7 +91,6 @@ async def test_a_loop_that_is_never_idle_is_tidied_while_that_is_quick() -> None
     assert slow.collected == 1  # the first tells how long it takes
 
 
-@pytest.mark.virtual_time
 async def test_collections_take_at_most_a_hundredth_of_the_time() -> None:
     machine = Machine(pause_s=2.0)
     with machine.tidier():
@@ -113,7 +107,3 @@ async def test_in_an_applications_process_only_free_memory_is_released() -> None
         await machine.work(20, 0.9)
         await machine.work(20, 0.0)
     assert (machine.collected, machine.released) == (0, 1)
-
-
-def test_free_memory_can_be_released_or_nothing_happens() -> None:
-    release_free()

@@ -23,14 +23,6 @@ def test_without_a_build_the_page_says_how_to_build(package: Path) -> None:
     assert b"make web" in site.assets()["/"].body
 
 
-def test_the_browser_client_alone_does_not_hide_that_page(package: Path) -> None:
-    (package / site.BUILT / "client").mkdir(parents=True)
-    (package / site.BUILT / "client" / "huahuo-client.js").write_bytes(b"")
-    found = site.assets()
-    assert b"make web" in found["/"].body
-    assert "/client/huahuo-client.js" in found
-
-
 def test_the_built_console_takes_that_page_s_place(package: Path) -> None:
     (package / site.BUILT / "assets").mkdir(parents=True)
     (package / site.BUILT / "index.html").write_bytes(b"built")

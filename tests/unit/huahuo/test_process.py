@@ -2,10 +2,10 @@
 
 import asyncio
 import contextlib
-import inspect
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -116,16 +116,6 @@ async def test_a_part_that_fails_keeps_no_other_from_being_stopped_and_its_error
 
 
 @pytest.mark.virtual_time
-async def test_a_second_stop_has_nothing_to_do() -> None:
-    stops: list[int] = []
-    parts = Parts()
-    parts.add("log", lambda: stops.append(1))
-    await parts.stop(TIMEOUT_S)
-    await parts.stop(TIMEOUT_S)
-    assert len(stops) == 1
-
-
-@pytest.mark.virtual_time
 async def test_a_stop_waits_for_work_that_ends_because_of_it_and_not_for_ever() -> None:
     told, done, stuck = AtStop(), asyncio.Event(), asyncio.Event()
 
@@ -229,30 +219,18 @@ def test_a_process_that_serves_leaves_no_core_dump() -> None:
     assert done.stdout == b"0\n"
 
 
-def test_a_block_of_a_second_is_told_once() -> None:
+@pytest.mark.parametrize(
+    ("looks", "told"),
+    [
+        ([0.25, 0.5, 0.75, 1.0, 1.25], [False, False, False, True, False]),
+        ([30.0], [False]),  # the thread itself was late: it blames nobody
+    ],
+)
+def test_a_block_of_a_second_is_told_once(looks: list[float], told: list[bool]) -> None:
     known = process.Look(0.0)
-    assert [known.look(at_s) for at_s in (0.25, 0.5, 0.75, 1.0, 1.25, 1.5)] == [False] * 3 + [True] + [
-        False
-    ] * 2
-
-
-def test_a_second_block_is_told_again() -> None:
-    known = process.Look(0.0)
-    assert known.look(0.5) is False
-    assert known.look(1.0) is True
-    known.beat_s = 1.5
-    assert [known.look(at_s) for at_s in (1.75, 2.25, 2.5)] == [False, False, True]
-
-
-def test_a_thread_that_is_late_itself_blames_nobody() -> None:
-    assert process.Look(0.0).look(30.0) is False
-
-
-def test_the_place_begins_with_the_function_that_runs() -> None:
-    assert process.places(inspect.currentframe()).startswith("test_process.py:")
-    assert " in test_the_place_begins_with_the_function_that_runs < " in process.places(
-        inspect.currentframe()
-    )
+    assert [known.look(at_s) for at_s in looks] == told
+    known.beat_s = now_s = looks[-1] + 0.25
+    assert [known.look(now_s + later_s) for later_s in (0.25, 0.75, 1.0)] == [False, False, True]
 
 
 def test_a_function_that_holds_the_loop_is_named_in_the_log() -> None:
@@ -278,7 +256,18 @@ def test_a_function_that_holds_the_loop_is_named_in_the_log() -> None:
     assert " in greedy < " in lines[0]["at"]
 
 
-def test_an_embedded_service_shows_no_local_variables_in_its_log(tmp_path: Path) -> None:
+@pytest.fixture
+def no_logging() -> Iterator[None]:
+    """Structlog as a program has it that never set it up; as it was afterwards."""
+    before = structlog.get_config() if structlog.is_configured() else None
+    structlog.reset_defaults()
+    yield
+    structlog.reset_defaults()
+    if before is not None:
+        structlog.configure(**before)
+
+
+def test_an_embedded_service_shows_no_local_variables_in_its_log(tmp_path: Path, no_logging: None) -> None:
     """Structlog's own default shows those of every frame, with the secrets in them."""
 
     async def test() -> None:
@@ -286,26 +275,13 @@ def test_an_embedded_service_shows_no_local_variables_in_its_log(tmp_path: Path)
             assert structlog.is_configured()
             assert structlog.processors.format_exc_info in structlog.get_config()["processors"]
 
-    before = structlog.get_config() if structlog.is_configured() else None
-    structlog.reset_defaults()
-    try:
-        asyncio.run(test())
-    finally:
-        structlog.reset_defaults()
-        if before is not None:
-            structlog.configure(**before)
+    asyncio.run(test())
 
 
-def test_the_logging_of_the_application_stays() -> None:
-    before = structlog.get_config() if structlog.is_configured() else None
-    try:
-        structlog.configure(processors=[])
-        logs.configure_unless_done("INFO", as_json=False)
-        assert structlog.get_config()["processors"] == []
-    finally:
-        structlog.reset_defaults()
-        if before is not None:
-            structlog.configure(**before)
+def test_the_logging_of_the_application_stays(no_logging: None) -> None:
+    structlog.configure(processors=[])
+    logs.configure_unless_done("INFO", as_json=False)
+    assert structlog.get_config()["processors"] == []
 
 
 def test_an_application_cannot_take_an_action_that_every_service_registers(tmp_path: Path) -> None:

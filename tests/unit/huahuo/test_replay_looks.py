@@ -7,14 +7,12 @@ from pathlib import Path
 import pytest
 
 from huahuo.errors import ConfigError
-from huahuo.eventstore.ambient import FakeAmbient
 from huahuo.eventstore.errors import Damaged
 from huahuo.eventstore.model import StoredEvent
 from huahuo.mailcheck.plugin.past import sealed_in
 from huahuo.replay.history.detached_history import header, line
 from huahuo.replay.history.history import ListHistory
-from huahuo.timetravel import look
-from huahuo.timetravel.commands import step
+from huahuo.timetravel.commands import effects, log, step
 from huahuo.timetravel.history_files import export, load_export
 from huahuo.timetravel.look import Out
 from tests.support.worlds.replaying import tell
@@ -48,7 +46,7 @@ async def test_a_log_that_ends_at_its_limit_says_behind_which_event_to_go_on(
     limit: int, more: str, as_json: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = Out(as_json=as_json)
-    await look.log(HISTORY, "group/ops", None, None, FakeAmbient(), out, diff=False, types=(), limit=limit)
+    await log(HISTORY, out, "group/ops", limit=limit)
     said = capsys.readouterr()
     assert (len(said.out.splitlines()), said.err) == (limit, more)
 
@@ -56,7 +54,7 @@ async def test_a_log_that_ends_at_its_limit_says_behind_which_event_to_go_on(
 async def test_what_comes_behind_that_event_is_the_rest(capsys: pytest.CaptureFixture[str]) -> None:
     out = Out(as_json=True)
     for after in (None, "@2", "@4"):
-        await look.log(HISTORY, "group/ops", after, None, FakeAmbient(), out, diff=False, types=(), limit=2)
+        await log(HISTORY, out, "group/ops", after, limit=2)
     assert [json.loads(line)["seq"] for line in capsys.readouterr().out.splitlines()] == [1, 2, 3, 4, 5]
 
 
@@ -64,7 +62,7 @@ async def test_what_comes_behind_that_event_is_the_rest(capsys: pytest.CaptureFi
 async def test_effects_that_end_at_their_limit_say_so(
     limit: int, more: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    await look.effects(HISTORY, "@1", Out(as_json=True), limit=limit)
+    await effects(HISTORY, Out(as_json=True), "@1", limit)
     said = capsys.readouterr()
     assert (len(said.out.splitlines()), said.err) == (1 + limit, more)
 

@@ -16,14 +16,6 @@ def test_the_stage_begins_below_the_threshold_and_ends_a_quarter_above_it() -> N
         assert room.is_low is is_low
 
 
-def test_a_disk_at_the_threshold_does_not_enter_and_leave_the_stage_at_every_look() -> None:
-    room, told = Room(1000), list[object]()
-    room.guard(told.append, of_users=False)
-    for free in (1001, 999, 1001, 999, 1001, 999):
-        room.look(free)
-    assert len(told) == 1
-
-
 def test_without_a_threshold_no_disk_is_too_full() -> None:
     room = Room(0)
     room.look(0)
@@ -117,18 +109,6 @@ def test_administrators_and_the_service_begin_as_many_streams_as_they_want() -> 
     assert room.refuse("service") is None
     assert room.refuse("user/1", True) is None
     assert room.refuse("user/1") is not None
-
-
-def test_the_doors_ask_only_while_a_user_has_begun_too_many() -> None:
-    room, begun, ambient = counted(1)
-    doors: list[RefuseGrowth | None] = []
-    room.guard(doors.append, of_users=True)
-    begun.note("user/1")
-    begun.note("user/2")
-    assert doors == [room.refuse]
-    ambient.advance(86_400)
-    assert room.refuse("user/1") is room.refuse("user/2") is None
-    assert doors == [room.refuse, None]
 
 
 def test_of_too_many_users_the_longest_idle_are_forgotten() -> None:

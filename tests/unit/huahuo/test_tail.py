@@ -3,7 +3,6 @@
 import io
 import json
 from collections.abc import Mapping
-from typing import Any
 
 import pytest
 from rich.console import Console
@@ -11,7 +10,6 @@ from rich.console import Console
 from huahuo.actors.plugins.past import Reader
 from huahuo.actors.plugins.words import Language
 from huahuo.cli import tail
-from huahuo.cli.tail import Codes
 from huahuo.errors import ConfigError
 from huahuo.mailcheck import mail
 from huahuo.mailcheck.servers.faults import KINDS
@@ -53,12 +51,6 @@ def test_a_json_line_is_still_json_after_escaping() -> None:
     line = printable(tail.json_line(_numbered(3, "mail_received", subject="\x1b[2J\x7f\u202e'\"")))
     assert json.loads(line)["data"]["subject"] == "\x1b[2J\x7f\u202e'\""
     assert line.isprintable()
-
-
-def test_a_plain_line_is_seq_type_and_json() -> None:
-    assert tail.plain_line(_numbered(3, "email_deleted", email_id=1)) == (
-        '3 email_deleted {"type":"email_deleted","email_id":1}'
-    )
 
 
 def test_a_running_check_is_a_bar_with_the_mailboxs_name() -> None:
@@ -174,22 +166,3 @@ def test_a_snapshots_rows_are_said_too() -> None:
     rows = [{"id": 7, "email": "a@b.com", "message": "没有找到新邮件", "note": "没有找到新邮件"}]
     line = _line("en", _told("snapshot", state={"emails": rows}))
     assert '"message":"no new mails","note":"没有找到新邮件"' in line
-
-
-def _mail(name: str, **data: Any) -> Event:
-    return Event("user/42", 1, name, data)
-
-
-def test_a_line_has_time_address_and_code() -> None:
-    codes = Codes()
-    codes.lines(_mail("snapshot", state={"emails": [{"id": 7, "email": "a@example.com"}]}))
-
-    lines = codes.lines(
-        _mail("mail_received", email_id=7, received_time="2026-11-03T10:00:00.000Z", code="482913")
-    )
-
-    assert lines == ["2026-11-03T10:00:00.000Z\ta@example.com\t482913"]
-
-
-def test_a_mail_without_a_code_prints_nothing() -> None:
-    assert Codes().lines(_mail("mail_received", email_id=7, received_time="", subject="Hello")) == []

@@ -47,17 +47,6 @@ class Traced:
         return [seq for name, seq in self.seen() if name.startswith("delivery")]
 
 
-def test_a_commit_and_its_acks_are_of_the_trace_of_the_command() -> None:
-    traced = Traced()
-    traced.commit(1)
-    traced.ack(1)
-    commit, delivery = traced.exporter.get_finished_spans()
-    assert {span.context.trace_id for span in (commit, delivery) if span.context} == {PLACE.trace_id}
-    assert commit.parent is not None
-    assert commit.parent.span_id == PLACE.span_id
-    assert delivery.parent == commit.context
-
-
 def test_an_ack_counts_once_for_each_client_and_for_all_events_before_it() -> None:
     traced = Traced()
     for seq in (1, 2, 3):

@@ -11,13 +11,14 @@ from huahuo.eventstore.ambient import FakeAmbient
 from huahuo.eventstore.executor import InlineExecutor
 from huahuo.eventstore.memory import ModelDisk
 from huahuo.eventstore.model import Append
+from huahuo.refusals import ChangeRefused
 from huahuo.transport.access.revocations import AUTH_STREAM, RevocationWatch
 from huahuo.transport.access.rights import AuthFailure, Verified
 from huahuo.transport.access.tokens import Authenticator
 from huahuo.users import book
 from huahuo.users.book import UserBook
 from huahuo.users.login import FAILURES_MAX, Failures, Login, Refused, SignedIn
-from huahuo.users.users import ACCOUNTS, UserRefused
+from huahuo.users.users import ACCOUNTS
 from tests.support.models.faulty_log import FaultyLog
 
 UNKNOWN = book.UNKNOWN
@@ -122,21 +123,21 @@ def test_hashes_are_argon2id_with_the_parameters_of_rfc_9106_for_servers() -> No
 @pytest.mark.parametrize("name", ["alice", "ALICE", "ａｌｉｃｅ"])
 async def test_a_name_is_given_once_whatever_its_case_and_width(world: World, name: str) -> None:
     await world.add()
-    with pytest.raises(UserRefused) as caught:
+    with pytest.raises(ChangeRefused) as caught:
         await world.add(name)
     assert caught.value.code == "already_exists"
 
 
 @pytest.mark.parametrize("name", ["", " a", "a ", "a\nb", "x" * 65, "a\u202eb"])
 async def test_a_name_that_cannot_be_read_is_refused(world: World, name: str) -> None:
-    with pytest.raises(UserRefused):
+    with pytest.raises(ChangeRefused):
         await world.add(name)
     assert len(world.book.users) == 0
 
 
 @pytest.mark.parametrize("password", ["", "short", "x" * 257])
 async def test_a_password_has_8_to_256_characters(world: World, password: str) -> None:
-    with pytest.raises(UserRefused):
+    with pytest.raises(ChangeRefused):
         await world.book.add("bob", password, principal="test")
 
 
@@ -210,9 +211,9 @@ async def test_an_enabled_user_signs_in_again(world: World) -> None:
 async def test_the_last_administrator_stays(world: World) -> None:
     await world.add("root", is_admin=True)
     await world.add()
-    with pytest.raises(UserRefused):
+    with pytest.raises(ChangeRefused):
         await world.book.remove("root", principal="test")
-    with pytest.raises(UserRefused):
+    with pytest.raises(ChangeRefused):
         await world.book.set_disabled("root", disabled=True, principal="test")
     await world.add("root 2", is_admin=True)
     await world.book.remove("root", principal="test")
@@ -228,7 +229,7 @@ async def test_a_second_writer_decides_on_the_state_that_the_first_one_left(worl
     other = UserBook(world.log, world.ambient, InlineExecutor())
     both = (world.book.add("alice", PASSWORD, principal="a"), other.add("alice", PASSWORD, principal="b"))
     results = await asyncio.gather(*both, return_exceptions=True)
-    assert sorted(type(one).__name__ for one in results) == ["User", "UserRefused"]
+    assert sorted(type(one).__name__ for one in results) == ["ChangeRefused", "User"]
 
 
 async def test_a_hash_of_older_parameters_is_renewed_by_a_sign_in(

@@ -7,6 +7,8 @@ on the same state.
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
+from msgspec.structs import replace
+
 from huahuo.eventstore.errors import Conflict, NumbersSpent
 from huahuo.eventstore.model import Append, Appended, Duplicate, StoredEvent
 from huahuo.eventstore.port import Log
@@ -16,12 +18,10 @@ _ATTEMPTS_MAX: Final = 8
 
 
 class Folded(Protocol):
-    """The state. `seq`: the last event that was folded in."""
+    """The state."""
 
-    seq: int
-
-    def apply(self, event: StoredEvent) -> None:
-        """Fold in the next event of the stream, and move `seq`."""
+    def apply(self, event: StoredEvent) -> object:
+        """Fold in the next event of the stream."""
         ...
 
 
@@ -30,6 +30,8 @@ class Ledger[S: Folded]:
 
     def __init__(self, log: Log, stream: str, state: S) -> None:
         self.state = state
+        self.seq = 0
+        """The last event that was folded in."""
         self._log = log
         self._stream = stream
         self._unlisten: Callable[[], None] | None = None
@@ -45,15 +47,23 @@ class Ledger[S: Folded]:
             self._unlisten()
             self._unlisten = None
 
+    @property
+    def behind(self) -> bool:
+        """Whether the log holds events that are not folded in yet. Needs no read."""
+        return self.seq < self._log.head(self._stream).seq
+
     async def catch_up(self) -> None:
         """Read what is missing."""
-        while self.state.seq < self._log.head(self._stream).seq:
-            self._fold(await self._log.read(self._stream, self.state.seq, events_max=_PAGE_EVENTS))
+        while self.behind:
+            events = await self._log.read(self._stream, self.seq, events_max=_PAGE_EVENTS)
+            if not events:
+                return
+            self._fold(events)
 
     async def change(self, change: Callable[[S], Append | None]) -> Appended | Duplicate | None:
-        """Append what `change` makes of the state, and fold it in. None: it made nothing.
+        """Append what `change` makes of the state, if no other writer was faster, and fold it in.
 
-        What `change` raises passes through.
+        None: it made nothing. What `change` raises passes through.
         """
         attempt = 0
         while True:
@@ -66,7 +76,7 @@ class Ledger[S: Folded]:
             if append is None:
                 return None
             try:
-                written = await self._log.append(append)
+                written = await self._log.append(replace(append, expected={self._stream: self.seq}))
             except Conflict:
                 attempt += 1
                 if attempt == _ATTEMPTS_MAX:
@@ -78,10 +88,14 @@ class Ledger[S: Folded]:
     def _heard(self, events: Sequence[StoredEvent]) -> None:
         ours = [one for one in events if one.stream == self._stream]
         # After a gap (while loading, or after a missed signal), `catch_up` reads all events in order.
-        if ours and ours[0].seq <= self.state.seq + 1:
+        if ours and ours[0].seq <= self.seq + 1:
             self._fold(ours)
 
     def _fold(self, events: Sequence[StoredEvent]) -> None:
         for one in events:
-            if one.seq > self.state.seq:
-                self.state.apply(one)
+            if one.seq > self.seq:
+                self.seq = one.seq
+                self._apply(one)
+
+    def _apply(self, event: StoredEvent) -> None:
+        self.state.apply(event)
