@@ -20,10 +20,9 @@ from huahuo.actors.domain.projection_rows import TABLE_PREFIX
 from huahuo.actors.domain.storable import COUNTER
 from huahuo.actors.domain.structs import Command, Refused, traits
 from huahuo.actors.domain.writing import Done, Sent
-from huahuo.actors.effects.streams import SERVICE
 from huahuo.actors.entities.decider import Answer, EntityError, Origin
 from huahuo.actors.entities.rendezvous_hash import NOTHING, WHOLE, Share
-from huahuo.actors.plugins.calls import UserId, carried
+from huahuo.actors.plugins.calls import SERVICE, UserId, carried
 from huahuo.actors.plugins.plugin import JobOutcome
 from huahuo.eventstore.deadline import cancel_all
 from huahuo.eventstore.errors import Closed, EventStoreError, TooLarge

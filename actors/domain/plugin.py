@@ -18,6 +18,7 @@ from huahuo.actors.domain import event_shapes, jobs, projection_rows, projection
 from huahuo.actors.domain.catalog import Catalog, refuse_unhandled
 from huahuo.actors.domain.client_actions import ClientActions, CommandMessage, Lists
 from huahuo.actors.domain.decider import Bounds, EntityDecider
+from huahuo.actors.domain.effect_streams import EffectStreams
 from huahuo.actors.domain.entity import Entity
 from huahuo.actors.domain.fold import EntityFold, Held
 from huahuo.actors.domain.job_service import OwnJobs
@@ -25,7 +26,6 @@ from huahuo.actors.domain.projection_rows import RowVersions
 from huahuo.actors.domain.storable import COUNTER, as_builtins, holds_sets, is_key, key_of
 from huahuo.actors.domain.structs import DefinitionError, Refused, holds_secret, place_of_user, traits
 from huahuo.actors.domain.work_specs import (
-    EntityOwners,
     FiredTogether,
     Following,
     TimerCommands,
@@ -35,19 +35,17 @@ from huahuo.actors.domain.work_specs import (
 from huahuo.actors.domain.writing import Done, Sent
 from huahuo.actors.effects import facts
 from huahuo.actors.effects import facts as effect_facts
-from huahuo.actors.effects.books import BookDecider
-from huahuo.actors.effects.books import weigh as weigh_book
+from huahuo.actors.effects.books import Bookkeeping
 from huahuo.actors.effects.facts import Cancel, Start
 from huahuo.actors.effects.queue import Bounds as EffectBounds
 from huahuo.actors.effects.runner import Effects
-from huahuo.actors.effects.streams import SERVICE, EffectStreams
 from huahuo.actors.entities.decider import Answer, Origin
 from huahuo.actors.entities.entity import Execute, Query
 from huahuo.actors.entities.rendezvous_hash import NOTHING, WHOLE, Share
 from huahuo.actors.followers.follower import Followers
 from huahuo.actors.followers.spec import Spec as FollowerSpec
 from huahuo.actors.plugins import en, zh
-from huahuo.actors.plugins.calls import carried
+from huahuo.actors.plugins.calls import SERVICE, carried
 from huahuo.actors.plugins.past import Past
 from huahuo.actors.plugins.plugin import Brought, EntityKind, Host, Plugin
 from huahuo.actors.timers.clockwork import Clockwork
@@ -93,7 +91,7 @@ class EffectsSubject(FoldSubject):
     """`effect/order/1`: the open effects by id."""
 
     def __init__(self, stream: str) -> None:
-        super().__init__(stream, BookDecider())
+        super().__init__(stream, Bookkeeping())
 
     def show(self, states: Sequence[Any]) -> dict[str, Any]:
         """See `Subject`."""
@@ -228,16 +226,11 @@ class EntityApi:
         for decider in self._deciders.values():
             decider.look_at_code()
         waiting_max = given.effects_waiting_max
+        books = EffectStreams(host.log, host.directory, host.ambient, catalog)
         self.effects = Effects(
             log=host.log,
             ambient=host.ambient,
-            books=EffectStreams(
-                host.log,
-                host.directory,
-                host.ambient,
-                EntityOwners(catalog, host.directory),
-                running=self._running,
-            ),
+            books=books,
             specs=specs_of(catalog),
             wait_s=host.wait_s,
             shared=host.shared,
@@ -247,6 +240,7 @@ class EntityApi:
                 waiting_per_user_max=waiting_max // 2,
             ),
         )
+        books.running = self.effects.running_of
         self.followers = Followers(
             followers, log=host.log, feed=host.feed, ambient=host.ambient, read=reader(catalog)
         )
@@ -325,9 +319,6 @@ class EntityApi:
             await self.effects.rest()
             await self.followers.close()
 
-    def _running(self, living: frozenset[str]) -> frozenset[str]:
-        return self._share.running(living)
-
     def _heard(self, by_stream: Mapping[str, Sequence[StoredEvent]] | None) -> None:
         """What decisions of other nodes ask for. What is missed here is found in the table of effects."""
         for stream, events in (by_stream or {}).items():
@@ -362,7 +353,7 @@ class EntityApi:
 
     def kinds(self) -> list[EntityKind]:
         """Each entity for the directory."""
-        own = [
+        return [
             EntityKind(
                 name=kind,
                 decider=decider,
@@ -375,7 +366,6 @@ class EntityApi:
             )
             for kind, decider in self._deciders.items()
         ]
-        return [*own, EntityKind(name=effect_facts.KIND, decider=BookDecider(), weigh=weigh_book)]
 
     async def snapshot(self, stream: str) -> tuple[int, bytes]:
         """See `SnapshotOf`. Raises LookupError: no entity can have this name."""

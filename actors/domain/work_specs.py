@@ -9,14 +9,12 @@ declares:
 
 import inspect
 import re
-from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any, Final, Literal
 
 import msgspec
-import structlog
 
-from huahuo.actors.actor.messages import where
 from huahuo.actors.domain import jobs
 from huahuo.actors.domain.catalog import Catalog
 from huahuo.actors.domain.entity import Entity, must_name
@@ -24,27 +22,18 @@ from huahuo.actors.domain.fold import EntityFold
 from huahuo.actors.domain.storable import KIND, RESERVED_KINDS, TAKEN_TABLES, key_of
 from huahuo.actors.domain.structs import (
     DefinitionError,
-    EffectFailed,
-    Refused,
     place_of,
     place_of_user,
     traits,
 )
-from huahuo.actors.domain.writing import Done, Emit, Sent
-from huahuo.actors.effects.facts import Guard
-from huahuo.actors.effects.queue import Answered, Failure, Spec
-from huahuo.actors.effects.run import LEFT_OPEN
-from huahuo.actors.effects.streams import SERVICE
-from huahuo.actors.entities.decider import Answer, Origin
+from huahuo.actors.domain.writing import Sent
+from huahuo.actors.effects.queue import Spec
 from huahuo.actors.entities.directory import Directory
-from huahuo.actors.entities.entity import Execute, Query
 from huahuo.actors.followers.spec import BATCH_MAX, Followed, OwnCursor, ReadEvent
 from huahuo.actors.followers.spec import Spec as FollowerSpec
-from huahuo.actors.plugins.calls import UserId
+from huahuo.actors.plugins.calls import SERVICE
 from huahuo.actors.timers.timer import Timer
 from huahuo.eventstore.model import StoredEvent
-
-_log = structlog.get_logger(__name__)
 
 
 def specs_of(catalog: Catalog) -> Mapping[tuple[str, str], Spec]:
@@ -66,65 +55,6 @@ def specs_of(catalog: Catalog) -> Mapping[tuple[str, str], Spec]:
                 per=rules.per,
             )
     return specs
-
-
-class EntityOwners:
-    """See `huahuo.actors.effects.queue.Owners`."""
-
-    def __init__(self, catalog: Catalog, directory: Directory) -> None:
-        self._catalog = catalog
-        self._directory = directory
-
-    async def state(self, kind: str, key: str) -> Any:
-        """See `Owners`."""
-        return await self._directory.ask(kind, key, Query(lambda _seq, held: held.state))
-
-    async def emit(
-        self, kind: str, key: str, events: Sequence[Any], guard: Guard, cause: int, run: str = ""
-    ) -> tuple[Answered, Any]:
-        """See `Owners`."""
-        done = await self._execute(kind, key, Sent(Emit(tuple(events)), guard=guard), cause, run)
-        if done.moved:
-            return Answered.MOVED, None
-        if done.refused:
-            said = msgspec.json.decode(done.body, type=dict[str, Any])
-            raise Refused(said["code"], str(said.get("message", "")), str(said.get("details", "")))
-        return Answered.DONE, done.state
-
-    async def failed(
-        self,
-        spec: Spec,
-        key: str,
-        failure: Failure,
-        guard: Guard,
-        cause: int,
-        user: UserId | None,
-        run: str = "",
-    ) -> Answered:
-        """See `Owners`."""
-        if EffectFailed not in self._catalog.by_kind[spec.kind].decides:
-            return Answered.UNHANDLED
-        command = EffectFailed(spec.name, failure.error_type, failure.attempts, failure.job)
-        try:
-            sent = Sent(command, guard=guard, payer=user, trace=run)
-            done = await self._execute(spec.kind, key, sent, cause, run)
-        except LEFT_OPEN:
-            raise
-        except Exception as error:  # noqa: BLE001  a fault in the application's handler
-            _log.error(
-                "effect_failed_not_decided", effect=spec.name, entity=f"{spec.kind}/{key}",
-                error=type(error).__name__, at=where(error),
-            )  # fmt: skip
-            return Answered.UNHANDLED
-        if done.moved:
-            return Answered.MOVED
-        return Answered.UNHANDLED if done.refused else Answered.DONE
-
-    async def _execute(self, kind: str, key: str, sent: Sent, cause: int, run: str) -> Done:
-        origin = Origin(SERVICE, run, cause=cause)
-        answer: Answer[Done] = await self._directory.ask(kind, key, Execute(sent, origin))
-        assert answer.reply is not None, "a command without an id is no repeat"
-        return answer.reply
 
 
 type TimerCommands = dict[str, tuple[Entity[Any], msgspec.json.Decoder[Any]]]

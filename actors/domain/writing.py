@@ -266,7 +266,7 @@ class Writing:
         kind, _, key = self._stream.partition("/")
         row = effects.OpenEffect(
             kind, key, traits(type(effect)).name, msgspec.Raw(job), self._context.now_ms, self._user,
-            trace=self._trace,
+            trace=self._trace, seq=self._context.head(effects.stream_of(self._stream)),
         )  # fmt: skip
         id_ = self._context.take(effects.COUNTER, 1)
         event, put = effects.request(id_, row, self._context.timestamp)

@@ -1,13 +1,11 @@
 """Where effects are recorded, as the runner and the runs see it. Pure.
 
-Those of an application are recorded on streams next to their entities (`huahuo.actors.effects.streams`). A
+Those of an application are recorded on streams next to their entities (`huahuo.actors.domain.effect_streams`). A
 plug-in whose entities say on their own streams what their effects do implements `Books` over these, so that
 nothing is recorded twice.
 
-The books about one entity's effects: which are open, and which run may speak for each. Pure.
-
-Folds `effect/<kind>/<key>`. The entity itself writes there too (requests, and wishes to cancel), in its own
-appends; what the books decide expects the head of the stream, so it is never about an older state.
+`Bookkeeping` folds `effect/<kind>/<key>`: which effects are open, and which run may speak for each. The
+entity itself writes there too (requests, and wishes to cancel), in its own appends.
 """
 
 from collections.abc import Sequence
@@ -15,13 +13,11 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any, Final, Protocol
 
 import msgspec
-from msgspec import UNSET, Struct
-from msgspec.structs import replace
+from msgspec import Struct
 
 from huahuo.actors.effects import facts
 from huahuo.actors.effects.facts import CANCELLED, CancelAsked, Claimed, Ended, Failed, OpenEffect, Requested
 from huahuo.actors.effects.queue import Entry, Failure
-from huahuo.actors.entities.decider import Context, Decision
 from huahuo.actors.plugins.calls import carried
 from huahuo.eventstore.model import StoredEvent
 
@@ -33,6 +29,12 @@ class RunOver(Exception):  # noqa: N818  a fact, not a fault
         super().__init__(f"this run of the effect is over: {why}")
         self.why = why
         self.by = by
+
+
+ENDED: Final = "ended"
+HELD: Final = "held"
+"""Another node runs it."""
+TAKEN_OVER: Final = "taken over"
 
 
 class Hold(Protocol):
@@ -124,89 +126,24 @@ class Book(Struct):
     entity: str
     open: dict[int, Open]
 
-
-class Claim(Struct, frozen=True):
-    """Begin a run of this effect. Answered by `Run`, or by `Over`.
-
-    `by` is the incarnation that would run it. What one of `living` has claimed is left to it: a node that
-    starts goes on with the work of those that ended, and of no other.
-    """
-
-    id: int
-    by: str = ""
-    living: frozenset[str] = frozenset()
-
-
-class Fail(Struct, frozen=True):
-    """The run raised; the next one may begin at `due_ms`. Answered by `Noted`, or by `Over`."""
-
-    id: int
-    claim: int
-    error_type: str
-    due_ms: int
-    row: OpenEffect
-
-
-class End(Struct, frozen=True):
-    """End the effect. Without a claim: only if the entity cancelled it. Answered by `Noted`, or by `Over`."""
-
-    id: int
-    claim: int
-    outcome: str
-    error_type: str = ""
-
-
-type BookCommand = Claim | Fail | End
-
-
-class Run(Struct, frozen=True):
-    """A run has begun; its claim is the position of the answer in the stream."""
-
-    position: int
-    failures: int
-    before: str = ""
-
-
-class Noted(Struct, frozen=True):
-    """It is recorded. `outcome`: how the effect ended, "" if it goes on."""
-
-    outcome: str = ""
-
-
-class Over(Struct, frozen=True):
-    """This run may not speak for the effect: see `why_over`. `by`: who holds it, if that is why."""
-
-    why: str
-    by: str = ""
-
-
-type BookReply = Run | Noted | Over
-
-ENDED: Final = "ended"
-HELD: Final = "held"
-"""Another node runs it."""
-TAKEN_OVER: Final = "taken over"
-
-
-def why_over(book: Book, id_: int, claim: int) -> str:
-    """Why the run with this claim may say nothing more: `cancelled`, `ended` or `taken over`. Else ""."""
-    found = book.open.get(id_)
-    if found is None:
-        return ENDED
-    if found.cancelled:
-        return CANCELLED
-    return "" if found.claim == claim else TAKEN_OVER
+    def why_over(self, id_: int, claim: int) -> str:
+        """Why the run with this claim (0: one that would begin) may say nothing more, "" if it may."""
+        found = self.open.get(id_)
+        if found is None:
+            return ENDED
+        if found.cancelled:
+            return CANCELLED
+        return "" if claim in (0, found.claim) else TAKEN_OVER
 
 
 _decode: Final = msgspec.json.Decoder(facts.Fact).decode
 
 
-class BookDecider:
-    """The books about one entity's effects: which are open, and which run may speak for each."""
+class Bookkeeping:
+    """A `Fold`: see the module."""
 
     name: Final = "effects"
     fingerprint: Final = "1"
-    guarded: Final = True
 
     def initial(self, stream: str) -> Book:
         """See `Fold`."""
@@ -242,40 +179,3 @@ class BookDecider:
         """See `Fold`."""
         del stream
         return msgspec.msgpack.decode(data, type=Book)
-
-    def decide(self, state: Book, command: BookCommand, context: Context) -> Decision[BookReply, Any]:
-        """See `Decider`."""
-        found = state.open.get(command.id)
-        if found is None:
-            return Decision(reply=Over(ENDED))
-        if found.cancelled:
-            if isinstance(command, End):
-                return _end(state, command.id, CANCELLED, "", context)
-            return Decision(reply=Over(CANCELLED))
-        if not isinstance(command, Claim) and found.claim != command.claim:
-            return Decision(reply=Over(TAKEN_OVER))
-        match command:
-            case Claim(id_, by, living):
-                if found.claim and found.by != by and found.by in living:
-                    return Decision(reply=Over(HELD, found.by))
-                event = facts.event(state.entity, Claimed(context.timestamp, id_, by or UNSET))
-                reply = Run(found.position, found.failures, found.run)
-                return Decision(reply=reply, at_stream=event.stream, events=(event,))
-            case Fail(id_, _, error_type, due_ms, row):
-                failures = found.failures + 1
-                fact = Failed(context.timestamp, id_, failures, error_type, due_ms)
-                event = facts.event(state.entity, fact)
-                put = facts.put(id_, replace(row, failures=failures, due_ms=due_ms))
-                return Decision(reply=Noted(), at_stream=event.stream, events=(event,), rows=(put,))
-            case End(id_, _, outcome, error_type):
-                return _end(state, id_, outcome, error_type, context)
-
-
-def _end(state: Book, id_: int, outcome: str, error_type: str, context: Context) -> Decision[BookReply, Any]:
-    event, drop = facts.end(state.entity, Ended(context.timestamp, id_, outcome, error_type))
-    return Decision(reply=Noted(outcome), at_stream=event.stream, events=(event,), rows=(drop,))
-
-
-def weigh(state: Book) -> int:
-    """Its bytes in memory, about."""
-    return 1_500 + 200 * len(state.open)

@@ -94,6 +94,10 @@ class OpenEffect(Struct, frozen=True, omit_defaults=True):
     due_ms: int = 0
     trace: str = ""
     """The place in a trace of the command that asked for it (`huahuo.actors.plugins.calls`)."""
+    seq: int = 0
+    """What came behind it in the stream of effects is all that a run must read. The row has the rest."""
+    position: int = 0
+    """That of the event which asked for it, 0 if that is behind `seq`."""
 
     @property
     def entity(self) -> str:
@@ -131,7 +135,8 @@ def requested_in(event: StoredEvent, trace: str) -> tuple[int, OpenEffect]:
     fact = _decode_requested(event.body)
     kind, _, key = event.entity.partition("/")
     user = None if fact.user is UNSET else fact.user
-    return fact.id, OpenEffect(kind, key, fact.effect, fact.job, event.ts_ms, user, trace=trace)
+    row = OpenEffect(kind, key, fact.effect, fact.job, event.ts_ms, user, trace=trace)
+    return fact.id, msgspec.structs.replace(row, seq=event.seq, position=event.position)
 
 
 def cancelled_in(event: StoredEvent) -> str | None:

@@ -1,21 +1,20 @@
 """The queue of effects that wait to run: bounded, fair between users and what they work on. Pure.
 
-`Spec` is one class of effects as the runner knows it, `Owners` what the runner asks of the entities.
-Effects of one group (those of one class, with the same `per`) share `at_once` places. A user's effects in
-a group whose places are taken stand aside until one is free, so looking for the next one is quick. `Part`
-says which effects this node runs, where nodes divide them. A run that began here stays here until it ends,
-even when its effect is another node's by now. A run that was cut short may have claimed its effect without
-hearing of it: other nodes leave such an effect to this node while this node does a part. Where runs claim
-nothing, no other node would know that, so only a run that goes on here counts.
+`Spec` is one class of effects as the runner knows it. Effects of one group (those of one class, with the
+same `per`) share `at_once` places. A user's effects in a group whose places are taken stand aside until one
+is free, so looking for the next one is quick. `Part` says which effects this node runs, where nodes divide
+them. A run that began here stays here until it ends, even when its effect is another node's by now. A run
+that was cut short may have claimed its effect without hearing of it: other nodes leave such an effect to
+this node while this node does a part. Where runs claim nothing, no other node would know that, so only a run
+that goes on here counts.
 """
 
 from collections import Counter, OrderedDict
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
-from enum import Enum
-from typing import Any, Protocol
+from typing import Any
 
-from huahuo.actors.effects.facts import Guard, OpenEffect
+from huahuo.actors.effects.facts import OpenEffect
 from huahuo.actors.entities.rendezvous_hash import WHOLE, Share
 from huahuo.actors.plugins.calls import UserId
 
@@ -50,51 +49,6 @@ class Spec:
     per: Callable[[Any], object] | None = None
     spread: bool = False
     """Whether nodes divide it by entity in spite of `at_once`: each node then counts its own runs."""
-
-
-class Answered(Enum):
-    """What became of a command that a run sent to its entity."""
-
-    DONE = "done"
-    MOVED = "moved"
-    """The books have moved on since; nothing was written: look again."""
-    UNHANDLED = "unhandled"
-    """The entity has no handler for it, refused it, or its handler failed; nothing was written."""
-
-
-class Owners(Protocol):
-    """The entities that effects belong to."""
-
-    async def state(self, kind: str, key: str) -> Any:
-        """The state of an entity. Raises as `Directory.ask`."""
-        ...
-
-    async def emit(
-        self, kind: str, key: str, events: Sequence[Any], guard: Guard, cause: int, run: str = ""
-    ) -> tuple[Answered, Any]:
-        """Append events by the entity's own decision, and return the state after them.
-
-        `run`: the place of the run in a trace, the command's id of the events.
-
-        Raises as `Directory.ask`; Refused: they are over a bound. Others: what a handler raised.
-        """
-        ...
-
-    async def failed(
-        self,
-        spec: Spec,
-        key: str,
-        failure: "Failure",
-        guard: Guard,
-        cause: int,
-        user: UserId | None,
-        run: str = "",
-    ) -> Answered:
-        """Tell the entity that an effect, started for `user`, failed for good. Raises as `Directory.ask`.
-
-        `run`: as for `emit`.
-        """
-        ...
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ one look at a time.
 import asyncio
 import math
 from collections import Counter
-from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Final
 
@@ -50,182 +50,6 @@ SHARED_SWEEP_S: Final = 1.0
 effects of nodes that ended."""
 _LEFT_S: Final = 2.0
 """The pause after a run that the service itself cut short."""
-
-
-class Sweeping:
-    """Looks through the table now and then: `look` reads it, `wanted` says at each tick whether it must."""
-
-    def __init__(
-        self, ambient: Ambient, look: Callable[[], Awaitable[None]], wanted: Callable[[], bool]
-    ) -> None:
-        self._ambient = ambient
-        self._look = look
-        self._wanted = wanted
-        self._every_s = self._tick_s = self._unswept_s = 0.0
-        self._timer: asyncio.TimerHandle | None = None
-        self.lap: asyncio.Task[None] | None = None
-        """The look that is under way."""
-
-    def start(self, *, every_s: float, tick_s: float) -> None:
-        """Look every `every_s` seconds from now on; ask every `tick_s` whether it is wanted earlier."""
-        self._every_s, self._tick_s = every_s, tick_s
-        self._arm()
-
-    def stop(self) -> None:
-        """Begin no more looks by itself. The one that is under way goes on."""
-        if self._timer is not None:
-            self._timer.cancel()
-
-    def again(self) -> None:
-        """Look now, unless a look is under way."""
-        if self.lap is None:
-            self.lap = asyncio.get_running_loop().create_task(self._one(), name="effects in the table")
-
-    def _tick(self) -> None:
-        self._unswept_s += self._tick_s
-        if self._unswept_s >= self._every_s or self._wanted():
-            self._unswept_s = 0.0
-            self.again()
-        self._arm()
-
-    def _arm(self) -> None:
-        wait_s = self._ambient.routine_s(self._tick_s)
-        self._timer = asyncio.get_running_loop().call_later(wait_s, self._tick)
-
-    async def _one(self) -> None:
-        try:
-            await self._look()
-        except EventStoreError as error:
-            _log.warning("effects_not_read", error=type(error).__name__)
-        finally:
-            self.lap = None
-
-
-class Attempts:
-    """Takes an effect from its claim to its end: returned, failed, cancelled, or left open."""
-
-    def __init__(self, *, log: Log, ambient: Ambient, books: Books, effects: "Effects") -> None:
-        self._log = log
-        self._ambient = ambient
-        self._books = books
-        self._effects = effects
-        self.traced: TracesRuns | None = None
-        """The listener for runs whose command was traced."""
-
-    async def perform(self, entry: Entry) -> None:
-        """One run from its claim to what is recorded of its end."""
-        if self.traced is None or not entry.trace:
-            await self._perform(entry)
-            return
-        span, outcome = self.traced.run(entry), LEFT
-        entry.run = span.place
-        try:
-            with inside(span):
-                outcome = await self._perform(entry)
-        finally:
-            span.end(outcome)
-
-    async def _perform(self, entry: Entry) -> str:
-        try:
-            async with self._books.hold(entry) as hold:
-                return await self._held(entry, hold)
-        except RunOver as over:
-            if over.why == HELD:
-                self._effects.held(entry, over.by)
-            else:
-                await self._over(entry, over.why)
-            return over.why
-        except LEFT_OPEN as error:
-            self._effects.left(entry, error)
-            return LEFT
-
-    async def cancelled(self, entry: Entry) -> None:
-        """The effect is cancelled, and no run will see to its end."""
-        try:
-            outcome = await self._books.cancelled(entry)
-        except LEFT_OPEN as error:
-            self._effects.left(entry, error)
-            return
-        if outcome is None:
-            self._effects.forget(entry)
-        else:
-            self._effects.ended(entry, outcome)
-
-    async def _held(self, entry: Entry, hold: Hold) -> str:
-        spec, raw = entry.spec, entry.job or await self._stored(entry)
-        if raw is None:
-            self._effects.forget(entry)
-            return ENDED
-        run = EffectRun(self._log, entry, hold)
-        failed: BaseException | None = None
-        try:
-            run.job = spec.read(raw)
-            run.state = await hold.state()
-            await spec.handler(run.job, run)
-        except LEFT_OPEN:
-            if not run.finished:
-                run.close(TAKEN_OVER)
-                raise
-        except RunOver:
-            pass  # the books know why
-        except asyncio.CancelledError as error:
-            if not run.finished and (self._effects.draining or entry.cancelled):
-                run.close(CANCELLED)
-                raise
-            failed = error
-        except BaseException as error:  # user code
-            if is_cancelled(error):
-                raise
-            failed = error
-        finally:
-            entry.settling = True
-        if failed is not None and not run.finished:
-            return await self._failed(entry, run, hold, raw, failed)
-        outcome = DONE
-        if not run.finished:
-            run.close(ENDED)
-            outcome = await hold.end()
-        self._effects.ended(entry, outcome)
-        return outcome
-
-    async def _stored(self, entry: Entry) -> bytes | None:
-        """The arguments of an effect from its row, None if it has none any more."""
-        key = self._books.row_key(entry)
-        value = await self._log.row(self._books.table, "", key)
-        found = None if value is None else self._books.read(key, value)
-        return bytes(found[1].job) if found is not None and found[0] == entry.id else None
-
-    async def _failed(
-        self, entry: Entry, run: EffectRun, hold: Hold, raw: bytes, error: BaseException
-    ) -> str:
-        """A run has failed: try again later, or give up."""
-        spec, failures, name = entry.spec, run.attempt, type(error).__name__
-        _log.warning(
-            "effect_failed", effect=spec.name, entity=entry.entity, error=name, at=where(error),
-            attempt=failures,
-        )  # fmt: skip
-        if failures > spec.retries:
-            failure = Failure(error_type=name, attempts=failures, job=run.job)
-            outcome = await hold.give_up(failure)
-            self._effects.ended(entry, outcome)
-            return outcome
-        run.close(ENDED)
-        wait_s = backoff_s(spec, failures, self._ambient.random())
-        due_ms = self._ambient.now_ms() + round(wait_s * 1000)
-        row = OpenEffect(
-            spec.kind, entry.key, spec.name, Raw(raw), entry.since_ms, entry.user, trace=entry.trace
-        )
-        await hold.again(name, due_ms, row)
-        self._effects.retry(entry, wait_s)
-        return AGAIN
-
-    async def _over(self, entry: Entry, why: str) -> None:
-        """The run may not speak: the effect was cancelled, has ended, or another run goes on with it."""
-        entry.settling = True
-        if why == CANCELLED:
-            await self.cancelled(entry)
-        else:
-            self._effects.forget(entry)
 
 
 class Effects:
@@ -278,11 +102,15 @@ class Effects:
         """Effects that ended since the start, by outcome."""
         self._log = log
         self._books = books
-        self._attempts = Attempts(log=log, ambient=ambient, books=books, effects=self)
+        self._traced: TracesRuns | None = None
+        """The listener for runs whose command was traced."""
         self._owed_s = wait_s
         self._ending: set[asyncio.Task[None]] = set()
         self._looked_at = -1
-        self._sweeping = Sweeping(ambient, self._look_through, self._must_look)
+        self._tick_s = self._unswept_s = 0.0
+        self._sweeper: asyncio.TimerHandle | None = None
+        self._lap: asyncio.Task[None] | None = None
+        """The look through the table that is under way."""
         self._timer: asyncio.TimerHandle | None = None
         self._shared = self._resting = shared
 
@@ -320,7 +148,7 @@ class Effects:
 
     def trace(self, traced: TracesRuns) -> None:
         """From now on, tell this tracer of runs whose command was traced."""
-        self._attempts.traced = traced
+        self._traced = traced
 
     def committed(self, item: Start | Cancel, entity: str) -> None:
         """A decision of `entity` is durable: start what it asked for, or stop what it cancelled."""
@@ -378,7 +206,8 @@ class Effects:
         self._fill()  # not before the last name is known
         every_s = self._bounds.sweep_s
         often = self._shared or self._log.incarnation
-        self._sweeping.start(every_s=every_s, tick_s=min(SHARED_SWEEP_S, every_s) if often else every_s)
+        self._tick_s = min(SHARED_SWEEP_S, every_s) if often else every_s
+        self._arm()
 
     async def known(self) -> None:
         """Whether `start` would go on with all that is open now. Raises as `start`."""
@@ -406,8 +235,8 @@ class Effects:
         self.draining = True
         self._stop_timers()
         tasks = {*self._running.values(), *self._ending}
-        if self._sweeping.lap is not None:
-            tasks.add(self._sweeping.lap)
+        if self._lap is not None:
+            tasks.add(self._lap)
         if late := await cancel_all(tasks, timeout_s):
             _log.warning("effects_not_stopped_in_time", effects=late)
 
@@ -424,13 +253,12 @@ class Effects:
         self._held.clear()
         self._part.rests()
         # A task that was cancelled before it began, and a cancelled timer, could not say so.
-        self._sweeping.lap = self._timer = None
+        self._lap = self._timer = None
 
     async def idle(self) -> None:
         """Return when nothing runs and nothing waits."""
-        while self._known or self._sweeping.lap is not None:
-            lap = self._sweeping.lap
-            tasks = {*self._running.values(), *self._ending, *({lap} if lap else ())}
+        while self._known or self._lap is not None:
+            tasks = {*self._running.values(), *self._ending, *({self._lap} if self._lap else ())}
             if tasks:
                 await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             await asyncio.sleep(0 if tasks else 0.05)
@@ -480,8 +308,27 @@ class Effects:
 
         Nothing happens before `start`, which first looks for effects that are not in memory.
         """
-        if not (self.draining or self._resting):
-            self._sweeping.again()
+        if not (self.draining or self._resting) and self._lap is None:
+            self._lap = asyncio.get_running_loop().create_task(self._look(), name="effects in the table")
+
+    def _arm(self) -> None:
+        wait_s = self._ambient.routine_s(self._tick_s)
+        self._sweeper = asyncio.get_running_loop().call_later(wait_s, self._tick)
+
+    def _tick(self) -> None:
+        self._unswept_s += self._tick_s
+        if self._unswept_s >= self._bounds.sweep_s or self._must_look():
+            self._unswept_s = 0.0
+            self.look_again()
+        self._arm()
+
+    async def _look(self) -> None:
+        try:
+            await self._look_through()
+        except EventStoreError as error:
+            _log.warning("effects_not_read", error=type(error).__name__)
+        finally:
+            self._lap = None
 
     def _offer(self, id_: int, row: OpenEffect) -> None:
         """Take an open effect into memory, where there is room."""
@@ -553,7 +400,7 @@ class Effects:
                     self.by_user[entry.user] += 1
                     self._part.begins(entry.id)
                     task = asyncio.get_running_loop().create_task(
-                        self._attempts.perform(entry), name=f"effect {entry.id} of {entry.entity}"
+                        self._perform(entry), name=f"effect {entry.id} of {entry.entity}"
                     )
                     self._running[entry.id] = task
                     task.add_done_callback(partial(self._done, entry))
@@ -605,7 +452,7 @@ class Effects:
         self._line.remove(entry.id)
         if (handle := self._asleep.pop(entry.id, None)) is not None:
             handle.cancel()
-        task = asyncio.get_running_loop().create_task(self._attempts.cancelled(entry))
+        task = asyncio.get_running_loop().create_task(self._end_cancelled(entry))
         self._ending.add(task)
         task.add_done_callback(self._ending.discard)
 
@@ -616,19 +463,7 @@ class Effects:
         self.opened -= 1
         self.ends[outcome] += 1
 
-    def held(self, entry: Entry, by: str) -> None:
-        """Another node, of the incarnation `by`, runs it: look again when that has ended."""
-        self._held[entry.id] = by
-        self._part.leaves((entry.id,))
-        self.forget(entry)
-
-    def retry(self, entry: Entry, seconds: float) -> None:
-        """Its run has failed: run it again after `seconds`."""
-        self.retries += 1
-        entry.settling = False
-        self._sleep(entry, seconds)
-
-    def left(self, entry: Entry, error: BaseException) -> None:
+    def _left(self, entry: Entry, error: BaseException) -> None:
         """The service itself could not go on with it: try again soon."""
         _log.warning(
             "effect_left_open", effect=entry.spec.name, entity=entry.entity, error=type(error).__name__
@@ -640,8 +475,126 @@ class Effects:
         else:
             self._sleep(entry, _LEFT_S)
 
+    async def _perform(self, entry: Entry) -> None:
+        """One run from its claim to what is recorded of its end."""
+        if self._traced is None or not entry.trace:
+            await self._attempt(entry)
+            return
+        span, outcome = self._traced.run(entry), LEFT
+        entry.run = span.place
+        try:
+            with inside(span):
+                outcome = await self._attempt(entry)
+        finally:
+            span.end(outcome)
+
+    async def _attempt(self, entry: Entry) -> str:
+        try:
+            async with self._books.hold(entry) as hold:
+                return await self._run(entry, hold)
+        except RunOver as over:
+            if over.why == HELD:
+                self._held[entry.id] = over.by  # look again when that incarnation has ended
+                self._part.leaves((entry.id,))
+                self.forget(entry)
+            else:
+                await self._over(entry, over.why)
+            return over.why
+        except LEFT_OPEN as error:
+            self._left(entry, error)
+            return LEFT
+
+    async def _end_cancelled(self, entry: Entry) -> None:
+        """The effect is cancelled, and no run will see to its end."""
+        try:
+            outcome = await self._books.cancelled(entry)
+        except LEFT_OPEN as error:
+            self._left(entry, error)
+            return
+        if outcome is None:
+            self.forget(entry)
+        else:
+            self.ended(entry, outcome)
+
+    async def _run(self, entry: Entry, hold: Hold) -> str:
+        spec, raw = entry.spec, entry.job or await self._stored(entry)
+        if raw is None:
+            self.forget(entry)
+            return ENDED
+        run = EffectRun(self._log, entry, hold)
+        failed: BaseException | None = None
+        try:
+            run.job = spec.read(raw)
+            run.state = await hold.state()
+            await spec.handler(run.job, run)
+        except LEFT_OPEN:
+            if not run.finished:
+                run.close(TAKEN_OVER)
+                raise
+        except RunOver:
+            pass  # the books know why
+        except asyncio.CancelledError as error:
+            if not run.finished and (self.draining or entry.cancelled):
+                run.close(CANCELLED)
+                raise
+            failed = error
+        except BaseException as error:  # user code
+            if is_cancelled(error):
+                raise
+            failed = error
+        finally:
+            entry.settling = True
+        if failed is not None and not run.finished:
+            return await self._failed(entry, run, hold, raw, failed)
+        outcome = DONE
+        if not run.finished:
+            run.close(ENDED)
+            outcome = await hold.end()
+        self.ended(entry, outcome)
+        return outcome
+
+    async def _stored(self, entry: Entry) -> bytes | None:
+        """The arguments of an effect from its row, None if it has none any more."""
+        key = self._books.row_key(entry)
+        value = await self._log.row(self._books.table, "", key)
+        found = None if value is None else self._books.read(key, value)
+        return bytes(found[1].job) if found is not None and found[0] == entry.id else None
+
+    async def _failed(
+        self, entry: Entry, run: EffectRun, hold: Hold, raw: bytes, error: BaseException
+    ) -> str:
+        """A run has failed: try again later, or give up."""
+        spec, failures, name = entry.spec, run.attempt, type(error).__name__
+        _log.warning(
+            "effect_failed", effect=spec.name, entity=entry.entity, error=name, at=where(error),
+            attempt=failures,
+        )  # fmt: skip
+        if failures > spec.retries:
+            failure = Failure(error_type=name, attempts=failures, job=run.job)
+            outcome = await hold.give_up(failure)
+            self.ended(entry, outcome)
+            return outcome
+        run.close(ENDED)
+        wait_s = backoff_s(spec, failures, self._ambient.random())
+        due_ms = self._ambient.now_ms() + round(wait_s * 1000)
+        row = OpenEffect(
+            spec.kind, entry.key, spec.name, Raw(raw), entry.since_ms, entry.user, trace=entry.trace
+        )
+        await hold.again(name, due_ms, row)
+        self.retries += 1
+        entry.settling = False
+        self._sleep(entry, wait_s)
+        return AGAIN
+
+    async def _over(self, entry: Entry, why: str) -> None:
+        """The run may not speak: the effect was cancelled, has ended, or another run goes on with it."""
+        entry.settling = True
+        if why == CANCELLED:
+            await self._end_cancelled(entry)
+        else:
+            self.forget(entry)
+
     def _stop_timers(self) -> None:
-        self._sweeping.stop()
-        for handle in (self._timer, *self._asleep.values()):
+        for handle in (self._timer, self._sweeper, *self._asleep.values()):
             if handle is not None:
                 handle.cancel()

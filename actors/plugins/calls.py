@@ -17,6 +17,8 @@ from huahuo.eventstore.model import CommandKey, CommandRecord
 type UserId = int | str
 """The id of a user as the application gives it."""
 
+SERVICE: Final = "service"
+"""The principal of what the service does by itself."""
 _TEXT: Final = re.compile(r"[A-Za-z0-9_.@+-]{1,64}")
 _NUMBER: Final = re.compile(r"0|-?[1-9][0-9]{0,15}")
 USER_ID_RULE: Final = (

@@ -282,9 +282,9 @@ _ALL: Final = (
     Bug(
         "a run that was taken over may still speak",
         "huahuo.actors.effects.books",
-        'return "" if found.claim == claim else TAKEN_OVER',
+        'return "" if claim in (0, found.claim) else TAKEN_OVER',
         'return ""',
-        tests=_unit("unit/actors/test_effects_book"),
+        tests=_unit("unit/actors/test_effects"),
     ),
     Bug(
         "open effects are forgotten at a start",

@@ -12,12 +12,11 @@ import pytest
 from msgspec import Raw
 
 from huahuo import EffectRun, Refused, RunOver, Secret
+from huahuo.actors.domain.effect_streams import EffectStreams, StreamHold
 from huahuo.actors.domain.plugin import EntitySettings
-from huahuo.actors.domain.work_specs import EntityOwners, specs_of
-from huahuo.actors.effects.books import Run
+from huahuo.actors.domain.work_specs import specs_of
 from huahuo.actors.effects.facts import OpenEffect, UnknownEffect
 from huahuo.actors.effects.queue import Entry
-from huahuo.actors.effects.streams import Desk, EffectStreams, StreamHold
 from huahuo.eventstore.ambient import FakeAmbient
 from tests.support.worlds.effects import (
     Carry,
@@ -345,15 +344,15 @@ async def test_a_log_that_does_not_answer_counts_for_no_failure(works: Works) ->
     assert {run.attempt for run in works.script.runs} == {1}
 
 
-def as_if_its_process_had_come_back(works: Works, first: EffectRun) -> EffectRun:
+async def as_if_its_process_had_come_back(works: Works, first: EffectRun) -> EffectRun:
     """A run with the claim of `first`, which is event 2 of the books, in the present life."""
-    catalog, directory = works.engine.plugin.catalog, works.engine.directory
+    catalog = works.engine.plugin.catalog
     row = OpenEffect("parcel", "1", "carry", Raw(b"{}"), since_ms=0)
     entry = Entry(first.effect, specs_of(catalog)["parcel", "carry"], row, ("parcel", "carry", None), None)
-    books = EffectStreams(works.log, directory, FakeAmbient(), EntityOwners(catalog, directory))
-    desk = Desk("parcel/1", directory)
-    hold = StreamHold(books, desk, entry, Run(position=0, failures=0), claim=2)
-    desk.claimed(hold)
+    books = EffectStreams(works.log, works.engine.directory, FakeAmbient(), catalog)
+    hold = StreamHold(books, entry, asyncio.Lock())
+    await hold._find()  # noqa: SLF001  what a claim does first
+    hold._claim = 2  # noqa: SLF001
     return EffectRun(works.log, entry, hold)
 
 
@@ -365,7 +364,7 @@ async def test_a_run_of_an_earlier_life_may_say_nothing_once_another_has_taken_o
     [first] = works.script.runs
     await works.crash()
     await asyncio.sleep(1)
-    come_back = as_if_its_process_had_come_back(works, first)
+    come_back = await as_if_its_process_had_come_back(works, first)
     with pytest.raises(RunOver, match="taken over"):
         await come_back.emit(Step(9))
     await works.send("stop_parcel", parcel_id=1)

@@ -1,0 +1,112 @@
+"""Whose turn it is: the queue of effects. Pure."""
+
+from typing import Any
+
+from msgspec import Raw
+
+from huahuo.actors.effects import facts
+from huahuo.actors.effects.facts import OpenEffect
+from huahuo.actors.effects.queue import Entry, Line, Spec, backoff_s
+
+
+def test_rows_come_back_oldest_first() -> None:
+    keys = [facts.row_key(number) for number in (1, 2, 300, 1 << 40)]
+    assert keys == sorted(keys, reverse=True)
+    assert [facts.id_of(key) for key in keys] == [1, 2, 300, 1 << 40]
+
+
+async def nothing(_job: Any, _run: Any) -> None: ...
+
+
+def spec(name: str = "pack", at_once: int | None = None, backoff: float = 1.0) -> Spec:
+    return Spec(
+        kind="order", name=name, handler=nothing, read=bytes, key=int, at_once=at_once, backoff_s=backoff
+    )
+
+
+def entry(id_: int, user: int | None, of: Spec | None = None, per: object = None) -> Entry:
+    of = of or spec()
+    row = OpenEffect("order", "1", of.name, Raw(b"{}"), since_ms=0, user=user)
+    return Entry(id_, of, row, (of.kind, of.name, per), None)
+
+
+def line(*entries: Entry, waiting_max: int = 100, per_user: int = 100) -> Line:
+    made = Line(waiting_max, per_user)
+    for one in entries:
+        assert made.add(one)
+    return made
+
+
+def free(_user: object) -> float:
+    return 0.0
+
+
+def ids(made: Line, count: int) -> list[int]:
+    """The ids of the next `count`."""
+    found = [made.next(free) for _ in range(count)]
+    return [one.id for one in found if isinstance(one, Entry)]
+
+
+def test_users_take_turns() -> None:
+    made = line(*(entry(n, user=1) for n in range(5)), entry(10, user=2), entry(20, user=None))
+    assert ids(made, 7) == [0, 10, 20, 1, 2, 3, 4]
+
+
+def test_a_user_takes_turns_between_groups() -> None:
+    made = line(*(entry(n, 1, per="north") for n in range(3)), entry(10, 1, per="south"))
+    assert ids(made, 4) == [0, 10, 1, 2]
+
+
+def test_a_full_group_keeps_no_other_back_and_goes_on_where_it_stopped() -> None:
+    narrow = spec("mail", at_once=1)
+    first, second, third = entry(1, 1, narrow), entry(2, 2, narrow), entry(3, 3, narrow)
+    made = line(first, second, third, entry(9, 3))
+    assert ids(made, 4) == [1, 9]
+    made.ended(first)
+    assert ids(made, 2) == [2]
+    made.ended(second)
+    assert ids(made, 2) == [3]
+
+
+def test_a_place_that_a_cancelled_effect_would_have_taken_goes_to_the_next() -> None:
+    narrow = spec("mail", at_once=1)
+    first = entry(1, 1, narrow)
+    made = line(first, entry(2, 2, narrow), entry(3, 3, narrow))
+    assert ids(made, 2) == [1]
+    made.ended(first)
+    assert made.remove(2) is not None
+    assert ids(made, 2) == [3]
+
+
+def test_one_that_stands_aside_can_be_taken_out() -> None:
+    narrow = spec("mail", at_once=1)
+    first = entry(1, 1, narrow)
+    made = line(first, entry(2, 2, narrow))
+    assert ids(made, 2) == [1]
+    assert made.remove(2) is not None
+    assert made.remove(2) is None
+    made.ended(first)
+    assert (ids(made, 1), made.waiting, made.by_user) == ([], {}, {})
+
+
+def test_a_user_who_owes_time_waits_and_others_pass() -> None:
+    made = line(entry(1, user=1), entry(2, user=2))
+    found = made.next(lambda user: 0.5 if user == 1 else 0.0)
+    assert isinstance(found, Entry)
+    assert found.id == 2
+    assert made.next(lambda _user: 0.5) == 0.5
+    assert ids(made, 1) == [1]
+
+
+def test_there_is_no_room_over_the_bounds() -> None:
+    made = line(entry(1, 1), entry(2, 1), waiting_max=3, per_user=2)
+    assert not made.add(entry(3, 1))
+    assert made.add(entry(4, 2))
+    assert not made.add(entry(5, 3))
+    assert len(made.waiting) == 3
+
+
+def test_back_off_doubles_is_spread_and_ends_at_an_hour() -> None:
+    assert [backoff_s(spec(backoff=2.0), n, 0.5) for n in (1, 2, 3)] == [2.0, 4.0, 8.0]
+    assert backoff_s(spec(), 1, 0.0) == 0.5
+    assert backoff_s(spec(), 50, 0.99) < 5400
