@@ -20,29 +20,15 @@ from huahuo.eventstore.port import Log
 from huahuo.eventstore.sqlite.log import SqliteLog
 from huahuo.pages import site
 from huahuo.pages.site import classic_site
-from huahuo.replay.feed import Feed
 from huahuo.transport.accounts.accounts import AskRights
-from huahuo.transport.commands.gate import Gate
 from huahuo.transport.durable_streams.serving import DurableStreams
 from huahuo.transport.http import routes
 from huahuo.transport.http.api import Api
 from huahuo.transport.http.sign_in import SignIn
 from huahuo.transport.load.metrics import Metrics
-from huahuo.transport.protocol.dialects import Compression
 from huahuo.transport.server.hub import Hub
 from huahuo.transport.server.server import Server
 from huahuo.transport.wire.site import Asset, Site
-
-
-def cache_metrics(metrics: Metrics, feed: Feed, server: Server, compression: Compression) -> None:
-    """Metrics of the caches of events and frames, and of compression."""
-    tail, frames = feed.tail, server.frames
-    metrics.gauge("tail_bytes", "Recent events in memory: 500 B and its body each.", lambda: tail.weight)
-    metrics.total("feed_reads", "Pages that subscribers and entities read from disk.", lambda: feed.fetches)
-    metrics.total("feed_signals_missed", "Commits that the feed was not told of.", lambda: feed.missed)
-    metrics.gauge("frame_cache_bytes", "Frames kept for others at the same place.", lambda: frames.bytes)
-    metrics.total("compression_before_bytes", "Messages before compression.", lambda: compression.before)
-    metrics.total("compression_after_bytes", "The same, compressed.", lambda: compression.after)
 
 
 def part_metrics(
@@ -57,9 +43,7 @@ def part_metrics(
     metrics.total(
         "corrupt", "Reads of the log that did not fit their check: an alarm.", lambda: log.corruption.found
     )
-    metrics.gauge("connections", "Open WebSockets.", lambda: hub.open_count)
     metrics.gauge("connections_authenticated", "Authenticated WebSockets.", lambda: hub.joined_count)
-    metrics.gauge("actors", "Actors that have not ended.", lambda: runtime.alive)
     metrics.gauge("dead_letters", "Messages that nobody handled.", lambda: runtime.dead_letters)
     metrics.gauge("actor_restarts", "Restarts of failed actors.", lambda: runtime.restarts)
     metrics.gauge("entities_resident", "Entities in memory.", lambda: directory.resident)
@@ -68,22 +52,12 @@ def part_metrics(
     metrics.total("entities_degraded", "Entities that failed too often.", lambda: directory.degradations)
 
 
-def bound_metrics(metrics: Metrics, server: Server, gate: Gate, directory: Directory, pages: Site) -> None:
+def bound_metrics(metrics: Metrics, server: Server, directory: Directory, pages: Site) -> None:
     """Metrics of the bounded queues and caches (docs/limits.md)."""
-    budget, turns, pictures = server.budget, server.turns, server.pictures
-    metrics.gauge(
-        "unsent_bytes", "Replies and snapshots built or being built, not sent.", lambda: budget.used
-    )
-    metrics.total("unsent_refused", "Answered busy for want of room for the reply.", lambda: budget.refused)
-    metrics.gauge(
-        "snapshots_kept_bytes", "Finished snapshots kept to be shared.", lambda: pictures.kept_bytes
-    )
+    turns, pictures = server.turns, server.pictures
     metrics.total("snapshots_built", "Snapshots built; more may have been sent.", lambda: pictures.drawn)
-    server.intake.measured(metrics)
-    metrics.gauge("turns_waiting", "Queries and snapshots that wait for their turn.", lambda: turns.waiting)
     metrics.gauge("users_over_share", "Users who owe time of the loop.", lambda: turns.shares.over)
     metrics.total("share_waits", "Times a user had to wait for others.", lambda: turns.shares.slowed)
-    metrics.gauge("calls_running", "Commands and queries without an answer.", lambda: gate.running)
     metrics.gauge("entities_bytes", "Estimated size of the entities in memory.", lambda: directory.weight)
     metrics.gauge("inbox_bytes", "Commands that wait for entities, bytes.", lambda: directory.waiting_bytes)
     keyframes = directory.keyframes
@@ -91,18 +65,6 @@ def bound_metrics(metrics: Metrics, server: Server, gate: Gate, directory: Direc
     metrics.total("keyframes_written", "Keyframes written.", lambda: keyframes.written)
     metrics.total("keyframes_failed", "Keyframes that could not be written.", lambda: keyframes.failed)
     metrics.total("keyframes_left_out", "Skipped, as too many waited.", lambda: keyframes.left_out)
-    _unauthenticated(metrics, server, pages)
-
-
-def _unauthenticated(metrics: Metrics, server: Server, pages: Site) -> None:
-    """Metrics of the limits before authentication."""
-    metrics.gauge(
-        "sockets_unauthenticated",
-        "Sockets whose client has not authenticated.",
-        lambda: server.unauthenticated_count,
-    )
-    metrics.gauge("lobby_bytes", "Bytes of theirs that are not handled.", lambda: server.lobby_bytes)
-    metrics.total("sockets_cut_off", "Such sockets that gave way to others.", lambda: server.cut_off_count)
     metrics.total(
         "http_requests_refused", "Plain HTTP requests answered 429.", lambda: pages.limit.refused_count
     )

@@ -307,8 +307,8 @@ class App:
         pages.gather = fleet.metrics if fleet else None
         self._clients = Clients(registry, hub, fleet.look_at_positions if fleet else None)
         service_http.part_metrics(metrics, log, ground.runtime, ground.directory, hub)
-        service_http.cache_metrics(metrics, feed, server, compression)
-        service_http.bound_metrics(metrics, server, gate, ground.directory, pages)
+        server.measured(metrics, compression, lambda: hub.open_count, lambda: gate.running)
+        service_http.bound_metrics(metrics, server, ground.directory, pages)
         await self._keep_room(pages, host, secrets.master_key)
         await self._begin()
         parts.add_timed("commands", gate.drain)

@@ -26,9 +26,9 @@ from huahuo.app.service_port import WaitingRoom
 from huahuo.errors import ConfigError, HuahuoError
 from huahuo.transport.protocol.flow_control import TransportSettings
 from huahuo.transport.server.server import BACKLOG, Server
-from huahuo.transport.workers import channel as said
+from huahuo.transport.workers.channel import Manners, WorkerPort
 from huahuo.transport.workers.desk import Desk, tell_commits
-from huahuo.transport.workers.owner import Manners, Owner, share
+from huahuo.transport.workers.owner import Owner, share
 from huahuo.transport.workers.worker import Taker, merged_metrics
 
 WORKER_MODULE: Final = "huahuo.embedding.worker_process"
@@ -101,7 +101,7 @@ class Fleet:
     @property
     def waiting_bytes(self) -> int:
         """What waits to be sent to workers."""
-        return sum(desk.pipe.waiting_bytes for desk in self.desks)
+        return sum(desk.channel.waiting_bytes for desk in self.desks)
 
     async def start(self, host: str, port: int, bound: list[list[socket.socket]] | None = None) -> int:
         """Start all workers; returns the port when all of them listen. `bound`: their sockets, if made.
@@ -127,7 +127,7 @@ class Fleet:
         for seat in self._seats:
             seat.close()
             if seat.desk is not None:
-                seat.desk.say(said.Drain(timeout_s))
+                seat.desk.channel.say(WorkerPort.end, timeout_s)
         if self._watching is not None:
             self._watching.cancel()
         if self._keeping:
@@ -153,7 +153,7 @@ class Fleet:
 
     def _rejudge(self, stream: str | None, user_id: UserId | None) -> None:
         for desk in self.desks:
-            desk.rejudge(stream, user_id)
+            desk.channel.say(WorkerPort.rejudge, stream, user_id)
 
     # Processes ----------------------------------------------------------------------------------------
 
@@ -220,18 +220,18 @@ class Fleet:
             self._owner, given=taker.given, ready=seat.ready.set, lost=lambda: self._lost(seat, process)
         )
         try:
-            await desk.pipe.open(ours)
+            await desk.channel.open(ours)
             desk.greet(seat.number)
             seat.desk, seat.silent = desk, False
             if self._ending:
-                desk.say(said.Drain(0.0))
+                desk.channel.say(WorkerPort.end, 0.0)
             return await process.wait()
         finally:
             seat.desk = seat.process = None
             if process.returncode is None:
                 with contextlib.suppress(ProcessLookupError):
                     process.kill()
-            desk.pipe.close()
+            desk.channel.close()
             taker.close()
 
     def _lost(self, seat: _Seat, process: asyncio.subprocess.Process) -> None:
@@ -260,7 +260,7 @@ class Fleet:
             now_s = self._owner.ambient.monotonic_s()
             for seat in self._seats:
                 desk, process = seat.desk, seat.process
-                silent = desk is not None and now_s - desk.heard_s > WORKER_SILENT_S
+                silent = desk is not None and now_s - desk.channel.heard_s > WORKER_SILENT_S
                 if silent and seat.silent and process is not None:  # not only because we were held up
                     _log.error("worker_silent", worker=seat.number, seconds=WORKER_SILENT_S)
                     with contextlib.suppress(ProcessLookupError):
@@ -282,7 +282,7 @@ def _listening(sock: socket.socket) -> socket.socket:
 
 
 async def _metrics(seat: _Seat) -> bytes | None:
-    return None if seat.desk is None else await seat.desk.metrics(_ANSWER_S)
+    return None if seat.desk is None else await seat.desk.samples(_ANSWER_S)
 
 
 async def _spawn(inherited: Sequence[int]) -> asyncio.subprocess.Process:

@@ -49,7 +49,7 @@ async def _serve(pipe: int, giving: int, listeners: list[int]) -> None:
 
 
 def _configure(hello: Hello) -> None:
-    logs.configure(hello.log_level, as_json=hello.log_json, worker=hello.number)
+    logs.configure(hello.manners.log_level, as_json=hello.manners.log_json, worker=hello.number)
     logs.quiet_libraries()
 
 

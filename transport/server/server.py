@@ -24,6 +24,7 @@ from huahuo.transport.access.door import Door, Notices
 from huahuo.transport.access.rights import Verifier
 from huahuo.transport.load.fair_queueing import Turns
 from huahuo.transport.load.intake import Intake
+from huahuo.transport.load.metrics import Metrics
 from huahuo.transport.load.shares import Budget, BudgetLimits, Estimates, Shares
 from huahuo.transport.protocol.codes import CloseCode
 from huahuo.transport.protocol.dialects import DOCUMENT, Compression, Dialect
@@ -193,6 +194,42 @@ class Server:
         self._open: dict[Socket, ConnectionRef | None] = {}
         self._leaving = 0
         self.handler_tasks: set[asyncio.Task[None]] = set()
+
+    def measured(
+        self,
+        metrics: Metrics,
+        compression: Compression,
+        connections: Callable[[], int],
+        running: Callable[[], int],
+    ) -> None:
+        """Let metrics show what each process has that serves WebSockets.
+
+        `connections`: those that are open. `running`: calls without an answer.
+        """
+        gauge, total = metrics.gauge, metrics.total
+        wires, budget, turns, pictures = self._wires, self.budget, self.turns, self.pictures
+        feed, tail, frames = wires.feed, wires.feed.tail, self.frames
+        gauge("connections", "Open WebSockets.", connections)
+        gauge("actors", "Actors that have not ended.", lambda: wires.runtime.alive)
+        gauge("tail_bytes", "Recent events in memory: 500 B and its body each.", lambda: tail.weight)
+        total("feed_reads", "Pages that subscribers and entities read from disk.", lambda: feed.fetches)
+        total("feed_signals_missed", "Commits that the feed was not told of.", lambda: feed.missed)
+        gauge("frame_cache_bytes", "Frames kept for others at the same place.", lambda: frames.bytes)
+        total("compression_before_bytes", "Messages before compression.", lambda: compression.before)
+        total("compression_after_bytes", "The same, compressed.", lambda: compression.after)
+        gauge("unsent_bytes", "Replies and snapshots built or being built, not sent.", lambda: budget.used)
+        total("unsent_refused", "Answered busy for want of room for the reply.", lambda: budget.refused)
+        gauge("snapshots_kept_bytes", "Finished snapshots kept to be shared.", lambda: pictures.kept_bytes)
+        self.intake.measured(metrics)
+        gauge("turns_waiting", "Queries and snapshots that wait for their turn.", lambda: turns.waiting)
+        gauge("calls_running", "Commands and queries without an answer.", running)
+        gauge(
+            "sockets_unauthenticated",
+            "Sockets whose client has not authenticated.",
+            lambda: self.unauthenticated_count,
+        )
+        gauge("lobby_bytes", "Bytes of theirs that are not handled.", lambda: self.lobby_bytes)
+        total("sockets_cut_off", "Such sockets that gave way to others.", lambda: self.cut_off_count)
 
     @property
     def unauthenticated_count(self) -> int:

@@ -1,21 +1,24 @@
-"""The channel between an owner and a worker: one Unix socket, and all that they say to each other.
+"""The channel between an owner and a worker: one Unix socket, and all that they call of each other.
 
-Each message is one MessagePack array whose first element is its tag. Questions have a number `n`, and each
-gets one `Answer`, `Told` or `Failed` with it. Both sides are of one build: a worker is started by its
-owner. Events travel field by field (`Columns`), which is faster to encode and to make than one by one.
-Errors go from the owner to a worker by name, and only those that a caller treats specially.
+Each side has a port, a class whose methods are what the other side calls: `OwnerPort` and `WorkerPort`. Of a
+port's types the messages are made, so both sides are of one build: a worker is started by its owner. On the
+wire, a message is the length of what follows in four bytes, which method it calls in one, the number of the
+call in eight (0: no answer is wanted), then the arguments in MessagePack. Each call with a number gets one
+answer or one error. Events travel field by field (`Columns`), which is faster to encode and to make than one
+by one. Errors go by name, and only those that a caller treats specially.
 
-`Pipe`: messages are written in order, together once per loop turn; a commit, and what waits before it, at
-once. On the wire, a message is its length in four bytes, then its bytes. What waits to be sent is bounded:
-a peer that does not read is given up at that bound, because its clients can continue with another worker.
+`Channel`: messages are written in order, together once per loop turn; a commit, and what waits before it, at
+once. What waits to be sent is bounded: a peer that does not read is given up at that bound, because its
+clients can continue with another worker.
 """
 
 import asyncio
 import socket
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from itertools import repeat
-from typing import Any, Final, cast
+from types import CoroutineType, NoneType
+from typing import Any, Concatenate, Final, NamedTuple, Protocol, cast, get_type_hints
 
 import msgspec
 import structlog
@@ -60,13 +63,6 @@ def _of_all[T](values: list[T]) -> list[T] | T:
     return first if first is not None and values.count(first) == len(values) else values
 
 
-class _Said(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=True):
-    """One message."""
-
-
-# From the owner to a worker ---------------------------------------------------------------------------
-
-
 class ActionFacts(msgspec.Struct, frozen=True, array_like=True):
     """What a session must know of a registered action."""
 
@@ -75,20 +71,29 @@ class ActionFacts(msgspec.Struct, frozen=True, array_like=True):
     compressible: bool
 
 
-class Hello(_Said, frozen=True, gc=True):
-    """The first message: all that a worker needs to serve. `dictionary` is what it compresses with."""
+class Manners(msgspec.Struct, frozen=True, kw_only=True):
+    """What a worker is told of the settings. The limits in `settings` are those of one worker."""
 
-    number: int
     settings: TransportSettings
-    log_id: str
-    position: int
-    chain: bytes
-    fingerprint_key: bytes
     dictionary: bytes
+    """What it compresses with."""
     language: str
     trusted_proxies: tuple[str, ...]
     tail_events_max: int
     tail_bytes_max: int
+    log_level: str
+    log_json: bool
+
+
+class Hello(msgspec.Struct, frozen=True, kw_only=True):
+    """What a worker must know of the service before it serves."""
+
+    number: int
+    manners: Manners
+    log_id: str
+    position: int
+    chain: bytes
+    fingerprint_key: bytes
     actions: tuple[ActionFacts, ...]
     snapshots: tuple[str, ...]
     judges: tuple[str, ...]
@@ -97,155 +102,11 @@ class Hello(_Said, frozen=True, gc=True):
     words: Catalogue
     has_tongues: bool
     shared_log: bool
-    log_level: str
-    log_json: bool
 
 
-class Commit(_Said, frozen=True):
-    """Newly durable events, in the order of the log."""
-
-    events: Columns
-
-
-class Pruned(_Said, frozen=True):
-    """Events were pruned: the first seq of any stream may have changed."""
-
-
-class Answer(_Said, frozen=True):
-    """The answer to a question, whose type the asker knows."""
-
-    n: int
-    value: msgspec.Raw
-
-
-class Told(_Said, frozen=True):
-    """The answer to a call. None as `body`: the service stops and cut it short.
-
-    `parted`: not 0 for a query whose real answer is made part by part (`Part`, `Piece`).
-    """
-
-    n: int
-    body: bytes | None
-    at: tuple[str, int] | None = None
-    recorded: bool = False
-    duplicate: bool = False
-    parted: int = 0
-
-
-class Failed(_Said, frozen=True):
-    """A question has no answer. `kind` is the name of the error (`failures`)."""
-
-    n: int
-    kind: str
-    text: str
-
-
-class CloseIt(_Said, frozen=True):
-    """Close a connection."""
-
-    connection: int
-    code: int
-    reason: str
-
-
-class Rejudge(_Said, frozen=True):
-    """Judge again who may read a stream (None: any), of this user (None: all)."""
-
-    stream: str | None
-    user_id: UserId | None
-
-
-class AskPositions(_Said, frozen=True):
-    """Tell the position of each connection."""
-
-    n: int
-
-
-class AskMetrics(_Said, frozen=True):
-    """Tell the metrics."""
-
-    n: int
-
-
-class Drain(_Said, frozen=True):
-    """Close all connections, then end."""
-
-    timeout_s: float
-
-
-class Beat(_Said, frozen=True):
-    """A sign of life, in both directions."""
-
-
-# From a worker to the owner ---------------------------------------------------------------------------
-
-
-class Ready(_Said, frozen=True):
-    """The worker listens."""
-
-
-class Enter(_Said, frozen=True):
-    """A client of this address wants to connect. Answer: the value of an `Entry`."""
-
-    n: int
-    address: str
-
-
-class Left(_Said, frozen=True):
-    """A connection of this address is gone."""
-
-    address: str
-
-
-class Verify(_Said, frozen=True):
-    """Judge a token."""
-
-    n: int
-    token: str
-
-    def __repr__(self) -> str:
-        return f"Verify({self.n}, '[hidden]')"
-
-
-class AuthFailed(_Said, frozen=True):
-    """A token was refused. Answer: for how long the client's answer is to be held back, in s."""
-
-    n: int
-    address: str
-
-
-class Join(_Said, frozen=True):
-    """A connection authenticated. Answer: whether its user may have one more."""
-
-    n: int
-    connection: int
-    verified: Verified
-    client: str
-
-
-class Refreshed(_Said, frozen=True):
-    """A connection has a new token."""
-
-    connection: int
-    verified: Verified
-
-
-class Parted(_Said, frozen=True):
-    """A connection that joined is gone, or about to be."""
-
-    connection: int
-
-
-class Acks(_Said, frozen=True):
-    """Positions that clients processed: user, client, stream, seq."""
-
-    acks: list[tuple[str, str, str, int]]
-
-
-class Ask(_Said, frozen=True):
+class Command(msgspec.Struct, frozen=True, array_like=True):
     """A command or query; `key`: its client and id, if it must have at most one effect."""
 
-    n: int
     principal: Principal
     session: str
     action: str
@@ -254,90 +115,22 @@ class Ask(_Said, frozen=True):
     key: tuple[str, str] | None
     fingerprint: bytes
 
-    def __repr__(self) -> str:
-        return f"Ask({self.n}, {self.action})"
 
+class Told(msgspec.Struct, frozen=True, array_like=True):
+    """The answer to a command. None as `body`: the service stops and cut it short.
 
-class Cancel(_Said, frozen=True):
-    """The answer to this question is not wanted any more. Commands go on all the same."""
+    `parted`: not 0 for a query whose real answer is made part by part (`OwnerPort.part`, `piece`).
+    """
 
-    n: int
-
-
-class Judge(_Said, frozen=True):
-    """May this user read this stream?"""
-
-    n: int
-    principal: Principal
-    stream: str
-
-
-class Links(_Said, frozen=True):
-    """Read links of the chain. A seq of 0 asks for the head of a stream instead. Answer: `LinksFound`."""
-
-    n: int
-    places: list[tuple[str, int]]
-
-
-class CatchUp(_Said, frozen=True):
-    """Wait for places that may be ahead of this node only. Answer: whether that is settled."""
-
-    n: int
-    places: list[tuple[str, int]]
-
-
-class Read(_Said, frozen=True):
-    """Read events. Answer: `Columns`."""
-
-    n: int
-    page: Page
-
-
-class ReadJoined(_Said, frozen=True):
-    """Read pages. Answer: a list of `Joined` or None."""
-
-    n: int
-    pages: list[Page]
-
-
-class Snapshot(_Said, frozen=True):
-    """The state of a stream. Answer: `SnapshotTaken`."""
-
-    n: int
-    stream: str
-
-
-class Part(_Said, frozen=True):
-    """A part of an answer or state (`actors.plugins.calls.Parted`). Answer: text, where the next begins."""
-
-    n: int
-    parted: int
-    start: int
-    bytes_max: int
-
-
-class Piece(_Said, frozen=True):
-    """The next bytes of the whole. Answer: text, empty at the end."""
-
-    n: int
-    parted: int
-
-
-class Release(_Said, frozen=True):
-    """An answer or state in parts is not needed any more."""
-
-    parted: int
-
-
-class Given(_Said, frozen=True):
-    """A socket that the owner must serve comes over the other Unix socket, under this number."""
-
-    number: int
-    data: bytes
+    body: bytes | None
+    at: tuple[str, int] | None = None
+    recorded: bool = False
+    duplicate: bool = False
+    parted: int = 0
 
 
 class LinksFound(msgspec.Struct, frozen=True, array_like=True):
-    """The answer to `Links`: the links in order, and the heads of the streams that were asked for."""
+    """Links in the order asked for, and the heads of the streams that were asked for."""
 
     links: list[bytes | None]
     heads: dict[str, Head]
@@ -351,35 +144,157 @@ class SnapshotTaken(msgspec.Struct, frozen=True, array_like=True):
     parted: int = 0
 
 
-type FromOwner = (
-    Hello | Commit | Pruned | Answer | Told | Failed | CloseIt | Rejudge | AskPositions | AskMetrics | Drain
-    | Cancel | Beat
-)  # fmt: skip
-type FromWorker = (
-    Ready | Enter | Left | Verify | AuthFailed | Join | Refreshed | Parted | Acks | Ask | Cancel | Judge
-    | Links | CatchUp | Read | ReadJoined | Snapshot | Part | Piece | Release | Given | Answer | Beat
-)  # fmt: skip
-
-FROM_OWNER: Final = msgspec.msgpack.Decoder(FromOwner.__value__)
-FROM_WORKER: Final = msgspec.msgpack.Decoder(FromWorker.__value__)
-encode: Final = msgspec.msgpack.Encoder().encode
-
-type JoinedPages = list[Joined | None]
-type TokenVerdict = Verified | AuthFailure
-
-
 class Judged(msgspec.Struct, frozen=True, array_like=True):
-    """The answer to `Verify`: one of the two."""
+    """The verdict about a token: one of the two."""
 
     verified: Verified | None
     failure: AuthFailure | None
 
-    @property
-    def verdict(self) -> TokenVerdict:
-        """The verdict."""
-        verdict = self.verified or self.failure
-        assert verdict is not None, "the owner answers with one of the two"
-        return verdict
+
+type Positions = dict[int, dict[str, int]]
+type Soon[T] = T | Awaitable[T]
+"""What a method answers, at once or later. A method that returns None has no answer."""
+
+
+class WorkerPort(Protocol):
+    """What an owner calls of a worker."""
+
+    def hello(self, hello: Hello) -> None:
+        """The first call: begin to serve."""
+
+    def commit(self, events: Columns) -> None:
+        """Newly durable events, in the order of the log."""
+
+    def pruned(self) -> None:
+        """Events were pruned: the first seq of any stream may have changed."""
+
+    def close_it(self, connection: int, code: int, reason: str) -> None:
+        """Close a connection."""
+
+    def rejudge(self, stream: str | None, user_id: UserId | None) -> None:
+        """Judge again who may read a stream (None: any), of this user (None: all)."""
+
+    def positions(self) -> Soon[Positions]:
+        """The last seq sent of each stream, by connection."""
+
+    def samples(self) -> Soon[bytes]:
+        """The metrics of this process."""
+
+    def end(self, timeout_s: float) -> None:
+        """Close all connections, then end."""
+
+
+class OwnerPort(Protocol):
+    """What a worker calls of its owner."""
+
+    def ready(self) -> None:
+        """The worker listens."""
+
+    def beat(self) -> None:
+        """A sign of life."""
+
+    def enter(self, address: str) -> Soon[str]:
+        """A client of this address wants to connect: the value of an `Entry`."""
+
+    def left(self, address: str) -> None:
+        """A connection of this address is gone."""
+
+    def verify(self, token: str) -> Soon[Judged]:
+        """Judge a token."""
+
+    def auth_failed(self, address: str) -> Soon[float]:
+        """A token was refused: for how long the client's answer is to be held back, in s."""
+
+    def join(self, connection: int, verified: Verified, client: str) -> Soon[bool]:
+        """A connection authenticated: whether its user may have one more."""
+
+    def refreshed(self, connection: int, verified: Verified) -> None:
+        """A connection has a new token."""
+
+    def parted(self, connection: int) -> None:
+        """A connection that joined is gone, or about to be."""
+
+    def acks(self, acks: list[tuple[str, str, str, int]]) -> None:
+        """Positions that clients processed: user, client, stream, seq."""
+
+    def execute(self, command: Command) -> Soon[Told]:
+        """Execute a command or query. Of what is cancelled, only a query ends."""
+
+    def judge(self, principal: Principal, stream: str) -> Soon[bool | None]:
+        """May this user read this stream?"""
+
+    def links(self, places: list[tuple[str, int]]) -> Soon[LinksFound]:
+        """Links of the chain. A seq of 0 asks for the head of a stream instead."""
+
+    def catch_up(self, places: list[tuple[str, int]]) -> Soon[bool]:
+        """Wait for places that may be ahead of this node only: whether that is settled."""
+
+    def read(self, page: Page) -> Soon[Columns]:
+        """Read events."""
+
+    def read_joined(self, pages: list[Page]) -> Soon[list[Joined | None]]:
+        """Read pages."""
+
+    def snapshot(self, stream: str) -> Soon[SnapshotTaken]:
+        """The state of a stream."""
+
+    def part(self, parted: int, start: int, bytes_max: int) -> Soon[tuple[bytes, int | None]]:
+        """A part of an answer or state (`actors.plugins.calls.Parted`): text, where the next begins."""
+
+    def piece(self, parted: int) -> Soon[bytes]:
+        """The next bytes of the whole, empty at the end."""
+
+    def release(self, parted: int) -> None:
+        """An answer or state in parts is not needed any more."""
+
+    def given(self, number: int, data: bytes) -> None:
+        """A socket that the owner must serve comes over the other Unix socket, under this number."""
+
+
+class _Method(NamedTuple):
+    number: int
+    decode: Callable[[bytes], tuple[Any, ...]]
+    """Its arguments."""
+    decode_answer: Callable[[bytes], Any] | None
+
+
+_ANSWER, _FAILED, _CANCEL, _FIRST = range(4)
+"""What a message is that calls no method, and the number of a port's first one."""
+
+
+def _methods_of(port: type) -> dict[str, _Method]:
+    methods: dict[str, _Method] = {}
+    for name, function in vars(port).items():
+        if not name.startswith("_"):
+            hints = get_type_hints(function)
+            answer = hints.pop("return")
+            methods[name] = _Method(
+                _FIRST + len(methods),
+                msgspec.msgpack.Decoder(tuple[*hints.values()]).decode,  # type: ignore[misc]
+                None if answer is NoneType else msgspec.msgpack.Decoder(answer.__args__[0]).decode,
+            )
+    return methods
+
+
+_METHODS: Final = {port: _methods_of(port) for port in (OwnerPort, WorkerPort)}
+_BY_FUNCTION: Final = {
+    getattr(port, name): method for port, methods in _METHODS.items() for name, method in methods.items()
+}
+_encode: Final = msgspec.msgpack.Encoder().encode
+_decode_failure: Final = msgspec.msgpack.Decoder(tuple[str, str]).decode
+_LENGTH: Final = struct.Struct(">I")
+_HEAD: Final = struct.Struct(">IBQ")
+_HEAD_BYTES: Final = _HEAD.size - _LENGTH.size
+
+
+def message[**P](method: Callable[Concatenate[Any, P], None], *args: P.args, **_: P.kwargs) -> bytes:
+    """The message that calls `method`, which has no answer."""
+    return _message(_BY_FUNCTION[method].number, 0, args)
+
+
+def _message(kind: int, n: int, content: object) -> bytes:
+    data = _encode(content)
+    return _HEAD.pack(len(data) + _HEAD_BYTES, kind, n) + data
 
 
 WAITING_BYTES_MAX: Final = 64 << 20
@@ -387,30 +302,36 @@ WAITING_BYTES_MAX: Final = 64 << 20
 _MESSAGE_BYTES_MAX: Final = 512 << 20
 _SENT_BYTES: Final = 1 << 20
 """What the kernel holds for a peer, as far as it allows: a large commit leaves in one piece."""
-_LENGTH: Final = struct.Struct(">I")
+_GONE: Final = "the owner of this worker is gone"
+LATER: Final[Any] = object()
+"""What a method returns that answers the call `Channel.asked` by `Channel.answer` or `start`."""
 
 _log = structlog.get_logger(__name__)
 
 
-class Pipe(asyncio.Protocol):
-    """One Unix socket between the owner and a worker: messages in order, written together once per loop turn.
+class Channel(asyncio.Protocol):
+    """One end: it calls the other one's methods, and `serves` answers the calls of its `port`.
 
-    `take` gets each message; `lost` is called once, when the pipe is over.
+    `lost` is called once, when the channel is over.
     """
 
     def __init__(
-        self,
-        decoder: msgspec.msgpack.Decoder[object],
-        take: Callable[[object], None],
-        lost: Callable[[], None],
+        self, port: type[Any], serves: object, *, lost: Callable[[], None], now_s: Callable[[], float]
     ) -> None:
-        self._decode = decoder.decode
-        self._take = take
+        self._serves = [(getattr(serves, name), one.decode) for name, one in _METHODS[port].items()]
         self._lost = lost
+        self._now_s = now_s
         self._transport: asyncio.Transport | None = None
         self._came = bytearray()
         self._waiting: list[bytes] = []
         self._over = False
+        self._calls = 0
+        self._open: dict[int, tuple[Callable[[Any], object], Callable[[bytes], Any]]] = {}
+        self._tasks: dict[int, asyncio.Task[None]] = {}
+        self.asked = 0
+        """The number of the call that is handled now."""
+        self.heard_s = now_s()
+        """When the peer was heard last."""
 
     async def open(self, sock: socket.socket) -> None:
         """Begin to read and write."""
@@ -428,22 +349,77 @@ class Pipe(asyncio.Protocol):
         """What waits to be sent."""
         return 0 if self._transport is None else self._transport.get_write_buffer_size()
 
-    def send(self, message: object) -> None:
-        """Send a message in this turn of the loop."""
-        self.send_encoded(encode(message))
+    def say[**P](self, method: Callable[Concatenate[Any, P], None], *args: P.args, **_: P.kwargs) -> None:
+        """Call a method that has no answer, in this turn of the loop."""
+        self.send(_message(_BY_FUNCTION[method].number, 0, args))
 
-    def send_encoded(self, data: bytes) -> None:
-        """As `send`, for a message that goes to several peers."""
+    def send(self, encoded: bytes) -> None:
+        """As `say`, for what `message` made."""
         if self._over:
             return
         if not self._waiting:
             asyncio.get_running_loop().call_soon(self._flush)
-        self._waiting += (_LENGTH.pack(len(data)), data)
+        self._waiting.append(encoded)
 
-    def send_at_once(self, data: bytes) -> None:
-        """As `send_encoded`, without waiting for those who have the loop before the turn's end."""
-        self.send_encoded(data)
+    def send_at_once(self, encoded: bytes) -> None:
+        """As `send`, without waiting for those who have the loop before the turn's end."""
+        self.send(encoded)
         self._flush()
+
+    def call[**P](
+        self,
+        hear: Callable[[Any], object],
+        method: Callable[Concatenate[Any, P], object],
+        *args: P.args,
+        **_: P.kwargs,
+    ) -> int:
+        """Call a method; `hear` gets its answer, or the error. Returns the number of the call."""
+        if self._over:
+            hear(Unavailable(_GONE))
+            return 0
+        called = _BY_FUNCTION[method]
+        assert called.decode_answer is not None, "it has an answer"
+        self._calls += 1
+        self._open[self._calls] = hear, called.decode_answer
+        self.send(_message(called.number, self._calls, args))
+        return self._calls
+
+    def ask[**P, T](
+        self, method: Callable[Concatenate[Any, P], Soon[T]], *args: P.args, **named: P.kwargs
+    ) -> asyncio.Future[T]:
+        """Call a method. Cancel the future to give up the answer.
+
+        The future raises an error as `error_raised` makes it, Unavailable if the peer is gone.
+        """
+        answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+
+        def hear(found: Any) -> None:
+            if answer.done():
+                return
+            if isinstance(found, Exception):
+                answer.set_exception(found)
+            else:
+                answer.set_result(found)
+
+        n = self.call(hear, method, *args, **named)
+        answer.add_done_callback(lambda ended: self._ended(n, ended))
+        return answer
+
+    def answer(self, n: int, value: object) -> None:
+        """Answer a call whose method returned `LATER`."""
+        try:
+            self.send(_message(_ANSWER, n, value))
+        except Exception:  # noqa: BLE001  a reply of a plug-in that is none
+            _log.exception("reply_failed")
+            self.send(_message(_FAILED, n, ("", "the reply cannot be sent")))
+
+    def start(self, n: int, work: Coroutine[Any, Any, object]) -> None:
+        """Answer a call by what `work` returns or raises. It ends with the call, or with the channel."""
+        if self._over:
+            work.close()
+            return
+        task = self._tasks[n] = asyncio.get_running_loop().create_task(self._answered(n, work))
+        task.add_done_callback(lambda _ended: self._tasks.pop(n, None))
 
     def close(self) -> None:
         """End it; what was sent is still written."""
@@ -458,20 +434,24 @@ class Pipe(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Bytes came."""
+        self.heard_s = self._now_s()
         came = self._came
         came += data
         at, end = 0, len(came)
-        while end - at >= _LENGTH.size:
-            (size,) = _LENGTH.unpack_from(came, at)
-            if size > _MESSAGE_BYTES_MAX:
-                self._fail("a message is too long")
+        while end - at >= _HEAD.size:
+            size, kind, n = _HEAD.unpack_from(came, at)
+            if not _HEAD_BYTES <= size <= _MESSAGE_BYTES_MAX:
+                self._fail("a message has an impossible length")
                 return
             if end - at - _LENGTH.size < size:
                 break
-            at += _LENGTH.size
-            body = bytes(memoryview(came)[at : at + size])
-            at += size
-            if not self._handle(body):
+            body = bytes(memoryview(came)[at + _HEAD.size : at + _LENGTH.size + size])
+            at += _LENGTH.size + size
+            try:
+                self._take(kind, n, body)
+            except (msgspec.MsgspecError, UnicodeDecodeError, IndexError) as error:
+                self._fail(str(error))
+            if self._over:
                 return
         if at:
             del came[:at]
@@ -480,17 +460,53 @@ class Pipe(asyncio.Protocol):
         """The peer is gone."""
         self._end()
 
-    def _handle(self, body: bytes) -> bool:
+    def _take(self, kind: int, n: int, body: bytes) -> None:
+        """One message. Raises as msgspec, and IndexError: it is none."""
+        is_call = kind >= _FIRST
+        handle: Callable[..., object]
+        if is_call:
+            handle, decode = self._serves[kind - _FIRST]
+            args = decode(body)
+        elif kind == _CANCEL:
+            task = self._tasks.get(n)
+            if task is not None:
+                task.cancel()
+            return
+        elif (asked := self._open.pop(n, None)) is None:
+            return
+        else:
+            handle, decode_answer = asked
+            args = (error_raised(*_decode_failure(body)) if kind == _FAILED else decode_answer(body),)
+        self.asked = n
         try:
-            message = self._decode(body)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            self._fail(str(error))
-            return False
+            value = handle(*args)
+        except Exception as error:  # noqa: BLE001  one message's fault is not that of the others
+            self._refuse(n if is_call else 0, error)
+            return
+        if isinstance(value, CoroutineType):
+            self.start(n, value)
+        elif is_call and n and value is not LATER:
+            self.answer(n, value)
+
+    async def _answered(self, n: int, work: Coroutine[Any, Any, object]) -> None:
         try:
-            self._take(message)
-        except Exception:  # noqa: BLE001  one message's fault is not that of the others
-            _log.exception("message_failed", message=type(message).__name__)
-        return not self._over
+            value = await work
+        except Exception as error:  # noqa: BLE001  it goes to the peer
+            self._refuse(n, error)
+        else:
+            self.answer(n, value)
+
+    def _refuse(self, n: int, error: Exception) -> None:
+        """A call failed. `n` 0: nobody waits for an answer."""
+        kind, text = error_named(error)
+        if not (kind and n):
+            _log.error("message_failed", exc_info=error)
+        if n:
+            self.send(_message(_FAILED, n, (kind, text)))
+
+    def _ended(self, n: int, answer: asyncio.Future[Any]) -> None:
+        if answer.cancelled() and self._open.pop(n, None) is not None:
+            self.send(_message(_CANCEL, n, None))
 
     def _flush(self) -> None:
         waiting, self._waiting = self._waiting, []
@@ -508,10 +524,16 @@ class Pipe(asyncio.Protocol):
         self._end()
 
     def _end(self) -> None:
-        if not self._over:
-            self._over = True
-            self._waiting.clear()
-            self._lost()
+        if self._over:
+            return
+        self._over = True
+        self._waiting.clear()
+        asked, self._open = self._open, {}
+        for hear, _ in asked.values():
+            hear(Unavailable(_GONE))
+        for task in tuple(self._tasks.values()):
+            task.cancel()
+        self._lost()
 
 
 _KINDS: Final[dict[str, type[Exception]]] = {
@@ -522,7 +544,6 @@ _KINDS: Final[dict[str, type[Exception]]] = {
     )
 }  # fmt: skip
 _CORRUPT: Final = "Corrupt"
-UNAVAILABLE: Final = Unavailable.__name__
 
 
 class OwnerFailed(Exception):  # noqa: N818  a fact about the owner
@@ -548,68 +569,3 @@ def error_raised(kind: str, text: str) -> Exception:
     error = found.__new__(found)  # not by its `__init__`: some are made of facts, of which only the text came
     error.args = (text,)
     return error
-
-
-_GONE = "the owner of this worker is gone"
-
-
-class Questions:
-    """The questions of a worker to its owner that have no answer yet.
-
-    All methods belong to the loop's thread.
-    """
-
-    def __init__(self, pipe: Pipe) -> None:
-        self._pipe = pipe
-        self._asked = 0
-        self._open: dict[int, tuple[asyncio.Future[Any], Callable[[msgspec.Raw], Any]]] = {}
-
-    def __len__(self) -> int:
-        return len(self._open)
-
-    def number(self) -> int:
-        """The number of another question."""
-        self._asked += 1
-        return self._asked
-
-    def ask[T](self, make: Callable[[int], object], answers: msgspec.msgpack.Decoder[T]) -> asyncio.Future[T]:
-        """Send the question that `make` makes of its number. Cancel the future to give up the answer.
-
-        The future raises an error of `failures`, or Unavailable if the owner is gone.
-        """
-        answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        if not self._pipe.is_open:
-            answer.set_exception(Unavailable(_GONE))
-            return answer
-        n = self.number()
-        self._open[n] = answer, answers.decode
-        self._pipe.send(make(n))
-        answer.add_done_callback(lambda ended: self._ended(n, ended))
-        return answer
-
-    def say(self, message: object) -> None:
-        """Send what has no answer."""
-        self._pipe.send(message)
-
-    def answered(self, answer: Answer) -> None:
-        """An answer came."""
-        future, decode = self._open.pop(answer.n, (None, None))
-        if future is not None and decode is not None and not future.done():
-            future.set_result(decode(answer.value))
-
-    def failed(self, failed: Failed) -> None:
-        """A question has none."""
-        future, _ = self._open.pop(failed.n, (None, None))
-        if future is not None and not future.done():
-            future.set_exception(error_raised(failed.kind, failed.text))
-
-    def give_up(self) -> None:
-        """The owner is gone."""
-        asked, self._open = self._open, {}
-        for future, _ in asked.values():
-            if not future.done():
-                future.set_exception(Unavailable(_GONE))
-
-    def _ended(self, n: int, answer: asyncio.Future[Any]) -> None:
-        if answer.cancelled() and self._open.pop(n, None) is not None:
-            self._pipe.send(Cancel(n))

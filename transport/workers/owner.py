@@ -6,7 +6,7 @@ gate. Long answers and states are kept while the worker fetches them part by par
 
 import asyncio
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from typing import Any, Final
 
@@ -32,21 +32,7 @@ from huahuo.transport.protocol.incoming import Invalid, Parsed
 from huahuo.transport.server.hub import Hub
 from huahuo.transport.server.server import Server
 from huahuo.transport.words import zh
-from huahuo.transport.workers import channel
-from huahuo.transport.workers.channel import ActionFacts, Ask, Failed, Hello, Told
-
-
-class Manners(msgspec.Struct, frozen=True, kw_only=True):
-    """What a worker is told of the settings. The limits in `settings` are those of one worker."""
-
-    settings: TransportSettings
-    dictionary: bytes
-    language: str
-    trusted_proxies: tuple[str, ...]
-    tail_events_max: int
-    tail_bytes_max: int
-    log_level: str
-    log_json: bool
+from huahuo.transport.workers.channel import ActionFacts, Channel, Command, Hello, Manners, Told
 
 
 class Owner(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,19 +54,14 @@ class Owner(msgspec.Struct, frozen=True, kw_only=True):
 
     def hello(self, number: int) -> Hello:
         """The first message to a worker."""
-        registry, manners = self.registry, self.manners
+        registry = self.registry
         return Hello(
             number=number,
-            settings=manners.settings,
+            manners=self.manners,
             log_id=self.log.log_id,
             position=self.log.position,
             chain=self.log.head(LOG_STREAM).link,
             fingerprint_key=self.fingerprint_key,
-            dictionary=manners.dictionary,
-            language=manners.language,
-            trusted_proxies=manners.trusted_proxies,
-            tail_events_max=manners.tail_events_max,
-            tail_bytes_max=manners.tail_bytes_max,
             actions=tuple(
                 ActionFacts(spec.action, spec.query, spec.compressible) for spec in registry.commands.values()
             ),
@@ -91,8 +72,6 @@ class Owner(msgspec.Struct, frozen=True, kw_only=True):
             words=registry.words.catalogue(),
             has_tongues=bool(registry.tongues),
             shared_log=self.feed.catch_up is not None,
-            log_level=manners.log_level,
-            log_json=manners.log_json,
         )
 
 
@@ -190,46 +169,30 @@ _log = structlog.get_logger(__name__)
 
 
 class CallsOf:
-    """The commands and queries that come from one worker: checked, in fair turns, then handed to the gate.
+    """The commands and queries that come from one worker: checked, in fair turns, then handed to the gate."""
 
-    `say` sends a message to the worker.
-    """
-
-    def __init__(self, owner: Owner, parts: PartsKept, say: Callable[[object], None]) -> None:
+    def __init__(self, owner: Owner, parts: PartsKept, channel: Channel) -> None:
         self._owner = owner
         self._parts = parts
-        self._say = say
+        self._channel = channel
         self._turns = owner.server.turns
-        self._waiting: dict[str, deque[Ask]] = {}
-        self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._waiting: dict[str, deque[tuple[int, Command]]] = {}
         self._letting: set[asyncio.Task[None]] = set()
         self._spent_s: dict[str, float] = {}
-        self._gone = False
 
-    @property
-    def waiting(self) -> int:
-        """Calls of users that owe time of the loop."""
-        return sum(map(len, self._waiting.values()))
-
-    def take(self, ask: Ask) -> None:
-        """Answer a call, when it is its user's turn. Those of one user begin in the order they came."""
-        user = ask.principal.name
+    def take(self, n: int, asked: Command) -> None:
+        """Answer the call `n`, when it is its user's turn. Those of one user begin in the order they came."""
+        user = asked.principal.name
         line = self._waiting.get(user)
         if line is not None:
-            line.append(ask)
+            line.append((n, asked))
         elif self._turns.must_wait(user):
-            self._waiting[user] = deque([ask])
+            self._waiting[user] = deque([(n, asked)])
             letting = asyncio.get_running_loop().create_task(self._let_in(user))
             self._letting.add(letting)
             letting.add_done_callback(self._letting.discard)
         else:
-            self._begin(ask)
-
-    def cancel(self, n: int) -> None:
-        """The answer to a query is not wanted any more."""
-        task = self._tasks.get(n)
-        if task is not None:
-            task.cancel()
+            self._begin(n, asked)
 
     def settle(self) -> None:
         """Charge the users for what is not charged yet."""
@@ -237,39 +200,35 @@ class CallsOf:
         for user, seconds in spent_s.items():
             self._turns.charge(user, seconds)
 
-    def gone(self) -> None:
+    def end(self) -> None:
         """The worker is gone. Commands go on: leaving cancels none."""
-        self._gone = True
         self.settle()
-        for task in (*self._tasks.values(), *self._letting):
+        for task in self._letting:
             task.cancel()
         for line in tuple(self._waiting.values()):
-            for ask in line:
-                if not self._is_query(ask):
-                    self._begin(ask)
+            for n, asked in line:
+                spec = self._owner.registry.commands.get(asked.action)
+                if spec is not None and not spec.query:
+                    self._begin(n, asked)
         self._waiting.clear()
-
-    def _is_query(self, ask: Ask) -> bool:
-        spec = self._owner.registry.commands.get(ask.action)
-        return spec is None or spec.query
 
     async def _let_in(self, user: str) -> None:
         line = self._waiting[user]
         while line:
             await self._turns.fair(user)
             if line:
-                self._begin(line.popleft())
+                self._begin(*line.popleft())
         del self._waiting[user]
 
-    def _begin(self, ask: Ask) -> None:
+    def _begin(self, n: int, asked: Command) -> None:
         began_s = self._owner.ambient.monotonic_s()
         try:
-            self._answer(ask)
+            self._answer(n, asked)
         except Exception:  # noqa: BLE001  whatever it was, the client must hear something
             correlation_id = self._owner.ambient.token(8)
-            _log.exception("command_failed", action=ask.action, correlation_id=correlation_id)
-            self._tell(ask.n, error_reply(Refusal(ErrorCode.INTERNAL, zh.INTERNAL, correlation_id)))
-        user = ask.principal.name
+            _log.exception("command_failed", action=asked.action, correlation_id=correlation_id)
+            self._tell(n, error_reply(Refusal(ErrorCode.INTERNAL, zh.INTERNAL, correlation_id)))
+        user = asked.principal.name
         spent_s = self._spent_s.get(user, 0.0) + self._owner.ambient.monotonic_s() - began_s
         if spent_s > CHARGED_S:
             self._spent_s.pop(user, None)
@@ -277,24 +236,24 @@ class CallsOf:
         else:
             self._spent_s[user] = spent_s
 
-    def _answer(self, ask: Ask) -> None:
-        owner, tell = self._owner, partial(self._tell, ask.n)
-        spec = owner.registry.commands.get(ask.action)
-        if spec is None and ask.key is None:
+    def _answer(self, n: int, asked: Command) -> None:
+        owner, tell = self._owner, partial(self._tell, n)
+        spec = owner.registry.commands.get(asked.action)
+        if spec is None and asked.key is None:
             tell(error_reply(UNKNOWN))
             return
         spec = spec or NOT_KNOWN
-        key = None if ask.key is None else CommandKey(ask.principal.name, *ask.key)
-        params: Any = incoming.convert(Parsed(ask.action, None, ask.fields), spec.params)
+        key = None if asked.key is None else CommandKey(asked.principal.name, *asked.key)
+        params: Any = incoming.convert(Parsed(asked.action, None, asked.fields), spec.params)
         refused = isinstance(params, Invalid)
         call: Call[Any] = Call(
-            principal=ask.principal,
-            session=ask.session,
-            action=ask.action,
+            principal=asked.principal,
+            session=asked.session,
+            action=asked.action,
             params=None if refused else params,
-            command_id=ask.command_id,
+            command_id=asked.command_id,
             key=key,
-            fingerprint=ask.fingerprint,
+            fingerprint=asked.fingerprint,
         )
         if refused:
             refusal = error_reply(Refusal(params.code, params.message, params.details))
@@ -303,43 +262,21 @@ class CallsOf:
             else:
                 owner.gate.record(call, refusal, tell)
         elif spec.query:
-            self._start(ask.n, self._query(ask.n, call, spec))
+            self._channel.start(n, self._query(call, spec))
         else:
             owner.gate.begin(call, spec, tell)
 
-    def _start(self, n: int, work: Any) -> None:
-        if self._gone:
-            work.close()
-            return
-        task = self._tasks[n] = asyncio.get_running_loop().create_task(work)
-        task.add_done_callback(lambda _ended: self._tasks.pop(n, None))
-
-    async def _query(self, n: int, call: Call[Any], spec: Action) -> None:
+    async def _query(self, call: Call[Any], spec: Action) -> Told:
         user = call.principal.name
-        try:
-            async with self._turns.turn(user):
-                reply = await self._owner.gate.execute(call, spec)
-        except asyncio.CancelledError:
-            raise
-        except Exception as error:  # noqa: BLE001  it goes to the worker
-            self._say(Failed(n, *channel.error_named(error)))
-            return
-        self._tell(n, reply, user)
+        async with self._turns.turn(user):
+            reply = await self._owner.gate.execute(call, spec)
+        return self._told(reply, user)
 
-    def _tell(self, n: int, reply: Reply | None, user: str = "") -> None:
-        if self._gone:
-            return
+    def _tell(self, n: int, reply: Reply | None) -> None:
+        self._channel.answer(n, self._told(reply))
+
+    def _told(self, reply: Reply | None, user: str = "") -> Told:
         if reply is None:
-            self._say(Told(n, None))
-            return
+            return Told(None)
         parted = 0 if reply.parted is None else self._parts.keep(reply.parted, user)
-        try:
-            self._say(Told(n, reply.body, reply.at, reply.recorded, reply.duplicate, parted))
-        except Exception:  # noqa: BLE001  a reply of a plug-in that is none
-            _log.exception("reply_failed")
-            self._say(Failed(n, "", "the reply cannot be sent"))
-
-
-def raw(value: object) -> msgspec.Raw:
-    """The value of an `Answer`."""
-    return msgspec.Raw(msgspec.msgpack.encode(value))
+        return Told(reply.body, reply.at, reply.recorded, reply.duplicate, parted)

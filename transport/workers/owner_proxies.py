@@ -12,8 +12,6 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Any, Final, cast
 
-import msgspec
-
 from huahuo.actors.plugins import calls
 from huahuo.actors.plugins.actions import Action, MayRead, SnapshotOf
 from huahuo.actors.plugins.calls import Call, Principal, Refusal, Reply, error_reply
@@ -29,51 +27,23 @@ from huahuo.transport.protocol.codes import CloseCode, ErrorCode
 from huahuo.transport.server.hub import HasCursors, Wheel, close_connection
 from huahuo.transport.wire.ports import LiveConnection
 from huahuo.transport.words import zh
-from huahuo.transport.workers import channel
 from huahuo.transport.workers.channel import (
-    Acks,
-    Ask,
-    AuthFailed,
-    Cancel,
-    CatchUp,
-    CloseIt,
+    Channel,
     Columns,
-    Enter,
-    Failed,
-    Join,
-    JoinedPages,
-    Judge,
-    Judged,
-    Left,
-    Links,
-    LinksFound,
+    Command,
     OwnerFailed,
-    Part,
-    Parted,
-    Piece,
-    Pipe,
-    Questions,
-    Read,
-    ReadJoined,
-    Refreshed,
-    Release,
-    Snapshot,
-    SnapshotTaken,
+    OwnerPort,
+    Positions,
     Told,
-    Verify,
     events_of,
 )
-
-_ENTRY: Final = msgspec.msgpack.Decoder(str)
-_SECONDS: Final = msgspec.msgpack.Decoder(float)
-_JUDGED: Final = msgspec.msgpack.Decoder(Judged)
 
 
 class RemoteDoor:
     """Implements `Door`, except that it asks (`ask`) where a `Door` knows at once (`enter`)."""
 
-    def __init__(self, questions: Questions, trusted_proxies: Sequence[str]) -> None:
-        self._questions = questions
+    def __init__(self, channel: Channel, trusted_proxies: Sequence[str]) -> None:
+        self._channel = channel
         self._addresses = AddressDoor(0, trusted_proxies)
 
     def address(self, peer: str, forwarded_for: Sequence[str]) -> str:
@@ -86,8 +56,7 @@ class RemoteDoor:
 
     async def ask(self, address: str) -> Entry:
         """See `Door.enter`. Raises as `Questions.ask`."""
-        entry: str = await self._questions.ask(lambda n: Enter(n, address), _ENTRY)
-        return Entry(entry)
+        return Entry(await self._channel.ask(OwnerPort.enter, address))
 
     def enter(self, address: str) -> Entry:
         """Never called: the usher asks before the server has a socket."""
@@ -95,33 +64,34 @@ class RemoteDoor:
 
     def leave(self, address: str) -> None:
         """See `Door`."""
-        self._questions.say(Left(address))
+        self._channel.say(OwnerPort.left, address)
 
     def auth_failed(self, address: str, now_s: float) -> Awaitable[float]:  # noqa: ARG002  of the port
         """See `Door`. The owner's clock counts, not `now_s`."""
-        return self._questions.ask(lambda n: AuthFailed(n, address), _SECONDS)
+        return self._channel.ask(OwnerPort.auth_failed, address)
 
 
 class RemoteVerifier:
     """Implements `Verifier`: no worker has the secrets that tokens are judged by."""
 
-    def __init__(self, questions: Questions) -> None:
-        self._questions = questions
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
 
     async def verify(self, token: str, now_ms: int) -> Verdict:  # noqa: ARG002  of the port
         """See `Verifier`."""
         try:
-            judged = await self._questions.ask(lambda n: Verify(n, token), _JUDGED)
+            judged = await self._channel.ask(OwnerPort.verify, token)
         except (EventStoreError, OwnerFailed) as error:
             return AuthFailure(NOT_NOW, str(error))
-        return judged.verdict
+        verdict = judged.verified or judged.failure
+        assert verdict is not None, "the owner answers with one of the two"
+        return verdict
 
     def still_good(self, verified: Verified, now_ms: int) -> AuthFailure | None:  # noqa: ARG002  of the port
         """Never called in a worker: what is asked again and again is asked over HTTP, of the owner."""
         raise RuntimeError(f"a worker asks its owner about {verified.principal.name}")
 
 
-_ADMITTED: Final = msgspec.msgpack.Decoder(bool)
 ACKS_WAITING_MAX: Final = 100_000
 
 type _AckKey = tuple[str, str, str]
@@ -130,8 +100,8 @@ type _AckKey = tuple[str, str, str]
 class RemoteHub:
     """Implements `ports.Hub`."""
 
-    def __init__(self, questions: Questions, ambient: Ambient, awake: AwakeAmbient | None = None) -> None:
-        self._questions = questions
+    def __init__(self, channel: Channel, ambient: Ambient, awake: AwakeAmbient | None = None) -> None:
+        self._channel = channel
         self._wheel = Wheel(ambient, lambda: None, awake=awake)
         self._made = 0
         self._numbers: dict[LiveConnection, int] = {}
@@ -167,13 +137,13 @@ class RemoteHub:
         number = self._made
         self._numbers[connection] = number
         self._joined[number] = connection
-        return self._questions.ask(lambda n: Join(n, number, verified, client), _ADMITTED)
+        return self._channel.ask(OwnerPort.join, number, verified, client)
 
     def refreshed(self, connection: LiveConnection, verified: Verified) -> None:
         """See `ports.Hub`."""
         number = self._numbers.get(connection)
         if number is not None:
-            self._questions.say(Refreshed(number, verified))
+            self._channel.say(OwnerPort.refreshed, number, verified)
 
     def leave(self, connection: LiveConnection) -> None:
         """See `ports.Hub`."""
@@ -182,7 +152,7 @@ class RemoteHub:
         if number is not None:
             del self._joined[number]
             self.flush()  # its last acks, while the owner still knows it
-            self._questions.say(Parted(number))
+            self._channel.say(OwnerPort.parted, number)
 
     def stirred(self, connection: LiveConnection) -> None:
         """See `ports.Hub`."""
@@ -202,15 +172,15 @@ class RemoteHub:
         """Send the acks that wait."""
         acks, self._acks = self._acks, {}
         if acks:
-            self._questions.say(Acks([(*key, seq) for key, seq in acks.items()]))
+            self._channel.say(OwnerPort.acks, [(*key, seq) for key, seq in acks.items()])
 
-    def close_it(self, said: CloseIt) -> None:
+    def close_it(self, number: int, code: int, reason: str) -> None:
         """The owner closes a connection: another took over, or its token was revoked."""
-        connection = self._joined.get(said.connection)
+        connection = self._joined.get(number)
         if connection is not None:
-            close_connection(connection, CloseCode(said.code), said.reason)
+            close_connection(connection, CloseCode(code), reason)
 
-    def positions(self) -> dict[int, dict[str, int]]:
+    def positions(self) -> Positions:
         """The last seq sent of each stream, by connection."""
         return {
             number: dict(connection.cursors())
@@ -219,57 +189,50 @@ class RemoteHub:
         }
 
 
-_PART: Final = msgspec.msgpack.Decoder(tuple[bytes, int | None])
-_PIECE: Final = msgspec.msgpack.Decoder(bytes)
-_TAKEN: Final = msgspec.msgpack.Decoder(SnapshotTaken)
-_RIGHTS_JUDGED: Final = msgspec.msgpack.Decoder(bool | None)
 _END: Final = object()
 
 
 class RemoteParted:
     """A `Parted` whose texts are awaited (`Turns.slice`). The owner keeps it until this object is gone."""
 
-    def __init__(self, questions: Questions, number: int) -> None:
-        self._questions = questions
+    def __init__(self, channel: Channel, number: int) -> None:
+        self._channel = channel
         self._number = number
 
     def __del__(self) -> None:
-        self._questions.say(Release(self._number))
+        self._channel.say(OwnerPort.release, self._number)
 
     @classmethod
-    def of(cls, questions: Questions, number: int) -> calls.Parted:
+    def of(cls, channel: Channel, number: int) -> calls.Parted:
         """As the type that its users know."""
-        return cast("calls.Parted", cls(questions, number))
+        return cast("calls.Parted", cls(channel, number))
 
     def pieces(self) -> Iterator[Awaitable[bytes]]:
         """See `Parted`. The last text is empty."""
-        return iter(self._piece, cast("Any", _END))
+        return iter(lambda: self._channel.ask(OwnerPort.piece, self._number), cast("Any", _END))
 
     def part(self, start: int, bytes_max: int) -> Awaitable[tuple[bytes, int | None]]:
         """See `Parted`."""
-        return self._questions.ask(lambda n: Part(n, self._number, start, bytes_max), _PART)
-
-    def _piece(self) -> Awaitable[bytes]:
-        return self._questions.ask(lambda n: Piece(n, self._number), _PIECE)
+        return self._channel.ask(OwnerPort.part, self._number, start, bytes_max)
 
 
-def snapshots_of(questions: Questions) -> SnapshotOf:
+def snapshots_of(channel: Channel) -> SnapshotOf:
     """Takes the state of any stream."""
 
     async def of(stream: str) -> tuple[int, bytes | calls.Parted]:
-        taken = await questions.ask(lambda n: Snapshot(n, stream), _TAKEN)
+        taken = await channel.ask(OwnerPort.snapshot, stream)
         if taken.parted:
-            return taken.seq, RemoteParted.of(questions, taken.parted)
+            return taken.seq, RemoteParted.of(channel, taken.parted)
         return taken.seq, taken.state
 
     return of
 
 
-def judge_of(questions: Questions) -> MayRead:
+def judge_of(channel: Channel) -> MayRead:
     """Judges who may read any stream."""
 
     def judge(stream: str, principal: Principal) -> Awaitable[bool | None]:
-        return questions.ask(lambda n: Judge(n, principal, stream), _RIGHTS_JUDGED)
+        return channel.ask(OwnerPort.judge, principal, stream)
 
     return cast("Callable[[str, Principal], Any]", judge)
 
@@ -277,58 +240,42 @@ def judge_of(questions: Questions) -> MayRead:
 _UNAVAILABLE: Final = error_reply(Refusal(ErrorCode.UNAVAILABLE, zh.OUTCOME_UNKNOWN))
 _INTERNAL: Final = error_reply(Refusal(ErrorCode.INTERNAL, zh.INTERNAL))
 
-type Answered = Callable[[Told | Failed], None]
-
 
 class RemoteGate:
     """Implements `ports.CommandGate`."""
 
-    def __init__(self, questions: Questions, pipe: Pipe) -> None:
+    def __init__(self, channel: Channel) -> None:
         self.told: Callable[[], None] | None = None
-        self._questions = questions
-        self._pipe = pipe
-        self._open: dict[int, Answered] = {}
-        self._telling: asyncio.Handle | None = None
-
-    @property
-    def running(self) -> int:
+        self.running = 0
         """How many have begun and not ended."""
-        return len(self._open)
+        self._channel = channel
+        self._telling: asyncio.Handle | None = None
 
     async def execute(self, call: Call[Any], spec: Action) -> Reply:  # noqa: ARG002  of the port
         """See `ports.CommandGate`."""
-        answer: asyncio.Future[Told | Failed] = asyncio.get_running_loop().create_future()
-
-        def hear(told: Told | Failed) -> None:
-            if not answer.done():
-                answer.set_result(told)
-
-        n = self._ask(call, hear)
+        self.running += 1
         try:
-            told = await answer
-        except asyncio.CancelledError:
-            if self._open.pop(n, None) is not None:
-                self._pipe.send(Cancel(n))
-            raise
-        if isinstance(told, Failed):
-            raise channel.error_raised(told.kind, told.text)
-        reply = self._reply(told)
-        return _UNAVAILABLE if reply is None else reply
+            reply = self._reply(await self._channel.ask(OwnerPort.execute, _command(call)))
+            return reply or _UNAVAILABLE
+        finally:
+            self.running -= 1
 
     def begin(self, call: Call[Any], spec: Action, done: Done) -> Running:  # noqa: ARG002  of the port
         """See `ports.CommandGate`."""
         run = Running(call, done, None)
+        self.running += 1
 
-        def hear(told: Told | Failed) -> None:
+        def hear(told: Told | Exception) -> None:
+            self.running -= 1
             run.over = True
             if isinstance(told, Told):
                 run.tell(self._reply(told))
             else:
-                run.tell(_UNAVAILABLE if told.kind else _INTERNAL)
+                run.tell(_INTERNAL if isinstance(told, OwnerFailed) else _UNAVAILABLE)
             if self._telling is None:
                 self._telling = asyncio.get_running_loop().call_soon(self._all_told)
 
-        self._ask(call, hear)
+        self._channel.call(hear, OwnerPort.execute, _command(call))
         return run
 
     def has_room(self, user: str) -> bool:
@@ -340,41 +287,10 @@ class RemoteGate:
         """Never called: only the owner checks the fields of a command."""
         raise RuntimeError(f"a worker leaves {call.action} to its owner")
 
-    def answered(self, told: Told | Failed) -> bool:
-        """An answer came; returns whether it is to one of these questions."""
-        hear = self._open.pop(told.n, None)
-        if hear is not None:
-            hear(told)
-        return hear is not None
-
-    def give_up(self) -> None:
-        """The owner is gone."""
-        asked, self._open = self._open, {}
-        for n, hear in asked.items():
-            hear(Failed(n, channel.UNAVAILABLE, ""))
-
-    def _ask(self, call: Call[Any], hear: Answered) -> int:
-        n = self._questions.number()
-        self._open[n] = hear
-        key = None if call.key is None else (call.key.client, call.key.id)
-        self._pipe.send(
-            Ask(
-                n,
-                call.principal,
-                call.session,
-                call.action,
-                call.params,
-                call.command_id,
-                key,
-                call.fingerprint,
-            )
-        )
-        return n
-
     def _reply(self, told: Told) -> Reply | None:
         if told.body is None:
             return None
-        parted = RemoteParted.of(self._questions, told.parted) if told.parted else None
+        parted = RemoteParted.of(self._channel, told.parted) if told.parted else None
         return Reply(told.body, told.at, told.recorded, told.duplicate, parted)
 
     def _all_told(self) -> None:
@@ -383,20 +299,23 @@ class RemoteGate:
             self.told()
 
 
+def _command(call: Call[Any]) -> Command:
+    key = None if call.key is None else (call.key.client, call.key.id)
+    return Command(
+        call.principal, call.session, call.action, call.params, call.command_id, key, call.fingerprint
+    )
+
+
 HEADS_MAX: Final = 65_536
 """Heads that are kept although nobody here reads their streams any more."""
-_SETTLED: Final = msgspec.msgpack.Decoder(bool)
 _EMPTY: Final = Head()
-_LINKS: Final = msgspec.msgpack.Decoder(LinksFound)
-_EVENTS: Final = msgspec.msgpack.Decoder(Columns.__value__)
-_PAGES: Final = msgspec.msgpack.Decoder(JoinedPages.__value__)
 
 
 class RemoteLog:
     """The reading half of a `Log`, as far as a feed and sessions use it: see `as_log`."""
 
-    def __init__(self, questions: Questions, log_id: str, position: int, chain: bytes) -> None:
-        self._questions = questions
+    def __init__(self, channel: Channel, log_id: str, position: int, chain: bytes) -> None:
+        self._channel = channel
         self._position = position
         self._chain = chain
         self._heads: dict[str, Head] = {}
@@ -452,7 +371,7 @@ class RemoteLog:
 
     async def links(self, places: Sequence[tuple[str, int]]) -> list[bytes | None]:
         """See `Log`. A place with seq 0 brings the head of its stream, with its link."""
-        found = await self._questions.ask(lambda n: Links(n, list(places)), _LINKS)
+        found = await self._channel.ask(OwnerPort.links, list(places))
         for stream, head in found.heads.items():
             known = self._heads.get(stream)
             if known is None or head.seq >= known.seq:
@@ -463,7 +382,7 @@ class RemoteLog:
 
     def catch_up(self, places: Sequence[tuple[str, int]]) -> Awaitable[bool]:
         """See `Feed.catch_up`: where other nodes write the log, its owner waits for what they wrote."""
-        return self._questions.ask(lambda n: CatchUp(n, list(places)), _SETTLED)
+        return self._channel.ask(OwnerPort.catch_up, list(places))
 
     async def look_again(self) -> None:
         """Ask for all heads once more: events were pruned."""
@@ -476,11 +395,11 @@ class RemoteLog:
     ) -> list[StoredEvent]:
         """See `Log`, with the events as the feed of the owner shows them."""
         page = Page(stream, after, events_max, bytes_max)
-        return events_of(await self._questions.ask(lambda n: Read(n, page), _EVENTS))
+        return events_of(await self._channel.ask(OwnerPort.read, page))
 
     async def read_joined_pages(self, pages: Sequence[Page]) -> list[Joined | None]:
         """See `Log`, as for `read`."""
-        return await self._questions.ask(lambda n: ReadJoined(n, list(pages)), _PAGES)
+        return await self._channel.ask(OwnerPort.read_joined, list(pages))
 
     def __getattr__(self, name: str) -> Any:
         raise AttributeError(f"a worker does not use `Log.{name}`: the owner does")

@@ -21,7 +21,7 @@ from prometheus_client.registry import Collector
 
 from huahuo.actors import Runtime
 from huahuo.actors.plugins.actions import Action, Registry
-from huahuo.actors.plugins.calls import Call, Reply
+from huahuo.actors.plugins.calls import Call, Reply, UserId
 from huahuo.actors.plugins.words import Language, Words
 from huahuo.eventstore.ambient import Ambient, AwakeAmbient
 from huahuo.eventstore.errors import EventStoreError
@@ -36,9 +36,15 @@ from huahuo.transport.protocol.dialects import DOCUMENT, Compression
 from huahuo.transport.server.server import Server
 from huahuo.transport.wire.lobby import Asked, Greeting, understood
 from huahuo.transport.wire.site import Site
-from huahuo.transport.workers import channel as said
-from huahuo.transport.workers.channel import Given, OwnerFailed, Pipe, Questions
-from huahuo.transport.workers.owner import raw
+from huahuo.transport.workers.channel import (
+    Channel,
+    Columns,
+    Hello,
+    OwnerFailed,
+    OwnerPort,
+    Positions,
+    WorkerPort,
+)
 from huahuo.transport.workers.owner_proxies import (
     RemoteDoor,
     RemoteGate,
@@ -105,10 +111,10 @@ GIVING_MAX: Final = 4096
 class Giver:
     """Gives sockets to the owner over a second Unix socket: each goes with its number."""
 
-    def __init__(self, sock: socket.socket, say: Callable[[object], None]) -> None:
+    def __init__(self, sock: socket.socket, channel: Channel) -> None:
         sock.setblocking(False)
         self._sock = sock
-        self._say = say
+        self._channel = channel
         self._made = 0
         self._waiting: list[tuple[int, int]] = []
 
@@ -117,7 +123,7 @@ class Giver:
         theirs = cast("socket.socket | None", transport.get_extra_info("socket"))
         if theirs is not None and len(self._waiting) < GIVING_MAX:
             self._made += 1
-            self._say(Given(self._made, data))
+            self._channel.say(OwnerPort.given, self._made, data)
             self._waiting.append((self._made, socket.dup(theirs.fileno())))
             self._flush()
         transport.abort()  # closes our descriptor; the connection lives on by the other one
@@ -149,13 +155,13 @@ class Taker:
         self._data: dict[int, bytes] = {}
         asyncio.get_running_loop().add_reader(sock, self._readable)
 
-    def given(self, told: Given) -> None:
+    def given(self, number: int, data: bytes) -> None:
         """The bytes of a socket came."""
-        sock = self._sockets.pop(told.number, None)
+        sock = self._sockets.pop(number, None)
         if sock is None:
-            self._data[told.number] = told.data
+            self._data[number] = data
         else:
-            self._serve(sock, told.data)
+            self._serve(sock, data)
 
     def close(self) -> None:
         """The worker is gone: serve what came whole, close the rest."""
@@ -251,8 +257,8 @@ when it gets there, and not when it subscribes.
 _log = structlog.get_logger(__name__)
 
 
-class Worker:
-    """See the module. `hello` is called with the first message, before anything is served.
+class Worker(WorkerPort):
+    """See the module. `configure` is called with the first message, before anything is served.
 
     `awake`: see `Wheel`.
     """
@@ -261,17 +267,16 @@ class Worker:
         self,
         ambient: Ambient,
         executor: Executor,
-        hello: Callable[[said.Hello], None],
+        configure: Callable[[Hello], None],
         *,
         awake: AwakeAmbient | None = None,
     ) -> None:
         self._ambient = ambient
         self._awake = awake
         self._executor = executor
-        self._hello = hello
-        self.pipe = Pipe(said.FROM_OWNER, self._take, self._lost)
-        self._questions = Questions(self.pipe)
-        self.gate = RemoteGate(self._questions, self.pipe)
+        self._configure = configure
+        self.channel = Channel(WorkerPort, self, lost=self._lost, now_s=ambient.monotonic_s)
+        self.gate = RemoteGate(self.channel)
         self.metrics = Metrics()
         self._listeners: list[socket.socket] = []
         self._giving: socket.socket | None = None
@@ -280,43 +285,36 @@ class Worker:
         self._looks = False
         self.over = asyncio.Event()
         """Set when it has nothing more to do: it was drained, or its owner is gone."""
-        self._by_type: dict[type, Callable[[Any], object]] = {
-            said.Hello: self._begin,
-            said.Answer: self._questions.answered,
-            said.Told: self.gate.answered,
-            said.Failed: self._failed,
-            said.Cancel: lambda _told: None,
-            said.Beat: lambda _told: None,
-        }
 
     async def start(self, pipe: socket.socket, giving: socket.socket, listeners: list[socket.socket]) -> None:
         """Meet the owner. It serves once the owner has said hello."""
         self._giving, self._listeners = giving, listeners
-        await self.pipe.open(pipe)
+        await self.channel.open(pipe)
 
-    def _begin(self, hello: said.Hello) -> None:
-        self._hello(hello)
+    def hello(self, hello: Hello) -> None:
+        """See `WorkerPort`."""
+        self._configure(hello)
         assert self._giving is not None, "`start` comes first"
-        questions, ambient = self._questions, self._ambient
-        self.log = log = RemoteLog(questions, hello.log_id, hello.position, hello.chain)
+        channel, ambient, manners = self.channel, self._ambient, hello.manners
+        self.log = log = RemoteLog(channel, hello.log_id, hello.position, hello.chain)
         self.feed = feed = Feed(
-            log.as_log, tail_events_max=hello.tail_events_max, tail_bytes_max=hello.tail_bytes_max
+            log.as_log, tail_events_max=manners.tail_events_max, tail_bytes_max=manners.tail_bytes_max
         )
         feed.catch_up = log.catch_up if hello.shared_log else None
-        self.hub = hub = RemoteHub(questions, ambient, self._awake)
+        self.hub = hub = RemoteHub(channel, ambient, self._awake)
         self.runtime = runtime = Runtime(asyncio.get_running_loop(), ambient=ambient)
-        self.compression = Compression(Dictionary.of(hello.dictionary) if hello.dictionary else None)
+        self.compression = Compression(Dictionary.of(manners.dictionary) if manners.dictionary else None)
         turns = Turns(Shares(), ambient.monotonic_s, process_s=ambient.process_s)
-        door = RemoteDoor(questions, hello.trusted_proxies)
+        door = RemoteDoor(channel, manners.trusted_proxies)
         self.server = server = Server(
-            settings=hello.settings,
+            settings=manners.settings,
             log=log.as_log,
             feed=feed,
-            registry=_registry(hello, questions),
+            registry=_registry(hello, channel),
             gate=self.gate,
             hub=hub,
             door=door,
-            verifier=RemoteVerifier(questions),
+            verifier=RemoteVerifier(channel),
             site=Site(log.as_log, ambient, self.metrics, {}),
             metrics=self.metrics,
             runtime=runtime,
@@ -325,55 +323,64 @@ class Worker:
             compression=self.compression,
             executor=self._executor,
             turns=turns,
-            may_read=judge_of(questions) if hello.judges_others else None,
-            language=cast("Language", hello.language) if hello.language else None,
+            may_read=judge_of(channel) if hello.judges_others else None,
+            language=cast("Language", manners.language) if manners.language else None,
             knows=log.knows,
         )
         log.is_read = server.fanout.watches
-        giver = Giver(self._giving, self.pipe.send)
         server.handshakes.usher = Usher(
-            server, door, giver, origins=hello.settings.origins, has_tongues=hello.has_tongues
+            server,
+            door,
+            Giver(self._giving, channel),
+            origins=manners.settings.origins,
+            has_tongues=hello.has_tongues,
         )
         hub.start()
-        self._by_type |= {
-            said.Commit: lambda told: log.committed(told.events),
-            said.Pruned: lambda _told: self._look_again_soon(),
-            said.CloseIt: hub.close_it,
-            said.Rejudge: lambda told: server.rejudging.now(told.stream, told.user_id),
-            said.AskPositions: lambda asked: self._answer(asked.n, hub.positions()),
-            said.AskMetrics: lambda asked: self._answer(asked.n, metric_samples(self.metrics)),
-            said.Drain: lambda told: self._start(self._drain(told.timeout_s)),
-        }
-        _show(self.metrics, self)
+        server.measured(self.metrics, self.compression, lambda: hub.open_count, lambda: self.gate.running)
+        self.metrics.gauge("heads_in_memory", "Heads of streams that a worker knows.", lambda: log.head_count)
         self._start(self._listen())
         self._beat()
+
+    def commit(self, events: Columns) -> None:
+        """See `WorkerPort`."""
+        self.log.committed(events)
+
+    def pruned(self) -> None:
+        """See `WorkerPort`. Old events go in many small steps, and one look is enough for several of them."""
+        if not self._looks:
+            self._looks = True
+            self._start(self._look_again())
+
+    def close_it(self, connection: int, code: int, reason: str) -> None:
+        """See `WorkerPort`."""
+        self.hub.close_it(connection, code, reason)
+
+    def rejudge(self, stream: str | None, user_id: UserId | None) -> None:
+        """See `WorkerPort`."""
+        self.server.rejudging.now(stream, user_id)
+
+    def positions(self) -> Positions:
+        """See `WorkerPort`."""
+        return self.hub.positions()
+
+    def samples(self) -> bytes:
+        """See `WorkerPort`."""
+        return metric_samples(self.metrics)
+
+    def end(self, timeout_s: float) -> None:
+        """See `WorkerPort`."""
+        self._start(self._drain(timeout_s))
 
     async def _listen(self) -> None:
         self.server.begin()
         for sock in self._listeners:
             await self.server.serve_on(sock)
-        self.pipe.send(said.Ready())
-
-    def _look_again_soon(self) -> None:
-        """Old events go in many small steps, and one look is enough for several of them."""
-        if not self._looks:
-            self._looks = True
-            self._start(self._look_again())
+        self.channel.say(OwnerPort.ready)
 
     async def _look_again(self) -> None:
         await asyncio.sleep(LOOK_AGAIN_S)
         self._looks = False
         await self.log.look_again()
-
-    def _answer(self, n: int, value: object) -> None:
-        self.pipe.send(said.Answer(n, raw(value)))
-
-    def _failed(self, failed: said.Failed) -> None:
-        if not self.gate.answered(failed):
-            self._questions.failed(failed)
-
-    def _take(self, message: object) -> None:
-        self._by_type[type(message)](message)
 
     def _start(self, work: Any) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -381,7 +388,7 @@ class Worker:
         task.add_done_callback(self._tasks.discard)
 
     def _beat(self) -> None:
-        self.pipe.send(said.Beat())
+        self.channel.say(OwnerPort.beat)
         self._beating = asyncio.get_running_loop().call_later(BEAT_S, self._beat)
 
     def let_go(self) -> None:
@@ -405,17 +412,15 @@ class Worker:
         finally:
             if self._beating is not None:
                 self._beating.cancel()
-            self.pipe.close()
+            self.channel.close()
             self.over.set()
 
     def _lost(self) -> None:
         """The owner is gone: nothing here may be served in parallel with a new one."""
-        self._questions.give_up()
-        self.gate.give_up()
         self.over.set()
 
 
-def _registry(hello: said.Hello, questions: Questions) -> Registry:
+def _registry(hello: Hello, channel: Channel) -> Registry:
     """What sessions must know of the owner's registry."""
     registry = Registry()
     for facts in hello.actions:
@@ -423,8 +428,8 @@ def _registry(hello: said.Hello, questions: Questions) -> Registry:
         registry.commands[facts.action] = Action(
             facts.action, dict, _never, query=facts.query, compressible=facts.compressible
         )
-    registry.snapshots = dict.fromkeys(hello.snapshots, snapshots_of(questions))
-    registry.judges = dict.fromkeys(hello.judges, judge_of(questions))
+    registry.snapshots = dict.fromkeys(hello.snapshots, snapshots_of(channel))
+    registry.judges = dict.fromkeys(hello.judges, judge_of(channel))
     registry.right_types = set(hello.right_types)
     registry.words = Words.of(hello.words)
     return registry
@@ -432,38 +437,3 @@ def _registry(hello: said.Hello, questions: Questions) -> Registry:
 
 def _never(call: Call[Any]) -> Reply:
     raise RuntimeError(f"a worker leaves {call.action} to its owner")
-
-
-def _show(metrics: Metrics, worker: Worker) -> None:
-    """The metrics that each worker has. All of one name are of one family, whichever object counts them."""
-    server, feed, hub, log = worker.server, worker.feed, worker.hub, worker.log
-    budget, turns, pictures = server.budget, server.turns, server.pictures
-    compression = worker.compression
-    metrics.gauge("connections", "Open WebSockets.", lambda: hub.open_count)
-    metrics.gauge("actors", "Actors that have not ended.", lambda: worker.runtime.alive)
-    metrics.gauge("tail_bytes", "Recent events in memory: 500 B and its body each.", lambda: feed.tail.weight)
-    metrics.total("feed_reads", "Pages that subscribers and entities read from disk.", lambda: feed.fetches)
-    metrics.total("feed_signals_missed", "Commits that the feed was not told of.", lambda: feed.missed)
-    metrics.gauge(
-        "frame_cache_bytes", "Frames kept for others at the same place.", lambda: server.frames.bytes
-    )
-    metrics.total("compression_before_bytes", "Messages before compression.", lambda: compression.before)
-    metrics.total("compression_after_bytes", "The same, compressed.", lambda: compression.after)
-    metrics.gauge(
-        "unsent_bytes", "Replies and snapshots built or being built, not sent.", lambda: budget.used
-    )
-    server.intake.measured(metrics)
-    metrics.total("unsent_refused", "Answered busy for want of room for the reply.", lambda: budget.refused)
-    metrics.gauge(
-        "snapshots_kept_bytes", "Finished snapshots kept to be shared.", lambda: pictures.kept_bytes
-    )
-    metrics.gauge("turns_waiting", "Queries and snapshots that wait for their turn.", lambda: turns.waiting)
-    metrics.gauge("calls_running", "Commands and queries without an answer.", lambda: worker.gate.running)
-    metrics.gauge(
-        "sockets_unauthenticated",
-        "Sockets whose client has not authenticated.",
-        lambda: server.unauthenticated_count,
-    )
-    metrics.gauge("lobby_bytes", "Bytes of theirs that are not handled.", lambda: server.lobby_bytes)
-    metrics.total("sockets_cut_off", "Such sockets that gave way to others.", lambda: server.cut_off_count)
-    metrics.gauge("heads_in_memory", "Heads of streams that a worker knows.", lambda: log.head_count)

@@ -48,7 +48,7 @@ from huahuo.transport.protocol.dialects import DOCUMENT, V1
 from huahuo.transport.protocol.flow_control import TransportSettings
 from huahuo.transport.wire.frame_reader import as_frames, short_text, texts_in
 from huahuo.transport.workers import channel as workers
-from huahuo.transport.workers.channel import Pipe
+from huahuo.transport.workers.channel import LATER, Channel, OwnerPort, WorkerPort
 from tests.support.drivers.session import Driver, note_command
 from tests.support.fuzz.looped import done
 from tests.support.models.outlook_file import compound
@@ -431,33 +431,45 @@ def _sockets(module: native.Native) -> tuple[object, socket.socket, socket.socke
 # Workers -------------------------------------------------------------------------------------------------
 
 
-def _framed(*messages: object) -> bytes:
-    encoded = [workers.encode(message) for message in messages]
-    return b"".join(len(one).to_bytes(4) + one for one in encoded)
-
-
 _COLUMNS: Final = ([1], ["s"], [1], "t", [b"{}"], 1, [0], "", "", "", 0, "", [b"c"])
-PIPES: Final = (
-    _framed(workers.Ready(), workers.Left("127.0.0.1"), workers.Verify(1, "t"), workers.Beat()),
-    _framed(workers.Commit(_COLUMNS), workers.Told(3, b"{}"), workers.Failed(4, "Busy", "x")),
+_TO_OWNER: Final = (
+    workers.message(OwnerPort.ready) + workers.message(OwnerPort.left, "127.0.0.1")
+    + workers.message(OwnerPort.beat) + workers.message(OwnerPort.acks, [("user/1", "c", "s", 7)])
+)  # fmt: skip
+_TO_WORKER: Final = workers.message(WorkerPort.commit, _COLUMNS) + workers.message(WorkerPort.pruned)
+_ANSWERED: Final = (
+    b"\0\0\0\x0d\0" + b"\0" * 7 + b"\1\xa3abc" + b"\0\0\0\x10\1" + b"\0" * 7 + b"\2\x92\xa4Busy\xa1x"
 )
+PIPES: Final = (_TO_OWNER, _TO_WORKER, _ANSWERED)
+
+
+class _Anything:
+    """Every method of it notes its call."""
+
+    def __init__(self, got: list[object]) -> None:
+        self._got = got
+
+    def __getattr__(self, _name: str) -> Any:
+        def method(*args: object) -> object:
+            self._got.append(args)
+            return LATER
+
+        return method
 
 
 def pipes(data: bytes) -> None:
-    """What a worker and its owner say, in pieces: messages of theirs, or the end of the pipe."""
-    for decoder in (workers.FROM_OWNER, workers.FROM_WORKER):
+    """What a worker and its owner say, in pieces: calls and answers of theirs, or the end of the channel."""
+    for port in (OwnerPort, WorkerPort):
         got: list[object] = []
         lost: list[bool] = []
-        pipe = Pipe(decoder, got.append, lambda lost=lost: lost.append(True))  # type: ignore[misc]
+        channel = Channel(port, _Anything(got), lost=lambda lost=lost: lost.append(True), now_s=float)  # type: ignore[misc]
         step = max(1, len(data) // _PIECES_MAX)
         for at in range(0, len(data), step):
-            if pipe.is_open:
-                pipe.data_received(data[at : at + step])
-        assert len(lost) == (not pipe.is_open)
-        size = sum(4 + len(workers.encode(message)) for message in got)
+            if channel.is_open:
+                channel.data_received(data[at : at + step])
+        assert len(lost) == (not channel.is_open)
+        size = sum(len(msgspec.msgpack.encode(args)) for args in got)
         assert lost or size <= len(data) or not got
-        for message in got:
-            repr(message)
 
 
 # Nodes ---------------------------------------------------------------------------------------------------

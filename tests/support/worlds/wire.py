@@ -36,8 +36,9 @@ from huahuo.transport.server.server import Server
 from huahuo.transport.wire.connection_ref import ConnectionRef
 from huahuo.transport.wire.ports import LiveConnection
 from huahuo.transport.wire.site import Asset, Phase, Site
+from huahuo.transport.workers.channel import Manners, WorkerPort
 from huahuo.transport.workers.desk import Desk, tell_commits
-from huahuo.transport.workers.owner import Manners, Owner
+from huahuo.transport.workers.owner import Owner
 from huahuo.transport.workers.worker import Taker, Worker
 from tests.support.drivers.http import client
 from tests.support.models.faulty_log import FaultyLog
@@ -330,11 +331,11 @@ async def _at_a_worker(made: World) -> AsyncIterator[None]:
     desk = Desk(owner, given=taker.given, ready=ready.set, lost=lambda: None)
     made.worker = worker = Worker(made.ambient, InlineExecutor(), lambda _hello: None)
     unlisten = tell_commits(made.log, lambda: [desk])
-    made.server.rejudging.also = desk.rejudge
+    made.server.rejudging.also = lambda *whom: desk.channel.say(WorkerPort.rejudge, *whom)
     listening = socket.create_server(("127.0.0.1", 0))
     made.port = listening.getsockname()[1]
     try:
-        await desk.pipe.open(ours)
+        await desk.channel.open(ours)
         desk.greet(1)
         await worker.start(theirs, giving, [listening])
         await ready.wait()
@@ -344,7 +345,7 @@ async def _at_a_worker(made: World) -> AsyncIterator[None]:
         await worker.drain(2)
         await made.server.drain(2)
         unlisten()
-        desk.pipe.close()
+        desk.channel.close()
         taker.close()
         giving.close()
 

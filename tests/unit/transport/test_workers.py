@@ -1,9 +1,9 @@
-"""Worker processes: the pipe, the remote log, errors."""
+"""Worker processes: the channel, the remote log, errors."""
 
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, cast
 
@@ -21,20 +21,15 @@ from huahuo.transport.load.shares import Shares
 from huahuo.transport.workers import channel as module
 from huahuo.transport.workers import owner, owner_proxies
 from huahuo.transport.workers.channel import (
-    FROM_WORKER,
-    Enter,
-    Left,
-    Links,
+    Channel,
     LinksFound,
     OwnerFailed,
-    Pipe,
-    Questions,
-    Ready,
+    OwnerPort,
     columns_of,
-    encode,
     error_named,
     error_raised,
     events_of,
+    message,
 )
 from huahuo.transport.workers.owner import PartsKept
 from huahuo.transport.workers.owner_proxies import RemoteLog
@@ -42,20 +37,29 @@ from tests.support.patience import WITHIN_S
 
 
 class End:
+    """One end of a channel, whose owner's methods note their calls."""
+
     def __init__(self) -> None:
-        self.came: list[object] = []
-        self.cannot: object = None
+        self.came: list[tuple[object, ...]] = []
+        self.cannot = ""
         self.some = asyncio.Event()
         self.lost = asyncio.Event()
-        self.pipe = Pipe(FROM_WORKER, self.take, self.lost.set)
+        self.channel = Channel(OwnerPort, self, lost=self.lost.set, now_s=lambda: 0.0)
 
-    def take(self, message: object) -> None:
-        self.came.append(message)
-        self.some.set()
-        if message == self.cannot:
-            raise RuntimeError("canary")
+    def __getattr__(self, name: str) -> Any:
+        def method(*args: object) -> object:
+            self.came.append((name, *args))
+            self.some.set()
+            if name == self.cannot:
+                raise Busy("canary")
+            return self.later() if name == "piece" else "admitted"
 
-    async def until(self, count: int) -> list[object]:
+        return method
+
+    async def later(self) -> bytes:
+        return b"text"
+
+    async def until(self, count: int) -> list[tuple[object, ...]]:
         async with asyncio.timeout(WITHIN_S):
             while len(self.came) < count:
                 self.some.clear()
@@ -64,63 +68,82 @@ class End:
 
 
 @asynccontextmanager
-async def ends() -> AsyncIterator[tuple[End, End]]:
+async def ends() -> AsyncIterator[tuple[Channel, End]]:
     one, other = socket.socketpair()
     here, there = End(), End()
-    await here.pipe.open(one)
-    await there.pipe.open(other)
+    await here.channel.open(one)
+    await there.channel.open(other)
     try:
-        yield here, there
+        yield here.channel, there
     finally:
-        here.pipe.close()
-        there.pipe.close()
+        here.channel.close()
+        there.channel.close()
 
 
-async def test_messages_arrive_whole_and_in_order() -> None:
+async def test_calls_arrive_whole_and_in_order() -> None:
     async with ends() as (here, there):
-        sent: list[object] = [Enter(n, "x" * (n * 997)) for n in range(200)]
-        for message in sent:
-            here.pipe.send(message)
-        assert await there.until(200) == sent
+        sent = ["x" * (n * 997) for n in range(200)]
+        for text in sent:
+            here.say(OwnerPort.left, text)
+        assert await there.until(200) == [("left", text) for text in sent]
+
+
+async def test_a_call_gets_its_answer_at_once_or_later_or_the_error() -> None:
+    async with ends() as (here, there), asyncio.timeout(WITHIN_S):
+        assert await here.ask(OwnerPort.enter, "10.0.0.1") == "admitted"
+        assert await here.ask(OwnerPort.piece, 7) == b"text"
+        there.cannot = "part"
+        with pytest.raises(Busy, match="canary"):
+            await here.ask(OwnerPort.part, 7, 0, 100)
+        there.channel.close()
+        with pytest.raises(Unavailable):
+            await here.ask(OwnerPort.enter, "10.0.0.1")
+        with pytest.raises(Unavailable):
+            await here.ask(OwnerPort.enter, "10.0.0.1")
 
 
 async def test_a_commit_leaves_before_those_who_have_the_loop_next() -> None:
     one, other = socket.socketpair()
     other.setblocking(False)
     with other:
-        here, came = End(), list[bytes]()
-        await here.pipe.open(one)
+        here, came = End().channel, list[bytes]()
+        await here.open(one)
 
         def look() -> None:
             with contextlib.suppress(BlockingIOError):
                 came.append(other.recv(1 << 10))
 
         asyncio.get_running_loop().call_soon(look)
-        here.pipe.send(Ready())
-        here.pipe.send_at_once(encode(Left("10.0.0.1")))
+        here.say(OwnerPort.ready)
+        here.send_at_once(message(OwnerPort.left, "10.0.0.1"))
         await asyncio.sleep(0)
-        assert came == [_in_pipe(Ready()) + _in_pipe(Left("10.0.0.1"))]
-        here.pipe.close()
-
-
-def _in_pipe(message: object) -> bytes:
-    data = encode(message)
-    return len(data).to_bytes(4) + data
+        assert came == [message(OwnerPort.ready) + message(OwnerPort.left, "10.0.0.1")]
+        here.close()
 
 
 async def test_what_was_sent_before_the_end_still_arrives() -> None:
     async with ends() as (here, there):
-        here.pipe.send(Ready())
-        here.pipe.close()
-        assert await there.until(1) == [Ready()]
+        here.say(OwnerPort.ready)
+        here.close()
+        assert await there.until(1) == [("ready",)]
         async with asyncio.timeout(WITHIN_S):
             await there.lost.wait()
 
 
-@pytest.mark.parametrize("data", [b"\xc1", encode(Left("a")).replace(b"\xa1a", b"\xa1\xff")])
-async def test_a_message_that_is_none_ends_the_pipe(data: bytes) -> None:
+_LEFT = message(OwnerPort.left, "a")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        _LEFT[:-1] + b"\xff", _LEFT[:-3] + b"\x91\x01\x01", _LEFT[:4] + b"\xff" + _LEFT[5:],
+        b"\0\0\0\x02" + _LEFT[4:], b"\xff" * 20,
+    ],
+    ids=["text", "type", "method", "short", "long"],
+)  # fmt: skip
+async def test_a_message_that_is_none_ends_the_channel(data: bytes) -> None:
     async with ends() as (here, there):
-        here.pipe.send_encoded(data)
+        here.send(data)
         async with asyncio.timeout(WITHIN_S):
             await there.lost.wait()
         assert there.came == []
@@ -128,10 +151,10 @@ async def test_a_message_that_is_none_ends_the_pipe(data: bytes) -> None:
 
 async def test_one_message_that_cannot_be_handled_is_not_the_fault_of_the_next() -> None:
     async with ends() as (here, there):
-        there.cannot = Left("10.0.0.1")
-        here.pipe.send(Left("10.0.0.1"))
-        here.pipe.send(Ready())
-        assert await there.until(2) == [Left("10.0.0.1"), Ready()]
+        there.cannot = "left"
+        here.say(OwnerPort.left, "10.0.0.1")
+        here.say(OwnerPort.ready)
+        assert await there.until(2) == [("left", "10.0.0.1"), ("ready",)]
 
 
 async def test_a_peer_that_does_not_read_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -139,31 +162,30 @@ async def test_a_peer_that_does_not_read_is_given_up(monkeypatch: pytest.MonkeyP
     one, other = socket.socketpair()
     with other:
         here = End()
-        await here.pipe.open(one)
+        await here.channel.open(one)
         async with asyncio.timeout(WITHIN_S):
-            while here.pipe.is_open:
-                here.pipe.send_encoded(bytes(256 << 10))
+            while here.channel.is_open:
+                here.channel.send(bytes(256 << 10))
                 await asyncio.sleep(0)
         assert here.lost.is_set()
 
 
 class Asked:
-    """Questions that an owner with these heads answers at once."""
+    """A channel to an owner with these heads, which answers at once."""
 
     def __init__(self, heads: dict[str, Head]) -> None:
         self.heads = heads
 
-    def ask(self, make: Callable[[int], Any], _answers: msgspec.msgpack.Decoder[Any]) -> asyncio.Future[Any]:
-        asked: Links = make(1)
+    def ask(self, _links: object, places: list[tuple[str, int]]) -> asyncio.Future[Any]:
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        heads = {stream: self.heads.get(stream, Head()) for stream, seq in asked.places if not seq}
-        future.set_result(LinksFound([None for _ in asked.places], heads))
+        heads = {stream: self.heads.get(stream, Head()) for stream, seq in places if not seq}
+        future.set_result(LinksFound([None for _ in places], heads))
         return future
 
 
 def log_of(**heads: int) -> RemoteLog:
     owner = Asked({name: Head(1, seq, b"l" * 32) for name, seq in heads.items()})
-    return RemoteLog(cast("Questions", owner), "log", 0, b"")
+    return RemoteLog(cast("Channel", owner), "log", 0, b"")
 
 
 def event(position: int, stream: str, seq: int) -> StoredEvent:
