@@ -85,13 +85,6 @@ def test_a_wheel_that_is_always_late_cannot_hold_the_clock_for_ever() -> None:
     assert awake.slept_s() == pytest.approx(110), "once it was on time, a sleep counts again"
 
 
-def test_before_the_first_and_behind_the_last_turn_nothing_is_late() -> None:
-    clock = FakeAmbient()
-    awake = AwakeAmbient(clock)
-    clock.advance(100)
-    assert awake.monotonic_s() == pytest.approx(100)
-
-
 async def test_a_deadline_moves_by_what_the_process_slept() -> None:
     async with wheel() as awake:
         loop = virtual_loop()

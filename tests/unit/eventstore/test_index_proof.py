@@ -149,29 +149,3 @@ async def test_rows_that_are_changed_by_chance_give_no_false_head(tmp_path: Path
         except Damaged:
             return
     assert dict(zip(naming.streams.values(), lasts, strict=True)) == HEADS
-
-
-async def test_a_row_of_the_index_without_a_number_keeps_the_log_closed(tmp_path: Path) -> None:
-    await filled(tmp_path)
-    path, at = tmp_path / DATABASE, page_of(tmp_path, "seq_index")
-    data = bytearray(path.read_bytes())
-    row = at + int.from_bytes(data[at + 8 : at + 10])
-    data[row + 2] = 0  # behind two lengths, the kind of its stream's number
-    path.write_bytes(data)
-    with pytest.raises(Damaged, match=FALSE_INDEX):
-        await opened(tmp_path)
-
-
-@pytest.mark.usefixtures("_way")
-async def test_the_pages_of_the_index_are_read_into_no_room_that_is_meant_for_commits(tmp_path: Path) -> None:
-    await filled(tmp_path)
-    said: list[str] = []
-    with closing(sqlite3.connect(tmp_path / DATABASE)) as connection:
-        [kept] = connection.execute("PRAGMA cache_size").fetchone()
-        naming = read_naming(connection)
-        connection.set_trace_callback(said.append)
-        prove_index(connection, naming, sum(HEADS.values()))
-    walks = [at for at, sql in enumerate(said) if "FROM seq_index" in sql]
-    assert walks
-    assert said.index("PRAGMA cache_size=-2048") < walks[0]
-    assert said.index(f"PRAGMA cache_size={kept}") > walks[-1]

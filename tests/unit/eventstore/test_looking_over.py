@@ -229,21 +229,3 @@ async def test_a_damaged_page_refuses_only_the_appends_that_write_to_it(tmp_path
     assert "is damaged" in (await log.probe() or "")
     assert await log.verify() == 10
     await log.close()
-
-
-async def test_new_names_beside_a_damaged_page_are_not_lost(tmp_path: Path) -> None:
-    await filled(tmp_path)
-    spoil(tmp_path, "projection")
-    log = await opened(tmp_path)
-    row = (RowPut("table", "part", b"key", b"value"),)
-    done = await asyncio.gather(
-        log.append(Append(ts_ms=0, events=(NewEvent("new", "another type", b"{}"),))),
-        log.append(Append(ts_ms=0, events=(NewEvent("s1", "t", b"{}"),), rows=row)),
-        log.append(Append(ts_ms=0, events=(NewEvent("new", "t", b"{}"),))),
-        return_exceptions=True,
-    )
-    assert [isinstance(one, Corrupt) for one in done] == [False, True, False]
-    await log.close()
-    log = await opened(tmp_path)
-    assert [event.type for event in await log.read("new", 0, events_max=9)] == ["another type", "t"]
-    await log.close()

@@ -2,7 +2,6 @@
 
 import random
 import sqlite3
-from array import array
 from contextlib import closing
 from pathlib import Path
 
@@ -123,43 +122,6 @@ async def test_checksums_are_forgotten_at_a_bound_and_read_again(
     await view.close()
 
 
-async def test_the_links_that_the_opening_checked_are_in_memory(tmp_path: Path) -> None:
-    log = await opened(tmp_path / "log")
-    await log.append(append(event("a"), event("b"), event("a")))
-    killed = as_killed(tmp_path / "log", tmp_path / "killed")
-    links = dict(zip("ab", await log.links([("a", 2), ("b", 1)]), strict=True))
-    await log.close()
-    for directory in (killed, tmp_path / "log"):
-        again = await opened(directory)
-        assert {stream: again.head(stream).link for stream in "ab"} == links
-        await again.close()
-
-
-async def test_an_event_behind_which_nothing_proves_a_stream_keeps_a_killed_log_closed(
-    tmp_path: Path,
-) -> None:
-    log = await opened(tmp_path / "log")
-    await log.append(append(event("a"), event("b")))
-    killed = as_killed(tmp_path / "log", tmp_path / "killed")
-    await log.close()
-    sql(killed, "UPDATE event SET body = x'5b5d' WHERE stream = (SELECT id FROM stream WHERE name = 'a')")
-    with pytest.raises(Damaged, match="nothing proves to which place"):
-        await opened(killed)
-
-
-@pytest.mark.usefixtures("small")
-async def test_a_log_that_was_closed_has_nothing_left_to_index(tmp_path: Path) -> None:
-    log = await opened(tmp_path)
-    await log.append(append(event("a"), event("b"), event("a")))
-    assert sql(tmp_path, "SELECT count(*) FROM seq_index") == [(0,)]
-    await log.close()
-    found = sql(
-        tmp_path,
-        "SELECT name, seq, position FROM seq_index JOIN stream ON stream = stream.id ORDER BY position",
-    )
-    assert found == [("a", 1, 1), ("b", 1, 2), ("a", 2, 3)]
-
-
 @pytest.mark.usefixtures("small")
 async def test_after_a_failed_commit_the_index_stands_where_the_disk_does(tmp_path: Path) -> None:
     rng, written = random.Random(10), {stream: list[bytes]() for stream in STREAMS}
@@ -249,16 +211,6 @@ async def test_what_the_index_lost_or_made_up_is_found_by_verification(tmp_path:
     await view.close()
 
 
-async def test_an_index_that_lost_the_newest_events_keeps_the_log_closed(tmp_path: Path) -> None:
-    """Else an opened log would hand out their seqs a second time."""
-    log = await opened(tmp_path)
-    await log.append(append(*[event("a")] * 10))
-    await log.close()
-    sql(tmp_path, "DELETE FROM seq_index WHERE seq > 7")
-    with pytest.raises(Damaged, match="the index by stream and seq"):
-        await opened(tmp_path)
-
-
 async def test_what_was_pruned_since_a_view_looked_hides_nothing_that_is_left(tmp_path: Path) -> None:
     """The first events in the view's memory are gone; the events after them are not."""
     log = await opened(tmp_path)
@@ -321,23 +273,3 @@ def test_a_round_ends_however_many_events_come_meanwhile() -> None:
         assert held.count <= 2 * 1000 + 10
     assert len(marks) > 8
     assert marks == sorted(marks)
-
-
-def test_part_of_a_stream_is_split_where_the_table_ends() -> None:
-    held = Unindexed(events_max=1000)
-    held.replace([(5, 11, 101, 1), (6, 1, 102, 2), (5, 12, 103, 3), (5, 13, 104, 4)], 104)
-    assert held.split(5, 0, 13, 99)[:2] == (10, [101, 103, 104])
-    assert held.split(5, 11, 12, 99)[:2] == (10, [103])
-    assert held.split(5, 11, 13, 1)[:2] == (10, [103])
-    assert held.split(5, 2, 9, 99)[:2] == (9, ())
-    assert held.split(5, 2, 13, 8)[:2] == (10, ()), "the table has as many"
-    assert held.split(5, 2, 13, 9)[:2] == (10, [101, 103, 104])
-    assert held.split(7, 2, 9, 99)[:2] == (9, ())
-    assert (held.last(5), held.last(6), held.last(7)) == (13, 1, 0)
-
-
-def test_the_checksum_before_a_part_is_told_where_the_table_has_none() -> None:
-    held = Unindexed(events_max=1000)
-    held.replace([(5, 11, 101, 1), (5, 12, 103, 3), (5, 13, 104, 4)], 104)
-    assert held.split(5, 10, 13, 99)[2:] == (array("I", [1, 3, 4]), None)
-    assert held.split(5, 11, 13, 1)[2:] == (array("I", [3]), 1)

@@ -71,22 +71,6 @@ async def test_a_closed_log_is_cared_for_no_more(monkeypatch: pytest.MonkeyPatch
     assert len(cared.at_s) == times > 0
 
 
-async def test_care_that_a_log_was_closed_during_is_not_begun_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    executor = Held()
-    log = await opened(executor)
-    cared = Cared(log, monkeypatch, 100)
-    waiting = log.submit(append(event()))
-    log.listen(lambda _: executor.open.clear())
-    await waiting
-    closing = asyncio.ensure_future(log.close())
-    await asyncio.sleep(1)
-    assert cared.at_s == []
-    executor.open.set()
-    await closing
-    await asyncio.sleep(10)
-    assert len(cared.at_s) == 1
-
-
 async def test_care_that_comes_due_while_a_commit_runs_disturbs_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
