@@ -7,7 +7,8 @@ import pytest
 from huahuo.eventstore.errors import Corrupt
 from huahuo.eventstore.model import Append, CommandKey, CommandRecord, RowPut, Secret, SecretPut
 from huahuo.eventstore.sqlite.log import SqliteLog
-from tests.support.worlds.spoilt import change_key, opened
+from tests.support.worlds.spoilt import change_key
+from tests.support.worlds.sqlite_logs import opened
 
 NUMBER = 40
 

@@ -10,7 +10,8 @@ from huahuo.eventstore.model import Append, CommandKey, CommandRecord, NewEvent,
 from huahuo.eventstore.sqlite.damage import find_damage
 from huahuo.eventstore.sqlite.directory_lock import LOCK
 from huahuo.eventstore.sqlite.schema import DATABASE
-from tests.support.worlds.spoilt import filled, opened, spoil
+from tests.support.worlds.spoilt import filled, spoil
+from tests.support.worlds.sqlite_logs import opened
 
 
 @pytest.mark.parametrize("page", ["seq_index", "stream", "stream_unique", "name", "meta", "counter"])

@@ -16,7 +16,8 @@ from huahuo.eventstore.sqlite.initial_state import FALSE_INDEX, TAIL_EVENTS, pro
 from huahuo.eventstore.sqlite.names import read_naming
 from huahuo.eventstore.sqlite.schema import DATABASE, PAGE_BYTES
 from tests.support.worlds.changed_columns import as_it_was, make
-from tests.support.worlds.spoilt import opened, page_of
+from tests.support.worlds.spoilt import page_of
+from tests.support.worlds.sqlite_logs import opened
 
 pytestmark = pytest.mark.slow
 

@@ -11,7 +11,7 @@ from huahuo.eventstore.model import Append, NewEvent
 from huahuo.eventstore.sqlite.events import EVENTS_AT, EVENTS_BY_POSITION, EVENTS_BY_SEQ, select_events
 from huahuo.eventstore.sqlite.names import Names
 from huahuo.eventstore.sqlite.schema import DATABASE
-from tests.support.worlds.spoilt import opened
+from tests.support.worlds.sqlite_logs import opened
 
 EVENTS = 12
 BODY_BYTES = 1 << 20

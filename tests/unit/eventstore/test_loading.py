@@ -12,7 +12,7 @@ from huahuo.eventstore.errors import Conflict
 from huahuo.eventstore.model import Append, Head, NewEvent, Pruning
 from huahuo.eventstore.sqlite import names
 from huahuo.eventstore.sqlite.log import SqliteLog
-from tests.support.worlds.spoilt import opened
+from tests.support.worlds.sqlite_logs import opened
 
 STREAMS = 4_000
 BYTES_A_STREAM = 80

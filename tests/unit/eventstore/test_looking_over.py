@@ -23,7 +23,8 @@ from huahuo.eventstore.model import (
 )
 from huahuo.eventstore.sqlite.damage import SCANNED_TABLES, find_damage
 from huahuo.eventstore.sqlite.schema import DATABASE
-from tests.support.worlds.spoilt import change_key, filled, flip, hide_last_row, opened, page_of, spoil
+from tests.support.worlds.spoilt import change_key, filled, flip, hide_last_row, page_of, spoil
+from tests.support.worlds.sqlite_logs import opened
 
 
 def hide(directory: Path, table: str, key: bytes, how: str) -> None:
