@@ -98,7 +98,7 @@ def _fork_on_request(asks: socket.socket) -> None:
     signal.set_wakeup_fd(wake)
     signal.signal(signal.SIGCHLD, lambda *_: None)
     while True:
-        if woken in select.select([asks, woken], [], [])[0]:
+        if woken in select.select([asks.fileno(), woken], [], [])[0]:
             os.read(woken, 1 << 10)
             while running and (ended := os.waitpid(-1, os.WNOHANG))[0]:
                 tell = running.pop(ended[0])
