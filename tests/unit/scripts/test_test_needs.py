@@ -79,18 +79,3 @@ def test_any_other_answer_installs_nothing(machine: Path, answer: str) -> None:
 def test_in_ci_nobody_is_asked(machine: Path) -> None:
     assert run(machine, "y", CI="true") == ""
     assert installed(machine) == ""
-
-
-def test_ci_installs_without_a_question(machine: Path) -> None:
-    assert "[y/N]" not in run(machine, "", "install", CI="true")
-    assert "dovecot-imapd chromium strace nginx-light caddy prometheus redis-server nodejs npm" in installed(
-        machine
-    )
-
-
-def test_without_a_terminal_nobody_is_asked(machine: Path) -> None:
-    environ = {"PATH": str(machine), "SBIN": ""}
-    done = subprocess.run(
-        [SCRIPT], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True, env=environ
-    )
-    assert (done.stdout, done.stderr) == ("", "")
