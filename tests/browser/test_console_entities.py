@@ -179,51 +179,48 @@ async def test_a_cause_that_is_not_in_the_log_any_more_is_not_replaced_by_a_late
             assert await tab.run("return document.querySelectorAll('.audit-rows li').length") == 0
 
 
-async def test_a_key_is_made_shown_once_used_and_revoked(chromium: Chromium, tmp_path: Path) -> None:
-    async with console(chromium, tmp_path) as on:
-        tab = await on.sign_in(page="#/programs")
-        await tab.fill("input[name=key_name]", "ci")
-        await tab.page.locator("input[name=right][value=codes]").check()
-        await press_button(tab, "Make a key", ".keys")
-        key = await tab.page.locator(".told-once code").text_content()
-        assert key is not None
-        assert key.startswith("hhk_1_")
-        await tab.page.screenshot(path=tmp_path / "key.png", full_page=True)
-        async with httpx.AsyncClient(base_url=on.server.url, trust_env=False, timeout=WITHIN_S) as http:
-            bearer = {"Authorization": f"Bearer {key}"}
-            assert (await http.get(f"/streams/user/{USER_ID}", headers=bearer)).status_code == 200
-            await press_button(tab, "Done", ".keys")
-            await tab.page.reload()
-            await until_text(tab, "[data-key='1']", "read · codes")
-            assert key not in await tab.page.content()
-            await press_button(tab, "Revoke", ".keys")
-            await press_button(tab, "Revoke", "dialog[open]")
-            await until_text(tab, ".keys", "No keys yet")
-            assert (await http.get(f"/streams/user/{USER_ID}", headers=bearer)).status_code == 401
-        assert await violations(tab) == []
+async def test_a_key_is_made_shown_once_used_and_revoked(on: Console, tmp_path: Path) -> None:
+    tab = await on.sign_in(page="#/programs")
+    await tab.fill("input[name=key_name]", "ci")
+    await tab.page.locator("input[name=right][value=codes]").check()
+    await press_button(tab, "Make a key", ".keys")
+    key = await tab.page.locator(".told-once code").text_content()
+    assert key is not None
+    assert key.startswith("hhk_1_")
+    await tab.page.screenshot(path=tmp_path / "key.png", full_page=True)
+    async with httpx.AsyncClient(base_url=on.server.url, trust_env=False, timeout=WITHIN_S) as http:
+        bearer = {"Authorization": f"Bearer {key}"}
+        assert (await http.get(f"/streams/user/{USER_ID}", headers=bearer)).status_code == 200
+        await press_button(tab, "Done", ".keys")
+        await tab.page.reload()
+        await until_text(tab, "[data-key='1']", "read · codes")
+        assert key not in await tab.page.content()
+        await press_button(tab, "Revoke", ".keys")
+        await press_button(tab, "Revoke", "dialog[open]")
+        await until_text(tab, ".keys", "No keys yet")
+        assert (await http.get(f"/streams/user/{USER_ID}", headers=bearer)).status_code == 401
+    assert await violations(tab) == []
 
 
-async def test_a_webhook_that_is_refused_says_why(chromium: Chromium, tmp_path: Path) -> None:
-    async with console(chromium, tmp_path) as on:
-        tab = await on.sign_in(page="#/programs")
-        await tab.fill("input[name=url]", "http://192.0.2.1/hook")
-        await press_button(tab, "Make a webhook", ".hooks")
-        await until_text(tab, ".toasts", "https:// is needed")
+async def test_a_webhook_that_is_refused_says_why(on: Console) -> None:
+    tab = await on.sign_in(page="#/programs")
+    await tab.fill("input[name=url]", "http://192.0.2.1/hook")
+    await press_button(tab, "Make a webhook", ".hooks")
+    await until_text(tab, ".toasts", "https:// is needed")
 
 
-async def test_the_whole_name_of_a_key_is_readable_on_a_phone(chromium: Chromium, tmp_path: Path) -> None:
-    async with console(chromium, tmp_path) as on:
-        tab = await on.sign_in(page="#/programs")
-        await resize(tab, 375, 720)
-        await tab.fill("input[name=key_name]", "the script that copies invoices every night, then tells us")
-        await press_button(tab, "Make a key", ".keys")
-        await tab.until("document.querySelector('[data-key] b')")
-        cut = await tab.run(
-            """const name = document.querySelector("[data-key] b");
-               const [inner, outer] = [name, name.closest(".card")].map((one) => one.getBoundingClientRect());
-               return name.scrollWidth > name.clientWidth || inner.right > outer.right"""
-        )
-        assert not cut
+async def test_the_whole_name_of_a_key_is_readable_on_a_phone(on: Console) -> None:
+    tab = await on.sign_in(page="#/programs")
+    await resize(tab, 375, 720)
+    await tab.fill("input[name=key_name]", "the script that copies invoices every night, then tells us")
+    await press_button(tab, "Make a key", ".keys")
+    await tab.until("document.querySelector('[data-key] b')")
+    cut = await tab.run(
+        """const name = document.querySelector("[data-key] b");
+           const [inner, outer] = [name, name.closest(".card")].map((one) => one.getBoundingClientRect());
+           return name.scrollWidth > name.clientWidth || inner.right > outer.right"""
+    )
+    assert not cut
 
 
 async def test_dead_letters_are_seen_with_the_reason_and_sent_again(
