@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 @pytest.fixture
 async def on(chromium: Chromium, tmp_path: Path) -> AsyncIterator[Stage]:
-    async with stage(chromium, tmp_path) as made:
+    async with stage(chromium, tmp_path, within_s=None) as made:
         yield made
 
 
