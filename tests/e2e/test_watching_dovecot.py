@@ -13,7 +13,7 @@ from tests.support.drivers.checks import QUICK
 from tests.support.models.mail_book import USER
 from tests.support.servers.dovecot import Dovecot, dovecot
 from tests.support.servers.proxy import chaos_proxy
-from tests.support.worlds.mail_world import MailWorld, in_real_world
+from tests.support.worlds.mail_world import MailWorld, real_world
 
 pytestmark = pytest.mark.e2e
 
@@ -70,10 +70,10 @@ async def subjects(world: MailWorld) -> list[str]:
     return [e["subject"] for e in await world.said() if e["type"] == "mail_received"]
 
 
-def test_a_new_mail_is_told_as_soon_as_idle_tells_of_it_and_nothing_else_is(
+async def test_a_new_mail_is_told_as_soon_as_idle_tells_of_it_and_nothing_else_is(
     server: Dovecot, user: str
 ) -> None:
-    async def test(world: MailWorld) -> None:
+    async with real_world(watch=BY_IDLE) as world:
         number = await watched(world, server, user)
         await waits_in_idle(world)
         for subject in ("first", "second", "third"):
@@ -88,62 +88,50 @@ def test_a_new_mail_is_told_as_soon_as_idle_tells_of_it_and_nothing_else_is(
         assert (row["status"], row["progress"], row["last_check_time"]) == ("idle", 0, None)
         assert (row["watched"], row["mail_count"]) == (True, 3)
 
-    in_real_world(test, watch=BY_IDLE)
 
-
-def test_the_mailbox_on_the_server_stays_as_it_is(server: Dovecot, user: str) -> None:
+async def test_the_mailbox_on_the_server_stays_as_it_is(server: Dovecot, user: str) -> None:
     server.add_mail(user, mail("before"))
     before = server.snapshot(user)
-
-    async def test(world: MailWorld) -> None:
+    async with real_world() as world:
         await watched(world, server, user)
         await told(world, "before")
         await waits_in_idle(world)
-
-    in_real_world(test)
     assert server.snapshot(user) == before
 
 
-def test_a_check_and_a_watcher_tell_a_mail_once(server: Dovecot, user: str) -> None:
-    async def test(world: MailWorld) -> None:
-        number = await watched(world, server, user)
-        await waits_in_idle(world)
-        for turn in range(5):
-            await asyncio.gather(deliver(server, user, f"mail {turn}"), world.checked(number))
-            await told(world, f"mail {turn}")
-        assert await subjects(world) == [f"mail {turn}" for turn in range(5)]
-
-    in_real_world(test)
+async def test_a_check_and_a_watcher_tell_a_mail_once(world: MailWorld, server: Dovecot, user: str) -> None:
+    number = await watched(world, server, user)
+    await waits_in_idle(world)
+    for turn in range(5):
+        await asyncio.gather(deliver(server, user, f"mail {turn}"), world.checked(number))
+        await told(world, f"mail {turn}")
+    assert await subjects(world) == [f"mail {turn}" for turn in range(5)]
 
 
-def test_without_idle_it_looks_now_and_then(server: Dovecot, user: str) -> None:
-    async def test(world: MailWorld) -> None:
+async def test_without_idle_it_looks_now_and_then(server: Dovecot, user: str) -> None:
+    async with real_world(providers=WITHOUT_IDLE, watch=Pace(poll_s=0.1)) as world:
         await watched(world, server, user)
         await deliver(server, user, "polled")
         await told(world, "polled")
         assert world.mail.watching.idle == 0
 
-    in_real_world(test, providers=WITHOUT_IDLE, watch=Pace(poll_s=0.1))
 
-
-def test_what_idle_does_not_tell_of_is_found_as_soon_as_without_idle(server: Dovecot, user: str) -> None:
+async def test_what_idle_does_not_tell_of_is_found_as_soon_as_without_idle(
+    server: Dovecot, user: str
+) -> None:
     with server.client(user, "secret") as client:
         client.create("Spam")
-
-    async def test(world: MailWorld) -> None:
+    async with real_world(check=WITH_JUNK, watch=Pace(poll_s=0.5)) as world:
         await watched(world, server, user)
         await waits_in_idle(world)
         await asyncio.to_thread(server.add_mail, user, mail("your code"), folder="Spam")
         assert (await told(world, "your code"))["folder"] == "Spam"
 
-    in_real_world(test, check=WITH_JUNK, watch=Pace(poll_s=0.5))
 
-
-def test_news_of_one_folder_put_off_no_look_at_the_others(server: Dovecot, user: str) -> None:
+async def test_news_of_one_folder_put_off_no_look_at_the_others(server: Dovecot, user: str) -> None:
     with server.client(user, "secret") as client:
         client.create("Spam")
-
-    async def test(world: MailWorld) -> None:
+    async with real_world(check=WITH_JUNK, watch=Pace(poll_s=2.0)) as world:
         await watched(world, server, user)
         await waits_in_idle(world)
         await asyncio.to_thread(server.add_mail, user, mail("your code"), folder="Spam")
@@ -154,66 +142,58 @@ def test_news_of_one_folder_put_off_no_look_at_the_others(server: Dovecot, user:
                 return
         raise AssertionError("the other folder was not read")
 
-    in_real_world(test, check=WITH_JUNK, watch=Pace(poll_s=2.0))
 
-
-def test_after_a_restart_a_watched_mailbox_is_watched_again(server: Dovecot, user: str) -> None:
-    async def test(world: MailWorld) -> None:
-        number = await watched(world, server, user)
-        await waits_in_idle(world)
-        await world.restart()
-        await waits_in_idle(world)
-        await deliver(server, user, "after the restart")
-        await told(world, "after the restart")
-        await world.crash()
-        assert (await world.rows())[number]["watched"] is True
-        await waits_in_idle(world)
-
-    in_real_world(test)
-
-
-def test_what_is_not_watched_any_more_is_left_alone(server: Dovecot, user: str) -> None:
-    async def test(world: MailWorld) -> None:
-        number = await watched(world, server, user)
-        await waits_in_idle(world)
-        await world.do("watch_emails", email_ids=[number], on=False)
-        assert (world.mail.watching.count, world.mail.watching.idle) == (0, 0)
-        assert (await world.rows())[number]["watched"] is False
-        await world.restart()
-        assert world.mail.watching.count == 0
-
-    in_real_world(test)
-
-
-def test_a_refused_sign_in_is_told_once_and_tried_again_when_the_password_changed(
-    server: Dovecot, user: str
+async def test_after_a_restart_a_watched_mailbox_is_watched_again(
+    world: MailWorld, server: Dovecot, user: str
 ) -> None:
-    async def test(world: MailWorld) -> None:
-        number = await watched(world, server, user)
-        await waits_in_idle(world)
-        await world.do("update_email", email_id=number, password="wrong")
-        failed = await world.ended(number)
-        assert (failed["status"], failed["error_class"], failed["check_id"]) == ("need_reauth", "auth", 0)
-        looks = world.mail.watching.looks
-        await world.restart()
-        await asyncio.sleep(0.3)
-        assert world.mail.watching.looks == 0 < looks
-        head = world.log.head(U).seq
-        await world.do("update_email", email_id=number, password="secret")
-        assert (await world.ended(number, after=head))["status"] == "ok"
-        await waits_in_idle(world)
-        assert [e["status"] for e in await world.said() if "status" in e] == ["need_reauth", "ok"]
-
-    in_real_world(test)
+    number = await watched(world, server, user)
+    await waits_in_idle(world)
+    await world.restart()
+    await waits_in_idle(world)
+    await deliver(server, user, "after the restart")
+    await told(world, "after the restart")
+    await world.crash()
+    assert (await world.rows())[number]["watched"] is True
+    await waits_in_idle(world)
 
 
-def test_connections_to_a_host_are_bounded_and_every_mailbox_has_its_turn(server: Dovecot) -> None:
+async def test_what_is_not_watched_any_more_is_left_alone(
+    world: MailWorld, server: Dovecot, user: str
+) -> None:
+    number = await watched(world, server, user)
+    await waits_in_idle(world)
+    await world.do("watch_emails", email_ids=[number], on=False)
+    assert (world.mail.watching.count, world.mail.watching.idle) == (0, 0)
+    assert (await world.rows())[number]["watched"] is False
+    await world.restart()
+    assert world.mail.watching.count == 0
+
+
+async def test_a_refused_sign_in_is_told_once_and_tried_again_when_the_password_changed(
+    world: MailWorld, server: Dovecot, user: str
+) -> None:
+    number = await watched(world, server, user)
+    await waits_in_idle(world)
+    await world.do("update_email", email_id=number, password="wrong")
+    failed = await world.ended(number)
+    assert (failed["status"], failed["error_class"], failed["check_id"]) == ("need_reauth", "auth", 0)
+    looks = world.mail.watching.looks
+    await world.restart()
+    await asyncio.sleep(0.3)
+    assert world.mail.watching.looks == 0 < looks
+    head = world.log.head(U).seq
+    await world.do("update_email", email_id=number, password="secret")
+    assert (await world.ended(number, after=head))["status"] == "ok"
+    await waits_in_idle(world)
+    assert [e["status"] for e in await world.said() if "status" in e] == ["need_reauth", "ok"]
+
+
+async def test_connections_to_a_host_are_bounded_and_every_mailbox_has_its_turn(server: Dovecot) -> None:
     users = [f"bounded-{n}@example.com" for n in range(5)]
     for name in users:
         server.add_user(name)
     bounded = Providers({"imap": ProviderOptions(connections_max=2)})
-
-    async def test(world: MailWorld) -> None:
+    async with real_world(providers=bounded, watch=Pace(poll_s=0.2)) as world:
         numbers = [await watched(world, server, name) for name in users]
         await waits_in_idle(world, 2)
         for name in users:
@@ -226,15 +206,14 @@ def test_connections_to_a_host_are_bounded_and_every_mailbox_has_its_turn(server
         await told(world, f"to {users[4]}")
         assert world.mail.connections.open <= 2
 
-    in_real_world(test, providers=bounded, watch=Pace(poll_s=0.2))
 
-
-def test_who_has_a_connection_leaves_it_to_others_though_looks_come_sooner(server: Dovecot) -> None:
+async def test_who_has_a_connection_leaves_it_to_others_though_looks_come_sooner(server: Dovecot) -> None:
     users = [f"in-turn-{n}@example.com" for n in range(3)]
     for name in users:
         server.add_user(name)
 
-    async def test(world: MailWorld) -> None:
+    one = Providers({"imap": ProviderOptions(connections_max=1)})
+    async with real_world(providers=one, watch=Pace(poll_s=0.1, hold_s=0.2)) as world:
         for name in users:
             await watched(world, server, name)
         await waits_in_idle(world)
@@ -243,31 +222,27 @@ def test_who_has_a_connection_leaves_it_to_others_though_looks_come_sooner(serve
         for name in users:
             await told(world, f"to {name}")
 
-    one = Providers({"imap": ProviderOptions(connections_max=1)})
-    in_real_world(test, providers=one, watch=Pace(poll_s=0.1, hold_s=0.2))
-
 
 # -- a proxy between us and the server ---------------------------------------------------------------
 
 
-def test_an_idle_that_is_cut_misses_no_mail_and_doubles_none(server: Dovecot, user: str) -> None:
-    async def test(world: MailWorld) -> None:
-        async with chaos_proxy(server.port) as proxy:
-            await watched(world, server, user, proxy.port)
-            for turn in range(4):
-                await waits_in_idle(world)
-                if turn % 2:
-                    proxy.cut()
-                await deliver(server, user, f"mail {turn}")
-                await told(world, f"mail {turn}")
-            assert await subjects(world) == [f"mail {turn}" for turn in range(4)]
-            assert [e for e in await world.said() if "status" in e] == []
+async def test_an_idle_that_is_cut_misses_no_mail_and_doubles_none(
+    world: MailWorld, server: Dovecot, user: str
+) -> None:
+    async with chaos_proxy(server.port) as proxy:
+        await watched(world, server, user, proxy.port)
+        for turn in range(4):
+            await waits_in_idle(world)
+            if turn % 2:
+                proxy.cut()
+            await deliver(server, user, f"mail {turn}")
+            await told(world, f"mail {turn}")
+        assert await subjects(world) == [f"mail {turn}" for turn in range(4)]
+        assert [e for e in await world.said() if "status" in e] == []
 
-    in_real_world(test)
 
-
-def test_a_hung_idle_is_found_by_its_renewal(server: Dovecot, user: str) -> None:
-    async def test(world: MailWorld) -> None:
+async def test_a_hung_idle_is_found_by_its_renewal(server: Dovecot, user: str) -> None:
+    async with real_world(check=IMPATIENT, watch=Pace(renew_s=1.0)) as world:
         async with chaos_proxy(server.port) as proxy:
             await watched(world, server, user, proxy.port)
             await waits_in_idle(world)
@@ -279,34 +254,28 @@ def test_a_hung_idle_is_found_by_its_renewal(server: Dovecot, user: str) -> None
             await waits_in_idle(world)
         assert await subjects(world) == ["while it hung"]
 
-    in_real_world(test, check=IMPATIENT, watch=Pace(renew_s=1.0))
+
+async def test_a_throttled_connection_only_slows_things(world: MailWorld, server: Dovecot, user: str) -> None:
+    async with chaos_proxy(server.port) as proxy:
+        proxy.delay_s = 0.05
+        await watched(world, server, user, proxy.port)
+        await waits_in_idle(world)
+        await deliver(server, user, *[f"slow {n}" for n in range(5)])
+        await told(world, "slow 4")
+        assert await subjects(world) == [f"slow {n}" for n in range(5)]
 
 
-def test_a_throttled_connection_only_slows_things(server: Dovecot, user: str) -> None:
-    async def test(world: MailWorld) -> None:
-        async with chaos_proxy(server.port) as proxy:
-            proxy.delay_s = 0.05
-            await watched(world, server, user, proxy.port)
-            await waits_in_idle(world)
-            await deliver(server, user, *[f"slow {n}" for n in range(5)])
-            await told(world, "slow 4")
-            assert await subjects(world) == [f"slow {n}" for n in range(5)]
-
-    in_real_world(test)
-
-
-def test_a_server_that_is_away_is_told_once_and_its_return_too(server: Dovecot, user: str) -> None:
-    async def test(world: MailWorld) -> None:
-        async with chaos_proxy(server.port) as proxy:
-            number = await watched(world, server, user, proxy.port)
-            await waits_in_idle(world)
-            proxy.refuse()
-            proxy.cut()
-            failed = await world.ended(number)
-            assert (failed["status"], failed["error_class"]) == ("error", "network")
-            head = world.log.head(U).seq
-            proxy.heal()
-            assert (await world.ended(number, after=head))["status"] == "ok"
-            assert [e["status"] for e in await world.said() if "status" in e] == ["error", "ok"]
-
-    in_real_world(test)
+async def test_a_server_that_is_away_is_told_once_and_its_return_too(
+    world: MailWorld, server: Dovecot, user: str
+) -> None:
+    async with chaos_proxy(server.port) as proxy:
+        number = await watched(world, server, user, proxy.port)
+        await waits_in_idle(world)
+        proxy.refuse()
+        proxy.cut()
+        failed = await world.ended(number)
+        assert (failed["status"], failed["error_class"]) == ("error", "network")
+        head = world.log.head(U).seq
+        proxy.heal()
+        assert (await world.ended(number, after=head))["status"] == "ok"
+        assert [e["status"] for e in await world.said() if "status" in e] == ["error", "ok"]
