@@ -10,7 +10,7 @@ import pytest
 from tests.support.patience import WITHIN_S
 
 SCRIPT = Path(__file__).resolve().parents[3] / "scripts" / "test_needs.sh"
-TOOLS = ("dovecot", "chromium", "strace", "nginx", "caddy", "promtool", "redis-server", "npm", "cc", "initdb")
+TOOLS = ("dovecot", "chromium", "strace", "nginx", "caddy", "promtool", "npm", "cc", "initdb")
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def test_it_shows_what_it_would_install_and_a_yes_installs_it(machine: Path) -> 
     for name in ("npm", "cc"):
         program(machine / name)
     said = run(machine, "y")
-    packages = "dovecot-imapd chromium strace nginx-light caddy prometheus redis-server postgresql\n"
+    packages = "dovecot-imapd chromium strace nginx-light caddy prometheus postgresql\n"
     assert f"apt-get install --no-install-recommends {packages}" in said
     assert f"install -qy --no-install-recommends {packages}" in installed(machine)
     assert not (machine / "policy").exists(), "what kept the package from starting a server is gone again"
