@@ -4,7 +4,8 @@
     service.stdout.readline(); service.send_signal(SIGTERM); service.wait(10)
 
 The process that is forked has neither threads nor a loop, so that the fork is what a new process would be.
-What an interpreter reads at its start (`PYTHON…`, the locale) is as it was in the tests' own process.
+What an interpreter reads at its start (`PYTHON…`, the locale) is as it was in the tests' own process, but
+`PYTHONPATH` holds.
 """
 
 import atexit
@@ -129,6 +130,10 @@ def _fork_on_request(asks: socket.socket) -> None:
         os.environ.update(environ)
         os.chdir(folder)
         sys.path[0] = folder
+        for path in filter(None, environ.get("PYTHONPATH", "").split(os.pathsep)):
+            sys.path.insert(1, path)
+            if (at_start := Path(path, "sitecustomize.py")).exists():
+                runpy.run_path(str(at_start))
         return
 
 
