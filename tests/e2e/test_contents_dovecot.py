@@ -70,15 +70,6 @@ async def test_history_is_told_by_headers_and_a_new_mail_with_its_code(mails: Do
         assert "111111" in await text_of(world, rows["old"]["mail_id"]), "it is kept once it was read"
 
 
-async def test_a_mail_that_is_gone_before_it_was_opened_is_not_found(mails: Dovecot, user: str) -> None:
-    async with real_world(limits("on_demand")) as world:
-        mails.add_mail(user, mime("old"), days_old=DAYS)
-        email_id = await add(world, mails, user)
-        await world.checked(email_id)
-        mails.expunge(user, 1)
-        assert await text_of(world, (await listed(world, email_id))["old"]["mail_id"]) == "not_found"
-
-
 async def test_the_rest_is_read_in_the_background_and_the_mailbox_stays_untouched(
     mails: Dovecot, user: str
 ) -> None:
@@ -104,15 +95,6 @@ async def test_a_restart_goes_on_with_what_is_missing(mails: Dovecot, user: str)
         await world.mail.idle()
         mails.expunge(user, 1)
         assert await text_of(world, (await listed(world, email_id))["old"]["mail_id"]) == "the text"
-
-
-async def test_without_codes_all_mails_are_told_by_their_headers(mails: Dovecot, user: str) -> None:
-    async with real_world(limits("on_demand", codes=False)) as world:
-        mails.add_mail(user, mime("new"))
-        email_id = await add(world, mails, user)
-        await world.checked(email_id)
-        mails.expunge(user, 1)
-        assert await text_of(world, (await listed(world, email_id))["new"]["mail_id"]) == "not_found"
 
 
 async def test_a_mailbox_that_is_deleted_meanwhile_leaves_nothing(mails: Dovecot, user: str) -> None:

@@ -8,7 +8,7 @@ import pytest
 from huahuo.eventstore.model import Append
 from tests.support.patience import WITHIN_S
 from tests.support.servers.dovecot import Dovecot
-from tests.support.servers.token_server import GRAPH_SCOPE, TokenServer, Wrong
+from tests.support.servers.token_server import GRAPH_SCOPE, TokenServer
 from tests.support.worlds.grants import add, mime, outlook, subjects
 from tests.support.worlds.mail_world import MailWorld, real_world
 
@@ -30,15 +30,6 @@ async def test_a_grant_reads_the_mails_of_its_mailbox(
         end = await world.checked(email_id)
         assert end["status"] == "ok", end
         assert await subjects(world, email_id) == ["first", "second"]
-
-
-async def test_an_access_token_is_used_again_until_shortly_before_its_end(
-    world: MailWorld, tokens: TokenServer, user: str
-) -> None:
-    email_id = await add(world, user, tokens.grant(user))
-    for _ in range(3):
-        assert (await world.checked(email_id))["status"] == "ok"
-    assert len(tokens.requests) == 1
 
 
 async def test_each_rotated_refresh_token_is_the_one_sent_next_also_after_a_restart(
@@ -73,40 +64,6 @@ async def test_a_dead_grant_ends_once_with_what_to_do_and_is_not_tried_again(
     assert "huahuo mailbox signin" in end["message"]
     assert "canary" not in str(end)
     assert len(tokens.requests) == 2  # for IMAP, and for Graph
-
-
-async def test_a_new_grant_after_a_dead_one_is_used_at_once(
-    world: MailWorld, tokens: TokenServer, user: str
-) -> None:
-    email_id = await add(world, user, tokens.grant(user))
-    tokens.accounts[user].dead = True
-    assert (await world.checked(email_id))["status"] == "need_reauth"
-    await world.do("update_email", email_id=email_id, refresh_token=tokens.grant(user))
-    assert (await world.checked(email_id))["status"] == "ok"
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "wrong", [Wrong(503), Wrong(429, retry_after="1"), Wrong(500, "server_error")], ids=["503", "429", "500"]
-)
-async def test_passing_trouble_of_the_token_server_is_waited_out_inside_the_check(
-    world: MailWorld, tokens: TokenServer, user: str, wrong: Wrong
-) -> None:
-    email_id = await add(world, user, tokens.grant(user))
-    tokens.answers.extend([wrong] * 3)
-    assert (await world.checked(email_id))["status"] == "ok"
-    assert len(tokens.requests) == 4
-
-
-async def test_a_wait_that_is_too_long_ends_the_check_with_the_class_limit(
-    world: MailWorld, tokens: TokenServer, user: str
-) -> None:
-    email_id = await add(world, user, tokens.grant(user))
-    tokens.answers.append(Wrong(429, retry_after="3600"))
-    end = await world.checked(email_id)
-    assert (end["status"], end["error_class"]) == ("error", "limit")
-    assert "the token endpoint or Graph is limiting access" in end["message"]
-    assert (await world.checked(email_id))["status"] == "ok"
 
 
 async def test_many_checks_of_one_mailbox_share_one_refresh(
@@ -159,20 +116,6 @@ async def test_a_cancelled_check_does_not_lose_the_token_that_was_under_way(
     tokens.used(user)
     await world.restart()
     assert (await world.checked(email_id))["status"] == "ok"
-
-
-async def test_a_grant_that_was_entered_while_the_old_one_was_asked_wins(
-    world: MailWorld, tokens: TokenServer, user: str
-) -> None:
-    email_id = await add(world, user, tokens.grant(user))
-    tokens.held.clear()
-    await world.do("check_emails", email_ids=[email_id])
-    await asyncio.to_thread(tokens.asked.wait, WITHIN_S)
-    fresh = tokens.grant(user)
-    await world.do("update_email", email_id=email_id, refresh_token=fresh)
-    tokens.held.set()
-    assert (await world.ended(email_id))["status"] == "ok"
-    assert tokens.requests[-1]["refresh_token"] == fresh
 
 
 async def test_hosts_are_tried_in_turn(mails: Dovecot, tokens: TokenServer, user: str) -> None:

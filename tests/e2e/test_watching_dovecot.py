@@ -143,51 +143,6 @@ async def test_news_of_one_folder_put_off_no_look_at_the_others(server: Dovecot,
         raise AssertionError("the other folder was not read")
 
 
-async def test_after_a_restart_a_watched_mailbox_is_watched_again(
-    world: MailWorld, server: Dovecot, user: str
-) -> None:
-    number = await watched(world, server, user)
-    await waits_in_idle(world)
-    await world.restart()
-    await waits_in_idle(world)
-    await deliver(server, user, "after the restart")
-    await told(world, "after the restart")
-    await world.crash()
-    assert (await world.rows())[number]["watched"] is True
-    await waits_in_idle(world)
-
-
-async def test_what_is_not_watched_any_more_is_left_alone(
-    world: MailWorld, server: Dovecot, user: str
-) -> None:
-    number = await watched(world, server, user)
-    await waits_in_idle(world)
-    await world.do("watch_emails", email_ids=[number], on=False)
-    assert (world.mail.watching.count, world.mail.watching.idle) == (0, 0)
-    assert (await world.rows())[number]["watched"] is False
-    await world.restart()
-    assert world.mail.watching.count == 0
-
-
-async def test_a_refused_sign_in_is_told_once_and_tried_again_when_the_password_changed(
-    world: MailWorld, server: Dovecot, user: str
-) -> None:
-    number = await watched(world, server, user)
-    await waits_in_idle(world)
-    await world.do("update_email", email_id=number, password="wrong")
-    failed = await world.ended(number)
-    assert (failed["status"], failed["error_class"], failed["check_id"]) == ("need_reauth", "auth", 0)
-    looks = world.mail.watching.looks
-    await world.restart()
-    await asyncio.sleep(0.3)
-    assert world.mail.watching.looks == 0 < looks
-    head = world.log.head(U).seq
-    await world.do("update_email", email_id=number, password="secret")
-    assert (await world.ended(number, after=head))["status"] == "ok"
-    await waits_in_idle(world)
-    assert [e["status"] for e in await world.said() if "status" in e] == ["need_reauth", "ok"]
-
-
 async def test_connections_to_a_host_are_bounded_and_every_mailbox_has_its_turn(server: Dovecot) -> None:
     users = [f"bounded-{n}@example.com" for n in range(5)]
     for name in users:
@@ -253,29 +208,3 @@ async def test_a_hung_idle_is_found_by_its_renewal(server: Dovecot, user: str) -
             await told(world, "while it hung")
             await waits_in_idle(world)
         assert await subjects(world) == ["while it hung"]
-
-
-async def test_a_throttled_connection_only_slows_things(world: MailWorld, server: Dovecot, user: str) -> None:
-    async with chaos_proxy(server.port) as proxy:
-        proxy.delay_s = 0.05
-        await watched(world, server, user, proxy.port)
-        await waits_in_idle(world)
-        await deliver(server, user, *[f"slow {n}" for n in range(5)])
-        await told(world, "slow 4")
-        assert await subjects(world) == [f"slow {n}" for n in range(5)]
-
-
-async def test_a_server_that_is_away_is_told_once_and_its_return_too(
-    world: MailWorld, server: Dovecot, user: str
-) -> None:
-    async with chaos_proxy(server.port) as proxy:
-        number = await watched(world, server, user, proxy.port)
-        await waits_in_idle(world)
-        proxy.refuse()
-        proxy.cut()
-        failed = await world.ended(number)
-        assert (failed["status"], failed["error_class"]) == ("error", "network")
-        head = world.log.head(U).seq
-        proxy.heal()
-        assert (await world.ended(number, after=head))["status"] == "ok"
-        assert [e["status"] for e in await world.said() if "status" in e] == ["error", "ok"]

@@ -4,7 +4,6 @@ import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -57,16 +56,6 @@ async def test_a_session_as_that_front_end_runs_it(tmp_path: Path) -> None:
         kinds = [message["type"] for message in client.seen]
         assert (kinds.count("email_added"), kinds.count("emails_deleted")) == (1, 1)
         assert "canary" not in str(client.seen)
-
-
-async def test_rule_8_ids_are_integers_and_times_are_readable(tmp_path: Path) -> None:
-    async with service(tmp_path / "d") as running, running.signed_in() as client:
-        await add(client)
-        await client.say("get_all_emails")
-        row = (await client.until("emails_list"))["data"][0]
-        assert [type(row[name]) for name in ("id", "user_id", "port", "use_ssl")] == [int] * 4
-        datetime.fromisoformat(row["created_at"])
-        assert row["last_check_time"] is None
 
 
 async def test_rule_11_a_close_is_answered_at_once(tmp_path: Path) -> None:
@@ -329,16 +318,6 @@ async def test_a_check_answers_202_at_once_and_409_while_it_runs(tmp_path: Path)
         assert many.status_code in {202, 409}
         nothing = await c.post("/api/emails/batch_delete", json={"email_ids": []})
         assert (nothing.status_code, nothing.json()["error"]) == (400, "未提供邮箱ID")
-
-
-async def test_the_page_is_told_chinese_whatever_its_browser_prefers(tmp_path: Path) -> None:
-    async with classic(tmp_path) as (_, c):
-        english = {"Accept-Language": "en-US,en;q=0.9"}
-        given = {"username": "root1", "password": "not this one"}
-        wrong = await c.post("/api/auth/login", json=given, headers=english)
-        assert wrong.json()["error"] == "用户名或密码错误"
-        missing = await c.delete("/api/emails/99", headers=english)
-        assert missing.json()["error"] == "邮箱ID 99 不存在或您没有权限"
 
 
 async def test_an_import_tells_its_counts_and_no_line(tmp_path: Path) -> None:

@@ -437,15 +437,6 @@ async def test_the_page_that_a_provider_wants_opened_is_told() -> None:
     assert outcome.said.endswith(f": {page.decode()} Web login required. (Failure)")
 
 
-async def test_a_folder_whose_next_uid_is_the_one_after_the_last_is_not_searched() -> None:
-    async def script(peer: Peer) -> None:
-        await peer.opened(2, uidnext=b"6")
-        await peer.hear(b"LOGOUT")
-
-    done, report = await served(script, UidCursor("INBOX", 7, 5))
-    assert (done.new_count, report.got) == (0, [])
-
-
 @pytest.mark.parametrize("uidnext", [b"1", b"5", b"7", b"x", b""])
 async def test_a_folder_whose_next_uid_is_any_other_is_searched(uidnext: bytes) -> None:
     """Lower ones are wrong: some servers always say 1."""
