@@ -99,14 +99,6 @@ async def test_where_all_together_have_too_much_waiting_a_user_still_has_an_even
     await asyncio.gather(*tasks)
 
 
-async def test_the_services_own_jobs_are_never_refused() -> None:
-    jobs = Jobs(waiting_per_user_max=1, waiting_max=1)
-    tasks = [asyncio.ensure_future(jobs.fair.run(lambda: None)) for _ in range(20)]
-    await settle()
-    jobs.slow.release.set()
-    await asyncio.gather(*tasks)
-
-
 async def test_a_task_made_while_acting_for_a_user_asks_for_itself() -> None:
     jobs = Jobs(waiting_per_user_max=1)
     with acting_for("user/1"):
@@ -143,38 +135,6 @@ async def test_the_processor_time_of_a_job_is_charged_to_the_user_it_is_for() ->
     await asyncio.gather(*jobs.start("user/1"))
     await jobs.fair.run(lambda: None)
     assert paid == [("user/1", 0.5)]
-
-
-async def test_a_turn_that_came_just_before_its_job_was_cancelled_goes_to_the_next() -> None:
-    jobs = Jobs()
-
-    async def first() -> None:
-        await jobs.fair.run(lambda: None)
-        waiting.cancel()  # its turn has come in this very step
-
-    leads = asyncio.ensure_future(first())
-    await settle()
-    [waiting] = jobs.start("user/2")
-    [after] = jobs.start("user/3")
-    await settle()
-    jobs.slow.release.set()
-    await asyncio.gather(leads, after)
-    assert waiting.cancelled()
-    assert jobs.ran == ["user/3"]
-    assert (jobs.fair.waiting, jobs.fair.free) == (0, 1)
-
-
-async def test_a_turn_that_would_go_to_a_job_that_was_cancelled_in_that_moment_goes_to_the_next() -> None:
-    jobs = Jobs()
-    leads, waiting = await jobs.one_that_cancels_the_next()
-    others = [*jobs.start("user/2"), *jobs.start("user/3")]
-    await settle()
-    jobs.slow.release.set()
-    await asyncio.gather(leads, *others)
-    await settle()
-    assert waiting.cancelled()
-    assert sorted(jobs.ran) == ["user/2", "user/3"]
-    assert (jobs.fair.waiting, jobs.fair.free, jobs.fair.users_waiting) == (0, 1, 0)
 
 
 async def test_a_job_that_is_cancelled_while_it_waits_leaves_the_others_of_its_user_in_line() -> None:
@@ -253,25 +213,6 @@ async def test_a_job_that_fails_fails_alone_and_is_let_go_of() -> None:
         assert [one() for one in seen] == [None], "no cycle holds what a job saw"
     finally:
         gc.enable()
-
-
-async def test_a_job_that_is_cancelled_in_its_turn_before_it_begins_does_not_run() -> None:
-    jobs, ran = Jobs(jobs_a_turn=4), list[str]()
-    tasks: list[asyncio.Task[Any]] = []
-
-    tasks += [
-        asyncio.ensure_future(jobs.fair.run(job))
-        for job in (jobs.slow.release.clear, partial(ran.append, "second"), partial(ran.append, "third"))
-    ]
-    await settle()
-    jobs.slow.release.set()
-    await tasks[0]
-    await settle()
-    assert jobs.fair.waiting == 0, "both were taken by one turn, which has not begun"
-    tasks[2].cancel()
-    jobs.slow.release.set()
-    await tasks[1]
-    assert ran == ["second"]
 
 
 async def test_when_the_executor_has_ended_each_job_that_waits_is_told() -> None:
