@@ -36,6 +36,7 @@ async def test_an_import_of_bars_and_swapped_fields_shows_its_end_and_its_reason
     await until_text(tab, ".failures", "At least two fields are needed")
     assert "canary" not in await tab.page.locator("dialog[open]").inner_text()
     await press_button(tab, "Close", "dialog .buttons")
+    await tab.until("document.querySelectorAll('.row').length === 2")
     assert {row["email"] for row in await rows(tab)} == {"a@example.org", "b@example.org"}
     assert await violations(tab) == []
 
