@@ -493,3 +493,11 @@ async def test_a_start_with_another_key_is_told_what_to_do(tmp_path: Path) -> No
     ):
         async with stored(tmp_path / "data"):
             pass
+
+
+async def test_a_directory_in_its_place_is_told_of(tmp_path: Path) -> None:
+    file, path = watched(tmp_path)
+    path.unlink()
+    path.mkdir()
+    await file.look()
+    assert file.sentence() is not None

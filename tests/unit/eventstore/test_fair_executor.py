@@ -126,17 +126,6 @@ async def test_a_job_that_is_cancelled_while_it_waits_leaves_no_trace(called: bo
     assert (jobs.fair.waiting, jobs.fair.free, jobs.fair.users_waiting) == (0, 1, 0)
 
 
-async def test_the_processor_time_of_a_job_is_charged_to_the_user_it_is_for() -> None:
-    jobs = Jobs()
-    jobs.slow.release.set()
-    clock = iter((0.0, 0.5, 10.0, 12.0))
-    paid: list[tuple[str, float]] = []
-    jobs.fair.bill(lambda user, spent_s: paid.append((user, spent_s)), lambda: next(clock))
-    await asyncio.gather(*jobs.start("user/1"))
-    await jobs.fair.run(lambda: None)
-    assert paid == [("user/1", 0.5)]
-
-
 async def test_a_job_that_is_cancelled_while_it_waits_leaves_the_others_of_its_user_in_line() -> None:
     jobs = Jobs()
     [first] = jobs.start("user/1")
@@ -149,16 +138,6 @@ async def test_a_job_that_is_cancelled_while_it_waits_leaves_the_others_of_its_u
     jobs.slow.release.set()
     await asyncio.gather(first, other)
     assert jobs.ran == ["user/1", "user/2"]
-
-
-async def test_jobs_of_a_user_that_wait_leave_together() -> None:
-    jobs = Jobs(jobs_a_turn=4)
-    tasks = jobs.start("user/1", 10)
-    await settle()
-    jobs.slow.release.set()
-    await asyncio.gather(*tasks)
-    assert jobs.slow.begun == 1 + 3, "the first alone, then nine in three turns"
-    assert jobs.ran == ["user/1"] * 10
 
 
 async def test_another_users_job_waits_for_one_turn_of_many_jobs() -> None:
@@ -270,3 +249,22 @@ async def test_jobs_of_a_turn_that_is_cancelled_with_its_loop_are_cancelled() ->
     await asyncio.wait(others)
     assert all(task.cancelled() for task in others)
     assert (jobs.fair.waiting, jobs.fair.free) == (0, 1)
+
+
+async def test_a_job_that_is_cancelled_in_its_turn_before_it_begins_does_not_run() -> None:
+    jobs, ran = Jobs(jobs_a_turn=4), list[str]()
+    tasks: list[asyncio.Task[Any]] = []
+
+    tasks += [
+        asyncio.ensure_future(jobs.fair.run(job))
+        for job in (jobs.slow.release.clear, partial(ran.append, "second"), partial(ran.append, "third"))
+    ]
+    await settle()
+    jobs.slow.release.set()
+    await tasks[0]
+    await settle()
+    assert jobs.fair.waiting == 0, "both were taken by one turn, which has not begun"
+    tasks[2].cancel()
+    jobs.slow.release.set()
+    await tasks[1]
+    assert ran == ["second"]

@@ -4,7 +4,6 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from random import Random
 
 import pytest
 
@@ -127,26 +126,3 @@ async def test_no_changed_bit_of_the_index_gives_a_false_head(tmp_path: Path) ->
             false.append(heads)
     assert false == []
     assert found > 100
-
-
-@pytest.mark.parametrize("seed", range(60))
-async def test_rows_that_are_changed_by_chance_give_no_false_head(tmp_path: Path, seed: int) -> None:
-    chance = Random(seed)
-    await filled(tmp_path)
-    changes = (
-        "UPDATE OR REPLACE seq_index SET seq = {0} WHERE position = {2}",
-        "UPDATE OR REPLACE seq_index SET stream = {0} WHERE position = {2}",
-        "UPDATE OR REPLACE seq_index SET stream = {1}, seq = {0} WHERE position = {2}",
-        "DELETE FROM seq_index WHERE position = {2}",
-        "INSERT OR REPLACE INTO seq_index VALUES ({1}, {0}, {2}, 0)",
-    )
-    with closing(sqlite3.connect(tmp_path / DATABASE)) as connection:
-        for _ in range(chance.choice((0, 1, 2))):
-            numbers = chance.randint(-1, 8), chance.randint(0, 8), chance.randint(1, sum(HEADS.values()))
-            connection.execute(chance.choice(changes).format(*numbers))
-        naming = read_naming(connection)
-        try:
-            lasts = prove_index(connection, naming, sum(HEADS.values()))
-        except Damaged:
-            return
-    assert dict(zip(naming.streams.values(), lasts, strict=True)) == HEADS

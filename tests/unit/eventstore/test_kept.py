@@ -4,13 +4,12 @@ import asyncio
 import sqlite3
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from huahuo.eventstore.ambient import FakeAmbient
 from huahuo.eventstore.core.command_records import AckClients, KeptLimits
-from huahuo.eventstore.errors import Corrupt, Unavailable
+from huahuo.eventstore.errors import Corrupt
 from huahuo.eventstore.model import Ack, Append, CommandKey, CommandRecord, Duplicate
 from huahuo.eventstore.sqlite import store as sqlite_store
 from huahuo.eventstore.sqlite.log import SqliteLog
@@ -93,34 +92,6 @@ async def test_forgetting_keeps_up_with_connections_that_never_rest(
             await asyncio.gather(*(log.append(command(f"u{len(id_)}", id_)) for id_ in asked))
         most = max(most, log.command_records)
     assert 10 * commands_a_second <= most <= 13 * commands_a_second
-    await log.close()
-
-
-async def test_records_that_a_failed_commit_forgot_are_forgotten_by_the_next(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sqlite_store, "COMMANDS_KEPT_MS", 10_000)
-    ambient = FakeAmbient(1)
-    log = await opened(tmp_path, ambient=ambient)
-    for number in range(5):
-        await log.append(command("u", f"old-{number}"))
-    ambient.advance(9)
-    await log.append(command("u", "recent"))
-    ambient.advance(2)
-    store: Any = log.store
-    kept = store.kept
-    bound = kept.bound
-
-    def bound_and_fail(group: object) -> None:
-        bound(group)
-        raise sqlite3.OperationalError("disk I/O error")
-
-    kept.bound = bound_and_fail
-    with pytest.raises(Unavailable):
-        await log.append(command("u", "failed"))
-    del kept.bound
-    await log.append(command("u", "next"))
-    assert log.command_records == 2
     await log.close()
 
 

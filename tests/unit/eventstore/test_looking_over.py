@@ -1,7 +1,6 @@
 """Rows that a damaged page hides: numbers are not given out again, and the probe tells of the rest."""
 
 import asyncio
-import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
@@ -161,28 +160,6 @@ def test_a_damaged_table_is_remembered_however_many_places_are() -> None:
     corruption.note(Corrupt("table command", "damaged"))
     with pytest.raises(Corrupt):
         corruption.must_not_hide("command")
-
-
-async def test_a_look_ends_also_where_sqlite_does_not_ask_whether_to_go_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    await filled(tmp_path)
-    begun = asyncio.Event()
-    loop = asyncio.get_running_loop()
-
-    def endless(connection: sqlite3.Connection, _: str) -> None:
-        connection.set_progress_handler(None, 0)
-        loop.call_soon_threadsafe(begun.set)
-        numbers = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n)"
-        connection.execute(f"{numbers} SELECT count(*) FROM n").fetchall()
-
-    monkeypatch.setattr("huahuo.eventstore.sqlite.damage.damage_of", endless)
-    log = await opened(tmp_path)
-    look = log.look_over(ThreadExecutor(1, "look"))
-    await begun.wait()
-    await look.stop()
-    assert await log.probe() is None
-    await log.close()
 
 
 class Stuck(InlineExecutor):

@@ -119,21 +119,6 @@ async def test_a_directory_with_a_replica_opens_and_serves_while_the_order_is_aw
         assert way.away == []
 
 
-async def test_a_directory_with_a_replica_of_another_log_does_not_open() -> None:
-    async with one_node() as made:
-        [node] = made.nodes
-        await node.log.close()
-        way = Way(made.order)
-        engine = functools.partial(node.engine, master_key=MASTER_KEY, build="test-1")
-        with pytest.raises(EventStoreError, match="that belongs to it"):
-            await open_replica(
-                engine, ambient=node.ambient, master_key=MASTER_KEY, sequencer=way, node="a",
-                held=Held("another", 1),
-            )  # fmt: skip
-        with pytest.raises(Unreachable):
-            await way.last()
-
-
 async def test_an_empty_directory_waits_for_an_order_that_is_away() -> None:
     order = MemoryOrder()
     way = Way(order)

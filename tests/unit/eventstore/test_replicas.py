@@ -19,7 +19,7 @@ from huahuo.eventstore.errors import (
 from huahuo.eventstore.model import Append, Appended, Secret, SecretPut
 from huahuo.eventstore.replicated.proposal import VERSION, Codec
 from huahuo.eventstore.replicated.writer import RETRY_S
-from tests.support.models.hostile_sequencer import HostileSequencer, OneLate
+from tests.support.models.hostile_sequencer import OneLate
 from tests.support.models.memory_sequencer import MemoryOrder, MemorySequencer
 from tests.support.worlds.logs import MASTER_KEY, append, event
 from tests.support.worlds.replicas import Cluster, Node, cluster
@@ -78,23 +78,6 @@ async def test_a_secret_sealed_under_a_key_that_is_shredded_meanwhile_is_refused
         assert await other.log.secret("o", "q") is None
 
 
-async def test_secrets_of_one_node_under_way_at_once_are_sealed_in_their_order() -> None:
-    async with cluster("ab") as made:
-        log = made.nodes[0].log
-
-        def put(name: str) -> Append:
-            return Append(ts_ms=1, secrets=(SecretPut("o", name, Secret(name)),))
-
-        waiting = [log.submit(put("a"))]
-        for one in (put("b"), Append(ts_ms=1, shred=("o",)), put("c"), put("d")):
-            await asyncio.sleep(0)  # so that each is a proposal of its own
-            waiting.append(log.submit(one))
-        await asyncio.gather(*waiting)
-        await same_everywhere(made)
-        kept = [await made.nodes[1].log.secret("o", name) for name in "abcd"]
-        assert kept == [None, None, Secret("c"), Secret("d")]
-
-
 async def test_no_number_is_handed_out_by_two_nodes() -> None:
     async with cluster() as made:
         handed: list[int] = []
@@ -128,25 +111,6 @@ async def test_a_proposal_that_came_too_early_is_taken_later_also_by_a_log_that_
         await first
         await same_everywhere(made)
         assert [e.body for e in await node.log.read("s", 0, events_max=9)] == [b"first", b"second"]
-
-
-async def test_while_the_log_cannot_be_reached_appends_wait_and_the_probe_says_why() -> None:
-    async with cluster(
-        way=lambda order, name: HostileSequencer(MemorySequencer(order), seed=name, fault_rate=0)
-    ) as made:
-        node = made.nodes[0]
-        assert isinstance(node.sequencer, HostileSequencer)
-        node.sequencer.cut = True
-        waiting = node.log.submit(append(event("s")))
-        await asyncio.sleep(1)
-        assert not waiting.done()
-        assert await node.log.probe() == "cut off"
-        await made.nodes[1].log.append(append(event("s", b"others go on")))
-        node.sequencer.cut = False
-        await waiting
-        node.ambient.advance(2)
-        assert await node.log.probe() is None
-        await same_everywhere(made)
 
 
 async def test_a_node_that_meets_a_newer_format_stops_there_and_says_so() -> None:

@@ -21,7 +21,7 @@ from huahuo.eventstore.sqlite.store import SqliteStore
 from huahuo.eventstore.sqlite.unindexed import Unindexed
 from huahuo.eventstore.sqlite.view import SqliteView
 from tests.support.worlds.logs import append, event, read_joined
-from tests.support.worlds.sqlite_logs import as_killed, opened, sql, told
+from tests.support.worlds.sqlite_logs import opened, sql, told
 
 STREAMS = ("user/1", "user/2", "mailbox/1", "group/a")
 PRUNE = CompactionPolicy(types=frozenset({"t"}), before_ms=1, keep=3)
@@ -86,23 +86,6 @@ async def test_a_view_that_looked_earlier_still_finds_what_was_indexed_since(tmp
     await log.close()
 
 
-@pytest.mark.usefixtures("small")
-async def test_a_log_that_was_killed_is_indexed_at_the_next_opening(tmp_path: Path) -> None:
-    rng, written = random.Random(9), {stream: list[bytes]() for stream in STREAMS}
-    log = await opened(tmp_path / "log")
-    await fill(log, rng, written, 40)
-    killed = as_killed(tmp_path / "log", tmp_path / "killed")
-    await log.close()
-    again = await opened(killed)
-    store = again.store
-    assert isinstance(store, SqliteStore)
-    assert store.unindexed_count == 0
-    for stream in STREAMS:
-        assert await told(again, stream, 1000) == written[stream]
-    await again.close()
-    assert sql(killed, "SELECT count(*) FROM seq_index") == sql(killed, "SELECT count(*) FROM event")
-
-
 async def test_checksums_are_forgotten_at_a_bound_and_read_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -135,46 +118,6 @@ async def test_after_a_failed_commit_the_index_stands_where_the_disk_does(tmp_pa
             await log.append(append(event("user/1")))
         for stream in STREAMS:
             assert await told(log, stream, 1000) == written[stream]
-    await log.close()
-
-
-@pytest.mark.usefixtures("small")
-async def test_pruned_events_leave_the_index_too(tmp_path: Path) -> None:
-    rng, written = random.Random(11), {stream: list[bytes]() for stream in STREAMS}
-    log = await opened(tmp_path)
-    await fill(log, rng, written, 20)
-    assert await compact(log, PRUNE, FakeAmbient(1), "test") > 50
-    for stream in STREAMS:
-        assert await told(log, stream, 1000) == written[stream][-3:]
-        assert log.head(stream).seq == len(written[stream])
-    await log.close()
-    assert sql(tmp_path, "SELECT count(*) FROM seq_index") == sql(tmp_path, "SELECT count(*) FROM event")
-    log = await opened(tmp_path)
-    await fill(log, rng, written, 5)
-    for stream in STREAMS:
-        held = log.head(stream).seq - log.head(stream).first + 1
-        assert await told(log, stream, 1000) == written[stream][-held:]
-    await log.close()
-
-
-async def test_where_all_of_the_table_was_pruned_the_newest_events_are_still_read(tmp_path: Path) -> None:
-    log = await opened(tmp_path)
-    await log.append(append(*[event("a")] * 50))
-    await log.close()
-    log = await opened(tmp_path)
-    await log.append(append(*[event("a")] * 5))
-    with closing(sqlite3.connect(tmp_path / DATABASE)) as connection, connection:
-        connection.execute("PRAGMA wal_autocheckpoint=0")
-        connection.execute(
-            "INSERT INTO pruned SELECT position, stream, seq, chain, crc FROM event"
-            " JOIN seq_index USING (position, stream, seq) WHERE seq <= 50"
-        )
-        connection.execute("DELETE FROM seq_index WHERE seq <= 50")
-        connection.execute("DELETE FROM event WHERE seq <= 50")
-    assert [e.seq for e in await log.read("a", 0, events_max=3)] == [51, 52, 53]
-    joined = await read_joined(log, "a", 0, events_max=3)
-    assert joined is not None
-    assert (joined.first, joined.count) == (51, 3)
     await log.close()
 
 
@@ -273,3 +216,24 @@ def test_a_round_ends_however_many_events_come_meanwhile() -> None:
         assert held.count <= 2 * 1000 + 10
     assert len(marks) > 8
     assert marks == sorted(marks)
+
+
+async def test_where_all_of_the_table_was_pruned_the_newest_events_are_still_read(tmp_path: Path) -> None:
+    log = await opened(tmp_path)
+    await log.append(append(*[event("a")] * 50))
+    await log.close()
+    log = await opened(tmp_path)
+    await log.append(append(*[event("a")] * 5))
+    with closing(sqlite3.connect(tmp_path / DATABASE)) as connection, connection:
+        connection.execute("PRAGMA wal_autocheckpoint=0")
+        connection.execute(
+            "INSERT INTO pruned SELECT position, stream, seq, chain, crc FROM event"
+            " JOIN seq_index USING (position, stream, seq) WHERE seq <= 50"
+        )
+        connection.execute("DELETE FROM seq_index WHERE seq <= 50")
+        connection.execute("DELETE FROM event WHERE seq <= 50")
+    assert [e.seq for e in await log.read("a", 0, events_max=3)] == [51, 52, 53]
+    joined = await read_joined(log, "a", 0, events_max=3)
+    assert joined is not None
+    assert (joined.first, joined.count) == (51, 3)
+    await log.close()

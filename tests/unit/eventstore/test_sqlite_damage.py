@@ -12,7 +12,7 @@ from huahuo.eventstore.ambient import FakeAmbient
 from huahuo.eventstore.errors import Damaged, Unavailable
 from huahuo.eventstore.model import Append
 from huahuo.eventstore.sqlite import store as sqlite_store
-from huahuo.eventstore.sqlite.directory_lock import LOCK, DirectoryLock, Left, is_original
+from huahuo.eventstore.sqlite.directory_lock import LOCK, DirectoryLock, Left
 from huahuo.eventstore.sqlite.schema import DATABASE
 from tests.support.worlds.logs import append, event
 from tests.support.worlds.sqlite_logs import filled, opened, verified
@@ -81,21 +81,6 @@ def test_pages_are_looked_at_after_the_machine_stopped_and_not_only_the_process(
     after = DirectoryLock(tmp_path)
     assert after.lost_power is looked_at
     after.leave(None)
-
-
-def test_a_copy_that_somebody_only_looks_into_stays_one(tmp_path: Path) -> None:
-    lock = DirectoryLock(tmp_path)
-    (tmp_path / DATABASE).touch()
-    lock.hold()
-    lock.note_wal(frames=True)
-    lock.leave(None)
-    held = json.loads((tmp_path / LOCK).read_bytes()) | {"inode": 1, "wal": 1}
-    (tmp_path / LOCK).write_text(json.dumps(held))
-    for _ in range(2):
-        copied = DirectoryLock(tmp_path)
-        assert copied.lost_power, "its pages were not looked at yet"
-        copied.leave(None)
-    assert not is_original(tmp_path)
 
 
 def test_after_a_fault_of_the_disk_pages_are_looked_at_also_after_a_killed_process(tmp_path: Path) -> None:

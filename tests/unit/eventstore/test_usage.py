@@ -110,19 +110,6 @@ async def test_counts_are_those_of_all_events_whatever_was_appended_pruned_faile
     await log.close()
 
 
-async def test_counting_reads_no_events_again_once_it_has_caught_up(tmp_path: Path) -> None:
-    log = await opened(tmp_path)
-    await put(log, "user/1", 3)
-    await counted(log)
-    read: list[str] = []
-    store: Any = log.store
-    store.connection.set_trace_callback(read.append)
-    await put(log, "user/1", 2)
-    assert await counted(log) == {"user/1": (5 * ONE, 0)}
-    assert not [sql for sql in read if "sum(length" in sql]
-    await log.close()
-
-
 async def test_with_too_many_users_at_once_they_are_counted_by_reading(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -147,32 +147,6 @@ async def test_a_hearer_is_told_of_all_its_appends_of_a_commit_at_once_after_the
     assert seen == [(2, 0)]
 
 
-async def test_the_hearer_of_an_append_that_was_alone_is_told_before_the_listeners() -> None:
-    log = await opened(ModelDisk(), HeldExecutor())
-    hears = Hears(log)
-    seen: list[tuple[int, int]] = []
-    log.listen(lambda events: seen.append((len(events), len(hears.told))))
-    hears.ask("one")
-    await turns()
-    assert hears.told == [[("one", 1)]]
-    assert seen == [(1, 1)]
-
-
-async def test_a_user_is_charged_after_its_hearers_and_not_for_their_time() -> None:
-    ambient = FakeAmbient(1)
-    log = await opened(ModelDisk(), HeldExecutor(), ambient)
-    charged: list[tuple[str, float, int]] = []
-    hears = Hears(log)
-    log.bill(lambda principal, spent_s: charged.append((principal, spent_s, len(hears.told))))
-    log.listen(lambda _events: ambient.advance(0.25))
-    hears.takes = lambda: ambient.advance(2.0)
-    for texts in (("one",), ("two", "three")):
-        for text in texts:
-            log.submit_for(hears, text, msgspec.structs.replace(append(event("a")), principal="user/1"))
-        await turns()
-    assert charged == [("user/1", 0.25, 1), ("user/1", 0.25, 2)]
-
-
 async def test_a_hearer_that_fails_ends_neither_the_writer_nor_what_others_are_told() -> None:
     log = await opened(ModelDisk(), HeldExecutor())
     bad, good = Hears(log), Hears(log)

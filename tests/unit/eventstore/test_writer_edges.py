@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable
-from itertools import pairwise
 
 import msgspec
 import pytest
@@ -49,15 +48,6 @@ class Cared:
 
     def care(self) -> None:
         self.at_s.append(asyncio.get_running_loop().time())
-
-
-async def test_care_that_is_due_again_at_once_waits_for_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
-    log = await opened()
-    cared = Cared(log, monkeypatch, 3)
-    await log.append(append(event()))
-    await asyncio.sleep(10)
-    assert [later - earlier for earlier, later in pairwise(cared.at_s)] == [1.0, 1.0]
-    await log.close()
 
 
 async def test_a_closed_log_is_cared_for_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
