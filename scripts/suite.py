@@ -18,23 +18,23 @@ from scripts.lanes import Lane, Screen, Work, clock, pytest, run_all
 
 ROOT = Path(__file__).resolve().parent.parent
 LANES = {
+    "browser c": ("browser/test_c[a-n]*", "browser/test_console_m*"),
+    "browser o": ("browser/test_console_[a-ln-z]*",),
     "unit e": ("unit/[e-z]*",),
     "simulation": ("simulation",),
-    "integration a": ("contract", "integration/test_[a-m]*"),
-    "browser o": ("browser/test_co*",),
-    "e2e s": ("e2e/test_[s-z]*",),
-    "integration n": ("integration/test_[n-z]*",),
-    "unit a": ("architecture", "unit/[a-d]*"),
-    "e2e d": ("e2e/test_[d-f]*",),
-    "e2e p": ("e2e/test_p*",),
-    "e2e a": ("e2e/test_[a-b]*",),
-    "e2e r": ("e2e/test_[q-r]*",),
-    "e2e g": ("e2e/test_[g-o]*",),
-    "browser c": ("browser/test_c[a-n]*",),
-    "e2e c": ("e2e/test_c*",),
-    "crash": ("crash",),
+    "integration a": ("contract", "integration/test_a*"),
     "browser f": ("browser/test_[a-bd-z]*",),
+    "integration b": ("integration/test_[b-z]*",),
+    "e2e s": ("e2e/test_[s-z]*",),
+    "crash": ("crash",),
+    "e2e c": ("e2e/test_c*",),
+    "e2e g": ("e2e/test_[g-o]*",),
+    "e2e d": ("e2e/test_[d-f]*",),
+    "unit a": ("architecture", "unit/[a-d]*"),
+    "e2e a": ("e2e/test_[a-b]*",),
     "property": ("property",),
+    "e2e p": ("e2e/test_p*",),
+    "e2e r": ("e2e/test_[q-r]*",),
 }
 """Folders and files of `tests`, by lane: fixed, so that a test has the same neighbours in each run.
 

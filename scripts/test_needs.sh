@@ -17,7 +17,6 @@ has strace || need="$need strace"
 has nginx || need="$need nginx-light"
 has caddy || need="$need caddy"
 has promtool || need="$need prometheus"
-has redis-server || has valkey-server || need="$need redis-server"
 has npm || need="$need nodejs npm"
 has cc || need="$need gcc libc6-dev"
 headers=

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import queue
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import httpx
@@ -29,7 +30,7 @@ from tests.support.drivers.console import (
     until_text,
     violations,
 )
-from tests.support.patience import ALL_WITHIN_S, WITHIN_S
+from tests.support.patience import WITHIN_S
 from tests.support.servers.receiver import receiver
 from tests.support.servers.serving import MASTER_KEY, serving
 
@@ -38,63 +39,53 @@ pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 ROW = ".audit-rows li"
 
 
-async def test_an_administrator_sees_the_state_history_and_causes_of_an_entity(
-    chromium: Chromium, tmp_path: Path
-) -> None:
+@pytest.fixture
+async def shop(chromium: Chromium, tmp_path: Path) -> AsyncIterator[Console]:
+    """The console of the shop, and ann, who may do all."""
     built_console()
     with serving(tmp_path / "data", app="shop:app", folder=ROOT / "examples" / "shop") as server:
+        token = server.token(42, "ann", admin=True)
         async with (
-            asyncio.timeout(ALL_WITHIN_S),
             profile(chromium) as browser,
-            Client(server.url, token=server.token(42, "ann"), client="ann") as ann,
+            Client(server.url, token=token, client="ann") as ann,
         ):
-            on = Console(server, None, browser, ann)
-            placed = await ann.send("place_order", item="green tea")
-            tab = await on.sign_in(on.token(1, admin=True), page="#/audit")
-            await tab.fill("input[name=stream]", "order/1")
-            await press_button(tab, "Search")
-            await until_text(tab, ".entity-card h3", "order/1")
-            await until_text(tab, ".entity-card td", "green tea")
-            await until_text(tab, ".entity-card td", "shipped")  # it follows, without a further search
-            await tab.until("document.querySelector('.entity-card progress')?.value === 100")
-            await press_button(tab, "Search")
-            await until_text(tab, f"{ROW} b", "order_shipped")
-            assert await tab.run("return document.querySelectorAll('.audit-rows progress').length") > 1
-            await tab.page.locator(ROW).last.locator("summary").click()
-            cause = tab.page.locator(ROW).last.locator("dl button").last
-            await cause.click()
-            await until_text(tab, f"{ROW} b", "effect_requested")
-            await tab.page.locator(ROW).locator("summary").click()
-            await press_button(tab, placed["id"], ROW)
-            await until_text(tab, f"{ROW} b", "order_placed")
-            assert await violations(tab) == []
+            yield Console(server, None, browser, ann)
 
 
-async def test_the_card_of_one_s_own_stream_leaves_its_numbers_on_the_live_page(
-    chromium: Chromium, tmp_path: Path
-) -> None:
-    built_console()
-    with serving(tmp_path / "data", app="shop:app", folder=ROOT / "examples" / "shop") as server:
-        async with (
-            asyncio.timeout(ALL_WITHIN_S),
-            profile(chromium) as browser,
-            Client(server.url, token=server.token(1, "ann", admin=True), client="ann") as ann,
-        ):
-            on = Console(server, None, browser, ann)
-            tab = await on.sign_in(on.token(1, admin=True), page="#/audit")
-            await tab.fill("input[name=stream]", "user/1")
-            await press_button(tab, "Search")
-            await until_text(tab, ".entity-card h3", "user/1")
-            await press_button(tab, "Reset")
-            await tab.run("location.hash = '#/live'")
-            await tab.until("document.querySelector('tr[data-stream=system]')")
-            assert await tab.run("return document.querySelector(\"tr[data-stream='user/1']\") !== null")
+async def test_an_administrator_sees_the_state_history_and_causes_of_an_entity(shop: Console) -> None:
+    placed = await shop.client.send("place_order", item="green tea")
+    tab = await shop.sign_in(shop.token(1, admin=True), page="#/audit")
+    await tab.fill("input[name=stream]", "order/1")
+    await press_button(tab, "Search")
+    await until_text(tab, ".entity-card h3", "order/1")
+    await until_text(tab, ".entity-card td", "green tea")
+    await until_text(tab, ".entity-card td", "shipped")  # it follows, without a further search
+    await tab.until("document.querySelector('.entity-card progress')?.value === 100")
+    await press_button(tab, "Search")
+    await until_text(tab, f"{ROW} b", "order_shipped")
+    assert await tab.run("return document.querySelectorAll('.audit-rows progress').length") > 1
+    await tab.page.locator(ROW).last.locator("summary").click()
+    cause = tab.page.locator(ROW).last.locator("dl button").last
+    await cause.click()
+    await until_text(tab, f"{ROW} b", "effect_requested")
+    await tab.page.locator(ROW).locator("summary").click()
+    await press_button(tab, placed["id"], ROW)
+    await until_text(tab, f"{ROW} b", "order_placed")
+    assert await violations(tab) == []
 
 
-async def test_the_answer_to_an_earlier_search_is_not_shown_over_that_to_a_later_one(
-    chromium: Chromium, tmp_path: Path
-) -> None:
-    built_console()
+async def test_the_card_of_one_s_own_stream_leaves_its_numbers_on_the_live_page(shop: Console) -> None:
+    tab = await shop.sign_in(shop.token(1, admin=True), page="#/audit")
+    await tab.fill("input[name=stream]", "user/1")
+    await press_button(tab, "Search")
+    await until_text(tab, ".entity-card h3", "user/1")
+    await press_button(tab, "Reset")
+    await tab.run("location.hash = '#/live'")
+    await tab.until("document.querySelector('tr[data-stream=system]')")
+    assert await tab.run("return document.querySelector(\"tr[data-stream='user/1']\") !== null")
+
+
+async def test_the_answer_to_an_earlier_search_is_not_shown_over_that_to_a_later_one(shop: Console) -> None:
     held, answered = asyncio.Event(), asyncio.Event()
 
     def hold_first(socket: WebSocketRoute) -> None:
@@ -119,34 +110,26 @@ async def test_the_answer_to_an_earlier_search_is_not_shown_over_that_to_a_later
         socket.on_message(pass_on)
         service.on_message(pass_back)
 
-    with serving(tmp_path / "data", app="shop:app", folder=ROOT / "examples" / "shop") as server:
-        async with (
-            asyncio.timeout(ALL_WITHIN_S),
-            profile(chromium) as browser,
-            Client(server.url, token=server.token(1, "ann", admin=True), client="ann") as ann,
-        ):
-            for text in ("earlier", "later"):
-                await ann.send("publish", stream="group/ops", type=f"{text}_one", fields={"text": text})
-            on = Console(server, None, browser, ann)
-            await browser.route_socket(hold_first)
-            tab = await on.sign_in(on.token(1, admin=True), page="#/audit")
-            await tab.fill("input[name=text]", "earlier")
-            await press_button(tab, "Search")
-            await tab.fill("input[name=text]", "later")
-            await tab.press("Enter")
-            await until_text(tab, f"{ROW} b", "later_one")
-            shown = await tab.run("return document.querySelector('.audit-rows').textContent")
-            held.set()
-            await answered.wait()
-            await on.notify("a later answer")
-            await until_text(tab, "body", "a later answer")
-            assert await tab.run("return document.querySelector('.audit-rows').textContent") == shown
+    for text in ("earlier", "later"):
+        await shop.client.send("publish", stream="group/ops", type=f"{text}_one", fields={"text": text})
+    await shop.browser.route_socket(hold_first)
+    tab = await shop.sign_in(shop.token(1, admin=True), page="#/audit")
+    await tab.fill("input[name=text]", "earlier")
+    await press_button(tab, "Search")
+    await tab.fill("input[name=text]", "later")
+    await tab.press("Enter")
+    await until_text(tab, f"{ROW} b", "later_one")
+    shown = await tab.run("return document.querySelector('.audit-rows').textContent")
+    held.set()
+    await answered.wait()
+    await shop.notify("a later answer")
+    await until_text(tab, "body", "a later answer")
+    assert await tab.run("return document.querySelector('.audit-rows').textContent") == shown
 
 
 async def test_a_cause_that_is_not_in_the_log_any_more_is_not_replaced_by_a_later_event(
-    chromium: Chromium, tmp_path: Path
+    shop: Console,
 ) -> None:
-    built_console()
 
     def skip_one(socket: WebSocketRoute) -> None:
         service = socket.connect_to_server()
@@ -158,72 +141,62 @@ async def test_a_cause_that_is_not_in_the_log_any_more_is_not_replaced_by_a_late
 
         socket.on_message(pass_on)
 
-    with serving(tmp_path / "data", app="shop:app", folder=ROOT / "examples" / "shop") as server:
-        async with (
-            asyncio.timeout(ALL_WITHIN_S),
-            profile(chromium) as browser,
-            Client(server.url, token=server.token(42, "ann"), client="ann") as ann,
-        ):
-            on = Console(server, None, browser, ann)
-            await ann.send("place_order", item="green tea")
-            await browser.route_socket(skip_one)
-            tab = await on.sign_in(on.token(1, admin=True), page="#/audit")
-            await tab.fill("input[name=stream]", "order/1")
-            await press_button(tab, "Search")
-            await until_text(tab, ".entity-card td", "shipped")
-            await press_button(tab, "Search")
-            await until_text(tab, f"{ROW} b", "order_shipped")
-            await tab.page.locator(ROW).last.locator("summary").click()
-            await tab.page.locator(ROW).last.locator("dl button").last.click()
-            await until_text(tab, "[role=status]", "0 ")
-            assert await tab.run("return document.querySelectorAll('.audit-rows li').length") == 0
+    await shop.client.send("place_order", item="green tea")
+    await shop.browser.route_socket(skip_one)
+    tab = await shop.sign_in(shop.token(1, admin=True), page="#/audit")
+    await tab.fill("input[name=stream]", "order/1")
+    await press_button(tab, "Search")
+    await until_text(tab, ".entity-card td", "shipped")
+    await press_button(tab, "Search")
+    await until_text(tab, f"{ROW} b", "order_shipped")
+    await tab.page.locator(ROW).last.locator("summary").click()
+    await tab.page.locator(ROW).last.locator("dl button").last.click()
+    await until_text(tab, "[role=status]", "0 ")
+    assert await tab.run("return document.querySelectorAll('.audit-rows li').length") == 0
 
 
-async def test_a_key_is_made_shown_once_used_and_revoked(chromium: Chromium, tmp_path: Path) -> None:
-    async with console(chromium, tmp_path) as on:
-        tab = await on.sign_in(page="#/programs")
-        await tab.fill("input[name=key_name]", "ci")
-        await tab.page.locator("input[name=right][value=codes]").check()
-        await press_button(tab, "Make a key", ".keys")
-        key = await tab.page.locator(".told-once code").text_content()
-        assert key is not None
-        assert key.startswith("hhk_1_")
-        await tab.page.screenshot(path=tmp_path / "key.png", full_page=True)
-        async with httpx.AsyncClient(base_url=on.server.url, trust_env=False, timeout=WITHIN_S) as http:
-            bearer = {"Authorization": f"Bearer {key}"}
-            assert (await http.get(f"/streams/user/{USER_ID}", headers=bearer)).status_code == 200
-            await press_button(tab, "Done", ".keys")
-            await tab.page.reload()
-            await until_text(tab, "[data-key='1']", "read · codes")
-            assert key not in await tab.page.content()
-            await press_button(tab, "Revoke", ".keys")
-            await press_button(tab, "Revoke", "dialog[open]")
-            await until_text(tab, ".keys", "No keys yet")
-            assert (await http.get(f"/streams/user/{USER_ID}", headers=bearer)).status_code == 401
-        assert await violations(tab) == []
+async def test_a_key_is_made_shown_once_used_and_revoked(on: Console, tmp_path: Path) -> None:
+    tab = await on.sign_in(page="#/programs")
+    await tab.fill("input[name=key_name]", "ci")
+    await tab.page.locator("input[name=right][value=codes]").check()
+    await press_button(tab, "Make a key", ".keys")
+    key = await tab.page.locator(".told-once code").text_content()
+    assert key is not None
+    assert key.startswith("hhk_1_")
+    await tab.page.screenshot(path=tmp_path / "key.png", full_page=True)
+    async with httpx.AsyncClient(base_url=on.server.url, trust_env=False, timeout=WITHIN_S) as http:
+        bearer = {"Authorization": f"Bearer {key}"}
+        assert (await http.get(f"/streams/user/{USER_ID}", headers=bearer)).status_code == 200
+        await press_button(tab, "Done", ".keys")
+        await tab.page.reload()
+        await until_text(tab, "[data-key='1']", "read · codes")
+        assert key not in await tab.page.content()
+        await press_button(tab, "Revoke", ".keys")
+        await press_button(tab, "Revoke", "dialog[open]")
+        await until_text(tab, ".keys", "No keys yet")
+        assert (await http.get(f"/streams/user/{USER_ID}", headers=bearer)).status_code == 401
+    assert await violations(tab) == []
 
 
-async def test_a_webhook_that_is_refused_says_why(chromium: Chromium, tmp_path: Path) -> None:
-    async with console(chromium, tmp_path) as on:
-        tab = await on.sign_in(page="#/programs")
-        await tab.fill("input[name=url]", "http://192.0.2.1/hook")
-        await press_button(tab, "Make a webhook", ".hooks")
-        await until_text(tab, ".toasts", "https:// is needed")
+async def test_a_webhook_that_is_refused_says_why(on: Console) -> None:
+    tab = await on.sign_in(page="#/programs")
+    await tab.fill("input[name=url]", "http://192.0.2.1/hook")
+    await press_button(tab, "Make a webhook", ".hooks")
+    await until_text(tab, ".toasts", "https:// is needed")
 
 
-async def test_the_whole_name_of_a_key_is_readable_on_a_phone(chromium: Chromium, tmp_path: Path) -> None:
-    async with console(chromium, tmp_path) as on:
-        tab = await on.sign_in(page="#/programs")
-        await resize(tab, 375, 720)
-        await tab.fill("input[name=key_name]", "the script that copies invoices every night, then tells us")
-        await press_button(tab, "Make a key", ".keys")
-        await tab.until("document.querySelector('[data-key] b')")
-        cut = await tab.run(
-            """const name = document.querySelector("[data-key] b");
-               const [inner, outer] = [name, name.closest(".card")].map((one) => one.getBoundingClientRect());
-               return name.scrollWidth > name.clientWidth || inner.right > outer.right"""
-        )
-        assert not cut
+async def test_the_whole_name_of_a_key_is_readable_on_a_phone(on: Console) -> None:
+    tab = await on.sign_in(page="#/programs")
+    await resize(tab, 375, 720)
+    await tab.fill("input[name=key_name]", "the script that copies invoices every night, then tells us")
+    await press_button(tab, "Make a key", ".keys")
+    await tab.until("document.querySelector('[data-key] b')")
+    cut = await tab.run(
+        """const name = document.querySelector("[data-key] b");
+           const [inner, outer] = [name, name.closest(".card")].map((one) => one.getBoundingClientRect());
+           return name.scrollWidth > name.clientWidth || inner.right > outer.right"""
+    )
+    assert not cut
 
 
 async def test_dead_letters_are_seen_with_the_reason_and_sent_again(

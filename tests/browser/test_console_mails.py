@@ -90,27 +90,22 @@ async def _show(tab: Tab, position: int = 1) -> None:
     await tab.until("document.querySelector('.mail-view h2')")
 
 
-async def test_markup_in_subjects_senders_and_notifications_is_text(
-    chromium: Chromium, tmp_path: Path
-) -> None:
-    async with console(chromium, tmp_path) as on:
-        tab = await _open_first_mail(
-            on, mail(1, subject=MARKUP + STYLE, sender=f'"{STYLE}<svg onload=hacked=9>" <a@example.org>')
-        )
-        await until_text(tab, ".mail-list b", MARKUP + STYLE)
-        await tab.run("location.hash = '#/mailboxes'")
-        await until_text(tab, ".event", "window.hacked=1")
-        await tab.run("location.hash = '#/mailboxes/1'")
-        await until_text(tab, ".mail-list b", MARKUP)
-        await _show(tab)
-        await until_text(tab, ".mail-view h2", MARKUP + STYLE)
-        await on.notify(MARKUP)
-        await until_text(tab, ".toast", MARKUP)
-        assert await tab.run("return window.hacked ?? null") is None
-        assert (
-            await tab.run("return document.querySelectorAll('#app img, #app script, #app style').length") == 0
-        )
-        assert await violations(tab) == []
+async def test_markup_in_subjects_senders_and_notifications_is_text(on: Console) -> None:
+    tab = await _open_first_mail(
+        on, mail(1, subject=MARKUP + STYLE, sender=f'"{STYLE}<svg onload=hacked=9>" <a@example.org>')
+    )
+    await until_text(tab, ".mail-list b", MARKUP + STYLE)
+    await tab.run("location.hash = '#/mailboxes'")
+    await until_text(tab, ".event", "window.hacked=1")
+    await tab.run("location.hash = '#/mailboxes/1'")
+    await until_text(tab, ".mail-list b", MARKUP)
+    await _show(tab)
+    await until_text(tab, ".mail-view h2", MARKUP + STYLE)
+    await on.notify(MARKUP)
+    await until_text(tab, ".toast", MARKUP)
+    assert await tab.run("return window.hacked ?? null") is None
+    assert await tab.run("return document.querySelectorAll('#app img, #app script, #app style').length") == 0
+    assert await violations(tab) == []
 
 
 async def test_a_mail_s_html_runs_nothing_fetches_nothing_and_styles_only_itself(
@@ -201,16 +196,13 @@ async def test_html_that_changes_when_it_is_parsed_again_holds_nothing_to_run(
     await tab.close()
 
 
-async def test_elements_named_like_parts_of_a_document_do_not_take_their_place(
-    chromium: Chromium, tmp_path: Path
-) -> None:
-    async with console(chromium, tmp_path) as on:
-        names = ("body", "images", "documentElement", "querySelectorAll", "defaultView")
-        clobbering = "".join(f"<img name={name} alt=''><form name={name}></form>" for name in names)
-        tab = await _open_first_mail(on, mail(1, html=f"{clobbering}<p style='height: 500px'>tall</p>"))
-        await _show(tab)
-        await tab.until("document.querySelector('iframe').clientHeight > 500")
-        assert not [line for line in tab.said if line.startswith("thrown")]
+async def test_elements_named_like_parts_of_a_document_do_not_take_their_place(on: Console) -> None:
+    names = ("body", "images", "documentElement", "querySelectorAll", "defaultView")
+    clobbering = "".join(f"<img name={name} alt=''><form name={name}></form>" for name in names)
+    tab = await _open_first_mail(on, mail(1, html=f"{clobbering}<p style='height: 500px'>tall</p>"))
+    await _show(tab)
+    await tab.until("document.querySelector('iframe').clientHeight > 500")
+    assert not [line for line in tab.said if line.startswith("thrown")]
 
 
 async def test_the_frame_s_policy_alone_holds_a_mail_that_nobody_cleaned(

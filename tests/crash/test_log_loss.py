@@ -245,9 +245,3 @@ async def test_a_restored_log_gets_a_mark_of_its_own(directory: Path) -> None:
     marks = read_marks(directory)
     assert marks
     assert (marks[0].log_id, marks[0].position) == (log.log_id, position)
-
-
-def test_frames_of_a_whole_file_are_read_to_their_end(killed: Path) -> None:
-    frames = read_frames(killed / WAL)
-    assert frames.committed > ACKS
-    assert (frames.bad, frames.cut, frames.header_bad) == (0, False, False)

@@ -13,8 +13,8 @@ import pytest
 
 from huahuo.eventstore.errors import EventStoreError
 from huahuo.eventstore.sqlite.wal import WAL_ROOM_BYTES
-from tests.support.models.power import Op, read_trace
-from tests.support.models.power_images import found_in, judge_all, moments, traced_run
+from tests.support.models.power import Op
+from tests.support.models.power_images import found_in, moments, traced_run
 from tests.support.proofs import WHOLE
 
 pytestmark = pytest.mark.skipif(
@@ -63,12 +63,6 @@ def test_no_power_cut_loses_what_was_acknowledged(tmp_path: Path, ops: list[Op],
     assert lost(tmp_path, ops, kept=kept) == 0
 
 
-def test_images_that_are_alike_are_opened_once(ops: list[Op]) -> None:
-    said = judge_all(ops, images=40, seed=1)
-    assert said["images"] == said["alike"] + said["whole"] == 40
-    assert said["whole"] > 0
-
-
 def test_the_checker_sees_a_log_that_does_not_wait_for_its_syncs(tmp_path: Path, ops: list[Op]) -> None:
     """The same run on a disk that ignores the syncs of the write-ahead log loses acknowledged events."""
     assert lost(tmp_path, ops, kept=0.0, ignore_syncs="-wal") > 5
@@ -84,22 +78,3 @@ def test_small_commits_had_room_made_for_them(ops: list[Op], in_flight: int) -> 
     """So the images above cover such room: none of it, some, or all."""
     room = [op for op in ops if op.kind == "write" and op.file.endswith("-wal") and not op.data.strip(b"\0")]
     assert (sum(len(op.data) for op in room) >= WAL_ROOM_BYTES) == (in_flight == 1)
-
-
-def test_overlapping_calls_count_to_the_disadvantage_of_the_process(tmp_path: Path) -> None:
-    trace = tmp_path / "trace"
-    name = "".join(f"\\x{byte:02x}" for byte in b"/d/log.db-wal")
-    trace.write_text(
-        f'11 pwrite64(5<{name}>, "\\x41\\x42", 2, 4096 <unfinished ...>\n'
-        '10 write(1<pipe:[1]>, "\\x68\\x69", 2) = 2\n'
-        "11 <... pwrite64 resumed>) = 2\n"
-        f"11 fdatasync(5<{name}> <unfinished ...>\n"
-        '10 write(1<pipe:[1]>, "\\x68\\x6f", 2) = 2\n'
-        "11 <... fdatasync resumed>) = 0\n"
-    )
-    assert list(read_trace(trace, Path("/d"))) == [
-        Op("write", "log.db-wal", 4096, b"AB"),
-        Op("said", data=b"hi"),
-        Op("said", data=b"ho"),
-        Op("sync", "log.db-wal"),
-    ]

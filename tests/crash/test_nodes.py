@@ -26,7 +26,6 @@ from tests.support.servers.serving import JWT_SECRET, MASTER_KEY, Serving, servi
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 EVENTS = 40
-PARCELS_SENT = 12
 HOOKS = 8
 STREAM = "user/42"
 
@@ -35,57 +34,6 @@ STREAM = "user/42"
 def order(request: pytest.FixtureRequest) -> Iterator[NatsServers | Postgres]:
     with nats_servers() if request.param == "nats" else postgres() as running:
         yield running
-
-
-PARCELS = """
-import asyncio
-import os
-
-from msgspec import Struct
-from msgspec.structs import replace
-
-from huahuo import Command, Context, Decision, Effect, EffectRun, Entity, Event, Huahuo, Outcome
-
-
-class Ordered(Event, type="parcel_ordered"): ...
-class Packed(Event, type="parcel_packed"):
-    by: str
-
-
-class Parcel(Struct, frozen=True):
-    by: str = ""
-
-
-class OrderParcel(Command, action="order_parcel", creates=True): ...
-class Pack(Effect): ...
-
-
-parcel = Entity("parcel", Parcel)
-
-
-@parcel.evolve
-def ordered(state: Parcel, event: Ordered) -> Parcel:
-    return state
-
-
-@parcel.evolve
-def packed(state: Parcel, event: Packed) -> Parcel:
-    return replace(state, by=event.by)
-
-
-@parcel.decide
-def order(state: Parcel, command: OrderParcel, ctx: Context) -> Outcome:
-    return Decision([Ordered()], effects=[Pack()])
-
-
-@parcel.effect()
-async def pack(job: Pack, run: EffectRun) -> None:
-    await run.finish(Packed(by=os.environ["HUAHUO_NODE"]))
-
-
-app = Huahuo(entities=[parcel], plugins=[])
-"""
-"""An application whose effect tells which node ran it."""
 
 
 SUMS = """
@@ -210,31 +158,6 @@ async def test_what_one_node_acknowledged_others_deliver_also_after_its_kill(
         both = of_a.keys() & of_b.keys()
         assert len(both) >= EVENTS
         assert [of_a[offset] for offset in both] == [of_b[offset] for offset in both]
-
-
-async def test_effects_are_divided_among_nodes_and_go_on_after_a_kill(
-    tmp_path: Path, order: NatsServers | Postgres
-) -> None:
-    (tmp_path / "parcels.py").write_text(PARCELS, encoding="utf-8")
-    app = "parcels:app"
-    with node(tmp_path, "a", order, "work", app) as a, node(tmp_path, "b", order, "work", app) as b:
-        token = b.token(42, "alice", admin=True)
-        async with (
-            asyncio.timeout(3 * WITHIN_S),
-            Client(b.url, token=token) as client,
-            client.events("log", after="start") as events,
-        ):
-            packers = (event.data["by"] async for event in events if event.type == "parcel_packed")
-            await until_divided(client, "a", "b")
-            for _ in range(PARCELS_SENT):
-                await client.send("order_parcel")
-            assert {await anext(packers) for _ in range(PARCELS_SENT)} == {"a", "b"}, (
-                "not where it was asked for"
-            )
-            await asyncio.to_thread(a.kill)
-            for _ in range(PARCELS_SENT):
-                await client.send("order_parcel")
-            assert {await anext(packers) for _ in range(PARCELS_SENT)} == {"b"}
 
 
 async def test_checks_and_webhooks_are_divided_among_nodes_and_go_on_after_a_kill(

@@ -4,7 +4,7 @@ A file whose tests need another Dovecot or other users has fixtures of these nam
 """
 
 import gc
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +13,7 @@ from tests.support.servers.dovecot import Dovecot, dovecot
 from tests.support.servers.serving import Serving, serving
 from tests.support.servers.token_server import KEY, TokenServer, token_server
 from tests.support.worlds.grants import add_user
+from tests.support.worlds.mail_world import MailWorld, real_world
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -47,3 +48,10 @@ def tokens() -> Iterator[TokenServer]:
 def user(mails: Dovecot, request: pytest.FixtureRequest) -> str:
     """A user with two mails."""
     return add_user(mails, request.node.name)
+
+
+@pytest.fixture
+async def world() -> AsyncIterator[MailWorld]:
+    """A world in real time, whose checks go over IMAP."""
+    async with real_world() as made:
+        yield made

@@ -49,73 +49,62 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("command", [UVICORN, HYPERCORN], ids=["uvicorn", "hypercorn"])
-def test_an_application_of_fastapi_has_sockets_and_streams_on_its_own_port(
+async def test_an_application_of_fastapi_has_sockets_and_streams_on_its_own_port(
     folder: Path, command: tuple[str, ...]
 ) -> None:
-    async def main() -> None:
-        with inside("site_of_tests:api", folder, command) as server:
-            token = server.token(42)
-            async with (
-                client(server.url) as plain,
-                client(f"{server.url}/live", token) as http,
-                Client(f"{server.url}/live/ws", token=token) as live,
-                live.events(STREAM, 0) as followed,
-                reader(http, STREAM) as events,
-            ):
-                await events.until("live")
-                assert (await plain.post("/hello/a")).json() == {"seq": 1}
-                assert await events.texts(1) == ["a"]
-                event = await anext(aiter(followed))
-                assert (event.data["text"], event.seq) == ("a", 1)
-                page = await http.get(f"/streams/{STREAM}")
-                assert [one["text"] for one in page.json()["events"]] == ["a"]
-                assert await asyncio.to_thread(server.stop) in (0, -15)
-                assert (await events.until("goaway")).data["reason"] == "the server restarts"
-            assert "Traceback" not in server.log()
-
-    run(main())
+    with inside("site_of_tests:api", folder, command) as server:
+        token = server.token(42)
+        async with (
+            client(server.url) as plain,
+            client(f"{server.url}/live", token) as http,
+            Client(f"{server.url}/live/ws", token=token) as live,
+            live.events(STREAM, 0) as followed,
+            reader(http, STREAM) as events,
+        ):
+            await events.until("live")
+            assert (await plain.post("/hello/a")).json() == {"seq": 1}
+            assert await events.texts(1) == ["a"]
+            event = await anext(aiter(followed))
+            assert (event.data["text"], event.seq) == ("a", 1)
+            page = await http.get(f"/streams/{STREAM}")
+            assert [one["text"] for one in page.json()["events"]] == ["a"]
+            assert await asyncio.to_thread(server.stop) in (0, -15)
+            assert (await events.until("goaway")).data["reason"] == "the server restarts"
+        assert "Traceback" not in server.log()
 
 
 @pytest.mark.parametrize(
     ("application", "path"),
     [("starlette", "/a/b"), ("around", "/live"), ("alone", "")],
 )
-def test_it_can_be_mounted_anywhere(folder: Path, application: str, path: str) -> None:
-    async def main() -> None:
-        with inside(f"site_of_tests:{application}", folder) as server:
-            async with client(server.url + path, server.token(1, admin=True)) as http:
-                assert (await http.get("/readyz")).text == "ready\n"
-                event = {"stream": STREAM, "type": "hello", "fields": {"text": "a"}}
-                assert (await http.post("/publish", json=event)).json()["at"]["seq"] == 1
-            if application == "around":
-                async with client(server.url) as plain:
-                    assert (await plain.get("/livelier")).text == "the other one"
-                    assert (await plain.get("/%ff")).text == "the other one", (
-                        "what it asks of a path is its own"
-                    )
-                    assert (await plain.get("/live/%ff")).status_code == 400
-            assert server.stop() in (0, -15)
-            assert "service_started_late" not in server.log()
-
-    run(main())
+async def test_it_can_be_mounted_anywhere(folder: Path, application: str, path: str) -> None:
+    with inside(f"site_of_tests:{application}", folder) as server:
+        async with client(server.url + path, server.token(1, admin=True)) as http:
+            assert (await http.get("/readyz")).text == "ready\n"
+            event = {"stream": STREAM, "type": "hello", "fields": {"text": "a"}}
+            assert (await http.post("/publish", json=event)).json()["at"]["seq"] == 1
+        if application == "around":
+            async with client(server.url) as plain:
+                assert (await plain.get("/livelier")).text == "the other one"
+                assert (await plain.get("/%ff")).text == "the other one", "what it asks of a path is its own"
+                assert (await plain.get("/live/%ff")).status_code == 400
+        assert server.stop() in (0, -15)
+        assert "service_started_late" not in server.log()
 
 
 @pytest.mark.parametrize("first", ["/live/readyz", "/hello/a"])
-def test_without_lifespan_the_first_request_or_call_starts_it_and_the_log_says_so(
+async def test_without_lifespan_the_first_request_or_call_starts_it_and_the_log_says_so(
     folder: Path, first: str
 ) -> None:
-    async def main() -> None:
-        with inside("site_of_tests:bare", folder) as server:
-            assert "service_started" not in server.log()
-            async with client(server.url) as plain:
-                answers = await asyncio.gather(
-                    *(plain.request("POST" if "hello" in first else "GET", first) for _ in range(5))
-                )
-                assert [answer.status_code for answer in answers] == [200] * 5
-            assert server.log().count("service_started_late") == 1
-            assert "lifespan=app.lifespan" in server.log()
-
-    run(main())
+    with inside("site_of_tests:bare", folder) as server:
+        assert "service_started" not in server.log()
+        async with client(server.url) as plain:
+            answers = await asyncio.gather(
+                *(plain.request("POST" if "hello" in first else "GET", first) for _ in range(5))
+            )
+            assert [answer.status_code for answer in answers] == [200] * 5
+        assert server.log().count("service_started_late") == 1
+        assert "lifespan=app.lifespan" in server.log()
 
 
 def test_a_second_process_on_one_directory_is_refused_and_told_what_to_do(folder: Path) -> None:
@@ -133,70 +122,62 @@ def test_a_second_process_on_one_directory_is_refused_and_told_what_to_do(folder
         assert first.stop() in (0, -15)
 
 
-def test_a_reader_of_events_loses_and_repeats_nothing_over_kills(folder: Path) -> None:
-    async def main() -> None:
-        with inside("site_of_tests:api", folder) as server:
-            got: list[int] = []
-            last = ""
-            for life in range(2):
-                async with (
-                    client(server.url) as plain,
-                    client(f"{server.url}/live", server.token(42)) as http,
-                    reader(http, STREAM, last, after=0) as events,
-                ):
-                    for number in range(20):
-                        assert (await plain.post(f"/hello/{life}-{number}")).status_code == 200
-                    for _ in range(15):  # five are on their way when the process dies
-                        event = await events.until("message")
-                        got.append(event.seq)
-                        assert event.id is not None
-                        last = event.id
-                    server.kill()
-                server.start()
+async def test_a_reader_of_events_loses_and_repeats_nothing_over_kills(folder: Path) -> None:
+    with inside("site_of_tests:api", folder) as server:
+        got: list[int] = []
+        last = ""
+        for life in range(2):
             async with (
+                client(server.url) as plain,
                 client(f"{server.url}/live", server.token(42)) as http,
-                reader(http, STREAM, last) as events,
+                reader(http, STREAM, last, after=0) as events,
             ):
-                while got[-1] < 40:
-                    got.append((await events.until("message")).seq)
-            assert got == list(range(1, 41))
-
-    run(main())
+                for number in range(20):
+                    assert (await plain.post(f"/hello/{life}-{number}")).status_code == 200
+                for _ in range(15):  # five are on their way when the process dies
+                    event = await events.until("message")
+                    got.append(event.seq)
+                    assert event.id is not None
+                    last = event.id
+                server.kill()
+            server.start()
+        async with (
+            client(f"{server.url}/live", server.token(42)) as http,
+            reader(http, STREAM, last) as events,
+        ):
+            while got[-1] < 40:
+                got.append((await events.until("message")).seq)
+        assert got == list(range(1, 41))
 
 
 @pytest.mark.parametrize(("page", "name"), [("docs/fastapi.md", "fastapi"), ("README.md", "readme")])
-def test_the_application_of_a_page_runs_as_it_stands_there(tmp_path: Path, page: str, name: str) -> None:
+async def test_the_application_of_a_page_runs_as_it_stands_there(
+    tmp_path: Path, page: str, name: str
+) -> None:
     text = (ROOT / page).read_text()
     lines = text.split(f"<!-- asgi: {name} -->\n```python\n")[1].split("```")[0]
     (tmp_path / "shop_of_the_page.py").write_text(lines)
-
-    async def main() -> None:
-        with inside("shop_of_the_page:api", tmp_path) as server:
-            async with client(server.url, server.token(42)) as http:
-                assert (await http.post("/parcels/7")).json() == {"seq": 1}
-                found = await http.get(f"/live/streams/{STREAM}?after=-1")
-                assert [event["number"] for event in found.json()["events"]] == [7]
-
-    run(main())
+    with inside("shop_of_the_page:api", tmp_path) as server:
+        async with client(server.url, server.token(42)) as http:
+            assert (await http.post("/parcels/7")).json() == {"seq": 1}
+            found = await http.get(f"/live/streams/{STREAM}?after=-1")
+            assert [event["number"] for event in found.json()["events"]] == [7]
 
 
-def test_the_example_keeps_its_bar_over_a_kill(tmp_path: Path) -> None:
-    async def main() -> None:
-        with inside("examples.fastapi_app:api", tmp_path) as server:
-            async with client(server.url) as plain:
-                assert "EventSource" in (await plain.get("/")).text
-                assert (await plain.post("/import")).status_code == 200
-                token = (await plain.get("/token")).json()
-            async with client(f"{server.url}/live", token) as http, reader(http, STREAM, after=0) as events:
-                await events.until("message", percent=20)
-            server.kill()
-            server.start()
-            async with client(f"{server.url}/live", token) as http:
-                ticket = (await http.post("/ticket")).json()["ticket"]
-            async with (
-                client(f"{server.url}/live") as page,
-                reader(page, STREAM, after=-1, ticket=ticket) as events,
-            ):
-                assert (await events.until("message")).data["percent"] >= 20
-
-    run(main())
+async def test_the_example_keeps_its_bar_over_a_kill(tmp_path: Path) -> None:
+    with inside("examples.fastapi_app:api", tmp_path) as server:
+        async with client(server.url) as plain:
+            assert "EventSource" in (await plain.get("/")).text
+            assert (await plain.post("/import")).status_code == 200
+            token = (await plain.get("/token")).json()
+        async with client(f"{server.url}/live", token) as http, reader(http, STREAM, after=0) as events:
+            await events.until("message", percent=20)
+        server.kill()
+        server.start()
+        async with client(f"{server.url}/live", token) as http:
+            ticket = (await http.post("/ticket")).json()["ticket"]
+        async with (
+            client(f"{server.url}/live") as page,
+            reader(page, STREAM, after=-1, ticket=ticket) as events,
+        ):
+            assert (await events.until("message")).data["percent"] >= 20

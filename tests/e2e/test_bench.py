@@ -11,7 +11,7 @@ import pytest
 
 from bench import peers, rounds
 from bench.__main__ import QUESTIONS, question
-from bench.questions import fan_out, storms
+from bench.questions import fan_out
 from bench.receivers import build
 from bench.sheets import OURS, Options, Sheet
 from tests.support.patience import WITHIN_S
@@ -25,7 +25,7 @@ def options(folder: Path) -> Options:
     return Options(quick=True, folder=folder, receiver=build(), peers=frozenset({OURS}))
 
 
-_LONG = {"cluster", "commands", "same_rate", "storms", "workers"}
+_LONG = {"cluster", "commands", "many_mailboxes", "same_rate", "storms", "workers"}
 """Of two seconds of processor time and more each, or much like another one: in `make check-all`."""
 
 
@@ -55,18 +55,6 @@ def test_the_question_is_answered_and_no_event_is_lost_or_doubled(name: str, tmp
         for case, figures in sheet.samples.items():
             for figure in ("lost", "doubled"):
                 assert figures.get(figure, [0]) == [0], f"{sheet.title}: {case} {figure}"
-
-
-@pytest.mark.timeout(400)
-@linux
-def test_the_storm_of_one_user_loses_no_bystanders_event(tmp_path: Path) -> None:
-    """Two requests of the short form; `make check-all` runs each of them, also by several users."""
-    asked = replace(
-        options(tmp_path), requests=("lists", "http pages"), variants=("not reading",), users=(1,)
-    )
-    [sheet] = storms.run(asked)
-    assert sheet.samples["lists, not reading"]["lost"] == [0]
-    assert sheet.samples["http pages, not reading"]["lost"] == [0]
 
 
 _MEASURED = [name for name in peers.ALL if name != OURS]

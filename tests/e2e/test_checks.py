@@ -100,20 +100,3 @@ def test_a_client_that_saw_other_events_gets_a_reset_and_a_snapshot_and_raises_t
 
         asyncio.run(main())
         assert "check_differs_from_log" in server.log()
-
-
-def test_after_a_restart_live_carries_the_check_also_of_a_stream_that_nobody_asked_for_before(
-    tmp_path: Path,
-) -> None:
-    with serving(tmp_path / "data") as server:
-        asyncio.run(publish(server, "a"))
-        server.stop()
-        server.start()
-
-        async def main() -> None:
-            async with connected(server) as client:
-                await client.authenticate(server.token(7, "eve", groups=("ops",)))
-                await client.say(action="subscribe", id="c", stream="group/ops")
-                assert len((await client.until("live", stream="group/ops"))["check"]) == 16
-
-        asyncio.run(main())

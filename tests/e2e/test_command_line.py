@@ -15,7 +15,8 @@ import pytest
 
 from huahuo.eventstore.sqlite.wal import read_frames
 from huahuo.transport.client.client import Client
-from tests.support.drivers.command_line import KEYS, huahuo, huahuo_in, huahuo_into, huahuo_unread
+from tests.support.drivers.command_line import KEYS, huahuo_in, huahuo_into, huahuo_unread
+from tests.support.drivers.command_line import huahuo_anew as huahuo
 from tests.support.drivers.rawclient import raw
 from tests.support.patience import WITHIN_S
 from tests.support.servers.serving import Serving, serving

@@ -10,7 +10,7 @@ import pytest
 from huahuo.mailcheck.checks.check_effect import CheckLimits
 from tests.support.drivers.checks import QUICK
 from tests.support.servers.dovecot import Dovecot, dovecot
-from tests.support.worlds.mail_world import MailWorld, in_real_world
+from tests.support.worlds.mail_world import MailWorld, real_world
 
 pytestmark = pytest.mark.e2e
 DAYS = 3
@@ -56,8 +56,8 @@ async def text_of(world: MailWorld, mail_id: int) -> str:
     return str(body.get("text", body.get("code")))
 
 
-def test_history_is_told_by_headers_and_a_new_mail_with_its_code(mails: Dovecot, user: str) -> None:
-    async def test(world: MailWorld) -> None:
+async def test_history_is_told_by_headers_and_a_new_mail_with_its_code(mails: Dovecot, user: str) -> None:
+    async with real_world(limits("on_demand")) as world:
         mails.add_mail(user, mime("old", "your verification code is 111111"), days_old=DAYS)
         mails.add_mail(user, mime("new", "your verification code is 222222"))
         email_id = await add(world, mails, user)
@@ -69,13 +69,11 @@ def test_history_is_told_by_headers_and_a_new_mail_with_its_code(mails: Dovecot,
         mails.expunge(user, 1)
         assert "111111" in await text_of(world, rows["old"]["mail_id"]), "it is kept once it was read"
 
-    in_real_world(test, limits("on_demand"))
 
-
-def test_the_rest_is_read_in_the_background_and_the_mailbox_stays_untouched(
+async def test_the_rest_is_read_in_the_background_and_the_mailbox_stays_untouched(
     mails: Dovecot, user: str
 ) -> None:
-    async def test(world: MailWorld) -> None:
+    async with real_world(limits("background")) as world:
         mails.add_mail(user, *(mime(f"old {n}", f"text {n}") for n in range(120)), days_old=DAYS)
         before = mails.snapshot(user)
         email_id = await add(world, mails, user)
@@ -87,11 +85,9 @@ def test_the_rest_is_read_in_the_background_and_the_mailbox_stays_untouched(
         for n in (0, 60, 119):
             assert await text_of(world, rows[f"old {n}"]["mail_id"]) == f"text {n}"
 
-    in_real_world(test, limits("background"))
 
-
-def test_a_restart_goes_on_with_what_is_missing(mails: Dovecot, user: str) -> None:
-    async def test(world: MailWorld) -> None:
+async def test_a_restart_goes_on_with_what_is_missing(mails: Dovecot, user: str) -> None:
+    async with real_world(limits("background")) as world:
         mails.add_mail(user, mime("old"), days_old=DAYS)
         email_id = await add(world, mails, user)
         await world.checked(email_id)
@@ -100,11 +96,9 @@ def test_a_restart_goes_on_with_what_is_missing(mails: Dovecot, user: str) -> No
         mails.expunge(user, 1)
         assert await text_of(world, (await listed(world, email_id))["old"]["mail_id"]) == "the text"
 
-    in_real_world(test, limits("background"))
 
-
-def test_a_mailbox_that_is_deleted_meanwhile_leaves_nothing(mails: Dovecot, user: str) -> None:
-    async def test(world: MailWorld) -> None:
+async def test_a_mailbox_that_is_deleted_meanwhile_leaves_nothing(mails: Dovecot, user: str) -> None:
+    async with real_world(limits("background")) as world:
         mails.add_mail(user, *(mime(f"old {n}") for n in range(30)), days_old=DAYS)
         email_id = await add(world, mails, user)
         await world.checked(email_id)
@@ -112,5 +106,3 @@ def test_a_mailbox_that_is_deleted_meanwhile_leaves_nothing(mails: Dovecot, user
         await world.mail.idle()
         for table, part in (("missing", str(email_id)), ("mails", str(email_id)), ("unread_bodies", "")):
             assert await world.log.rows(table, part, limit=5) == []
-
-    in_real_world(test, limits("background"))

@@ -11,7 +11,7 @@ from tests.support.drivers.checks import QUICK
 from tests.support.models.mail_book import USER
 from tests.support.models.mail_rules import leaks
 from tests.support.servers.dovecot import Dovecot, dovecot
-from tests.support.worlds.mail_world import MailWorld, in_real_world
+from tests.support.worlds.mail_world import MailWorld, real_world
 
 pytestmark = pytest.mark.e2e
 
@@ -61,11 +61,10 @@ async def first_mail(world: MailWorld) -> None:
     await world.until(U, lambda body: body["type"] == "mail_received")
 
 
-def test_a_check_finds_every_mail_and_changes_nothing_on_the_server(server: Dovecot, user: str) -> None:
+async def test_a_check_finds_every_mail_and_changes_nothing_on_the_server(server: Dovecot, user: str) -> None:
     add_mails(server, user, "first", "验证码 1234")
     before = server.snapshot(user)
-
-    async def test(world: MailWorld) -> None:
+    async with real_world() as world:
         number = await add(world, server, user)
         end = await world.checked(number)
         assert (end["status"], end["message"]) == ("ok", "检查完成，共 2 封新邮件")
@@ -76,16 +75,13 @@ def test_a_check_finds_every_mail_and_changes_nothing_on_the_server(server: Dove
         row = (await world.rows())[number]
         assert (row["status"], row["progress"], row["mail_count"]) == ("ok", 100, 2)
         assert row["last_check_time"] == end["timestamp"]
-
-    in_real_world(test)
     assert server.snapshot(user) == before
 
 
-def test_the_code_in_a_mail_comes_with_its_event_and_its_record(server: Dovecot, user: str) -> None:
+async def test_the_code_in_a_mail_comes_with_its_event_and_its_record(server: Dovecot, user: str) -> None:
     coded, other = mail("Sign in", "Your verification code: 482 913"), mail("Order 4829134", "shipped")
     server.add_mail(user, coded, other, password=PASSWORD)
-
-    async def test(world: MailWorld) -> None:
+    async with real_world() as world:
         number = await add(world, server, user)
         await world.checked(number)
         told = [e for e in await world.said() if e["type"] == "mail_received"]
@@ -97,30 +93,24 @@ def test_the_code_in_a_mail_comes_with_its_event_and_its_record(server: Dovecot,
         opened = await world.do("get_mail", mail_id=listed[1]["mail_id"])
         assert opened["code"] == "482913"
 
-    in_real_world(test)
 
-
-def test_the_password_is_in_nothing_that_is_stored_or_logged(
-    server: Dovecot, user: str, capfd: pytest.CaptureFixture[str]
+async def test_the_password_is_in_nothing_that_is_stored_or_logged(
+    world: MailWorld, server: Dovecot, user: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    async def test(world: MailWorld) -> None:
-        number = await add(world, server, user)
-        await world.checked(number)
-        await world.do("update_email", email_id=number, password=PASSWORD + "-wrong")
-        await world.checked(number)
-        assert leaks([PASSWORD, user], world.disk_bytes()) == [user]
-
-    in_real_world(test)
+    number = await add(world, server, user)
+    await world.checked(number)
+    await world.do("update_email", email_id=number, password=PASSWORD + "-wrong")
+    await world.checked(number)
+    assert leaks([PASSWORD, user], world.disk_bytes()) == [user]
     printed = capfd.readouterr()
     assert leaks([PASSWORD], printed.out.encode(), printed.err.encode()) == []
 
 
-def test_equal_mails_are_separate_events_and_a_second_check_brings_only_what_is_new(
+async def test_equal_mails_are_separate_events_and_a_second_check_brings_only_what_is_new(
     server: Dovecot, user: str
 ) -> None:
     add_mails(server, user, "Your code", "Your code", "Your code")
-
-    async def test(world: MailWorld) -> None:
+    async with real_world() as world:
         number = await add(world, server, user)
         await world.checked(number)
         assert await subjects(world) == ["Your code"] * 3
@@ -129,26 +119,20 @@ def test_equal_mails_are_separate_events_and_a_second_check_brings_only_what_is_
         assert (await world.checked(number))["message"] == "检查完成，共 1 封新邮件"
         assert await subjects(world) == ["Your code"] * 4
 
-    in_real_world(test)
+
+async def test_a_refused_login_needs_the_user(world: MailWorld, server: Dovecot, user: str) -> None:
+    number = await add(world, server, user, password="not-the-password")
+    end = await world.checked(number)
+    assert (end["status"], "登录被拒绝" in end["message"]) == ("need_reauth", True)
+    row = (await world.rows())[number]
+    assert (row["progress"], row["last_check_time"]) == (100, None)
+    await world.do("update_email", email_id=number, password=PASSWORD)
+    assert (await world.checked(number))["status"] == "ok"
 
 
-def test_a_refused_login_needs_the_user(server: Dovecot, user: str) -> None:
-    async def test(world: MailWorld) -> None:
-        number = await add(world, server, user, password="not-the-password")
-        end = await world.checked(number)
-        assert (end["status"], "登录被拒绝" in end["message"]) == ("need_reauth", True)
-        row = (await world.rows())[number]
-        assert (row["progress"], row["last_check_time"]) == (100, None)
-        await world.do("update_email", email_id=number, password=PASSWORD)
-        assert (await world.checked(number))["status"] == "ok"
-
-    in_real_world(test)
-
-
-def test_a_deletion_during_a_check_leaves_nothing(server: Dovecot, user: str) -> None:
+async def test_a_deletion_during_a_check_leaves_nothing(server: Dovecot, user: str) -> None:
     add_mails(server, user, *[f"mail {n}" for n in range(60)])
-
-    async def test(world: MailWorld) -> None:
+    async with real_world(ONE_BY_ONE) as world:
         number = await add(world, server, user)
         await world.do("check_emails", email_ids=[number])
         await first_mail(world)
@@ -162,5 +146,3 @@ def test_a_deletion_during_a_check_leaves_nothing(server: Dovecot, user: str) ->
         assert await world.log.secret(f"mailbox/{number}", "password") is None
         last = [e["type"] for e in await world.said()][-3:]
         assert last == ["check_progress", "email_status_update", "email_deleted"]
-
-    in_real_world(test, ONE_BY_ONE)

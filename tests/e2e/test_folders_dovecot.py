@@ -10,7 +10,7 @@ from huahuo.mailcheck import zh
 from huahuo.mailcheck.servers.providers import ProviderOptions, Providers
 from tests.support.drivers.checks import QUICK
 from tests.support.servers.dovecot import Dovecot, dovecot
-from tests.support.worlds.mail_world import MailWorld, in_real_world
+from tests.support.worlds.mail_world import MailWorld, real_world
 
 pytestmark = pytest.mark.e2e
 LIMITS = msgspec.structs.replace(QUICK, folders=("junk",), unread=True)
@@ -35,7 +35,7 @@ async def listed(world: MailWorld, email_id: int) -> dict[str, dict[str, Any]]:
     return {row["subject"]: row for row in body["data"]}
 
 
-def test_a_mailbox_reads_the_folders_that_its_user_has_chosen(mails: Dovecot) -> None:
+async def test_a_mailbox_reads_the_folders_that_its_user_has_chosen(mails: Dovecot) -> None:
     user = "folders@example.com"
     mails.add_user(user)
     with mails.client(user, "secret") as client:
@@ -44,8 +44,7 @@ def test_a_mailbox_reads_the_folders_that_its_user_has_chosen(mails: Dovecot) ->
     mails.add_mail(user, mime("inbox"))
     mails.add_mail(user, mime("spam"), folder="Spam")
     mails.add_mail(user, mime("archived"), folder="Archive")
-
-    async def test(world: MailWorld) -> None:
+    async with real_world(LIMITS) as world:
         email_id = await add(world, mails, user)
         await world.checked(email_id)
         assert set(await listed(world, email_id)) == {"inbox", "spam"}
@@ -64,10 +63,8 @@ def test_a_mailbox_reads_the_folders_that_its_user_has_chosen(mails: Dovecot) ->
         assert set(await listed(world, email_id)) == {"inbox", "spam", "archived", "more spam"}
         assert "folders" not in (await world.rows())[email_id]
 
-    in_real_world(test, LIMITS)
 
-
-def test_what_is_unread_there_is_told_as_the_last_check_saw_it(mails: Dovecot) -> None:
+async def test_what_is_unread_there_is_told_as_the_last_check_saw_it(mails: Dovecot) -> None:
     user = "unread@example.com"
     mails.add_user(user)
     mails.add_mail(user, *(mime(f"mail {n}") for n in range(3)))
@@ -75,7 +72,7 @@ def test_what_is_unread_there_is_told_as_the_last_check_saw_it(mails: Dovecot) -
     def unread(rows: dict[str, dict[str, Any]]) -> set[str]:
         return {subject for subject, row in rows.items() if row.get("unread")}
 
-    async def test(world: MailWorld) -> None:
+    async with real_world(LIMITS) as world:
         email_id = await add(world, mails, user)
         await world.checked(email_id)
         assert unread(await listed(world, email_id)) == {"mail 0", "mail 1", "mail 2"}
@@ -88,15 +85,16 @@ def test_what_is_unread_there_is_told_as_the_last_check_saw_it(mails: Dovecot) -
         await world.checked(email_id)
         assert [event.type for event in await world.events()].count("unread_there") == facts == 2
 
-    in_real_world(test, LIMITS)
 
-
-def test_a_check_that_only_signs_in_reads_no_mail_and_says_whether_the_login_works(mails: Dovecot) -> None:
+async def test_a_check_that_only_signs_in_reads_no_mail_and_says_whether_the_login_works(
+    mails: Dovecot,
+) -> None:
     user = "login@example.com"
     mails.add_user(user)
     mails.add_mail(user, mime("waiting"))
 
-    async def test(world: MailWorld) -> None:
+    options = ProviderOptions(hosts=(f"127.0.0.1:{mails.port}",), tls="none")
+    async with real_world(LIMITS, providers=Providers({"corp": options})) as world:
         email_id = await add(world, mails, user)
         head = world.log.head("user/7").seq
         await world.do("check_emails", email_ids=[email_id], login=True)
@@ -112,15 +110,11 @@ def test_a_check_that_only_signs_in_reads_no_mail_and_says_whether_the_login_wor
         assert [one["status"] for one in ends] == ["ok", "need_reauth"]
         assert await listed(world, email_id + 1) == {}
 
-    options = ProviderOptions(hosts=(f"127.0.0.1:{mails.port}",), tls="none")
-    in_real_world(test, LIMITS, providers=Providers({"corp": options}))
 
-
-def test_a_login_is_tried_without_keeping_it_or_with_what_a_mailbox_has(mails: Dovecot) -> None:
+async def test_a_login_is_tried_without_keeping_it_or_with_what_a_mailbox_has(mails: Dovecot) -> None:
     user = "tried@example.com"
     mails.add_user(user)
-
-    async def test(world: MailWorld) -> None:
+    async with real_world(LIMITS) as world:
         where: dict[str, Any] = {"server": "127.0.0.1", "port": mails.port, "use_ssl": False}
         told = await world.do("test_login", email=user, password="secret", **where)
         assert (told["message"], told["folders"]) == (zh.LOGIN_TESTED, ["INBOX"])
@@ -130,5 +124,3 @@ def test_a_login_is_tried_without_keeping_it_or_with_what_a_mailbox_has(mails: D
         email_id = await add(world, mails, user)
         assert (await world.do("test_login", email_id=email_id))["type"] == "success"
         assert (await world.do("test_login", 99, email_id=email_id))["code"] == "not_found"
-
-    in_real_world(test, LIMITS)

@@ -9,7 +9,6 @@ import pytest
 from huahuo.transport.client.client import Client
 from tests.support.drivers.http import client, reader
 from tests.support.servers.inside import GUNICORN, HYPERCORN, ROOT, UVICORN, Inside, inside
-from tests.support.worlds.services import run
 from tests.support.worlds.wire import until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
@@ -76,56 +75,46 @@ async def served(server: Inside, method: str, first: int, last: str) -> str:
 @pytest.mark.parametrize(
     ("framework", "method"), [("litestar", "POST"), ("quart", "POST"), ("django", "GET")]
 )
-def test_sockets_requests_and_events_of_a_framework_go_on_after_a_kill(
+async def test_sockets_requests_and_events_of_a_framework_go_on_after_a_kill(
     tmp_path: Path, framework: str, method: str, command: tuple[str, ...]
 ) -> None:
     written(tmp_path, framework)
-
-    async def main() -> None:
-        with inside("shop_of_the_page:api", tmp_path, command) as server:
-            last = await served(server, method, 1, "")
-            server.kill()
-            server.start()
-            await served(server, method, 4, last)
-            assert server.stop() in (0, -15)
-            assert "service_started_late" not in server.log()
-            assert "Traceback" not in server.log()
-
-    run(main())
+    with inside("shop_of_the_page:api", tmp_path, command) as server:
+        last = await served(server, method, 1, "")
+        server.kill()
+        server.start()
+        await served(server, method, 4, last)
+        assert server.stop() in (0, -15)
+        assert "service_started_late" not in server.log()
+        assert "Traceback" not in server.log()
 
 
 @pytest.mark.parametrize("first", ["/live/readyz", "/parcels/7"])
-def test_in_litestar_without_lifespan_the_first_request_or_call_starts_it(tmp_path: Path, first: str) -> None:
+async def test_in_litestar_without_lifespan_the_first_request_or_call_starts_it(
+    tmp_path: Path, first: str
+) -> None:
     written(tmp_path, "litestar", "\napi = Litestar([live, parcel])\n")
-
-    async def main() -> None:
-        with inside("shop_of_the_page:api", tmp_path) as server:
-            assert "service_started" not in server.log()
-            async with client(server.url) as host:
-                method = "POST" if first == "/parcels/7" else "GET"
-                assert (await host.request(method, first)).status_code == 200
-            assert server.log().count("service_started_late") == 1
-
-    run(main())
+    with inside("shop_of_the_page:api", tmp_path) as server:
+        assert "service_started" not in server.log()
+        async with client(server.url) as host:
+            method = "POST" if first == "/parcels/7" else "GET"
+            assert (await host.request(method, first)).status_code == 200
+        assert server.log().count("service_started_late") == 1
 
 
-def test_what_quart_does_before_serving_is_done_while_the_service_runs(tmp_path: Path) -> None:
+async def test_what_quart_does_before_serving_is_done_while_the_service_runs(tmp_path: Path) -> None:
     written(
         tmp_path,
         "quart",
         "\n@shop.before_serving\nasync def begin():\n    await app.publish('user/42', 'begun', {})\n"
         "\n@shop.after_serving\nasync def end():\n    await app.publish('user/42', 'ended', {})\n",
     )
-
-    async def main() -> None:
-        with inside("shop_of_the_page:api", tmp_path) as server:
-            assert server.stop() in (0, -15)
-            server.start()
-            async with client(f"{server.url}/live", server.token(42)) as http:
-                page = (await http.get(f"/streams/{STREAM}?after=0")).json()
-            assert [one["type"] for one in page["events"]] == ["begun", "ended", "begun"]
-
-    run(main())
+    with inside("shop_of_the_page:api", tmp_path) as server:
+        assert server.stop() in (0, -15)
+        server.start()
+        async with client(f"{server.url}/live", server.token(42)) as http:
+            page = (await http.get(f"/streams/{STREAM}?after=0")).json()
+        assert [one["type"] for one in page["events"]] == ["begun", "ended", "begun"]
 
 
 def is_gone(pid: int) -> bool:
@@ -136,22 +125,18 @@ def is_gone(pid: int) -> bool:
     return False
 
 
-def test_readers_go_on_after_the_worker_of_gunicorn_was_killed(tmp_path: Path) -> None:
+async def test_readers_go_on_after_the_worker_of_gunicorn_was_killed(tmp_path: Path) -> None:
     written(
         tmp_path, "fastapi", "\n\n@api.get('/pid')\ndef pid() -> int:\n    return __import__('os').getpid()\n"
     )
-
-    async def main() -> None:
-        with inside("shop_of_the_page:api", tmp_path, GUNICORN) as server:
-            last = await served(server, "POST", 1, "")
-            async with client(server.url) as host:
-                killed = (await host.get("/pid")).json()
-                os.kill(killed, signal.SIGKILL)
-            await until(lambda: is_gone(killed))
-            async with client(server.url) as host:  # it waits at the socket until there is another worker
-                assert (await host.get("/pid")).json() != killed
-            await served(server, "POST", 4, last)
-            assert server.stop() in (0, -15)
-            assert "in use" not in server.log()
-
-    run(main())
+    with inside("shop_of_the_page:api", tmp_path, GUNICORN) as server:
+        last = await served(server, "POST", 1, "")
+        async with client(server.url) as host:
+            killed = (await host.get("/pid")).json()
+            os.kill(killed, signal.SIGKILL)
+        await until(lambda: is_gone(killed))
+        async with client(server.url) as host:  # it waits at the socket until there is another worker
+            assert (await host.get("/pid")).json() != killed
+        await served(server, "POST", 4, last)
+        assert server.stop() in (0, -15)
+        assert "in use" not in server.log()

@@ -9,15 +9,15 @@ from tests.support.drivers.checks import QUICK
 from tests.support.servers.dovecot import Dovecot, dovecot
 from tests.support.servers.token_server import GRAPH_SCOPE, IMAP_SCOPE, TokenServer
 from tests.support.worlds.grants import add, mime, outlook, subjects
-from tests.support.worlds.mail_world import MailWorld, in_real_world
+from tests.support.worlds.mail_world import MailWorld, in_real_world, real_world
 
 pytestmark = pytest.mark.e2e
 
 
-def test_a_grant_without_the_scope_of_imap_goes_on_by_graph_and_stays_there(
+async def test_a_grant_without_the_scope_of_imap_goes_on_by_graph_and_stays_there(
     mails: Dovecot, tokens: TokenServer, user: str
 ) -> None:
-    async def test(world: MailWorld) -> None:
+    async with real_world(**outlook(mails, tokens)) as world:
         email_id = await add(world, user, tokens.grant(user, GRAPH_SCOPE))
         tokens.inbox(user).extend(mime(f"by graph {n}") for n in range(5))
         assert (await world.checked(email_id))["status"] == "ok"
@@ -27,8 +27,6 @@ def test_a_grant_without_the_scope_of_imap_goes_on_by_graph_and_stays_there(
         tokens.inbox(user).append(mime("new"))
         assert (await world.checked(email_id))["message"] == "检查完成，共 1 封新邮件"
         assert len(tokens.requests) == asked + 1  # for Graph alone
-
-    in_real_world(test, **outlook(mails, tokens))
 
 
 def test_a_tenant_with_imap_off_goes_on_by_graph(mails: Dovecot, tokens: TokenServer, user: str) -> None:
@@ -45,11 +43,12 @@ def test_a_tenant_with_imap_off_goes_on_by_graph(mails: Dovecot, tokens: TokenSe
 
 
 @pytest.mark.parametrize("listing", ["delta", "delta without links", "plain"])
-def test_no_mail_of_graph_is_told_twice(mails: Dovecot, tokens: TokenServer, user: str, listing: str) -> None:
+async def test_no_mail_of_graph_is_told_twice(
+    mails: Dovecot, tokens: TokenServer, user: str, listing: str
+) -> None:
     tokens.delta = listing != "plain"
     tokens.links = listing == "delta"
-
-    async def test(world: MailWorld) -> None:
+    async with real_world(**outlook(mails, tokens)) as world:
         email_id = await add(world, user, tokens.grant(user, GRAPH_SCOPE))
         for count in (3, 0, 2):
             tokens.inbox(user).extend([mime("equal")] * count)
@@ -59,13 +58,13 @@ def test_no_mail_of_graph_is_told_twice(mails: Dovecot, tokens: TokenServer, use
         await world.mail.idle()
         assert await world.log.rows("graph", str(email_id), limit=1) == []
 
-    in_real_world(test, **outlook(mails, tokens))
 
-
-def test_junk_and_chosen_folders_are_read_by_graph_too(
+async def test_junk_and_chosen_folders_are_read_by_graph_too(
     mails: Dovecot, tokens: TokenServer, user: str
 ) -> None:
-    async def test(world: MailWorld) -> None:
+
+    limits = msgspec.structs.replace(QUICK, folders=("junk",))
+    async with real_world(limits, **outlook(mails, tokens)) as world:
         email_id = await add(world, user, tokens.grant(user, GRAPH_SCOPE))
         account = tokens.accounts[user]
         account.inbox.append(mime("inbox"))
@@ -86,14 +85,13 @@ def test_junk_and_chosen_folders_are_read_by_graph_too(
             "archive": "Archive",
         }
 
-    limits = msgspec.structs.replace(QUICK, folders=("junk",))
-    in_real_world(test, limits, **outlook(mails, tokens))
 
-
-def test_older_mails_of_graph_are_told_by_the_listing_and_opened_on_demand(
+async def test_older_mails_of_graph_are_told_by_the_listing_and_opened_on_demand(
     mails: Dovecot, tokens: TokenServer, user: str
 ) -> None:
-    async def test(world: MailWorld) -> None:
+    async with real_world(
+        msgspec.structs.replace(QUICK, bodies="on_demand"), **outlook(mails, tokens)
+    ) as world:
         email_id = await add(world, user, tokens.grant(user, GRAPH_SCOPE))
         tokens.accounts[user].days_old = 3
         tokens.inbox(user).extend(mime(f"old {n}") for n in range(3))
@@ -103,13 +101,11 @@ def test_older_mails_of_graph_are_told_by_the_listing_and_opened_on_demand(
         assert [(row["subject"], row["sender"]) for row in rows] == [(f"old {n}", "a@b.c") for n in (2, 1, 0)]
         assert (await world.do("get_mail", mail_id=rows[0]["mail_id"]))["text"].strip() == "body"
 
-    in_real_world(test, msgspec.structs.replace(QUICK, bodies="on_demand"), **outlook(mails, tokens))
 
-
-def test_an_attachment_is_read_by_graph_where_the_mail_was_found_there(
+async def test_an_attachment_is_read_by_graph_where_the_mail_was_found_there(
     mails: Dovecot, tokens: TokenServer, user: str
 ) -> None:
-    async def test(world: MailWorld) -> None:
+    async with real_world(**outlook(mails, tokens)) as world:
         grant = tokens.grant(user, GRAPH_SCOPE)
         tokens.inbox(user).append(
             b"Subject: files\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\r\ntext\r\n--b\r\n"
@@ -124,5 +120,3 @@ def test_an_attachment_is_read_by_graph_where_the_mail_was_found_there(
         tokens.inbox(user).clear()
         gone = await world.do("get_attachment", mail_id=row["mail_id"], index=0)
         assert (gone["type"], gone["code"]) == ("error", "not_found")
-
-    in_real_world(test, **outlook(mails, tokens))

@@ -11,7 +11,7 @@ from huahuo.mailcheck.servers.imap_grammar import JUNK
 from tests.support.drivers.checks import QUICK
 from tests.support.models.mail_book import USER
 from tests.support.servers.dovecot import PASSWORD, Dovecot, dovecot
-from tests.support.worlds.mail_world import MailWorld, in_real_world
+from tests.support.worlds.mail_world import MailWorld, real_world
 
 pytestmark = pytest.mark.e2e
 
@@ -62,23 +62,19 @@ def move(server: Dovecot, user: str, uid: int, folder: str) -> None:
         assert client.uid("MOVE", str(uid), folder)[0] == "OK"
 
 
-def test_junk_is_read_by_its_special_use_whatever_it_is_called(server: Dovecot, user: str) -> None:
+async def test_junk_is_read_by_its_special_use_whatever_it_is_called(server: Dovecot, user: str) -> None:
     server.add_mail(user, mail("for me"))
     server.add_mail(user, mail("buy this"), folder="Unwanted")
-
-    async def test(world: MailWorld) -> None:
+    async with real_world(JUNK_TOO) as world:
         number = await add(world, server, user)
         assert (await world.checked(number))["message"] == "检查完成，共 2 封新邮件"
         assert await told(world) == [("for me", "INBOX"), ("buy this", "Unwanted")]
         assert (await world.checked(number))["message"] == "没有找到新邮件"
 
-    in_real_world(test, JUNK_TOO)
 
-
-def test_a_moved_mail_is_one_mail_and_its_record_says_where_it_is(server: Dovecot, user: str) -> None:
+async def test_a_moved_mail_is_one_mail_and_its_record_says_where_it_is(server: Dovecot, user: str) -> None:
     server.add_mail(user, mail("wanders", "1@example.com"), mail("no id"))
-
-    async def test(world: MailWorld) -> None:
+    async with real_world(JUNK_TOO) as world:
         number = await add(world, server, user)
         await world.checked(number)
         for uid in (1, 2):
@@ -91,13 +87,10 @@ def test_a_moved_mail_is_one_mail_and_its_record_says_where_it_is(server: Doveco
         ]
         assert (await world.rows())[number]["mail_count"] == 2
 
-    in_real_world(test, JUNK_TOO)
 
-
-def test_new_uids_bring_no_doubles_and_equal_mails_stay_apart(server: Dovecot, user: str) -> None:
+async def test_new_uids_bring_no_doubles_and_equal_mails_stay_apart(server: Dovecot, user: str) -> None:
     server.add_mail(user, *[mail("Your code", "same@example.com")] * 3, mail("other"))
-
-    async def test(world: MailWorld) -> None:
+    async with real_world() as world:
         number = await add(world, server, user)
         assert (await world.checked(number))["message"] == "检查完成，共 4 封新邮件"
         server.reset_uidvalidity(user)
@@ -109,15 +102,12 @@ def test_new_uids_bring_no_doubles_and_equal_mails_stay_apart(server: Dovecot, u
         assert (await world.checked(number))["message"] == "没有找到新邮件"
         assert [subject for subject, _ in await told(world)] == [*["Your code"] * 3, "other", "Your code"]
 
-    in_real_world(test)
 
-
-def test_a_long_history_comes_from_its_end_and_a_second_check_goes_on_where_the_first_was_cut(
+async def test_a_long_history_comes_from_its_end_and_a_second_check_goes_on_where_the_first_was_cut(
     server: Dovecot, user: str
 ) -> None:
     server.add_mail(user, *[mail(f"mail {n}", f"{n}@example.com") for n in range(1, 301)])
-
-    async def test(world: MailWorld) -> None:
+    async with real_world() as world:
         number = await add(world, server, user)
         await world.do("check_emails", email_ids=[number])
         await world.until(U, lambda body: body["type"] == "mail_received")
@@ -133,22 +123,17 @@ def test_a_long_history_comes_from_its_end_and_a_second_check_goes_on_where_the_
         assert sorted(subjects) == sorted([f"mail {n}" for n in range(1, 301)] + ["newest"])
         assert (await world.checked(number))["message"] == "没有找到新邮件"
 
-    in_real_world(test)
 
-
-def test_a_watcher_of_an_unread_folder_tells_its_newest_mails_and_a_check_the_rest(
+async def test_a_watcher_of_an_unread_folder_tells_its_newest_mails_and_a_check_the_rest(
     server: Dovecot, user: str
 ) -> None:
     server.add_mail(user, *[mail(f"mail {n}") for n in range(1, 151)])
-
-    async def test(world: MailWorld) -> None:
+    async with real_world() as world:
         number = await add(world, server, user)
         await world.do("watch_emails", email_ids=[number], on=True)
         await world.until(U, lambda body: body.get("subject") == "mail 51")
         assert (await world.checked(number))["message"] == "检查完成，共 50 封新邮件"
         assert len(await told(world)) == 150
-
-    in_real_world(test)
 
 
 WITH_FILES = (
@@ -160,10 +145,11 @@ WITH_FILES = (
 )
 
 
-def test_attachments_are_fetched_when_asked_for_also_of_a_moved_mail(server: Dovecot, user: str) -> None:
+async def test_attachments_are_fetched_when_asked_for_also_of_a_moved_mail(
+    server: Dovecot, user: str
+) -> None:
     server.add_mail(user, WITH_FILES)
-
-    async def test(world: MailWorld) -> None:
+    async with real_world(JUNK_TOO) as world:
         number = await add(world, server, user)
         await world.checked(number)
         await asyncio.to_thread(move, server, user, 1, "Unwanted")
@@ -180,5 +166,3 @@ def test_attachments_are_fetched_when_asked_for_also_of_a_moved_mail(server: Dov
         assert (await world.do("get_attachment", mail_id=1, index=2))["code"] == "not_found"
         assert (await world.do("get_attachment", USER + 1, mail_id=1, index=0))["code"] == "not_found"
         assert server.snapshot(user) == before
-
-    in_real_world(test, JUNK_TOO)

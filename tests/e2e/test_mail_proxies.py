@@ -9,7 +9,7 @@ from huahuo.mailcheck.servers.providers import ProviderOptions, Providers, parse
 from tests.support.servers.dovecot import Dovecot, dovecot
 from tests.support.servers.forward_proxy import ForwardProxy, forward_proxy
 from tests.support.servers.token_server import CLIENT_ID, GRAPH_SCOPE, KEY, TokenServer
-from tests.support.worlds.mail_world import MailWorld, in_real_world
+from tests.support.worlds.mail_world import MailWorld, in_real_world, real_world
 
 pytestmark = pytest.mark.e2e
 
@@ -35,29 +35,19 @@ def through(server: ForwardProxy, scheme: str) -> Any:
 
 
 @pytest.mark.parametrize("scheme", ["http", "socks5"])
-def test_a_proxy_for_all_is_the_way_of_imap(mails: Dovecot, proxy: ForwardProxy, scheme: str) -> None:
-    async def test(world: MailWorld) -> None:
+async def test_a_proxy_for_all_is_the_way_of_imap(mails: Dovecot, proxy: ForwardProxy, scheme: str) -> None:
+    async with real_world(proxy=through(proxy, scheme)) as world:
         email_id = await world.add(
             USER, password="secret", server="127.0.0.1", port=mails.port, use_ssl=False
         )
         assert (await world.checked(email_id))["status"] == "ok"
         assert proxy.asked == [("127.0.0.1", mails.port)]
 
-    in_real_world(test, proxy=through(proxy, scheme))
-
 
 @pytest.mark.parametrize("scheme", ["http", "socks5"])
-def test_tokens_and_graph_take_it_too_and_hosts_of_the_table_go_by_name(
+async def test_tokens_and_graph_take_it_too_and_hosts_of_the_table_go_by_name(
     mails: Dovecot, tokens: TokenServer, proxy: ForwardProxy, scheme: str
 ) -> None:
-    async def test(world: MailWorld) -> None:
-        token = tokens.grant(USER, GRAPH_SCOPE)
-        tokens.inbox(USER).append(b"Subject: by graph\r\n\r\nx")
-        email_id = await world.add(
-            USER, mail_type="outlook", password=None, client_id=CLIENT_ID, refresh_token=token
-        )
-        assert (await world.checked(email_id))["status"] == "ok"
-        assert set(proxy.asked) == {("login.example", tokens.port), ("graph.example", tokens.port)}
 
     options = ProviderOptions(
         hosts=(f"imap.example:{mails.port}",),
@@ -66,7 +56,14 @@ def test_tokens_and_graph_take_it_too_and_hosts_of_the_table_go_by_name(
         graph_url=f"http://graph.example:{tokens.port}/graph",
         scopes=(("https://outlook.office.com/IMAP.AccessAsUser.All",),),
     )
-    in_real_world(test, proxy=through(proxy, scheme), providers=Providers({"outlook": options}))
+    async with real_world(proxy=through(proxy, scheme), providers=Providers({"outlook": options})) as world:
+        token = tokens.grant(USER, GRAPH_SCOPE)
+        tokens.inbox(USER).append(b"Subject: by graph\r\n\r\nx")
+        email_id = await world.add(
+            USER, mail_type="outlook", password=None, client_id=CLIENT_ID, refresh_token=token
+        )
+        assert (await world.checked(email_id))["status"] == "ok"
+        assert set(proxy.asked) == {("login.example", tokens.port), ("graph.example", tokens.port)}
 
 
 def test_a_mailbox_may_have_a_proxy_of_its_own_or_none(mails: Dovecot) -> None:
@@ -129,10 +126,7 @@ def test_a_proxy_that_refuses_is_an_error_of_the_class_network(mails: Dovecot) -
         in_real_world(test, proxy=parse_proxy(wrong, trusted=True))
 
 
-def test_a_malformed_proxy_is_refused_without_repeating_it() -> None:
-    async def test(world: MailWorld) -> None:
-        body = await world.do("add_email", email=USER, password="p", proxy="ftp://u:canary@h:1")
-        assert (body["type"], body["code"]) == ("error", "invalid_field")
-        assert "canary" not in str(body)
-
-    in_real_world(test)
+async def test_a_malformed_proxy_is_refused_without_repeating_it(world: MailWorld) -> None:
+    body = await world.do("add_email", email=USER, password="p", proxy="ftp://u:canary@h:1")
+    assert (body["type"], body["code"]) == ("error", "invalid_field")
+    assert "canary" not in str(body)

@@ -9,7 +9,7 @@ from huahuo.mailcheck.servers.network import Network
 from huahuo.mailcheck.servers.providers import ProviderOptions, Providers
 from tests.support.servers.dovecot import Dovecot, dovecot
 from tests.support.servers.token_server import CLIENT_ID, KEY, token_server
-from tests.support.worlds.mail_world import MailWorld, in_real_world
+from tests.support.worlds.mail_world import MailWorld, in_real_world, real_world
 
 pytestmark = pytest.mark.e2e
 
@@ -49,35 +49,29 @@ async def status_of(world: MailWorld) -> tuple[str, str]:
 
 @pytest.mark.parametrize("auth", ["login", "plain"])
 @pytest.mark.parametrize("tls", ["implicit", "starttls"])
-def test_a_password_signs_in_under_tls(secure: Dovecot, tls: str, auth: str) -> None:
-    async def test(world: MailWorld) -> None:
-        assert await status_of(world) == ("ok", "")
+async def test_a_password_signs_in_under_tls(secure: Dovecot, tls: str, auth: str) -> None:
 
     port = secure.tls_port if tls == "implicit" else secure.port
-    in_real_world(test, **settings(secure, port, tls=tls, auth=auth))
+    async with real_world(**settings(secure, port, tls=tls, auth=auth)) as world:
+        assert await status_of(world) == ("ok", "")
 
 
-def test_starttls_that_is_demanded_and_not_offered_keeps_the_password_here(clear: Dovecot) -> None:
-    async def test(world: MailWorld) -> None:
+async def test_starttls_that_is_demanded_and_not_offered_keeps_the_password_here(clear: Dovecot) -> None:
+    async with real_world(**settings(clear, clear.port, tls="starttls")) as world:
         before = clear.log.count("method=")
         assert await status_of(world) == ("error", "tls")
         assert clear.log.count("method=") == before
 
-    in_real_world(test, **settings(clear, clear.port, tls="starttls"))
 
-
-def test_without_tls_none_is_used_even_where_it_is_offered(secure: Dovecot) -> None:
-    async def test(world: MailWorld) -> None:
+async def test_without_tls_none_is_used_even_where_it_is_offered(secure: Dovecot) -> None:
+    async with real_world(
+        **settings(secure, secure.port, tls="none") | {"network": Network(allow_private=True)}
+    ) as world:
         assert await status_of(world) == ("ok", "")
 
-    # A context that trusts nobody: no handshake could succeed.
-    in_real_world(
-        test, **(settings(secure, secure.port, tls="none") | {"network": Network(allow_private=True)})
-    )
 
-
-def test_no_more_connections_are_made_than_the_entry_allows(secure: Dovecot) -> None:
-    async def test(world: MailWorld) -> None:
+async def test_no_more_connections_are_made_than_the_entry_allows(secure: Dovecot) -> None:
+    async with real_world(**settings(secure, secure.tls_port, connections_max=1)) as world:
         for number in range(4):
             secure.add_user(f"{number}@example.com")
             await world.add(f"{number}@example.com", mail_type="corp", password="secret")
@@ -86,8 +80,6 @@ def test_no_more_connections_are_made_than_the_entry_allows(secure: Dovecot) -> 
             await world.ended(email_id)
         assert {row["status"] for row in (await world.rows()).values()} == {"ok"}
         assert world.mail.connections_peak == 1
-
-    in_real_world(test, **settings(secure, secure.tls_port, connections_max=1))
 
 
 def test_gmail_with_a_grant_signs_in_with_a_token_and_the_applications_secret(secure: Dovecot) -> None:

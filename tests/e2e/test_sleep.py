@@ -14,9 +14,9 @@ from tests.support.servers.serving import serving
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 V1 = "huahuo.v1"
-SLEEP_S = 7.0
+SLEEP_S = 4.5
 """Longer than each of the limits below."""
-JUDGED_S = 6.0
+JUDGED_S = 4.0
 """Longer than what is left of any limit after the sleep."""
 
 
@@ -25,9 +25,9 @@ async def test_a_stopped_and_continued_service_closes_nobody_and_handles_what_wa
 ) -> None:
     with serving(
         tmp_path / "data",
-        HUAHUO_HEARTBEAT_S="3",  # a client may be silent for two; the wheel looks once a second
-        HUAHUO_AUTH_TIMEOUT_S="5",
-        HUAHUO_ACK_TIMEOUT_S="5",
+        HUAHUO_HEARTBEAT_S="2",  # a client may be silent for two; the wheel looks once a second
+        HUAHUO_AUTH_TIMEOUT_S="3",
+        HUAHUO_ACK_TIMEOUT_S="3",
     ) as server:
         url, token = f"ws://127.0.0.1:{server.port}/ws", server.token(1, "root", admin=True)
 

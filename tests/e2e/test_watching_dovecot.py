@@ -13,7 +13,7 @@ from tests.support.drivers.checks import QUICK
 from tests.support.models.mail_book import USER
 from tests.support.servers.dovecot import Dovecot, dovecot
 from tests.support.servers.proxy import chaos_proxy
-from tests.support.worlds.mail_world import MailWorld, in_real_world
+from tests.support.worlds.mail_world import MailWorld, real_world
 
 pytestmark = pytest.mark.e2e
 
@@ -70,10 +70,10 @@ async def subjects(world: MailWorld) -> list[str]:
     return [e["subject"] for e in await world.said() if e["type"] == "mail_received"]
 
 
-def test_a_new_mail_is_told_as_soon_as_idle_tells_of_it_and_nothing_else_is(
+async def test_a_new_mail_is_told_as_soon_as_idle_tells_of_it_and_nothing_else_is(
     server: Dovecot, user: str
 ) -> None:
-    async def test(world: MailWorld) -> None:
+    async with real_world(watch=BY_IDLE) as world:
         number = await watched(world, server, user)
         await waits_in_idle(world)
         for subject in ("first", "second", "third"):
@@ -88,62 +88,50 @@ def test_a_new_mail_is_told_as_soon_as_idle_tells_of_it_and_nothing_else_is(
         assert (row["status"], row["progress"], row["last_check_time"]) == ("idle", 0, None)
         assert (row["watched"], row["mail_count"]) == (True, 3)
 
-    in_real_world(test, watch=BY_IDLE)
 
-
-def test_the_mailbox_on_the_server_stays_as_it_is(server: Dovecot, user: str) -> None:
+async def test_the_mailbox_on_the_server_stays_as_it_is(server: Dovecot, user: str) -> None:
     server.add_mail(user, mail("before"))
     before = server.snapshot(user)
-
-    async def test(world: MailWorld) -> None:
+    async with real_world() as world:
         await watched(world, server, user)
         await told(world, "before")
         await waits_in_idle(world)
-
-    in_real_world(test)
     assert server.snapshot(user) == before
 
 
-def test_a_check_and_a_watcher_tell_a_mail_once(server: Dovecot, user: str) -> None:
-    async def test(world: MailWorld) -> None:
-        number = await watched(world, server, user)
-        await waits_in_idle(world)
-        for turn in range(5):
-            await asyncio.gather(deliver(server, user, f"mail {turn}"), world.checked(number))
-            await told(world, f"mail {turn}")
-        assert await subjects(world) == [f"mail {turn}" for turn in range(5)]
-
-    in_real_world(test)
+async def test_a_check_and_a_watcher_tell_a_mail_once(world: MailWorld, server: Dovecot, user: str) -> None:
+    number = await watched(world, server, user)
+    await waits_in_idle(world)
+    for turn in range(5):
+        await asyncio.gather(deliver(server, user, f"mail {turn}"), world.checked(number))
+        await told(world, f"mail {turn}")
+    assert await subjects(world) == [f"mail {turn}" for turn in range(5)]
 
 
-def test_without_idle_it_looks_now_and_then(server: Dovecot, user: str) -> None:
-    async def test(world: MailWorld) -> None:
+async def test_without_idle_it_looks_now_and_then(server: Dovecot, user: str) -> None:
+    async with real_world(providers=WITHOUT_IDLE, watch=Pace(poll_s=0.1)) as world:
         await watched(world, server, user)
         await deliver(server, user, "polled")
         await told(world, "polled")
         assert world.mail.watching.idle == 0
 
-    in_real_world(test, providers=WITHOUT_IDLE, watch=Pace(poll_s=0.1))
 
-
-def test_what_idle_does_not_tell_of_is_found_as_soon_as_without_idle(server: Dovecot, user: str) -> None:
+async def test_what_idle_does_not_tell_of_is_found_as_soon_as_without_idle(
+    server: Dovecot, user: str
+) -> None:
     with server.client(user, "secret") as client:
         client.create("Spam")
-
-    async def test(world: MailWorld) -> None:
+    async with real_world(check=WITH_JUNK, watch=Pace(poll_s=0.5)) as world:
         await watched(world, server, user)
         await waits_in_idle(world)
         await asyncio.to_thread(server.add_mail, user, mail("your code"), folder="Spam")
         assert (await told(world, "your code"))["folder"] == "Spam"
 
-    in_real_world(test, check=WITH_JUNK, watch=Pace(poll_s=0.5))
 
-
-def test_news_of_one_folder_put_off_no_look_at_the_others(server: Dovecot, user: str) -> None:
+async def test_news_of_one_folder_put_off_no_look_at_the_others(server: Dovecot, user: str) -> None:
     with server.client(user, "secret") as client:
         client.create("Spam")
-
-    async def test(world: MailWorld) -> None:
+    async with real_world(check=WITH_JUNK, watch=Pace(poll_s=2.0)) as world:
         await watched(world, server, user)
         await waits_in_idle(world)
         await asyncio.to_thread(server.add_mail, user, mail("your code"), folder="Spam")
@@ -154,16 +142,13 @@ def test_news_of_one_folder_put_off_no_look_at_the_others(server: Dovecot, user:
                 return
         raise AssertionError("the other folder was not read")
 
-    in_real_world(test, check=WITH_JUNK, watch=Pace(poll_s=2.0))
 
-
-def test_connections_to_a_host_are_bounded_and_every_mailbox_has_its_turn(server: Dovecot) -> None:
+async def test_connections_to_a_host_are_bounded_and_every_mailbox_has_its_turn(server: Dovecot) -> None:
     users = [f"bounded-{n}@example.com" for n in range(5)]
     for name in users:
         server.add_user(name)
     bounded = Providers({"imap": ProviderOptions(connections_max=2)})
-
-    async def test(world: MailWorld) -> None:
+    async with real_world(providers=bounded, watch=Pace(poll_s=0.2)) as world:
         numbers = [await watched(world, server, name) for name in users]
         await waits_in_idle(world, 2)
         for name in users:
@@ -176,15 +161,14 @@ def test_connections_to_a_host_are_bounded_and_every_mailbox_has_its_turn(server
         await told(world, f"to {users[4]}")
         assert world.mail.connections.open <= 2
 
-    in_real_world(test, providers=bounded, watch=Pace(poll_s=0.2))
 
-
-def test_who_has_a_connection_leaves_it_to_others_though_looks_come_sooner(server: Dovecot) -> None:
+async def test_who_has_a_connection_leaves_it_to_others_though_looks_come_sooner(server: Dovecot) -> None:
     users = [f"in-turn-{n}@example.com" for n in range(3)]
     for name in users:
         server.add_user(name)
 
-    async def test(world: MailWorld) -> None:
+    one = Providers({"imap": ProviderOptions(connections_max=1)})
+    async with real_world(providers=one, watch=Pace(poll_s=0.1, hold_s=0.2)) as world:
         for name in users:
             await watched(world, server, name)
         await waits_in_idle(world)
@@ -193,31 +177,27 @@ def test_who_has_a_connection_leaves_it_to_others_though_looks_come_sooner(serve
         for name in users:
             await told(world, f"to {name}")
 
-    one = Providers({"imap": ProviderOptions(connections_max=1)})
-    in_real_world(test, providers=one, watch=Pace(poll_s=0.1, hold_s=0.2))
-
 
 # -- a proxy between us and the server ---------------------------------------------------------------
 
 
-def test_an_idle_that_is_cut_misses_no_mail_and_doubles_none(server: Dovecot, user: str) -> None:
-    async def test(world: MailWorld) -> None:
-        async with chaos_proxy(server.port) as proxy:
-            await watched(world, server, user, proxy.port)
-            for turn in range(4):
-                await waits_in_idle(world)
-                if turn % 2:
-                    proxy.cut()
-                await deliver(server, user, f"mail {turn}")
-                await told(world, f"mail {turn}")
-            assert await subjects(world) == [f"mail {turn}" for turn in range(4)]
-            assert [e for e in await world.said() if "status" in e] == []
+async def test_an_idle_that_is_cut_misses_no_mail_and_doubles_none(
+    world: MailWorld, server: Dovecot, user: str
+) -> None:
+    async with chaos_proxy(server.port) as proxy:
+        await watched(world, server, user, proxy.port)
+        for turn in range(4):
+            await waits_in_idle(world)
+            if turn % 2:
+                proxy.cut()
+            await deliver(server, user, f"mail {turn}")
+            await told(world, f"mail {turn}")
+        assert await subjects(world) == [f"mail {turn}" for turn in range(4)]
+        assert [e for e in await world.said() if "status" in e] == []
 
-    in_real_world(test)
 
-
-def test_a_hung_idle_is_found_by_its_renewal(server: Dovecot, user: str) -> None:
-    async def test(world: MailWorld) -> None:
+async def test_a_hung_idle_is_found_by_its_renewal(server: Dovecot, user: str) -> None:
+    async with real_world(check=IMPATIENT, watch=Pace(renew_s=1.0)) as world:
         async with chaos_proxy(server.port) as proxy:
             await watched(world, server, user, proxy.port)
             await waits_in_idle(world)
@@ -228,5 +208,3 @@ def test_a_hung_idle_is_found_by_its_renewal(server: Dovecot, user: str) -> None
             await told(world, "while it hung")
             await waits_in_idle(world)
         assert await subjects(world) == ["while it hung"]
-
-    in_real_world(test, check=IMPATIENT, watch=Pace(renew_s=1.0))

@@ -10,7 +10,6 @@ from fastapi import FastAPI, Request, Response
 
 from huahuo import Huahuo
 from huahuo.transport.http import api
-from huahuo.transport.http.asgi import let_send
 from huahuo.transport.protocol.flow_control import TransportSettings
 from tests.support.drivers.rawclient import raw
 from tests.support.patience import WITHIN_S
@@ -73,37 +72,6 @@ async def test_what_is_sent_of_a_refused_body_is_taken_so_that_the_client_gets_t
     async with Huahuo(data=tmp_path / "data", port=0) as app:
         await app.asgi(scope, receive, send)
     assert happened == ["start", "more", "taken", "taken", "taken", "body"]
-
-
-@pytest.mark.virtual_time
-async def test_a_refused_body_that_comes_slowly_is_taken_to_its_end() -> None:
-    parts = iter([*[True] * 10, False])
-    taken: list[bool] = []
-
-    async def receive() -> dict[str, Any]:
-        await asyncio.sleep(0.8)
-        taken.append(next(parts))
-        return {"type": "http.request", "body": b"x" * 1000, "more_body": taken[-1]}
-
-    await let_send(receive)
-    assert taken == [*[True] * 10, False]
-
-
-@pytest.mark.parametrize(
-    ("headers", "status"),
-    [
-        ([(b"host", b"x"), (b"x", b"y" * (70 << 10))], 431),
-        ([], 400),
-        ([(b"host", b"x"), (b"host", b"y")], 400),
-    ],
-)
-async def test_the_body_behind_a_refused_head_is_taken(
-    tmp_path: Path, headers: list[tuple[bytes, bytes]], status: int
-) -> None:
-    async with Huahuo(data=tmp_path / "data", port=0) as app:
-        said, taken = await posted(app, [*headers, (b"content-length", b"2000")], True, False)
-    assert (said[0]["status"], dict(said[0]["headers"])[b"connection"]) == (status, b"close")
-    assert taken == 2
 
 
 async def test_nothing_is_waited_for_behind_a_body_that_came_whole_and_is_too_large(tmp_path: Path) -> None:

@@ -40,12 +40,6 @@ from tests.support.patience import WITHIN_S
 from tests.support.worlds.wire import World, until, world
 
 
-async def test_a_reply_comes_back() -> None:
-    async with behind_proxy() as (server, _), client_of(server) as client:
-        reply = await client.send("note", text="hello")
-        assert (reply["type"], reply["at"]) == ("success", {"stream": STREAM, "seq": 1})
-
-
 async def test_a_refusal_is_an_exception_with_its_code() -> None:
     async with behind_proxy() as (server, _), client_of(server) as client:
         with pytest.raises(CommandError) as refused:
@@ -164,16 +158,6 @@ async def test_whoever_still_waits_when_the_client_closes_is_told() -> None:
                 await task
         with pytest.raises(ClientStopped):
             await client.send("note", text="y")
-
-
-async def test_two_consumers_and_commands_share_one_connection() -> None:
-    async with behind_proxy() as (server, proxy), client_of(server, proxy.port) as client:
-        async with client.events(STREAM, "start") as own, client.events("group/ops", "start") as group:
-            await server.append("group/ops", "g1", "g2")
-            await client.send("note", text="n")
-            assert texts(await collect(group, 2)) == ["g1", "g2"]
-            assert texts(await collect(own, 1)) == ["n"]
-        assert proxy.accepted == 1
 
 
 async def test_a_token_that_the_server_does_not_accept_stops_it() -> None:
@@ -357,19 +341,6 @@ async def test_neither_token_nor_password_shows_in_anything_that_is_told() -> No
 def test_an_address_that_cannot_be_meant_is_refused(url: str) -> None:
     with pytest.raises(ValueError, match="not an address"):
         Client(url, token="t")
-
-
-@pytest.mark.parametrize(
-    ("given", "meant"),
-    [
-        ("127.0.0.1:8765", "ws://127.0.0.1:8765"),
-        ("http://h:1/#token=x", "ws://h:1/"),
-        ("https://h/ws", "wss://h/ws"),
-        ("wss://h", "wss://h"),
-    ],
-)
-def test_an_address_may_be_written_in_several_ways(given: str, meant: str) -> None:
-    assert Client(given, token="t").url == meant
 
 
 def test_one_source_of_tokens_is_needed() -> None:

@@ -21,31 +21,11 @@ from huahuo.transport.protocol.dialects import dictionary_path
 from huahuo.transport.wire.site import Asset
 from tests.support.drivers.clients import STREAM, Heard, behind_proxy, client_of, collect, texts
 from tests.support.drivers.rawclient import raw
-from tests.support.worlds.compressed import compression, dictionary, unpacked
+from tests.support.worlds.compressed import compression, dictionary
 from tests.support.worlds.wire import world
 
 ZSTD, PLAIN = "huahuo.v1.zstd", "huahuo.v1"
 ASSETS = {dictionary_path(dictionary().id): Asset.of("application/octet-stream", dictionary().data)}
-
-
-async def test_one_story_three_clients_the_same_events() -> None:
-    async with world(compression=compression()) as server:
-        await server.append(STREAM, *[f"event {n}" for n in range(40)])
-        seen: list[list[tuple[int, dict[str, Any]]]] = []
-        binary: list[int] = []
-        for offered in ((ZSTD,), (PLAIN,), ()):
-            async with raw(server.url, *offered) as client:
-                client.unpack = unpacked if offered == (ZSTD,) else None
-                cursors = {STREAM: 0}
-                await client.authenticate(
-                    server.token(), resume={"log": server.log.log_id, "cursors": cursors}
-                )
-                await client.until("live", stream=STREAM)
-                seen.append([(seq, {"text": event["text"]}) for seq, event in client.events(STREAM)])
-                binary.append(client.binary)
-        assert seen[0] == seen[1] == seen[2]
-        assert len(seen[0]) == 40
-        assert binary == [1, 0, 0]
 
 
 async def test_nothing_is_compressed_before_authentication() -> None:
@@ -55,19 +35,6 @@ async def test_nothing_is_compressed_before_authentication() -> None:
         await client.until("error", code="unauthenticated")
         result = await client.authenticate(server.token())
         assert result["dictionary"]["id"] == dictionary().id
-
-
-async def test_text_and_binary_mix_in_order() -> None:
-    async with world(compression=compression()) as server, raw(server.url, ZSTD) as client:
-        client.unpack = unpacked
-        await client.authenticate(server.token())
-        await client.say(action="note", id="n", text="words", count=20)
-        await client.until("events")
-        await client.say(action="echo", id="e", text="words ", count=100)
-        await client.until("echo")
-        kinds = [message["type"] for message in client.seen]
-        assert kinds == ["authentication_result", "live", "live", "success", "events", "echo"]
-        assert client.binary == 2
 
 
 async def test_the_client_fetches_the_dictionary_once_and_sees_what_a_plain_one_sees() -> None:

@@ -42,27 +42,6 @@ async def test_what_was_appended_is_read_from_any_offset() -> None:
         assert same.status_code == 304
 
 
-async def test_bytes_of_any_kind_come_back_as_they_were() -> None:
-    async with world() as w, http(w) as c:
-        body = bytes(range(256)) * 2000 + "ä漢😀".encode() * 20_000
-        await c.put(PATH, content=body)
-        got, offset = b"", "-1"
-        while True:
-            page = await c.get(PATH, params={"offset": offset})
-            got, offset = got + page.content, page.headers["stream-next-offset"]
-            if "stream-up-to-date" in page.headers:
-                break
-        assert got == body
-
-
-async def test_a_stream_of_problems_of_an_application_is_kept_as_it_is() -> None:
-    async with world() as w, http(w) as c:
-        kind, body = {"Content-Type": "application/problem+json"}, b'{"title":"out of stock"}'
-        assert (await c.put(PATH, headers=kind)).status_code == 201
-        assert (await c.post(PATH, headers=kind, content=body)).status_code in (200, 204)
-        assert body in (await c.get(PATH)).content
-
-
 async def test_each_message_of_json_is_an_event_of_the_log() -> None:
     async with world() as w, http(w) as c:
         await c.put(PATH, headers=JSON)
@@ -148,15 +127,6 @@ async def test_an_append_that_says_a_header_twice_is_refused_and_not_made_as_if_
         assert (refused.status_code, (await c.get(PATH)).text) == (400, "a")
 
 
-@pytest.mark.parametrize("name", ["Content-Type", "Stream-TTL", "Stream-Expires-At", "Stream-Closed"])
-async def test_a_stream_is_not_made_of_a_request_that_says_a_header_twice(name: str) -> None:
-    async with world() as w, http(w) as c:
-        refused = await c.put(PATH, headers=[(name, "1"), (name, "2")])
-        assert refused.status_code == 400
-        assert "say it once" in refused.text
-        assert (await c.get(PATH)).status_code == 404
-
-
 async def test_a_request_that_a_producer_repeats_adds_nothing() -> None:
     async with world() as w, http(w) as c:
         await c.put(PATH, headers=TEXT)
@@ -168,16 +138,6 @@ async def test_a_request_that_a_producer_repeats_adds_nothing() -> None:
         assert (await c.post(PATH, headers=TEXT | producer(0, 1), content="b")).status_code == 200
         assert (await c.post(PATH, headers=TEXT | producer(1), content="x")).status_code == 403
         assert (await c.get(PATH)).text == "ab"
-
-
-async def test_many_writers_at_once_lose_nothing() -> None:
-    async with world() as w, http(w) as c:
-        await c.put(PATH, headers=JSON)
-        said = await asyncio.gather(
-            *(c.post(PATH, headers=JSON, content=str(number)) for number in range(50))
-        )
-        assert {answer.status_code for answer in said} == {204}
-        assert sorted((await c.get(PATH)).json()) == list(range(50))
 
 
 async def test_a_stream_lives_as_long_as_it_is_used() -> None:

@@ -9,9 +9,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
 
-import msgspec
 import pytest
-import uvloop
 from structlog.testing import capture_logs
 
 from huahuo.actors.entities.decider import Busy, Degraded
@@ -91,12 +89,6 @@ async def test_a_get_where_a_post_is_needed_names_the_method(path: str) -> None:
         assert (answer.status_code, answer.json()["code"]) == (405, "method_not_allowed")
         assert answer.json()["detail"] == "this path takes POST, OPTIONS only"
         assert answer.headers["allow"] == "POST, OPTIONS"
-
-
-async def test_a_query_is_answered() -> None:
-    async with world() as w, http(w) as c:
-        answer = await c.post("/commands/echo", json={"text": "a", "count": 3})
-        assert answer.json() == {"type": "echo", "text": "aaa"}
 
 
 async def test_a_command_goes_on_if_its_client_leaves() -> None:
@@ -308,13 +300,6 @@ async def test_a_body_with_two_ends_is_refused_and_ends_its_connection() -> None
         down.close()
 
 
-async def test_the_site_is_on_the_same_connection() -> None:
-    async with world() as w, http(w) as c:
-        assert (await c.get("/streams/system")).status_code == 200
-        assert (await c.get("/healthz")).text == "ok\n"
-        assert (await c.post("/healthz")).status_code == 405
-
-
 async def test_a_body_that_does_not_come_holds_nothing() -> None:
     async with world() as w:
         _, down = await asyncio.open_connection("127.0.0.1", w.port)
@@ -324,15 +309,6 @@ async def test_a_body_that_does_not_come_holds_nothing() -> None:
         assert w.server.intake.of("user/1") == weight(900_000), "before any of it was read"
         down.close()
         await until(lambda: not w.server.intake.used)
-
-
-@pytest.mark.loop(factory=uvloop.new_event_loop)
-async def test_an_ack_that_is_not_written_yet_is_seen_without_waiting() -> None:
-    async with world() as w, http(w) as c:
-        await w.append(STREAM, "a")
-        await c.post("/acks", json={"cursors": {STREAM: 1}, "client": "d"})
-        seen = await c.get("/seen", params={"stream": STREAM, "seq": 1, "client": "d"})
-        assert seen.json()["seen"]
 
 
 @pytest.mark.parametrize(
@@ -529,27 +505,12 @@ async def test_an_id_that_was_used_with_other_content_is_refused_in_the_same_wor
             assert refused.json()["detail"] == said
 
 
-async def test_a_time_out_of_a_handlers_own_is_a_fault_that_is_logged_and_not_called_busy() -> None:
-    async with world(routes=Parcels().routes()) as w, http(w) as c:
-        with capture_logs() as logged:
-            failed = await c.get("/parcels/7?fail=time")
-        assert (failed.status_code, failed.json()["code"]) == (500, "internal")
-        assert [one["event"] for one in logged if one["log_level"] == "error"] == ["request_failed"]
-
-
 async def test_a_route_has_refusals_in_its_own_words() -> None:
     async with world(routes=Parcels().routes()) as w, http(w) as c, http(w, None) as nobody:
         for who, status, code in ((c, 403, "forbidden"), (nobody, 401, "unauthenticated")):
             refused = await who.get("/other")
             assert (refused.status_code, refused.json()) == (status, {"error": code})
             assert refused.headers["content-type"] == "application/json"
-
-
-async def test_a_wrong_method_is_told_the_right_ones() -> None:
-    async with world(routes=Parcels().routes()) as w, http(w) as c:
-        wrong = await c.put("/parcels/7")
-        assert wrong.status_code == 405
-        assert wrong.headers["allow"] == "GET, DELETE, HEAD, OPTIONS"
 
 
 async def test_pages_of_named_origins_may_ask_plug_ins() -> None:
@@ -591,12 +552,6 @@ async def test_a_handler_that_does_not_wait_is_done_whole_if_its_client_leaves()
         assert plugin.cancelled == 0
 
 
-async def test_the_body_of_a_stranger_is_never_read() -> None:
-    async with world(routes=Parcels().routes()) as w, http(w, None) as nobody:
-        refused = await nobody.post("/parcels", content=msgspec.json.encode({"text": "a"}))
-        assert refused.status_code == 401
-
-
 async def test_what_a_handler_does_is_charged_to_who_asks_and_goes_on_when_that_is_paid() -> None:
     steps = 0
     async with world(routes=[HttpRoute(method="GET", path="/long", handler=lambda _: work())]) as w:
@@ -623,15 +578,3 @@ async def test_what_a_handler_does_is_charged_to_who_asks_and_goes_on_when_that_
             w.ambient.advance(100)
             assert (await asked).content == b"done"
         assert charged[ALICE.name] >= 0.29
-
-
-@pytest.mark.loop(factory=asyncio.SelectorEventLoop)
-async def test_a_long_body_ends_its_connection_on_the_loop_of_asyncio_too() -> None:
-    async def long(_request: HttpRequest) -> HttpAnswer:
-        return HttpAnswer(b"a" * 100_000)
-
-    async with world(routes=[HttpRoute(method="GET", path="/long", handler=long, access="anyone")]) as w:
-        reader, writer = await asyncio.open_connection("127.0.0.1", w.port)
-        writer.write(b"GET /long HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-        assert (await reader.read()).endswith(b"\r\n\r\n" + b"a" * 100_000)
-        writer.close()

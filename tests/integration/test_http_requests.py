@@ -7,7 +7,6 @@ import asyncio
 import contextlib
 from collections import Counter
 from http import HTTPStatus
-from types import ModuleType
 from typing import Any
 
 import msgspec
@@ -91,22 +90,6 @@ async def is_a_problem(said: str, status: int, code: str) -> None:
         assert problem["title"] == HTTPStatus(status).phrase
 
 
-@pytest.mark.parametrize(("preferred", "said"), [("zh-CN, en;q=0.5", http_zh), ("en", http_en)])
-async def test_the_refusal_of_a_handshake_is_in_the_language_asked_for(
-    preferred: str, said: ModuleType
-) -> None:
-    async with world(TransportSettings(origins=("https://app.example.org",))) as w:
-        evil = f"{HANDSHAKE}{KEY}Origin: http://evil\r\nAccept-Language: {preferred}\r\n"
-        _, _, body = await sent(w, f"GET / HTTP/1.1\r\n{evil}\r\n".encode())
-        assert msgspec.json.decode(body)["detail"] == said.ORIGIN_REFUSED
-
-
-async def test_a_whole_url_is_a_target_like_its_path() -> None:
-    async with world() as w:
-        line = "GET http://x/healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
-        assert (await sent(w, line.encode()))[::2] == (200, b"ok\n")
-
-
 @pytest.mark.parametrize("name", ["X-Odd", "Cookie", "If-None-Match", "Accept-Encoding"])
 @pytest.mark.parametrize("value", [b"\x81", b"\xe9\xff", b"a\tb"])
 async def test_bytes_in_a_header_that_are_no_text_keep_no_page_from_being_served(
@@ -139,11 +122,6 @@ async def test_a_refusal_is_in_the_language_asked_for(method: str, path: str, na
             answer = await c.request(method, path, headers={"Accept-Language": preferred})
             begins = words[name].partition("{}")[0]
             assert answer.json()["detail"].startswith(begins), (preferred, answer.text)
-
-
-async def test_without_a_preference_and_a_setting_the_language_is_english() -> None:
-    async with world() as w, http(w) as c:
-        assert (await c.get("/streams/")).json()["detail"] == http_en.NOTHING_HERE
 
 
 async def test_a_head_has_the_length_of_the_whole_answer() -> None:
@@ -200,17 +178,6 @@ async def test_a_body_in_too_many_small_chunks_is_refused_before_they_are_all_re
         assert (status, problem["code"]) == (HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too_large")
         assert problem["detail"] == http_en.CHUNKS_TOO_SMALL
         assert headers["connection"] == "close"
-
-
-@pytest.mark.parametrize(("size", "number"), [(1, 4_096), (256, 4_200)])
-async def test_a_body_in_few_or_in_larger_chunks_is_read(size: int, number: int) -> None:
-    async with world(TransportSettings(message_bytes_max=2 << 20)) as w:
-        acks = b'{"client":"c","cursors":{}}'.ljust(size * number)
-        chunks = (b"%x\r\n%b\r\n" % (size, acks[at : at + size]) for at in range(0, len(acks), size))
-        head = f"POST /acks HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {w.token()}\r\n"
-        head += "Connection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
-        status, _, body = await sent(w, head.encode() + b"".join(chunks) + b"0\r\n\r\n")
-        assert status == HTTPStatus.NO_CONTENT, body
 
 
 async def test_inside_another_server_each_piece_of_a_body_is_measured_once() -> None:
@@ -307,13 +274,6 @@ async def test_a_request_is_charged_to_its_user_and_waits_while_that_user_owes_t
         assert not asked.done()
         w.ambient.advance(10)
         assert (await asked).is_success
-
-
-async def test_a_request_is_charged_by_the_clock_that_pays_debts_off() -> None:
-    async with world() as w, http(w) as c:
-        for _ in range(20):
-            assert (await c.get("/who")).is_success
-        assert w.server.turns.shares.owed_s(ALICE.name) == 0, "no time passes on the service's clock"
 
 
 async def test_a_request_that_waited_is_refused_if_its_token_was_revoked_meanwhile() -> None:

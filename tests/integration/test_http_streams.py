@@ -129,12 +129,6 @@ async def test_the_end_of_a_token_ends_its_reader_and_says_so() -> None:
         await until(lambda: not w.api.readers)
 
 
-async def test_a_reader_whose_token_ends_within_a_minute_is_told_at_once() -> None:
-    async with world() as w, http(w, ttl_s=30) as c, reader(c, STREAM) as events:
-        assert (await events.until("token_expiring")).data["in_s"] <= 30
-        await events.until("live")
-
-
 async def test_a_revoked_user_loses_its_readers() -> None:
     async with world() as w, http(w) as c, reader(c, STREAM) as events:
         await events.until("live")
@@ -224,12 +218,6 @@ async def test_pages_follow_one_another_to_the_head() -> None:
         assert said["events"][0]["text"] == "6"
 
 
-async def test_events_that_left_the_memory_are_read_from_the_disk() -> None:
-    async with world(tail_events_max=4) as w, http(w) as c:
-        await w.append(STREAM, *map(str, range(600)))
-        assert seqs(await c.get(f"/streams/{STREAM}?limit=600")) == list(range(1, 601))
-
-
 async def test_a_page_of_large_events_ends_before_its_limit() -> None:
     async with world() as w, http(w) as c:
         for _ in range(5):
@@ -306,11 +294,6 @@ async def test_a_long_poll_returns_with_the_next_event() -> None:
         await w.append(STREAM, "now")
         assert seqs(await waiting) == [1]
         assert w.feed.tap_count == 1, "nothing waits any more"
-
-
-async def test_a_long_poll_that_brings_nothing_is_an_empty_page() -> None:
-    async with world() as w, http(w) as c:
-        assert seqs(await c.get(f"/streams/{STREAM}?after=0&wait=0.01")) == []
 
 
 async def test_a_right_that_ends_while_a_request_waits_ends_the_request() -> None:

@@ -224,21 +224,6 @@ async def test_nonsense_instead_of_a_fetch_response_is_a_broken_protocol(answer:
     assert isinstance(fault, BrokenProtocol)
 
 
-@pytest.mark.parametrize(
-    "answer",
-    [b"* SEARCH x", b"* SEARCH 0", b"* SEARCH 1 4294967296", b"* SEARCH " + b"9" * 6000, b"* SEARCH \xff"],
-)
-async def test_nonsense_instead_of_a_search_response_is_a_broken_protocol(answer: bytes) -> None:
-    async def script(peer: Peer) -> None:
-        await peer.until_search()
-        await peer.say(answer)
-        await peer.ok()
-        await peer.silent()
-
-    _, fault, _ = await attacked(script)
-    assert isinstance(fault, BrokenProtocol)
-
-
 async def test_thousands_of_literals_in_one_response_are_a_broken_protocol() -> None:
     async def script(peer: Peer) -> None:
         await peer.until_bodies(1)

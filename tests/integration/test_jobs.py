@@ -175,35 +175,6 @@ def test_an_end_that_met_a_full_disk_is_written_once_there_is_room(world: AppWor
     assert state_of(world).status == "done"
 
 
-def test_after_an_exception_the_end_is_written_once_there_is_room_and_the_exception_goes_on(
-    world: AppWorld,
-) -> None:
-    async def work() -> None:
-        async with job_of(world):
-            fill(world)
-            raise KeyError("secret")
-
-    with pytest.raises(KeyError):
-        world.run(work())
-    room(world)
-    world.advance(seconds=10)
-    assert (state_of(world).status, state_of(world).error) == ("failed", "KeyError")
-
-
-def test_of_two_ends_that_met_a_full_disk_the_first_is_written(world: AppWorld) -> None:
-    async def work() -> None:
-        async with job_of(world) as job:
-            fill(world)
-            with contextlib.suppress(Unavailable):
-                await job.fail("3 of 10 files are damaged")
-
-    with pytest.raises(Unavailable):
-        world.run(work())
-    room(world)
-    world.advance(seconds=10)
-    assert (state_of(world).status, state_of(world).message) == ("failed", "3 of 10 files are damaged")
-
-
 def test_a_service_that_stops_on_a_full_disk_leaves_its_jobs_to_the_next_start(world: AppWorld) -> None:
     async def work() -> None:
         async with job_of(world):

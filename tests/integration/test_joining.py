@@ -429,23 +429,6 @@ async def test_a_key_that_a_full_disk_had_no_room_for_is_written_when_there_is_r
     assert (path.read_text(), file.sentence()) == (KEY.hex() + "\n", None)
 
 
-async def test_a_process_without_descriptors_says_nothing_of_the_key(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def none_left(*_args: object, **_kwargs: object) -> None:
-        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
-
-    file, path = watched(tmp_path)
-    with monkeypatch.context() as limited, capture_logs() as logs:
-        limited.setattr(Path, "open", none_left)
-        await file.look()
-        limited.undo()
-        limited.setattr(os, "open", none_left)
-        path.unlink()
-        await file.look()
-    assert (file.sentence(), logs) == (None, [])
-
-
 @pytest.mark.parametrize("text", ["ab" * 32 + "\n", "", "no key", "\0" * 5000])
 async def test_another_key_in_its_place_is_told_of_until_the_former_one_is_back(
     tmp_path: Path, text: str
@@ -462,14 +445,6 @@ async def test_another_key_in_its_place_is_told_of_until_the_former_one_is_back(
         await file.look()
     assert file.sentence() is None
     assert [log["event"] for log in logs] == ["master_key_is_back"]
-
-
-async def test_a_directory_in_its_place_is_told_of(tmp_path: Path) -> None:
-    file, path = watched(tmp_path)
-    path.unlink()
-    path.mkdir()
-    await file.look()
-    assert file.sentence() is not None
 
 
 async def test_readyz_tells_of_another_key_and_the_service_goes_on(
@@ -490,13 +465,6 @@ async def test_readyz_tells_of_another_key_and_the_service_goes_on(
         async with asyncio.timeout(WITHIN_S):
             while (await http.get("/readyz")).text.strip() != "ready":
                 pass
-
-
-async def test_a_given_key_needs_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(foundation, "KEY_FILE_LOOK_S", 0.01)
-    async with stored(tmp_path / "data", master_key="cd" * 32) as s, s.client(1, admin=True) as client:
-        await client.send("publish", stream="group/ops", type="said")
-    assert not (tmp_path / "data" / "master.key").exists()
 
 
 async def test_a_start_without_the_key_of_its_log_is_refused_and_makes_none(tmp_path: Path) -> None:
@@ -525,3 +493,11 @@ async def test_a_start_with_another_key_is_told_what_to_do(tmp_path: Path) -> No
     ):
         async with stored(tmp_path / "data"):
             pass
+
+
+async def test_a_directory_in_its_place_is_told_of(tmp_path: Path) -> None:
+    file, path = watched(tmp_path)
+    path.unlink()
+    path.mkdir()
+    await file.look()
+    assert file.sentence() is not None

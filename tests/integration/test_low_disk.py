@@ -342,12 +342,6 @@ async def test_an_idle_service_frees_the_pages_of_what_it_wrote(tmp_path: Path) 
         assert held - sqlite_bytes() > sum(map(len, texts)) // 2
 
 
-async def test_pages_that_are_let_go_while_the_log_closes_are_no_fault(tmp_path: Path) -> None:
-    async with stored(tmp_path / "data") as s:
-        pass
-    await let_go(s)
-
-
 async def test_a_service_inside_a_program_lets_go_when_the_loop_is_idle_and_leaves_garbage_to_the_program(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

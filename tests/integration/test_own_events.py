@@ -102,13 +102,6 @@ def test_other_streams_types_and_fields_are_refused(what: str, world: AppWorld) 
     assert world.running.log.position == 0
 
 
-@pytest.mark.parametrize("what", [row for row in REFUSED if row != "no JSON"])
-def test_a_refusal_that_a_program_meets_is_english(what: str, world: AppWorld) -> None:
-    with pytest.raises(Refused) as caught:
-        world.publish(*REFUSED[what])
-    assert str(caught.value).isascii()
-
-
 ROWS: dict[str, Any] = {
     "no fields": ("user/42", "seen"),
     "too many": ("user/42", "seen", {}, 1),
@@ -131,10 +124,6 @@ def test_a_row_that_is_no_stream_type_and_fields_is_refused_with_its_place(
         expected = "fields: must be a mapping" if none else "events[1]: write (stream, type, fields)"
         assert caught.value.details.startswith(expected)
     assert world.running.log.position == 0
-
-
-def test_the_state_of_an_entity_that_has_no_event_is_the_first_one_at_seq_0(world: AppWorld) -> None:
-    assert world.state("order", 99) == (Order(), 0)
 
 
 def test_an_admin_publishes_several_events_in_one_commit_and_a_user_none(world: AppWorld) -> None:
@@ -186,9 +175,6 @@ def test_a_command_id_of_the_application_has_one_effect(world: AppWorld) -> None
     assert world.send("report_order", order_id=1, percent=5, command_id="b")["duplicate"] is True
 
 
-class Unknown(Command, action="unknown_thing"): ...
-
-
 WORDS: dict[str, tuple[str, dict[str, Any]]] = {
     "a field of another type": ("place_order", {"item": 7, "as_user": 42}),
     "an action of administrators": ("publish", {"stream": "system", "type": "x", "as_user": 42}),
@@ -209,12 +195,6 @@ def test_a_command_that_is_refused_says_so_in_english(what: str, world: AppWorld
     assert caught.value.code != "internal"
     assert caught.value.message
     assert str(caught.value).isascii()
-
-
-@pytest.mark.parametrize("command", ["nothing", Unknown()])
-def test_an_unknown_command_is_refused(command: str | Command, world: AppWorld) -> None:
-    with pytest.raises(Refused, match="unknown_action"):
-        world.send(command, as_user=42)
 
 
 async def test_a_program_follows_a_stream_and_learns_what_a_client_has_seen(tmp_path: Path) -> None:
@@ -286,13 +266,6 @@ def test_a_user_who_is_named_as_a_field_is_refused_before_the_service_itself_sen
         refused.value.details
         == f"{field}: place_order has no such field: write as_user= for the user who sends it"
     )
-
-
-async def test_a_field_that_is_refused_is_named_once(tmp_path: Path) -> None:
-    async with Huahuo(entities=[orders()], data=tmp_path, port=0) as app:
-        with pytest.raises(Refused) as raised:
-            await app.send("place_order", item=5, as_user=1)
-    assert str(raised.value) == "invalid_field: a field is not valid: item: Expected `str`, got `int`"
 
 
 async def test_followers_end_when_the_service_stops(tmp_path: Path) -> None:

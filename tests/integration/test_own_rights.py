@@ -281,18 +281,6 @@ async def test_a_user_who_publishes_ever_new_types_of_events_is_refused(
         await alice.send("publish", stream="room/1", type="said-7")  # it stands in the log
 
 
-async def test_a_users_own_stream_and_system_need_no_answer_of_authorize(
-    tmp_path: Path, accounts: Accounts
-) -> None:
-    def authorize(who: Principal, stream: str, right: str) -> bool:
-        raise AssertionError(f"{who} {stream} {right}")
-
-    app = application(tmp_path, accounts, authorize=authorize)
-    async with app, connected(app.url) as ws:
-        streams = (await ws.authenticate("alice-1"))["streams"]
-        assert {one["outcome"] for one in streams.values()} == {"fresh"}
-
-
 async def test_a_call_ends_a_right_at_once_and_no_later_event_is_seen(
     tmp_path: Path, accounts: Accounts
 ) -> None:

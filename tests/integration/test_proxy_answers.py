@@ -79,18 +79,6 @@ async def test_an_answer_may_come_byte_by_byte(scheme: str) -> None:
         assert await greeting(through) == GREETING
 
 
-@pytest.mark.parametrize(
-    "answer", [OK, OK.replace(b"\r", b""), OK[:-4] + b"\n\r\n", OK[:-4] + b"\r\n\n", OK[:-2] + b"x: y\n\r\n"]
-)
-async def test_an_answer_ends_with_an_empty_line_however_its_lines_end(answer: bytes) -> None:
-    async def play(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(answer + GREETING + b"\r\n")
-        await reader.read()
-
-    async with proxy("http", play) as through:
-        assert await greeting(through) == GREETING
-
-
 @pytest.mark.parametrize(("line_bytes", "read"), [(2_000, True), (5_000, False)])
 async def test_the_head_of_an_answer_is_bounded(line_bytes: int, read: bool) -> None:
     async def play(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -100,18 +100,6 @@ async def on_sqlite(folder: Path, *apps: Huahuo) -> None:
             await app.send("write_note")
 
 
-def in_memory(folder: Path, *apps: Huahuo) -> None:
-    """The same with the memory engine."""
-    world = AppWorld(apps[0], folder)
-    world.send("write_note")
-    try:
-        for app in apps[1:]:
-            world.crash(app)
-            world.send("write_note")
-    finally:
-        world.close()
-
-
 WRONG = [
     (
         Many,
@@ -139,13 +127,6 @@ async def test_events_that_changed_without_an_upcast_are_refused_at_the_start(
     assert said in str(refused.value)
     assert "\n" not in str(refused.value)
     await on_sqlite(tmp_path, notes(First))  # nothing was written: the former version goes on
-
-
-@pytest.mark.parametrize(("event", "said"), WRONG)
-def test_the_memory_engine_refuses_the_same(tmp_path: Path, event: type, said: str) -> None:
-    with pytest.raises(ConfigError, match="note_written") as refused:
-        in_memory(tmp_path, notes(First), notes(event))
-    assert said in str(refused.value)
 
 
 @pytest.mark.parametrize(
@@ -337,47 +318,31 @@ SHOWN = [
 ]
 
 
-def test_a_client_that_reads_from_the_beginning_gets_todays_form(world: AppWorld) -> None:
+def test_each_who_reads_gets_todays_form_and_what_is_stored_stays(world: AppWorld) -> None:
     reader = world.client(43)
     reader.follow("note/1")
     assert texts(reader.events("note/1")) == SHOWN
-
-
-def test_follow_gives_todays_form(world: AppWorld) -> None:
-    async def followed() -> list[dict[str, Any]]:
-        events = calls.follow(world.running, "note/1")
-        return [await anext(events), await anext(events)]
-
-    assert texts(world.run(followed())) == SHOWN
-
-
-def test_what_is_stored_stays(world: AppWorld) -> None:
+    assert texts(world.run(followed(world, 2))) == SHOWN
+    rows = world.client(1, admin=True).send("audit", entity="note/1")["rows"]
+    assert [row["data"]["text"] for row in rows] == ["tea", "coffee"]
     [first, second] = world.run(world.running.log.read("note/1", 0, events_max=9))
     assert (first.version, second.version) == (1, 2)
     assert msgspec.json.decode(first.body)["words"] == "tea"
-
-
-def test_the_audit_shows_todays_form(world: AppWorld) -> None:
-    root = world.client(1, admin=True)
-    rows = root.send("audit", entity="note/1")["rows"]
-    assert [row["data"]["text"] for row in rows] == ["tea", "coffee"]
-
-
-def test_time_travel_shows_todays_form(world: AppWorld) -> None:
-    [first, _] = world.run(world.running.log.read("note/1", 0, events_max=9))
     past = together([plugin.past for plugin in pages(2).plugins()])
     assert Out(as_json=True, past=past).plain(first)["data"]["text"] == "tea"
+
+
+async def followed(world: AppWorld, count: int) -> list[dict[str, Any]]:
+    events = calls.follow(world.running, "note/1")
+    return [await anext(events) for _ in range(count)]
 
 
 def test_an_event_that_no_upcast_can_read_is_followed_and_audited_as_it_is_stored(tmp_path: Path) -> None:
     world = AppWorld(pages(1), tmp_path / "data")
     world.client(42).send("write_note", text="tea")
     world.crash(pages(2, wrong=True))
-
-    async def followed() -> dict[str, Any]:
-        return await anext(calls.follow(world.running, "note/1"))
-
-    assert world.run(followed())["words"] == "tea"
+    [shown] = world.run(followed(world, 1))
+    assert shown["words"] == "tea"
     rows = world.client(1, admin=True).send("audit", entity="note/1")["rows"]
     assert [row["data"]["words"] for row in rows] == ["tea"]
     world.close()

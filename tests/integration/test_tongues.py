@@ -51,13 +51,6 @@ class SaysShorter(Shouting):
         return [{"SAID": "SHORTER", "MOST": bytes_max}]
 
 
-class SaysNothing(Shouting):
-    """Has a fault there."""
-
-    def too_large(self, bytes_max: int) -> Sequence[Message]:
-        raise RuntimeError(f"canary-in-exception {bytes_max}")
-
-
 class Tongue:
     """Implements `Tongue`."""
 
@@ -92,17 +85,6 @@ async def test_both_directions_are_translated_in_order() -> None:
         assert (await said(client))["type"] == "echo"  # it is sent as it is
 
 
-async def test_a_client_of_ours_is_served_as_without_tongues() -> None:
-    async with world(tongues=[Tongue()]) as w, raw(w.url) as client:
-        assert (await client.authenticate(w.token()))["success"]
-        await client.say(action="note", id="a", text="type")
-        assert (await client.until("success"))["id"] == "a"
-        assert (await client.until("noted"))["text"] == "type"
-    async with world(tongues=[Tongue()]) as w, raw(w.url) as client:
-        await client.say(action="authenticate", token=w.token(), type="no matter")
-        assert (await client.until("authentication_result"))["success"]
-
-
 async def test_closes_have_the_codes_of_the_other_language() -> None:
     async with world(tongues=[Tongue()]) as w, raw(w.url) as client:
         await client.say(SAY="HELLO", TOKEN="no token", type="")
@@ -133,20 +115,6 @@ async def test_a_message_that_is_too_large_is_answered_before_the_close() -> Non
         await client.say(SAY="NOTE", TEXT="x" * 100_000)
         assert await said(client) == {"SAID": "SHORTER", "MOST": 100_000}
         assert await client.closed() == 1009
-
-
-async def test_an_interpreter_need_not_say_anything_before_a_close_for_size() -> None:
-    settings = TransportSettings(message_bytes_max=100_000)
-    async with world(settings, tongues=[Tongue()]) as w, raw(w.url) as client:
-        await hello(w, client)
-        await client.say(SAY="NOTE", TEXT="x" * 100_000)
-        assert await client.closed() == 1009
-
-
-async def test_a_fault_in_what_is_said_of_large_messages_ends_the_connection() -> None:
-    async with world(tongues=[Tongue(SaysNothing)]) as w, raw(w.url) as client:
-        await client.say(SAY="HELLO", TOKEN=w.token(), type="")
-        assert await client.closed() == 1011
 
 
 async def test_what_is_answered_without_the_host_counts_against_the_rate_too() -> None:

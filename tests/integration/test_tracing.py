@@ -11,12 +11,11 @@ from typing import Any
 import pytest
 from msgspec import UNSET, Raw, Struct
 from msgspec.json import encode
-from opentelemetry import trace
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan
 
 from huahuo import After, Command, Decision, Effect, Entity, Event, Every, Huahuo, Service
-from huahuo.actors.plugins.calls import Place, carried, place_in
+from huahuo.actors.plugins.calls import Place
 from huahuo.actors.timers.timer import Timer, TimerSet, from_row
 from huahuo.mailcheck import mail
 from huahuo.publisher import Publisher
@@ -88,14 +87,6 @@ async def test_the_way_from_a_command_to_the_ack_is_one_trace(tmp_path: Path, co
     assert spans["delivery user"].parent_span_id == spans["commit seen"].span_id
     assert spans["commit seen"].end_time_unix_nano <= spans["delivery user"].end_time_unix_nano
     assert len(collector.spans) == 3, "the other command left none"
-
-
-def test_the_id_that_a_program_sends_is_the_place_of_its_span(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trace, "get_tracer", TracerProvider().get_tracer)
-    with sending("place_order") as command_id:
-        found = trace.get_current_span().get_span_context()
-        place = place_in(command_id)
-    assert place == Place(found.trace_id, found.span_id, sampled=True)
 
 
 def test_without_a_tracer_it_says_what_to_call() -> None:
@@ -363,17 +354,6 @@ async def test_a_job_is_below_the_span_of_its_program_and_its_reports_below_it(w
     assert all(below(report, span) for report in reports)
 
 
-async def test_a_job_that_a_crash_interrupts_ends_in_its_trace(world: World) -> None:
-    async with world.app() as app:
-        with world.tracer.start_as_current_span("request") as request:
-            await app.job("import", user=1).begin()
-    await world.closed()
-    async with world.app():
-        ended = await world.one("commit job_ended")
-    assert ended.context is not None
-    assert ended.context.trace_id == request.get_span_context().trace_id
-
-
 async def test_what_the_program_publishes_inside_a_span_is_below_it(world: World) -> None:
     async with world.app() as app:
         with world.tracer.start_as_current_span("request") as request:
@@ -421,9 +401,3 @@ async def test_another_process_that_traces_publishes_in_its_trace(world: World) 
             span.context.trace_id for span in await world.until("task") if span.context
         }
         assert not await world.until("commit tr_alone", 0)
-
-
-def test_a_place_that_nobody_records_is_not_carried() -> None:
-    assert carried(str(PLACE)) == str(PLACE)
-    assert [carried(str(Place(1, 2, sampled=False))), carried("c1"), carried("0" * 55)] == ["", "", ""]
-    assert place_in(str(PLACE)) == PLACE

@@ -38,6 +38,7 @@ from huahuo.eventstore.sqlite.schema import DATABASE
 from huahuo.eventstore.sqlite.view import SqliteView
 from tests.support.proofs import WHOLE
 from tests.support.worlds.logs import MASTER_KEY, read_joined
+from tests.support.worlds.sqlite_logs import opened
 
 STREAMS = tuple(f"group/{n}" for n in range(6))
 COMPACTED = "user/1"
@@ -56,10 +57,6 @@ class Truth:
         self.states: dict[tuple[str, int], bytes] = {}
         self.secrets: dict[tuple[str, str], str] = {}
         self.kept: dict[str, list[int]] = {}
-
-
-async def opened(directory: Path) -> SqliteLog:
-    return await SqliteLog.open(directory, ambient=FakeAmbient(1), master_key=MASTER_KEY, build="b")
 
 
 async def filled(directory: Path, monkeypatch: pytest.MonkeyPatch) -> Truth:

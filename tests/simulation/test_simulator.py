@@ -4,7 +4,6 @@
 """
 
 import argparse
-import asyncio
 import os
 import subprocess
 import sys
@@ -13,7 +12,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 
-import anyio
 import msgspec
 import pytest
 
@@ -21,22 +19,16 @@ from huahuo.app.background_work import Storing
 from huahuo.eventstore.memory import ModelDisk
 from tests.support.proofs import WHOLE, whole_only
 from tests.support.simulator import __main__ as simulator
-from tests.support.simulator import loop, repeatable
-from tests.support.simulator.__main__ import EVERY_SAME, KEPT, timed
-from tests.support.simulator.loop import OutOfTime
+from tests.support.simulator import loop
+from tests.support.simulator.__main__ import KEPT
 from tests.support.simulator.marks import SOMETIMES, Marks
 from tests.support.simulator.plan import (
-    CLUSTERS,
-    DEPLOYS,
     FAULTS,
-    GRANTED,
     KINDS,
-    ROLLING,
     Plan,
     plan,
     smaller,
     tours,
-    with_clusters,
     words,
 )
 from tests.support.simulator.report import Result, Sum, kinds_of, run, shrunk
@@ -62,7 +54,8 @@ PATIENT = replace(
 
 
 def kept() -> list[str]:
-    return [line for line in KEPT.read_text(encoding="utf-8").splitlines() if line and line[0] != "#"]
+    lines = [line for line in KEPT.read_text(encoding="utf-8").splitlines() if line and line[0] != "#"]
+    return lines if WHOLE or os.environ.get("CI") else lines[::3]
 
 
 SHARED = replace(
@@ -195,18 +188,6 @@ def test_an_erasure_that_leaves_something_is_found(monkeypatch: pytest.MonkeyPat
     assert "I17" in kinds_of(run(ERASING))
 
 
-def test_beside_each_sixteen_seeds_one_of_several_nodes_and_one_with_newer_code_run() -> None:
-    assert list(with_clusters(range(31, 34))) == [31, CLUSTERS + 2, DEPLOYS + 2, ROLLING + 1, 32, 33]
-    assert list(with_clusters(range(16, 17))) == [CLUSTERS + 1, DEPLOYS + 1, GRANTED, 16]
-    assert plan(CLUSTERS + 1).nodes > 1
-    assert "deploy" in plan(DEPLOYS + 1).faults
-    assert plan(ROLLING).nodes > 1
-    assert "roll" in plan(ROLLING).faults
-    assert plan(GRANTED).nodes > 1
-    assert plan(GRANTED).grants
-    assert list(with_clusters(range(CLUSTERS, CLUSTERS + 2))) == [CLUSTERS, CLUSTERS + 1]
-
-
 @pytest.mark.slow
 def test_the_same_plan_gives_the_same_trace(hard: Result) -> None:
     again = run(HARD)
@@ -227,22 +208,6 @@ def test_another_process_gives_the_same_trace() -> None:
     assert f"trace {here.trace}" in there.stdout, there.stdout + there.stderr
 
 
-def test_a_set_of_tasks_is_walked_in_the_order_in_which_they_began() -> None:
-    """A set that is walked by where its objects lie would make two runs of one plan differ."""
-    simulated = loop.Loop(1)
-
-    async def begun() -> list[bool]:
-        tasks = [asyncio.ensure_future(asyncio.sleep(1)) for _ in range(100)]
-        futures = [simulated.create_future() for _ in range(100)]
-        await asyncio.gather(*tasks)
-        scopes = {hash(anyio.CancelScope()) for _ in range(100)}
-        return [list(set(tasks)) == tasks, list(set(futures)) == futures, len(scopes) == 1]
-
-    with repeatable.ordered_scopes():
-        assert simulated.run_until_complete(begun()) == [True, True, True]
-    simulated.close()
-
-
 @pytest.mark.slow
 def test_a_disk_that_does_not_sync_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     honest = ModelDisk.sync
@@ -257,28 +222,6 @@ def test_a_disk_that_does_not_sync_is_found(monkeypatch: pytest.MonkeyPatch) -> 
     # With seed 7 the model of the disk notices first that what it cuts was never safe.
     done = run(replace(HARD, seed=8, faults={"power": 15.0}))
     assert {"I1", "I5"} & set(kinds_of(done)), done.failed
-
-
-@pytest.mark.slow
-def test_a_run_whose_time_is_up_neither_passed_nor_failed() -> None:
-    assert timed(replace(HARD, seconds=20), until_s=0.0) is None
-
-
-def test_a_seed_that_failed_has_failed_also_if_there_is_no_time_for_its_second_run(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    broken = msgspec.structs.replace(_nothing(HARD), failed=("I1: lost",))
-    runs = iter([broken])
-
-    def in_time(_plan: Plan, _until_s: float) -> Result:
-        try:
-            return next(runs)
-        except StopIteration:
-            raise OutOfTime from None
-
-    monkeypatch.setattr(simulator, "run", in_time)
-    assert timed(replace(HARD, seed=EVERY_SAME - 1), until_s=1.0) == (broken, None)
-    assert timed(replace(HARD, seed=EVERY_SAME - 1), until_s=1.0) is None
 
 
 def test_a_gate_that_finished_no_seed_has_proved_nothing(
@@ -302,20 +245,6 @@ def test_a_run_that_never_ends_is_ended(monkeypatch: pytest.MonkeyPatch) -> None
     with pytest.raises(RuntimeError, match="the run is not over"):
         endless.run_forever()
     endless.close()
-
-
-def test_what_runs_without_a_pause_ends_its_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loop, "STANDING_STEPS_MAX", 100)
-
-    spinning = loop.Loop(seed=1)
-
-    def spin() -> None:
-        spinning.call_soon(spin)
-
-    spin()
-    with pytest.raises(RuntimeError, match="without a pause"):
-        spinning.run_forever()
-    spinning.close()
 
 
 def test_every_kind_of_run_is_in_sixteen_seeds() -> None:
@@ -344,20 +273,6 @@ def test_a_plan_can_be_repeated_from_its_text() -> None:
     again = msgspec.json.decode(msgspec.json.encode(HARD), type=Plan)
     assert again == HARD
     assert "5 devices" in words(again)
-
-
-def test_a_task_is_found_in_the_set_of_all_tasks_by_its_number() -> None:
-    """The constructor puts it there. With one hash for all, each new one would be compared with all."""
-    simulated = loop.Loop(1)
-
-    async def found() -> list[bool]:
-        some = [asyncio.ensure_future(asyncio.sleep(1)) for _ in range(10)]
-        known = [task in asyncio.tasks._scheduled_tasks for task in some]  # type: ignore[attr-defined]  # noqa: SLF001
-        await asyncio.gather(*some)
-        return known
-
-    assert simulated.run_until_complete(found()) == [True] * 10
-    simulated.close()
 
 
 @whole_only

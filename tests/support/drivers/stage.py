@@ -71,13 +71,15 @@ class Stage:
 
 
 @asynccontextmanager
-async def stage(chromium: Chromium, tmp_path: Path, **environ: str) -> AsyncIterator[Stage]:
+async def stage(
+    chromium: Chromium, tmp_path: Path, within_s: float | None = ALL_WITHIN_S, **environ: str
+) -> AsyncIterator[Stage]:
     """Everything running; the events of a stage are appended by an admin without a rate limit.
 
     `environ`: further `HUAHUO_*` settings.
     """
     more = {"/client/huahuo-client.js": built_client()}
-    async with pages(PAGES, more) as site, profile(chromium) as browser, asyncio.timeout(ALL_WITHIN_S):
+    async with pages(PAGES, more) as site, profile(chromium) as browser, asyncio.timeout(within_s):
         given: dict[str, Any] = {"HUAHUO_MESSAGES_PER_S": "0"} | environ
         with serving(tmp_path / "data", **given) as server:
             token = server.token(1, "root", admin=True)

@@ -1,4 +1,4 @@
-"""The real `huahuo serve` as a child process over a data directory, for tests that kill it.
+"""The real `huahuo serve` as a process over a data directory, for tests that kill it.
 
 with serving(tmp_path / "data") as server:
     server.url, server.token(42, "alice")
@@ -9,8 +9,6 @@ import contextlib
 import os
 import queue
 import signal
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +16,7 @@ from pathlib import Path
 from huahuo.app import credentials
 from huahuo.eventstore.ambient import SystemAmbient
 from tests.support.patience import WITHIN_S
+from tests.support.servers.forked import Forked
 from tests.support.servers.ports import held_port
 
 MASTER_KEY = "5a" * 32
@@ -42,7 +41,7 @@ class Serving:
         self._folder = folder
         self._stderr = stderr or data.parent / "serve.log"
         self.environ = environ
-        self._process: subprocess.Popen[str] | None = None
+        self._process: Forked | None = None
         self.port = port
 
     @property
@@ -56,18 +55,9 @@ class Serving:
 
     def start(self) -> None:
         """Start and wait for the line that says it listens."""
+        words = ["serve", *self._app, "--data", str(self.data), "--port", str(self.port)]
         with self._stderr.open("a", encoding="utf-8") as log:
-            self._process = subprocess.Popen(
-                [
-                    *(sys.executable, "-m", "huahuo", "serve", *self._app),
-                    *("--data", str(self.data), "--port", str(self.port)),
-                ],
-                cwd=self._folder,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                text=True,
-                env=self.environ,
-            )
+            self._process = Forked(words, self.environ, self._folder, log)
         line = _first_line(self._process)
         assert line == f"listening on {self.url}\n", f"{line!r}\n{self.log()}"
 
@@ -117,7 +107,6 @@ class Serving:
         self._process.send_signal(number)
         self._process.send_signal(signal.SIGCONT)
         code = self._process.wait(WITHIN_S)
-        assert self._process.stdout is not None
         self._process.stdout.close()
         self._process = None
         return code
@@ -151,12 +140,10 @@ def serving(
             server.kill()
 
 
-def _first_line(process: subprocess.Popen[str]) -> str:
+def _first_line(process: Forked) -> str:
     """The first line on stdout, "" if the process ends or prints nothing in time."""
-    stdout = process.stdout
-    assert stdout is not None
     lines: queue.Queue[str] = queue.Queue()
-    reader = threading.Thread(target=lambda: lines.put(stdout.readline()), daemon=True)
+    reader = threading.Thread(target=lambda: lines.put(process.stdout.readline()), daemon=True)
     reader.start()
     try:
         return lines.get(timeout=WITHIN_S)

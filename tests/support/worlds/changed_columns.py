@@ -22,7 +22,8 @@ from huahuo.eventstore.sqlite.damage import find_damage
 from huahuo.eventstore.sqlite.directory_lock import LOCK
 from huahuo.eventstore.sqlite.log import SqliteLog
 from huahuo.eventstore.sqlite.schema import DATABASE
-from tests.support.worlds.spoilt import as_killed, opened
+from tests.support.worlds.spoilt import as_killed
+from tests.support.worlds.sqlite_logs import opened
 
 FAR: int = 1_000_000
 OLD_EVENTS = 1100

@@ -1,7 +1,7 @@
 """The mail domain as a service runs it, without the transport: log, entities, checks, restarts.
 
     @mail_world()                   on a virtual loop; checks are scripted by the test
-    in_real_world(test)             on a real loop; checks go over IMAP
+    async with real_world() as world:    on a real loop; checks go over IMAP
 
 A test gets a `MailWorld`. `restart()` closes and opens it again over the same disk, `crash()` takes
 everything away but the disk.
@@ -9,8 +9,8 @@ everything away but the disk.
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing, asynccontextmanager
 from inspect import Signature, signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -323,7 +323,8 @@ def in_mail_world(
     async def main() -> None:
         executor = SlowExecutor(commit_s) if commit_s else StepExecutor()
         world = MailWorld(FakeAmbient(), MailSettings(**settings), executor, searching=searching)
-        await _life(world, test)
+        async with _life(world):
+            await test(world)
 
     run_virtual(main())
 
@@ -343,25 +344,33 @@ def mail_world(**options: Any) -> Callable[[Callable[..., Awaitable[None]]], Cal
     return decorated
 
 
+@asynccontextmanager
+async def real_world(check: CheckLimits = QUICK, **settings: Any) -> AsyncIterator[MailWorld]:
+    """In real time with checks over IMAP; its history must be sound at the end."""
+    bounds = MailSettings(**{"network": Network(allow_private=True), "check": check, **settings})
+    async with _life(MailWorld(SystemAmbient(), bounds, StepExecutor())) as world:
+        yield world
+
+
 def in_real_world(
     test: Callable[[MailWorld], Awaitable[None]], check: CheckLimits = QUICK, **settings: Any
 ) -> None:
-    """Run `test` in real time with checks over IMAP; its history must be sound at the end."""
+    """Run `test` in a `real_world`."""
 
     async def main() -> None:
-        bounds = MailSettings(**{"network": Network(allow_private=True), "check": check, **settings})
-        world = MailWorld(SystemAmbient(), bounds, StepExecutor())
-        await _life(world, test)
+        async with real_world(check, **settings) as world:
+            await test(world)
 
     asyncio.run(main())
 
 
-async def _life(world: MailWorld, test: Callable[[MailWorld], Awaitable[None]]) -> None:
+@asynccontextmanager
+async def _life(world: MailWorld) -> AsyncIterator[MailWorld]:
     async with asyncio.timeout(ALL_WITHIN_S if not isinstance(world.ambient, FakeAmbient) else 100_000):
         await world.open()
         await world.start()
         try:
-            await test(world)
+            yield world
             await world.sound()
         finally:
             await world.close()

@@ -6,16 +6,10 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from huahuo.eventstore.ambient import FakeAmbient
 from huahuo.eventstore.model import Append, CommandKey, CommandRecord, NewEvent, RowPut
 from huahuo.eventstore.sqlite.directory_lock import LOCK
-from huahuo.eventstore.sqlite.log import SqliteLog
 from huahuo.eventstore.sqlite.schema import DATABASE, PAGE_BYTES
-from tests.support.worlds.logs import MASTER_KEY
-
-
-async def opened(directory: Path) -> SqliteLog:
-    return await SqliteLog.open(directory, ambient=FakeAmbient(1), master_key=MASTER_KEY, build="b")
+from tests.support.worlds.sqlite_logs import opened
 
 
 async def filled(directory: Path) -> None:
@@ -79,10 +73,3 @@ def spoil(directory: Path, page: str) -> None:
     data = bytearray((directory / DATABASE).read_bytes())
     data[at : at + 64] = b"\xff" * 64
     (directory / DATABASE).write_bytes(data)
-
-
-def change_in(directory: Path, page: str, text: bytes) -> None:
-    """One bit of `text` in the only page of a table or of an index."""
-    start = page_of(directory, page)
-    data = (directory / DATABASE).read_bytes()
-    flip(directory, data.index(text, start, start + PAGE_BYTES) + len(text) - 1)

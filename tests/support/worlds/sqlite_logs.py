@@ -9,26 +9,37 @@ from huahuo.eventstore.port import Log
 from huahuo.eventstore.sqlite.log import SqliteLog
 from huahuo.eventstore.sqlite.schema import DATABASE
 from huahuo.eventstore.sqlite.view import SqliteView
-from tests.support.worlds.logs import MASTER_KEY, read_joined
+from tests.support.worlds.logs import MASTER_KEY, append, event, read_joined
 
 
-async def opened(directory: Path, *, restored: bool = False, seed: int = 1) -> SqliteLog:
+async def opened(directory: Path, ambient: FakeAmbient | None = None, *, restored: bool = False) -> SqliteLog:
     return await SqliteLog.open(
-        directory,
-        ambient=FakeAmbient(seed),
-        master_key=MASTER_KEY,
-        build="b",
-        restored=restored,
+        directory, ambient=ambient or FakeAmbient(1), master_key=MASTER_KEY, build="b", restored=restored
     )
 
 
-def sql(directory: Path, *statements: str) -> list[tuple[object, ...]]:
-    """Run `statements` on a closed log; returns the rows of the last one."""
+async def filled(directory: Path, count: int = 10) -> None:
+    """A closed log of `count` events in stream `a`."""
+    log = await opened(directory)
+    await log.append(append(*(event("a", b"body-%06d" % n) for n in range(count))))
+    await log.close()
+
+
+async def verified(directory: Path) -> int:
+    log = await opened(directory)
+    count = await log.verify()
+    await log.close()
+    return count
+
+
+def contents(directory: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in directory.iterdir()}
+
+
+def sql(directory: Path, statement: str, *values: object) -> list[tuple[object, ...]]:
+    """Run `statement` on a closed log."""
     with closing(sqlite3.connect(directory / DATABASE, isolation_level=None)) as connection:
-        rows: list[tuple[object, ...]] = []
-        for statement in statements:
-            rows = connection.execute(statement).fetchall()
-        return rows
+        return connection.execute(statement, values).fetchall()
 
 
 async def told(log: Log | SqliteView, stream: str, step: int) -> list[bytes]:

@@ -3,28 +3,9 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from huahuo.eventstore.core.command_records import NOTE_EVERY_MS, AgeClock, AgeNote
+from huahuo.eventstore.core.command_records import AgeClock
 
 DAY_MS = 24 * 3600 * 1000
-
-
-def test_it_is_noted_with_the_first_commit_of_a_log() -> None:
-    clock = AgeClock(None, DAY_MS, 0.0)
-    note = clock.note_due()
-    assert note == AgeNote(DAY_MS, DAY_MS)
-    assert clock.note_due() == note, "that commit failed"
-    clock.noted(note)
-    assert clock.note_due() is None
-
-
-def test_it_is_noted_once_a_minute() -> None:
-    clock = AgeClock(AgeNote(DAY_MS, DAY_MS), DAY_MS, 0.0)
-    assert clock.note_due() is None
-    clock.read(DAY_MS + NOTE_EVERY_MS, 60.0)
-    note = clock.note_due()
-    assert note == AgeNote(DAY_MS + NOTE_EVERY_MS, DAY_MS + NOTE_EVERY_MS)
-    clock.noted(note)
-    assert clock.note_due() is None
 
 
 @given(st.lists(st.tuples(st.floats(0, 10_000), st.integers(-10 * DAY_MS, 10 * DAY_MS)), max_size=30))

@@ -12,12 +12,11 @@ from huahuo.eventstore.errors import Corrupt
 from huahuo.eventstore.model import Append, Appended, CommandKey, CommandRecord, Head, NewEvent
 from huahuo.eventstore.replicated import proposal as birth
 from huahuo.eventstore.replicated import state_machine
-from huahuo.eventstore.replicated.outbox import BLOCK, Blocks
+from huahuo.eventstore.replicated.outbox import Blocks
 from huahuo.eventstore.replicated.peers import Agreement
-from huahuo.eventstore.replicated.proposal import Birth, Codec, Item, Proposal, Reserve
+from huahuo.eventstore.replicated.proposal import Birth, Codec, Item, Proposal
 from huahuo.eventstore.replicated.state_machine import (
     Member,
-    Reserved,
     Run,
     Shared,
     Step,
@@ -26,8 +25,6 @@ from huahuo.eventstore.replicated.state_machine import (
 )
 from huahuo.eventstore.sequencer.port import Ordered
 from tests.support.worlds.proposals import CODEC, Nothing, encoded, proposal
-
-HOUR_MS = 3600 * 1000
 
 
 def said(stream: str = "s") -> Item:
@@ -56,12 +53,6 @@ def apply(
     return state, place.chain, steps
 
 
-def test_where_one_commit_ends_changes_nothing() -> None:
-    proposals = [encoded(proposal(n, said(), said("t"), Item(reserve=Reserve("c", 5)))) for n in range(1, 9)]
-    whole = apply(*proposals)[:2]
-    assert all(apply(*proposals, cuts=cuts)[:2] == whole for cuts in ((2,), (3, 5), range(1, 9)))
-
-
 def test_what_was_applied_decides_the_digest_that_nodes_compare() -> None:
     ways: tuple[list[Proposal], ...] = (
         [proposal(1, said())],
@@ -73,12 +64,6 @@ def test_what_was_applied_decides_the_digest_that_nodes_compare() -> None:
     )
     states = [apply(*map(encoded, one))[0] for one in ways]
     assert len({state.digest for state in states}) == len(ways)
-
-
-def test_only_the_next_number_of_an_incarnation_is_applied() -> None:
-    order = [1, 3, 2, 2, 3, 1, 4]
-    _, _, steps = apply(*(encoded(proposal(number, said())) for number in order))
-    assert [step.applied for step in steps] == [True, False, True, False, True, False, True]
 
 
 @pytest.mark.parametrize(
@@ -116,28 +101,6 @@ def test_a_read_that_fails_is_no_outcome_but_ends_the_run() -> None:
     assert isinstance(step.results[0], Appended)
 
 
-def test_blocks_of_a_counter_follow_one_another_over_all_nodes() -> None:
-    _, _, steps = apply(
-        encoded(proposal(1, Item(reserve=Reserve("c", 10)))),
-        encoded(proposal(1, Item(reserve=Reserve("c", 5)), Item(reserve=Reserve("d", 1)), node="b")),
-        encoded(proposal(2, Item(reserve=Reserve("c", 1)))),
-        cuts=(3,),
-    )
-    results = [result for step in steps for result in step.results]
-    assert results == [Reserved("c", 1, 10), Reserved("c", 11, 5), Reserved("d", 1, 1), Reserved("c", 16, 1)]
-
-
-def test_an_append_without_any_expectation_is_the_same_after_the_wire() -> None:
-    sent = proposal(1, said(), Item(Append(ts_ms=1, expected={"b": 1, "a": 2})))
-    got = CODEC.decode(encoded(sent))
-    assert got is not None
-    appends = [item.append for item in got.items]
-    assert appends[0] is not None
-    assert (appends[0].events, dict(appends[0].expected)) == ((NewEvent("s", "said", b"{}"),), {})
-    assert appends[1] is not None
-    assert list(appends[1].expected) == ["b", "a"], "in its order, which decides what a refusal names"
-
-
 def test_no_byte_of_a_proposal_can_change_unnoticed() -> None:
     data = encoded(proposal(1, said()))
     assert CODEC.decode(data) is not None
@@ -153,14 +116,6 @@ def test_a_proposal_of_the_first_version_is_read_as_it_was_written() -> None:
     assert found is not None
     assert (found.node, found.epoch, found.token, found.number, found.build) == ("a", 1, "t", 1, "b")
     assert (found.seen, list(found.items)) == (Passed(1, b"c", b"d"), [])
-
-
-def test_a_birth_is_known_again_and_nothing_else_is_one() -> None:
-    born = Birth(1, "id", b"mark")
-    assert birth.load_birth(birth.dump_birth(born)) == born
-    for data in (b"", b"b", birth.dump_birth(born)[:-1], encoded(proposal())):
-        assert birth.load_birth(data) is None
-    assert CODEC.decode(birth.dump_birth(born)) is None
 
 
 def test_a_birth_that_is_told_again_holds_for_its_key_and_in_each_of_its_bytes() -> None:
@@ -182,23 +137,10 @@ def test_log_time_follows_a_right_clock_and_outruns_no_monotonic_one() -> None:
     assert time_after(state, proposal(2, clock_ms=1500, advance_ms=-7)) == 1000
 
 
-def test_many_wrong_clocks_are_no_faster_than_one() -> None:
-    state = Shared(1, GENESIS, 1000, {name: Member(1, "t", 1, 1000, "b") for name in "abc"})
-    for name in "abc":
-        one = proposal(2, node=name, clock_ms=10**12, advance_ms=600)
-        members = {**state.members, name: Member(1, "t", 2, time_after(state, one), "b")}
-        state = Shared(state.offset + 1, GENESIS, time_after(state, one), members)
-    assert state.time_ms == 1600
-
-
 def test_a_restart_moves_log_time_by_an_hour_at_most() -> None:
     state = Shared(1, GENESIS, 1000, {"a": Member(1, "t", 1, 1000, "b")})
     late = proposal(1, epoch=2, clock_ms=10**12, advance_ms=10**12)
     assert time_after(state, late) == 1000 + RESTART_STEP_MS_MAX
-
-
-def test_the_first_proposal_of_all_sets_log_time() -> None:
-    assert time_after(Shared(), proposal(clock_ms=7 * HOUR_MS)) == 7 * HOUR_MS
 
 
 def test_the_shared_state_is_stored_alike_whatever_the_order_of_its_members() -> None:
@@ -245,18 +187,3 @@ def test_blocks_that_follow_one_another_are_one() -> None:
     blocks.add("c", 1, 10)
     blocks.add("c", 11, 10)
     assert [blocks.take("c", 15), blocks.take("c", 5), blocks.take("c", 1)] == [1, 16, None]
-
-
-def test_a_node_hands_out_from_its_blocks_in_rising_order() -> None:
-    blocks = Blocks()
-    assert blocks.take("c", 1) is None
-    assert blocks.is_low("c")
-    blocks.add("c", 1, BLOCK)
-    assert not blocks.is_low("c")
-    assert [blocks.take("c", 2), blocks.take("c", 1)] == [1, 3]
-    blocks.add("c", 5000, 10)
-    assert blocks.take("c", BLOCK - 4) == 4
-    assert blocks.is_low("c")
-    assert blocks.take("c", 3) == 5000, "the rest of a block that is too short is given up"
-    assert blocks.take("c", 8) is None
-    assert blocks.has("c", 7)

@@ -115,12 +115,6 @@ async def test_a_page_is_bounded_whatever_was_asked() -> None:
         assert len((await audit.page(Where(), limit=1 << 40)).rows) == PAGE_ROWS_MAX
 
 
-async def test_what_came_after_a_question_is_not_in_its_answer() -> None:
-    async with asked() as (_, audit):
-        assert [row.position for row in (await audit.page(Where(), upto=2)).rows] == [1, 2]
-        assert (await audit.count(Where(), upto=2)).count == 2
-
-
 async def test_facets_tell_what_the_matches_have_in_common() -> None:
     async with asked() as (_, audit):
         counted = await audit.count(Where(entity="mailbox/1"))

@@ -16,15 +16,8 @@ from huahuo.mailcheck.servers.faults import TimedOut
 from huahuo.mailcheck.servers.imap_client import ImapClient, ImapStream
 from huahuo.testing.world import virtual_loop
 from huahuo.transport.access.revocations import Revocations
-from huahuo.transport.protocol.codes import CloseCode
-from huahuo.transport.protocol.flow_control import TransportSettings
-from huahuo.transport.protocol.frames import PING
 from huahuo.transport.server.hub import Hub
-from huahuo.transport.session.interface import Now
-from huahuo.transport.wire.lobby import Greeting, Lobby
-from tests.support.drivers.session import Driver
 from tests.support.models.faulty_log import faulty_log
-from tests.support.worlds.services import Recorder
 
 pytestmark = pytest.mark.virtual_time
 
@@ -84,13 +77,6 @@ def test_a_wheel_that_is_always_late_cannot_hold_the_clock_for_ever() -> None:
     assert awake.slept_s() == pytest.approx(110), "once it was on time, a sleep counts again"
 
 
-def test_before_the_first_and_behind_the_last_turn_nothing_is_late() -> None:
-    clock = FakeAmbient()
-    awake = AwakeAmbient(clock)
-    clock.advance(100)
-    assert awake.monotonic_s() == pytest.approx(100)
-
-
 async def test_a_deadline_moves_by_what_the_process_slept() -> None:
     async with wheel() as awake:
         loop = virtual_loop()
@@ -148,75 +134,3 @@ async def test_an_answer_that_came_while_the_process_slept_is_no_timeout_of_the_
         await client.greet()
         with pytest.raises(TimedOut):
             await client.greet()
-
-
-class Deaf:
-    """A greeter that takes over no socket."""
-
-    def spoke(self, greeting: Greeting, data: bytes) -> None:
-        pass
-
-    def undecided(self, data: bytes) -> bool:
-        return False
-
-
-class Socket:
-    """A transport that notes its abort."""
-
-    aborted = False
-
-    def abort(self) -> None:
-        self.aborted = True
-
-
-async def test_a_socket_in_the_lobby_is_not_cut_off_for_a_sleep() -> None:
-    async with wheel() as awake:
-        lobby = Lobby(8, 10, awake.slept_s)
-        greeting, socket = Greeting(Deaf(), lobby), Socket()
-        greeting.connection_made(socket)  # type: ignore[arg-type]
-        await asyncio.sleep(5)
-        virtual_loop().sleep_through(100)
-        await asyncio.sleep(4.5)
-        assert not socket.aborted
-        await asyncio.sleep(1)
-        assert socket.aborted
-
-
-async def test_after_a_sleep_the_first_turn_of_the_wheel_wakes_everybody_and_the_next_one_judges() -> None:
-    awake = AwakeAmbient(LoopAmbient())
-    hub = Hub(await faulty_log(), awake, revocations=Revocations(), awake=awake)
-    await hub.start()
-    everybody = [Recorder() for _ in range(30)]
-    for one in everybody:
-        hub.opened(one)
-    await asyncio.sleep(3)
-    for one in everybody:
-        one.ticks.clear()
-    virtual_loop().sleep_through(500)
-    await asyncio.sleep(0.85)
-    assert all(len(one.wakes) == 1 and not one.ticks for one in everybody)
-    await asyncio.sleep(1)
-    assert all(len(one.wakes) == 1 and len(one.ticks) == 1 for one in everybody)
-    assert all(one.ticks[0] < 6 for one in everybody), "on the clock without the sleep"
-    await hub.stop()
-
-
-def test_a_connection_that_wakes_is_pinged_and_has_a_heartbeat_to_answer() -> None:
-    driver = Driver(settings=TransportSettings(heartbeat_s=30, ack_timeout_s=600))
-    driver.login()
-    at = Now(driver.now.s + 59, driver.now.ms)
-    assert PING in driver.session.wake_up(at)
-    driver.session.tick(Now(at.s + 29, at.ms))
-    assert not driver.session.closed
-    driver.session.tick(Now(at.s + 31, at.ms))
-    assert driver.session.closed
-
-
-def test_no_deadline_is_checked_at_the_moment_of_waking() -> None:
-    driver = Driver(settings=TransportSettings(auth_timeout_s=10))
-    late = Now(driver.now.s + 100, driver.now.ms)
-    driver.session.wake_up(late)
-    assert not driver.session.closed
-    driver.carry_out(driver.session.tick(late))
-    assert driver.closed is not None
-    assert driver.closed.code == CloseCode.AUTH_TIMEOUT

@@ -27,7 +27,8 @@ from huahuo.eventstore.model import (
 )
 from huahuo.eventstore.sqlite.schema import DATABASE
 from tests.support.worlds.logs import looped
-from tests.support.worlds.spoilt import filled, flip, opened
+from tests.support.worlds.spoilt import filled, flip
+from tests.support.worlds.sqlite_logs import opened
 
 OUTSIDE_THE_CHAIN = (
     "ack", "blob", "command", "counter", "data_key", "keyframe", "projection", "pruned", "sealed", "usage",

@@ -30,17 +30,6 @@ async def test_a_trimmed_log_is_known_by_the_birth_that_was_told_again() -> None
         assert one.tables() == other.tables()
 
 
-async def test_a_node_goes_on_behind_what_was_trimmed() -> None:
-    async with cluster("ab") as made:
-        one, other = made.nodes
-        again = await one.writer.tell_birth_again()
-        await made.caught_up()
-        await one.writer.trim(again)
-        await other.log.append(append(event("s", b"after")))
-        await made.caught_up()
-        assert one.tables() == other.tables()
-
-
 async def test_an_empty_node_does_not_begin_in_the_middle_of_a_history() -> None:
     async with cluster("ab") as made:
         again = await made.nodes[0].writer.tell_birth_again()

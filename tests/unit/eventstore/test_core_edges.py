@@ -9,15 +9,6 @@ from tests.support.worlds.logs import MemoryEngine, looped, opened
 
 
 @looped
-async def test_a_lone_log_has_no_incarnation_no_others_and_needs_no_reservation() -> None:
-    async with opened(MemoryEngine()) as log:
-        assert (log.incarnation, log.living()) == ("", frozenset())
-        await log.reserve("order", 10)
-        assert log.take("order", 3) == 1
-        assert log.take("order") == 4
-
-
-@looped
 async def test_no_numbers_can_be_taken() -> None:
     async with opened(MemoryEngine()) as log:
         with pytest.raises(ValueError, match="cannot take 0 numbers"):

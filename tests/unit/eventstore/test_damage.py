@@ -6,17 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from huahuo.eventstore.ambient import FakeAmbient
 from huahuo.eventstore.errors import Corrupt
 from huahuo.eventstore.model import LOG_STREAM, Append, CommandKey, CommandRecord, Keyframe, NewEvent, RowPut
-from huahuo.eventstore.sqlite.damage import find_damage
-from huahuo.eventstore.sqlite.log import SqliteLog
 from huahuo.eventstore.sqlite.schema import DATABASE
-from tests.support.worlds.logs import MASTER_KEY, read_joined
-
-
-async def opened(directory: Path) -> SqliteLog:
-    return await SqliteLog.open(directory, ambient=FakeAmbient(1), master_key=MASTER_KEY, build="b")
+from tests.support.worlds.logs import read_joined
+from tests.support.worlds.sqlite_logs import opened
 
 
 async def filled(directory: Path) -> None:
@@ -42,23 +36,6 @@ def changed(directory: Path, statement: str) -> Path:
     return directory
 
 
-async def test_a_place_that_leads_to_another_stream_is_refused_and_found(tmp_path: Path) -> None:
-    await filled(tmp_path)
-    changed(tmp_path, "UPDATE seq_index SET position = 4 WHERE position = 3")
-    log = await opened(tmp_path)
-    for read in (log.read("a", 0, events_max=9), log.read("a", 1, events_max=9)):
-        with pytest.raises(Corrupt, match="stream a"):
-            await read
-    with pytest.raises(Corrupt, match="stream a"):
-        await read_joined(log, "a", 1, events_max=9)
-    assert [event.body for event in await log.read("b", 0, events_max=9)] == [
-        b'{"b":0}', b'{"b":1}', b'{"b":2}',
-    ]  # fmt: skip
-    assert (await log.probe() or "").startswith("stream a is damaged")
-    await log.close()
-    assert len(find_damage(tmp_path / DATABASE)) == 2
-
-
 async def test_a_body_of_another_event_is_refused_at_every_start(tmp_path: Path) -> None:
     await filled(tmp_path)
     changed(tmp_path, "UPDATE event SET body = CAST('{\"a\":77}' AS BLOB) WHERE position = 3")
@@ -71,19 +48,6 @@ async def test_a_body_of_another_event_is_refused_at_every_start(tmp_path: Path)
             await read_joined(log, "a", 0, events_max=9)
         assert len(await log.read("b", 0, events_max=9)) == 3, "the link behind it is whole"
         await log.close()
-
-
-async def test_a_page_whose_checksum_alone_is_damaged_is_served_by_the_chain_and_reported(
-    tmp_path: Path,
-) -> None:
-    await filled(tmp_path)
-    changed(tmp_path, "UPDATE seq_index SET crc = crc + 1 WHERE position = 5")
-    log = await opened(tmp_path)
-    joined = await read_joined(log, "a", 0, events_max=9)
-    assert joined is not None
-    assert joined.bodies == b'{"a":0},{"a":1},{"a":2}'
-    assert list(log.corruption.places) == ["index of stream a"]
-    await log.close()
 
 
 async def test_a_damaged_keyframe_counts_as_none_and_is_reported(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from huahuo.eventstore.errors import Corrupt
 from huahuo.eventstore.model import Append
 from huahuo.eventstore.sqlite.damage import find_damage
 from huahuo.eventstore.sqlite.schema import DATABASE
-from tests.support.worlds.spoilt import opened
+from tests.support.worlds.sqlite_logs import opened
 
 CONTENT = b"a content that three owners share " * 40
 

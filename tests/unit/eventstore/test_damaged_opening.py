@@ -9,8 +9,9 @@ from huahuo.eventstore.executor import ThreadExecutor
 from huahuo.eventstore.model import Append, CommandKey, CommandRecord, NewEvent, Pruning
 from huahuo.eventstore.sqlite.damage import find_damage
 from huahuo.eventstore.sqlite.directory_lock import LOCK
-from huahuo.eventstore.sqlite.schema import DATABASE, PAGE_BYTES
-from tests.support.worlds.spoilt import filled, opened, page_of, spoil
+from huahuo.eventstore.sqlite.schema import DATABASE
+from tests.support.worlds.spoilt import filled, spoil
+from tests.support.worlds.sqlite_logs import opened
 
 
 @pytest.mark.parametrize("page", ["seq_index", "stream", "stream_unique", "name", "meta", "counter"])
@@ -36,17 +37,6 @@ async def test_command_records_that_cannot_be_counted_are_told_when_they_are_ask
     with pytest.raises(Corrupt):
         await log.append(Append(ts_ms=0, events=(NewEvent("s2", "t", b"{}"),), command=again))
     assert [log.head("s1").seq, log.head("s2").seq] == [2, 1]
-    await log.close()
-
-
-async def test_a_name_of_a_user_that_is_no_text_any_more_stops_no_count(tmp_path: Path) -> None:
-    await filled(tmp_path)
-    at = page_of(tmp_path, "sqlite_autoindex_command_1")
-    data = bytearray((tmp_path / "log.db").read_bytes())
-    data[data.index(b"user/1", at)] = 0xFF
-    (tmp_path / "log.db").write_bytes(data)
-    log = await opened(tmp_path)
-    assert log.command_records == 3
     await log.close()
 
 
@@ -108,23 +98,5 @@ async def test_an_index_of_tombstones_that_cannot_be_read_keeps_the_log_closed(t
     await log.close()
     spoil(tmp_path, "pruned_by_seq")
     assert find_damage(tmp_path / DATABASE)
-    with pytest.raises(Damaged):
-        await opened(tmp_path)
-
-
-async def test_a_table_of_events_whose_root_changed_places_with_a_page_of_its_own_keeps_the_log_closed(
-    tmp_path: Path,
-) -> None:
-    log = await opened(tmp_path)
-    for n in range(20):
-        await log.append(Append(ts_ms=0, events=tuple(NewEvent(f"s{n}", "t", b"x" * 900) for _ in range(20))))
-    await log.close()
-    root = page_of(tmp_path, "event")
-    data = bytearray((tmp_path / DATABASE).read_bytes())
-    first = root + int.from_bytes(data[root + 12 : root + 14])  # the cell that leads to the first page
-    leaf = (int.from_bytes(data[first : first + 4]) - 1) * PAGE_BYTES
-    pages = data[root : root + PAGE_BYTES], data[leaf : leaf + PAGE_BYTES]
-    data[leaf : leaf + PAGE_BYTES], data[root : root + PAGE_BYTES] = pages
-    (tmp_path / DATABASE).write_bytes(data)
     with pytest.raises(Damaged):
         await opened(tmp_path)

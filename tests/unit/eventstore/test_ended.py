@@ -1,27 +1,18 @@
 """Ended streams on the disk: the care of a log knows them, and no answer depends on the marks."""
 
-import sqlite3
-from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from huahuo.eventstore.ambient import FakeAmbient
 from huahuo.eventstore.care.backup import back_up, put_back
-from huahuo.eventstore.errors import Corrupt, Damaged
+from huahuo.eventstore.errors import Corrupt
 from huahuo.eventstore.model import Append, Appended
-from huahuo.eventstore.sqlite.damage import find_damage
-from huahuo.eventstore.sqlite.log import SqliteLog
 from huahuo.eventstore.sqlite.names import EndedFilter
 from huahuo.eventstore.sqlite.schema import DATABASE
 from huahuo.eventstore.sqlite.view import SqliteView
-from tests.support.worlds.logs import MASTER_KEY, append, event, looped
-
-
-async def opened(directory: Path, *, restored: bool = False) -> SqliteLog:
-    return await SqliteLog.open(
-        directory, ambient=FakeAmbient(1), master_key=MASTER_KEY, build="b", restored=restored
-    )
+from tests.support.worlds.logs import append, event, looped
+from tests.support.worlds.sqlite_logs import opened, sql
 
 
 async def filled(directory: Path) -> None:
@@ -38,11 +29,6 @@ async def standing(directory: Path, *, restored: bool = False) -> tuple[int, lis
     found = (log.streams_in_memory, [log.head(name).seq for name in "abc"], log.streams(""))
     await log.close()
     return found
-
-
-def change(directory: Path, statement: str) -> None:
-    with closing(sqlite3.connect(directory / DATABASE, isolation_level=None)) as connection:
-        connection.execute(statement)
 
 
 def test_the_filter_never_says_no_to_what_ended_and_seldom_yes_to_the_rest() -> None:
@@ -75,7 +61,7 @@ async def test_a_view_a_backup_and_what_is_restored_from_it_know_ended_streams(t
 @looped
 async def test_no_answer_depends_on_the_marks(tmp_path: Path, statement: str) -> None:
     await filled(tmp_path)
-    change(tmp_path, statement)
+    sql(tmp_path, statement)
     _, heads, streams = await standing(tmp_path)
     assert (heads, streams) == ([2, 2, 2], ["a", "b", "c"])
     log = await opened(tmp_path)
@@ -90,19 +76,10 @@ async def test_no_answer_depends_on_the_marks(tmp_path: Path, statement: str) ->
 async def test_a_damaged_name_is_refused_and_noted_and_never_counts_as_a_new_stream(tmp_path: Path) -> None:
     await filled(tmp_path)
     log = await opened(tmp_path)
-    change(tmp_path, "UPDATE stream SET first = 7 WHERE name = 'b'")
+    sql(tmp_path, "UPDATE stream SET first = 7 WHERE name = 'b'")
     with pytest.raises(Corrupt, match="name of stream"):
         await log.append(append(event("b")))
     assert log.head("b").seq == 0
     assert "b" in (log.corruption.sentence() or "")
     assert log.head("c").seq == 2
     await log.close()
-
-
-@looped
-async def test_an_index_that_lost_the_end_of_an_ended_stream_keeps_the_log_closed(tmp_path: Path) -> None:
-    await filled(tmp_path)
-    change(tmp_path, "DELETE FROM seq_index WHERE stream = 2 AND seq = 2")
-    with pytest.raises(Damaged, match="the index by stream and seq"):
-        await opened(tmp_path)
-    assert find_damage(tmp_path / DATABASE)

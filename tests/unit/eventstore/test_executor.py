@@ -52,18 +52,3 @@ async def test_closing_waits_for_what_runs_and_afterwards_nothing_is_taken() -> 
     await running
     with pytest.raises(RuntimeError, match="closed"):
         await executor.run(lambda: None)
-
-
-def test_a_loop_that_is_gone_before_its_job_ends_harms_nobody() -> None:
-    executor = ThreadExecutor(1, "work")
-    may_end = threading.Event()
-
-    async def leave() -> None:
-        task = asyncio.ensure_future(executor.run(may_end.wait))
-        await asyncio.sleep(0)
-        task.cancel()
-
-    asyncio.run(leave())
-    may_end.set()
-    assert asyncio.run(executor.run(lambda: 7)) == 7
-    executor.close()

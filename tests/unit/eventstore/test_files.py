@@ -9,16 +9,10 @@ import pytest
 from huahuo.eventstore.ambient import FakeAmbient
 from huahuo.eventstore.errors import Closed, Detached, Lost, Unavailable
 from huahuo.eventstore.sqlite.directory_lock import LOCK
-from huahuo.eventstore.sqlite.log import SqliteLog
 from huahuo.eventstore.sqlite.mark import MARK, read_marks
 from huahuo.eventstore.sqlite.schema import DATABASE
-from tests.support.worlds.logs import MASTER_KEY, append, event
-
-
-async def opened(directory: Path, ambient: FakeAmbient | None = None) -> SqliteLog:
-    return await SqliteLog.open(
-        directory, ambient=ambient or FakeAmbient(1), master_key=MASTER_KEY, build="b"
-    )
+from tests.support.worlds.logs import append, event
+from tests.support.worlds.sqlite_logs import opened
 
 
 def delete(path: Path) -> None:
@@ -95,14 +89,6 @@ async def test_the_next_start_does_not_begin_a_new_log_in_silence(tmp_path: Path
         await log.close()
     with pytest.raises(Lost, match=r"log.mark says 1, the log ends at 0"):
         await opened(tmp_path)
-
-
-async def test_the_room_made_in_the_write_ahead_log_and_its_checkpoints_are_no_change(tmp_path: Path) -> None:
-    log = await opened(tmp_path)
-    for _ in range(40):
-        await log.append(append(*(event("a", b"x" * 10_000) for _ in range(20))))
-    assert await log.verify() == 800
-    await log.close()
 
 
 @pytest.mark.parametrize("harm", [delete, move, replace])

@@ -1,10 +1,8 @@
 """A row that another program deletes leaves nothing that fails a check: the write itself is told of."""
 
-import contextlib
 import json
 import os
 import shutil
-import sqlite3
 from pathlib import Path
 
 import msgspec
@@ -12,29 +10,21 @@ import pytest
 from structlog.testing import capture_logs
 
 from huahuo.eventstore.ambient import FakeAmbient
-from huahuo.eventstore.model import RowPut, Secret, SecretPut
-from huahuo.eventstore.sqlite import connections
+from huahuo.eventstore.model import RowPut
 from huahuo.eventstore.sqlite.directory_lock import (
     AFTER_A_KILL,
     LOCK,
     WHILE_CLOSED,
     DirectoryLock,
     Stamp,
-    stamp_of,
     was_written,
 )
 from huahuo.eventstore.sqlite.log import SqliteLog
-from huahuo.eventstore.sqlite.schema import DATABASE
-from tests.support.worlds.logs import MASTER_KEY, append, event
+from tests.support.worlds.logs import append, event
+from tests.support.worlds.sqlite_logs import opened, sql
 
 DELETE = "DELETE FROM projection WHERE tbl = 'orders' AND key = CAST('3' AS BLOB)"
 SECOND_NS = 1_000_000_000
-
-
-async def opened(directory: Path, ambient: FakeAmbient | None = None) -> SqliteLog:
-    return await SqliteLog.open(
-        directory, ambient=ambient or FakeAmbient(1), master_key=MASTER_KEY, build="b"
-    )
 
 
 async def put(log: SqliteLog, number: int) -> None:
@@ -50,11 +40,6 @@ async def closed(tmp_path: Path) -> Path:
         await put(log, number)
     await log.close()
     return directory
-
-
-def sql(directory: Path, statement: str) -> None:
-    with contextlib.closing(sqlite3.connect(directory / DATABASE, isolation_level=None)) as connection:
-        assert connection.execute(statement).rowcount == 1
 
 
 async def told(directory: Path) -> str:
@@ -104,89 +89,6 @@ async def test_a_row_that_was_deleted_after_the_service_was_killed_is_told_of(
     DirectoryLock(read).leave(None)
     sql(read, DELETE)
     assert await told(read) == AFTER_A_KILL, "after a look that changed nothing it is known as before"
-
-
-async def test_a_write_ahead_log_that_the_service_emptied_itself_is_nobody_elses(
-    closed: Path, tmp_path: Path
-) -> None:
-    log = await opened(closed)
-    secret = SecretPut("mailbox/1", "password", Secret("x"))
-    await log.append(msgspec.structs.replace(append(event("a")), secrets=(secret,)))
-    await log.append(msgspec.structs.replace(append(event("a")), shred=("mailbox/1",)))
-    assert not (closed / f"{DATABASE}-wal").stat().st_size, "erased data is in no file"
-    emptied = killed(closed, tmp_path / "emptied")
-    await put(log, 7)
-    starting = killed(closed, tmp_path / "starting")
-    await log.close()
-    assert await told(emptied) == ""
-    lock = DirectoryLock(starting)
-    with contextlib.closing(sqlite3.connect(starting / DATABASE)) as connection:
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        again = killed(starting, tmp_path / "again")
-    lock.leave(None)
-    assert await told(again) == "", "killed in the middle of its start"
-
-
-async def test_a_service_whose_program_ends_without_a_close_is_no_other_program(
-    closed: Path, tmp_path: Path
-) -> None:
-    log = await opened(closed)
-    await put(log, 7)
-    log._store.connection.close()  # noqa: SLF001  as the interpreter drops it
-    assert await told(killed(closed, tmp_path / "dropped")) == ""
-    with pytest.raises(sqlite3.ProgrammingError):
-        await log.close()
-
-
-async def test_reading_it_by_another_program_is_no_change(closed: Path) -> None:
-    with contextlib.closing(sqlite3.connect(closed / DATABASE)) as connection:
-        connection.execute("SELECT count(*) FROM event").fetchone()
-    assert await told(closed) == ""
-
-
-async def test_of_a_copy_nothing_is_known(closed: Path, tmp_path: Path) -> None:
-    shutil.copytree(closed, tmp_path / "copy")
-    assert await told(tmp_path / "copy") == ""
-
-
-async def test_a_backup_that_is_copied_over_the_same_files_is_nobodys_write(
-    closed: Path, tmp_path: Path
-) -> None:
-    shutil.copytree(closed, tmp_path / "backup")
-    log = await opened(closed)
-    await put(log, 7)
-    await log.close()
-    for file in (tmp_path / "backup").iterdir():
-        shutil.copyfile(file, closed / file.name)
-        os.utime(closed / file.name, (2_000_000_000, 2_000_000_000))  # not in the same tick of a fast disk
-    assert await told(closed) == ""
-    sql(closed, DELETE)
-    assert await told(closed) == WHILE_CLOSED, "from the next close on it is known again"
-
-
-async def test_a_reader_that_goes_on_over_the_close_and_ends_later_has_written_nothing(
-    closed: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(connections, "BUSY_TIMEOUT_MS", 0)  # the close does not wait for it
-    log = await opened(closed)
-    await put(log, 7)
-    with contextlib.closing(sqlite3.connect(closed / DATABASE, isolation_level=None)) as reader:
-        reader.execute("BEGIN")
-        reader.execute("SELECT count(*) FROM event").fetchone()
-        await put(log, 8)
-        await log.close()
-        os.utime(closed / DATABASE, ns=(SECOND_NS + 5, SECOND_NS + 5))
-    assert (closed / DATABASE).stat().st_mtime > 2, "the last one that closes checkpoints"
-    assert await told(closed) == ""
-
-
-async def test_a_file_that_the_lock_s_holder_puts_in_place_is_nobody_elses(closed: Path) -> None:
-    lock = DirectoryLock(closed)
-    new = closed / "new"
-    shutil.copyfile(closed / DATABASE, new)
-    new.replace(closed / DATABASE)
-    lock.leave(None)
-    assert DirectoryLock(closed).left.database == stamp_of(closed / DATABASE)
 
 
 async def test_a_lock_file_of_another_owner_whose_time_cannot_be_set_closes_cleanly(

@@ -12,9 +12,9 @@ import pytest
 from huahuo.eventstore.ambient import FakeAmbient
 from huahuo.eventstore.care.backup import back_up
 from huahuo.eventstore.errors import NoRoom
-from huahuo.eventstore.sqlite.log import SqliteLog
 from huahuo.eventstore.sqlite.schema import DATABASE
-from tests.support.worlds.logs import MASTER_KEY, append, event
+from tests.support.worlds.logs import append, event
+from tests.support.worlds.sqlite_logs import opened
 
 
 @contextlib.contextmanager
@@ -42,10 +42,6 @@ async def test_a_backup_without_room_says_so_and_does_not_call_the_log_damaged(
         assert not target.exists()
     assert (await back_up(source, target, FakeAmbient(1))).position == 1
     await log.close()
-
-
-async def opened(directory: Path) -> SqliteLog:
-    return await SqliteLog.open(directory, ambient=FakeAmbient(1), master_key=MASTER_KEY, build="b")
 
 
 async def left_by_a_killed_process(tmp_path: Path) -> Path:

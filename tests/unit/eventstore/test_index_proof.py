@@ -4,7 +4,6 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from random import Random
 
 import pytest
 
@@ -16,7 +15,8 @@ from huahuo.eventstore.sqlite.initial_state import FALSE_INDEX, TAIL_EVENTS, pro
 from huahuo.eventstore.sqlite.names import read_naming
 from huahuo.eventstore.sqlite.schema import DATABASE, PAGE_BYTES
 from tests.support.worlds.changed_columns import as_it_was, make
-from tests.support.worlds.spoilt import opened, page_of
+from tests.support.worlds.spoilt import page_of
+from tests.support.worlds.sqlite_logs import opened
 
 pytestmark = pytest.mark.slow
 
@@ -126,52 +126,3 @@ async def test_no_changed_bit_of_the_index_gives_a_false_head(tmp_path: Path) ->
             false.append(heads)
     assert false == []
     assert found > 100
-
-
-@pytest.mark.parametrize("seed", range(60))
-async def test_rows_that_are_changed_by_chance_give_no_false_head(tmp_path: Path, seed: int) -> None:
-    chance = Random(seed)
-    await filled(tmp_path)
-    changes = (
-        "UPDATE OR REPLACE seq_index SET seq = {0} WHERE position = {2}",
-        "UPDATE OR REPLACE seq_index SET stream = {0} WHERE position = {2}",
-        "UPDATE OR REPLACE seq_index SET stream = {1}, seq = {0} WHERE position = {2}",
-        "DELETE FROM seq_index WHERE position = {2}",
-        "INSERT OR REPLACE INTO seq_index VALUES ({1}, {0}, {2}, 0)",
-    )
-    with closing(sqlite3.connect(tmp_path / DATABASE)) as connection:
-        for _ in range(chance.choice((0, 1, 2))):
-            numbers = chance.randint(-1, 8), chance.randint(0, 8), chance.randint(1, sum(HEADS.values()))
-            connection.execute(chance.choice(changes).format(*numbers))
-        naming = read_naming(connection)
-        try:
-            lasts = prove_index(connection, naming, sum(HEADS.values()))
-        except Damaged:
-            return
-    assert dict(zip(naming.streams.values(), lasts, strict=True)) == HEADS
-
-
-async def test_a_row_of_the_index_without_a_number_keeps_the_log_closed(tmp_path: Path) -> None:
-    await filled(tmp_path)
-    path, at = tmp_path / DATABASE, page_of(tmp_path, "seq_index")
-    data = bytearray(path.read_bytes())
-    row = at + int.from_bytes(data[at + 8 : at + 10])
-    data[row + 2] = 0  # behind two lengths, the kind of its stream's number
-    path.write_bytes(data)
-    with pytest.raises(Damaged, match=FALSE_INDEX):
-        await opened(tmp_path)
-
-
-@pytest.mark.usefixtures("_way")
-async def test_the_pages_of_the_index_are_read_into_no_room_that_is_meant_for_commits(tmp_path: Path) -> None:
-    await filled(tmp_path)
-    said: list[str] = []
-    with closing(sqlite3.connect(tmp_path / DATABASE)) as connection:
-        [kept] = connection.execute("PRAGMA cache_size").fetchone()
-        naming = read_naming(connection)
-        connection.set_trace_callback(said.append)
-        prove_index(connection, naming, sum(HEADS.values()))
-    walks = [at for at, sql in enumerate(said) if "FROM seq_index" in sql]
-    assert walks
-    assert said.index("PRAGMA cache_size=-2048") < walks[0]
-    assert said.index(f"PRAGMA cache_size={kept}") > walks[-1]

@@ -68,8 +68,3 @@ def test_one_event_that_differs_is_written_with_its_own_values(tmp_path: Path, c
     given = events(40)
     given[odd] = replace(given[odd], **{column: ODD[column]})
     assert written(tmp_path, given) == expected(given)
-
-
-def test_events_with_a_gap_between_them_keep_their_positions(tmp_path: Path) -> None:
-    given = [event for event in events(41) if event.position != 20]
-    assert written(tmp_path, given) == expected(given)

@@ -4,14 +4,12 @@ import asyncio
 import sqlite3
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from huahuo.eventstore.ambient import FakeAmbient
-from huahuo.eventstore.core import command_records
 from huahuo.eventstore.core.command_records import AckClients, KeptLimits
-from huahuo.eventstore.errors import Corrupt, Unavailable
+from huahuo.eventstore.errors import Corrupt
 from huahuo.eventstore.model import Ack, Append, CommandKey, CommandRecord, Duplicate
 from huahuo.eventstore.sqlite import store as sqlite_store
 from huahuo.eventstore.sqlite.log import SqliteLog
@@ -64,26 +62,6 @@ async def test_a_wall_clock_that_jumps_forgets_no_command(tmp_path: Path, days: 
     await log.close()
 
 
-async def test_restarts_one_after_the_other_with_a_clock_far_ahead_forget_no_command(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(
-        command_records, "RESTART_STEP_MS_MAX", 3 * int(DAY_S) * 1000
-    )  # else it takes 200 restarts
-    ambient = Jumping(1)
-    log = await opened(tmp_path, ambient=ambient)
-    await log.append(command("u", "first"))
-    await log.close()
-    ambient.jump_ms = 40 * int(DAY_S) * 1000
-    for number in range(4):
-        log = await opened(tmp_path, ambient=ambient)
-        await log.append(command("u", f"later-{number}"))
-        await log.close()
-    log = await opened(tmp_path, ambient=ambient)
-    assert isinstance(await log.append(command("u", "first")), Duplicate)
-    await log.close()
-
-
 async def test_records_are_forgotten_after_eight_days_of_true_time(tmp_path: Path) -> None:
     ambient = FakeAmbient(1)
     log = await opened(tmp_path, ambient=ambient)
@@ -114,34 +92,6 @@ async def test_forgetting_keeps_up_with_connections_that_never_rest(
             await asyncio.gather(*(log.append(command(f"u{len(id_)}", id_)) for id_ in asked))
         most = max(most, log.command_records)
     assert 10 * commands_a_second <= most <= 13 * commands_a_second
-    await log.close()
-
-
-async def test_records_that_a_failed_commit_forgot_are_forgotten_by_the_next(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sqlite_store, "COMMANDS_KEPT_MS", 10_000)
-    ambient = FakeAmbient(1)
-    log = await opened(tmp_path, ambient=ambient)
-    for number in range(5):
-        await log.append(command("u", f"old-{number}"))
-    ambient.advance(9)
-    await log.append(command("u", "recent"))
-    ambient.advance(2)
-    store: Any = log.store
-    kept = store.kept
-    bound = kept.bound
-
-    def bound_and_fail(group: object) -> None:
-        bound(group)
-        raise sqlite3.OperationalError("disk I/O error")
-
-    kept.bound = bound_and_fail
-    with pytest.raises(Unavailable):
-        await log.append(command("u", "failed"))
-    del kept.bound
-    await log.append(command("u", "next"))
-    assert log.command_records == 2
     await log.close()
 
 

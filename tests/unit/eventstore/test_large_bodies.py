@@ -7,12 +7,11 @@ from typing import Any
 
 import pytest
 
-from huahuo.eventstore.model import LOG_STREAM, Append, NewEvent
+from huahuo.eventstore.model import Append, NewEvent
 from huahuo.eventstore.sqlite.events import EVENTS_AT, EVENTS_BY_POSITION, EVENTS_BY_SEQ, select_events
-from huahuo.eventstore.sqlite.names import Names, read_naming
+from huahuo.eventstore.sqlite.names import Names
 from huahuo.eventstore.sqlite.schema import DATABASE
-from huahuo.eventstore.sqlite.seq_index import walk
-from tests.support.worlds.spoilt import opened
+from tests.support.worlds.sqlite_logs import opened
 
 EVENTS = 12
 BODY_BYTES = 1 << 20
@@ -57,28 +56,3 @@ async def test_a_read_fetches_no_more_than_it_may_return_and_one_event(
         connection.row_factory = rows
         found = select_events(connection, names, sql, values, ROOM_BYTES)
     assert (len(found.events), len(found.links), rows.made) == (2, 2, 3)
-
-
-async def test_a_reader_of_large_events_gets_each_one(tmp_path: Path) -> None:
-    log = await filled(tmp_path)
-    for stream in ("user/1", LOG_STREAM):
-        seqs: list[int] = []
-        while page := await log.read(stream, len(seqs), events_max=100, bytes_max=ROOM_BYTES):
-            seqs += [event.seq for event in page]
-        assert seqs == [*range(1, EVENTS + 2)]
-    await log.close()
-
-
-async def test_the_walk_over_the_newest_events_holds_few_large_ones_at_once(tmp_path: Path) -> None:
-    log = await filled(tmp_path)
-    rows, most, seen = Rows(), 0, 0
-    connection = log.store.connection
-    naming = read_naming(connection)
-    connection.row_factory = rows
-    for one in walk(connection, 0, naming):
-        assert one.fits
-        most, seen = max(most, rows.made - seen), seen + 1
-    connection.row_factory = None
-    assert seen == EVENTS + 1
-    assert most <= 6, "4 MiB, the body with which they are exceeded, and a checksum"
-    await log.close()

@@ -12,8 +12,7 @@ from huahuo.eventstore.errors import Conflict
 from huahuo.eventstore.model import Append, Head, NewEvent, Pruning
 from huahuo.eventstore.sqlite import names
 from huahuo.eventstore.sqlite.log import SqliteLog
-from huahuo.eventstore.sqlite.names import PackedHeads
-from tests.support.worlds.spoilt import opened
+from tests.support.worlds.sqlite_logs import opened
 
 STREAMS = 4_000
 BYTES_A_STREAM = 80
@@ -82,23 +81,6 @@ async def test_many_streams_that_were_written_to_are_packed_again(
         assert (log.head("user/0").seq, log.head("user/19").seq) == (23, 23)
         assert log.streams_in_memory == 21
         await log.verify()
-
-
-async def test_a_stream_that_rested_and_ended_is_not_in_memory(tmp_path: Path) -> None:
-    async with reopened(tmp_path, named(50)) as log:
-        await log.append(Append(ts_ms=0, ended=("user/3", "user/4")))
-        await append(log, "user/3")
-        assert (log.head("user/3").seq, log.head("user/4").seq) == (3, 2)
-        assert log.streams_in_memory == 50
-
-
-async def test_names_of_many_ended_streams_do_not_stay_in_memory(tmp_path: Path) -> None:
-    async with reopened(tmp_path, named(50)) as log:
-        await log.append(Append(ts_ms=0, ended=tuple(named(50)[5:])))
-        loaded = log.store.recover()
-        assert isinstance(loaded.packed, PackedHeads)
-        assert (loaded.place().count, len(loaded.packed.names)) == (6, 6)
-        assert [loaded.place().head(stream) for stream in ("user/4", "user/5")] == [Head(1, 2), None]
 
 
 @pytest.mark.parametrize("seed", range(6))

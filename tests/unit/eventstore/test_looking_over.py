@@ -1,7 +1,6 @@
 """Rows that a damaged page hides: numbers are not given out again, and the probe tells of the rest."""
 
 import asyncio
-import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,7 +22,8 @@ from huahuo.eventstore.model import (
 )
 from huahuo.eventstore.sqlite.damage import SCANNED_TABLES, find_damage
 from huahuo.eventstore.sqlite.schema import DATABASE
-from tests.support.worlds.spoilt import change_key, filled, flip, hide_last_row, opened, page_of, spoil
+from tests.support.worlds.spoilt import change_key, filled, flip, hide_last_row, page_of, spoil
+from tests.support.worlds.sqlite_logs import opened
 
 
 def hide(directory: Path, table: str, key: bytes, how: str) -> None:
@@ -162,28 +162,6 @@ def test_a_damaged_table_is_remembered_however_many_places_are() -> None:
         corruption.must_not_hide("command")
 
 
-async def test_a_look_ends_also_where_sqlite_does_not_ask_whether_to_go_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    await filled(tmp_path)
-    begun = asyncio.Event()
-    loop = asyncio.get_running_loop()
-
-    def endless(connection: sqlite3.Connection, _: str) -> None:
-        connection.set_progress_handler(None, 0)
-        loop.call_soon_threadsafe(begun.set)
-        numbers = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n)"
-        connection.execute(f"{numbers} SELECT count(*) FROM n").fetchall()
-
-    monkeypatch.setattr("huahuo.eventstore.sqlite.damage.damage_of", endless)
-    log = await opened(tmp_path)
-    look = log.look_over(ThreadExecutor(1, "look"))
-    await begun.wait()
-    await look.stop()
-    assert await log.probe() is None
-    await log.close()
-
-
 class Stuck(InlineExecutor):
     """Its jobs never end."""
 
@@ -228,22 +206,4 @@ async def test_a_damaged_page_refuses_only_the_appends_that_write_to_it(tmp_path
     assert [log.head(f"s{n}").seq for n in range(3)] == [2, 4, 4]
     assert "is damaged" in (await log.probe() or "")
     assert await log.verify() == 10
-    await log.close()
-
-
-async def test_new_names_beside_a_damaged_page_are_not_lost(tmp_path: Path) -> None:
-    await filled(tmp_path)
-    spoil(tmp_path, "projection")
-    log = await opened(tmp_path)
-    row = (RowPut("table", "part", b"key", b"value"),)
-    done = await asyncio.gather(
-        log.append(Append(ts_ms=0, events=(NewEvent("new", "another type", b"{}"),))),
-        log.append(Append(ts_ms=0, events=(NewEvent("s1", "t", b"{}"),), rows=row)),
-        log.append(Append(ts_ms=0, events=(NewEvent("new", "t", b"{}"),))),
-        return_exceptions=True,
-    )
-    assert [isinstance(one, Corrupt) for one in done] == [False, True, False]
-    await log.close()
-    log = await opened(tmp_path)
-    assert [event.type for event in await log.read("new", 0, events_max=9)] == ["another type", "t"]
     await log.close()

@@ -1,21 +1,16 @@
 """After a kill an opening proves the newest events: one that nothing proves keeps the log closed."""
 
-import random
 from pathlib import Path
 
 import pytest
 
-from huahuo.eventstore.care.verify import verify
 from huahuo.eventstore.errors import Corrupt, Damaged
 from huahuo.eventstore.model import Append, NewEvent
 from huahuo.eventstore.sqlite.initial_state import TAIL_EVENTS
-from huahuo.eventstore.sqlite.log import SqliteLog
 from huahuo.eventstore.sqlite.schema import DATABASE
-from huahuo.eventstore.sqlite.view import SqliteView
 from tests.support.worlds.logs import append, event, read_joined
 from tests.support.worlds.sqlite_logs import as_killed, opened, sql, told
 
-STREAMS = ("user/1", "user/2", "mailbox/1", "group/a")
 LARGE = b'"%s"' % (b"x" * 20_000)
 MANY = TAIL_EVENTS + 100
 """More than each opening compares with the chain."""
@@ -30,35 +25,6 @@ async def killed_with(directory: Path, *events: NewEvent, newest: int = MANY) ->
     killed = as_killed(directory / "log", directory / "killed")
     await log.close()
     return killed
-
-
-async def write_some(log: SqliteLog, rng: random.Random, written: dict[str, list[bytes]]) -> None:
-    chosen = rng.choices(STREAMS, k=rng.randrange(1, 12))
-    events = [NewEvent(stream, "t", b'{"n":%d}' % rng.getrandbits(60)) for stream in chosen]
-    await log.append(Append(ts_ms=0, events=tuple(events)))
-    for one in events:
-        written[one.stream].append(one.body)
-
-
-@pytest.mark.parametrize("seed", range(4))
-async def test_kills_lose_and_change_nothing(tmp_path: Path, seed: int) -> None:
-    rng, written = random.Random(seed), {stream: list[bytes]() for stream in STREAMS}
-    folder = tmp_path / "0"
-    log = await opened(folder)
-    for kill in range(1, 7):
-        for _ in range(rng.randrange(1, 12)):
-            await write_some(log, rng, written)
-        again = as_killed(folder, tmp_path / str(kill))
-        await log.close()
-        folder = again
-        log = await opened(folder)
-    for stream in STREAMS:
-        assert await told(log, stream, 5) == written[stream]
-    assert log.corruption.sentence() is None
-    await log.close()
-    view = await SqliteView.open(folder)
-    await verify(view, view.path)
-    await view.close()
 
 
 def tear(directory: Path) -> None:

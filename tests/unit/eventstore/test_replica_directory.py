@@ -33,23 +33,6 @@ async def open_replica(directory: Path, order: MemoryOrder, node: str = "a") -> 
     )  # fmt: skip
 
 
-async def test_a_replica_goes_on_where_its_directory_stands(tmp_path: Path) -> None:
-    order = MemoryOrder()
-    log = await open_replica(tmp_path / "a", order)
-    other = await open_replica(tmp_path / "b", order, "b")
-    for n in range(5):
-        await log.append(append(event("s", b"%d" % n)))
-    await log.close()
-    await other.append(append(event("s", b"while it was away")))
-    log = await open_replica(tmp_path / "a", order)
-    assert [e.body for e in await log.read("s", 0, events_max=9)] == [b"0", b"1", b"2", b"3", b"4"]
-    await log.append(append(event("s", b"back")))
-    assert log.head("s").seq == 7
-    assert await log.verify() == 7
-    await log.close()
-    await other.close()
-
-
 async def test_a_damaged_note_of_the_offset_is_found_when_the_directory_opens(tmp_path: Path) -> None:
     order = MemoryOrder()
     log = await open_replica(tmp_path, order)

@@ -13,7 +13,7 @@ from huahuo.eventstore.errors import (
     TooLarge,
     Unavailable,
 )
-from huahuo.eventstore.model import Append, Appended, Keyframe, StoredEvent
+from huahuo.eventstore.model import Append, Appended, Keyframe
 from huahuo.eventstore.replicated.proposal import OLDEST, VERSION
 from huahuo.eventstore.replicated.writer import RETRY_S
 from huahuo.eventstore.sequencer.port import Misconfigured, ProposalTooLarge, Unreachable
@@ -30,20 +30,6 @@ def way_of(node: Node) -> Way:
     way = node.sequencer
     assert isinstance(way, Way)
     return way
-
-
-async def test_a_commit_whose_answer_is_lost_is_told_once_as_what_it_is(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    async with one_node() as made:
-        [node] = made.nodes
-        heard: list[StoredEvent] = []
-        node.log.listen(heard.extend)
-        failing(node.log.store, monkeypatch, OSError("lost"), behind=True)
-        written = await node.log.append(append(event("s", b"one")))
-        assert isinstance(written, Appended)
-        assert [one.body for one in heard] == [b"one"]
-        assert node.log.position == written.position == 1
 
 
 async def test_what_is_durable_though_nobody_could_look_is_found_before_it_would_be_applied_twice(
@@ -101,19 +87,6 @@ async def test_a_replica_whose_directory_was_taken_over_stops_for_good(
         with pytest.raises(Closed, match="another process"):
             await node.log.append(append(event("s")))
         assert "another process" in (await node.log.probe() or "")
-
-
-async def test_what_a_user_writes_through_the_order_is_charged_to_that_user(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    async with one_node() as made:
-        [node] = made.nodes
-        thread_s = iter(range(1000))
-        monkeypatch.setattr(node.ambient, "thread_s", lambda: float(next(thread_s)))
-        paid: list[str] = []
-        node.writer.charge = lambda user, _: paid.append(user)
-        await node.log.append(Append(ts_ms=1, events=(event("s"),), principal="user/1"))
-        assert paid == ["user/1"]
 
 
 async def test_an_order_that_refuses_a_proposal_for_good_stops_the_node_with_its_reason() -> None:

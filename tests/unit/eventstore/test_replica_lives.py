@@ -2,29 +2,27 @@
 
 import asyncio
 import functools
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from huahuo.eventstore.core.storage_port import PutKeyframe
 from huahuo.eventstore.errors import (
     EventStoreError,
     Unavailable,
 )
 from huahuo.eventstore.executor import InlineExecutor
 from huahuo.eventstore.memory import MemoryLog
-from huahuo.eventstore.model import Appended, Keyframe
+from huahuo.eventstore.model import Appended
 from huahuo.eventstore.replicated.opening import Held, open_replica
 from huahuo.eventstore.replicated.peers import LIVING_S
-from huahuo.eventstore.sequencer.port import InDoubt, Ordered, Unreachable
+from huahuo.eventstore.sequencer.port import InDoubt, Unreachable
 from tests.support.models.failing_store import Way, one_node
 from tests.support.models.memory_sequencer import MemoryOrder, MemorySequencer
 from tests.support.worlds.logs import MASTER_KEY, append, event
 from tests.support.worlds.replicas import Node, cluster
 
 pytestmark = [pytest.mark.anyio, pytest.mark.virtual_time]
-FRAME = Keyframe("s", "fold", "print", 1, b"state")
 
 
 class Paused(InlineExecutor):
@@ -67,23 +65,6 @@ async def test_appends_that_wait_when_a_node_stops_are_in_doubt_wherever_they_wa
     await node.log.close()
 
 
-async def test_closing_waits_for_the_commit_that_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("huahuo.eventstore.replicated.writer.CLOSE_S", 1.0)
-    node = HeldNode(MemoryOrder())
-    await node.start()
-    await node.log.append(append(event("s")))
-    node.executor.open.clear()
-    frame = node.writer.write((PutKeyframe(FRAME),), len(FRAME.state))
-    await asyncio.sleep(0.1)
-    monkeypatch.setattr(node.executor, "run", InlineExecutor().run)  # nothing else waits
-    closing = asyncio.ensure_future(node.log.close())
-    await asyncio.sleep(5)
-    assert not closing.done(), "the store is in use"
-    node.executor.open.set()
-    await closing
-    await frame
-
-
 async def test_a_node_cares_for_its_files_once_a_second_while_that_is_due_and_not_after_its_end(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -98,24 +79,6 @@ async def test_a_node_cares_for_its_files_once_a_second_while_that_is_due_and_no
         assert 3 <= times <= 10
     await asyncio.sleep(5)
     assert len(cared) <= times + 1
-
-
-async def test_a_node_that_finds_out_that_it_differs_before_it_may_propose_stops_without_a_word() -> None:
-    async with cluster("abc") as made:
-        for node in made.nodes:
-            await node.log.append(append(event("s")))
-        await made.caught_up()
-        wrong = made.nodes[0]
-        wrong.writer.proposer = None
-        wrong.writer.place.chain = bytes(32)
-        before = made.order.last
-        for node in made.nodes[1:]:
-            await node.log.append(append(event("s")))
-        for node in made.nodes[1:]:
-            await node.log.append(append(event("s")))
-        await asyncio.sleep(1)
-        assert "differs from that of b, c" in (wrong.writer.trouble or "")
-        assert made.order.last == before + 4, "it proposed nothing"
 
 
 class LateLast(MemorySequencer):
@@ -139,32 +102,6 @@ async def test_a_node_that_differs_before_it_knows_how_long_the_order_is_keeps_t
         await late.log.close()
 
 
-async def test_a_node_that_is_stopped_while_it_catches_up_begins_no_incarnation() -> None:
-    async with one_node() as made:
-        [node] = made.nodes
-        for _ in range(3):
-            await node.log.append(append(event("s")))
-        late = Node("b", made.order, lambda order, _: Silent(order), 1)
-        await late.start(joined=False)
-        await asyncio.sleep(0.1)
-        late.writer.halt("stopped")
-        with pytest.raises(Unavailable, match="stopped"):
-            await late.writer.joined()
-        await asyncio.sleep(0)
-        assert late.writer.proposer is None
-        await late.log.close()
-
-
-class Silent(MemorySequencer):
-    """An order that says how long it is, and shows its first proposal only."""
-
-    async def follow(self, after: int) -> AsyncGenerator[Ordered]:
-        whole = super().follow(after)
-        async for one in whole:
-            yield one
-            await asyncio.Event().wait()
-
-
 async def test_a_directory_with_a_replica_opens_and_serves_while_the_order_is_away() -> None:
     async with one_node() as made:
         [node] = made.nodes
@@ -180,21 +117,6 @@ async def test_a_directory_with_a_replica_opens_and_serves_while_the_order_is_aw
         assert [one.body for one in await node.history()] == [b"one"]
         await node.writer.joined()
         assert way.away == []
-
-
-async def test_a_directory_with_a_replica_of_another_log_does_not_open() -> None:
-    async with one_node() as made:
-        [node] = made.nodes
-        await node.log.close()
-        way = Way(made.order)
-        engine = functools.partial(node.engine, master_key=MASTER_KEY, build="test-1")
-        with pytest.raises(EventStoreError, match="that belongs to it"):
-            await open_replica(
-                engine, ambient=node.ambient, master_key=MASTER_KEY, sequencer=way, node="a",
-                held=Held("another", 1),
-            )  # fmt: skip
-        with pytest.raises(Unreachable):
-            await way.last()
 
 
 async def test_an_empty_directory_waits_for_an_order_that_is_away() -> None:

@@ -8,15 +8,14 @@ import pytest
 from huahuo.eventstore.core.chain import GENESIS
 from huahuo.eventstore.core.draft import Draft
 from huahuo.eventstore.core.storage_port import Passed, Place
-from huahuo.eventstore.errors import EventStoreError, NumbersSpent, Unavailable
+from huahuo.eventstore.errors import EventStoreError, Unavailable
 from huahuo.eventstore.model import Append
-from huahuo.eventstore.replicated import proposal as birth
-from huahuo.eventstore.replicated.opening import SameOrder, _Births
+from huahuo.eventstore.replicated.opening import SameOrder
 from huahuo.eventstore.replicated.order_reader import READ_AHEAD_MAX, Arrivals
 from huahuo.eventstore.replicated.outbox import BLOCK, Reservations
-from huahuo.eventstore.replicated.peers import LIVING_S, Agreement, Living
-from huahuo.eventstore.replicated.proposal import Birth, Item, encode_item
-from huahuo.eventstore.replicated.state_machine import Member, Reserved, Run, Shared, apply_all
+from huahuo.eventstore.replicated.peers import Agreement
+from huahuo.eventstore.replicated.proposal import Item, encode_item
+from huahuo.eventstore.replicated.state_machine import Reserved, Run, Shared, apply_all
 from huahuo.eventstore.sequencer.port import Misconfigured, Ordered, SequencerError
 from tests.support.models.memory_sequencer import MemoryOrder, MemorySequencer
 from tests.support.worlds.proposals import CODEC, Nothing, encoded, proposal
@@ -42,58 +41,9 @@ def test_a_replica_that_has_applied_nothing_judges_nobody() -> None:
     assert (agreement.verdict(), agreement.differing) == ("agreed", [])
 
 
-def test_a_birth_with_a_right_sum_that_says_something_else_is_none() -> None:
-    told = birth.dump_birth(Birth(1, "id", b"mark"))
-    strange = birth._BIRTH_MAGIC + birth._birth_sum(b"\xc1") + b"\xc1"  # noqa: SLF001  as a faulty version would write it
-    assert birth.load_birth(told) is not None
-    assert birth.load_birth(strange) is None
-    again = birth._BIRTH_AGAIN_MAGIC + birth._birth_mac(b"\xc1", b"k") + b"\xc1"  # noqa: SLF001
-    assert birth.load_birth_again(again, b"k") is None
-
-
-def test_a_proposal_with_a_right_mac_that_says_something_else_is_ignored() -> None:
-    body = bytes([CODEC.writes]) + b"\xc1"
-    told = encoded(proposal())
-    assert CODEC.decode(told[:1] + CODEC._mac_of(body) + body) is None  # noqa: SLF001  as a faulty version
-
-
-def test_who_was_not_heard_for_a_while_or_was_replaced_does_not_seem_to_live() -> None:
-    members = {"a": Member(1, "t", 1, 0, "b"), "b": Member(3, "t", 1, 0, "b")}
-    living = Living()
-    living.begin(members, 0.0)
-    for at_s in range(int(LIVING_S)):
-        living.hear("b", 3, float(at_s))
-        assert living.names(members) == {"a.1", "b.3"}
-    living.hear("b", 3, LIVING_S)
-    assert living.names(members) == {"b.3"}
-    assert living.names({"b": Member(4, "u", 1, 0, "b")}) == frozenset()
-
-
-def test_while_a_node_hears_nothing_at_all_nobody_seems_to_be_gone() -> None:
-    members = {name: Member(1, "t", 1, 0, "b") for name in ("a", "b", "c")}
-    living = Living()
-    living.begin(members, 100.0)
-    living.hear("c", 1, 101.0)
-    living.hear("a", 1, 500.0)
-    assert living.names(members) == {"a.1", "b.1", "c.1"}
-    for at_s in range(501, 500 + int(LIVING_S)):
-        living.hear("a", 1, float(at_s))
-    assert living.names(members) == {"a.1"}
-
-
 def test_what_cannot_be_in_a_proposal_is_refused_by_its_type() -> None:
     with pytest.raises(TypeError, match="no part of a proposal: object"):
         encode_item(Item(Append(ts_ms=1, expected=object())))  # type: ignore[arg-type]
-
-
-async def test_numbers_that_did_not_get_into_a_proposal_are_asked_for_again() -> None:
-    reservations = Reservations(lambda: None)
-    with pytest.raises(NumbersSpent):
-        reservations.take("c", 1)
-    [asked] = reservations.next_wanted()
-    assert reservations.next_wanted() == []
-    reservations.want_again(asked)
-    assert reservations.next_wanted() == [asked]
 
 
 async def test_numbers_that_come_for_nobody_are_kept_and_those_who_wait_at_the_end_are_told() -> None:
@@ -106,15 +56,6 @@ async def test_numbers_that_come_for_nobody_are_kept_and_those_who_wait_at_the_e
     with pytest.raises(Unavailable, match="the end"):
         await waiting
     assert reservations.wanted == {}
-
-
-async def test_numbers_that_were_there_before_the_end_stay_so() -> None:
-    reservations = Reservations(lambda: None)
-    waiting = asyncio.ensure_future(reservations.reserve("c", 1))
-    await asyncio.sleep(0)
-    reservations.came(Reserved("c", 1, BLOCK))
-    reservations.end("the end")
-    await waiting
 
 
 class Scripted(MemorySequencer):
@@ -172,14 +113,6 @@ async def test_who_waits_at_the_end_is_told_and_who_gave_up_is_not() -> None:
     assert (await asyncio.gather(gives_up, return_exceptions=True))[0].__class__ is asyncio.CancelledError
 
 
-async def test_a_birth_behind_other_proposals_is_the_one_that_counts() -> None:
-    order = MemoryOrder()
-    order.put(b"no birth")
-    order.put(birth.dump_birth(Birth(1, "log-2", b"mark")))
-    with pytest.raises(Misconfigured, match="that of log-2"):
-        await SameOrder(MemorySequencer(order), "log-1", applied=0).check()
-
-
 async def test_an_order_is_trimmed_through_its_comparison() -> None:
     order = MemoryOrder()
     for data in (b"a", b"b", b"c"):
@@ -187,16 +120,3 @@ async def test_an_order_is_trimmed_through_its_comparison() -> None:
     way = SameOrder(MemorySequencer(order), "log-1", applied=0)
     await way.trim(3)
     assert (order.first, order.get(3)) == (3, b"c")
-
-
-async def test_an_order_without_a_birth_is_read_to_the_place_that_was_its_last_one_and_not_waited_for() -> (
-    None
-):
-    async def ordered() -> AsyncGenerator[Ordered]:
-        yield Ordered(1, b"no birth")
-        yield Ordered(2, b"nor this")
-        raise AssertionError("more was asked for")
-
-    births = _Births("log")
-    await births.read(ordered(), 2)
-    assert births.found is None

@@ -10,21 +10,18 @@ from huahuo.eventstore.core.seal import derive
 from huahuo.eventstore.core.storage_port import Group
 from huahuo.eventstore.errors import (
     Closed,
-    CommandMismatch,
-    Conflict,
     EventStoreError,
     KeyConflict,
     NumbersSpent,
     TooLarge,
-    Unavailable,
     WrongKey,
 )
-from huahuo.eventstore.model import Ack, Append, Appended, Duplicate, Keyframe, Secret, SecretPut
+from huahuo.eventstore.model import Append, Appended, Secret, SecretPut
 from huahuo.eventstore.replicated.proposal import VERSION, Codec
 from huahuo.eventstore.replicated.writer import RETRY_S
-from tests.support.models.hostile_sequencer import HostileSequencer, OneLate
+from tests.support.models.hostile_sequencer import OneLate
 from tests.support.models.memory_sequencer import MemoryOrder, MemorySequencer
-from tests.support.worlds.logs import MASTER_KEY, append, command, command_key, event
+from tests.support.worlds.logs import MASTER_KEY, append, event
 from tests.support.worlds.replicas import Cluster, Node, cluster
 
 pytestmark = [pytest.mark.anyio, pytest.mark.virtual_time]
@@ -39,44 +36,6 @@ async def same_everywhere(made: Cluster) -> None:
     for node in rest:
         assert await node.history() == history
         assert (node.writer.place, node.writer.shared) == (first.writer.place, first.writer.shared)
-
-
-async def test_all_nodes_have_the_log_id_that_was_ordered_first() -> None:
-    async with cluster() as made:
-        assert len({node.log.log_id for node in made.nodes}) == 1
-
-
-async def test_of_two_that_expect_one_head_one_is_refused() -> None:
-    async with cluster() as made:
-        outcomes = await asyncio.gather(
-            *(node.log.append(append(event("s"), expected={"s": 0})) for node in made.nodes),
-            return_exceptions=True,
-        )
-        assert sum(isinstance(one, Appended) for one in outcomes) == 1
-        assert sum(isinstance(one, Conflict) for one in outcomes) == 2
-        await same_everywhere(made)
-
-
-async def test_a_command_sent_to_all_nodes_is_executed_once() -> None:
-    async with cluster() as made:
-        outcomes = await asyncio.gather(*(node.log.append(command("c", event("s"))) for node in made.nodes))
-        assert sum(isinstance(one, Appended) for one in outcomes) == 1
-        assert sum(isinstance(one, Duplicate) for one in outcomes) == 2
-        with pytest.raises(CommandMismatch):
-            await made.nodes[0].log.append(command("c", event("s"), fingerprint=b"other"))
-        for node in made.nodes:
-            assert await node.log.command(command_key("c")) is not None
-
-
-async def test_events_carry_the_clock_and_build_of_their_proposer() -> None:
-    made = Cluster("ab")
-    await made.nodes[0].start(build="old")
-    await made.nodes[1].start(build="new")
-    await made.nodes[0].log.append(append(event("s")))
-    await made.nodes[1].log.append(append(event("s")))
-    await same_everywhere(made)
-    assert [e.build for e in await made.nodes[0].history()] == ["old", "new"]
-    await made.close()
 
 
 async def test_a_secret_sealed_on_one_node_opens_on_another() -> None:
@@ -119,23 +78,6 @@ async def test_a_secret_sealed_under_a_key_that_is_shredded_meanwhile_is_refused
         assert await other.log.secret("o", "q") is None
 
 
-async def test_secrets_of_one_node_under_way_at_once_are_sealed_in_their_order() -> None:
-    async with cluster("ab") as made:
-        log = made.nodes[0].log
-
-        def put(name: str) -> Append:
-            return Append(ts_ms=1, secrets=(SecretPut("o", name, Secret(name)),))
-
-        waiting = [log.submit(put("a"))]
-        for one in (put("b"), Append(ts_ms=1, shred=("o",)), put("c"), put("d")):
-            await asyncio.sleep(0)  # so that each is a proposal of its own
-            waiting.append(log.submit(one))
-        await asyncio.gather(*waiting)
-        await same_everywhere(made)
-        kept = [await made.nodes[1].log.secret("o", name) for name in "abcd"]
-        assert kept == [None, None, Secret("c"), Secret("d")]
-
-
 async def test_no_number_is_handed_out_by_two_nodes() -> None:
     async with cluster() as made:
         handed: list[int] = []
@@ -150,64 +92,6 @@ async def test_no_number_is_handed_out_by_two_nodes() -> None:
         numbers = [number for first in handed for number in (first, first + 1)]
         assert len(numbers) == len(set(numbers))
         await same_everywhere(made)
-
-
-async def test_after_a_restart_no_number_comes_again() -> None:
-    async with cluster("ab") as made:
-        node = made.nodes[0]
-        await node.log.reserve("mail", 1)
-        before = node.log.take("mail", 1)
-        await node.log.close()
-        await node.start()
-        await node.log.reserve("mail", 1)
-        assert node.log.take("mail", 1) > before
-
-
-async def test_acks_are_shared_and_the_largest_wins() -> None:
-    async with cluster("ab") as made:
-        one, other = made.nodes
-        await asyncio.gather(
-            one.log.save_acks([Ack("u", "c", "s", 7)]), other.log.save_acks([Ack("u", "c", "s", 5)])
-        )
-        await made.caught_up()
-        assert await one.log.acks("u") == await other.log.acks("u") == [Ack("u", "c", "s", 7)]
-
-
-async def test_a_keyframe_concerns_its_own_replica_only() -> None:
-    async with cluster("ab") as made:
-        one, other = made.nodes
-        await one.log.append(append(event("s")))
-        before = made.order.last
-        await one.log.put_keyframe(Keyframe("s", "fold", "1", 1, b"state"))
-        await made.caught_up()
-        assert await one.log.keyframe("s", "fold", "1") is not None
-        assert await other.log.keyframe("s", "fold", "1") is None
-        assert made.order.last == before
-
-
-async def test_lost_answers_doubles_and_other_orders_neither_lose_nor_double_an_append() -> None:
-    ways: list[HostileSequencer] = []
-
-    def way(order: MemoryOrder, name: str) -> HostileSequencer:
-        ways.append(HostileSequencer(MemorySequencer(order), seed=name, fault_rate=0.3, lag_s=0.05))
-        return ways[-1]
-
-    async with cluster(way=way) as made:
-
-        async def speak(node: Node, line: int) -> None:
-            for n in range(10):
-                await node.log.append(append(event("s", b"%s.%d.%d" % (node.name.encode(), line, n))))
-
-        await asyncio.gather(*(speak(node, line) for node in made.nodes for line in range(3)))
-        await same_everywhere(made)
-        bodies = [e.body for e in await made.nodes[0].history()]
-        assert len(bodies) == len(set(bodies)) == 90
-        for node in made.nodes:  # I12: each line of a node kept its order
-            for line in range(3):
-                start = b"%s.%d." % (node.name.encode(), line)
-                mine = [body for body in bodies if body.startswith(start)]
-                assert mine == [start + b"%d" % n for n in range(10)]
-        assert sum(one.faults for one in ways) > 50
 
 
 async def test_a_proposal_that_came_too_early_is_taken_later_also_by_a_log_that_knows_its_id() -> None:
@@ -227,54 +111,6 @@ async def test_a_proposal_that_came_too_early_is_taken_later_also_by_a_log_that_
         await first
         await same_everywhere(made)
         assert [e.body for e in await node.log.read("s", 0, events_max=9)] == [b"first", b"second"]
-
-
-async def test_while_the_log_cannot_be_reached_appends_wait_and_the_probe_says_why() -> None:
-    async with cluster(
-        way=lambda order, name: HostileSequencer(MemorySequencer(order), seed=name, fault_rate=0)
-    ) as made:
-        node = made.nodes[0]
-        assert isinstance(node.sequencer, HostileSequencer)
-        node.sequencer.cut = True
-        waiting = node.log.submit(append(event("s")))
-        await asyncio.sleep(1)
-        assert not waiting.done()
-        assert await node.log.probe() == "cut off"
-        await made.nodes[1].log.append(append(event("s", b"others go on")))
-        node.sequencer.cut = False
-        await waiting
-        node.ambient.advance(2)
-        assert await node.log.probe() is None
-        await same_everywhere(made)
-
-
-async def test_what_an_ended_incarnation_proposed_is_ignored_when_it_arrives_late() -> None:
-    async with cluster("ab") as made:
-        node, other = made.nodes
-        await node.log.append(append(event("s", b"once")))
-        late = [made.order.get(offset) for offset in range(2, made.order.last + 1)]
-        await node.crash()
-        await node.start()
-        for proposal in late:
-            assert proposal is not None
-            made.order.put(proposal)
-        await other.log.append(append(event("s", b"last")))
-        await same_everywhere(made)
-        assert [e.body for e in await other.history()] == [b"once", b"last"]
-
-
-async def test_a_proposal_that_is_damaged_or_of_another_log_is_ignored_by_all() -> None:
-    async with cluster("ab") as made, cluster("ab", seed=2) as foreign:
-        await made.nodes[0].log.append(append(event("s", b"one")))
-        await foreign.nodes[0].log.append(append(event("s", b"foreign")))
-        good, theirs = made.order.get(made.order.last), foreign.order.get(foreign.order.last)
-        assert good is not None
-        assert theirs is not None
-        for bad in (theirs, b"", b"h", b"garbage", good[:-1], good[:40] + b"\x00" + good[41:], good + b"x"):
-            made.order.put(bad)
-        await made.nodes[1].log.append(append(event("s", b"two")))
-        await same_everywhere(made)
-        assert [e.body for e in await made.nodes[0].history()] == [b"one", b"two"]
 
 
 async def test_a_node_that_meets_a_newer_format_stops_there_and_says_so() -> None:
@@ -435,22 +271,6 @@ async def test_the_replica_of_another_ordered_log_does_not_start() -> None:
             await node.start()
         node.order = made.order
         await node.start()
-
-
-async def test_an_ordered_log_that_went_back_stops_the_node() -> None:
-    async with cluster("a") as made:
-        node = made.nodes[0]
-        for _ in range(3):
-            await node.log.append(append(event("s")))
-        await node.log.close()
-        older = MemoryOrder()
-        for offset in range(1, node.order.last - 1):
-            older.put(made.order.get(offset) or b"")
-        node.order = older
-        await node.start(joined=False)
-        with pytest.raises(Unavailable, match="went back"):
-            await node.writer.joined()
-        assert node.log.head("s").seq == 3, "it still serves reads"
 
 
 @pytest.mark.parametrize("name", ["", "a b", "ä", "x" * 65, "a/b"])

@@ -2,7 +2,6 @@
 
 import random
 import sqlite3
-from array import array
 from contextlib import closing
 from pathlib import Path
 
@@ -22,7 +21,7 @@ from huahuo.eventstore.sqlite.store import SqliteStore
 from huahuo.eventstore.sqlite.unindexed import Unindexed
 from huahuo.eventstore.sqlite.view import SqliteView
 from tests.support.worlds.logs import append, event, read_joined
-from tests.support.worlds.sqlite_logs import as_killed, opened, sql, told
+from tests.support.worlds.sqlite_logs import opened, sql, told
 
 STREAMS = ("user/1", "user/2", "mailbox/1", "group/a")
 PRUNE = CompactionPolicy(types=frozenset({"t"}), before_ms=1, keep=3)
@@ -87,23 +86,6 @@ async def test_a_view_that_looked_earlier_still_finds_what_was_indexed_since(tmp
     await log.close()
 
 
-@pytest.mark.usefixtures("small")
-async def test_a_log_that_was_killed_is_indexed_at_the_next_opening(tmp_path: Path) -> None:
-    rng, written = random.Random(9), {stream: list[bytes]() for stream in STREAMS}
-    log = await opened(tmp_path / "log")
-    await fill(log, rng, written, 40)
-    killed = as_killed(tmp_path / "log", tmp_path / "killed")
-    await log.close()
-    again = await opened(killed)
-    store = again.store
-    assert isinstance(store, SqliteStore)
-    assert store.unindexed_count == 0
-    for stream in STREAMS:
-        assert await told(again, stream, 1000) == written[stream]
-    await again.close()
-    assert sql(killed, "SELECT count(*) FROM seq_index") == sql(killed, "SELECT count(*) FROM event")
-
-
 async def test_checksums_are_forgotten_at_a_bound_and_read_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -123,43 +105,6 @@ async def test_checksums_are_forgotten_at_a_bound_and_read_again(
     await view.close()
 
 
-async def test_the_links_that_the_opening_checked_are_in_memory(tmp_path: Path) -> None:
-    log = await opened(tmp_path / "log")
-    await log.append(append(event("a"), event("b"), event("a")))
-    killed = as_killed(tmp_path / "log", tmp_path / "killed")
-    links = dict(zip("ab", await log.links([("a", 2), ("b", 1)]), strict=True))
-    await log.close()
-    for directory in (killed, tmp_path / "log"):
-        again = await opened(directory)
-        assert {stream: again.head(stream).link for stream in "ab"} == links
-        await again.close()
-
-
-async def test_an_event_behind_which_nothing_proves_a_stream_keeps_a_killed_log_closed(
-    tmp_path: Path,
-) -> None:
-    log = await opened(tmp_path / "log")
-    await log.append(append(event("a"), event("b")))
-    killed = as_killed(tmp_path / "log", tmp_path / "killed")
-    await log.close()
-    sql(killed, "UPDATE event SET body = x'5b5d' WHERE stream = (SELECT id FROM stream WHERE name = 'a')")
-    with pytest.raises(Damaged, match="nothing proves to which place"):
-        await opened(killed)
-
-
-@pytest.mark.usefixtures("small")
-async def test_a_log_that_was_closed_has_nothing_left_to_index(tmp_path: Path) -> None:
-    log = await opened(tmp_path)
-    await log.append(append(event("a"), event("b"), event("a")))
-    assert sql(tmp_path, "SELECT count(*) FROM seq_index") == [(0,)]
-    await log.close()
-    found = sql(
-        tmp_path,
-        "SELECT name, seq, position FROM seq_index JOIN stream ON stream = stream.id ORDER BY position",
-    )
-    assert found == [("a", 1, 1), ("b", 1, 2), ("a", 2, 3)]
-
-
 @pytest.mark.usefixtures("small")
 async def test_after_a_failed_commit_the_index_stands_where_the_disk_does(tmp_path: Path) -> None:
     rng, written = random.Random(10), {stream: list[bytes]() for stream in STREAMS}
@@ -173,46 +118,6 @@ async def test_after_a_failed_commit_the_index_stands_where_the_disk_does(tmp_pa
             await log.append(append(event("user/1")))
         for stream in STREAMS:
             assert await told(log, stream, 1000) == written[stream]
-    await log.close()
-
-
-@pytest.mark.usefixtures("small")
-async def test_pruned_events_leave_the_index_too(tmp_path: Path) -> None:
-    rng, written = random.Random(11), {stream: list[bytes]() for stream in STREAMS}
-    log = await opened(tmp_path)
-    await fill(log, rng, written, 20)
-    assert await compact(log, PRUNE, FakeAmbient(1), "test") > 50
-    for stream in STREAMS:
-        assert await told(log, stream, 1000) == written[stream][-3:]
-        assert log.head(stream).seq == len(written[stream])
-    await log.close()
-    assert sql(tmp_path, "SELECT count(*) FROM seq_index") == sql(tmp_path, "SELECT count(*) FROM event")
-    log = await opened(tmp_path)
-    await fill(log, rng, written, 5)
-    for stream in STREAMS:
-        held = log.head(stream).seq - log.head(stream).first + 1
-        assert await told(log, stream, 1000) == written[stream][-held:]
-    await log.close()
-
-
-async def test_where_all_of_the_table_was_pruned_the_newest_events_are_still_read(tmp_path: Path) -> None:
-    log = await opened(tmp_path)
-    await log.append(append(*[event("a")] * 50))
-    await log.close()
-    log = await opened(tmp_path)
-    await log.append(append(*[event("a")] * 5))
-    with closing(sqlite3.connect(tmp_path / DATABASE)) as connection, connection:
-        connection.execute("PRAGMA wal_autocheckpoint=0")
-        connection.execute(
-            "INSERT INTO pruned SELECT position, stream, seq, chain, crc FROM event"
-            " JOIN seq_index USING (position, stream, seq) WHERE seq <= 50"
-        )
-        connection.execute("DELETE FROM seq_index WHERE seq <= 50")
-        connection.execute("DELETE FROM event WHERE seq <= 50")
-    assert [e.seq for e in await log.read("a", 0, events_max=3)] == [51, 52, 53]
-    joined = await read_joined(log, "a", 0, events_max=3)
-    assert joined is not None
-    assert (joined.first, joined.count) == (51, 3)
     await log.close()
 
 
@@ -247,16 +152,6 @@ async def test_what_the_index_lost_or_made_up_is_found_by_verification(tmp_path:
     with pytest.raises(Damaged, match="index by stream and seq"):
         await verify(view, view.path)
     await view.close()
-
-
-async def test_an_index_that_lost_the_newest_events_keeps_the_log_closed(tmp_path: Path) -> None:
-    """Else an opened log would hand out their seqs a second time."""
-    log = await opened(tmp_path)
-    await log.append(append(*[event("a")] * 10))
-    await log.close()
-    sql(tmp_path, "DELETE FROM seq_index WHERE seq > 7")
-    with pytest.raises(Damaged, match="the index by stream and seq"):
-        await opened(tmp_path)
 
 
 async def test_what_was_pruned_since_a_view_looked_hides_nothing_that_is_left(tmp_path: Path) -> None:
@@ -323,21 +218,22 @@ def test_a_round_ends_however_many_events_come_meanwhile() -> None:
     assert marks == sorted(marks)
 
 
-def test_part_of_a_stream_is_split_where_the_table_ends() -> None:
-    held = Unindexed(events_max=1000)
-    held.replace([(5, 11, 101, 1), (6, 1, 102, 2), (5, 12, 103, 3), (5, 13, 104, 4)], 104)
-    assert held.split(5, 0, 13, 99)[:2] == (10, [101, 103, 104])
-    assert held.split(5, 11, 12, 99)[:2] == (10, [103])
-    assert held.split(5, 11, 13, 1)[:2] == (10, [103])
-    assert held.split(5, 2, 9, 99)[:2] == (9, ())
-    assert held.split(5, 2, 13, 8)[:2] == (10, ()), "the table has as many"
-    assert held.split(5, 2, 13, 9)[:2] == (10, [101, 103, 104])
-    assert held.split(7, 2, 9, 99)[:2] == (9, ())
-    assert (held.last(5), held.last(6), held.last(7)) == (13, 1, 0)
-
-
-def test_the_checksum_before_a_part_is_told_where_the_table_has_none() -> None:
-    held = Unindexed(events_max=1000)
-    held.replace([(5, 11, 101, 1), (5, 12, 103, 3), (5, 13, 104, 4)], 104)
-    assert held.split(5, 10, 13, 99)[2:] == (array("I", [1, 3, 4]), None)
-    assert held.split(5, 11, 13, 1)[2:] == (array("I", [3]), 1)
+async def test_where_all_of_the_table_was_pruned_the_newest_events_are_still_read(tmp_path: Path) -> None:
+    log = await opened(tmp_path)
+    await log.append(append(*[event("a")] * 50))
+    await log.close()
+    log = await opened(tmp_path)
+    await log.append(append(*[event("a")] * 5))
+    with closing(sqlite3.connect(tmp_path / DATABASE)) as connection, connection:
+        connection.execute("PRAGMA wal_autocheckpoint=0")
+        connection.execute(
+            "INSERT INTO pruned SELECT position, stream, seq, chain, crc FROM event"
+            " JOIN seq_index USING (position, stream, seq) WHERE seq <= 50"
+        )
+        connection.execute("DELETE FROM seq_index WHERE seq <= 50")
+        connection.execute("DELETE FROM event WHERE seq <= 50")
+    assert [e.seq for e in await log.read("a", 0, events_max=3)] == [51, 52, 53]
+    joined = await read_joined(log, "a", 0, events_max=3)
+    assert joined is not None
+    assert (joined.first, joined.count) == (51, 3)
+    await log.close()

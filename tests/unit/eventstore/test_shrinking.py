@@ -14,7 +14,8 @@ from huahuo.eventstore.sqlite import damage
 from huahuo.eventstore.sqlite.damage import COPY, find_damage
 from huahuo.eventstore.sqlite.directory_lock import left_of
 from huahuo.eventstore.sqlite.schema import DATABASE
-from tests.support.worlds.spoilt import filled, opened
+from tests.support.worlds.spoilt import filled
+from tests.support.worlds.sqlite_logs import opened
 
 _MIB = 1 << 20
 _PEAK = """

@@ -78,14 +78,6 @@ async def test_a_silent_order_is_told_with_what_may_be_wrong_with_it_and_for_how
         await waiting
 
 
-async def test_a_node_without_anything_to_say_does_not_call_the_order_silent() -> None:
-    async with cluster("a", way=lambda order, _: MemorySequencer(order)) as made:
-        with capture_logs() as said:
-            await wait(made.nodes[0], 4 * SILENT_S)
-            assert made.nodes[0].writer.trouble is None
-        assert about_the_order(said) == []
-
-
 class Mute(MemorySequencer):
     """While `mute`, it takes what is proposed and gives nothing back."""
 
@@ -146,15 +138,3 @@ async def test_a_node_that_starts_and_can_read_nothing_says_why() -> None:
             await node.writer.joined()
             assert node.writer.trouble is None
         assert about_the_order(said) == ["ordered_log_away", "ordered_log_back"]
-
-
-async def test_a_node_whose_proposals_are_taken_and_that_can_read_nothing_says_why() -> None:
-    async with cluster("a", way=lambda order, _: Starved(order)) as made:
-        node = made.nodes[0]
-        assert isinstance(node.sequencer, Starved)
-        node.sequencer.speaks.clear()
-        waiting = node.log.submit(append(event("s")))
-        await wait(node, SILENT_S + 5)
-        assert str(node.writer.trouble).endswith(" s: too many connections")
-        node.sequencer.speaks.set()
-        await waiting

@@ -9,17 +9,16 @@ from pathlib import Path
 import pytest
 
 from huahuo.eventstore.errors import Closed, EventStoreError, InUse, Unavailable
-from huahuo.eventstore.model import Append, NewEvent, RowPut
+from huahuo.eventstore.model import Append, NewEvent
 from huahuo.eventstore.sqlite import store as sqlite_store
 from huahuo.eventstore.sqlite import wal
 from huahuo.eventstore.sqlite.connections import connect_reader
 from huahuo.eventstore.sqlite.directory_lock import LOCK
-from huahuo.eventstore.sqlite.events import EVENTS_BY_POSITION, EVENTS_BY_SEQ
+from huahuo.eventstore.sqlite.events import EVENTS_BY_SEQ
 from huahuo.eventstore.sqlite.mark import MARK
 from huahuo.eventstore.sqlite.schema import DATABASE
 from tests.support.worlds.logs import append, event
-from tests.support.worlds.sqlite_files import contents, filled, sql, verified
-from tests.support.worlds.sqlite_logs import opened
+from tests.support.worlds.sqlite_logs import filled, opened, sql, verified
 
 # Files
 
@@ -37,11 +36,6 @@ async def test_only_the_owner_can_read_the_files(tmp_path: Path) -> None:
         await log.close()
     finally:
         os.umask(old)
-
-
-async def test_after_a_clean_close_the_database_is_one_file_with_two_notes(tmp_path: Path) -> None:
-    await filled(tmp_path)
-    assert contents(tmp_path).keys() == {DATABASE, LOCK, MARK}
 
 
 async def test_the_settings_that_durability_rests_on_hold(tmp_path: Path) -> None:
@@ -94,6 +88,7 @@ async def test_a_refused_second_opening_names_the_directory_and_the_holder(tmp_p
     await log.close()
 
 
+@pytest.mark.slow  # SQLite waits 5 s for the connection of the one that was overtaken
 async def test_a_writer_that_was_overtaken_stops_for_good(tmp_path: Path) -> None:
     old = await opened(tmp_path)
     await old.append(append(event("a")))
@@ -111,34 +106,6 @@ async def test_a_writer_that_was_overtaken_stops_for_good(tmp_path: Path) -> Non
 
 
 # Reading
-
-
-async def test_reading_is_a_seek_in_an_index(tmp_path: Path) -> None:
-    await filled(tmp_path)
-    by_seq = sql(tmp_path, "EXPLAIN QUERY PLAN " + EVENTS_BY_SEQ, 1, 0, 5, 5)
-    by_position = sql(tmp_path, "EXPLAIN QUERY PLAN " + EVENTS_BY_POSITION, 0, 5, 5)
-    assert [row[3] for row in by_seq] == [
-        "SEARCH found USING PRIMARY KEY (stream=? AND seq>? AND seq<?)",
-        "SEARCH event USING INTEGER PRIMARY KEY (rowid=?)",
-        "CORRELATED SCALAR SUBQUERY 1",
-        "SEARCH before USING INTEGER PRIMARY KEY (rowid=?)",
-    ]
-    assert [row[3] for row in by_position] == ["SEARCH event USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"]
-
-
-async def test_rows_and_keyframes_are_seeks_too(tmp_path: Path) -> None:
-    log = await opened(tmp_path)
-    await log.append(Append(ts_ms=0, rows=(RowPut("t", "p", b"k", b"v"),)))
-    await log.close()
-    for query in (
-        "SELECT key, value FROM projection WHERE tbl = 't' AND part = 'p' AND key < x'ff' ORDER BY key DESC",
-        "SELECT state FROM keyframe WHERE stream = 's' AND fold = 'f' AND fingerprint = 'v' AND seq <= 9",
-        "SELECT reply FROM command WHERE user = 'u' AND client = 'c' AND id = 'i'",
-        "SELECT max(seq) FROM seq_index WHERE stream = 1",
-    ):
-        plan = [str(row[3]) for row in sql(tmp_path, "EXPLAIN QUERY PLAN " + query)]
-        assert len(plan) == 1, plan
-        assert plan[0].startswith("SEARCH"), plan
 
 
 async def test_the_end_of_a_long_stream_is_as_near_as_the_start(tmp_path: Path) -> None:
@@ -162,16 +129,6 @@ async def test_the_end_of_a_long_stream_is_as_near_as_the_start(tmp_path: Path) 
 
         steps(0)  # reads the schema
         assert steps(head - 3) <= steps(1) < 200  # the first event has none before it
-
-
-async def test_a_log_with_many_streams_knows_all_heads_when_it_opens(tmp_path: Path) -> None:
-    log = await opened(tmp_path)
-    await log.append(append(*(event(f"mailbox/{n}") for n in range(20_000)), event("mailbox/7")))
-    await log.close()
-    log = await opened(tmp_path)
-    assert len(log.streams("mailbox/")) == 20_000
-    assert log.head("mailbox/7").seq == 2
-    await log.close()
 
 
 async def test_a_reader_can_neither_write_nor_checkpoint(tmp_path: Path) -> None:

@@ -8,32 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from huahuo.eventstore.errors import Corrupt, Damaged, Unavailable
+from huahuo.eventstore.ambient import FakeAmbient
+from huahuo.eventstore.errors import Damaged, Unavailable
 from huahuo.eventstore.model import Append
 from huahuo.eventstore.sqlite import store as sqlite_store
-from huahuo.eventstore.sqlite.directory_lock import LOCK, DirectoryLock, Left, is_original
+from huahuo.eventstore.sqlite.directory_lock import LOCK, DirectoryLock, Left
 from huahuo.eventstore.sqlite.schema import DATABASE
 from tests.support.worlds.logs import append, event
-from tests.support.worlds.sqlite_files import filled, sql, verified
-from tests.support.worlds.sqlite_logs import opened
-
-
-async def test_a_changed_byte_in_the_newest_events_is_named_at_open_and_the_other_streams_go_on(
-    tmp_path: Path,
-) -> None:
-    await filled(tmp_path, 10)
-    sql(tmp_path, "UPDATE event SET body = ? WHERE position = 7", b"body-00000X")
-    log = await opened(tmp_path)
-    try:
-        said = await log.probe()
-        assert said is not None
-        assert "stream a is damaged at position 7" in said
-        with pytest.raises(Corrupt):
-            await log.read("a", 0, events_max=100, bytes_max=1 << 20)
-        await log.append(append(event("b", b"new")))
-        assert [e.body for e in await log.read("b", 0, events_max=9, bytes_max=1 << 20)] == [b"new"]
-    finally:
-        await log.close()
+from tests.support.worlds.sqlite_logs import filled, opened, verified
 
 
 async def test_a_changed_byte_in_old_events_is_found_by_verify(tmp_path: Path) -> None:
@@ -50,13 +32,6 @@ async def test_a_changed_byte_in_old_events_is_found_by_verify(tmp_path: Path) -
     await log.close()
 
 
-async def test_a_lost_tail_is_found_after_a_clean_close(tmp_path: Path) -> None:
-    await filled(tmp_path, 10)
-    sql(tmp_path, "DELETE FROM event WHERE position > 8")
-    with pytest.raises(Damaged, match="ends at 8"):
-        await opened(tmp_path)
-
-
 async def test_a_restored_older_log_opens_only_when_said_so_and_has_a_new_id(tmp_path: Path) -> None:
     await filled(tmp_path)
     backup = (tmp_path / DATABASE).read_bytes()
@@ -67,7 +42,7 @@ async def test_a_restored_older_log_opens_only_when_said_so_and_has_a_new_id(tmp
     (tmp_path / DATABASE).write_bytes(backup)
     with pytest.raises(Damaged):
         await opened(tmp_path)
-    log = await opened(tmp_path, restored=True, seed=2)
+    log = await opened(tmp_path, FakeAmbient(2), restored=True)
     assert (log.position, log.log_id == log_id) == (10, False)
     await log.close()
     assert await verified(tmp_path) == 10
@@ -106,21 +81,6 @@ def test_pages_are_looked_at_after_the_machine_stopped_and_not_only_the_process(
     after = DirectoryLock(tmp_path)
     assert after.lost_power is looked_at
     after.leave(None)
-
-
-def test_a_copy_that_somebody_only_looks_into_stays_one(tmp_path: Path) -> None:
-    lock = DirectoryLock(tmp_path)
-    (tmp_path / DATABASE).touch()
-    lock.hold()
-    lock.note_wal(frames=True)
-    lock.leave(None)
-    held = json.loads((tmp_path / LOCK).read_bytes()) | {"inode": 1, "wal": 1}
-    (tmp_path / LOCK).write_text(json.dumps(held))
-    for _ in range(2):
-        copied = DirectoryLock(tmp_path)
-        assert copied.lost_power, "its pages were not looked at yet"
-        copied.leave(None)
-    assert not is_original(tmp_path)
 
 
 def test_after_a_fault_of_the_disk_pages_are_looked_at_also_after_a_killed_process(tmp_path: Path) -> None:

@@ -14,8 +14,7 @@ from huahuo.eventstore.core.seal import Vault
 from huahuo.eventstore.model import Append, Secret, SecretPut
 from huahuo.eventstore.sqlite.schema import DATABASE
 from tests.support.worlds.logs import MASTER_KEY, event
-from tests.support.worlds.sqlite_files import contents
-from tests.support.worlds.sqlite_logs import opened
+from tests.support.worlds.sqlite_logs import contents, opened
 
 
 def wrapped_keys(directory: Path) -> dict[str, bytes]:

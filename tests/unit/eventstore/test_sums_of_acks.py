@@ -87,13 +87,3 @@ async def test_a_start_finds_a_row_that_was_changed_though_nobody_asks_for_it(
     assert "some do not fit their checksum" in await looked_over(log)
     await log.close()
     assert len(find_damage(tmp_path / DATABASE)) == 1
-
-
-async def test_counts_fit_their_checksum_whatever_changes_them(tmp_path: Path) -> None:
-    await filled(tmp_path)
-    log = await opened(tmp_path)
-    await log.append(Append(ts_ms=0, blobs=(b"another",), owner="user/2"))
-    await log.append(Append(ts_ms=0, blobs=(b"third",), owner="user/3"))
-    assert [one.user for one in (await log.usage())[1]] == ["user/1", "user/2", "user/3"]
-    await log.close()
-    assert find_damage(tmp_path / DATABASE) == []

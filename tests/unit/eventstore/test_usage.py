@@ -1,6 +1,5 @@
 """The bytes that each user takes: counted a little behind, exactly, over crashes, prunings and blobs."""
 
-import asyncio
 import random
 import sqlite3
 from pathlib import Path
@@ -73,16 +72,6 @@ async def test_it_is_counted_in_slices(tmp_path: Path, monkeypatch: pytest.Monke
     await log.close()
 
 
-async def test_pruned_events_count_no_more_whether_they_were_counted_or_not(tmp_path: Path) -> None:
-    log = await opened(tmp_path)
-    await put(log, "user/1", 4, type="progress", entity="mailbox/1")
-    await counted(log)
-    await put(log, "user/1", 4, type="progress", entity="mailbox/1")
-    assert await compact(log, POLICY, FakeAmbient(), "root") == 7
-    assert await counted(log) == {"user/1": (ONE, 0)}
-    await log.close()
-
-
 async def test_blobs_count_for_their_owner_each_reference_whole_until_it_is_dropped(tmp_path: Path) -> None:
     log = await opened(tmp_path)
     blob = bytes(range(256)) * 8
@@ -118,29 +107,6 @@ async def test_counts_are_those_of_all_events_whatever_was_appended_pruned_faile
                 await log.close()
                 log = await opened(tmp_path)
     assert {user: events for user, (events, _) in (await counted(log)).items()} == await recounted(log)
-    await log.close()
-
-
-async def test_counting_reads_no_events_again_once_it_has_caught_up(tmp_path: Path) -> None:
-    log = await opened(tmp_path)
-    await put(log, "user/1", 3)
-    await counted(log)
-    read: list[str] = []
-    store: Any = log.store
-    store.connection.set_trace_callback(read.append)
-    await put(log, "user/1", 2)
-    assert await counted(log) == {"user/1": (5 * ONE, 0)}
-    assert not [sql for sql in read if "sum(length" in sql]
-    await log.close()
-
-
-async def test_several_who_count_at_once_count_each_event_once(tmp_path: Path) -> None:
-    log = await opened(tmp_path)
-    await put(log, "user/1")
-    await counted(log)
-    await put(log, "user/1", 2)
-    await asyncio.gather(*(log.count_usage(log.position) for _ in range(8)))
-    assert await counted(log) == {"user/1": (3 * ONE, 0)}
     await log.close()
 
 

@@ -95,20 +95,6 @@ def test_a_rewritten_or_dropped_event_is_found_at_its_position(
     check()
 
 
-async def test_two_events_that_changed_places_are_found(directory: Path) -> None:
-    def swap(connection: sqlite3.Connection) -> None:
-        # Each body and link was written by the log, but at another position.
-        for column in ("body", "chain"):
-            ask, put = (
-                f"SELECT {column} FROM event WHERE position = ?",
-                f"UPDATE event SET {column} = ? WHERE position = ?",
-            )
-            first, second = (connection.execute(ask, (n,)).fetchone()[0] for n in (5, 7))
-            connection.executemany(put, [(second, 5), (first, 7)])
-
-    assert (await found(changed(directory, swap))).position == 5
-
-
 async def test_history_with_a_new_chain_of_its_own_is_found_by_the_checkpoint(
     directory: Path,
 ) -> None:

@@ -6,17 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from huahuo.eventstore.ambient import FakeAmbient
-from huahuo.eventstore.errors import Closed, Damaged, EventStoreError
-from huahuo.eventstore.sqlite.log import SqliteLog
+from huahuo.eventstore.errors import Closed, EventStoreError
 from huahuo.eventstore.sqlite.mark import MARK
 from huahuo.eventstore.sqlite.schema import DATABASE
 from huahuo.eventstore.sqlite.view import SqliteView
-from tests.support.worlds.logs import MASTER_KEY, append, event
-
-
-async def opened(directory: Path) -> SqliteLog:
-    return await SqliteLog.open(directory, ambient=FakeAmbient(1), master_key=MASTER_KEY, build="b")
+from tests.support.worlds.logs import append, event
+from tests.support.worlds.sqlite_logs import opened
 
 
 def state(directory: Path) -> dict[str, tuple[bytes, int]]:
@@ -91,19 +86,6 @@ async def test_a_file_that_cannot_be_copied_for_reading_is_an_error_that_names_i
     assert str(data) in str(told.value)
     assert not list(copies.iterdir())
     assert state(data) == before
-
-
-async def test_a_damaged_copy_can_be_opened_and_says_where(tmp_path: Path) -> None:
-    log = await opened(tmp_path)
-    await log.append(append(*(event("a", b"body-%04d" % n) for n in range(100))))
-    await log.close()
-    raw = (tmp_path / DATABASE).read_bytes()
-    (tmp_path / DATABASE).write_bytes(raw.replace(b"body-0041", b"body-0X41"))
-    view = await SqliteView.open(tmp_path)
-    with pytest.raises(Damaged) as caught:
-        await view.verify()
-    assert caught.value.position == 42
-    await view.close()
 
 
 async def test_a_directory_without_a_log_is_an_error_and_stays_empty(tmp_path: Path) -> None:

@@ -13,7 +13,6 @@ from huahuo.eventstore.ambient import FakeAmbient
 from huahuo.eventstore.errors import InUse
 from huahuo.eventstore.model import Append, Secret, SecretPut
 from huahuo.eventstore.sqlite import store as sqlite_store
-from huahuo.eventstore.sqlite import wal
 from huahuo.eventstore.sqlite.connections import WAL_CHECKPOINT_BYTES
 from huahuo.eventstore.sqlite.log import SqliteLog
 from huahuo.eventstore.sqlite.schema import DATABASE
@@ -95,17 +94,6 @@ async def test_a_write_ahead_log_of_zeros_alone_is_an_empty_one(tmp_path: Path) 
     await log.close()
 
 
-async def test_large_appends_make_their_own_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    written: list[int] = []
-    monkeypatch.setattr(wal, "extend", lambda _path, to_bytes: written.append(to_bytes))
-    log = await opened(tmp_path)
-    for _ in range(4):
-        await log.append(append(*[event("a", b"x" * 1000)] * 1000))
-    await log.writer.settled()
-    assert written == []
-    await log.close()
-
-
 async def test_erasing_empties_the_file_and_the_next_append_finds_room_again(tmp_path: Path) -> None:
     log = await opened(tmp_path)
     secrets = (SecretPut("mailbox/1", "password", Secret("a secret")),)
@@ -155,19 +143,4 @@ async def test_a_log_that_was_taken_over_is_not_lengthened(tmp_path: Path) -> No
         assert wal_of(tmp_path).stat().st_size == size
         assert not store.care_due()
         other.execute("UPDATE meta SET value = X'3938' WHERE key = 'writer_epoch'")  # no lock was left held
-    await log.close()
-
-
-async def test_the_size_is_looked_at_after_each_commit_but_small_lone_ones(tmp_path: Path) -> None:
-    log = await opened(tmp_path)
-    store = log.store
-    assert isinstance(store, sqlite_store.SqliteStore)
-    for number in range(4):
-        await log.append(append(event("a", b"%d" % number)))
-    store.wal.care_above = 0  # it needs care, as far as the size says
-    assert not store.care_due(), "one of a few lone events"
-    await log.writer.settled()
-    await log.append(append(event("a", b"x" * (64 << 10))))
-    await log.writer.settled()
-    assert store.wal.care_above, "a large one was followed by care"
     await log.close()

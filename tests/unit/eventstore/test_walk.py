@@ -12,7 +12,7 @@ from huahuo.eventstore.sqlite import seq_index
 from huahuo.eventstore.sqlite.names import read_naming
 from huahuo.eventstore.sqlite.schema import DATABASE
 from huahuo.eventstore.sqlite.seq_index import Walked, walk
-from tests.support.worlds.spoilt import opened
+from tests.support.worlds.sqlite_logs import opened
 
 EVENTS = 60
 CHANGES = (

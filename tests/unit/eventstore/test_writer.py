@@ -10,10 +10,9 @@ import pytest
 
 from huahuo.eventstore.ambient import FakeAmbient
 from huahuo.eventstore.core import writer
-from huahuo.eventstore.core.seal import Vault
 from huahuo.eventstore.errors import QueueFull
 from huahuo.eventstore.memory import MemoryLog, ModelDisk
-from huahuo.eventstore.model import Append, Appended, Duplicate, Secret, SecretPut
+from huahuo.eventstore.model import Append, Appended, Duplicate
 from tests.support.worlds.logs import MASTER_KEY, append, event
 
 
@@ -80,21 +79,6 @@ async def test_what_gathers_during_a_commit_is_the_next_group() -> None:
     await log.close()
 
 
-async def test_woken_appenders_join_the_very_next_group() -> None:
-    disk = ModelDisk()
-    log = await opened(disk, HeldExecutor())
-    syncs = disk.syncs
-
-    async def caller() -> None:
-        for _ in range(10):
-            await log.append(append(event("a")))
-
-    await asyncio.gather(*(caller() for _ in range(256)))
-    assert log.position == 2560
-    assert disk.syncs - syncs <= 11
-    await log.close()
-
-
 @pytest.mark.parametrize(
     ("body", "count", "groups"),
     [(b"{}", 2 * writer.GROUP_EVENTS_MAX, 2), (b"x" * 300_000, 7, 3)],
@@ -118,18 +102,6 @@ async def test_an_append_larger_than_a_group_goes_alone() -> None:
     done = await asyncio.gather(*start(log, append(event("a")), large, append(event("a"))))
     assert disk.syncs - syncs == 3
     assert [one.position for one in done if isinstance(one, Appended)] == [1, large_last, large_last + 1]
-    await log.close()
-
-
-async def test_refusals_alone_cost_no_commit() -> None:
-    disk = ModelDisk()
-    log = await opened(disk, HeldExecutor())
-    syncs = disk.syncs
-    refused = await asyncio.gather(
-        *start(log, *[append(event("a"), expected={"a": 9})] * 5), return_exceptions=True
-    )
-    assert all(isinstance(one, Exception) for one in refused)
-    assert disk.syncs == syncs
     await log.close()
 
 
@@ -173,32 +145,6 @@ async def test_a_hearer_is_told_of_all_its_appends_of_a_commit_at_once_after_the
     await turns()
     assert hears.told == [[("one", 1), ("two", 2), ("three", "Conflict")]]
     assert seen == [(2, 0)]
-
-
-async def test_the_hearer_of_an_append_that_was_alone_is_told_before_the_listeners() -> None:
-    log = await opened(ModelDisk(), HeldExecutor())
-    hears = Hears(log)
-    seen: list[tuple[int, int]] = []
-    log.listen(lambda events: seen.append((len(events), len(hears.told))))
-    hears.ask("one")
-    await turns()
-    assert hears.told == [[("one", 1)]]
-    assert seen == [(1, 1)]
-
-
-async def test_a_user_is_charged_after_its_hearers_and_not_for_their_time() -> None:
-    ambient = FakeAmbient(1)
-    log = await opened(ModelDisk(), HeldExecutor(), ambient)
-    charged: list[tuple[str, float, int]] = []
-    hears = Hears(log)
-    log.bill(lambda principal, spent_s: charged.append((principal, spent_s, len(hears.told))))
-    log.listen(lambda _events: ambient.advance(0.25))
-    hears.takes = lambda: ambient.advance(2.0)
-    for texts in (("one",), ("two", "three")):
-        for text in texts:
-            log.submit_for(hears, text, msgspec.structs.replace(append(event("a")), principal="user/1"))
-        await turns()
-    assert charged == [("user/1", 0.25, 1), ("user/1", 0.25, 2)]
 
 
 async def test_a_hearer_that_fails_ends_neither_the_writer_nor_what_others_are_told() -> None:
@@ -256,23 +202,6 @@ async def test_a_user_has_room_for_the_next_message_while_little_of_it_waits() -
     tasks += start(log, *[by("user/1", 4_000)] * 2)
     await turns()
     assert (log.has_room("user/1"), log.has_room("user/2"), log.has_room("service")) == (False, True, True)
-    executor.held = False
-    await executor.let_one_go()
-    await asyncio.gather(*tasks)
-    assert log.has_room("user/1")
-    await log.close()
-
-
-async def test_users_that_fill_a_little_of_the_queue_together_have_no_room_and_another_one_has() -> None:
-    executor = HeldExecutor()
-    log = await opened(ModelDisk(), executor)
-    log.bound_queue(bytes_per_user=1 << 20, bytes_max=320_000)
-    executor.held = True
-    tasks = start(log, by("user/1"))
-    await turns()
-    tasks += start(log, *[by(f"user/{number}", 4_000) for number in range(1, 5)])
-    await turns()
-    assert [log.has_room(f"user/{number}") for number in (1, 4, 5)] == [False, False, True]
     executor.held = False
     await executor.let_one_go()
     await asyncio.gather(*tasks)
@@ -389,32 +318,6 @@ async def test_each_principal_pays_for_its_part_of_a_commit() -> None:
     assert sum(paid.values()) == pytest.approx(1.0)
     assert paid["user/1"] > 10 * paid["user/2"] > 0
     executor.held = False
-    await log.close()
-
-
-async def test_an_import_waits_for_the_writer_with_its_secrets_sealed_already(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    sealed: list[str] = []
-    seal = Vault.seal
-
-    def watched(vault: Vault, wrapped: bytes, owner: str, name: str, secret: Secret) -> bytes:
-        sealed.append(owner)
-        return seal(vault, wrapped, owner, name, secret)
-
-    monkeypatch.setattr(Vault, "seal", watched)
-    executor = HeldExecutor()
-    log = await opened(ModelDisk(), executor)
-    vault = Vault(MASTER_KEY, FakeAmbient(1))
-    owners = [f"mailbox/{n}" for n in range(100)]
-    secrets = tuple(SecretPut(owner, "password", Secret("s")) for owner in owners)
-    await log.writer.append(Append(ts_ms=1), 0)
-    prepared = vault.prepare(secrets, pause=lambda: None)
-    sealed.clear()
-    await log.writer.append(Append(ts_ms=1, secrets=secrets), 0, prepared)
-    assert sealed == [], "the commit itself seals nothing"
-    await log.append(Append(ts_ms=1, secrets=secrets))
-    assert sealed == [*owners, *owners], "ahead, and again under the keys that the owners have by now"
     await log.close()
 
 

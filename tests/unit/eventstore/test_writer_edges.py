@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable
-from itertools import pairwise
 
 import msgspec
 import pytest
@@ -51,15 +50,6 @@ class Cared:
         self.at_s.append(asyncio.get_running_loop().time())
 
 
-async def test_care_that_is_due_again_at_once_waits_for_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
-    log = await opened()
-    cared = Cared(log, monkeypatch, 3)
-    await log.append(append(event()))
-    await asyncio.sleep(10)
-    assert [later - earlier for earlier, later in pairwise(cared.at_s)] == [1.0, 1.0]
-    await log.close()
-
-
 async def test_a_closed_log_is_cared_for_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
     log = await opened()
     cared = Cared(log, monkeypatch, 100)
@@ -69,22 +59,6 @@ async def test_a_closed_log_is_cared_for_no_more(monkeypatch: pytest.MonkeyPatch
     times = len(cared.at_s)
     await asyncio.sleep(10)
     assert len(cared.at_s) == times > 0
-
-
-async def test_care_that_a_log_was_closed_during_is_not_begun_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    executor = Held()
-    log = await opened(executor)
-    cared = Cared(log, monkeypatch, 100)
-    waiting = log.submit(append(event()))
-    log.listen(lambda _: executor.open.clear())
-    await waiting
-    closing = asyncio.ensure_future(log.close())
-    await asyncio.sleep(1)
-    assert cared.at_s == []
-    executor.open.set()
-    await closing
-    await asyncio.sleep(10)
-    assert len(cared.at_s) == 1
 
 
 async def test_care_that_comes_due_while_a_commit_runs_disturbs_nothing(

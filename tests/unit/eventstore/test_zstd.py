@@ -35,12 +35,6 @@ def test_what_was_compressed_comes_back(data: bytes, known: Dictionary | None) -
     assert read(Compressor(known, 3).compress(data), known) == data
 
 
-@given(data=st.binary(max_size=500), repeated=st.integers(1, 3000))
-def test_messages_of_any_length_come_back_with_the_dictionary(data: bytes, repeated: int) -> None:
-    long = data * repeated
-    assert read(Compressor(dictionary(), 3).compress(long), dictionary(), 1 << 21) == long
-
-
 @given(data=st.binary(min_size=1, max_size=5000))
 def test_a_frame_states_its_size_and_spends_nothing_on_a_name_or_a_checksum(data: bytes) -> None:
     stated = zstandard.get_frame_parameters(Compressor(dictionary(), 3).compress(data))
@@ -125,25 +119,9 @@ def test_a_bomb_costs_no_memory(*, stated: bool) -> None:
     assert int(done.stdout) < 20_000  # kB; the content is not read at all
 
 
-def test_the_same_samples_make_the_same_dictionary_and_others_another_id() -> None:
-    made = train(SAMPLES, 1024, TRIES)
-    assert made == train(SAMPLES, 1024, TRIES)
-    assert made.id != train(Samples(FACTS[1:], FACTS[1:]), 1024, TRIES).id
-    assert made.id != train(SAMPLES, 1024, TRIES + 40).id
-
-
 @pytest.mark.parametrize("size", [256, 700, 1024, 4096])
 def test_a_dictionary_takes_no_more_bytes_than_asked_for(size: int) -> None:
     assert len(train(SAMPLES, size, TRIES).data) <= size
-
-
-def test_trying_makes_messages_smaller() -> None:
-    def spent(known: Dictionary) -> int:
-        packer = Compressor(known, 3)
-        return sum(len(packer.compress(message)) for message in FACTS)
-
-    untried, tried = (train(SAMPLES, 512, tries) for tries in (0, 300))
-    assert spent(tried) < spent(untried)
 
 
 def test_an_id_is_free_to_choose_and_fits_in_two_bytes() -> None:

@@ -1,15 +1,14 @@
 """The feed: signal, then read. Live and catch-up by one path."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
-from contextlib import aclosing, asynccontextmanager, closing
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, closing
 from typing import Any
 
 from huahuo.eventstore.errors import Unavailable
 from huahuo.eventstore.model import LOG_STREAM, StoredEvent
-from huahuo.replay.feed import Feed, Run
+from huahuo.replay.feed import Feed
 from tests.support.models.faulty_log import READ_ALL, FaultyLog, faulty_log, numbers, write
-from tests.support.models.follower import follow
 
 type Told = Mapping[str, Sequence[StoredEvent]] | None
 
@@ -22,23 +21,6 @@ async def feed_over_log(**feed_options: Any) -> AsyncIterator[tuple[FaultyLog, F
         yield log, feed
 
 
-async def test_recent_events_come_from_memory() -> None:
-    async with feed_over_log() as (log, feed):
-        await write(log, "a", "b", "a")
-        seen = feed.peek("a", 0, **READ_ALL)
-        assert seen is not None
-        assert (numbers(seen.events), seen.last) == ([1, 2], 2)
-        assert log.reads == []
-
-
-async def test_at_the_head_a_run_is_empty() -> None:
-    async with feed_over_log() as (log, feed):
-        await write(log, "a")
-        assert feed.peek("a", 1, **READ_ALL) == Run("a", 1)
-        assert await feed.fetch("a", 1, **READ_ALL) == Run("a", 1)
-        assert feed.peek("never", 0, **READ_ALL) == Run("never", 0)
-
-
 async def test_readers_of_the_same_run_get_the_same_object() -> None:
     async with feed_over_log() as (log, feed):
         await write(log, "a", "a")
@@ -48,14 +30,6 @@ async def test_readers_of_the_same_run_get_the_same_object() -> None:
         later = feed.peek("a", 0, **READ_ALL)
         assert later is not None
         assert numbers(later.events) == [1, 2, 3]
-
-
-async def test_equal_fetches_at_one_time_share_one_read() -> None:
-    async with feed_over_log(tail_events_max=1) as (log, feed):
-        await write(log, "a", "a", "a")
-        runs = await asyncio.gather(*(feed.fetch("a", 0, **READ_ALL) for _ in range(50)))
-        assert log.reads == [("a", 0)]
-        assert all(r is runs[0] for r in runs)
 
 
 async def test_a_reader_that_gives_up_does_not_take_the_page_from_the_others() -> None:
@@ -124,21 +98,6 @@ def told(by_stream: Told) -> list[tuple[str, Sequence[StoredEvent]]]:
     return list(by_stream.items())
 
 
-async def test_when_a_tap_is_called_memory_has_the_events() -> None:
-    async with feed_over_log() as (log, feed):
-        seen: list[list[int]] = []
-
-        def look(_by_stream: Told) -> None:
-            peeked = feed.peek("a", 0, **READ_ALL)
-            assert peeked is not None
-            seen.append(numbers(peeked.events))
-
-        feed.tap(look)
-        await write(log, "a")
-        await write(log, "a")
-        assert seen == [[1], [1, 2]]
-
-
 async def test_a_tap_that_was_ended_is_not_called() -> None:
     async with feed_over_log() as (log, feed):
         calls: list[str] = []
@@ -173,30 +132,3 @@ async def test_after_a_missed_signal_a_tap_is_told_that_events_are_missing() -> 
         await write(log, "b")
         assert seen == [None]
         assert feed.missed == 1
-
-
-async def collect(runs: AsyncGenerator[Run], last: int) -> list[int]:
-    """Follow until the cursor is at `last`."""
-    seqs: list[int] = []
-    async with aclosing(runs) as following:
-        async for one in following:
-            seqs += numbers(one.events)
-            if one.last == last:
-                break
-    return seqs
-
-
-async def test_following_passes_over_what_was_compacted() -> None:
-    async with feed_over_log(tail_events_max=1) as (log, feed):
-        await write(log, *["a"] * 6)
-        log.compacted = {1, 2, 4}
-        assert await collect(follow(feed, "a", 0), 6) == [3, 5, 6]
-
-
-async def test_a_closed_feed_hears_nothing() -> None:
-    async with feed_over_log() as (log, feed):
-        calls: list[str] = []
-        feed.tap(lambda _: calls.append("a"))
-        feed.close()
-        await write(log, "a")
-        assert calls == []

@@ -2,7 +2,6 @@
 
 import pytest
 
-from huahuo.eventstore.core.chain import GENESIS, check
 from huahuo.replay.history.conditions import parse_path
 from huahuo.replay.history.detached_history import (
     Add,
@@ -18,18 +17,6 @@ from huahuo.replay.history.detached_history import (
 from tests.support.worlds.replaying import U, tell
 
 EVENTS = tell().history.events
-
-
-def test_a_fork_without_edits_is_the_original() -> None:
-    assert fork(EVENTS, []) == EVENTS
-    assert apart(EVENTS, fork(EVENTS, [])) == {}
-
-
-def test_what_is_skipped_is_gone_and_the_numbers_close_up() -> None:
-    other = fork(EVENTS, [Skip((U, 4)), Skip(("log", 1))])
-    assert len(other) == len(EVENTS) - 2
-    assert check(GENESIS, 0, {}, other) == other[-1].chain
-    assert [e.seq for e in other if e.stream == U] == list(range(1, 1 + sum(e.stream == U for e in other)))
 
 
 def test_causes_follow_their_events_and_a_cause_that_was_skipped_is_none() -> None:

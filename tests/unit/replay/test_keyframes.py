@@ -3,7 +3,7 @@
 import pytest
 
 from huahuo.eventstore.errors import Unavailable
-from huahuo.eventstore.model import LOG_STREAM, Append, Keyframe
+from huahuo.eventstore.model import Append, Keyframe
 from huahuo.replay.history.keyframes import KeyframePolicy, KeyframeWriter, load, state_at
 from tests.support.models.faulty_log import FaultyLog, faulty_log
 from tests.support.worlds.entities import Account, AccountDecider, moved
@@ -32,33 +32,6 @@ async def keep(log: FaultyLog, seq: int, account: Account, fingerprint: str = "v
     await log.put_keyframe(frame)
 
 
-async def test_beyond_the_head_means_the_head() -> None:
-    log = await account_log()
-    assert await balance(log, at=99) == (10, 55)
-
-
-async def test_an_empty_stream_has_the_initial_state_without_a_read() -> None:
-    log = await account_log(deposits=0)
-    assert await balance(log) == (0, 0)
-    assert log.reads == []
-
-
-async def test_it_starts_from_the_newest_keyframe() -> None:
-    log = await account_log()
-    await keep(log, 3, Account(STREAM, 6, 3))
-    await keep(log, 8, Account(STREAM, 36, 8))
-    assert await balance(log) == (10, 55)
-    assert log.reads[0] == (STREAM, 8)
-
-
-async def test_a_keyframe_after_the_wanted_event_is_not_used() -> None:
-    log = await account_log()
-    await keep(log, 3, Account(STREAM, 6, 3))
-    await keep(log, 8, Account(STREAM, 36, 8))
-    assert await balance(log, at=5) == (5, 15)
-    assert log.reads[0] == (STREAM, 3)
-
-
 async def test_a_keyframe_of_other_code_is_not_used() -> None:
     log = await account_log()
     await keep(log, 8, Account(STREAM, 1000, 8), fingerprint="v0")
@@ -69,15 +42,6 @@ async def test_an_unreadable_keyframe_is_passed_over() -> None:
     log = await account_log()
     await log.put_keyframe(Keyframe(STREAM, "account", "v1", 8, b"not a state"))
     assert await balance(log) == (10, 55)
-
-
-async def test_the_global_log_is_folded_by_position() -> None:
-    log = await account_log()
-    await log.append(Append(ts_ms=1, events=(moved("account/b", 5),)))
-    seq, state = await state_at(log, LOG_STREAM, AccountDecider())
-    assert (seq, state.balance) == (11, 60)
-    seq, state = await state_at(log, LOG_STREAM, AccountDecider(), at=10)
-    assert (seq, state.balance) == (10, 55)
 
 
 async def test_what_was_compacted_away_is_passed_over() -> None:
@@ -97,13 +61,6 @@ async def test_to_a_few_events_no_keyframe_is_looked_for() -> None:
     assert (enough.seq, enough.state.balance, enough.framed) == (10, 55, 8)
 
 
-async def test_loading_says_which_keyframe_it_was_built_on() -> None:
-    log = await account_log()
-    await keep(log, 8, Account(STREAM, 36, 8))
-    loaded = await load(log, STREAM, AccountDecider())
-    assert (loaded.seq, loaded.framed) == (10, 8)
-
-
 @pytest.mark.parametrize(
     ("events", "size", "leaving", "due"),
     [
@@ -120,19 +77,6 @@ def test_a_keyframe_is_due_after_enough_events_for_its_size(
 ) -> None:
     policy = KeyframePolicy(every=1000, leaving=50, bytes_per_event_max=256)
     assert policy.due(events, size=size, leaving=leaving) is due
-
-
-async def test_an_offered_keyframe_is_the_state_of_that_moment() -> None:
-    log = await account_log()
-    writer = KeyframeWriter(log, KeyframePolicy())
-    account = Account(STREAM, 36, 8)
-    assert writer.offer(STREAM, AccountDecider(), 8, account)
-    account.balance = -1
-    await writer.flush()
-    frame = await log.keyframe(STREAM, "account", "v1")
-    assert frame is not None
-    assert AccountDecider().load(STREAM, frame.state).balance == 36
-    assert writer.written == 1
 
 
 async def test_too_many_bytes_of_keyframes_at_once_are_left_out() -> None:

@@ -58,16 +58,6 @@ def as_stored(place: int) -> StoredEvent:
     )
 
 
-def test_commits_that_nobody_asks_about_are_not_sorted_by_stream() -> None:
-    tail = Tail(events_max=100, bytes_max=MANY)
-    for one in stored(*"ab" * 20):
-        tail.extend([one])
-    assert numbers(tail, LOG_STREAM, 38) == [39, 40]
-    assert tail.sorted_chunks == 0
-    assert numbers(tail, "a", 18) == [19, 20]
-    assert tail.sorted_chunks == 1
-
-
 def test_a_question_has_few_chunks_sorted_and_the_next_one_a_few_more(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -81,39 +71,12 @@ def test_a_question_has_few_chunks_sorted_and_the_next_one_a_few_more(
     assert tail.sorted_chunks == chunks
 
 
-def test_a_chunk_that_loses_its_oldest_is_not_sorted_again() -> None:
-    tail = Tail(events_max=6, bytes_max=MANY)
-    tail.extend(list(stored("a", "b", "b", "a", "a", "a")))
-    assert numbers(tail, "a", 0) == [1, 2, 3, 4]
-    tail.extend([event("c", 1, 7), event("c", 2, 8)])
-    assert (len(tail), tail.sorted_chunks) == (6, 1)
-    assert not holds(tail, "a", 0)
-    assert not holds(tail, "b", 0)
-    assert [numbers(tail, stream, 1) for stream in "abc"] == [[2, 3, 4], [2], [2]]
-
-
 def test_a_repeated_signal_changes_nothing() -> None:
     tail = Tail(events_max=10, bytes_max=MANY)
     events = list(stored("a", "b", "a"))
     tail.extend(events)
     assert tail.extend(events)
     assert numbers(tail, LOG_STREAM, 0) == [1, 2, 3]
-
-
-def test_a_missed_signal_drops_what_was_held_instead_of_making_a_hole() -> None:
-    tail = Tail(events_max=10, bytes_max=MANY)
-    tail.extend(list(stored("a", "b")))
-    assert not tail.extend([event("b", 3, 4)])
-    assert not holds(tail, "a", 0)
-    assert not holds(tail, "b", 0)
-    assert not holds(tail, LOG_STREAM, 1)
-    assert numbers(tail, "b", 2) == [3]
-
-
-def test_a_miss_is_seen_also_when_nothing_is_held() -> None:
-    tail = Tail(events_max=10, bytes_max=MANY, position=7)
-    assert not tail.extend([event("a", 9, 9)])
-    assert tail.extend([event("a", 10, 10)])
 
 
 @pytest.mark.parametrize("chunk_events", [1, 2, module.CHUNK_EVENTS])
@@ -129,13 +92,6 @@ def test_seqs_that_do_not_follow_are_never_one_run(
     tail.extend([event("a", 10, 5)])
     assert not holds(tail, "a", 6)
     assert numbers(tail, "a", 9) == [10]
-
-
-def test_it_begins_behind_a_log_that_has_history() -> None:
-    tail = Tail(events_max=10, bytes_max=MANY, position=500)
-    assert tail.extend([event("a", 41, 501)])
-    assert numbers(tail, "a", 40) == [41]
-    assert not holds(tail, "a", 39)
 
 
 def test_what_was_evicted_is_let_go_of() -> None:

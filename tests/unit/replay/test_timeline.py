@@ -1,7 +1,5 @@
 """State, log, blame and when over a recorded story."""
 
-from typing import Any
-
 import pytest
 
 from huahuo.eventstore.model import Keyframe
@@ -15,14 +13,12 @@ from huahuo.replay.history.history import (
     AtTime,
     ListHistory,
     event_of,
-    merged,
     position_at_time,
     position_of,
     seq_at,
 )
 from huahuo.replay.history.subject import RecentSubject
 from huahuo.replay.history.timeline import Step, Timeline, blame, first_true
-from tests.support.models.mail_book import USER
 from tests.support.worlds.replaying import U, deleted, tell
 
 GOOD, BROKEN = "mailbox/1", "mailbox/2"
@@ -47,17 +43,6 @@ async def test_the_state_of_a_mailbox_is_its_row_and_what_only_the_machine_knows
     assert state["check"] is None
     assert state["secrets"] == {"password": "[sealed]"}
     assert "canary" not in str(state)
-
-
-async def test_seeking_backward_shows_what_was() -> None:
-    history = tell().history
-    timeline = await line(history, BROKEN)
-    shown: list[Any] = []
-    for position in range(history.position, -1, -1):
-        state = await timeline.seek(position)
-        if not shown or state.get("status") != shown[-1]:
-            shown.append(state.get("status"))
-    assert shown == ["error", "processing", "queued", "idle", None]
 
 
 async def test_a_walk_tells_only_of_the_entity_and_what_each_event_changed() -> None:
@@ -131,14 +116,6 @@ async def test_moments_are_places_in_the_log() -> None:
         assert await seq_at(history, event.stream, event.position) == event.seq
         assert await event_of(history, event.stream, event.seq) == event
     assert await seq_at(history, GOOD, own[0].position - 1) == 0
-
-
-async def test_streams_are_merged_in_the_order_of_the_log() -> None:
-    history = tell().history
-    all_streams = [GOOD, U, BROKEN, f"roster/{USER}"]
-    pieces = [piece async for piece in merged(history, all_streams, 3, history.position - 2)]
-    got = [event.position for piece in pieces for event in piece]
-    assert got == list(range(4, history.position - 1))
 
 
 class Framed(ListHistory):

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from scripts import check_all, suite
-from scripts.check_all import Asked, Kept, asked, works
+from scripts.check_all import Asked, Kept, works
 from scripts.lanes import Work
 from tests.support.mutants.bugs import BUGS
 
@@ -25,21 +25,6 @@ def interpreter(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     said = {"version": "3.13.0"}
     monkeypatch.setattr(check_all, "version", lambda _: said["version"])
     return said
-
-
-def test_the_command_line_names_interpreters_and_options_of_pytest() -> None:
-    of = asked(["--full", "3.13", "3.12=.venv-3.12", "3.13=.venv-3.13", "--again", "-k", "resume"])
-    assert (of.full, of.again, of.options) == ("3.13", True, ["-k", "resume"])
-    assert [Path(python).parts[-3:] for python in of.pythons.values()] == [
-        (".venv-3.12", "bin", "python"),
-        (".venv-3.13", "bin", "python"),
-    ]
-
-
-def test_parts_have_names_of_their_own_that_may_be_names_of_files(tmp_path: Path) -> None:
-    names = [work.name for work in works(BOTH, tmp_path)]
-    assert len({*names}) == len(names)
-    assert [name for name in names if "/" in name] == []
 
 
 def test_a_file_with_a_lane_of_its_own_is_in_no_other_lane_of_that_interpreter(tmp_path: Path) -> None:
@@ -68,48 +53,10 @@ def test_each_deliberate_bug_is_tried_once(tmp_path: Path) -> None:
         assert words.count(f"{check_all.MUTANTS}[{name}]") == 1
 
 
-def test_what_passed_on_the_same_tree_is_known(tmp_path: Path, work: Work) -> None:
-    Kept(tmp_path, "tree").passed(work)
-    assert Kept(tmp_path, "tree").has(work)
-
-
-def test_what_passed_elsewhere_than_in_ci_is_not_known_in_ci(tmp_path: Path, work: Work) -> None:
-    Kept(tmp_path, "tree").passed(work)
-    assert not Kept(tmp_path, "tree").has(work._replace(environment={**work.environment, "CI": "true"}))
-
-
 def test_what_passed_on_another_tree_is_not_known(tmp_path: Path, work: Work) -> None:
     Kept(tmp_path, "tree").passed(work)
     assert not Kept(tmp_path, "other").has(work)
     assert not Kept(tmp_path, "tree").has(work)
-
-
-@pytest.mark.parametrize(
-    "other",
-    [
-        Work("one", ["/usr/bin/env", "-k"], {"HUAHUO_WHOLE": "1"}),
-        Work("one", ["/usr/bin/env"], {"HUAHUO_WHOLE": ""}),
-    ],
-    ids=["command", "environment"],
-)
-def test_what_passed_in_another_form_is_not_known(tmp_path: Path, work: Work, other: Work) -> None:
-    kept = Kept(tmp_path, "tree")
-    kept.passed(work)
-    assert not kept.has(other)
-
-
-def test_what_passed_with_another_interpreter_is_not_known(
-    tmp_path: Path, work: Work, interpreter: dict[str, str]
-) -> None:
-    kept = Kept(tmp_path, "tree")
-    kept.passed(work)
-    interpreter["version"] = "3.13.1"
-    assert not kept.has(work)
-
-
-def test_asked_to_run_again_nothing_is_known(tmp_path: Path, work: Work) -> None:
-    Kept(tmp_path, "tree").passed(work)
-    assert not Kept(tmp_path, "tree", again=True).has(work)
 
 
 def test_a_file_that_is_new_or_changed_makes_another_tree(tmp_path: Path) -> None:
@@ -120,11 +67,3 @@ def test_a_file_that_is_new_or_changed_makes_another_tree(tmp_path: Path) -> Non
         assert check_all.tree(tmp_path) == check_all.tree(tmp_path)
         trees.add(check_all.tree(tmp_path))
     assert len(trees) == 3
-
-
-def test_a_file_that_git_ignores_makes_no_other_tree(tmp_path: Path) -> None:
-    subprocess.run(["git", "init", "-q", tmp_path], check=True)
-    (tmp_path / ".gitignore").write_text("build\n", encoding="utf-8")
-    before = check_all.tree(tmp_path)
-    (tmp_path / "build").touch()
-    assert check_all.tree(tmp_path) == before

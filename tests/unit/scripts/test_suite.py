@@ -10,7 +10,7 @@ from typing import NamedTuple
 import pytest
 
 from scripts import suite
-from scripts.suite import alone, compile_floors, exit_code, run
+from scripts.suite import alone, exit_code, run
 
 ROOT = Path(__file__).resolve().parents[3]
 LANES = {"one": ("a",), "two": ("b",)}
@@ -63,15 +63,6 @@ def test_the_outcomes_of_all_lanes_are_summed_up(ran: Ran) -> None:
     assert ran.said.splitlines()[-1].startswith("suite: 1 failed, 3 passed, 1 skipped in ")
 
 
-def test_the_output_of_a_lane_is_shown_whole_under_its_name(ran: Ran) -> None:
-    assert ran.said.index("===== lane one") < ran.said.index("2 passed, 1 skipped in")
-    assert "assert 'canary' == ''" in ran.said
-
-
-def test_a_failure_is_named_before_the_output_of_its_lane(ran: Ran) -> None:
-    assert ran.said.index("suite: failed: tests/b/test_b.py::test_bad") < ran.said.index("===== lane two")
-
-
 def test_a_failure_in_one_lane_fails_the_run(ran: Ran) -> None:
     assert ran.code == pytest.ExitCode.TESTS_FAILED
 
@@ -79,33 +70,6 @@ def test_a_failure_in_one_lane_fails_the_run(ran: Ran) -> None:
 def test_what_is_absent_here_is_named_once_at_the_end(ran: Ran) -> None:
     assert ran.said.splitlines()[-2] == "suite: absent here: docker"
     assert ran.said.count("absent here") == 1
-
-
-def test_a_lane_begins_when_one_before_it_has_ended(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(suite, "AT_ONCE", 1)
-    leaves = "import pathlib\ndef test_leaves(): pathlib.Path('left').touch()\n"
-    finds = "import pathlib\ndef test_finds(): assert pathlib.Path('left').exists()\n"
-    assert run(LANES, [], project(tmp_path, a=leaves, b=finds)) == 0
-    assert capsys.readouterr().out.splitlines()[-1].startswith("suite: 2 passed in ")
-
-
-def test_a_file_that_cannot_be_read_fails_the_run(tmp_path: Path) -> None:
-    assert run({"one": ("a",)}, [], project(tmp_path, a="import nothing_of_that_name\n")) != 0
-
-
-def test_each_lane_gets_the_options_and_may_have_no_test_for_them(tmp_path: Path) -> None:
-    assert run(LANES, ["-k", "good"], project(tmp_path, a=PASSES, b=FAILS)) == 0
-
-
-def test_where_pytest_would_stop_at_a_failure_all_lanes_stop_and_none_begins(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(suite, "AT_ONCE", 2)
-    waits = "import threading\ndef test_waits(): threading.Event().wait()\n"
-    assert run({**LANES, "three": ("c",)}, ["-x"], project(tmp_path, a=waits, b=FAILS, c=PASSES)) != 0
-    assert "lane three" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -144,12 +108,3 @@ def test_named_files_and_a_debugger_are_for_one_process() -> None:
     assert alone(["-q", "tests/unit/scripts/test_suite.py::test_named_files"])
     assert alone(["-k", "resume", "--pdb"])
     assert not alone(["-q", "-k", "resume", "-m", "not slow", "--color=yes"])
-
-
-def test_the_floors_have_bytecode_although_the_shell_forbids_to_write_it(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
-    compile_floors()
-    for floor in ("huahuo/cli", "actors/actor", "transport/server"):
-        assert any((ROOT / floor / "__pycache__").glob("__init__.*.pyc")), floor
