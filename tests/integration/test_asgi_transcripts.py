@@ -8,7 +8,6 @@ from pathlib import Path
 import msgspec
 import pytest
 from websockets.asyncio.client import connect
-from websockets.exceptions import ConnectionClosed
 from websockets.typing import Subprotocol
 
 from huahuo.transport.wire.ports import Socket
@@ -53,11 +52,11 @@ class Wire:
         self.socket: Socket
         patch.setattr(w.server, "attend", self._attend)
 
-    async def _attend(self, ws: Socket) -> None:
+    async def _attend(self, ws: Socket, _dialect: object, *, over_limit: bool) -> None:
+        assert not over_limit
         await self._opened.put(ws)
-        with contextlib.suppress(ConnectionClosed):
-            while True:
-                await self._heard.put(await ws.recv())
+        while (message := await ws.recv()) is not None:
+            await self._heard.put(message)
 
     async def play(self, step: Step) -> None:
         match step.origin, step.frame.get("event"):

@@ -13,11 +13,8 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
-from websockets.exceptions import ConnectionClosedOK
-
 from huahuo.transport.load.intake import Load
 from huahuo.transport.protocol.codes import CloseCode
-from huahuo.transport.protocol.dialects import Negotiated
 from huahuo.transport.protocol.flow_control import TransportSettings
 from huahuo.transport.protocol.frames import BINARY, TEXT, text_frame, unframed
 from huahuo.transport.server.server import Server
@@ -168,8 +165,7 @@ class AsgiSocket:
 
     __slots__ = (
         "_abort", "_closing", "_deadline", "_held_bytes", "_if_too_large", "_open", "_receive", "_server",
-        "_settings", "_unwrapped", "address", "close_code", "listener", "load", "negotiated", "out",
-        "over_limit", "root", "trusted",
+        "_settings", "_unwrapped", "address", "close_code", "listener", "load", "out", "root", "trusted",
     )  # fmt: skip
 
     def __init__(
@@ -181,16 +177,12 @@ class AsgiSocket:
         settings: TransportSettings,
         unwrapped: Unwrapped,
         address: str,
-        negotiated: Negotiated,
-        over_limit: bool,
         root: str,
     ) -> None:
         self.listener: Listener | None = None
         self.address = address
         self.load: Load | None = None
         self.root = root
-        self.over_limit = over_limit
-        self.negotiated: Negotiated | None = negotiated
         self.trusted = False
         self.close_code: int | None = None
         self.out = OutQueue(self._filled, self._drained)
@@ -286,13 +278,13 @@ class AsgiSocket:
         self._open = False
         self._abort()
 
-    async def recv(self) -> str | bytes:
+    async def recv(self) -> str | bytes | None:
         """See `Socket`. An ack needs no turn of the connection."""
         while True:
             message = await self._receive()
             if message["type"] != "websocket.receive":
                 self._lost(int(message.get("code") or CloseCode.LOST))
-                raise ConnectionClosedOK(None, None)
+                return None
             text: str | None = message.get("text")
             data: str | bytes = message.get("bytes") or b"" if text is None else text
             if self._closing:
@@ -309,12 +301,6 @@ class AsgiSocket:
                 or not listener.took(text.encode())
             ):
                 return data
-
-    async def wait_closed(self) -> None:
-        """See `Socket`."""
-        while (await self._receive())["type"] != "websocket.disconnect":
-            pass
-        self._lost(CloseCode.LOST)
 
     def sent(self, sending: asyncio.Future[None]) -> None:
         """Nothing is sent any more. If the server gave up, the client is gone; else all is sent."""

@@ -14,7 +14,6 @@ from http import HTTPStatus
 from typing import Any, Final, Protocol
 
 import msgspec
-from websockets.exceptions import ConnectionClosedOK
 
 from huahuo.transport.http.messages import (
     EVENT_STREAM,
@@ -28,7 +27,6 @@ from huahuo.transport.http.messages import (
 from huahuo.transport.load.intake import Load
 from huahuo.transport.protocol import frames
 from huahuo.transport.protocol.codes import CloseCode, ErrorCode
-from huahuo.transport.protocol.dialects import SERVER_SENT, Negotiated
 from huahuo.transport.protocol.frames import BINARY, TEXT, ServerSent, unframed
 from huahuo.transport.wire.lobby import Aborted
 from huahuo.transport.wire.ports import Listener
@@ -161,8 +159,7 @@ class EventSocket:
 
     __slots__ = (
         "_after", "_begun", "_closed", "_cors", "_expiring", "_gone", "_heartbeat_s", "_outcome", "_outlet",
-        "_shared", "_stuck", "address", "close_code", "listener", "load", "negotiated", "over_limit", "root",
-        "trusted",
+        "_shared", "_stuck", "address", "close_code", "listener", "load", "root", "trusted",
     )  # fmt: skip
 
     def __init__(
@@ -177,8 +174,6 @@ class EventSocket:
         self.address = address
         self.root = ""
         self.load: Load | None = None
-        self.over_limit = False
-        self.negotiated: Negotiated | None = Negotiated(None, SERVER_SENT)
         self.trusted = True
         self.close_code: int | None = None
         self._outlet = outlet
@@ -245,12 +240,8 @@ class EventSocket:
     def handled(self) -> None:
         """See `Socket`."""
 
-    async def recv(self) -> str | bytes:
+    async def recv(self) -> None:
         """See `Socket`. Nothing comes from a reader."""
-        raise ConnectionClosedOK(None, None)
-
-    async def wait_closed(self) -> None:
-        """See `Socket`. `end` does all that there is to do."""
 
     def write(self, frame: bytes) -> None:
         """See `Socket`."""

@@ -12,7 +12,6 @@ from enum import Enum, auto
 from typing import Any, Final, cast
 
 import msgspec
-from websockets.exceptions import ConnectionClosed
 
 from huahuo.actors import ActorDeadError, AskTimeout, LoopRef, ask
 from huahuo.actors.actor.inbox import IDLE
@@ -223,7 +222,7 @@ class ConnectionRef(LoopRef[Any]):
 async def read(ws: Socket, ref: ConnectionRef) -> None:
     """Hand every message to the actor until the connection is gone.
 
-    They are queued, and not handled in this task, because the library may hold thousands of short ones: the
+    They are queued, and not handled in this task, because thousands of short ones may wait: the
     scheduler gives others their turn between them. Commands that came before the end are carried out although
     their answers can no longer be sent: leaving does not cancel a command. What only asks is passed over.
     Before the client has authenticated, a message is taken when the one before it was handled: what waits is
@@ -231,8 +230,7 @@ async def read(ws: Socket, ref: ConnectionRef) -> None:
     """
     passed_over = 0
     try:
-        while True:
-            message = await ws.recv()
+        while (message := await ws.recv()) is not None:
             if ws.is_open or not ref.needless(message):
                 await ref.tell_async(message)
             else:
@@ -243,8 +241,7 @@ async def read(ws: Socket, ref: ConnectionRef) -> None:
             if not ws.trusted or len(message) > SMALL_BYTES or (ws.load is not None and ws.load.is_in):
                 await _handled(ref)
                 ws.handled()
-    except ConnectionClosed:
-        with contextlib.suppress(ActorDeadError, AskTimeout):
+        with contextlib.suppress(AskTimeout):
             await ask(ref, Signal.END)
     except ActorDeadError:
         pass

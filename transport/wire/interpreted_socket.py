@@ -14,7 +14,6 @@ import structlog
 from huahuo.actors.plugins.actions import Interpreter, Message, SaysTooLarge, Tongue
 from huahuo.transport.load.intake import Load
 from huahuo.transport.protocol.codes import CloseCode
-from huahuo.transport.protocol.dialects import Negotiated
 from huahuo.transport.protocol.flow_control import TransportSettings
 from huahuo.transport.protocol.frames import TEXT, text_frame, unframed
 from huahuo.transport.protocol.strict_json import compact_object, has_many_powers, values_exceed
@@ -74,10 +73,12 @@ class Interpreted:
             listener = _Ears(self, listener)
         self._ws.listener = listener
 
-    async def recv(self) -> str | bytes:
+    async def recv(self) -> str | bytes | None:
         """See `Socket`."""
         while not self._asked:
             data = await self._ws.recv()
+            if data is None:
+                return None
             if not self._decided:
                 self.decide(data)
             if self._interpreter is None:
@@ -166,24 +167,6 @@ class Interpreted:
         self._ws.address = address
 
     @property
-    def over_limit(self) -> bool:
-        """See `Socket`."""
-        return self._ws.over_limit
-
-    @over_limit.setter
-    def over_limit(self, over_limit: bool) -> None:
-        self._ws.over_limit = over_limit
-
-    @property
-    def negotiated(self) -> Negotiated | None:
-        """See `Socket`."""
-        return self._ws.negotiated
-
-    @negotiated.setter
-    def negotiated(self, negotiated: Negotiated | None) -> None:
-        self._ws.negotiated = negotiated
-
-    @property
     def trusted(self) -> bool:
         """See `Socket`."""
         return self._ws.trusted
@@ -268,10 +251,6 @@ class Interpreted:
         """See `Socket`."""
         if not self._asked:
             self._ws.handled()
-
-    async def wait_closed(self) -> None:
-        """See `Socket`."""
-        await self._ws.wait_closed()
 
 
 class _Ears:

@@ -35,7 +35,6 @@ from huahuo.transport.load.shares import Shares
 from huahuo.transport.protocol.dialects import DOCUMENT, Compression
 from huahuo.transport.server.server import Server
 from huahuo.transport.wire.lobby import Asked, Greeting, understood
-from huahuo.transport.wire.site import Site
 from huahuo.transport.workers import channel as said
 from huahuo.transport.workers.channel import Given, OwnerFailed, Pipe, Questions
 from huahuo.transport.workers.owner import raw
@@ -238,7 +237,7 @@ class Usher:
         elif transport.is_closing():
             self._door.leave(address)
         else:
-            self._server.handshakes.welcome(transport, asked, data, address, entry)
+            self._server.handshakes.welcome(transport, asked, data[asked.size_bytes :], address, entry)
             transport.resume_reading()
 
 
@@ -317,7 +316,6 @@ class Worker:
             hub=hub,
             door=door,
             verifier=RemoteVerifier(questions),
-            site=Site(log.as_log, ambient, self.metrics, {}),
             metrics=self.metrics,
             runtime=runtime,
             ambient=ambient,
