@@ -128,12 +128,8 @@ class ConnectionRef(LoopRef[Any]):
         batch = Batch(texts, acks, actor.now_s, _AT_ONCE_S)
         try:
             while batch.at < len(texts):
-                text = texts[batch.at]
-                if text.startswith(ACK) and self.took(text):
-                    batch.at += 1
-                    continue
                 actor = inbox.actor
-                if actor is None or batch.odd:  # the library tells the fault
+                if actor is None or batch.odd:  # the fault is told in its turn
                     return batch.at, Heard.QUEUE
                 if actor.full:
                     actor.place.fell_behind()
@@ -152,8 +148,8 @@ class ConnectionRef(LoopRef[Any]):
     def began(self, text: bytes) -> bool:
         """See `web_socket.Listener`. A connection's first message is handled at once: no other one waits.
 
-        After a restart, thousands of sign-ins come at once. The way through the library and the inbox is a
-        third of the cost of each.
+        After a restart, thousands of sign-ins come at once. The way through the inbox is a third of the
+        cost of each.
         """
         try:
             self.tell_now(text.decode())

@@ -165,8 +165,8 @@ class PlainHttp(Protocol):
 class Site(Protocol):
     """Answers plain HTTP (`huahuo.transport.wire.site`)."""
 
-    async def respond(self, request: Request, address: str, root: str = "") -> Response | None:
-        """The answer to a client with this address (`Door.address`), None for a WebSocket upgrade.
+    async def respond(self, request: Request, address: str, root: str = "") -> Response:
+        """The answer to a client with this address (`Door.address`).
 
         `root`: the path at which the client finds the service.
         """
