@@ -1,6 +1,6 @@
 """One WebSocket as an actor: the shell around a session.
 
-The library's handler task (`read`) hands every message to the actor, one at a time, and waits for room in
+The socket's task (`read`) hands every message to the actor, one at a time, and waits for room in
 its inbox, so back-pressure reaches TCP. A connection's first message is handled at once. All else comes
 through the door for urgent messages, as methods of `ConnectionRef`: plain acks at the socket, ticks of the
 hub's one timer, and the steps of the tasks that make answers and fetch events. Such a step may come while
