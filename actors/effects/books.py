@@ -1,8 +1,8 @@
 """Where effects are recorded, as the runner and the runs see it. Pure.
 
 Those of an application are recorded on streams next to their entities
-(`huahuo.actors.domain.effect_streams`). A plug-in whose entities say on their own streams what their effects do implements `Books` over these, so that
-nothing is recorded twice.
+(`huahuo.actors.domain.effect_streams`). A plug-in whose entities say on their own streams what their effects
+do implements `Books` over these, so that nothing is recorded twice.
 
 `Bookkeeping` folds `effect/<kind>/<key>`: which effects are open, and which run may speak for each. The
 entity itself writes there too (requests, and wishes to cancel), in its own appends.

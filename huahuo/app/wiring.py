@@ -284,7 +284,6 @@ class App:
             hub=hub,
             door=door,
             verifier=admitted.verifier,
-            site=pages,
             metrics=metrics,
             runtime=ground.runtime,
             ambient=ambient,

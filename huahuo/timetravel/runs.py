@@ -41,6 +41,8 @@ from huahuo.transport.access.rights import is_user_stream
 from huahuo.transport.access.tokens import Authenticator
 from huahuo.transport.commands.gate import Gate
 from huahuo.transport.commands.publishing import Publisher
+from huahuo.transport.http.api import Api
+from huahuo.transport.http.native import NativeHttp
 from huahuo.transport.load.metrics import Metrics
 from huahuo.transport.protocol.flow_control import TransportSettings
 from huahuo.transport.server.hub import Hub
@@ -251,12 +253,12 @@ class Stage:
             hub=hub,
             door=AddressDoor(0, ()),
             verifier=authenticator,
-            site=pages,
             metrics=metrics,
             runtime=runtime,
             ambient=ambient,
             fingerprint_key=ambient.token_bytes(32),
         )
+        server.plain = NativeHttp(server, Api(server, pages, log=log, acked=hub.acked, limit=pages.limit))
         await hub.start()
         stack.push_async_callback(hub.stop)
         try:

@@ -83,7 +83,6 @@ OF_THE_SOCKET: Final = frozenset(
         "test_a_flood_of_messages_is_handled_in_turns_and_in_order",
         "test_messages_of_a_user_without_room_wait_in_order_while_anothers_are_answered",
         "test_a_socket_that_is_full_ends_its_rest",
-        "test_an_open_connection_does_not_keep_the_headers_of_its_handshake",
         "test_one_that_keeps_a_pace_is_looked_at_every_few_seconds",
         "test_the_answers_of_one_commit_leave_in_one_write",
         # One frame, the last, is remembered for all sockets (`asgi_socket.Unwrapped`).

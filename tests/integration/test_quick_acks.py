@@ -11,7 +11,7 @@ from websockets.frames import CONT, PING, TEXT, Frame
 
 from huahuo.transport.protocol.codes import CloseCode
 from huahuo.transport.protocol.flow_control import TransportSettings
-from huahuo.transport.server.connection import QuickAcks
+from huahuo.transport.server.connection import Connection
 from huahuo.transport.server.hub import Hub
 from huahuo.transport.wire.connection_ref import ConnectionRef
 from tests.support.drivers.rawclient import RawClient, raw
@@ -31,22 +31,6 @@ def framed(text: bytes) -> bytes:
     return Frame(TEXT, text).serialize(mask=True)
 
 
-@pytest.fixture
-def taken(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
-    """What goes the quickest way."""
-    frames: list[bytes] = []
-    take = QuickAcks.take
-
-    def noted(self: QuickAcks, data: bytes) -> bool:
-        took = take(self, data)
-        if took:
-            frames.append(data)
-        return took
-
-    monkeypatch.setattr(QuickAcks, "take", noted)
-    return frames
-
-
 def owes(w: World, events: int) -> bool:
     return w.connections[0].session.delivery.window.outstanding == events
 
@@ -62,18 +46,17 @@ async def reading(w: World, client: RawClient, *texts: str) -> None:
     await client.quiet()
 
 
-async def test_an_ack_like_the_last_one_is_processed_and_kept(taken: list[bytes]) -> None:
+async def test_an_ack_like_the_last_one_is_processed_and_kept() -> None:
     async with world() as w, raw(w.url, V1) as client:
         await reading(w, client, *"abcde")
         for seq in (3, 4, 5):
             await client.say_raw(ack(seq).decode())
             await until(partial(owes, w, 5 - seq))
-        assert len(taken) == 2, "all but the one behind another message"
         await w.hub.write_acks()
         assert {one.stream: one.seq for one in await w.log.acks(client="c1")} == {STREAM: 5}
 
 
-async def test_an_ack_makes_room_for_the_events_that_wait(taken: list[bytes]) -> None:
+async def test_an_ack_makes_room_for_the_events_that_wait() -> None:
     async with world(TransportSettings(window=3)) as w, raw(w.url, V1) as client:
         await reading(w, client, *"abc")
         await w.append(STREAM, *"defgh")
@@ -83,7 +66,6 @@ async def test_an_ack_makes_room_for_the_events_that_wait(taken: list[bytes]) ->
         for seq in (3, 4, 5):
             socket.data_received(framed(ack(seq)))
             assert connection.session.delivery.cursors()[STREAM] == seq + 3, "at once, not at the next tick"
-        assert len(taken) == 2
 
 
 async def test_acks_are_processed_while_a_message_waits_for_an_answer() -> None:
@@ -103,7 +85,7 @@ async def test_acks_are_processed_while_a_message_waits_for_an_answer() -> None:
 
 
 async def test_a_fault_in_such_an_ack_is_said_with_goaway(
-    taken: list[bytes], monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def breaks(*_args: object) -> None:
         raise RuntimeError("canary")
@@ -112,11 +94,9 @@ async def test_a_fault_in_such_an_ack_is_said_with_goaway(
         await reading(w, client, *"abcd")
         await client.say_raw(ack(3).decode())
         await until(partial(owes, w, 1))
-        before = len(taken)
         monkeypatch.setattr(Hub, "note_ack", breaks)
         await client.say_raw(ack(4).decode())
         assert await client.closed() == CloseCode.SERVER_FAULT
-        assert len(taken) == before + 1
         assert (client.seen[-1]["type"], client.seen[-1]["code"]) == ("goaway", 1011)
         assert "canary" not in str(client.seen)
 
@@ -128,7 +108,7 @@ BEGUN = (
 
 
 @pytest.mark.parametrize("begun", BEGUN)
-async def test_bytes_of_an_ack_inside_another_message_are_none(begun: bytes, taken: list[bytes]) -> None:
+async def test_bytes_of_an_ack_inside_another_message_are_none(begun: bytes) -> None:
     async with world() as w, raw(w.url, V1) as client:
         await reading(w, client, *"abcd")
         (connection,) = w.connections
@@ -136,10 +116,8 @@ async def test_bytes_of_an_ack_inside_another_message_are_none(begun: bytes, tak
         socket.data_received(framed(ack(3)))
         assert owes(w, 1)
         socket.data_received(framed(ack(3)))
-        assert len(taken) == 1
         socket.data_received(begun)
         socket.data_received(framed(ack(4)))
-        assert len(taken) == 1
         assert owes(w, 1)
 
 
@@ -196,12 +174,10 @@ async def outcome(seed: int) -> Any:
 
 
 @pytest.mark.parametrize("seed", range(6))
-async def test_the_quickest_way_of_acks_does_what_the_others_do(
-    seed: int, taken: list[bytes], monkeypatch: pytest.MonkeyPatch
+async def test_acks_read_at_the_socket_do_what_they_do_in_their_turn(
+    seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    quickly = await outcome(seed)
-    assert taken
-    taken.clear()
-    monkeypatch.setattr(ConnectionRef, "quick_acks", None)
-    assert quickly == await outcome(seed)
-    assert not taken
+    at_once = await outcome(seed)
+    monkeypatch.setattr(ConnectionRef, "took", lambda _ref, _text: False)
+    monkeypatch.setattr(Connection, "_take_ack", lambda _connection, _text: False)
+    assert at_once == await outcome(seed)

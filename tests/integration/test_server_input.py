@@ -93,7 +93,7 @@ async def is_answered(head: str, body: bytes, status: bytes) -> None:
         await until(lambda: not w.delivering.unauthenticated_count)
 
 
-@pytest.mark.parametrize("path", ["/", "/ws", "/any/where?x=1"])
+@pytest.mark.parametrize("path", ["/", "/ws", "/metrics", "/any/where?x=1"])
 async def test_any_path_may_be_upgraded(path: str) -> None:
     async with world() as w, raw(f"ws://127.0.0.1:{w.port}{path}", V1) as client:
         assert (await client.authenticate(w.token()))["success"]

@@ -12,7 +12,7 @@ from websockets.frames import BINARY, CONT, TEXT, Frame, Opcode
 from huahuo.transport.protocol import incoming
 from huahuo.transport.protocol.incoming import Acks, Invalid, ListedEvent, Parsed, fingerprint, listed
 from huahuo.transport.protocol.strict_json import compact_object
-from huahuo.transport.wire.frame_reader import as_frames, first_text, short_text, texts_in
+from huahuo.transport.wire.frame_reader import as_frames, short_text, texts_in
 
 JSON = st.recursive(
     st.one_of(
@@ -258,26 +258,13 @@ def test_anything_but_exactly_one_short_text_frame_is_left_to_the_library(
     assert short_text(Frame(TEXT, payload).serialize(mask=False)) is None
     if not 1 <= len(payload) <= 125:
         assert short_text(whole) is None
-    assert first_text(whole[:-cut]) is None
-    assert first_text(whole + more) is None
-    assert first_text(serialized(TEXT, payload, fin=False)) is None
-    assert first_text(bytes((whole[0] | 0x40,)) + whole[1:]) is None
-    assert first_text(serialized(BINARY, payload)) is None
-    assert first_text(serialized(CONT, payload)) is None
-    assert first_text(Frame(TEXT, payload).serialize(mask=False)) is None
-    if len(payload) <= 125:
-        assert first_text(whole) is None
 
 
-@given(payload=st.binary(min_size=126, max_size=600))
-def test_a_longer_text_frame_is_unmasked_where_it_is_the_first(payload: bytes) -> None:
-    assert first_text(serialized(TEXT, payload)) == payload
-
-
-def test_the_first_frame_is_taken_up_to_4_kib() -> None:
-    assert first_text(serialized(TEXT, b"x" * 4096)) == b"x" * 4096
-    assert first_text(serialized(TEXT, b"x" * 4097)) is None
-    assert first_text(serialized(TEXT, b"x" * 70_000)) is None
+@given(payload=st.binary(max_size=300), bytes_max=st.integers(0, 300))
+def test_a_text_that_is_too_long_is_left_to_the_library(payload: bytes, bytes_max: int) -> None:
+    data = serialized(TEXT, payload)
+    found = ([payload], len(data), False) if len(payload) <= bytes_max else ([], 0, False)
+    assert texts_in(data, 0, bytes_max) == found
 
 
 @given(

@@ -409,7 +409,6 @@ class Api:
         prefixes = request.all("x-forwarded-prefix")
         root = quote(request.root) or self._server.admission.root_of(request.peer, prefixes)
         found = await self._site.respond(SiteRequest(request.path, headers, method), address, root)
-        assert found is not None, "it is no upgrade"
         kept = tuple((k, v) for k, v in found.headers.raw_items() if k.lower() not in _NOT_OURS)
         answer = Answer(HTTPStatus(found.status_code), kept, bytes(found.body or b""), ends=True)
         if found.status_code < HTTPStatus.BAD_REQUEST:

@@ -427,11 +427,10 @@ class AsgiTransport:
 
         socket = AsgiSocket(
             receive, abort, server=self._server, settings=self._settings, unwrapped=self._unwrapped,
-            address=address, negotiated=negotiated, over_limit=over,
-            root=root_of(scope),
+            address=address, root=root_of(scope),
         )  # fmt: skip
         self._server.connected(socket)
-        serving = asyncio.ensure_future(self._server.attend(socket))
+        serving = asyncio.ensure_future(self._server.attend(socket, negotiated.dialect, over_limit=over))
         sending: asyncio.Future[None] | None = None
         try:
             await send({"type": "websocket.accept", "subprotocol": negotiated.subprotocol})

@@ -13,11 +13,8 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
-from websockets.exceptions import ConnectionClosedOK
-
 from huahuo.transport.http.event_socket import UnframedSocket
 from huahuo.transport.protocol.codes import CloseCode
-from huahuo.transport.protocol.dialects import Negotiated
 from huahuo.transport.protocol.flow_control import TransportSettings
 from huahuo.transport.protocol.frames import BINARY, TEXT, text_frame, unframed
 from huahuo.transport.server.server import Server
@@ -179,12 +176,10 @@ class AsgiSocket(UnframedSocket):
         settings: TransportSettings,
         unwrapped: Unwrapped,
         address: str,
-        negotiated: Negotiated,
-        over_limit: bool,
         root: str,
     ) -> None:
         self.out = OutQueue(self.filled, self.drained)
-        super().__init__(self.out, address, negotiated, root=root, over_limit=over_limit)
+        super().__init__(self.out, address, root=root)
         self._receive = receive
         self._abort = abort
         self._server = server
@@ -238,13 +233,13 @@ class AsgiSocket(UnframedSocket):
         self._open = False
         self._abort()
 
-    async def recv(self) -> str | bytes:
+    async def recv(self) -> str | bytes | None:
         """See `Socket`. An ack needs no turn of the connection."""
         while True:
             message = await self._receive()
             if message["type"] != "websocket.receive":
                 self._lost(int(message.get("code") or CloseCode.LOST))
-                raise ConnectionClosedOK(None, None)
+                return None
             text: str | None = message.get("text")
             data: str | bytes = message.get("bytes") or b"" if text is None else text
             if self._closing:
@@ -261,12 +256,6 @@ class AsgiSocket(UnframedSocket):
                 or not listener.took(text.encode())
             ):
                 return data
-
-    async def wait_closed(self) -> None:
-        """See `Socket`."""
-        while (await self._receive())["type"] != "websocket.disconnect":
-            pass
-        self._lost(CloseCode.LOST)
 
     def sent(self, sending: asyncio.Future[None]) -> None:
         """Nothing is sent any more. If the server gave up, the client is gone; else all is sent."""

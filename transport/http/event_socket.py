@@ -14,7 +14,6 @@ from http import HTTPStatus
 from typing import Any, Final, Protocol
 
 import msgspec
-from websockets.exceptions import ConnectionClosedOK
 
 from huahuo.transport.http.messages import (
     EVENT_STREAM,
@@ -28,7 +27,6 @@ from huahuo.transport.http.messages import (
 from huahuo.transport.load.intake import Load
 from huahuo.transport.protocol import frames
 from huahuo.transport.protocol.codes import CloseCode, ErrorCode
-from huahuo.transport.protocol.dialects import SERVER_SENT, Negotiated
 from huahuo.transport.protocol.frames import BINARY, TEXT, ServerSent, unframed
 from huahuo.transport.wire.lobby import Aborted
 from huahuo.transport.wire.ports import Listener
@@ -164,25 +162,14 @@ class UnframedSocket:
     """
 
     __slots__ = (
-        "_buffer", "_open", "address", "close_code", "listener", "load", "negotiated", "over_limit", "root",
-        "trusted",
+        "_buffer", "_open", "address", "close_code", "listener", "load", "root", "trusted",
     )  # fmt: skip
 
-    def __init__(
-        self,
-        buffer: Buffer,
-        address: str,
-        negotiated: Negotiated,
-        *,
-        root: str = "",
-        over_limit: bool = False,
-    ) -> None:
+    def __init__(self, buffer: Buffer, address: str, *, root: str = "") -> None:
         self.listener: Listener | None = None
         self.address = address
         self.root = root
         self.load: Load | None = None
-        self.over_limit = over_limit
-        self.negotiated: Negotiated | None = negotiated
         self.trusted = False
         self.close_code: int | None = None
         self._buffer = buffer
@@ -256,7 +243,7 @@ class EventSocket(UnframedSocket):
         cors: Headers,
         gone: Callable[["EventSocket"], None],
     ) -> None:
-        super().__init__(outlet, address, Negotiated(None, SERVER_SENT))
+        super().__init__(outlet, address)
         self.trusted = True
         self._outlet = outlet
         self._shared = shared
@@ -283,12 +270,8 @@ class EventSocket(UnframedSocket):
     def handled(self) -> None:
         """See `Socket`."""
 
-    async def recv(self) -> str | bytes:
+    async def recv(self) -> None:
         """See `Socket`. Nothing comes from a reader."""
-        raise ConnectionClosedOK(None, None)
-
-    async def wait_closed(self) -> None:
-        """See `Socket`. `end` does all that there is to do."""
 
     def write(self, frame: bytes) -> None:
         """See `Socket`."""

@@ -1,7 +1,7 @@
 """Plain HTTP on the service's own port: every socket but those that bring a usual request for a WebSocket.
 
 h11 parses requests and frames answers. Bytes that are not an HTTP request are refused here. An unusual
-request for a WebSocket is handed on to be opened by the library (`server.handshakes`).
+request for a WebSocket is judged by the library (`server.handshakes`).
 
 A connection answers its requests one at a time and stays open between them; each answer is made by one
 task. Until a token was accepted, it waits in the lobby like every other socket. When a reader of
@@ -19,6 +19,9 @@ from typing import Final
 
 import h11
 import structlog
+from websockets.datastructures import Headers as UpgradeHeaders
+from websockets.http11 import Request as UpgradeRequest
+from websockets.http11 import Response
 
 from huahuo.transport.http import messages
 from huahuo.transport.http.admission import Visit
@@ -85,9 +88,26 @@ KEEP_ALIVE_S: Final = 60.0
 HALF_CLOSED_S: Final = 10.0
 """A client that sends nothing more gets its answers within this. Most have gone, which TCP does not tell."""
 _PIPELINED_BYTES_MAX: Final = 64 << 10
+_LINE_BYTES_MAX: Final = 8 << 10
+_LINES_MAX: Final = 128
+"""Of a request for a WebSocket. Usual ones have 20 lines of some 100 bytes."""
 _CHUNKS_MAX: Final = 4_096
 _CHUNK_BYTES_MIN: Final = 256
 """A body of more chunks than that needs as many bytes a chunk: each costs as much time as 20 KiB in one."""
+
+
+_PREFIX: Final = "Failed to open a WebSocket connection: "
+"""Refusals of the library begin with it."""
+
+
+def _refusal(refusal: Response) -> Answer:
+    """The answer where the library refuses a handshake, or `handshakes` with a text of the catalogue."""
+    status = HTTPStatus(refusal.status_code)
+    detail = refusal.body.decode().removeprefix(_PREFIX).partition("\n")[0].removesuffix(".")
+    if detail.isascii():
+        detail = http_zh.NO_HANDSHAKE.format(detail)
+    kept = tuple(("Upgrade", value) for value in refusal.headers.get_all("Upgrade"))
+    return problem(code_of(status), detail, status=status, headers=kept, ends=True)
 
 
 class HttpConnection(asyncio.Protocol):
@@ -316,7 +336,7 @@ class HttpConnection(asyncio.Protocol):
             self._respond(problem(ErrorCode.BAD_MESSAGE, http_zh.NO_TARGET, ends=True))
             return
         if request.is_upgrade:
-            self._hand_on(read)
+            self._open_socket(event, request)
             return
         found = self._api.admit(request)
         if isinstance(found, Visit):
@@ -330,13 +350,30 @@ class HttpConnection(asyncio.Protocol):
         else:
             self._start(self._judged(event, found))
 
-    def _hand_on(self, read: bytes) -> None:
-        """Give the socket to the library, with what was read of it."""
+    def _open_socket(self, event: h11.Request, request: Request) -> None:
+        """Hand the socket to a WebSocket, with what was read behind its request."""
+        if messages.has_body(event):
+            self._respond(problem(ErrorCode.BAD_MESSAGE, http_zh.NO_BODY_HERE, ends=True))
+            return
+        if len(event.target) > _LINE_BYTES_MAX:
+            self._refuse(HTTPStatus.REQUEST_URI_TOO_LONG)
+            return
+        lines = [len(name) + len(value) for name, value in request.headers]
+        if len(lines) > _LINES_MAX or max(lines) > _LINE_BYTES_MAX:
+            self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+            return
+        handshakes = self._owner.server.handshakes
+        version = f"HTTP/{event.http_version.decode()}"
+        asked = UpgradeRequest(request.path, UpgradeHeaders(request.headers), request.method, version)
+        found = handshakes.judge(asked, request.peer)
+        if isinstance(found, Response):
+            self._respond(_refusal(found))
+            return
         self._discards = True
         self._limit.set(None)
         self._owner.gone(self)
-        handshakes = self._owner.server.handshakes
-        handshakes.open_slowly(self.transport, read, self._deadline_s, self._speech)
+        said, address, entry = found
+        handshakes.welcome(self.transport, said, self._h11.trailing_data[0], address, entry)
 
     async def _judged(self, event: h11.Request, pending: Awaitable[Visit | Answer]) -> None:
         """Go on with a request when its token has been judged. What follows it waits."""

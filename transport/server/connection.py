@@ -1,6 +1,6 @@
 """One WebSocket as an actor: the shell around a session.
 
-The library's handler task (`read`) hands every message to the actor, one at a time, and waits for room in
+The socket's task (`read`) hands every message to the actor, one at a time, and waits for room in
 its inbox, so back-pressure reaches TCP. A connection's first message is handled at once. All else comes
 through the door for urgent messages, as methods of `ConnectionRef`: plain acks at the socket, ticks of the
 hub's one timer, and the steps of the tasks that make answers and fetch events. Such a step may come while
@@ -11,10 +11,8 @@ handler's.
 `PlaceInLine`: the users share the loop (`fair_queueing`). What a user's share does not allow at once stands
 in line here. Before a client has authenticated it has no user, and waits for nobody.
 
-`QuickAcks` takes acks that differ from the last one in the number only from the socket's bytes to the
-session in one step (ADR 13): twenty acks an event are most of what the interpreter does for an event to
-500 connections. It does what the longer ways do, and leaves everything else to them. `answering` carries
-out what the session says.
+`QuickAcks` takes the acks that the part in C has read, to the session in one step (ADR 13). `answering`
+carries out what the session says.
 """
 
 import asyncio
@@ -30,7 +28,6 @@ from huahuo.transport.load.fair_queueing import CHARGED_S, FEW, Place, Turns
 from huahuo.transport.load.intake import ROOM_S, SMALL_BYTES, Load, weight
 from huahuo.transport.protocol.codes import CloseCode
 from huahuo.transport.protocol.dialects import Dialect
-from huahuo.transport.protocol.incoming import seq_of_ack
 from huahuo.transport.server.answering import CarryingOut
 from huahuo.transport.server.pump import Pump
 from huahuo.transport.server.signing_in import SigningIn
@@ -48,19 +45,18 @@ from huahuo.transport.wire.connection_ref import (
     Tick,
     WakeUp,
 )
-from huahuo.transport.wire.frame_reader import short_text
 from huahuo.transport.wire.ports import Batch, Socket, is_utf8
 from huahuo.transport.wire.web_socket import ACK
 from huahuo.transport.words import en
 
 
 class QuickAcks:
-    """Acks that differ from the connection's last one in the number only, read from the bytes of its socket.
+    """Acks that differ from the connection's last one in the number only, read by the part in C.
 
     One per connection, made when it is first of use.
     """
 
-    __slots__ = ("_hub", "_inbox", "_monotonic_s", "_pump", "_ref", "_session", "_shell")
+    __slots__ = ("_hub", "_inbox", "_pump", "_ref", "_session", "_shell")
 
     def __init__(
         self, shell: "Connection", ref: ConnectionRef, *, session: Session, pump: Pump, wires: Wires
@@ -71,21 +67,11 @@ class QuickAcks:
         self._session = session
         self._pump = pump
         self._hub = wires.hub
-        self._monotonic_s = wires.ambient.monotonic_s
 
     @property
     def front(self) -> bytes:
         """See `ports.TakesAcks`."""
         return self._session.ack_front
-
-    def take(self, data: bytes) -> bool:
-        """Process `data` if it is one frame with such an ack. False: nothing has changed.
-
-        The library holds no partial frame.
-        """
-        text = short_text(data)
-        seq = -1 if text is None else seq_of_ack(text, self._session.ack_front)
-        return seq >= 0 and self.acked(seq, self._monotonic_s())
 
     def acked(self, seq: int, now_s: float) -> bool:
         """See `ports.TakesAcks`. A fault ends the connection as any other of its faults does."""
@@ -376,7 +362,7 @@ class Connection(LoopActor):
         seq = session.acked_again(text, now_s)
         if seq >= 0:
             self._wires.hub.note_ack(session.user, session.client, session.acked_stream, seq)
-            self.quick_acks = self._quick_acks()
+            self.quick_acks = self._acks or self._quick_acks()
         else:
             self.quick_acks = None
             acked = session.acked(text, now_s)
@@ -388,10 +374,9 @@ class Connection(LoopActor):
         return True
 
     def _quick_acks(self) -> QuickAcks:
-        if self._acks is None:
-            self._acks = QuickAcks(
-                self, self._actor_ref, session=self._session, pump=self._pump, wires=self._wires
-            )
+        self._acks = QuickAcks(
+            self, self._actor_ref, session=self._session, pump=self._pump, wires=self._wires
+        )
         return self._acks
 
     def stir(self) -> None:

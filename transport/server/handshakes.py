@@ -11,25 +11,20 @@ import socket
 from collections.abc import Sequence
 from functools import partial
 from http import HTTPStatus
-from typing import Any, Final, Protocol, cast
+from typing import Any, Final, Protocol
 
 import structlog
-from websockets.asyncio.server import ServerConnection
-from websockets.datastructures import Headers
 from websockets.http11 import Request, Response
 from websockets.server import ServerProtocol
 from websockets.typing import Subprotocol
 
 from huahuo.eventstore.ambient import Ambient
-from huahuo.eventstore.deadline import Deadline
 from huahuo.transport.access.door import Door, Entry, Notices, origin_allowed
-from huahuo.transport.protocol.dialects import Negotiated, negotiate
+from huahuo.transport.protocol.dialects import Dialect, Negotiated, negotiate
 from huahuo.transport.server.wires import Wires
-from huahuo.transport.session.outgoing import Speech
 from huahuo.transport.wire.lobby import Asked, Greeter, Greeting, Lobby, Welcomes, understood
-from huahuo.transport.wire.ports import PlainHttp, Site
-from huahuo.transport.wire.server_protocol import OpeningProtocol, WelcomedProtocol
-from huahuo.transport.wire.web_socket import READ_FRAMES_MAX, Owner, WebSocket
+from huahuo.transport.wire.ports import PlainHttp
+from huahuo.transport.wire.web_socket import LOGGER, Owner, WebSocket
 from huahuo.transport.words import http_zh
 
 _ROOT: Final = re.compile(r"(/[A-Za-z0-9_.~%-]+)+")
@@ -39,20 +34,16 @@ _log = structlog.get_logger(__name__)
 class Admission:
     """See the module. Both ways of a handshake ask it."""
 
-    def __init__(
-        self, door: Door, lobby: Lobby, site: Site, notices: Notices, ambient: Ambient, origins: Sequence[str]
-    ) -> None:
+    def __init__(self, door: Door, notices: Notices, ambient: Ambient, origins: Sequence[str]) -> None:
         self._door = door
-        self._lobby = lobby
-        self._site = site
         self._notices = notices
         self._ambient = ambient
-        self._origins = origins
+        self.origins = origins
         self._proxy_told = False
 
     def enter(self, origins: Sequence[str], hosts: Sequence[str], address: str) -> Entry:
         """Count one more connection of this address, if its page may connect."""
-        if not origin_allowed(origins, hosts, self._origins):
+        if not origin_allowed(origins, hosts, self.origins):
             return Entry.REFUSED
         return self._door.enter(address)
 
@@ -89,32 +80,6 @@ class Admission:
                 more_held_back=held_back,
             )
 
-    async def admit(self, connection: ServerConnection, request: Request) -> Response | None:
-        """Answer plain HTTP, refuse, or (None) let the library open the WebSocket."""
-        ws = cast("WebSocket", connection)
-        headers = request.headers
-        address = self.address(ws.transport, headers.get_all("X-Forwarded-For"))
-        if not ws.connection_lost_waiter.done():
-            self._lobby.enter(ws, address)  # until now it was counted under its proxy's address
-        root = self.root_of(peer_of(ws.transport), headers.get_all("X-Forwarded-Prefix"))
-        response = await self._site.respond(request, address, root)
-        if response is not None:
-            return response
-        origins = headers.get_all("Origin")
-        if not origin_allowed(origins, headers.get_all("Host"), self._origins):
-            self.tell_refused_origin(origins)
-            return ws.respond(HTTPStatus.FORBIDDEN, http_zh.ORIGIN_REFUSED)
-        if (
-            ws.connection_lost_waiter.done()
-        ):  # it left before it was counted, so it would never be counted out
-            return ws.respond(HTTPStatus.BAD_REQUEST, http_zh.NO_REQUEST)
-        entry = self._door.enter(address)
-        if entry is Entry.REFUSED:
-            return ws.respond(HTTPStatus.TOO_MANY_REQUESTS, http_zh.TOO_MANY_CONNECTIONS)
-        ws.address = address
-        ws.over_limit = entry is Entry.OVER
-        return None
-
 
 def peer_of(transport: object) -> str:
     """The address at the other end of the socket, "" where it has none."""
@@ -126,22 +91,19 @@ def peer_of(transport: object) -> str:
 
 
 _FORWARDED = re.compile(rb"\r\nx-forwarded-for:[ \t]*([^\r\n]*)(?=\r\n)", re.IGNORECASE)
-_WELCOMED = Request("/", Headers())
-"""In place of a request that was answered without the library. Nothing reads it."""
 
 
 class Host(Owner, Protocol):
     """The server: owner of the sockets, and what the library uses in place of its own server."""
 
     plain: PlainHttp | None
-    handler_tasks: set[asyncio.Task[None]]
 
     def is_serving(self) -> bool:
         """Whether new connections are accepted."""
         ...
 
-    async def handler(self, connection: ServerConnection) -> None:
-        """One socket from its first bytes to its end."""
+    def serve(self, ws: WebSocket, dialect: Dialect | None, *, over_limit: bool) -> None:
+        """Serve an open socket in a task until its end. `over_limit`: its address has too many."""
         ...
 
 
@@ -155,9 +117,6 @@ class Handshakes:
         self._sends = wires.sends
         self._ack_reader = wires.ack_reader
         self._compresses = wires.shared.compression is not None
-        self._speech = Speech(
-            wires.shared.words, wires.shared.language or "en", wires.shared.language or "en"
-        )
         self._lobby = lobby
         self._rounds = wires.supply.turns.rounds
         self._admission = admission
@@ -194,46 +153,63 @@ class Handshakes:
         if self.usher is not None:
             self.usher.spoke(greeting, data)
             return
-        serving, plain = self._host.is_serving(), self._host.plain
-        asked = understood(data) if serving else None
+        plain = self._host.plain
+        if plain is None or not self._host.is_serving():
+            greeting.transport.abort()
+            return
+        asked = understood(data)
         if asked is not None:
             address = self._admission.address(greeting.transport, asked.forwarded_for)
             entry = self._admission.enter(asked.origins, asked.hosts, address)
-            if entry is not Entry.REFUSED:  # else the library's path writes the refusal
-                self.welcome(greeting.transport, asked, data, address, entry)
+            if entry is not Entry.REFUSED:  # else plain HTTP writes the refusal
+                self.welcome(greeting.transport, asked, data[asked.size_bytes :], address, entry)
                 return
-        if plain is not None and serving:
-            plain.take_over(greeting.transport, data, greeting.deadline_s)
-        else:
-            self.open_slowly(greeting.transport, data, greeting.deadline_s, self._speech)
+        plain.take_over(greeting.transport, data, greeting.deadline_s)
 
-    def open_slowly(
-        self, transport: asyncio.Transport, data: bytes, deadline_s: float, speech: Speech
-    ) -> None:
-        """Let the library read a request for a WebSocket, and answer it. `speech` says its refusals."""
+    def judge(self, request: Request, peer: str) -> tuple[Asked, str, Entry] | Response:
+        """What `welcome` needs for an unusual request, which the door has counted; or the refusal."""
+        offered: list[str] = []
 
-        def choose(_protocol: ServerProtocol, offered: Sequence[Subprotocol]) -> Subprotocol | None:
-            ws.negotiated = self.negotiate(offered)
-            return cast("Subprotocol | None", ws.negotiated.subprotocol)
+        def choose(_protocol: ServerProtocol, names: Sequence[Subprotocol]) -> None:
+            offered.extend(names)
 
-        protocol = OpeningProtocol(speech, select_subprotocol=choose, max_size=self._settings.first_bytes_max)
-        ws = self._socket(protocol)
-        ws.open_by_s = deadline_s
-        _attach(ws, transport, data)
+        library, all_of = ServerProtocol(select_subprotocol=choose, logger=LOGGER), request.headers.get_all
+        origins, hosts, forwarded_for = all_of("Origin"), all_of("Host"), all_of("X-Forwarded-For")
+        if not origin_allowed(origins, hosts, self._admission.origins):
+            self._admission.tell_refused_origin(origins)
+            return library.reject(HTTPStatus.FORBIDDEN, http_zh.ORIGIN_REFUSED)
+        response = library.accept(request)
+        if response.status_code != HTTPStatus.SWITCHING_PROTOCOLS:
+            return response
+        address = self._admission.address_of(peer, forwarded_for)
+        entry = self._admission.enter(origins, hosts, address)
+        if entry is Entry.REFUSED:
+            return library.reject(HTTPStatus.TOO_MANY_REQUESTS, http_zh.TOO_MANY_CONNECTIONS)
+        accept = response.headers["Sec-WebSocket-Accept"]
+        return (
+            Asked(0, accept, tuple(offered), tuple(origins), tuple(hosts), tuple(forwarded_for)),
+            address,
+            entry,
+        )
 
     def welcome(
-        self, transport: asyncio.Transport, asked: Asked, data: bytes, address: str, entry: Entry
+        self, transport: asyncio.Transport, asked: Asked, behind: bytes, address: str, entry: Entry
     ) -> None:
-        """Open a WebSocket at once. The door has counted it; `data` are its first bytes."""
+        """Open a WebSocket. The door has counted it; `behind`: what came behind its request."""
         negotiated = self.negotiate(asked.offered)
-        chosen: Any = negotiated.subprotocol  # no `cast`: it is a call
-        protocol = WelcomedProtocol(self._settings.first_bytes_max, chosen)
-        ws = self._socket(protocol)
-        ws.request = _WELCOMED
-        del ws.request_rcvd  # only the library's handshake waits for it
-        ws.address, ws.over_limit, ws.negotiated = address, entry is Entry.OVER, negotiated
-        transport.write(self._welcomes.answer(asked.accept, chosen, self._ambient.now_ms()))
-        _attach(ws, transport, data[asked.size_bytes :])
+        transport.write(self._welcomes.answer(asked.accept, negotiated.subprotocol, self._ambient.now_ms()))
+        ws = WebSocket(
+            transport,
+            owner=self._host,
+            settings=self._settings,
+            sends=self._sends,
+            ack_reader=self._ack_reader,
+            address=address,
+        )
+        transport.set_protocol(ws)
+        self._host.serve(ws, negotiated.dialect, over_limit=entry is Entry.OVER)
+        if behind:
+            ws.data_received(behind)
 
     async def adopt(self, sock: socket.socket, data: bytes) -> None:
         """Serve a socket that another process accepted, and `data`, which it has read.
@@ -243,41 +219,3 @@ class Handshakes:
         """
         loop = asyncio.get_running_loop()
         await loop.connect_accepted_socket(lambda: Greeting(self, self._lobby, data), sock)
-
-    async def opened(self, ws: WebSocket) -> bool:
-        """Let the library shake hands. False if no WebSocket was opened; then the connection is over."""
-        try:
-            async with Deadline(self._ambient, self._lobby.left_s(ws.open_by_s)):
-                await ws.handshake(self._admission.admit, None, None)
-        except Exception:  # noqa: BLE001  no handshake in time, or the peer left
-            ws.transport.abort()
-            return False
-        for said in (ws.request, ws.response):
-            if said is not None:
-                said.headers.clear()  # some KiB, unused from here on, else kept with the connection
-        opened = ws.is_open
-        if opened:
-            ws.begin()  # which may end it; messages that came before that are still handled
-        else:
-            ws.transport.abort()
-        return opened
-
-    def _socket(self, protocol: ServerProtocol) -> WebSocket:
-        return WebSocket(
-            protocol,
-            self._host,  # in place of the library's server: it uses `handler`, `handler_tasks`, `is_serving`
-            ping_interval=None,
-            close_timeout=self._settings.open_timeout_s,
-            max_queue=READ_FRAMES_MAX,
-            owner=self._host,
-            settings=self._settings,
-            sends=self._sends,
-            ack_reader=self._ack_reader,
-        )
-
-
-def _attach(ws: WebSocket, transport: asyncio.Transport, data: bytes) -> None:
-    transport.set_protocol(ws)
-    ws.connection_made(transport)
-    if data:
-        ws.data_received(data)

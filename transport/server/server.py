@@ -11,7 +11,6 @@ from collections.abc import Callable
 from typing import Any, cast
 
 import structlog
-from websockets.asyncio.server import ServerConnection
 
 from huahuo.actors import Runtime
 from huahuo.actors.plugins.actions import MayRead, Registry
@@ -41,7 +40,7 @@ from huahuo.transport.wire.connection_ref import ConnectionRef, read
 from huahuo.transport.wire.frame_reader import AckReader
 from huahuo.transport.wire.interpreted_socket import Interpreted
 from huahuo.transport.wire.lobby import Lobby
-from huahuo.transport.wire.ports import CommandGate, Hub, InLobby, Meter, PlainHttp, Site, Socket
+from huahuo.transport.wire.ports import CommandGate, Hub, InLobby, Meter, PlainHttp, Socket
 from huahuo.transport.wire.sends import Sends
 from huahuo.transport.wire.web_socket import WebSocket
 from huahuo.transport.words import en, http_en, http_zh, zh
@@ -74,7 +73,6 @@ class Server:
         hub: Hub,
         door: Door,
         verifier: Verifier,
-        site: Site,
         metrics: Meter,
         runtime: Runtime,
         ambient: Ambient,
@@ -189,7 +187,7 @@ class Server:
         self._draining = False
         self.plain: PlainHttp | None = None
         """Takes the sockets of plain HTTP that is more than the site's."""
-        self.admission = Admission(door, self._lobby, site, wires.notices, ambient, settings.origins)
+        self.admission = Admission(door, wires.notices, ambient, settings.origins)
         self.handshakes = Handshakes(self, wires, self._lobby, self.admission)
         self._open: dict[Socket, ConnectionRef | None] = {}
         self._leaving = 0
@@ -350,12 +348,12 @@ class Server:
         """Open WebSockets on the server's own port, from the oldest on."""
         return tuple(ws for ws in self._open if isinstance(ws, WebSocket))
 
-    async def attend(self, socket: Socket) -> None:
+    async def attend(self, socket: Socket, dialect: Dialect | None, *, over_limit: bool) -> None:
         """Serve a socket that another server opened, until it ends. Its address was counted at the door."""
         task = cast("asyncio.Task[None]", asyncio.current_task())
         self.handler_tasks.add(task)
         try:
-            await self._handle(socket)
+            await self._handle(socket, dialect, over_limit=over_limit)
         finally:
             self.handler_tasks.discard(task)
             self.disconnected(socket)
@@ -386,32 +384,33 @@ class Server:
         """Whether new connections are accepted."""
         return not self._draining
 
-    async def handler(self, connection: ServerConnection) -> None:
-        """One socket from its first bytes to its end."""
-        known: Any = connection  # no `cast`: it is a call
-        ws: WebSocket = known
+    def serve(self, ws: WebSocket, dialect: Dialect | None, *, over_limit: bool) -> None:
+        """See `handshakes.Host`."""
+        task = asyncio.get_running_loop().create_task(self._serve(ws, dialect, over_limit=over_limit))
+        self.handler_tasks.add(task)
+        task.add_done_callback(self.handler_tasks.discard)
+
+    async def _serve(self, ws: WebSocket, dialect: Dialect | None, *, over_limit: bool) -> None:
         try:
-            if ws.is_open if ws.negotiated is not None else await self.handshakes.opened(ws):
-                await self._handle(ws)
+            if ws.is_open:
+                await self._handle(ws, dialect, over_limit=over_limit)
         except Exception:  # noqa: BLE001  one connection's fault must not affect others
             _log.exception("connection_handler_failed")
             ws.end(CloseCode.SERVER_FAULT, en.FAULT, self._settings.close_timeout_s)
         finally:
             ws.end(_NORMAL_CLOSURE, "", self._settings.close_timeout_s)
-            self.handler_tasks.discard(cast("asyncio.Task[None]", asyncio.current_task()))
 
-    async def _handle(self, ws: Socket) -> None:
-        """Serve an open WebSocket."""
-        assert ws.negotiated is not None, "the handshake chose a subprotocol"
+    async def _handle(self, ws: Socket, dialect: Dialect | None, *, over_limit: bool) -> None:
+        """Serve an open WebSocket. Without a dialect its client speaks none that is known here."""
         self._open[ws] = None
         try:
-            if ws.over_limit:
+            if over_limit:
                 await self._turn_away(ws, CloseCode.TOO_MANY_CONNECTIONS, en.TOO_MANY_HERE)
-            elif ws.negotiated.dialect is None:
+            elif dialect is None:
                 await self._turn_away(ws, CloseCode.UNSUPPORTED_VERSION, en.NO_VERSION)
             else:
-                heard = self._interpreted(ws, ws.negotiated.dialect)
-                self._open[ws] = ref = Connection.open(heard, ws.negotiated.dialect, self._wires)
+                heard = self._interpreted(ws, dialect)
+                self._open[ws] = ref = Connection.open(heard, dialect, self._wires)
                 if self._draining:  # opened just before the drain, which did not see it
                     ref.close(CloseCode.DRAINING, en.RESTARTS)
                 await read(heard, ref)
@@ -429,4 +428,5 @@ class Server:
         language = self._wires.shared.language or "en"
         ws.write(outgoing.goaway(code, self._wires.shared.words.explain(reason, language)))
         ws.end(code, reason, self._settings.close_timeout_s)
-        await ws.wait_closed()
+        while await ws.recv() is not None:
+            pass

@@ -12,7 +12,6 @@ from enum import Enum, auto
 from typing import Any, Final, cast
 
 import msgspec
-from websockets.exceptions import ConnectionClosed
 
 from huahuo.actors import ActorDeadError, AskTimeout, LoopRef, ask
 from huahuo.actors.actor.inbox import IDLE
@@ -129,12 +128,8 @@ class ConnectionRef(LoopRef[Any]):
         batch = Batch(texts, acks, actor.now_s, _AT_ONCE_S)
         try:
             while batch.at < len(texts):
-                text = texts[batch.at]
-                if text.startswith(ACK) and self.took(text):
-                    batch.at += 1
-                    continue
                 actor = inbox.actor
-                if actor is None or batch.odd:  # the library tells the fault
+                if actor is None or batch.odd:  # the fault is told in its turn
                     return batch.at, Heard.QUEUE
                 if actor.full:
                     return batch.at, Heard.LATER
@@ -152,8 +147,8 @@ class ConnectionRef(LoopRef[Any]):
     def began(self, text: bytes) -> bool:
         """See `web_socket.Listener`. A connection's first message is handled at once: no other one waits.
 
-        After a restart, thousands of sign-ins come at once. The way through the library and the inbox is a
-        third of the cost of each.
+        After a restart, thousands of sign-ins come at once. The way through the inbox is a third of the
+        cost of each.
         """
         try:
             self.tell_now(text.decode())
@@ -222,7 +217,7 @@ class ConnectionRef(LoopRef[Any]):
 async def read(ws: Socket, ref: ConnectionRef) -> None:
     """Hand every message to the actor until the connection is gone.
 
-    They are queued, and not handled in this task, because the library may hold thousands of short ones: the
+    They are queued, and not handled in this task, because thousands of short ones may wait: the
     scheduler gives others their turn between them. Commands that came before the end are carried out although
     their answers can no longer be sent: leaving does not cancel a command. What only asks is passed over.
     Before the client has authenticated, a message is taken when the one before it was handled: what waits is
@@ -230,8 +225,7 @@ async def read(ws: Socket, ref: ConnectionRef) -> None:
     """
     passed_over = 0
     try:
-        while True:
-            message = await ws.recv()
+        while (message := await ws.recv()) is not None:
             if ws.is_open or not ref.needless(message):
                 await ref.tell_async(message)
             else:
@@ -242,8 +236,7 @@ async def read(ws: Socket, ref: ConnectionRef) -> None:
             if not ws.trusted or len(message) > SMALL_BYTES or (ws.load is not None and ws.load.is_in):
                 await _handled(ref)
                 ws.handled()
-    except ConnectionClosed:
-        with contextlib.suppress(ActorDeadError, AskTimeout):
+        with contextlib.suppress(AskTimeout):
             await ask(ref, Signal.END)
     except ActorDeadError:
         pass

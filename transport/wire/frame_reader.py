@@ -1,8 +1,8 @@
 """Reads text frames of clients from the bytes of their sockets, without the library's parser.
 
-The functions, and `PackedTexts`, are pure. `PackedTexts` keeps texts of one client that wait in one piece
-of bytes. As a frame of the library, a short one takes five times as much, in small objects: of the memory
-for those the interpreter gives little back to the system.
+The functions, and `PackedMessages`, are pure. `PackedMessages` keeps messages of one client that wait in one
+piece of bytes. As an object each, short ones take five times as much, and of the memory for those the
+interpreter gives little back to the system.
 
 The event loop reads each socket by itself, which costs more than all that an ack causes (ADR 13). So
 `AckReader` reads many sockets whose last acks were alike in one call, while their transports do not read.
@@ -12,12 +12,9 @@ its transport had read it, and the end of its stream is left to the transport.
 
 import asyncio
 from collections.abc import Callable, Iterable
-from types import GeneratorType
-from typing import Final, Protocol, cast
+from typing import Final, Protocol
 
 import structlog
-from websockets.protocol import Protocol as WebSocketProtocol
-from websockets.streams import StreamReader
 
 from huahuo.transport import native
 from huahuo.transport.wire.ports import TakesAcks
@@ -27,18 +24,15 @@ try:
 except ImportError:  # the library's part in C is optional
     from websockets.utils import apply_mask
 
-DIRECT_BYTES_MAX = 64 << 10
+DIRECT_BYTES_MAX: Final = 64 << 10
 """Longer messages go through the library."""
+HEAD_BYTES_MAX: Final = 14
 _LEAST_HEAD_BYTES = 2
-SHORT_HEAD_BYTES = 6
-_SHORT_BYTES_MAX = 125
-_LONGER_HEAD_BYTES = 8
-_FIRST_BYTES_MAX = 4096
+SHORT_HEAD_BYTES: Final = 6
+SHORT_BYTES_MAX: Final = 125
 _LENGTH_16 = 126
 _FINAL_TEXT = 0x81
 _MASKED = 0x80
-_AT_EOF = StreamReader.at_eof.__code__
-"""The function in which the library's parser is suspended while it has read no part of a frame."""
 
 
 def short_text(data: bytes) -> bytes | None:
@@ -47,42 +41,36 @@ def short_text(data: bytes) -> bytes | None:
     RFC 6455, 5.2 and 5.3: two bytes, the mask of four, the payload.
     """
     size = len(data) - SHORT_HEAD_BYTES
-    if size < 1 or size > _SHORT_BYTES_MAX or data[0] != _FINAL_TEXT or data[1] != _MASKED | size:
+    if size < 1 or size > SHORT_BYTES_MAX or data[0] != _FINAL_TEXT or data[1] != _MASKED | size:
         return None
     return apply_mask(data[SHORT_HEAD_BYTES:], data[2:SHORT_HEAD_BYTES])
 
 
-def first_text(data: bytes) -> bytes | None:
-    """As `short_text`, for a payload of 126 bytes to 4 KiB, whose length takes two bytes more: a sign-in."""
-    size = len(data) - _LONGER_HEAD_BYTES
-    if not _SHORT_BYTES_MAX < size <= _FIRST_BYTES_MAX or data[:4] != b"\x81\xfe%b" % size.to_bytes(2):
-        return None
-    return apply_mask(data[_LONGER_HEAD_BYTES:], data[4:_LONGER_HEAD_BYTES])
-
-
-def texts_in(data: bytes) -> tuple[list[bytes], int, bool]:
-    """(payloads, end, begun) of the masked, unfragmented text frames that `data` begins with.
+def texts_in(data: bytes, at: int = 0, bytes_max: int = DIRECT_BYTES_MAX) -> tuple[list[bytes], int, bool]:
+    """(payloads, end, begun) of the masked, unfragmented text frames of up to `bytes_max` from `at` on.
 
     `end`: where the last one ends. `begun`: what follows may be the beginning of another one, of at most
     `DIRECT_BYTES_MAX`.
     """
     texts: list[bytes] = []
-    at, have = 0, len(data)
+    have = len(data)
     while have - at >= _LEAST_HEAD_BYTES:
         size = data[at + 1] - _MASKED
         if data[at] != _FINAL_TEXT or size < 0:
             return texts, at, False
         begin = at + SHORT_HEAD_BYTES
-        if size > _SHORT_BYTES_MAX:
+        if size > SHORT_BYTES_MAX:
             if size != _LENGTH_16:
                 return texts, at, False
             begin += 2
             if have < begin:
                 return texts, at, True
             size = data[at + 2] << 8 | data[at + 3]
-            if size <= _SHORT_BYTES_MAX:  # not its shortest form: a fault, for the library to tell
+            if size <= SHORT_BYTES_MAX:  # not its shortest form: a fault, for the library to tell
                 return texts, at, False
         end = begin + size
+        if size > bytes_max:
+            return texts, at, False
         if have < end:
             return texts, at, end - at <= DIRECT_BYTES_MAX
         texts.append(apply_mask(data[begin:end], data[begin - 4 : begin]))
@@ -90,61 +78,80 @@ def texts_in(data: bytes) -> tuple[list[bytes], int, bool]:
     return texts, at, at < have and data[at] == _FINAL_TEXT
 
 
+def frame_size(head: bytes) -> int:
+    """The size of the masked frame that begins with `head`; 0: it does not say yet (RFC 6455, 5.2)."""
+    if len(head) < _LEAST_HEAD_BYTES:
+        return 0
+    size, more = head[1] & ~_MASKED, 0
+    if size > SHORT_BYTES_MAX:
+        more = 2 if size == _LENGTH_16 else 8
+        size = int.from_bytes(head[_LEAST_HEAD_BYTES : _LEAST_HEAD_BYTES + more])
+    return 0 if len(head) < _LEAST_HEAD_BYTES + more else SHORT_HEAD_BYTES + more + size
+
+
 def as_frames(texts: list[bytes]) -> bytes:
     """Frames that `texts_in` reads as these texts, for the library."""
     frames: list[bytes] = []
     for text in texts:
         size = len(text)
-        head = bytes((_MASKED | size,)) if size <= _SHORT_BYTES_MAX else b"\xfe%b" % size.to_bytes(2)
+        head = bytes((_MASKED | size,)) if size <= SHORT_BYTES_MAX else b"\xfe%b" % size.to_bytes(2)
         frames.append(b"\x81%b\0\0\0\0%b" % (head, text))
     return b"".join(frames)
 
 
-type _Generator = GeneratorType[None, None, object]
+_SIZE_BYTES: Final = 4
 
 
-def between_frames(protocol: WebSocketProtocol) -> bool:
-    """Whether the library has read every frame to its end.
-
-    An empty buffer is no proof: the parser may have taken a frame's head and wait for the rest.
-    """
-    waits_in = cast("_Generator", protocol.parser)
-    while waits_in.gi_yieldfrom is not None:
-        waits_in = cast("_Generator", waits_in.gi_yieldfrom)
-    return waits_in.gi_code is _AT_EOF
-
-
-_SIZE_BYTES: Final = 2
-TEXT_BYTES_MAX: Final = (1 << 8 * _SIZE_BYTES) - 1
-"""Of one text."""
-
-
-class PackedTexts:
-    """Texts of one client that wait, in one piece of bytes. First in, first out."""
+class PackedMessages:
+    """Messages of one client that wait, in one piece of bytes. First in, first out."""
 
     __slots__ = ("_at", "_packed", "count")
 
     def __init__(self) -> None:
         self.count = 0
         self._packed = b""
-        self._at = 0  # where the first text's size begins
+        self._at = 0  # where the first one begins: its size, doubled, plus 1 for a binary one
 
-    def add(self, texts: Iterable[bytes]) -> None:
-        """Add at the end. None of them is longer than `TEXT_BYTES_MAX`."""
+    @property
+    def size_bytes(self) -> int:
+        """How long they are together, with what is needed to tell them apart."""
+        return len(self._packed) - self._at
+
+    def add(self, messages: Iterable[bytes], *, binary: bool = False) -> None:
+        """Add at the end."""
         pieces = [self._packed[self._at :]]
-        for text in texts:
-            pieces += (len(text).to_bytes(_SIZE_BYTES), text)
+        for message in messages:
+            pieces += ((len(message) << 1 | binary).to_bytes(_SIZE_BYTES), message)
             self.count += 1
         self._packed, self._at = b"".join(pieces), 0
 
-    def take(self) -> bytes:
-        """Take the first. Raises IndexError: there is none."""
-        if not self.count:
-            raise IndexError("no text waits")
-        self.count -= 1
-        begin = self._at + _SIZE_BYTES
-        self._at = begin + int.from_bytes(self._packed[self._at : begin])
-        return self._packed[begin : self._at]
+    def texts(self, most: int) -> list[bytes]:
+        """Up to `most` of the first ones, as far as they are texts. They still wait."""
+        found: list[bytes] = []
+        at = self._at
+        while len(found) < min(most, self.count):
+            begin, end, binary = self._bounds(at)
+            if binary:
+                break
+            found.append(self._packed[begin:end])
+            at = end
+        return found
+
+    def drop(self, count: int) -> None:
+        """Take that many, which were handled."""
+        self.count -= count
+        for _ in range(count):
+            self._at = self._bounds(self._at)[1]
+
+    def first(self) -> tuple[bytes, bool]:
+        """The first, and whether it is binary. It still waits."""
+        begin, end, binary = self._bounds(self._at)
+        return self._packed[begin:end], binary
+
+    def _bounds(self, at: int) -> tuple[int, int, bool]:
+        begin = at + _SIZE_BYTES
+        size = int.from_bytes(self._packed[at:begin])
+        return begin, begin + (size >> 1), bool(size & 1)
 
 
 _PLACES = 1 << 16

@@ -14,7 +14,6 @@ import structlog
 from huahuo.actors.plugins.actions import Interpreter, Message, SaysTooLarge, Tongue
 from huahuo.transport.load.intake import Load
 from huahuo.transport.protocol.codes import CloseCode
-from huahuo.transport.protocol.dialects import Negotiated
 from huahuo.transport.protocol.flow_control import TransportSettings
 from huahuo.transport.protocol.frames import TEXT, text_frame, unframed
 from huahuo.transport.protocol.strict_json import compact_object, has_many_powers, values_exceed
@@ -29,11 +28,37 @@ _HINT: Final = b'"type"'
 _log = structlog.get_logger(__name__)
 
 
+def _of_socket(name: str) -> Any:
+    """What is the socket's own."""
+
+    def get(interpreted: "Interpreted") -> object:
+        return getattr(interpreted.socket, name)
+
+    def put(interpreted: "Interpreted", value: object) -> None:
+        setattr(interpreted.socket, name, value)
+
+    return property(get, put)
+
+
 class Interpreted:
     """A socket whose client speaks a plug-in's language (`huahuo.actors.plugins.tongues`).
 
     Implements `Socket`.
     """
+
+    address: str = _of_socket("address")
+    root: str = _of_socket("root")
+    trusted: bool = _of_socket("trusted")
+    load: Load | None = _of_socket("load")
+    transport: Aborted = _of_socket("transport")
+    paused: bool = _of_socket("paused")
+    is_open: bool = _of_socket("is_open")
+    unsent_bytes: int = _of_socket("unsent_bytes")
+    close_code: int | None = _of_socket("close_code")
+    has_room: Callable[[], bool] = _of_socket("has_room")
+    bound_buffer: Callable[[int], None] = _of_socket("bound_buffer")
+    go_on: Callable[[], None] = _of_socket("go_on")
+    go_on_soon: Callable[[], None] = _of_socket("go_on_soon")
 
     def __init__(
         self,
@@ -42,7 +67,7 @@ class Interpreted:
         settings: TransportSettings,
         now_s: Callable[[], float],
     ) -> None:
-        self._ws = ws
+        self.socket = ws
         self._tongues = tongues
         self._settings = settings
         self._now_s = now_s
@@ -54,15 +79,6 @@ class Interpreted:
     # Reading ----------------------------------------------------------------------------------------------
 
     @property
-    def load(self) -> Load | None:
-        """See `Socket`."""
-        return self._ws.load
-
-    @load.setter
-    def load(self, load: Load | None) -> None:
-        self._ws.load = load
-
-    @property
     def listener(self) -> Listener | None:
         """See `Socket`."""
         return self._listener
@@ -72,12 +88,14 @@ class Interpreted:
         self._listener = listener
         if listener is not None and not (self._decided and self._interpreter is None):
             listener = _Ears(self, listener)
-        self._ws.listener = listener
+        self.socket.listener = listener
 
-    async def recv(self) -> str | bytes:
+    async def recv(self) -> str | bytes | None:
         """See `Socket`."""
         while not self._asked:
-            data = await self._ws.recv()
+            data = await self.socket.recv()
+            if data is None:
+                return None
             if not self._decided:
                 self.decide(data)
             if self._interpreter is None:
@@ -119,14 +137,14 @@ class Interpreted:
     def write(self, frame: bytes) -> None:
         """See `Socket`."""
         if self._interpreter is None:
-            self._ws.write(frame)
+            self.socket.write(frame)
             return
         try:
             told = b"".join(self._told(self._interpreter, frame))
         except Exception:  # noqa: BLE001  as in `recv`
             self._failed()
         else:
-            self._ws.write(told)
+            self.socket.write(told)
 
     def _told(self, interpreter: Interpreter, frames: bytes) -> Iterable[bytes]:
         for kind, payload in unframed(frames):
@@ -142,103 +160,25 @@ class Interpreted:
     def _say(self, messages: Iterable[Message]) -> None:
         said = b"".join(text_frame(msgspec.json.encode(message)) for message in messages)
         if said:
-            self._ws.write(said)
+            self.socket.write(said)
 
     def _failed(self) -> None:
         _log.exception("tongue_failed")
-        self._ws.end(CloseCode.SERVER_FAULT, en.FAULT, self._settings.close_timeout_s)
+        self.socket.end(CloseCode.SERVER_FAULT, en.FAULT, self._settings.close_timeout_s)
 
     def end(self, code: int, reason: str, deadline_s: float) -> None:
         """See `Socket`."""
         if self._interpreter is not None:
             code = self._interpreter.close_code(code)
-        self._ws.end(code, reason, deadline_s)
+        self.socket.end(code, reason, deadline_s)
 
-    # All else is the socket's -----------------------------------------------------------------------------
-
-    @property
-    def address(self) -> str:
-        """See `Socket`."""
-        return self._ws.address
-
-    @address.setter
-    def address(self, address: str) -> None:
-        self._ws.address = address
-
-    @property
-    def over_limit(self) -> bool:
-        """See `Socket`."""
-        return self._ws.over_limit
-
-    @over_limit.setter
-    def over_limit(self, over_limit: bool) -> None:
-        self._ws.over_limit = over_limit
-
-    @property
-    def negotiated(self) -> Negotiated | None:
-        """See `Socket`."""
-        return self._ws.negotiated
-
-    @negotiated.setter
-    def negotiated(self, negotiated: Negotiated | None) -> None:
-        self._ws.negotiated = negotiated
-
-    @property
-    def trusted(self) -> bool:
-        """See `Socket`."""
-        return self._ws.trusted
-
-    @trusted.setter
-    def trusted(self, trusted: bool) -> None:
-        self._ws.trusted = trusted
-
-    @property
-    def root(self) -> str:
-        """See `Socket`."""
-        return self._ws.root
-
-    @root.setter
-    def root(self, root: str) -> None:
-        self._ws.root = root
-
-    @property
-    def transport(self) -> Aborted:
-        """See `Socket`."""
-        return self._ws.transport
-
-    @property
-    def paused(self) -> bool:
-        """See `Socket`."""
-        return self._ws.paused
-
-    @property
-    def is_open(self) -> bool:
-        """See `Socket`."""
-        return self._ws.is_open
-
-    @property
-    def unsent_bytes(self) -> int:
-        """See `Socket`."""
-        return self._ws.unsent_bytes
-
-    @property
-    def close_code(self) -> int | None:
-        """See `Socket`."""
-        return self._ws.close_code
-
-    def has_room(self) -> bool:
-        """See `Socket`."""
-        return self._ws.has_room()
+    # What else a connection asks of it --------------------------------------------------------------------
 
     def direct(self, leave: Callable[[], None]) -> None:
         """See `Socket`: it is always written to by `write`."""
 
     def on_its_own(self) -> None:
         """See `Socket`."""
-
-    def bound_buffer(self, bytes_max: int) -> None:
-        """See `Socket`."""
-        self._ws.bound_buffer(bytes_max)
 
     def trust(self, if_too_large: Sequence[bytes] = ()) -> None:
         """See `Socket`."""
@@ -249,29 +189,17 @@ class Interpreted:
                 if_too_large = [msgspec.json.encode(message) for message in said]
         except Exception:  # noqa: BLE001  as in `recv`
             self._failed()
-        self._ws.trust(if_too_large)
+        self.socket.trust(if_too_large)
 
     def handed_over(self) -> None:
         """See `Socket`."""
         if not self._asked:
-            self._ws.handed_over()
-
-    def go_on(self) -> None:
-        """See `Socket`."""
-        self._ws.go_on()
-
-    def go_on_soon(self) -> None:
-        """See `Socket`."""
-        self._ws.go_on_soon()
+            self.socket.handed_over()
 
     def handled(self) -> None:
         """See `Socket`."""
         if not self._asked:
-            self._ws.handled()
-
-    async def wait_closed(self) -> None:
-        """See `Socket`."""
-        await self._ws.wait_closed()
+            self.socket.handled()
 
 
 class _Ears:

@@ -19,7 +19,6 @@ from huahuo.actors.plugins.calls import Call, Reply
 from huahuo.transport.access.rights import Verified
 from huahuo.transport.load.intake import Load
 from huahuo.transport.load.metrics import Tally
-from huahuo.transport.protocol.dialects import Negotiated
 from huahuo.transport.wire.lobby import Aborted, HasTransport
 from huahuo.transport.wire.sends import Direct
 
@@ -166,8 +165,8 @@ class PlainHttp(Protocol):
 class Site(Protocol):
     """Answers plain HTTP (`huahuo.transport.wire.site`)."""
 
-    async def respond(self, request: Request, address: str, root: str = "") -> Response | None:
-        """The answer to a client with this address (`Door.address`), None for a WebSocket upgrade.
+    async def respond(self, request: Request, address: str, root: str = "") -> Response:
+        """The answer to a client with this address (`Door.address`).
 
         `root`: the path at which the client finds the service.
         """
@@ -215,7 +214,7 @@ def is_utf8(text: bytes) -> bool:
 
 
 class TakesAcks(Protocol):
-    """Takes acks from the bytes of a socket."""
+    """Takes acks that differ from the last one in the number only."""
 
     @property
     def front(self) -> bytes:
@@ -226,21 +225,17 @@ class TakesAcks(Protocol):
         """Process such an ack, up to `seq`. False: nothing has changed."""
         ...
 
-    def take(self, data: bytes) -> bool:
-        """Process `data` if it is a frame with an ack like the last one. False: nothing has changed."""
-        ...
-
 
 class Listener(Protocol):
     """Receives what happens on a socket."""
 
     @property
     def quick_acks(self) -> TakesAcks | None:
-        """Where to offer the next bytes first, after `took` an ack. None: by `took` again."""
+        """Where the part in C may bring the next acks, after `took` one. None: by `took` again."""
         ...
 
     def took(self, text: bytes) -> bool:
-        """A short message came while the library holds no partial one. False: it must wait for its turn."""
+        """An ack came. False: it is none, or must wait for its turn."""
         ...
 
     def heard(self, texts: list[bytes]) -> tuple[int, Heard]:
@@ -280,8 +275,6 @@ class Socket(Protocol):
 
     listener: Listener | None
     address: str
-    over_limit: bool
-    negotiated: Negotiated | None
     trusted: bool
     load: Load | None
     """What counts a long message while it comes. None: the client has not authenticated."""
@@ -363,10 +356,6 @@ class Socket(Protocol):
         """Close, and abort if the peer has not finished by the deadline."""
         ...
 
-    async def recv(self) -> str | bytes:
-        """The next message. Raises `websockets.exceptions.ConnectionClosed` after the last one."""
-        ...
-
-    async def wait_closed(self) -> None:
-        """Wait until the connection is gone."""
+    async def recv(self) -> str | bytes | None:
+        """The next message. None: the connection is gone, and this was all."""
         ...

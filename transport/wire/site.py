@@ -1,7 +1,6 @@
 """Answers plain HTTP on the port (PROTOCOL 11): health, metrics, and small static files.
 
-`Site.respond` is called for every request that the library parsed. None means that the request is for a
-WebSocket. A response is sent in one piece, and then the connection closes.
+`Site.respond` is called for every request that nothing else answers.
 """
 
 import gzip
@@ -126,13 +125,11 @@ class Site:
         """Whether `/readyz` says so, but for the log."""
         return self.phase is Phase.READY and self.unfit is None
 
-    async def respond(self, request: Request, address: str, root: str = "") -> Response | None:
-        """The answer to a request; None for a WebSocket upgrade. `address`: see `Door.address`.
+    async def respond(self, request: Request, address: str, root: str = "") -> Response:
+        """The answer to a request. `address`: see `Door.address`.
 
         `root`: the path at which a client finds the service, if that is known, without a slash at its end.
         """
-        if request.method == "GET" and _is_upgrade(request):
-            return None
         wait_s = 0.0
         if not (is_loopback(address) and request.path in _PROBES):
             wait_s = self.limit.take(address, self._ambient.monotonic_s())
@@ -233,10 +230,6 @@ class Site:
             ]
         )
         return Response(status.value, status.phrase, headers, body)
-
-
-def _is_upgrade(request: Request) -> bool:
-    return "websocket" in (name.lower() for name in _listed(request, "Upgrade"))
 
 
 def _accepts_gzip(request: Request) -> bool:

@@ -1,57 +1,74 @@
-"""The library's server connection, with fast ways to write and to read, and an end that cannot hang.
+"""A WebSocket of a client: a protocol of the event loop over the library's parser, which knows no sockets.
 
-* Writing: complete frames go straight to the transport, because `websockets` would build each frame again
-  for every connection. This is sound while the state is OPEN and no fragmented message is being sent; this
-  server never sends fragments.
-* Closing: the library's own `close()` waits for a peer that may never read. Here every close has a
-  deadline, no matter which side began it; at the deadline the transport is aborted.
-* Reading: complete text frames of an authenticated client are offered to the listener at once while the
-  library holds nothing. Before that, so is the first message; it must be small, and its bytes are counted.
-  What the listener does not take goes through the library, behind what is kept, so that the order stays.
-* Waiting: texts that came whole, behind a message that the library holds, are kept as bytes until the
-  reader has taken those before. Control frames, fragments and faults have their effect when they come.
+* Writing: complete frames go straight to the transport, or past it (`sends`). This server never sends
+  fragments.
+* Closing: every close has a deadline, no matter which side began it; then the transport is aborted.
+* Reading: complete text frames are read here, and so are pongs. Anything else is the library's: control
+  frames, fragments, long messages, and faults. Most clients never send any, so it is made when needed.
+* Order: an authenticated client's texts are offered to the listener at once while nothing waits before them.
+  What it does not take waits here. Either the listener is offered it again, or, from a message that it wants
+  in its queue on, the reader (`recv`) gets everything until nothing waits. Only acks go ahead of others. The
+  very first message is offered too. Control frames and faults have their effect when they come.
 * While a client sends nothing but acks that are alike, `AckReader` reads its socket.
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
-from http import HTTPStatus
-from typing import Any, Final, Protocol, cast
+import contextlib
+import logging
+from collections.abc import Callable, Sequence
+from typing import Final, Protocol
 
-from websockets.asyncio.server import ServerConnection
-from websockets.exceptions import InvalidMessage
-from websockets.frames import DATA_OPCODES, PONG, Frame, Opcode
-from websockets.protocol import CLOSING, CONNECTING, OPEN, Event
+from websockets.exceptions import PayloadTooBig
+from websockets.frames import BINARY, CLOSE, CONT, PING, PONG, Frame
+from websockets.protocol import OPEN
+from websockets.server import ServerProtocol
 
 from huahuo.transport.load.intake import Load
 from huahuo.transport.protocol.codes import CloseCode
-from huahuo.transport.protocol.dialects import Negotiated
 from huahuo.transport.protocol.flow_control import TransportSettings
+from huahuo.transport.protocol.frames import text_frame
 from huahuo.transport.wire.frame_reader import (
+    DIRECT_BYTES_MAX,
+    HEAD_BYTES_MAX,
+    SHORT_BYTES_MAX,
     SHORT_HEAD_BYTES,
     AckReader,
-    PackedTexts,
-    as_frames,
-    between_frames,
-    first_text,
+    PackedMessages,
+    frame_size,
     short_text,
     texts_in,
 )
-from huahuo.transport.wire.ports import Heard, InLobby, Listener, TakesAcks
+from huahuo.transport.wire.ports import Heard, InLobby, Listener
 from huahuo.transport.wire.sends import Direct, Sends, descriptor_of
-from huahuo.transport.wire.server_protocol import LOGGER, LastWords, LazyDeque, OpeningProtocol
-from huahuo.transport.words import en, http_zh
+from huahuo.transport.words import en
 
+LOGGER: Final = logging.getLogger("websockets.server")
+"""The library's own. Otherwise it looks it up by name each time."""
 _LOW_WATER = 4  # resume when a quarter of the bound is left
 _REPLIES_WAITING_MAX = 4
 """A peer that does not read its replies or pongs is disconnected when this many maximum-size replies are
 buffered."""
-
-
-_ALIKE_MIN = 2
-_ALIKE_AGAIN = 8
+_ALIKE_MIN = 3
+_ALIKE_AGAIN = 9
 """A socket changes its reader after this many acks, since that costs some system calls (16 µs to and fro). If
 it did before, the second number counts. So a few acks between a client's other messages do not cause it."""
+ACK: Final = b'{"action":"ack"'
+_WAITING_BYTES_MAX = 256 << 10
+"""With more than this, the socket is not read until the listener or the reader has taken some."""
+_READ_MESSAGES_MAX: Final = 4
+"""With that many messages for the reader too, until no more than a quarter of them wait."""
+_OFFERED_MAX = 256
+"""So many of the messages that wait are offered at a time."""
+CONTROLS_MAX: Final = 256
+"""Pings and pongs in one read of the socket. A client sends some in a minute, a flood 40,000 in a read, which
+would take the loop for 0.2 s."""
+_FRAGMENTS_MAX = 4096
+_FRAME_BYTES = 256
+"""Counted for a fragment in addition to its payload. Its object has 187 (`tracemalloc`)."""
+_AGAIN_S = 0.1
+"""With no room for what was read of a long message either, its reading is tried again after this."""
+_PONG: Final = 0x8A
+_MASKED: Final = 0x80
 
 
 class Owner(Protocol):
@@ -74,94 +91,82 @@ class Owner(Protocol):
         ...
 
 
-ACK = b'{"action":"ack"'
-_LATER_BYTES_MAX = 256 << 10
-"""With more than this, the socket is not read until the listener has taken them."""
-_TEXT_BYTES = 48
-"""Counted for a message that waits, in addition to its payload."""
+class WebSocket(asyncio.Protocol):
+    """See the module. Implements `ports.Socket`, `sends.Direct` and `frame_reader.Readable`.
 
-
-READ_FRAMES_MAX: Final = 4
-"""With more messages than this, the socket is not read until no more than a quarter of them wait."""
-
-
-_PIECE_BYTES = 4 << 10
-"""The library reads this much at a time, so that a flood of frames is seen before it was parsed."""
-CONTROLS_MAX = 256
-"""Pings and pongs in one read of the socket. A client sends some in a minute, a flood 40,000 in a read, which
-would take the loop for 0.2 s."""
-_AGAIN_S = 0.1
-"""With no room for what was read of a long message either, its reading is tried again after this."""
-_FRAME_BYTES = 256
-"""Counted for a frame in addition to its payload. The library's object has 187 (`tracemalloc`)."""
-
-
-class WebSocket(ServerConnection):
-    """The library's server connection, with fast ways to write (`writing_socket`) and to read.
-
-    `negotiated` is set by the handshake, `address` once the door has counted the socket. `open_by_s` is the
-    deadline of the handshake, on the lobby's clock. While the ack reader reads it, the transport does not.
-    Packed texts lie behind all messages that the library holds.
-
-    Slots save 1.4 KB a connection: instances of a class share the names of only about 30 attributes, and the
-    library's own attributes use those up.
+    `address`: as the door has counted it. While the ack reader reads it, the transport does not.
     """
 
     __slots__ = (
-        "_abort", "_ack_reader", "_alike", "_alike_min", "_answered", "_clean", "_controls", "_descriptor",
-        "_going_on", "_half_closed", "_held_bytes", "_later", "_later_bytes", "_leave", "_owner", "_packed",
-        "_packed_paused", "_paused_late", "_place", "_queued", "_quick_acks", "_reading_paused", "_rest",
-        "_sends", "_settings", "_untouched", "_whole", "address", "collected", "listener", "load",
-        "negotiated", "open_by_s", "over_limit", "root", "trusted",
+        "_abort", "_ack_reader", "_alike", "_alike_min", "_binary", "_clean", "_controls", "_deaf",
+        "_descriptor", "_due", "_full", "_getter", "_going_on", "_gone", "_got", "_half_closed", "_head",
+        "_held_bytes", "_if_too_large", "_leave", "_owner", "_parts", "_place", "_protocol", "_queued",
+        "_reads", "_rest", "_sends", "_settings", "_unread_long", "_untouched", "_waiting", "_whole",
+        "address", "close_code", "collected", "is_open", "listener", "load", "paused", "root", "transport",
+        "trusted",
     )  # fmt: skip
 
     def __init__(
         self,
-        *args: Any,
+        transport: asyncio.Transport,
+        *,
+        owner: Owner,
         settings: TransportSettings,
         sends: Sends,
         ack_reader: AckReader,
-        owner: Owner,
-        **kwargs: Any,
+        address: str = "",
     ) -> None:
-        super().__init__(*args, **kwargs)
-        self.logger = self.protocol.logger = LOGGER  # in place of an adapter with a dict of its own
+        """The handshake is done, and the socket's next bytes are frames. `data_received` gets them."""
+        self.transport = transport
+        self.address = address
+        self.root = ""
         self.listener: Listener | None = None
+        self.load: Load | None = None
+        self.trusted = False
+        self.is_open = True
+        self.close_code: int | None = None
+        self.paused = False
+        self.collected = -1
+        self._owner = owner
         self._settings = settings
         self._sends = sends
-        self._descriptor = -1  # a number, while it may be written to without the transport
+        self._descriptor = descriptor_of(transport)  # a number, while it may be written to directly
         self._clean = False  # the transport is known to have nothing to write
         self._leave: Callable[[], None] | None = None
-        self.collected = -1
         self._abort: asyncio.TimerHandle | None = None
-        self._quick_acks: TakesAcks | None = None  # the last bytes were an ack, and the library holds none
-        self._alike = 0  # how many acks `_quick_acks` has taken
-        self._alike_min = _ALIKE_MIN
+        self._gone = False  # TCP is
+        self._half_closed = False  # the client sent EOF before all it had asked was answered
+        # Acks
         self._ack_reader = ack_reader
         self._place = -1  # where it is read there, or -1
-        self.address = ""
-        self.open_by_s = 0.0
-        self.trusted = False
-        self._owner = owner
-        self._held_bytes = 0  # until the client has authenticated
-        self._reading_paused = False  # True at most until the request is answered
-        self._later: list[bytes] = []  # complete messages, to be offered again
-        self._later_bytes = 0
-        self._going_on = False  # they are offered in the loop's next turn
-        self._paused_late = False
-        self._packed: PackedTexts | None = None
-        self._packed_paused = False
-        self._rest = b""  # a frame that is not complete, at the end of the bytes
-        self._whole = False  # the library holds no partial frame or message
-        self.root = ""
-        self.load: Load | None = None
-        self.over_limit = False
-        self.negotiated: Negotiated | None = None
+        self._alike = 0  # how many acks were alike
+        self._alike_min = _ALIKE_MIN
+        # Frames
+        self._protocol: ServerProtocol | None = None
+        self._if_too_large: Sequence[bytes] = ()
+        self._rest = b""  # a text frame that is not complete
+        self._due = 0  # bytes of the frame that the library reads
+        self._head = b""  # what the library has of a frame that does not say its size yet
+        self._parts: list[bytes] | None = None  # the fragments of a message so far
+        self._binary = False  # what they are
+        self._whole = True  # the library holds no partial frame or message
+        self._got = 0  # the bytes of one that it holds
+        self._deaf = False  # what comes is discarded
         self._controls = 0  # pings and pongs of the last read
-        self._answered = False  # a request that the library cannot read
-        self._half_closed = False  # the client sent EOF before all it had asked was answered
-        self._queued = False  # the library holds a message, or its reader has one in hand
-        self._untouched = True  # the library has been given no bytes yet
+        self._held_bytes = 0  # until the client has authenticated
+        # Messages
+        self._untouched = True  # there was none yet
+        self._waiting: PackedMessages | None = None
+        self._queued = False  # they are the reader's, or it has one in hand
+        self._going_on = False  # they are offered in the loop's next turn
+        self._getter: asyncio.Future[None] | None = None
+        # Whether the transport reads, and why it may not
+        self._reads = True
+        self._full = False
+        self._unread_long = False  # a long message must wait for room
+        owner.connected(self)
+
+    # Writing ------------------------------------------------------------------------------------------
 
     def has_room(self) -> bool:
         """Whether frames may be written without filling the buffer beyond its bound.
@@ -169,12 +174,7 @@ class WebSocket(ServerConnection):
         The transport pauses writing when a write leaves too much in the buffer; uvloop does so only at the
         end of the loop's turn.
         """
-        return not self.paused and self.protocol.state is OPEN
-
-    @property
-    def is_open(self) -> bool:
-        """Whether the connection can be written to at all."""
-        return self.protocol.state is OPEN
+        return not self.paused and self.is_open
 
     @property
     def unsent_bytes(self) -> int:
@@ -189,7 +189,7 @@ class WebSocket(ServerConnection):
         """Write a complete frame, or nothing if the connection is no longer open."""
         if self._leave is not None:
             self._leave()
-        if self.protocol.state is not OPEN:
+        if not self.is_open:
             return
         if (
             self._sends.collecting
@@ -233,27 +233,15 @@ class WebSocket(ServerConnection):
         self._clean = not (transport.get_write_buffer_size() or transport.is_closing())
         return self._clean
 
-    def end(self, code: int, reason: str, deadline_s: float) -> None:
-        """Send a close frame, and abort the transport if the peer has not finished by the deadline."""
-        if self.protocol.state is OPEN:
-            self.protocol.send_close(code, reason)
-            self.send_data()
-        self.abort_within(deadline_s)
-
-    def abort_within(self, deadline_s: float) -> None:
-        """Abort the transport after `deadline_s`, unless the connection ends before."""
-        if self._abort is None and not self.connection_lost_waiter.done():
-            self._abort = self.loop.call_later(deadline_s, self.transport.abort)
-
     def pause_writing(self) -> None:
         """The transport is full."""
-        super().pause_writing()
+        self.paused = True
         if self.listener is not None:
             self.listener.filled()
 
     def resume_writing(self) -> None:
         """The transport has room again."""
-        super().resume_writing()
+        self.paused = False
         if self.listener is not None:
             self.listener.drained()
 
@@ -261,19 +249,119 @@ class WebSocket(ServerConnection):
         if self.transport.get_write_buffer_size() > _REPLIES_WAITING_MAX * self._settings.reply_bytes_max:
             self.transport.abort()
 
-    def _read_acks(self, quick_acks: TakesAcks) -> None:
-        """`quick_acks` has taken an ack. If these were some, let the ack reader read this socket."""
-        self._alike += 1
-        if self._alike < self._alike_min or self._descriptor < 0:
+    # Closing ------------------------------------------------------------------------------------------
+
+    def end(self, code: int, reason: str, deadline_s: float) -> None:
+        """Send a close frame, and abort the transport if the peer has not finished by the deadline."""
+        self._abort_within(deadline_s)
+        if self.is_open:
+            protocol = self._library()
+            protocol.send_close(code, reason)
+            self._send(protocol)
+
+    def _abort_within(self, deadline_s: float) -> None:
+        if self._abort is None and not self._gone:
+            loop = asyncio.get_running_loop()
+            self._abort = loop.call_later(deadline_s, self.transport.abort)
+
+    def _fail(self, code: CloseCode, reason: str) -> None:
+        """End at once, as the library does when it cannot go on."""
+        if not self._deaf:
+            protocol = self._library()
+            protocol.fail(code, reason)
+            self._send(protocol)
+
+    def _send(self, protocol: ServerProtocol) -> None:
+        """Write what the library has to say. It may have ended the connection."""
+        if writes := protocol.data_to_send():
+            if self._leave is not None:
+                self._leave()
+            if self.collected >= 0:
+                self._sends.flush()  # frames that were written before come before
+            self._clean = False
+        for data in writes:
+            if data:
+                self.transport.write(data)
+            elif self.transport.can_write_eof():
+                with contextlib.suppress(OSError, RuntimeError):  # the second one by uvloop
+                    self.transport.write_eof()
+            else:
+                self.transport.close()
+        if protocol.state is not OPEN:
+            self._deaf = protocol.eof_sent
+            # It waits for the peer. Without a deadline it would wait for ever.
+            self._abort_within(self._settings.close_timeout_s)
+            self._no_longer_open()
+
+    def _no_longer_open(self) -> None:
+        """What was said before is still handled."""
+        self.is_open = False
+        self._read_all_kinds()
+        self._give_to_reader()
+
+    def _owes(self) -> bool:
+        """Whether a message that came is not answered yet."""
+        if self._waiting is not None or self._queued:
+            return True
+        return self.listener is not None and self.listener.owes()
+
+    def _end_if_answered(self) -> None:
+        """End the connection of a client that sends nothing more, and has all its answers."""
+        if self.is_open and not self.transport.is_closing() and not self._owes():
+            self._no_longer_open()
+            self.transport.close()
+
+    def eof_received(self) -> bool:
+        """The client sent EOF. True keeps the socket open for the answers to what it has asked."""
+        self._deaf = True
+        if self.is_open and self._owes():
+            self._half_closed = True  # most such clients have gone, which TCP does not tell
+            self._abort_within(self._settings.close_timeout_s)
+            return True
+        self._no_longer_open()
+        return False
+
+    def connection_lost(self, _exc: Exception | None) -> None:
+        """TCP is gone."""
+        self.read_by_transport()  # before the descriptor may be that of another socket
+        if self._leave is not None:
+            self._leave()
+        self._descriptor = -1
+        if self._abort is not None:
+            self._abort.cancel()
+            self._abort = None
+        self._gone = self._deaf = True
+        closed = None if self._protocol is None else self._protocol.close_rcvd
+        self.close_code = CloseCode.LOST if closed is None else closed.code
+        self._protocol, self._parts, self._rest = None, None, b""
+        self._no_longer_open()
+        if self.load is not None:
+            self.load.close()
+        if self.listener is not None:
+            self.listener.disconnected()
+        self._owner.disconnected(self)
+
+    # Acks ---------------------------------------------------------------------------------------------
+
+    def _took_ack(self, listener: Listener) -> None:
+        """The listener has taken one. If some were alike, let the ack reader read this socket."""
+        if (
+            self._place >= 0
+            or self._descriptor < 0
+            or not self._ack_reader.opened
+            or self._waiting is not None
+        ):
             return
-        self._alike, self._alike_min = 0, _ALIKE_AGAIN
-        self._place = self._ack_reader.admit(self, quick_acks, self._descriptor)
-        if self._place >= 0:
-            self.transport.pause_reading()
+        acks = listener.quick_acks
+        self._alike = 0 if acks is None else self._alike + 1
+        if acks is not None and self._alike >= self._alike_min:
+            self._alike, self._alike_min = 0, _ALIKE_AGAIN
+            self._place = self._ack_reader.admit(self, acks, self._descriptor)
+            self._regulate()
 
     def _read_all_kinds(self) -> None:
-        """What comes or is sent may be anything: it goes the longer ways, and the transport reads."""
-        self._quick_acks, self._alike = None, 0
+        """What comes or is sent may be anything."""
+        self._alike = 0
         self.read_by_transport()
 
     def read_by_transport(self) -> None:
@@ -281,394 +369,272 @@ class WebSocket(ServerConnection):
         if self._place >= 0:
             self._ack_reader.dismiss(self._place)
             self._place = -1
-            if not self.transport.is_closing():
-                self.transport.resume_reading()
+            self._regulate()
 
     def handed(self, data: bytes) -> None:
         """See `frame_reader.Readable`. A transport that is being closed would not have read them."""
         if not self.transport.is_closing():
             self.data_received(data)
 
-    def trust(self, if_too_large: Sequence[bytes] = ()) -> None:
-        """See `Socket`. It is so from the next frame on."""
-        if if_too_large:
-            cast("LastWords", self.protocol).if_too_large = if_too_large
-        self.protocol.max_message_size = self._settings.message_bytes_max
-        self.trusted = True
-        self._owner.authenticated(self)
+    # Frames -------------------------------------------------------------------------------------------
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes came."""
+        listener = self.listener
+        if listener is not None and self._whole and not self._rest and self.is_open:
+            text = short_text(data)
+            if text is not None and text.startswith(ACK) and listener.took(text):
+                self._took_ack(listener)
+                return
+        if self._alike or self._place >= 0:
+            self._read_all_kinds()
+        self._controls = 0
+        self._read(self._rest + data if self._rest else data)
+        if not self.trusted:
+            self._hold(len(data))
+        elif not self._whole and self.load is not None and not self.load.is_in:
+            self._make_room(self.load)
+        if self.paused:
+            self._cut_off_a_hoarder()
+
+    def _read(self, data: bytes) -> None:
+        self._rest, at = b"", 0
+        while at < len(data) and not self._deaf:
+            if self._whole:
+                texts, at, begun = texts_in(data, at, min(DIRECT_BYTES_MAX, self._bytes_max))
+                if texts:
+                    self._take(texts)
+                if begun:
+                    self._rest = data[at:]
+                    return
+            if at < len(data):
+                at = self._read_frame(data, at)
+
+    @property
+    def _bytes_max(self) -> int:
+        return self._settings.message_bytes_max if self.trusted else self._settings.first_bytes_max
+
+    def _read_frame(self, data: bytes, at: int) -> int:
+        """Read the frame that begins or goes on at `at`. Returns where that ends, or what came of it."""
+        if not self._due:
+            head = self._head + data[at : at + HEAD_BYTES_MAX]
+            size = frame_size(head)
+            short = SHORT_HEAD_BYTES <= size <= min(len(data) - at, SHORT_HEAD_BYTES + SHORT_BYTES_MAX)
+            if short and not self._head and head[0] == _PONG and head[1] & _MASKED:
+                self._ponged(size)
+                return at + size
+            self._due = (size or len(head)) - len(self._head)
+            self._head = b"" if size else head
+        end = min(at + self._due, len(data))
+        self._due -= end - at
+        self._got += end - at
+        self._through_library(data[at:end])
+        self._whole = not (self._due or self._head or self._parts is not None)
+        if self._whole:
+            self._got = 0
+        return end
+
+    def _library(self) -> ServerProtocol:
+        if self._protocol is None:
+            self._protocol = ServerProtocol(state=OPEN, max_size=self._bytes_max, logger=LOGGER)
+        return self._protocol
+
+    def _through_library(self, data: bytes) -> None:
+        protocol = self._library()
+        protocol.receive_data(data)
+        if isinstance(protocol.parser_exc, PayloadTooBig):
+            self._say_too_large()
+        frames = protocol.events_received()
+        self._send(protocol)
+        for frame in frames:
+            assert isinstance(frame, Frame), "the handshake is done"
+            if frame.opcode is PONG:
+                self._ponged(SHORT_HEAD_BYTES + len(frame.data))
+            elif frame.opcode is PING or frame.opcode is CLOSE:
+                self._controlled(SHORT_HEAD_BYTES + len(frame.data))
+            else:
+                self._add_fragment(frame)
+
+    def _say_too_large(self) -> None:
+        """Most clients know what the close code means; a plug-in's language may have words for it."""
+        if self.is_open and self._if_too_large:
+            self.write(b"".join(map(text_frame, self._if_too_large)))
+
+    def _controlled(self, size: int) -> None:
+        self._held_bytes -= size
+        self._controls += 1
+        if self._controls > CONTROLS_MAX and self.is_open:
+            self._fail(CloseCode.RATE_LIMITED, en.MESSAGES_TOO_LONG)
+
+    def _ponged(self, size: int) -> None:
+        self._controlled(size)
+        if self.listener is not None:
+            self.listener.ponged()
+
+    def _add_fragment(self, frame: Frame) -> None:
+        """A frame of data, most often the whole of a message."""
+        if frame.opcode is not CONT:
+            self._parts, self._binary = [], frame.opcode is BINARY
+        assert self._parts is not None, "the library has seen the first one"
+        if len(self._parts) == _FRAGMENTS_MAX:
+            self._say_too_large()
+            self._fail(CloseCode.TOO_LARGE, en.MESSAGE_TOO_LARGE)
+            return
+        self._parts.append(bytes(frame.data))
+        self._held_bytes += _FRAME_BYTES
+        if frame.fin:
+            message, self._parts = b"".join(self._parts), None
+            self._untouched, self._queued = False, True
+            self._keep([message], binary=self._binary)
 
     def _hold(self, change: int) -> None:
         self._held_bytes += change
         self._owner.holds(self, self._held_bytes)
 
-    def _bound_what_waits(self) -> None:
-        """Stop reading when too much follows an unanswered request."""
-        protocol: Any = self.protocol  # `OpeningProtocol`; no `cast`: it is a call
-        waiting: int = protocol.waiting_bytes
-        if waiting > self._settings.unauthenticated_bytes_max and not self._reading_paused:
-            self._reading_paused = True
-            self.transport.pause_reading()
+    def _regulate(self) -> None:
+        """Let the transport read, if nothing speaks against it."""
+        waiting = self._waiting
+        most = _READ_MESSAGES_MAX // 4 if self._full else _READ_MESSAGES_MAX - 1
+        self._full = waiting is not None and (
+            waiting.size_bytes > _WAITING_BYTES_MAX or (self._queued and waiting.count > most)
+        )
+        reads = not (self._full or self._unread_long or self._place >= 0)
+        if reads is not self._reads and not self.transport.is_closing():
+            self._reads = reads
+            if reads:
+                self.transport.resume_reading()
+            else:
+                self.transport.pause_reading()
 
-    def _resume_reading(self) -> None:
-        if self._reading_paused:
-            self._reading_paused = False
-            self.transport.resume_reading()
+    def _make_room(self, load: Load) -> None:
+        """A long message comes, or one in fragments. It is read on once there is room for the longest."""
+        self._unread_long = load.waits or not load.take(self._settings.message_bytes_max)
+        if self._unread_long and not load.waits and not load.wait(self._got, self._read_long):
+            asyncio.get_running_loop().call_later(_AGAIN_S, self._read_long)
+        self._regulate()
+
+    def _read_long(self) -> None:
+        """Read a long message on."""
+        load = self.load
+        if load is not None and not (load.is_in or self._whole or self._gone):
+            self._make_room(load)
+        else:
+            self._unread_long = False
+            self._regulate()
+
+    # Messages -----------------------------------------------------------------------------------------
+
+    def trust(self, if_too_large: Sequence[bytes] = ()) -> None:
+        """See `Socket`. It is so from the next frame on."""
+        self._if_too_large = if_too_large or self._if_too_large
+        self.trusted = True
+        if self._protocol is not None:
+            self._protocol.max_message_size = self._bytes_max
+        self._owner.authenticated(self)
+
+    def _take(self, texts: list[bytes]) -> None:
+        """Let the listener handle messages that came. What it does not take waits."""
+        listener = self.listener
+        if listener is not None and self.is_open:
+            if self._untouched:
+                self._untouched = False
+                texts = texts[listener.began(texts[0]) :]
+            if texts and self.trusted and self._waiting is None and not self._queued:
+                count, then = listener.heard(texts)
+                texts = texts[count:]
+                self._queued = bool(texts) and then is Heard.QUEUE
+            texts = [text for text in texts if not (text.startswith(ACK) and listener.took(text))]
+        if texts:
+            self._keep(texts)
+
+    def _keep(self, messages: list[bytes], *, binary: bool = False) -> None:
+        if self._waiting is None:
+            self._waiting = PackedMessages()
+        self._waiting.add(messages, binary=binary)
+        if self._queued or not self.trusted or self.listener is None or not self.is_open:
+            self._give_to_reader()
+        self._regulate()
+
+    def _give_to_reader(self) -> None:
+        """What waits is the reader's. It also learns that there is nothing more to come."""
+        self._untouched = False
+        self._queued = self._queued or self._waiting is not None
+        if self._getter is not None and not self._getter.done():
+            self._getter.set_result(None)
+
+    def _drop(self, count: int) -> None:
+        """The first ones do not wait any more."""
+        assert self._waiting is not None, "they did"
+        self._waiting.drop(count)
+        if not self._waiting.count:
+            self._waiting = None
+        self._regulate()
 
     def go_on(self) -> None:
         """Offer again, now, what the listener wanted later."""
         self._going_on = False
-        texts, self._later, self._later_bytes = self._later, [], 0
-        if not texts:  # the peer has ended meanwhile
-            return
         self._read_all_kinds()
-        listener = self.listener
-        if listener is None or self.protocol.state is not OPEN:
-            unheard = as_frames(texts)
-        else:
-            unheard = self._hear(listener, texts)
-        self._read_on()  # before the library, which may stop reading in its turn
-        if unheard:
-            self._through_library(unheard)
+        while self._waiting is not None and not self._queued:
+            texts = self._waiting.texts(_OFFERED_MAX)
+            if not texts or self.listener is None or not self.is_open:
+                self._give_to_reader()
+                break
+            count, then = self.listener.heard(texts)
+            self._drop(count)
+            if count < len(texts):
+                if then is Heard.QUEUE:
+                    self._give_to_reader()
+                break
 
-    def _offer_texts(self, listener: Listener, texts: list[bytes]) -> bytes:
-        """Let the listener handle messages. Returns the frames that are for the library.
+    def go_on_soon(self) -> None:
+        """Offer again what the listener wanted later, in the loop's next turn."""
+        if self._waiting is not None and not self._queued and not self._going_on:
+            self._going_on = True
+            asyncio.get_running_loop().call_soon(self.go_on)
+        elif self._half_closed:
+            asyncio.get_running_loop().call_soon(self._end_if_answered)
 
-        If messages are for the library, so are those that were kept for later.
-        """
-        if self._later:
-            self._defer(listener, texts)
-            return b""
-        unheard = self._hear(listener, texts)
-        return as_frames(self._take_later()) + unheard if unheard else b""
-
-    def _take_later(self) -> list[bytes]:
-        texts, self._later, self._later_bytes = self._later, [], 0
-        self._read_on()
-        return texts
-
-    def _hear(self, listener: Listener, texts: list[bytes]) -> bytes:
-        """Let the listener handle messages. Returns as frames those that must be queued in the library."""
-        count, then = listener.heard(texts)
-        if count == len(texts):
-            return b""
-        unheard = texts[count:]
-        if then is Heard.QUEUE or self.protocol.state is not OPEN:
-            return as_frames(unheard)
-        self._defer(listener, unheard)
-        return b""
-
-    def _defer(self, listener: Listener, texts: list[bytes]) -> None:
-        """Keep messages for later, except for acks."""
-        for text in texts:
-            if not (text.startswith(ACK) and listener.took(text)):
-                self._later.append(text)
-                self._later_bytes += len(text) + _TEXT_BYTES
-        if self._later_bytes > _LATER_BYTES_MAX and not self._paused_late:
-            self._paused_late = True
-            self.transport.pause_reading()
-
-    def _read_on(self) -> None:
-        if self._paused_late and self._later_bytes <= _LATER_BYTES_MAX:
-            self._paused_late = False
-            if not self.transport.is_closing():
-                self.transport.resume_reading()
-
-    @property
-    def waiting_count(self) -> int:
-        """How many whole messages wait for the reader."""
-        packed = self._packed
-        return len(self.recv_messages.frames) + (0 if packed is None else packed.count)
-
-    def recv(self) -> Coroutine[Any, Any, str | bytes]:  # type: ignore[override]  # as `Socket` has it
+    async def recv(self) -> str | bytes | None:
         """See `Socket`."""
-        packed, frames = self._packed, self.recv_messages.frames
-        if packed is not None and not len(frames):
-            frames.put(Frame(Opcode.TEXT, packed.take()))
-            if not packed.count:
-                self._packed = None
-            if packed.count <= READ_FRAMES_MAX // 4:
-                self._read_behind_packed()
-        return super().recv()
+        while self._waiting is None or not self._queued:
+            if self._gone:
+                return None
+            self._getter = asyncio.get_running_loop().create_future()
+            await self._getter
+            self._getter = None
+        message, binary = self._waiting.first()
+        self._drop(1)
+        if binary:
+            return message
+        try:
+            return message.decode()
+        except UnicodeDecodeError as error:
+            self._waiting = None  # the connection ends here
+            self._fail(CloseCode.BAD_UTF8, f"{error.reason} at position {error.start}")
+            return await self.recv()
 
-    def _pack(self, data: bytes) -> bytes | None:
-        """Keep messages that must wait. Returns the bytes that the library is to read now; None: no call."""
-        protocol = self.protocol
-        if protocol.state is not OPEN:  # the library discards, but still reads if this side alone has closed
-            return data if protocol.eof_sent else self._unpacked() + data
-        if self.trusted and self._whole and not self.recv_messages.paused:
-            texts, end, begun = texts_in(data)
-            if (begun or end == len(data)) and self._may_be_so_long(texts):
-                if self.waiting_count or not texts:
-                    self._keep(texts, data[end:])
-                    return None
-                self._keep(texts[1:], data[end:])
-                return as_frames(texts[:1])
-        return self._unpacked() + data
-
-    def _may_be_so_long(self, texts: list[bytes]) -> bool:
-        bytes_max = self.protocol.max_message_size
-        return bytes_max is None or max(map(len, texts), default=0) <= bytes_max
-
-    def _keep(self, texts: list[bytes], rest: bytes) -> None:
-        if rest:
-            self._rest = rest
-        if texts:
-            packed = self._packed = self._packed or PackedTexts()
-            packed.add(texts)
-            if packed.count >= READ_FRAMES_MAX and not self.transport.is_closing():
-                self._packed_paused = True
-                self.transport.pause_reading()
-
-    def _unpacked(self) -> bytes:
-        packed, self._packed = self._packed, None
-        self._read_behind_packed()  # before the library, which may stop reading in its turn
-        return b"" if packed is None else as_frames([packed.take() for _ in range(packed.count)])
-
-    def _read_behind_packed(self) -> None:
-        if self._packed_paused:
-            self._packed_paused = False
-            if not self.transport.is_closing():
-                self.transport.resume_reading()
-
-    @property
-    def rest_bytes(self) -> int:
-        """Bytes of messages that are not complete, or that the listener wants later."""
-        return self._later_bytes + len(self._rest)
+    def handed_over(self) -> None:
+        """The message that `recv` gave is queued where all later ones come."""
+        self._queued = self._waiting is not None
 
     def handled(self) -> None:
         """All messages that were handed out before have been handled."""
         if self._half_closed:
             self._end_if_answered()
-        if self._whole and not self.waiting_count:
-            if self.load is not None:
-                self.load.close()
-            else:
-                self._hold(-self._held_bytes)
-
-    def handed_over(self) -> None:
-        """The message that the library gave out is queued where all later ones come."""
-        if self._queued and self._whole and not self.waiting_count:
-            self._queued = False
-
-    def go_on_soon(self) -> None:
-        """Offer again what the listener wanted later, in the loop's next turn."""
-        if self._later and not self._going_on:
-            self._going_on = True
-            self.loop.call_soon(self.go_on)
-        elif self._half_closed:
-            self.loop.call_soon(self._end_if_answered)
-
-    def _owes(self) -> bool:
-        """Whether a message that came is not answered yet."""
-        if self._later or self.waiting_count or (self._queued and self._whole):
-            return True
-        return self.listener is not None and self.listener.owes()
-
-    def _end_if_answered(self) -> None:
-        """End the connection of a client that sends nothing more, and has all its answers."""
-        if self.is_open and not self.transport.is_closing() and not self._owes():
-            super().eof_received()
-            self.transport.close()
-
-    def begin(self) -> None:
-        """The upgrade was accepted: read the bytes that followed the request, whose head is held no more."""
-        protocol: Any = self.protocol  # `OpeningProtocol`. Here and below no `cast`: it is a call
-        self._hold(protocol.waiting_bytes - self._held_bytes)
-        self._resume_reading()
-        self.data_received(b"")
-        if self._half_closed:
-            self._answer_only()
-
-    def _answer_only(self) -> None:
-        """End when it has its answers. Most such clients have gone, which TCP does not tell."""
-        self._half_closed = True
-        self.abort_within(self._settings.close_timeout_s)
-        self._end_if_answered()
-
-    # What the event loop and the library call -------------------------------------------------------
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """TCP is connected."""
-        super().connection_made(transport)
-        self._descriptor = descriptor_of(transport)
-        waiting: Any = LazyDeque()
-        drained: Any = []  # an empty deque has 760 bytes
-        self.recv_messages.frames.queue, self.drain_waiters = waiting, drained
-        self._owner.connected(self)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """TCP is gone."""
-        self._read_all_kinds()  # before the descriptor may be that of another socket
-        if self._leave is not None:
-            self._leave()
-        self._descriptor = -1  # which may soon be that of another socket
-        if self._abort is not None:
-            self._abort.cancel()
-            self._abort = None
-        self._give_rest()
-        super().connection_lost(exc)
-        fault = self.protocol.parser_exc
-        if fault is not None:  # the end of the stream, mostly: its traceback holds our frames, and so this
-            fault.__traceback__ = None
+        if not self._whole or self._waiting is not None:
+            return
         if self.load is not None:
             self.load.close()
-        if self.listener is not None:
-            self.listener.disconnected()
-        self._owner.disconnected(self)
+        elif not self._rest:
+            self._hold(-self._held_bytes)
 
-    def data_received(self, data: bytes) -> None:
-        """Bytes came."""
-        quick_acks = self._quick_acks
-        if quick_acks is not None:
-            if quick_acks.take(data):
-                if self._place < 0 and self._ack_reader.opened and not self._later:
-                    self._read_acks(quick_acks)
-                return
-            self._read_all_kinds()
-        if self._untouched and self._began(data):
-            return
-        if not self.trusted:
-            self._hold(len(data))
-        if self._rest:
-            data = self._rest + data
-            self._rest = b""
-        listener = self.listener
-        if listener is not None and self.protocol.state is OPEN:
-            if self.trusted and self._whole and not self._queued:
-                text = short_text(data)
-                if text is None:
-                    data = self._offer(listener, data)
-                elif text.startswith(ACK) and listener.took(text):
-                    self._quick_acks = listener.quick_acks
-                    return
-                else:
-                    data = self._offer_texts(listener, [text])
-                if not data:
-                    return
-            elif self._whole:
-                text = short_text(data)
-                if text is not None and listener.took(text):
-                    return
-        self._through_library(data)
+    @property
+    def waiting_count(self) -> int:
+        """How many whole messages wait."""
+        return 0 if self._waiting is None else self._waiting.count
 
-    def _began(self, data: bytes) -> bool:
-        """Offer the first message to the listener. Its bytes are counted unless it signs in at once."""
-        listener = self.listener
-        if listener is None or self._rest or self.protocol.state is not OPEN:
-            return False
-        text = first_text(data)
-        if text is None or not listener.began(text):
-            return False
-        self._untouched, self._whole = False, True
-        if not self.trusted:
-            self._hold(len(data))
-        return True
-
-    def _through_library(self, data: bytes) -> None:
-        """Let the library read bytes, and see what it makes of them."""
-        self._untouched = False
-        unpacked = self._pack(data)
-        if unpacked is None:
-            return
-        data = unpacked
-        protocol, self._controls = self.protocol, 0
-        for at in range(0, len(data) or 1, _PIECE_BYTES):
-            super().data_received(data if len(data) <= _PIECE_BYTES else data[at : at + _PIECE_BYTES])
-            if self._controls > CONTROLS_MAX and protocol.state is OPEN:
-                protocol.fail(CloseCode.RATE_LIMITED, en.MESSAGES_TOO_LONG)
-                self.send_data()
-                break
-        if not self.trusted:
-            self._hold(0)  # with the frames that came
-        if protocol.state is CONNECTING:
-            self._bound_what_waits()
-        self._whole = protocol.current_size is None and between_frames(protocol)
-        if not self._whole and self.load is not None and not self.load.is_in and self.trusted:
-            self._make_room(self.load)
-        self._queued = not self._whole or self._queued or self.waiting_count > 0
-        if protocol.state is CLOSING:
-            # The library has answered a close or a protocol error; without a deadline it would wait for ever.
-            self.abort_within(self._settings.close_timeout_s)
-        elif self.paused:
-            self._cut_off_a_hoarder()
-
-    def _make_room(self, load: Load) -> None:
-        """A long message comes, or one in fragments. It is read on once there is room for the longest."""
-        if load.waits or not load.take(self._settings.message_bytes_max):
-            self.transport.pause_reading()
-            if not load.waits and not load.wait(len(self.protocol.reader.buffer), self._read_long):
-                self.loop.call_later(_AGAIN_S, self._read_long)
-
-    def _read_long(self) -> None:
-        """Read a long message on."""
-        load = self.load
-        if load is None or self.transport.is_closing():
-            return
-        if load.is_in or self._whole:
-            self.transport.resume_reading()
-        else:
-            self._make_room(load)
-
-    def _offer(self, listener: Listener, data: bytes) -> bytes:
-        """Let the listener handle messages. Returns the bytes that are for the library."""
-        texts, end, begun = texts_in(data)
-        unheard = self._offer_texts(listener, texts) if texts else b""
-        rest = data[end:]
-        if unheard or (rest and not begun):
-            return (unheard or as_frames(self._take_later())) + rest
-        self._rest = rest
-        return b""
-
-    def _give_rest(self) -> None:
-        """The peer has ended: what it sent before goes through the library, and is handled."""
-        rest, self._rest = as_frames(self._take_later()) + self._rest, b""
-        if rest and not self.protocol.reader.eof and (unpacked := self._pack(rest)):
-            super().data_received(unpacked)
-
-    def eof_received(self) -> bool | None:  # type: ignore[override]  # as `asyncio.Protocol` has it
-        """The client sent EOF. True keeps the socket open for the answers to what it has asked."""
-        if self.protocol.state is CONNECTING and self.request is not None:
-            self._half_closed = True
-            if self.protocol.eof_sent:
-                self.transport.close()
-            return True
-        if self.is_open and self._owes():
-            self._answer_only()
-            return True
-        self._give_rest()
-        super().eof_received()
-        return None
-
-    def send_data(self) -> None:
-        """The library has something to send, or wants to close.
-
-        The library closes without an answer if it cannot read a request, so the answer is written here.
-        """
-        protocol = self.protocol
-        self._read_all_kinds()
-        unreadable = isinstance(protocol.handshake_exc, InvalidMessage) and not protocol.reader.eof
-        if unreadable and not self._answered:
-            self._answered = True
-            refusal = cast("OpeningProtocol", protocol).reject(HTTPStatus.BAD_REQUEST, http_zh.NO_REQUEST)
-            self.transport.write(refusal.serialize())
-        if self._leave is not None:
-            self._leave()
-        if self.collected >= 0:
-            self._sends.flush()  # frames that were written before come before
-        self._clean = False
-        super().send_data()
-        if self.protocol.eof_sent and self.protocol.state is CONNECTING:
-            self._resume_reading()  # and discard: unread bytes would turn the close into a reset
-            if self._half_closed:
-                self.transport.close()
-
-    def process_event(self, event: Event) -> None:
-        """The library read a request or a frame."""
-        super().process_event(event)
-        if isinstance(event, Frame) and event.opcode not in DATA_OPCODES:
-            self._controls += 1
-        if not self.trusted and isinstance(event, Frame):
-            kept = event.opcode in DATA_OPCODES
-            self._held_bytes += _FRAME_BYTES if kept else -(SHORT_HEAD_BYTES + len(event.data))
-        if self.listener is not None and isinstance(event, Frame) and event.opcode is PONG:
-            self.listener.ponged()
+    @property
+    def rest_bytes(self) -> int:
+        """Bytes of messages that are not complete, or that wait."""
+        waiting = 0 if self._waiting is None else self._waiting.size_bytes
+        return waiting + len(self._rest) + self._got

@@ -35,7 +35,6 @@ from huahuo.transport.load.shares import Shares
 from huahuo.transport.protocol.dialects import DOCUMENT, Compression
 from huahuo.transport.server.server import Server
 from huahuo.transport.wire.lobby import Asked, Greeting, understood
-from huahuo.transport.wire.site import Site
 from huahuo.transport.workers.channel import (
     Channel,
     Columns,
@@ -244,7 +243,7 @@ class Usher:
         elif transport.is_closing():
             self._door.leave(address)
         else:
-            self._server.handshakes.welcome(transport, asked, data, address, entry)
+            self._server.handshakes.welcome(transport, asked, data[asked.size_bytes :], address, entry)
             transport.resume_reading()
 
 
@@ -315,7 +314,6 @@ class Worker(WorkerPort):
             hub=hub,
             door=door,
             verifier=RemoteVerifier(channel),
-            site=Site(log.as_log, ambient, self.metrics, {}),
             metrics=self.metrics,
             runtime=runtime,
             ambient=ambient,

@@ -11,23 +11,18 @@ from collections.abc import Iterator
 from random import Random
 from typing import Any, Final
 
-from websockets.datastructures import Headers
-from websockets.exceptions import ConnectionClosed
 from websockets.frames import CLOSE, CONT, Frame, Opcode
-from websockets.http11 import Request
-from websockets.protocol import CLOSED, OPEN, Protocol, Side
+from websockets.protocol import OPEN, Protocol, Side
 
 from huahuo.transport.protocol.flow_control import TransportSettings
-from huahuo.transport.wire.frame_reader import AckReader, short_text
+from huahuo.transport.wire.frame_reader import AckReader
 from huahuo.transport.wire.ports import Heard, is_utf8
 from huahuo.transport.wire.sends import Sends
-from huahuo.transport.wire.server_protocol import WelcomedProtocol
 from huahuo.transport.wire.web_socket import ACK, WebSocket
 from tests.support.fuzz.looped import done
 
 _BYTES_MAX: Final = 1 << 16
 _SETTINGS: Final = TransportSettings(message_bytes_max=_BYTES_MAX)
-_READ_FRAMES_MAX: Final = 16
 _TURNS: Final = 8
 _MASK: Final = b"\x01\x02\x03\x04"
 
@@ -142,10 +137,6 @@ class _Listener:
     def quick_acks(self) -> "_Listener | None":
         return self if self.decide() & 2 else None
 
-    def take(self, data: bytes) -> bool:
-        text = short_text(data)
-        return text is not None and text.startswith(ACK) and self.took(text)
-
     def heard(self, texts: list[bytes]) -> tuple[int, Heard]:
         how = self.decide()
         count = len(texts) if not how & 1 else how >> 2 & 3
@@ -165,12 +156,7 @@ class _Listener:
 
 
 class _Owner:
-    """Implements `web_socket.Owner`, and what the library asks of its server."""
-
-    def __init__(self) -> None:
-        self.handler_tasks: set[asyncio.Task[None]] = set()
-
-    async def handler(self, _socket: object) -> None: ...
+    """Implements `web_socket.Owner`."""
 
     def connected(self, _socket: object) -> None: ...
 
@@ -204,12 +190,8 @@ async def _heard(decisions: bytes, sent: bytes) -> list[bytes]:
     )
     listener, wire, owner = _Listener(decisions), _Wire(), _Owner()
     socket = WebSocket(
-        WelcomedProtocol(_BYTES_MAX, None), owner, ping_interval=None, max_queue=_READ_FRAMES_MAX,
-        owner=owner, settings=_SETTINGS, sends=Sends(), ack_reader=AckReader(lambda: 0.0),
-    )  # fmt: skip
-    socket.request = Request("/", Headers())
-    del socket.request_rcvd
-    socket.connection_made(wire)
+        wire, owner=owner, settings=_SETTINGS, sends=Sends(), ack_reader=AckReader(lambda: 0.0)
+    )
     socket.listener = listener  # type: ignore[assignment]
     reader = asyncio.create_task(_read(socket, listener))
     if listener.decide() & 1:
@@ -233,22 +215,16 @@ async def _heard(decisions: bytes, sent: bytes) -> list[bytes]:
     if wire.is_open:
         socket.eof_received()
     socket.connection_lost(None)
-    assert socket.protocol.state is CLOSED
     await reader
-    await asyncio.gather(*owner.handler_tasks)
     assert not failed, failed
     return listener.got
 
 
 async def _read(socket: WebSocket, listener: _Listener) -> None:
     """As `connection_ref.read` reads it; the first message is a sign-in."""
-    try:
-        while True:
-            message = await socket.recv()
-            listener.got.append(message.encode() if isinstance(message, str) else message)
-            socket.handed_over()
-            if not socket.trusted:
-                socket.handled()
-                socket.trust()
-    except ConnectionClosed:
-        pass
+    while (message := await socket.recv()) is not None:
+        listener.got.append(message.encode() if isinstance(message, str) else message)
+        socket.handed_over()
+        if not socket.trusted:
+            socket.handled()
+            socket.trust()

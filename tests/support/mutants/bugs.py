@@ -485,8 +485,8 @@ _ALL: Final = (
     Bug(
         "a message overtakes those that wait at their socket",
         "huahuo.transport.wire.web_socket",
-        "if self._later:\n            self._defer(listener, texts)",
-        "if self._later is None:\n            self._defer(listener, texts)",
+        "self.trusted and self._waiting is None and",
+        "self.trusted and",
         tests=_unit("property/test_fuzz"),
     ),
 )

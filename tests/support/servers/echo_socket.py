@@ -6,21 +6,21 @@ Complete text frames go past the library, as those of an authenticated client do
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 
-from websockets.exceptions import ConnectionClosed
+from websockets.http11 import Request
+from websockets.server import ServerProtocol
 
-from huahuo.actors.plugins.words import Words
 from huahuo.transport.protocol.flow_control import TransportSettings
-from huahuo.transport.session.outgoing import Speech
 from huahuo.transport.wire.frame_reader import AckReader
+from huahuo.transport.wire.lobby import Greeting, Lobby
 from huahuo.transport.wire.ports import Heard, InLobby
 from huahuo.transport.wire.sends import Sends
-from huahuo.transport.wire.server_protocol import OpeningProtocol
 from huahuo.transport.wire.web_socket import WebSocket
 
 MESSAGE_BYTES_MAX = 64 << 20
 TEXT = 0x81
+BINARY = 0x82
 
 
 class Echo:
@@ -68,16 +68,17 @@ class Echo:
 
 
 class EchoHost:
-    """In place of the service: it counts nothing, and its handler echoes."""
+    """In place of the service: it counts nothing, and echoes. Implements `Owner` and `Greeter`."""
 
     def __init__(self) -> None:
-        self.handler_tasks: set[asyncio.Task[None]] = set()
+        self.tasks: set[asyncio.Task[None]] = set()
         self.quick = self.slow = 0
-        """Messages that were heard past the library, and through it."""
-
-    def is_serving(self) -> bool:
-        """See the library."""
-        return True
+        """Messages that were heard at once, and by way of the reader."""
+        self._lobby = Lobby(1 << 16, 60.0)
+        self._sends, self._ack_reader = Sends("transport"), AckReader(time.monotonic)
+        self._settings = TransportSettings(
+            message_bytes_max=MESSAGE_BYTES_MAX, reply_bytes_max=MESSAGE_BYTES_MAX
+        )
 
     def connected(self, socket: InLobby) -> None:
         """See `Owner`."""
@@ -91,55 +92,62 @@ class EchoHost:
     def disconnected(self, socket: InLobby) -> None:
         """See `Owner`."""
 
-    async def handler(self, ws: WebSocket) -> None:
-        """Shake hands, and echo until the end."""
-        task = asyncio.current_task()
-        with suppress(ConnectionClosed, OSError):
-            await ws.handshake(None, None, None)
-            echo = ws.listener = Echo(ws)
-            ws.trust()
-            ws.begin()
-            try:
-                async for message in ws:
-                    self.slow += 1
-                    ws.handed_over()
-                    await ws.send(message)
-            finally:
-                self.quick += echo.quick
-                ws.transport.close()
-        if task is not None:
-            self.handler_tasks.discard(task)
+    def greeting(self) -> Greeting:
+        """For a socket that was just accepted."""
+        return Greeting(self, self._lobby)
+
+    def spoke(self, greeting: Greeting, data: bytes) -> None:
+        """See `Greeter`. Suites need not ask in the usual form."""
+        self._lobby.leave(greeting)
+        head, _, behind = data.partition(b"\r\n\r\n")
+        library = ServerProtocol()
+        library.receive_data(head + b"\r\n\r\n")
+        (request,) = library.events_received()
+        assert isinstance(request, Request)
+        greeting.transport.write(library.accept(request).serialize())
+        ws = WebSocket(
+            greeting.transport, owner=self, settings=self._settings, sends=self._sends,
+            ack_reader=self._ack_reader,
+        )  # fmt: skip
+        ws.trust()
+        greeting.transport.set_protocol(ws)
+        task = asyncio.get_running_loop().create_task(self._echo(ws))
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+        if behind:
+            ws.data_received(behind)
+
+    async def _echo(self, ws: WebSocket) -> None:
+        echo = ws.listener = Echo(ws)
+        try:
+            while (message := await ws.recv()) is not None:
+                self.slow += 1
+                ws.handed_over()
+                ws.write(_frame(message.encode()) if isinstance(message, str) else _frame(message, BINARY))
+        finally:
+            self.quick += echo.quick
+            ws.transport.close()
 
 
 @asynccontextmanager
 async def echo_server() -> AsyncIterator[tuple[str, EchoHost]]:
     """`HOST:PORT` of an echo server, and what counts its messages."""
     host = EchoHost()
-    settings = TransportSettings(message_bytes_max=MESSAGE_BYTES_MAX, reply_bytes_max=MESSAGE_BYTES_MAX)
-    sends = Sends("transport")
-
-    def socket() -> WebSocket:
-        protocol = OpeningProtocol(Speech(Words(), "en"), max_size=MESSAGE_BYTES_MAX)
-        return WebSocket(
-            protocol, host, ping_interval=None, close_timeout=10, max_queue=16,
-            owner=host, settings=settings, sends=sends, ack_reader=AckReader(time.monotonic),
-        )  # fmt: skip
-
-    server = await asyncio.get_running_loop().create_server(socket, "127.0.0.1", 0)
+    server = await asyncio.get_running_loop().create_server(host.greeting, "127.0.0.1", 0)
     try:
         yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}", host
     finally:
         server.close()
-        for task in list(host.handler_tasks):
+        for task in list(host.tasks):
             task.cancel()
 
 
-def _frame(text: bytes) -> bytes:
+def _frame(text: bytes, kind: int = TEXT) -> bytes:
     size = len(text)
     if size < 126:
-        head = bytes([TEXT, size])
+        head = bytes([kind, size])
     elif size < 1 << 16:
-        head = bytes([TEXT, 126]) + size.to_bytes(2)
+        head = bytes([kind, 126]) + size.to_bytes(2)
     else:
-        head = bytes([TEXT, 127]) + size.to_bytes(8)
+        head = bytes([kind, 127]) + size.to_bytes(8)
     return head + text

@@ -234,7 +234,6 @@ async def world(
         hub=hub,
         door=made.door,
         verifier=made.auth,
-        site=site,
         metrics=made.metrics,
         runtime=runtime,
         ambient=made.ambient,

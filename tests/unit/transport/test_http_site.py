@@ -9,14 +9,12 @@ from contextlib import asynccontextmanager
 import msgspec
 import pytest
 from structlog.testing import capture_logs
-from websockets.asyncio.client import connect
 from websockets.asyncio.server import ServerConnection, serve
 
 from huahuo.eventstore.ambient import FakeAmbient
 from huahuo.eventstore.memory import MemoryLog, ModelDisk
 from huahuo.transport.load.metrics import Metrics
 from huahuo.transport.wire.site import CACHE_FOR_EVER, CSP, Asset, Phase, Site
-from tests.support.patience import WITHIN_S
 
 PAGE = b"<!doctype html><title>huahuo</title>" + b"<p>\xe8\x8a\xb1\xe7\x81\xab</p>" * 50
 DICTIONARY = bytes(range(256)) * 4
@@ -239,15 +237,6 @@ async def test_a_path_over_the_bound_is_refused() -> None:
         assert (await w.ask("/" + "x" * 2048)).status == 414
 
 
-@pytest.mark.parametrize("path", ["/", "/ws", "/metrics"])
-async def test_a_websocket_upgrade_passes_whatever_its_path(path: str) -> None:
-    async with (
-        served() as w,
-        connect(f"ws://127.0.0.1:{w.port}{path}", compression=None, open_timeout=WITHIN_S),
-    ):
-        pass
-
-
 async def test_a_file_added_while_serving_is_served() -> None:
     async with served() as w:
         w.assets["/dictionary/8"] = Asset.of("application/octet-stream", b"new", CACHE_FOR_EVER)
@@ -297,11 +286,3 @@ async def test_every_kind_of_request_counts_but_probes_from_the_same_machine() -
             while (await w.ask("/metrics")).status != 429:
                 pass
             assert (await w.ask("/healthz")).status == 200
-
-
-async def test_a_request_for_a_websocket_is_not_counted() -> None:
-    async with served() as w:
-        while (await w.ask("/")).status != 429:
-            pass
-        async with connect(f"ws://127.0.0.1:{w.port}", proxy=None, open_timeout=WITHIN_S):
-            pass
