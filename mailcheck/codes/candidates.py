@@ -384,8 +384,15 @@ def is_else(
         if not any(of + aside.start() < one.end <= of + aside.end() for one in announced):
             ends.add(before[: aside.start()])
     start = candidate.start - len(before)
+    adjoins = (
+        word is not None
+        and word.kind == "near"
+        and ahead
+        and not lower[word.end : candidate.start].strip(" :#№.-\"'(")
+    )
+    named_chars = word.end - word.start if word is not None and adjoins else 0
     return any(
-        _is_label(text)
+        _is_label(text, named_chars)
         or _is_of_other_kind(text)
         or (text.endswith("code") and _is_called(shown, start + len(text) - len("code")))
         for text in ends
@@ -439,9 +446,10 @@ def _is_of_other_kind(ending: str) -> bool:
     return False
 
 
-def _is_label(ending: str) -> bool:
+def _is_label(ending: str, named_chars: int) -> bool:
+    """Whether it ends with what another number is called, and not only with a part of the name of a code."""
     for label in LABELS if ending.endswith(LABELS) else ():
-        if ending.endswith(label):
+        if ending.endswith(label) and len(label) > named_chars:
             start = len(ending) - len(label)
             if is_wide(label[0]) or not ending[max(0, start - 1) : start].isalpha():
                 return True

@@ -131,7 +131,14 @@ FILLERS: Final = (
 )
 """What may stand between an order and its number."""
 
-LEADS: Final = r"\s*(?:[-:|·(,=]|\bis\b|\bist\b|\best\b|\bes\b|は|が|是|은|는|이|为|$|\n)"
+LEADS: Final = (
+    r"\s*(?:[-:|·(,=]|\bis\b|\bist\b|\best\b|\bes\b|は|が|是|은|는|이|为|$|\n"
+    r"|\bto (?:sign|log|get|finish|confirm|verif|open|unlock)|"
+    r"\bpara (?:entrar|acceder|iniciar|confirmar|verificar|terminar)"
+    r"|\bpour (?:vous connecter|se connecter|te connecter|confirmer|valider|entrer|vérifier)"
+    r"|\b(?:zum|zur) (?:anmeld|einlogg|bestätig)|\bдля (?:вход|подтвержд|авториз)"
+    r"|\bper (?:accedere|entrare|confermare))"
+)
 """After a number with which the subject begins, if the subject is about it: `482913 - your account`."""
 
 SOON: Final = re.compile(
@@ -339,7 +346,8 @@ _GROUP_CELLS = re.compile(
 """One with a line, or a cell of a table, for each of its groups; or prices, hours, scores, lengths."""
 _LINE_CHARS = 120
 _GROUPS_OF_CODE = re.compile(
-    r"code|pin\b|otp\b|password|digits|kennwort|passwort|ziffern|zahlen|mot de passe|chiffres|código|clave|"
+    r"code|pin\b|otp\b|password|digits|figures|stellig|자리|位|桁|haneli|cyfr|"
+    r"cijfers|siffr|číslic|ψηφί|chữ số|kennwort|passwort|ziffern|zahlen|mot de passe|chiffres|código|clave|"
     r"contraseña|cifras|dígitos|код|парол|цифр|码|碼|口令|数字|コード|番号|パスワード|코드|번호|숫자|암호",
     re.IGNORECASE,
 )
