@@ -9,7 +9,6 @@ import pytest
 
 from huahuo.eventstore.errors import (
     EventStoreError,
-    Unavailable,
 )
 from huahuo.eventstore.executor import InlineExecutor
 from huahuo.eventstore.memory import MemoryLog
@@ -79,27 +78,6 @@ async def test_a_node_cares_for_its_files_once_a_second_while_that_is_due_and_no
         assert 3 <= times <= 10
     await asyncio.sleep(5)
     assert len(cared) <= times + 1
-
-
-class LateLast(MemorySequencer):
-    """An order that shows its proposals before it says how many there are."""
-
-    async def last(self) -> int:
-        last = await super().last()
-        await asyncio.sleep(0.1)
-        return last
-
-
-async def test_a_node_that_differs_before_it_knows_how_long_the_order_is_keeps_the_reason() -> None:
-    async with one_node() as made:
-        late = Node("b", made.order, lambda order, _: LateLast(order), 1)
-        await late.start(joined=False)
-        late.writer.place.chain = b"x" * 32
-        with pytest.raises(Unavailable, match="differs from that of a"):
-            await late.writer.joined()
-        await asyncio.sleep(1)
-        assert "differs from that of a" in (late.writer.trouble or "")
-        await late.log.close()
 
 
 async def test_a_directory_with_a_replica_opens_and_serves_while_the_order_is_away() -> None:

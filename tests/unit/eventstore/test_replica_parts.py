@@ -10,7 +10,6 @@ from huahuo.eventstore.core.draft import Draft
 from huahuo.eventstore.core.storage_port import Passed, Place
 from huahuo.eventstore.errors import EventStoreError, Unavailable
 from huahuo.eventstore.model import Append
-from huahuo.eventstore.replicated.opening import SameOrder
 from huahuo.eventstore.replicated.order_reader import READ_AHEAD_MAX, Arrivals
 from huahuo.eventstore.replicated.outbox import BLOCK, Reservations
 from huahuo.eventstore.replicated.peers import Agreement
@@ -111,12 +110,3 @@ async def test_who_waits_at_the_end_is_told_and_who_gave_up_is_not() -> None:
     with pytest.raises(Unavailable, match="the end"):
         await waits
     assert (await asyncio.gather(gives_up, return_exceptions=True))[0].__class__ is asyncio.CancelledError
-
-
-async def test_an_order_is_trimmed_through_its_comparison() -> None:
-    order = MemoryOrder()
-    for data in (b"a", b"b", b"c"):
-        order.put(data)
-    way = SameOrder(MemorySequencer(order), "log-1", applied=0)
-    await way.trim(3)
-    assert (order.first, order.get(3)) == (3, b"c")
