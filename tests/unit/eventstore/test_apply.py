@@ -11,8 +11,6 @@ from huahuo.eventstore.core.storage_port import Passed, Place
 from huahuo.eventstore.errors import Corrupt, WrongKey
 from huahuo.eventstore.model import Append, Appended, CommandKey, CommandRecord, Head, NewEvent
 from huahuo.eventstore.replicated import proposal as birth
-from huahuo.eventstore.replicated import state_machine
-from huahuo.eventstore.replicated.outbox import Blocks
 from huahuo.eventstore.replicated.peers import Agreement
 from huahuo.eventstore.replicated.proposal import Birth, Codec, Item, Proposal
 from huahuo.eventstore.replicated.state_machine import (
@@ -143,14 +141,6 @@ def test_a_restart_moves_log_time_by_an_hour_at_most() -> None:
     assert time_after(state, late) == 1000 + RESTART_STEP_MS_MAX
 
 
-def test_the_shared_state_is_stored_alike_whatever_the_order_of_its_members() -> None:
-    one, other = Member(1, "t", 1, 1, "b"), Member(2, "u", 2, 2, "b")
-    first, second = Shared(members={"a": one, "b": other}), Shared(members={"b": other, "a": one})
-    assert state_machine.dump_shared(first) == state_machine.dump_shared(second)
-    assert state_machine.load_shared(state_machine.dump_shared(first)) == first
-    assert state_machine.load_shared(b"") == Shared()
-
-
 def passed(offset: int, what: bytes = b"same") -> Passed:
     return Passed(offset, what, what)
 
@@ -168,22 +158,3 @@ def test_a_node_that_as_many_contradict_as_agree_with_differs() -> None:
         for node, what in words.items():
             agreement.hear(node, passed(1, what))
         assert agreement.verdict() == verdict, words
-
-
-def test_the_last_word_of_a_node_counts_and_words_about_what_is_forgotten_do_not() -> None:
-    agreement = Agreement([passed(7), passed(8), passed(9)])
-    agreement.hear("b", passed(3, b"other"))
-    assert agreement.verdict() == "agreed"
-    agreement.hear("b", passed(8, b"other"))
-    agreement.hear("b", passed(7))  # said earlier, and arrived late
-    assert agreement.differing == ["b"]
-    agreement.hear("b", passed(9))
-    assert agreement.verdict() == "agreed"
-    assert agreement.last == passed(9)
-
-
-def test_blocks_that_follow_one_another_are_one() -> None:
-    blocks = Blocks()
-    blocks.add("c", 1, 10)
-    blocks.add("c", 11, 10)
-    assert [blocks.take("c", 15), blocks.take("c", 5), blocks.take("c", 1)] == [1, 16, None]
