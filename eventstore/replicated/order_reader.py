@@ -1,4 +1,4 @@
-"""Reads the order as it arrives at a node: ahead a little, in batches, with its newest offset.
+"""Reads the order as it arrives at a node: its genesis record, then ahead a little, in batches.
 
 The newest offset is asked for by many at once. That the ordered log does not answer this node any more,
 and that it does again, is logged.
@@ -7,16 +7,21 @@ and that it does again, is logged.
 import asyncio
 from collections import deque
 from collections.abc import Callable, Coroutine
+from contextlib import aclosing, suppress
 
 import structlog
 
 from huahuo.eventstore.ambient import Ambient
-from huahuo.eventstore.errors import Unavailable
-from huahuo.eventstore.sequencer.port import Ordered, Sequencer, SequencerError, Trimmed, Unreachable
+from huahuo.eventstore.errors import EventStoreError, Unavailable
+from huahuo.eventstore.replicated.proposal import Birth, load_birth
+from huahuo.eventstore.sequencer.port import Misconfigured, Ordered, Sequencer, SequencerError, Trimmed
 
-ASK_AGAIN_S = 0.1
 READ_AHEAD_MAX = 256
 """Proposals read ahead of what is applied."""
+
+
+class NoGenesis(EventStoreError):  # noqa: N818  the condition is the name
+    """An ordered log holds no genesis record, which names the log."""
 
 
 class Arrivals:
@@ -50,15 +55,6 @@ class Arrivals:
             self._halt(f"{error}. Start this node again: it fetches a copy of another one")
         except SequencerError as error:
             self._halt(str(error))
-
-    async def ask_last(self, told: Callable[[str | None], None]) -> int:
-        """The newest offset of the order. Waits while it cannot be reached, and tells why."""
-        while True:
-            try:
-                return await self._sequencer.last()
-            except Unreachable as error:
-                told(str(error))
-                await asyncio.sleep(ASK_AGAIN_S)
 
     def batch(self, count_max: int, bytes_max: int) -> list[Ordered]:
         """The next proposals: at least one, then as many as fit. They stay until `drop`."""
@@ -96,6 +92,60 @@ class Arrivals:
             if not waiter.done():
                 waiter.set_exception(Unavailable(reason))
         self._waiters.clear()
+
+
+async def find_genesis(sequencer: Sequencer, key: bytes, last: int) -> tuple[Birth, int]:
+    """The genesis record of an ordered log that ends at `last`, and the oldest offset that it keeps.
+
+    Raises:
+        WrongKey, NewerFormat: as `load_birth`.
+        NoGenesis: it holds none.
+        SequencerError: as `Sequencer.follow`.
+    """
+    first = 1
+    while first <= last:
+        try:
+            async with aclosing(sequencer.follow(first - 1)) as ordered:
+                async for one in ordered:
+                    if (born := load_birth(one.proposal, key)) is not None:
+                        return born, first
+                    if one.offset >= last:
+                        break
+        except Trimmed as error:
+            first = error.first
+        else:
+            break
+    raise NoGenesis(
+        f"the ordered log begins at offset {first} and holds no genesis record, which names the log: it was"
+        " purged, or trimmed by hand. Nodes whose --data holds the log go on: start one if none runs, run"
+        " `huahuo cluster trim` there, which writes a new genesis record, and start this node again. If no"
+        " such directory is left, restore a backup and adopt it into an empty ordered log (another `?name=`)"
+    )
+
+
+async def must_go_on(sequencer: Sequencer, key: bytes, log_id: str, applied: int) -> int:
+    """Compare an ordered log with a replica of `log_id` that has applied as much; returns its newest offset.
+
+    One that holds no genesis record, as after a trim by hand, is taken as the same.
+
+    Raises:
+        Misconfigured: it is another one, or went back.
+        WrongKey, NewerFormat, SequencerError: as `find_genesis`.
+    """
+    last = await sequencer.last()
+    if last < applied:
+        raise Misconfigured(
+            f"the ordered log ends at offset {last}, and this directory has applied {applied} proposals:"
+            " it is another log, or it went back (docs/scaling.md)"
+        )
+    with suppress(NoGenesis):
+        born, _ = await find_genesis(sequencer, key, last)
+        if born.log_id != log_id:
+            raise Misconfigured(
+                f"this directory holds the log {log_id}, and the ordered log is that of {born.log_id}: use"
+                " the address or the --data that belongs to it"
+            )
+    return last
 
 
 class Newest:

@@ -6,11 +6,10 @@ The MAC is keyed by the master key and covers the log's id, so every node alike 
 damaged, or of another log's node, from a good one, and ignores it. The version is read only after the MAC
 fits, so no damage looks like a newer format.
 
-The first proposal of an ordered log, its birth, gives the log its id, and names the master key by a mark:
+The first proposal of an ordered log, its genesis record, gives the log its id. A node may put it in order
+once more, so that all before it can be trimmed; the first that an ordered log keeps counts:
 
-    b"b" || BLAKE2b-128 of the rest || MessagePack([format, log id, mark of the master key, events before
-    it]) b"B" || MAC (16 bytes)          || the same: the birth told again, so that all before it can be
-    trimmed
+    b"b" || MAC (16 bytes) || MessagePack([format, log id, events before it])
 
 Every node that finds an empty ordered log proposes one. The first in the order counts; all others are
 ignored.
@@ -24,7 +23,7 @@ from typing import Any
 import msgspec
 
 from huahuo.eventstore.core.storage_port import NOTHING, Carried, Passed, PutAcks
-from huahuo.eventstore.errors import EventStoreError
+from huahuo.eventstore.errors import EventStoreError, WrongKey
 from huahuo.eventstore.model import Append
 
 VERSION = 1
@@ -158,70 +157,54 @@ class Codec:
 
 
 BIRTH_FORMAT = 1
-_BIRTH_MAGIC, _BIRTH_AGAIN_MAGIC = b"b", b"B"
-_BIRTH_SUM_BYTES = 16
+_BIRTH_MAGIC = b"b"
 
 
 class Birth(msgspec.Struct, frozen=True, array_like=True):
-    """The first proposal of an ordered log: it gives the log its id, and names the master key by a mark.
+    """The genesis record of an ordered log: it gives the log its id.
 
     `before`: events that the log had when it was adopted, which only copies hold.
     """
 
     format: int
     log_id: str
-    mark: bytes
     before: int = 0
 
 
-def dump_birth(birth: Birth) -> bytes:
-    """As it is proposed first."""
+def dump_birth(birth: Birth, key: bytes) -> bytes:
+    """As it is proposed. `key`: that of the proposals."""
     body = msgspec.msgpack.encode(birth)
-    return _BIRTH_MAGIC + _birth_sum(body) + body
+    return _BIRTH_MAGIC + _birth_mac(body, key) + body
 
 
-def dump_birth_again(birth: Birth, key: bytes) -> bytes:
-    """As it is told again. `key`: that of the proposals."""
-    body = msgspec.msgpack.encode(birth)
-    return _BIRTH_AGAIN_MAGIC + _birth_mac(body, key) + body
+def load_birth(proposal: bytes, key: bytes) -> Birth | None:
+    """The genesis record, None if it is another proposal.
 
-
-def load_birth(proposal: bytes) -> Birth | None:
-    """The birth in a first proposal, None if it is none or damaged."""
-    body = proposal[1 + _BIRTH_SUM_BYTES :]
-    if proposal[:1] != _BIRTH_MAGIC or proposal[1 : 1 + _BIRTH_SUM_BYTES] != _birth_sum(body):
+    Raises:
+        WrongKey: it was made with another key, or is damaged.
+        NewerFormat: a newer version wrote it.
+    """
+    if not is_birth(proposal):
         return None
-    return _read_birth(body)
-
-
-def load_birth_again(proposal: bytes, key: bytes) -> tuple[Birth, bool] | None:
-    """A birth that was told again, and whether it was by a node with this key. None if it is none."""
-    if proposal[:1] != _BIRTH_AGAIN_MAGIC:
-        return None
-    body = proposal[1 + _BIRTH_SUM_BYTES :]
-    born = _read_birth(body)
-    return (
-        None
-        if born is None
-        else (born, hmac.compare_digest(proposal[1 : 1 + _BIRTH_SUM_BYTES], _birth_mac(body, key)))
-    )
+    mac, body = proposal[1 : 1 + MAC_BYTES], proposal[1 + MAC_BYTES :]
+    if not hmac.compare_digest(mac, _birth_mac(body, key)):
+        raise WrongKey(
+            "the ordered log was made with another master key than this node has: it takes the one of the"
+            " other nodes"
+        )
+    born = msgspec.msgpack.decode(body, type=Birth)
+    if born.format > BIRTH_FORMAT:
+        raise NewerFormat(
+            f"the ordered log has format {born.format}, and this version knows {BIRTH_FORMAT}: update this"
+            " node"
+        )
+    return born
 
 
 def is_birth(proposal: bytes) -> bool:
-    """Whether it is a birth at all, told first or again."""
-    return proposal[:1] in (_BIRTH_MAGIC, _BIRTH_AGAIN_MAGIC)
-
-
-def _read_birth(body: bytes) -> Birth | None:
-    try:
-        return msgspec.msgpack.decode(body, type=Birth)
-    except (msgspec.MsgspecError, UnicodeDecodeError):  # the latter: a text that is no UTF-8
-        return None
-
-
-def _birth_sum(body: bytes) -> bytes:
-    return blake2b(body, digest_size=_BIRTH_SUM_BYTES).digest()
+    """Whether it is a genesis record at all."""
+    return proposal[:1] == _BIRTH_MAGIC
 
 
 def _birth_mac(body: bytes, key: bytes) -> bytes:
-    return blake2b(body, digest_size=_BIRTH_SUM_BYTES, key=key, person=b"huahuo birth").digest()
+    return blake2b(body, digest_size=MAC_BYTES, key=key, person=b"huahuo birth").digest()

@@ -38,7 +38,7 @@ from huahuo.eventstore.errors import Closed, Corrupt, Detached, EventStoreError,
 from huahuo.eventstore.executor import Executor
 from huahuo.eventstore.model import Appended, StoredEvent
 from huahuo.eventstore.replicated import proposal
-from huahuo.eventstore.replicated.order_reader import Arrivals, Newest, Reaching, meanwhile
+from huahuo.eventstore.replicated.order_reader import Arrivals, Newest, Reaching, meanwhile, must_go_on
 from huahuo.eventstore.replicated.outbox import Incarnation, Outbox, Part, Proposer, Reservations, Sent
 from huahuo.eventstore.replicated.peers import HEARTBEAT_S, Agreement, Clocks, Living, name_of
 from huahuo.eventstore.replicated.proposal import OLDEST, Birth, Codec, NewerFormat, Reserve
@@ -51,11 +51,12 @@ from huahuo.eventstore.replicated.state_machine import (
     apply_all,
     load_shared,
 )
-from huahuo.eventstore.sequencer.port import Ordered, Sequencer, SequencerError
+from huahuo.eventstore.sequencer.port import Ordered, Sequencer, SequencerError, Unreachable
 
 APPLIED_AT_ONCE = 64
 APPLIED_BYTES_MAX = 4 << 20
 """Proposals applied in one commit, and their bytes."""
+ASK_AGAIN_S = 0.1
 RETRY_S = 1.0
 """How long a replica that could not apply an offset waits before it tries again."""
 UNDER_WAY_MAX = 4
@@ -89,6 +90,10 @@ class ReplicaWriter(Writer):
         self.agreement = Agreement(loaded.passed)
         self.proposer: Proposer | None = None
         """None until this node knows the newest proposal and may begin its incarnation."""
+        self.compared = asyncio.Event()
+        """Set once the ordered log was compared with this replica's."""
+        self.foreign = ""
+        """Why it is not the one that this replica follows."""
         self.went_away = asyncio.Event()
         """Set once the ordered log could not be reached."""
         self.sequencer = sequencer
@@ -113,7 +118,6 @@ class ReplicaWriter(Writer):
         self._living = Living()
         self._tasks: set[asyncio.Task[None]] = set()
         self._joined: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._task(self._arrivals.follow(self.shared.offset), "log follower")
         self._task(self._join(), "log joining")
 
     @property
@@ -386,15 +390,13 @@ class ReplicaWriter(Writer):
         return self.agreement.at(offset)
 
     async def tell_birth_again(self) -> int:
-        """Put the log's birth in order once more, so that all before it can be trimmed. Returns its offset.
+        """Put the log's genesis record in order again: all before it can be trimmed. Returns its offset.
 
         Raises:
             SequencerError: as `Sequencer.propose`.
         """
-        again = Birth(proposal.BIRTH_FORMAT, self._log_id, self._vault.mark())
-        return await self.sequencer.propose(
-            proposal.dump_birth_again(again, self._key), f"birth.{self.node}.{self._ambient.token(8)}"
-        )
+        again = proposal.dump_birth(Birth(proposal.BIRTH_FORMAT, self._log_id), self._key)
+        return await self.sequencer.propose(again, f"birth.{self.node}.{self._ambient.token(8)}")
 
     async def trim(self, before: int) -> None:
         """Let the ordered log forget what is before a birth told again. Raises as `Sequencer.trim`."""
@@ -442,18 +444,16 @@ class ReplicaWriter(Writer):
 
     async def _join(self) -> None:
         """Apply what was ordered before this node started; then begin its incarnation, and keep it alive."""
-        before = self.shared.offset  # while the answer comes, newer proposals may be applied
+        before = self.shared.offset
         try:
-            last = await self._arrivals.ask_last(self._reached)
-        except SequencerError as error:
-            self.halt(str(error))
+            last = await self._compare(before)
+        except (SequencerError, EventStoreError) as error:
+            self.foreign = str(error)
+            self.halt(self.foreign)
             return
-        if last < before:
-            self.halt(
-                f"the ordered log ends at {last}, and this node has applied {before} proposals:"
-                " the log went back, or is another one"
-            )
-            return
+        finally:
+            self.compared.set()
+        self._task(self._arrivals.follow(before), "log follower")
         try:
             for part in range(PARTS + 1):
                 upto = before + (last - before) * part // PARTS
@@ -478,6 +478,15 @@ class ReplicaWriter(Writer):
             if self._ambient.monotonic_s() - self._spoke_s >= HEARTBEAT_S and not self._outbox:
                 self._announced = False
                 self._start()
+
+    async def _compare(self, applied: int) -> int:
+        """The newest offset of an ordered log that goes on from this replica. Waits until it answers."""
+        while True:
+            try:
+                return await must_go_on(self.sequencer, self._key, self._log_id, applied)
+            except Unreachable as error:
+                self._reached(str(error))
+                await asyncio.sleep(ASK_AGAIN_S)
 
     def _tell_progress(self, last: int) -> None:
         """How far this node is until it has joined, and what keeps the order from arriving."""

@@ -24,7 +24,7 @@ from huahuo.cluster.coordination import Duty, NotFinal, finalize_format
 from huahuo.cluster.members import Member
 from huahuo.cluster.node_requests import Asker, NodeError, NodesDoor, NodeSilent, Peers
 from huahuo.cluster.replica_copies import Copies
-from huahuo.cluster.shared_facts import Rate, Rates, Telling
+from huahuo.cluster.shared_facts import Rate, Telling
 from huahuo.cluster.shared_places import Borrowing
 from huahuo.cluster.trimming import NotTrimmed, Trimmer
 from huahuo.eventstore.ambient import Ambient
@@ -62,16 +62,11 @@ class AmongNodes:
         self._ambient = ambient
         hub.elsewhere = telling = Telling(peers, ambient, hub.supersede)
         telling.start()
+        self.share = telling.share
         parts.add("news of clients", telling.stop)
         peers.on(CLIENTS, Nothing, self._tell_clients)
         peers.on(FACTS, Nothing, self._tell_facts)
         clients.others = self._clients_elsewhere
-
-    def share(self, rates: Mapping[str, Rate], parts: Parts) -> None:
-        """Let these rates hold over all nodes, until `parts` stops it."""
-        shared = Rates(self._peers, self._ambient, rates)
-        shared.start()
-        parts.add("rates of all nodes", shared.stop)
 
     async def members(self) -> tuple[dict[str, Member], list[str]]:
         """The nodes as they say of themselves now, and those that did not answer."""

@@ -33,7 +33,8 @@ from huahuo.eventstore.core.seal import derive
 from huahuo.eventstore.deadline import cancel_all
 from huahuo.eventstore.errors import Unavailable
 from huahuo.eventstore.port import Log
-from huahuo.eventstore.replicated.opening import HELD_S, Held, SameOrder, find_beginning
+from huahuo.eventstore.replicated.opening import HELD_S, Held, find_beginning
+from huahuo.eventstore.replicated.order_reader import must_go_on
 from huahuo.eventstore.replicated.proposal import Codec
 from huahuo.eventstore.replicated.writer import ReplicaWriter
 from huahuo.eventstore.sequencer.address import BadAddress, FileUnusable, LogAddress, SignInRefused
@@ -68,8 +69,13 @@ async def join(
         if not must and beginning.last < COPY_FROM:
             return
     elif first := await _trimmed_to(sequencer, held):
-        await _must_be_the_same(sequencer, held)
         log_id, must = held.log_id, True
+        try:
+            await must_go_on(sequencer, derive(secrets.master_key, "proposals"), log_id, held.offset)
+        except Misconfigured as error:
+            raise ConfigError(str(error)) from None
+        except Unreachable:
+            pass  # the nodes that give copies are of one log by their keys
     else:
         return
     asker = Asker(
@@ -115,16 +121,6 @@ async def follow(replica: ReplicaWriter, room: WaitingRoom) -> None:
         raise ConfigError(f"this node can't go on: {why}") from None
     finally:
         await cancel_all([joining], 1.0)
-
-
-async def _must_be_the_same(sequencer: Sequencer, held: Held) -> None:
-    """Raises ConfigError: the ordered log is another one than the directory's."""
-    try:
-        await SameOrder(sequencer, held.log_id, held.offset).check()
-    except Misconfigured as error:
-        raise ConfigError(str(error)) from None
-    except Unreachable:
-        pass  # the nodes that give copies are of one log by their keys
 
 
 async def _trimmed_to(sequencer: Sequencer, held: Held) -> int:

@@ -370,7 +370,7 @@ class App:
         ask = None
         if self.peers is not None and self.duty is not None:
             among = AmongNodes(self.peers, self.duty, hub, self._clients, self._ambient, self._parts)
-            among.share(cluster_service.rates_of(self._pages, self.http, self.login), self._parts)
+            among.share(cluster_service.rates_of(self._pages, self.http, self.login))
             ask = among.members
             self.trimmer = cluster_service.serve_nodes(
                 self.settings, log, self._ambient, self.duty, self.peers, storing=self.storing,

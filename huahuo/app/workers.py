@@ -216,9 +216,7 @@ class Fleet:
             theirs.close()
             giving.close()
         taker = Taker(taking, self._adopt)
-        desk = Desk(
-            self._owner, given=taker.given, ready=seat.ready.set, lost=lambda: self._lost(seat, process)
-        )
+        desk = Desk(self._owner, ready=seat.ready.set, lost=lambda: self._lost(seat, process))
         try:
             await desk.channel.open(ours)
             desk.greet(seat.number)

@@ -38,7 +38,7 @@ from huahuo.eventstore.care.pruning import compact as compact_log
 from huahuo.eventstore.care.salvage import salvage as read_salvageable
 from huahuo.eventstore.care.verify import Verified
 from huahuo.eventstore.core.reader import AUDIT_STREAM, LogReader, receipt
-from huahuo.eventstore.core.seal import Vault
+from huahuo.eventstore.core.seal import Vault, derive
 from huahuo.eventstore.errors import Damaged, EventStoreError
 from huahuo.eventstore.executor import InlineExecutor
 from huahuo.eventstore.limits import EVENT_BYTES_MAX
@@ -420,9 +420,8 @@ async def adopt(settings: Settings, ambient: Ambient, tell: Callable[[str], obje
                     f"the event {position} ({kind} of {stream}) has {size} bytes, and a cluster takes"
                     f" {EVENT_BYTES_MAX}: it can't be adopted while the log has that event"
                 )
-            mark = Vault(secrets.master_key, ambient).mark()
-            made = Birth(proposal.BIRTH_FORMAT, log.log_id, mark, max(1, log.position))
-            await _bear(sequencer, made)
+            made = Birth(proposal.BIRTH_FORMAT, log.log_id, max(1, log.position))
+            await _bear(sequencer, made, derive(secrets.master_key, "proposals"))
             chain = log.writer.place.chain
         finally:
             await log.close()
@@ -437,27 +436,27 @@ async def adopt(settings: Settings, ambient: Ambient, tell: Callable[[str], obje
     tell(f"{settings.data} is the node {node} now: start it by `huahuo serve --log …`; others begin empty")
 
 
-async def _bear(sequencer: Sequencer, made: Birth) -> None:
+async def _bear(sequencer: Sequencer, made: Birth, key: bytes) -> None:
     """Make it the first proposal. One of an earlier run counts too, and so does one that is there twice.
 
     An ordered log on a slow disk is asked again before it answers, and keeps both.
     """
     if await sequencer.last() == 0:
         try:
-            await sequencer.propose(proposal.dump_birth(made), f"birth.{made.log_id}")
+            await sequencer.propose(proposal.dump_birth(made, key), f"birth.{made.log_id}")
         except InDoubt as error:
             raise HuahuoError(f"{error}: run `huahuo cluster adopt` again") from None
-    if not await _holds_only(sequencer, made.log_id):
+    if not await _holds_only(sequencer, made.log_id, key):
         raise HuahuoError("the ordered log is in use already: use an empty one, for example ?name=shop")
 
 
-async def _holds_only(sequencer: Sequencer, log_id: str) -> bool:
+async def _holds_only(sequencer: Sequencer, log_id: str, key: bytes) -> bool:
     """Whether the ordered log has nothing but births of this log."""
     last = await sequencer.last()
-    with suppress(Trimmed):
+    with suppress(Trimmed, EventStoreError):
         async with aclosing(sequencer.follow(0)) as following:
             async for ordered in following:
-                born = proposal.load_birth(ordered.proposal)
+                born = proposal.load_birth(ordered.proposal, key)
                 if born is None or born.log_id != log_id:
                     break
                 if ordered.offset >= last:

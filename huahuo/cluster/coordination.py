@@ -19,7 +19,7 @@ from msgspec.structs import replace
 from huahuo.actors.actor.messages import where
 from huahuo.actors.entities.rendezvous_hash import NOTHING, Share
 from huahuo.cluster import members
-from huahuo.cluster.members import MEMBERS_TABLE, REST_S, SILENT_S, Beat, Heard, Holder, Member, UnknownWork
+from huahuo.cluster.members import MEMBERS_TABLE, REST_S, SILENT_S, Beat, Heard, Holder, Member
 from huahuo.errors import ConfigError
 from huahuo.eventstore.ambient import Ambient, json_bytes
 from huahuo.eventstore.errors import EventStoreError
@@ -32,6 +32,8 @@ type Divide = Callable[[Share], Awaitable[None]]
 
 
 TURN_S = 0.5
+LOOK_S, QUIET_S = 10.0, 60.0
+"""How often it is looked whether this node's code knows all of the work, and for how long it must."""
 DRAINED, STOPS, LACKS = "drained", "stops", "lacks"
 _log = structlog.get_logger(__name__)
 
@@ -66,7 +68,10 @@ class Duty:
         `known`: raises ConfigError while the work has something that this node's code does not know.
         """
         self._known = known
-        self._unknown = UnknownWork()
+        self._lacks = ""
+        """What the work has that this node's code does not know."""
+        self._looked_s = self._lacked_s = 0.0
+        """When it was looked for such things last, and when one was there last."""
         self._turned = turned
         self.node = node
         self.members: Mapping[str, Member] = {}
@@ -111,10 +116,9 @@ class Duty:
     @property
     def undone(self) -> str:
         """Why no node does the work, "" if one does, or if this one could."""
-        lacks = self._unknown.reason
-        if not lacks or (self.holder and self.silent_s(self.holder) <= SILENT_S):
+        if not self._lacks or (self.holder and self.silent_s(self.holder) <= SILENT_S):
             return ""
-        return f"no node does effects, timers and the rest of the work: {lacks}"
+        return f"no node does effects, timers and the rest of the work: {self._lacks}"
 
     async def look(self) -> None:
         """Read what all nodes say of themselves, as of now."""
@@ -171,7 +175,7 @@ class Duty:
         self._unfit.discard(why)
         if why == DRAINED:
             self._unfit.discard(LACKS)
-            self._unknown.forget()
+            self._lacks = ""
 
     async def stop(self) -> None:
         """Leave the work to another node, and say that this one stops. Idempotent."""
@@ -247,21 +251,24 @@ class Duty:
 
     async def _leave_to_others(self, error: ConfigError) -> None:
         """The work has something that this node's code does not know."""
-        self._unknown.found(str(error), self._ambient.monotonic_s())
-        _log.error("work_not_begun", reason=self._unknown.reason)
+        self._lacks = str(error)
+        self._looked_s = self._lacked_s = self._ambient.monotonic_s()
+        _log.error("work_not_begun", reason=self._lacks)
         with suppress(EventStoreError):  # the next turn leaves it
             await self.unfit(LACKS)
 
     async def _look_again(self, now_s: float) -> None:
-        """What this node's code did not know may be over: then it does its part again."""
-        if not self._unknown.look_due(now_s):
+        """While newer code is at work, what is not known comes and goes: it must be over for a while."""
+        if not self._lacks or now_s - self._looked_s < LOOK_S:
             return
+        self._looked_s = now_s
         try:
             await self._known()
         except ConfigError as error:
-            self._unknown.still(str(error), now_s)
+            self._lacks, self._lacked_s = str(error), now_s
             return
-        if self._unknown.comes_back(now_s):
+        if now_s - self._lacked_s >= QUIET_S:
+            self._lacks = ""
             self._unfit.discard(LACKS)
             _log.info("work_known_again")
 

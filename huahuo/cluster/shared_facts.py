@@ -7,15 +7,12 @@ next, so a storm of clients that come back costs a few requests and not one for 
 
 Rates: a node that hears what another took takes as much from its own count, so all together give what one
 would. What is told is a quarter of a second old: only what comes to several nodes within that time is
-more, once, and is missing afterwards. What could not be told is dropped: after a second it means nothing
-any more.
+more, once, and is missing afterwards. What could not be told is dropped: it means nothing any more.
 """
 
 import asyncio
-import contextlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from functools import partial
 from itertools import islice
 from typing import Final, Protocol
 
@@ -28,7 +25,7 @@ from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.deadline import cancel_all
 
 USERS_A_MESSAGE = 5000
-BYTES_A_MESSAGE = 512 << 10
+BYTES_A_MESSAGE = 256 << 10
 """What is more goes with the next message, so each stays below the limit of a request."""
 CLIENTS_A_USER = 2000
 """Of a user with more named clients on one node, the newest are told, and the number of all."""
@@ -242,30 +239,62 @@ def _of(users: Mapping[UserId, Here], user: UserId) -> Here:
     return users.get(user) or Here()
 
 
-PRESENCE_REQUEST: Final = "presence"
+REQUEST: Final = "news"
 PAUSE_S: Final = 0.02
 """Between two requests to a node."""
 AGAIN_S: Final = 0.5
-LOOK_S: Final = 0.5
-"""How often to look which nodes live."""
+TURN_S: Final = 0.25
+"""How often to look which nodes live, and what was taken here."""
+BYTES_A_RATE: Final = 128 << 10
+"""Of a message. If there is more, the keys that took most are told."""
+_A_KEY_BYTES: Final = 12
+"""Besides its characters: their length, and the count."""
 _log = structlog.get_logger(__name__)
 
 
-class Telling:
-    """Tells the other nodes which clients are here, and hears of theirs: `presence` with tasks and requests.
+class Rate(Protocol):
+    """One limit. `spent`: what each key took here, not told to other nodes yet; None while there are none."""
 
-    Implements `hub.Elsewhere`. `leave`: closes the connections of a client here.
+    spent: Counter[str] | None
+
+    def charge(self, key: str, count: int, now_s: float) -> None:
+        """A key took as much on another node."""
+        ...
+
+
+class News(msgspec.Struct, frozen=True):
+    """What a node tells another one: of its clients, and what keys took there lately, by the rate's name."""
+
+    clients: Told
+    took: dict[str, dict[str, int]]
+
+
+class Telling:
+    """Tells the other nodes which clients are here and what was taken, and hears the same of theirs.
+
+    Implements `hub.Elsewhere`. `leave`: closes the connections of a client here. Nothing is counted for
+    others before `share`.
     """
 
     def __init__(self, peers: Peers, ambient: Ambient, leave: Callable[[UserId, str], None]) -> None:
         self._peers = peers
         self._ambient = ambient
         self._leave = leave
+        self._rates: Mapping[str, Rate] = {}
         self.presence = Presence(peers.node, ambient.token(8), ambient.now_ms)
+        self._owed: dict[str, dict[str, Counter[str]]] = {}
+        """What was taken since each node was told last."""
         self._changed: dict[str, asyncio.Event] = {}
+        self._silent: set[str] = set()
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._looking: asyncio.Task[None] | None = None
-        peers.on(PRESENCE_REQUEST, Told, self._heard)
+        peers.on(REQUEST, News, self._heard)
+
+    def share(self, rates: Mapping[str, Rate]) -> None:
+        """Let these rates hold over all nodes."""
+        self._rates = rates
+        for rate in rates.values():
+            rate.spent = Counter()
 
     def start(self) -> None:
         """Tell from now on."""
@@ -273,6 +302,8 @@ class Telling:
 
     async def stop(self) -> None:
         """Tell no more. Idempotent."""
+        for rate in self._rates.values():
+            rate.spent = None
         looking, self._looking = self._looking, None
         tasks = [*self._tasks.values(), *([] if looking is None else [looking])]
         self._tasks.clear()
@@ -292,16 +323,48 @@ class Telling:
         """See `hub.Elsewhere`."""
         return self.presence.count(user, client)
 
+    def gather(self) -> None:
+        """Note what was taken here for each node that lives. Those that do not are owed nothing."""
+        living = self._peers.living()
+        self._owed = {node: owed for node, owed in self._owed.items() if node in living}
+        for name, rate in self._rates.items():
+            if spent := rate.spent:
+                rate.spent = Counter()
+                for node in living:
+                    self._owed.setdefault(node, {}).setdefault(name, Counter()).update(spent)
+                self._wake()
+
+    async def tell(self, node: str) -> bool:
+        """Tell a node what it does not know yet. False: it did not hear it."""
+        owed, told = self._owed.pop(node, {}), self.presence.next(node)
+        news = News(told, {name: most(spent) for name, spent in owed.items()})
+        try:
+            heard = await self._peers.ask(node, REQUEST, news, Heard)
+        except NodeError as error:
+            self.presence.failed(node, told)
+            if node not in self._silent and not isinstance(error, NodeBegins):
+                self._silent.add(node)
+                _log.warning("node_not_told", node=node, reason=str(error))
+            return False
+        self._silent.discard(node)
+        self.presence.answered(node, heard)
+        return True
+
     def _wake(self) -> None:
         for changed in self._changed.values():
             changed.set()
 
-    async def _heard(self, node: str, told: Told) -> Heard:
-        heard, leaving = self.presence.hear(node, told)
-        if told.asks and node in self._changed:
+    async def _heard(self, node: str, news: News) -> Heard:
+        heard, leaving = self.presence.hear(node, news.clients)
+        if news.clients.asks and node in self._changed:
             self._changed[node].set()
         for user, client in leaving:
             self._leave(user, client)
+        now_s = self._ambient.monotonic_s()
+        for name, spent in news.took.items():
+            if (rate := self._rates.get(name)) is not None:  # a newer node may have more of them
+                for key, count in spent.items():
+                    rate.charge(key, count, now_s)
         return heard
 
     async def _look(self) -> None:
@@ -309,137 +372,25 @@ class Telling:
             living = set(self._peers.living())
             for node in living - self._tasks.keys():
                 self._changed[node] = asyncio.Event()
-                self._tasks[node] = asyncio.create_task(self._tell(node), name=f"tell {node}")
+                self._tasks[node] = asyncio.create_task(self._tell_on(node), name=f"tell {node}")
             for node in self._tasks.keys() - living:
                 self._tasks.pop(node).cancel()
                 del self._changed[node]
+                self._silent.discard(node)
                 self.presence.forget(node)
             for node in set(self.presence.heard_of()) - living:  # it tells, and says nothing in the log
                 self.presence.forget(node)
-            await asyncio.sleep(LOOK_S)
+            self.gather()
+            await asyncio.sleep(TURN_S)
 
-    async def _tell(self, node: str) -> None:
-        changed, silent = self._changed[node], False
+    async def _tell_on(self, node: str) -> None:
+        changed = self._changed[node]
         while True:
             changed.clear()
-            if not self.presence.owes(node):
+            if not (self.presence.owes(node) or node in self._owed):
                 await changed.wait()
-                continue
-            told = self.presence.next(node)
-            try:
-                heard = await self._peers.ask(node, PRESENCE_REQUEST, told, Heard)
-            except NodeError as error:
-                self.presence.failed(node, told)
-                if not silent and not isinstance(error, NodeBegins):
-                    silent = True
-                    _log.warning("node_not_told", node=node, reason=str(error))
-                await asyncio.sleep(AGAIN_S)
             else:
-                silent = False
-                self.presence.answered(node, heard)
-                await asyncio.sleep(PAUSE_S)
-
-
-RATES_REQUEST: Final = "rates"
-TURN_S: Final = 0.25
-TIMEOUT_S: Final = 1.0
-BYTES_A_RATE: Final = 128 << 10
-"""Of a message. If there is more, the keys that took most are told."""
-_A_KEY_BYTES: Final = 12
-"""Besides its characters: their length, and the count."""
-
-
-class Rate(Protocol):
-    """One limit. `spent`: what each key took here, not told to other nodes yet; None while there are none."""
-
-    spent: Counter[str] | None
-
-    def charge(self, key: str, count: int, now_s: float) -> None:
-        """A key took as much on another node."""
-        ...
-
-
-class Took(msgspec.Struct, frozen=True):
-    """What a node's keys took since it was told last, by the name of the rate."""
-
-    rates: dict[str, dict[str, int]]
-
-
-class Thanks(msgspec.Struct, frozen=True):
-    """The answer."""
-
-
-class Rates:
-    """Rates that hold over all nodes: each node tells the others what its users and addresses took.
-
-    Nothing is counted for others before `start`.
-    """
-
-    def __init__(self, peers: Peers, ambient: Ambient, rates: Mapping[str, Rate]) -> None:
-        self._peers = peers
-        self._ambient = ambient
-        self._rates = rates
-        self._owed: dict[str, dict[str, Counter[str]]] = {}
-        """What other nodes are not told yet, because the request before is still under way."""
-        self._telling: dict[str, asyncio.Task[None]] = {}
-        self._turning: asyncio.Task[None] | None = None
-        peers.on(RATES_REQUEST, Took, self._heard)
-
-    def start(self) -> None:
-        """Count, and tell from now on."""
-        for rate in self._rates.values():
-            rate.spent = Counter()
-        self._turning = asyncio.create_task(self._turn(), name="rates of all nodes")
-
-    async def stop(self) -> None:
-        """Tell no more. Idempotent."""
-        for rate in self._rates.values():
-            rate.spent = None
-        turning, self._turning = self._turning, None
-        tasks = [*self._telling.values(), *([] if turning is None else [turning])]
-        self._telling.clear()
-        await cancel_all(tasks, 1.0)
-
-    def turn(self) -> list[asyncio.Task[None]]:
-        """Begin to tell each node what was taken since. Returns the requests that are under way."""
-        self._gather()
-        for node in self._owed.keys() - self._telling.keys():
-            task = asyncio.create_task(self._tell(node, self._owed.pop(node)), name=f"rates to {node}")
-            self._telling[node] = task
-            task.add_done_callback(partial(self._told, node))
-        return list(self._telling.values())
-
-    async def _turn(self) -> None:
-        while True:
-            await asyncio.sleep(TURN_S)
-            self.turn()
-
-    def _gather(self) -> None:
-        """Note what was taken for each node that lives. Those that do not are owed nothing."""
-        living = self._peers.living()
-        self._owed = {node: owed for node, owed in self._owed.items() if node in living}
-        for name, rate in self._rates.items():
-            spent, rate.spent = rate.spent, Counter()
-            if spent:
-                for node in living:
-                    self._owed.setdefault(node, {}).setdefault(name, Counter()).update(spent)
-
-    async def _tell(self, node: str, owed: Mapping[str, Counter[str]]) -> None:
-        took = Took({name: most(spent) for name, spent in owed.items()})
-        with contextlib.suppress(NodeError):  # `telling` says in the log which node can't be reached
-            await self._peers.ask(node, RATES_REQUEST, took, Thanks, timeout_s=TIMEOUT_S)
-
-    def _told(self, node: str, _task: asyncio.Task[None]) -> None:
-        self._telling.pop(node, None)
-
-    async def _heard(self, _node: str, took: Took) -> Thanks:
-        now_s = self._ambient.monotonic_s()
-        for name, spent in took.rates.items():
-            rate = self._rates.get(name)
-            if rate is not None:  # a newer node may have more of them
-                for key, count in spent.items():
-                    rate.charge(key, count, now_s)
-        return Thanks()
+                await asyncio.sleep(PAUSE_S if await self.tell(node) else AGAIN_S)
 
 
 def most(spent: Mapping[str, int]) -> dict[str, int]:

@@ -4,24 +4,15 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-import pytest
-
-from huahuo.cluster import shared_facts
 from huahuo.cluster.node_requests import Peers
-from huahuo.cluster.shared_facts import BYTES_A_RATE, Rates, most
+from huahuo.cluster.shared_facts import BYTES_A_RATE, Telling, most
 from huahuo.eventstore.ambient import FakeAmbient
 from huahuo.transport.access.door import RequestLimit
 from huahuo.users.login import FAILURES_MAX, WINDOW_S, Failures
-from tests.support.patience import WITHIN_S
 from tests.support.worlds.neighbours import neighbours
 
 PER_S = 5
 BURST = 4 * PER_S
-
-
-@pytest.fixture(autouse=True)
-def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shared_facts, "TIMEOUT_S", WITHIN_S)
 
 
 class Node:
@@ -31,8 +22,9 @@ class Node:
         self._ambient = ambient
         self.calls = RequestLimit(PER_S)
         self.failures = Failures()
-        self.rates = Rates(peers, ambient, {"calls": self.calls, "sign-ins": self.failures})
-        self.rates.start()
+        self._peers = peers
+        self.telling = Telling(peers, ambient, lambda _user, _client: None)
+        self.telling.share({"calls": self.calls, "sign-ins": self.failures})
 
     def take(self, count: int) -> int:
         """Ask as often; returns how often it was allowed."""
@@ -40,7 +32,8 @@ class Node:
         return sum(self.calls.take("user/42", now_s) == 0 for _ in range(count))
 
     async def tell(self) -> None:
-        await asyncio.gather(*self.rates.turn())
+        self.telling.gather()
+        await asyncio.gather(*map(self.telling.tell, self._peers.living()))
 
 
 @asynccontextmanager
@@ -53,7 +46,7 @@ async def nodes(names: str, silent: str = "") -> AsyncIterator[tuple[list[Node],
             yield made, clock
         finally:
             for node in made:
-                await node.rates.stop()
+                await node.telling.stop()
 
 
 async def test_a_user_who_asks_three_nodes_gets_what_one_node_would_give() -> None:

@@ -247,9 +247,6 @@ class OwnerPort(Protocol):
     def release(self, parted: int) -> None:
         """An answer or state in parts is not needed any more."""
 
-    def given(self, number: int, data: bytes) -> None:
-        """A socket that the owner must serve comes over the other Unix socket, under this number."""
-
 
 class _Method(NamedTuple):
     number: int

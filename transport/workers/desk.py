@@ -70,18 +70,11 @@ class RemoteConnection:
 
 
 class Desk(OwnerPort):
-    """See the module. `given` hears of each socket that the worker gives away; `lost`, of its end."""
+    """See the module. `ready`: the worker listens; `lost`: it is gone."""
 
-    def __init__(
-        self,
-        owner: Owner,
-        *,
-        given: Callable[[int, bytes], None],
-        ready: Callable[[], None],
-        lost: Callable[[], None],
-    ) -> None:
+    def __init__(self, owner: Owner, *, ready: Callable[[], None], lost: Callable[[], None]) -> None:
         self._owner = owner
-        self._told_given, self._told_ready, self._told_lost = given, ready, lost
+        self._told_ready, self._told_lost = ready, lost
         self.channel = Channel(OwnerPort, self, lost=self._lost, now_s=owner.ambient.monotonic_s)
         self._parts = PartsKept(owner.server.turns)
         self._calls = CallsOf(owner, self._parts, self.channel)
@@ -238,10 +231,6 @@ class Desk(OwnerPort):
     def release(self, parted: int) -> None:
         """See `OwnerPort`."""
         self._parts.release(parted)
-
-    def given(self, number: int, data: bytes) -> None:
-        """See `OwnerPort`."""
-        self._told_given(number, data)
 
     def _lost(self) -> None:
         """The channel is over: the worker's connections are gone, and count no more."""

@@ -10,6 +10,7 @@ Metrics of several processes become one text: a worker sends its samples, the ow
 
 import asyncio
 import socket
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, cast
 
@@ -105,92 +106,70 @@ def merged_metrics(own: Metrics, of_workers: Mapping[int, bytes | None]) -> byte
 
 GIVING_MAX: Final = 4096
 """Sockets that wait to be given to the owner. Beyond that, a socket is closed."""
+_READ_MAX: Final = 512 << 10
+"""What may have been read of one: more than a single read of the event loop."""
 
 
 class Giver:
-    """Gives sockets to the owner over a second Unix socket: each goes with its number."""
+    """Gives sockets to the owner over a second Unix socket: each goes with the bytes that were read of it."""
 
-    def __init__(self, sock: socket.socket, channel: Channel) -> None:
+    def __init__(self, sock: socket.socket) -> None:
         sock.setblocking(False)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2 * _READ_MAX)
         self._sock = sock
-        self._channel = channel
-        self._made = 0
-        self._waiting: list[tuple[int, int]] = []
+        self._waiting: deque[tuple[int, bytes]] = deque()
 
     def give(self, transport: asyncio.Transport, data: bytes) -> None:
         """Give away the socket of `transport`, of which `data` was read."""
         theirs = cast("socket.socket | None", transport.get_extra_info("socket"))
         if theirs is not None and len(self._waiting) < GIVING_MAX:
-            self._made += 1
-            self._channel.say(OwnerPort.given, self._made, data)
-            self._waiting.append((self._made, socket.dup(theirs.fileno())))
+            self._waiting.append((socket.dup(theirs.fileno()), data))
             self._flush()
         transport.abort()  # closes our descriptor; the connection lives on by the other one
 
     def _flush(self) -> None:
         loop = asyncio.get_running_loop()
         while self._waiting:
-            number, descriptor = self._waiting[0]
+            descriptor, data = self._waiting[0]
             try:
-                socket.send_fds(self._sock, [number.to_bytes(8)], [descriptor])
+                socket.send_fds(self._sock, [data], [descriptor])
             except BlockingIOError:
                 loop.add_writer(self._sock, self._flush)
                 return
             except OSError as error:
                 _log.warning("socket_not_given", reason=str(error))
-            del self._waiting[0]
+            self._waiting.popleft()
             socket.close(descriptor)
         loop.remove_writer(self._sock)
 
 
 class Taker:
-    """The owner's end: joins sockets and the bytes that were read of them."""
+    """The owner's end: gets sockets and the bytes that were read of them."""
 
     def __init__(self, sock: socket.socket, serve: Callable[[socket.socket, bytes], Any]) -> None:
         sock.setblocking(False)
         self._sock = sock
         self._serve = serve
-        self._sockets: dict[int, socket.socket] = {}
-        self._data: dict[int, bytes] = {}
         asyncio.get_running_loop().add_reader(sock, self._readable)
 
-    def given(self, number: int, data: bytes) -> None:
-        """The bytes of a socket came."""
-        sock = self._sockets.pop(number, None)
-        if sock is None:
-            self._data[number] = data
-        else:
-            self._serve(sock, data)
-
     def close(self) -> None:
-        """The worker is gone: serve what came whole, close the rest."""
+        """The worker is gone."""
         asyncio.get_running_loop().remove_reader(self._sock)
         self._sock.close()
-        for sock in self._sockets.values():
-            sock.close()
-        self._sockets.clear()
-        self._data.clear()
 
     def _readable(self) -> None:
         while True:
             try:
-                number, descriptors, _, _ = socket.recv_fds(self._sock, 8, 1)
+                data, descriptors, _, _ = socket.recv_fds(self._sock, _READ_MAX, 1)
             except BlockingIOError:
                 return
             except OSError:
-                number, descriptors = b"", []
-            if not number:
+                data, descriptors = b"", []
+            if not data:
                 asyncio.get_running_loop().remove_reader(self._sock)
                 return
             for descriptor in descriptors:
-                self._came(int.from_bytes(number), socket.socket(fileno=descriptor))
-
-    def _came(self, number: int, sock: socket.socket) -> None:
-        data = self._data.pop(number, None)
-        if data is None:
-            self._sockets[number] = sock
-        else:
-            self._serve(sock, data)
+                self._serve(socket.socket(fileno=descriptor), data)
 
 
 class Usher:
@@ -329,7 +308,7 @@ class Worker(WorkerPort):
         server.handshakes.usher = Usher(
             server,
             door,
-            Giver(self._giving, channel),
+            Giver(self._giving),
             origins=manners.settings.origins,
             has_tongues=hello.has_tongues,
         )

@@ -1,6 +1,6 @@
 """What sockets bring before a message is one: frames, handshakes, requests, proposals. See `targets`."""
 
-from hashlib import blake2b
+import contextlib
 from typing import Final
 
 import h11
@@ -12,6 +12,7 @@ from websockets.streams import StreamReader
 from websockets.utils import accept_key
 
 from huahuo.eventstore.core.storage_port import Passed
+from huahuo.eventstore.errors import WrongKey
 from huahuo.eventstore.replicated import proposal
 from huahuo.eventstore.replicated.proposal import MAC_BYTES, Codec, Item, Proposal, encode_item
 from huahuo.transport.http import messages
@@ -116,13 +117,13 @@ def proposals(data: bytes) -> None:
     _codec.decode(signed)
 
 
-BORN: Final = proposal.dump_birth(proposal.Birth(1, "log", b"mark"))[1 + MAC_BYTES :]
+BORN: Final = proposal.dump_birth(proposal.Birth(1, "log"), _KEY)[1 + MAC_BYTES :]
 
 
 def births(data: bytes) -> None:
     """The first proposal of an ordered log, which anybody can write who can write there."""
-    proposal.load_birth(b"b" + blake2b(data, digest_size=MAC_BYTES).digest() + data)
-    proposal.load_birth_again(b"B" + bytes(MAC_BYTES) + data, _KEY)
+    with contextlib.suppress(WrongKey):
+        proposal.load_birth(b"b" + data, _KEY)
 
 
 BODY: Final = _codec.encode(_HEAD, [encode_item(Item())])[1 + MAC_BYTES :]

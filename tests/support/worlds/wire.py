@@ -327,7 +327,7 @@ async def _at_a_worker(made: World) -> AsyncIterator[None]:
         serving.add(asyncio.get_running_loop().create_task(made.server.handshakes.adopt(sock, data)))
 
     taker, ready = Taker(taking, serve), asyncio.Event()
-    desk = Desk(owner, given=taker.given, ready=ready.set, lost=lambda: None)
+    desk = Desk(owner, ready=ready.set, lost=lambda: None)
     made.worker = worker = Worker(made.ambient, InlineExecutor(), lambda _hello: None)
     unlisten = tell_commits(made.log, lambda: [desk])
     made.server.rejudging.also = lambda *whom: desk.channel.say(WorkerPort.rejudge, *whom)

@@ -6,7 +6,7 @@ import pytest
 
 from huahuo.eventstore.ambient import FakeAmbient
 from huahuo.eventstore.care.backup import back_up, put_back
-from huahuo.eventstore.core.seal import Vault
+from huahuo.eventstore.core.seal import derive
 from huahuo.eventstore.replicated import proposal
 from huahuo.eventstore.replicated.opening import find_beginning
 from huahuo.eventstore.replicated.proposal import Birth
@@ -37,8 +37,8 @@ async def single(directory: Path, *bodies: bytes) -> tuple[str, bytes]:
 async def test_the_directory_of_a_single_service_becomes_a_replica_and_goes_on(tmp_path: Path) -> None:
     log_id, chain = await single(tmp_path, b"1", b"2")
     order = MemoryOrder()
-    mark = Vault(MASTER_KEY, FakeAmbient(1)).mark()
-    order.put(proposal.dump_birth(Birth(proposal.BIRTH_FORMAT, log_id, mark, before=2)))
+    born = Birth(proposal.BIRTH_FORMAT, log_id, before=2)
+    order.put(proposal.dump_birth(born, derive(MASTER_KEY, "proposals")))
     become_replica(tmp_path, chain)
     held = held_in(tmp_path)
     assert held is not None

@@ -5,57 +5,11 @@ from collections.abc import AsyncGenerator
 
 import pytest
 
-from huahuo.eventstore.core.chain import GENESIS
-from huahuo.eventstore.core.draft import Draft
-from huahuo.eventstore.core.storage_port import Passed, Place
-from huahuo.eventstore.errors import EventStoreError, Unavailable
-from huahuo.eventstore.model import Append
-from huahuo.eventstore.replicated.opening import SameOrder
 from huahuo.eventstore.replicated.order_reader import READ_AHEAD_MAX, Arrivals
-from huahuo.eventstore.replicated.outbox import BLOCK, Reservations
-from huahuo.eventstore.replicated.peers import Agreement
-from huahuo.eventstore.replicated.proposal import Item, encode_item
-from huahuo.eventstore.replicated.state_machine import Reserved, Run, Shared, apply_all
-from huahuo.eventstore.sequencer.port import Misconfigured, Ordered, SequencerError
+from huahuo.eventstore.sequencer.port import Ordered, SequencerError
 from tests.support.models.memory_sequencer import MemoryOrder, MemorySequencer
-from tests.support.worlds.proposals import CODEC, Nothing, encoded, proposal
 
 pytestmark = pytest.mark.anyio
-
-
-def run() -> tuple[Run, Draft]:
-    draft = Draft(Place(0, GENESIS, {}), Nothing(), "", 0)
-    return Run(draft, Shared(), {}, 1, CODEC), draft
-
-
-def test_a_hole_in_the_order_is_not_passed_over() -> None:
-    begun, draft = run()
-    with pytest.raises(EventStoreError, match="proposal 1 is missing"):
-        apply_all(begun, draft, [Ordered(2, encoded(proposal()))])
-    assert begun.shared.offset == 0
-
-
-def test_a_replica_that_has_applied_nothing_judges_nobody() -> None:
-    agreement = Agreement()
-    agreement.hear("b", Passed(1, b"c", b"d"))
-    assert (agreement.verdict(), agreement.differing) == ("agreed", [])
-
-
-def test_what_cannot_be_in_a_proposal_is_refused_by_its_type() -> None:
-    with pytest.raises(TypeError, match="no part of a proposal: object"):
-        encode_item(Item(Append(ts_ms=1, expected=object())))  # type: ignore[arg-type]
-
-
-async def test_numbers_that_come_for_nobody_are_kept_and_those_who_wait_at_the_end_are_told() -> None:
-    reservations = Reservations(lambda: None)
-    reservations.came(Reserved("c", 1, 2 * BLOCK))
-    assert reservations.take("c", 1) == 1
-    waiting = asyncio.ensure_future(reservations.reserve("d", 1))
-    await asyncio.sleep(0)
-    reservations.end("the end")
-    with pytest.raises(Unavailable, match="the end"):
-        await waiting
-    assert reservations.wanted == {}
 
 
 class Scripted(MemorySequencer):
@@ -94,29 +48,3 @@ async def test_no_more_is_read_ahead_than_can_be_applied_soon() -> None:
     coming.drop(2 * READ_AHEAD_MAX)
     await reading
     assert (order.given, halted) == (2 * READ_AHEAD_MAX, [])
-
-
-async def test_an_order_that_refuses_to_be_read_stops_the_node_with_its_reason() -> None:
-    coming, halted = arrivals(Scripted(1, Misconfigured("the log went back")))
-    await coming.follow(0)
-    assert halted == ["the log went back"]
-
-
-async def test_who_waits_at_the_end_is_told_and_who_gave_up_is_not() -> None:
-    coming, _ = arrivals(Scripted(0))
-    waits, gives_up = (asyncio.ensure_future(coming.applied(3)) for _ in range(2))
-    await asyncio.sleep(0)
-    gives_up.cancel()
-    coming.end("the end")
-    with pytest.raises(Unavailable, match="the end"):
-        await waits
-    assert (await asyncio.gather(gives_up, return_exceptions=True))[0].__class__ is asyncio.CancelledError
-
-
-async def test_an_order_is_trimmed_through_its_comparison() -> None:
-    order = MemoryOrder()
-    for data in (b"a", b"b", b"c"):
-        order.put(data)
-    way = SameOrder(MemorySequencer(order), "log-1", applied=0)
-    await way.trim(3)
-    assert (order.first, order.get(3)) == (3, b"c")

@@ -4,10 +4,8 @@ import asyncio
 import errno
 
 import pytest
-from structlog.testing import capture_logs
 
 from huahuo.eventstore.core.seal import derive
-from huahuo.eventstore.core.storage_port import Group
 from huahuo.eventstore.errors import (
     Closed,
     EventStoreError,
@@ -18,7 +16,6 @@ from huahuo.eventstore.errors import (
 )
 from huahuo.eventstore.model import Append, Appended, Secret, SecretPut
 from huahuo.eventstore.replicated.proposal import VERSION, Codec
-from huahuo.eventstore.replicated.writer import RETRY_S
 from tests.support.models.hostile_sequencer import OneLate
 from tests.support.models.memory_sequencer import MemoryOrder, MemorySequencer
 from tests.support.worlds.logs import MASTER_KEY, append, event
@@ -186,20 +183,6 @@ async def test_a_replica_that_differs_from_two_others_stops_and_they_go_on() -> 
         assert [await node.log.probe() for node in right] == [None, None]
 
 
-async def test_of_two_replicas_that_differ_both_stop() -> None:
-    async with cluster("ab") as made:
-        for node in made.nodes:
-            await node.log.append(append(event("s")))
-        await made.caught_up()
-        made.nodes[0].writer.place.chain = bytes(32)
-        for _ in range(2):
-            for node in made.nodes:
-                if node.writer.trouble is None:
-                    await node.log.append(append(event("s")))
-            await asyncio.sleep(1)
-        assert ["differs" in (node.writer.trouble or "") for node in made.nodes] == [True, True]
-
-
 async def test_a_commit_that_fails_is_applied_again_and_nothing_is_lost() -> None:
     async with cluster("ab") as made:
         one, other = made.nodes
@@ -213,30 +196,6 @@ async def test_a_commit_that_fails_is_applied_again_and_nothing_is_lost() -> Non
         one.ambient.advance(2)
         assert await one.log.probe() is None
         await same_everywhere(made)
-
-
-async def test_a_node_that_has_room_for_a_probe_and_not_for_what_is_ordered_says_so(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    async with cluster("ab") as made:
-        one, other = made.nodes
-        commit, full = one.log.store.commit, [True]
-
-        def large_ones_fail(group: Group) -> None:
-            if group.events and full:
-                raise OSError(errno.ENOSPC, "No space left on device")
-            commit(group)
-
-        monkeypatch.setattr(one.log.store, "commit", large_ones_fail)
-        with capture_logs() as said:
-            await other.log.append(append(event("s", b"other")))
-            await asyncio.sleep(2.5 * RETRY_S)
-            assert "cannot apply what is ordered" in (await one.log.probe() or "")
-        assert [line["event"] for line in said].count("not_applied") == 1, "it is tried again without a word"
-        full.clear()
-        await one.caught_up()
-        one.ambient.advance(2)
-        assert await one.log.probe() is None
 
 
 async def test_an_append_is_refused_by_its_size_alone_and_what_is_behind_it_goes_through() -> None:

@@ -93,25 +93,6 @@ class Mute(MemorySequencer):
             yield ordered
 
 
-async def test_an_order_that_takes_proposals_and_gives_none_back_stays_silent() -> None:
-    async with cluster("a", way=lambda order, _: Mute(order)) as made:
-        node = made.nodes[0]
-        assert isinstance(node.sequencer, Mute)
-        await wait(node, 5)
-        with capture_logs() as said:
-            node.sequencer.speaks.clear()
-            waiting = [node.log.submit(append(event("s")))]
-            await wait(node, SILENT_S + 5)
-            waiting.append(node.log.submit(append(event("s"))))
-            await wait(node, 1)
-            assert "the ordered log has not answered for" in str(node.writer.trouble)
-            node.sequencer.speaks.set()
-            await asyncio.gather(*waiting)
-            await wait(node, 3)
-            assert node.writer.trouble is None
-        assert about_the_order(said) == ["ordered_log_away", "ordered_log_back"]
-
-
 class Starved(Mute):
     """As `Mute`, and it says why nothing can be read."""
 

@@ -5,34 +5,17 @@ import contextlib
 from collections.abc import AsyncIterator
 
 import pytest
-from structlog.testing import capture_logs
 
 from huahuo.actors.entities.rendezvous_hash import NOTHING, Share
 from huahuo.cluster import members
-from huahuo.cluster.coordination import Duty
-from huahuo.cluster.members import LOOK_S, QUIET_S, REST_S, SILENT_S, Heard, Member
+from huahuo.cluster.coordination import LOOK_S, QUIET_S, Duty
+from huahuo.cluster.members import SILENT_S, Member
 from huahuo.errors import ConfigError
 from huahuo.eventstore.errors import Unavailable
 from huahuo.eventstore.model import Append
 from tests.support.worlds.replicas import Cluster, Node, cluster
 
 pytestmark = pytest.mark.virtual_time
-
-
-def test_silence_is_counted_by_ones_own_clock_and_a_new_beat_ends_it() -> None:
-    heard = Heard()
-    heard.hear({"a": 1}, 100.0)
-    heard.hear({"a": 1}, 104.0)
-    assert heard.silent_s("a", 105.0) == 5.0
-    heard.hear({"a": 2}, 106.0)
-    assert heard.silent_s("a", 106.5) == 0.5
-    assert heard.silent_s("never", 106.5) == float("inf")
-    heard.forgive(200.0)
-    assert heard.silent_s("a", 201.0) == 1.0
-
-
-def test_a_cut_off_node_rests_before_another_one_may_take_over() -> None:
-    assert REST_S < SILENT_S
 
 
 class Worker:
@@ -45,13 +28,6 @@ class Worker:
         """How often the log is yet to refuse the beginning of the work."""
         self.knows = True
         """Whether its code knows all that the work has."""
-        self.says_unknown = True
-        """Whether it can tell that before it begins, as a plug-in may not."""
-        self.refused = 0
-        """How often it could not do its part."""
-        self.breaks = False
-        self.leaves = 0
-        """How often the log does not let it leave the work."""
         self.may_rest = asyncio.Event()
         self.may_rest.set()
         self.duty = Duty(
@@ -75,8 +51,6 @@ class Worker:
 
     async def _work(self) -> None:
         assert not self.working
-        if self.breaks:
-            raise KeyError("a fault")
         if not self.knows:
             raise ConfigError("this effect is not known")
         self.working = True
@@ -85,21 +59,17 @@ class Worker:
             raise Unavailable("not now")
 
     async def _known(self) -> None:
-        if not self.knows and self.says_unknown:
+        if not self.knows:
             raise ConfigError("this effect is not known")
 
     async def _divide(self, share: Share) -> None:
         if not self.knows and share != NOTHING:
-            self.refused += 1
             raise ConfigError("this effect is not known")
         self.share = share
 
     async def _rest(self) -> None:
         await self.may_rest.wait()
         self.working = False
-        if self.leaves:
-            self.leaves -= 1
-            raise Unavailable("not now")
 
 
 @contextlib.asynccontextmanager
@@ -119,22 +89,6 @@ async def test_the_first_node_works_and_keeps_the_work_while_it_lives() -> None:
         assert [worker.working for worker in each] == [True, False, False]
         assert {worker.duty.holder for worker in each} == {"a"}
         assert set(each[2].duty.members) == {"a", "b", "c"}
-
-
-async def test_a_node_that_stops_leaves_the_work_to_another_at_once() -> None:
-    async with workers() as (made, each):
-        await each[0].duty.stop()
-        await made.pass_s(1.0)
-        assert sum(worker.working for worker in each[1:]) == 1
-        assert not each[0].working
-
-
-async def test_a_node_that_died_is_followed_by_one_other_within_ten_seconds() -> None:
-    async with workers() as (made, each):
-        await made.nodes[0].crash()
-        await made.pass_s(10.0)
-        assert sum(worker.working for worker in each[1:]) == 1
-        await made.nodes[0].start()
 
 
 async def test_a_node_with_other_token_keys_is_refused_and_told_whose_differ() -> None:
@@ -171,22 +125,6 @@ async def test_a_node_does_its_part_again_once_its_code_has_known_the_work_for_a
         assert older.share == NOTHING
         await made.pass_s(LOOK_S * 2 + 2.0)
         assert older.share.nodes == each[0].duty.sharing == ("a", "b", "c")
-        await older.duty.stop()
-
-
-async def test_a_node_that_must_leave_the_work_again_and_again_comes_back_ever_later() -> None:
-    async with workers() as (made, each):
-        await each[2].duty.stop()
-        older = Worker(made.nodes[2])
-        older.knows = False
-        older.says_unknown = False
-        await older.duty.start()
-        await made.pass_s(20 * 60)
-        assert older.refused == 1 + 4, "at its start, and after 1, 2, 4 and 8 minutes more"
-        await older.duty.unfit()
-        older.duty.fit()
-        await made.pass_s(QUIET_S)
-        assert older.refused == 6, "who lets it in again does so at once"
         await older.duty.stop()
 
 
@@ -261,13 +199,6 @@ def parts(each: list[Worker]) -> list[tuple[str, ...]]:
     return [worker.share.nodes for worker in each]
 
 
-async def test_all_nodes_divide_the_work_alike() -> None:
-    async with workers() as (made, each):
-        await made.pass_s(4.0)
-        assert parts(each) == [("a", "b", "c")] * 3
-        assert [worker.share.node for worker in each] == ["a", "b", "c"]
-
-
 @pytest.mark.parametrize("dies", [0, 1])
 async def test_the_part_of_a_node_that_died_is_done_by_others_within_ten_seconds(dies: int) -> None:
     async with workers() as (made, each):
@@ -334,39 +265,3 @@ async def test_while_an_older_version_has_the_work_a_newer_node_does_no_part_of_
         await made.pass_s(2 * SILENT_S)  # the older one is gone
         assert (newer.duty.holder, newer.share.nodes) == ("b", ("b",))
         await newer.duty.stop()
-
-
-async def test_a_node_that_does_not_know_the_work_goes_on_when_the_log_does_not_let_it_leave() -> None:
-    async with workers() as (made, each):
-        await each[0].duty.stop()
-        last = each[1:]
-        for worker in last:
-            worker.knows = False
-            worker.leaves = 1
-        await made.pass_s(2.0)
-        assert sorted(worker.leaves for worker in last) == [0, 0]
-        for worker in last:
-            worker.duty.fit()
-            worker.knows = True
-        await made.pass_s(2.0)
-        assert sum(worker.working for worker in last) == 1
-
-
-async def test_an_unexpected_end_of_a_nodes_turns_is_logged() -> None:
-    async with workers() as (made, each):
-        with capture_logs() as said:
-            await each[0].duty.stop()
-            for worker in each[1:]:
-                worker.breaks = True
-            await made.pass_s(2.0)
-        assert ("node_turns_ended", "KeyError") in [(one["event"], one.get("error")) for one in said]
-
-
-async def test_why_a_stopped_node_cannot_speak_is_logged_once() -> None:
-    async with workers() as (made, each):
-        await made.pass_s(2.0)
-        with capture_logs() as said:
-            made.nodes[2].writer.halt("the log went back")
-            await made.pass_s(20.0)
-        assert [one["reason"] for one in said if one["event"] == "beat_failed"] == ["the log went back"]
-        assert not each[2].working

@@ -88,17 +88,6 @@ async def test_the_node_that_takes_the_work_over_trims_what_has_become_old_befor
         assert made.order.first > 1
 
 
-async def test_births_that_are_behind_a_trim_are_forgotten() -> None:
-    async with parts() as (made, each):
-        for _ in range(2 * MARKS + 2):
-            await each[0].node.log.append(append(event("s")))
-            await each[0].trimmer.turn()
-            await made.pass_s(KEEP_S / MARKS)
-        rows = await each[1].node.log.rows(MEMBERS_TABLE, "births", after=b"", limit=100)
-        assert 0 < len(rows) <= MARKS + 1
-        assert int.from_bytes(rows[0][0]) > each[0].trimmer.trimmed.offset > 0
-
-
 async def test_what_nodes_say_to_each_other_without_any_event_is_kept_no_longer() -> None:
     async with parts() as (made, each):
         kept: list[int] = []
@@ -132,14 +121,6 @@ async def test_a_trim_by_hand_on_another_node_is_not_taken_back() -> None:
         await made.pass_s(KEEP_S)
         await each[0].trimmer.turn()
         assert each[0].trimmer.trimmed.offset >= mark.offset
-
-
-async def test_the_node_without_the_work_trims_nothing_by_itself() -> None:
-    async with parts() as (made, each):
-        for _ in range(3):
-            await each[1].trimmer.turn()
-            await made.pass_s(KEEP_S)
-        assert made.order.first == 1
 
 
 async def test_a_living_node_that_has_not_applied_it_is_waited_for_and_named() -> None:
