@@ -6,6 +6,7 @@ Help must come at once, so what only a command's body needs is imported there. T
 
 from __future__ import annotations
 
+import inspect
 import os
 import sys
 from functools import cached_property
@@ -19,8 +20,9 @@ from typer.core import TyperGroup, TyperOption
 from huahuo.errors import ConfigError, HuahuoError
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Callable, Coroutine
     from types import ModuleType
+    from typing import Concatenate
 
     from rich.console import Console
 
@@ -194,6 +196,27 @@ def program(name: str, text: str, group: type[TyperGroup] = _WithApp) -> typer.T
         help=text,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
+
+
+def command[**P](
+    group: typer.Typer, example: str, name: str | None = None, *, data: Any = Data
+) -> Callable[[Callable[Concatenate[Settings, P], None]], Callable[..., None]]:
+    """Add a command to `group` that gets the settings first: those of `--data` and `--config`."""
+
+    def add(body: Callable[Concatenate[Settings, P], None]) -> Callable[..., None]:
+        def called(*, data: Path | None, config_file: Path | None, **given: Any) -> None:
+            body(settings(data, config_file), **given)  # type: ignore[call-arg]
+
+        own = [*inspect.signature(body).parameters.values()][1:]
+        more = {"data": data, "config_file": ConfigFile}
+        kind = inspect.Parameter.KEYWORD_ONLY
+        both = [*own, *(inspect.Parameter(one, kind, default=None, annotation=more[one]) for one in more)]
+        called.__signature__ = inspect.Signature(both)  # type: ignore[attr-defined]
+        called.__annotations__ = {one.name: one.annotation for one in both}
+        called.__name__, called.__doc__ = body.__name__, body.__doc__
+        return group.command(name, epilog=f"Example:  {example}")(called)
+
+    return add
 
 
 def settings(data: Path | None, config_file: Path | None, **flags: Any) -> Settings:

@@ -61,27 +61,17 @@ from huahuo.replay.history.subject import FoldSubject, Part, Subject
 class EntitySettings(msgspec.Struct, frozen=True):
     """Bounds of an application's entities."""
 
-    decision_events_max: Annotated[
-        int,
-        Meta(description="Events, effects or rows that one decision of an entity may have.", ge=1, le=65_536),
-    ] = Bounds().decision_events_max
-    state_bytes_max: Annotated[
-        int, Meta(description="Bytes that the state of one entity may have.", ge=1)
-    ] = Bounds().state_bytes_max
+    decision_events_max: Annotated[int, Meta(ge=1, le=65_536)] = Bounds().decision_events_max
+    """Events, effects or rows that one decision of an entity may have."""
+    state_bytes_max: Annotated[int, Meta(ge=1)] = Bounds().state_bytes_max
+    """Bytes that the state of one entity may have."""
 
-    effect_bytes_max: Annotated[
-        int, Meta(description="Bytes that the arguments of one effect may have, as JSON.", ge=1)
-    ] = Bounds().effect_bytes_max
-    effects_at_once: Annotated[int, Meta(description="Effects that run at a time.", ge=1)] = (
-        EffectBounds().at_once
-    )
-    effects_waiting_max: Annotated[
-        int,
-        Meta(
-            description="Effects that wait in memory, half of them of one user; the others wait in the log.",
-            ge=2,
-        ),
-    ] = EffectBounds().waiting_max
+    effect_bytes_max: Annotated[int, Meta(ge=1)] = Bounds().effect_bytes_max
+    """Bytes that the arguments of one effect may have, as JSON."""
+    effects_at_once: Annotated[int, Meta(ge=1)] = EffectBounds().at_once
+    """Effects that run at a time."""
+    effects_waiting_max: Annotated[int, Meta(ge=2)] = EffectBounds().waiting_max
+    """Effects that wait in memory, half of them of one user; the others wait in the log."""
 
 
 KINDS: Final = (facts.KIND, STREAMS.rstrip("/"))

@@ -344,9 +344,9 @@ class Plugin(Protocol):
 
     @property
     def settings(self) -> type[msgspec.Struct] | None:
-        """A struct of settings, each with a default.
+        """A struct of settings, each with a default, and below it a text with its meaning.
 
-        The type of a field is such as `Annotated[int, Meta(ge=1, description="…")]`.
+        The type of a field may have bounds: `Annotated[int, Meta(ge=1)]`.
         """
         return None
 

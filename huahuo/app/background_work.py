@@ -1,55 +1,42 @@
-"""The work of a service besides its clients: plug-ins, webhooks, care of the log and its room, traces.
+"""The work of a service besides its clients: plug-ins, webhooks, care of the log's room.
 
 On a node it begins once the node has joined. What one process does for all begins where the duty says so.
-Only our own engines of the log offer audit questions, compaction, bounds and commit times. Traces are
-made where the setting `otel` asks for them; without it, none of that is imported.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from huahuo import zh as user_words
 from huahuo.actors.entities.rendezvous_hash import Share
 from huahuo.actors.plugins.actions import Registry
 from huahuo.actors.plugins.calls import user_id_of
-from huahuo.actors.plugins.past import Past, together
+from huahuo.actors.plugins.past import Past
 from huahuo.actors.plugins.plugin import Brought, Gauges, Host, Plugin
-from huahuo.admin import LogCare
-from huahuo.app import nodes, service_http
+from huahuo.app import nodes
 from huahuo.app.config import Settings
 from huahuo.app.process import Parts
 from huahuo.cluster.coordination import Duty
 from huahuo.cluster.trimming import Trimmer
 from huahuo.errors import ConfigError, HuahuoError
-from huahuo.eventstore.ambient import Ambient
-from huahuo.eventstore.audit.index import DATABASE as AUDIT_DATABASE
 from huahuo.eventstore.audit.index import DATABASE as INDEX
 from huahuo.eventstore.audit.tables import discard
 from huahuo.eventstore.care.pruning import Retention
 from huahuo.eventstore.core.log import StoreLog
 from huahuo.eventstore.deadline import cancel_all
 from huahuo.eventstore.errors import Unavailable
-from huahuo.eventstore.executor import Charge, FairExecutor, InlineExecutor
 from huahuo.eventstore.port import Log
 from huahuo.eventstore.replicated.writer import ReplicaWriter
 from huahuo.eventstore.sqlite.log import SqliteLog
 from huahuo.refusals import ChangeRefused
-from huahuo.replay.feed import Feed
 from huahuo.storage.room import FreeBytes, Looking, Quotas, Room, StorageActions, size_of_files
 from huahuo.storage.upkeep import Backups, Erased, Erasing, Step, facts_of, in_process, retain, rules_of
 from huahuo.transport.commands.gate import Gate
 from huahuo.transport.commands.publishing import Publisher
 from huahuo.transport.http.api import Api
-from huahuo.transport.load.fair_queueing import Rounds
-from huahuo.transport.load.metrics import Metrics
-from huahuo.transport.server.hub import Hub
 from huahuo.users.book import UserBook
 from huahuo.users.login import Login
-
-if TYPE_CHECKING:
-    from huahuo.tracing.spans import Works
 
 
 class Work:
@@ -142,35 +129,6 @@ async def _begin_plugin(name: str, brought: Brought, parts: Parts) -> None:
         await brought.start()
     except ValueError as error:
         raise ConfigError(str(error)) from error
-
-
-def trace_service(
-    gate: Gate,
-    hub: Hub,
-    feed: Feed,
-    publisher: Publisher,
-    brought: Iterable[Brought],
-    ambient: Ambient,
-    parts: Parts,
-) -> "Works":
-    """Make spans of commands, commits, acks, timers and effects from now on.
-
-    Returns what makes those of jobs.
-
-    Raises:
-        ConfigError: the packages of the extra `otel` are not installed.
-    """
-    from huahuo.tracing.spans import here, spans_of_service
-
-    spans, end = spans_of_service(ambient)
-    parts.add("export of traces", lambda: asyncio.to_thread(end))  # it sends what is left
-    parts.add("tracing", feed.tap(spans.committed))
-    gate.traced = spans.command
-    hub.told_ack = spans.acked
-    publisher.here = here
-    for one in brought:
-        one.trace(spans.works)
-    return spans.works
 
 
 class Storing:
@@ -331,45 +289,3 @@ class Storing:
             "Backups of the schedule that failed.",
             lambda: 0 if self.backups is None else self.backups.failures,
         )
-
-
-def bound_log(
-    log: StoreLog,
-    settings: Settings,
-    executor: FairExecutor,
-    metrics: Metrics,
-    charge: Charge,
-    rounds: Rounds,
-) -> None:
-    """Bound what may wait for the log, measure it, and charge its work to the users."""
-    log.bill(charge)
-    log.observe_commits(metrics.committed)
-    log.bound_queue(bytes_per_user=settings.log_queue_bytes_per_user, bytes_max=settings.log_queue_bytes_max)
-    rounds.room.append(log.has_room)
-    log.bound_reads(waiting_per_user=settings.jobs_waiting_per_user, waiting_max=settings.jobs_waiting_max)
-    service_http.queue_metrics(metrics, log, executor)
-    if isinstance(log, SqliteLog):
-        service_http.kept_metrics(metrics, log)
-
-
-def written_by_others(log: Log) -> str:
-    """What `/readyz` adds if another program wrote the log's file, else ""."""
-    return log.written_by_others if isinstance(log, SqliteLog) else ""
-
-
-def look_after(
-    log: StoreLog,
-    ambient: Ambient,
-    settings: Settings,
-    plugins: Sequence[Plugin],
-    registry: Registry,
-    parts: Parts,
-) -> None:
-    """Offer the actions of administrators on the log."""
-    past = together([plugin.past for plugin in plugins])
-    if isinstance(log, SqliteLog):
-        care = LogCare(log, ambient, index=settings.data / AUDIT_DATABASE, past=past)
-    else:
-        care = LogCare(log, ambient, index=None, past=past, executor=InlineExecutor())
-    care.register(registry)
-    parts.add("audit", care.close)

@@ -13,33 +13,21 @@ import structlog
 
 from huahuo.actors.plugins.actions import Action, Registry
 from huahuo.actors.plugins.calls import Call, Refusal, Reply, UserId, error_reply, json_reply
-from huahuo.actors.plugins.plugin import Lending
-from huahuo.app import credentials, nodes
-from huahuo.app.background_work import Storing
-from huahuo.app.config import Settings
 from huahuo.app.process import Parts
-from huahuo.cluster import request_signing
-from huahuo.cluster.clock import Clock
 from huahuo.cluster.coordination import Duty, NotFinal, finalize_format
 from huahuo.cluster.members import Member
-from huahuo.cluster.node_requests import Asker, NodeError, NodesDoor, NodeSilent, Peers
-from huahuo.cluster.replica_copies import Copies
-from huahuo.cluster.shared_facts import Rate, Telling
-from huahuo.cluster.shared_places import Borrowing
+from huahuo.cluster.node_requests import NodeError, NodeSilent, Peers
+from huahuo.cluster.shared_facts import Telling
 from huahuo.cluster.trimming import NotTrimmed, Trimmer
 from huahuo.eventstore.ambient import Ambient
-from huahuo.eventstore.core.seal import derive
 from huahuo.eventstore.errors import EventStoreError
-from huahuo.eventstore.port import Log
 from huahuo.eventstore.sequencer.port import SequencerError
-from huahuo.transport.http.api import Api
 from huahuo.transport.load.metrics import Metrics
 from huahuo.transport.protocol.codes import CloseCode, ErrorCode
 from huahuo.transport.server.hub import ClientRow, Clients, Hub, OfNodes
 from huahuo.transport.wire.ports import LiveConnection
-from huahuo.transport.wire.site import Phase, Site
+from huahuo.transport.wire.site import Site
 from huahuo.transport.words import en, zh
-from huahuo.users.login import Login
 
 CLIENTS, FACTS = "clients", "facts"
 ANSWER_S = 2.0
@@ -72,6 +60,12 @@ class AmongNodes:
         """The nodes as they say of themselves now, and those that did not answer."""
         said = await self._peers.ask_all(FACTS, Nothing(), Member, timeout_s=ANSWER_S)
         return {**said.answers, self._duty.node: self._duty.facts()}, sorted(said.silent)
+
+    async def others_that_take_clients(self) -> list[str]:
+        """The URLs of the other nodes that say now that they take clients."""
+        now, _ = await self.members()
+        others = (one for node, one in now.items() if node != self._duty.node)
+        return sorted(one.url for one in others if one.takes_clients and one.url)
 
     async def _tell_facts(self, _node: str, _asked: Nothing) -> object:
         return self._duty.facts()
@@ -319,89 +313,8 @@ def register_cluster_actions(
     registry.command(Action("finalize_cluster", Finalize, final, admin=True, frees=True))
 
 
-def peers_of(
-    settings: Settings, log: Log, ambient: Ambient, api: Api, duty: Duty | None, parts: Parts
-) -> Peers | None:
-    """The other nodes, and the door at which they ask this one; None if the service is alone."""
-    replica = nodes.replica_of(log)
-    if replica is None or duty is None:
-        return None
-    secret = derive(credentials.read_keys(settings).master_key, request_signing.PURPOSE)
-    door = NodesDoor(secret=secret, node=replica.node, log_id=log.log_id, ambient=ambient)
-    api.serve_nodes(door)
-    asker = Asker(secret=secret, node=replica.node, log_id=log.log_id, ambient=ambient)
-    peers = Peers(asker, door, members=lambda: duty.members, silent_s=duty.silent_s)
-    copies = Copies(settings.data, ambient)
-    copies.serve(peers, replica.told)
-    parts.add("copies for nodes", copies.close)
-    return peers
-
-
 def say_what_is_undone(duty: Duty, metrics: Metrics, pages: Site) -> None:
     """Tell in `/readyz` and `/metrics` if no node does the work."""
     told = pages.told
     pages.told = lambda: "; ".join(filter(None, (duty.undone, told()))) or None
     metrics.gauge("work_undone", "1 while no node does the work.", lambda: bool(duty.undone))
-
-
-def rates_of(pages: Site, api: Api, login: Login) -> dict[str, Rate]:
-    """What a user or an address may do a second, and wrong passwords a minute: it holds over all nodes."""
-    return {"requests": pages.limit, "calls": api.users, **login.failures}
-
-
-def serve_nodes(
-    settings: Settings,
-    log: Log,
-    ambient: Ambient,
-    duty: Duty,
-    peers: Peers,
-    *,
-    storing: Storing,
-    metrics: Metrics,
-    hub: Hub,
-    pages: Site,
-    registry: Registry,
-    parts: Parts,
-    ask: AskMembers,
-    lending: Lending,
-    finalize: Callable[[str], Awaitable[None]],
-) -> Trimmer:
-    """Offer what administrators ask of a cluster. Returns what trims the ordered log, not begun."""
-    replica = nodes.replica_of(log)
-    assert replica is not None, "a node has one"
-    trimmer = Trimmer(
-        log=log,
-        replica=replica,
-        duty=duty,
-        ambient=ambient,
-        keep_s=settings.log_trim_after_h * 3600,
-        backed_up_ms=lambda: None if storing.backups is None else storing.backups.newest_ms,
-    )
-    metrics.gauge(
-        "shreds_untrimmed", "Shreds whose keys the ordered log still has.", lambda: len(trimmer.shreds)
-    )
-    metrics.gauge("shreds_untrimmed_seconds", "Age of the oldest of them.", lambda: trimmer.oldest_shred_s)
-
-    say_what_is_undone(duty, metrics, pages)
-
-    def ready(is_ready: bool) -> None:
-        pages.phase = Phase.READY if is_ready else Phase.DRAINING
-
-    async def where() -> list[str]:
-        now, _ = await ask()
-        others = (one for node, one in now.items() if node != duty.node)
-        return sorted(one.url for one in others if one.takes_clients and one.url)
-
-    if lending.lends:
-        lending.over_nodes = borrowing = Borrowing(peers, ambient, lending.take, lambda: duty.holder)
-        borrowing.start()
-        parts.add("places over nodes", borrowing.stop)
-    clock = Clock(peers, duty, ambient, lambda why: setattr(pages, "unfit", why))
-    replica.clocks.ask_others = clock.others_ms
-    replica.clocks.ask_earliest = clock.earliest_ms
-    clock.start()
-    parts.add("clocks of nodes", clock.stop)
-    drain = Drain(duty, hub, ready, where)
-    parts.add("drain", drain.stop)
-    register_cluster_actions(registry, duty, peers, trimmer, drain, finalize)
-    return trimmer

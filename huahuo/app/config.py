@@ -4,19 +4,24 @@ Defaults < `huahuo.toml` < `HUAHUO_*` environment < flags. `Table` reads them an
 it is pure except for reading a file. The page of settings, `huahuo config` and `huahuo doctor` are made
 from here.
 
-A field is `Annotated[<type>, Meta(description="…", ge=…, le=…)]` and has a default. A field of the type
-`Mapping[str, <struct>]` is tables with names of their own: `[providers.outlook]`; the environment has it
-as JSON. Bounds of the wire take their defaults from `huahuo.transport.protocol.flow_control`, so that both
-always agree.
+A field has a type, or `Annotated[<type>, Meta(ge=…, le=…)]`, a default, and below it a text with its
+meaning. A field of the type `Mapping[str, <struct>]` is tables with names of their own:
+`[providers.outlook]`; the environment has it as JSON. Bounds of the wire take their defaults from
+`huahuo.transport.protocol.flow_control`, so that both always agree.
 """
 
+import ast
 import difflib
+import inspect
 import ipaddress
 import json
 import re
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
+from itertools import pairwise
 from pathlib import Path
+from textwrap import dedent
 from typing import Annotated, Any, Final, Literal, get_args, get_origin, get_type_hints
 from urllib.parse import urlsplit
 
@@ -54,6 +59,25 @@ def _nearest(name: str, known: Iterable[str]) -> str:
     return f": did you mean {found[0]!r}?" if found else ""
 
 
+def _kind_of(hint: Any) -> Any:
+    """The type of a field without its bounds."""
+    return get_args(hint)[0] if get_origin(hint) is Annotated else hint
+
+
+@cache
+def _meanings(struct: type[msgspec.Struct]) -> dict[str, str]:
+    """The text below each field, as it stands in the source. Raises OSError: there is no source."""
+    [body] = ast.parse(dedent(inspect.getsource(struct))).body
+    assert isinstance(body, ast.ClassDef)
+    found = {}
+    for field, text in pairwise(body.body):
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name):
+            said = text.value if isinstance(text, ast.Expr) else None
+            if isinstance(said, ast.Constant) and isinstance(said.value, str):
+                found[field.target.id] = " ".join(said.value.split())
+    return found
+
+
 def _table_of(kind: Any) -> type[msgspec.Struct] | None:
     """The struct of a field that is tables by names, None for any other field."""
     if get_origin(kind) is not Mapping:
@@ -73,270 +97,154 @@ _Span = Annotated[float, Meta(ge=0, le=SECONDS_MAX)]
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Every setting. The environment variable of a field is `HUAHUO_` and the field in capitals."""
 
-    data: Annotated[
-        Path, Meta(description="directory of the log and its keys; one process per directory")
-    ] = Path("huahuo-data")
-    host: Annotated[
-        str, Meta(description="address to listen on; use a TLS proxy in front of a public one")
-    ] = "127.0.0.1"
-    port: Annotated[int, Meta(ge=0, le=65535, description="TCP port; 0 takes a free one")] = 8765
-    workers: Annotated[
-        int,
-        Meta(
-            ge=1,
-            le=64,
-            description="processes that serve WebSockets besides the one with the log; 1: that one does it",
-        ),
-    ] = 1
-    jwt_secret: Annotated[
-        str,
-        Meta(description="HS256 key of the tokens, at least 32 bytes; made at the first start where unset"),
-    ] = ""
-    jwt_secrets_previous: Annotated[
-        tuple[str, ...],
-        Meta(description="older token keys that still verify while you rotate; new tokens use jwt_secret"),
-    ] = ()
-    jwks_url: Annotated[
-        str,
-        Meta(description="address of an issuer's keys (JWKS) for RS256, ES256 and EdDSA tokens; https://"),
-    ] = ""
-    jwt_issuer: Annotated[
-        str, Meta(description="`iss` that tokens of those keys must have; unset: any, or none")
-    ] = ""
-    jwt_audience: Annotated[
-        str, Meta(description="the same for `aud`, which may also be a list with this value")
-    ] = ""
-    user_claim: Annotated[
-        str, Meta(description="claim with the user's id, or a path a.b to it; unset: user_id, else sub")
-    ] = ""
-    groups_claim: Annotated[
-        str, Meta(description="claim with the user's groups, a list or a text with spaces; unset: groups")
-    ] = ""
-    admin_claim: Annotated[
-        str,
-        Meta(description="claim that makes administrators; CLAIM=VALUE: if it is that value, or lists it"),
-    ] = ""
-    authenticate_timeout_s: Annotated[
-        float,
-        Meta(ge=0.1, le=60, description="seconds that an application's authenticate and authorize may take"),
-    ] = 5.0
-    language: Annotated[
-        Literal["", "zh", "en"],
-        Meta(
-            description="zh or en: messages to clients that ask for no language; unset: en over HTTP,"
-            " else zh; classic clients always get zh"
-        ),
-    ] = ""
-    master_key: Annotated[
-        str,
-        Meta(description="64 hex digits that wrap the mailboxes' keys; made at the first start where unset"),
-    ] = ""
-    origins: Annotated[
-        tuple[str, ...],
-        Meta(description="browser origins accepted in addition to the server's own host name"),
-    ] = ()
-    trusted_proxies: Annotated[
-        tuple[str, ...], Meta(description="addresses or networks whose X-Forwarded-For and -Prefix count")
-    ] = ()
-    connections_per_ip: Annotated[
-        _Count, Meta(description="WebSocket connections per client address; 0 = no limit")
-    ] = 64
-    connections_per_user: Annotated[
-        _Count, Meta(description="WebSocket connections per user; 0 = no limit")
-    ] = 32
-    messages_per_s: Annotated[
-        _Count, Meta(description="messages per second and connection, burst twice that; 0 = no limit")
-    ] = _WIRE.messages_per_s
-    message_bytes_max: Annotated[int, Meta(ge=1024, description="largest client message, bytes")] = (
-        _WIRE.message_bytes_max
-    )
-    subscriptions_max: Annotated[_Number, Meta(description="streams per connection")] = (
-        _WIRE.subscriptions_max
-    )
-    window: Annotated[
-        int,
-        Meta(
-            ge=1, le=4096, description="un-acked events per connection where the client asks for nothing else"
-        ),
-    ] = _WIRE.window
-    heartbeat_s: Annotated[
-        _Seconds, Meta(description="seconds between pings; a client silent for two is closed")
-    ] = _WIRE.heartbeat_s
-    auth_timeout_s: Annotated[_Seconds, Meta(description="seconds a connection may stay unauthenticated")] = (
-        _WIRE.auth_timeout_s
-    )
-    ack_timeout_s: Annotated[
-        _Seconds, Meta(description="seconds without an ack while events are outstanding")
-    ] = _WIRE.ack_timeout_s
-    drain_timeout_s: Annotated[_Seconds, Meta(description="seconds a stop may take")] = _WIRE.drain_timeout_s
-    http_requests_per_s: Annotated[
-        _Count,
-        Meta(description="plain HTTP requests per second and address, burst four times that; 0 = no limit"),
-    ] = 50
-    http_calls_per_s: Annotated[
-        _Count, Meta(description="the same with a token, per second and user; 0 = no limit")
-    ] = 1000
-    http_shared_cache: Annotated[
-        bool,
-        Meta(description="let caches between you and your users keep closed pages; they must check rights"),
-    ] = False
-    durable_streams: Annotated[
-        Literal["off", "token", "open"],
-        Meta(description="the Durable Streams protocol under /ds/; open: without sign-in on this machine"),
-    ] = "token"
-    durable_streams_forced: Annotated[
-        bool, Meta(description="with open: let every machine that reaches the service read and write them")
-    ] = False
-    webhooks_allow_private: Annotated[
-        bool, Meta(description="let webhooks go to this machine, private networks and http://")
-    ] = False
-    unauthenticated_max: Annotated[
-        _Number,
-        Meta(description="sockets not yet authenticated; one more replaces the oldest of its address"),
-    ] = _WIRE.unauthenticated_max
-    unauthenticated_per_ip: Annotated[
-        _Count, Meta(description="the same per client address; 0 = no limit")
-    ] = _WIRE.unauthenticated_per_address
-    lobby_bytes_max: Annotated[
-        int,
-        Meta(ge=65536, description="bytes such sockets may hold together; beyond it the fullest are cut off"),
-    ] = _WIRE.lobby_bytes_max
-    memory_bytes_max: Annotated[
-        _Count,
-        Meta(
-            description="bytes of memory the service may use: an eighth is for what is on its way in, at most"
-            " 512 MiB; 0: the limit of its cgroup, else what the machine has"
-        ),
-    ] = 0
-    entities_resident: Annotated[int, Meta(ge=16, description="entities kept in memory")] = 100_000
-    entity_idle_s: Annotated[
-        float, Meta(ge=1, le=SECONDS_MAX, description="seconds after which an idle one leaves memory")
-    ] = 300.0
-    tail_events_max: Annotated[
-        int, Meta(ge=16, description="recent events kept in memory for fast delivery")
-    ] = 65_536
-    tail_bytes_max: Annotated[
-        int,
-        Meta(
-            ge=65536, description="the same, bytes: 500 for each event, and its body; shared by the workers"
-        ),
-    ] = 64 << 20
-    log_queue_bytes_per_user: Annotated[
-        int,
-        Meta(
-            ge=65536, description="bytes of one user's appends that may wait for their commit; beyond: `busy`"
-        ),
-    ] = 16 << 20
-    log_queue_bytes_max: Annotated[
-        int, Meta(ge=65536, description="the same, of all users; a user always has an even share of it")
-    ] = 64 << 20
-    jobs_waiting_per_user: Annotated[
-        _Number, Meta(description="reads and parses of one user that may wait for a thread; beyond: `busy`")
-    ] = 1024
-    jobs_waiting_max: Annotated[
-        _Number, Meta(description="the same, of all users; a user always has an even share of it")
-    ] = 8192
-    command_records_per_user: Annotated[
-        int, Meta(ge=1000, description="answers of commands remembered per user, at most 8 days")
-    ] = 100_000
-    ack_clients_per_user: Annotated[_Number, Meta(description="client ids per user whose acks are kept")] = (
-        256
-    )
-    entities_bytes_max: Annotated[
-        int, Meta(ge=1048576, description="bytes of entities kept in memory, by estimate")
-    ] = 128 << 20
-    unsent_bytes_max: Annotated[
-        int,
-        Meta(
-            ge=1048576,
-            description="bytes of replies and snapshots not sent yet, of all users; beyond: `busy`",
-        ),
-    ] = _WIRE.unsent_bytes_max
-    unsent_bytes_per_user: Annotated[int, Meta(ge=1048576, description="the same for one user")] = (
-        _WIRE.unsent_bytes_per_user
-    )
-    unsent_bytes_per_connection: Annotated[
-        int, Meta(ge=1048576, description="the same for one connection; one reply may take 16 MiB")
-    ] = _WIRE.unsent_bytes_per_connection
-    dictionary: Annotated[
-        str, Meta(description="file of the zstd dictionary to compress with; the shipped one where unset")
-    ] = ""
-    login_ttl_s: Annotated[
-        float,
-        Meta(ge=60, le=SECONDS_MAX, description="seconds that a token of a sign-in with a password is good"),
-    ] = 43_200.0
-    registration: Annotated[
-        bool,
-        Meta(
-            description="let anybody who reaches the service make an account; an administrator can switch it"
-        ),
-    ] = False
-    user_bytes_max: Annotated[
-        _Count, Meta(description="bytes that one user may take; beyond: `quota_exceeded`; 0 = no limit")
-    ] = 0
-    streams_begun_per_day: Annotated[
-        _Count,
-        Meta(
-            description="streams that one user may begin within a day, mailboxes included; then"
-            " `rate_limited`; administrators are not bounded; 0 = no limit"
-        ),
-    ] = 100_000
-    retention: Annotated[
-        tuple[str, ...],
-        Meta(description="streams and what stays of them, `group/*=30d`, `ds/*=7d 1GiB`; first match counts"),
-    ] = ()
-    disk_low_bytes: Annotated[
-        _Count, Meta(description="free bytes on the disk below which what stores more is refused; 0 = off")
-    ] = 256 << 20
-    backup_every_s: Annotated[
-        _Span, Meta(description="seconds between two backups to backup_to, where that is set; 0 = none")
-    ] = 86_400.0
-    backup_keep: Annotated[
-        _Number, Meta(description="how many of those backups stay; older ones are deleted")
-    ] = 14
-    backup_to: Annotated[
-        str, Meta(description="where backups go: a directory, or s3://BUCKET/PREFIX (extra s3)")
-    ] = ""
-    classic_ui: Annotated[
-        str,
-        Meta(
-            description="directory of a built copy of FireMail's front end, shown at / (console: /console/)"
-        ),
-    ] = ""
-    otel: Annotated[
-        bool, Meta(description="export traces by OpenTelemetry (extra otel), to where OTEL_… variables say")
-    ] = False
-    sends: Annotated[
-        Literal["auto", "send", "transport"],
-        Meta(
-            description="how new events are written to sockets: send needs the part in C, which then reads"
-            " acks too; transport: by the event loop; auto: send where it is built"
-        ),
-    ] = _WIRE.sends
-    log: Annotated[
-        str,
-        Meta(
-            description="postgres:// or nats:// address of the log that several nodes share;"
-            " unset: one service"
-        ),
-    ] = ""
-    node: Annotated[
-        str, Meta(description="name of this node, its own in the cluster; unset: made once and kept in data")
-    ] = ""
-    advertise: Annotated[
-        str, Meta(description="URL at which other nodes reach this one; unset: where it listens")
-    ] = ""
-    log_trim_after_h: Annotated[
-        _Span,
-        Meta(
-            description="hours that the ordered log keeps what all nodes have applied; 0: until"
-            " `huahuo cluster trim`"
-        ),
-    ] = 12.0
-    log_level: Annotated[
-        Literal["debug", "info", "warning", "error"], Meta(description="debug, info, warning or error")
-    ] = "info"
-    log_json: Annotated[bool, Meta(description="log lines as JSON instead of text")] = False
+    data: Path = Path("huahuo-data")
+    """directory of the log and its keys; one process per directory"""
+    host: str = "127.0.0.1"
+    """address to listen on; use a TLS proxy in front of a public one"""
+    port: Annotated[int, Meta(ge=0, le=65535)] = 8765
+    """TCP port; 0 takes a free one"""
+    workers: Annotated[int, Meta(ge=1, le=64)] = 1
+    """processes that serve WebSockets besides the one with the log; 1: that one does it"""
+    jwt_secret: str = ""
+    """HS256 key of the tokens, at least 32 bytes; made at the first start where unset"""
+    jwt_secrets_previous: tuple[str, ...] = ()
+    """older token keys that still verify while you rotate; new tokens use jwt_secret"""
+    jwks_url: str = ""
+    """address of an issuer's keys (JWKS) for RS256, ES256 and EdDSA tokens; https://"""
+    jwt_issuer: str = ""
+    """`iss` that tokens of those keys must have; unset: any, or none"""
+    jwt_audience: str = ""
+    """the same for `aud`, which may also be a list with this value"""
+    user_claim: str = ""
+    """claim with the user's id, or a path a.b to it; unset: user_id, else sub"""
+    groups_claim: str = ""
+    """claim with the user's groups, a list or a text with spaces; unset: groups"""
+    admin_claim: str = ""
+    """claim that makes administrators; CLAIM=VALUE: if it is that value, or lists it"""
+    authenticate_timeout_s: Annotated[float, Meta(ge=0.1, le=60)] = 5.0
+    """seconds that an application's authenticate and authorize may take"""
+    language: Literal["", "zh", "en"] = ""
+    """zh or en: messages to clients that ask for no language; unset: en over HTTP, else zh; classic
+    clients always get zh
+    """
+    master_key: str = ""
+    """64 hex digits that wrap the mailboxes' keys; made at the first start where unset"""
+    origins: tuple[str, ...] = ()
+    """browser origins accepted in addition to the server's own host name"""
+    trusted_proxies: tuple[str, ...] = ()
+    """addresses or networks whose X-Forwarded-For and -Prefix count"""
+    connections_per_ip: _Count = 64
+    """WebSocket connections per client address; 0 = no limit"""
+    connections_per_user: _Count = 32
+    """WebSocket connections per user; 0 = no limit"""
+    messages_per_s: _Count = _WIRE.messages_per_s
+    """messages per second and connection, burst twice that; 0 = no limit"""
+    message_bytes_max: Annotated[int, Meta(ge=1024)] = _WIRE.message_bytes_max
+    """largest client message, bytes"""
+    subscriptions_max: _Number = _WIRE.subscriptions_max
+    """streams per connection"""
+    window: Annotated[int, Meta(ge=1, le=4096)] = _WIRE.window
+    """un-acked events per connection where the client asks for nothing else"""
+    heartbeat_s: _Seconds = _WIRE.heartbeat_s
+    """seconds between pings; a client silent for two is closed"""
+    auth_timeout_s: _Seconds = _WIRE.auth_timeout_s
+    """seconds a connection may stay unauthenticated"""
+    ack_timeout_s: _Seconds = _WIRE.ack_timeout_s
+    """seconds without an ack while events are outstanding"""
+    drain_timeout_s: _Seconds = _WIRE.drain_timeout_s
+    """seconds a stop may take"""
+    http_requests_per_s: _Count = 50
+    """plain HTTP requests per second and address, burst four times that; 0 = no limit"""
+    http_calls_per_s: _Count = 1000
+    """the same with a token, per second and user; 0 = no limit"""
+    http_shared_cache: bool = False
+    """let caches between you and your users keep closed pages; they must check rights"""
+    durable_streams: Literal["off", "token", "open"] = "token"
+    """the Durable Streams protocol under /ds/; open: without sign-in on this machine"""
+    durable_streams_forced: bool = False
+    """with open: let every machine that reaches the service read and write them"""
+    webhooks_allow_private: bool = False
+    """let webhooks go to this machine, private networks and http://"""
+    unauthenticated_max: _Number = _WIRE.unauthenticated_max
+    """sockets not yet authenticated; one more replaces the oldest of its address"""
+    unauthenticated_per_ip: _Count = _WIRE.unauthenticated_per_address
+    """the same per client address; 0 = no limit"""
+    lobby_bytes_max: Annotated[int, Meta(ge=65536)] = _WIRE.lobby_bytes_max
+    """bytes such sockets may hold together; beyond it the fullest are cut off"""
+    memory_bytes_max: _Count = 0
+    """bytes of memory the service may use: an eighth is for what is on its way in, at most 512 MiB; 0: the
+    limit of its cgroup, else what the machine has
+    """
+    entities_resident: Annotated[int, Meta(ge=16)] = 100_000
+    """entities kept in memory"""
+    entity_idle_s: Annotated[float, Meta(ge=1, le=SECONDS_MAX)] = 300.0
+    """seconds after which an idle one leaves memory"""
+    tail_events_max: Annotated[int, Meta(ge=16)] = 65_536
+    """recent events kept in memory for fast delivery"""
+    tail_bytes_max: Annotated[int, Meta(ge=65536)] = 64 << 20
+    """the same, bytes: 500 for each event, and its body; shared by the workers"""
+    log_queue_bytes_per_user: Annotated[int, Meta(ge=65536)] = 16 << 20
+    """bytes of one user's appends that may wait for their commit; beyond: `busy`"""
+    log_queue_bytes_max: Annotated[int, Meta(ge=65536)] = 64 << 20
+    """the same, of all users; a user always has an even share of it"""
+    jobs_waiting_per_user: _Number = 1024
+    """reads and parses of one user that may wait for a thread; beyond: `busy`"""
+    jobs_waiting_max: _Number = 8192
+    """the same, of all users; a user always has an even share of it"""
+    command_records_per_user: Annotated[int, Meta(ge=1000)] = 100_000
+    """answers of commands remembered per user, at most 8 days"""
+    ack_clients_per_user: _Number = 256
+    """client ids per user whose acks are kept"""
+    entities_bytes_max: Annotated[int, Meta(ge=1048576)] = 128 << 20
+    """bytes of entities kept in memory, by estimate"""
+    unsent_bytes_max: Annotated[int, Meta(ge=1048576)] = _WIRE.unsent_bytes_max
+    """bytes of replies and snapshots not sent yet, of all users; beyond: `busy`"""
+    unsent_bytes_per_user: Annotated[int, Meta(ge=1048576)] = _WIRE.unsent_bytes_per_user
+    """the same for one user"""
+    unsent_bytes_per_connection: Annotated[int, Meta(ge=1048576)] = _WIRE.unsent_bytes_per_connection
+    """the same for one connection; one reply may take 16 MiB"""
+    dictionary: str = ""
+    """file of the zstd dictionary to compress with; the shipped one where unset"""
+    login_ttl_s: Annotated[float, Meta(ge=60, le=SECONDS_MAX)] = 43_200.0
+    """seconds that a token of a sign-in with a password is good"""
+    registration: bool = False
+    """let anybody who reaches the service make an account; an administrator can switch it"""
+    user_bytes_max: _Count = 0
+    """bytes that one user may take; beyond: `quota_exceeded`; 0 = no limit"""
+    streams_begun_per_day: _Count = 100_000
+    """streams that one user may begin within a day, mailboxes included; then `rate_limited`;
+    administrators are not bounded; 0 = no limit
+    """
+    retention: tuple[str, ...] = ()
+    """streams and what stays of them, `group/*=30d`, `ds/*=7d 1GiB`; first match counts"""
+    disk_low_bytes: _Count = 256 << 20
+    """free bytes on the disk below which what stores more is refused; 0 = off"""
+    backup_every_s: _Span = 86_400.0
+    """seconds between two backups to backup_to, where that is set; 0 = none"""
+    backup_keep: _Number = 14
+    """how many of those backups stay; older ones are deleted"""
+    backup_to: str = ""
+    """where backups go: a directory, or s3://BUCKET/PREFIX (extra s3)"""
+    classic_ui: str = ""
+    """directory of a built copy of FireMail's front end, shown at / (console: /console/)"""
+    otel: bool = False
+    """export traces by OpenTelemetry (extra otel), to where OTEL_… variables say"""
+    sends: Literal["auto", "send", "transport"] = _WIRE.sends
+    """how new events are written to sockets: send needs the part in C, which then reads acks too;
+    transport: by the event loop; auto: send where it is built
+    """
+    log: str = ""
+    """postgres:// or nats:// address of the log that several nodes share; unset: one service"""
+    node: str = ""
+    """name of this node, its own in the cluster; unset: made once and kept in data"""
+    advertise: str = ""
+    """URL at which other nodes reach this one; unset: where it listens"""
+    log_trim_after_h: _Span = 12.0
+    """hours that the ordered log keeps what all nodes have applied; 0: until `huahuo cluster trim`"""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """debug, info, warning or error"""
+    log_json: bool = False
+    """log lines as JSON instead of text"""
     plugins: Mapping[str, Any] = {}
     """Settings of plug-ins by the plug-in's name, each a `Plugin.settings`. No setting itself."""
 
@@ -448,8 +356,8 @@ class Table:
     def _add(self, owner: str, struct: type[msgspec.Struct], name: str, kind: Any) -> None:
         if name in self._types:
             raise ConfigError(f"the setting {name!r} of {struct.__name__} is there already")
-        if not any(getattr(one, "description", "") for one in get_args(kind)[1:]):
-            raise ConfigError(f'{struct.__name__}.{name}: write Annotated[…, Meta(description="…")]')
+        if owner and not self._meaning(struct, name):
+            raise ConfigError(f'{struct.__name__}.{name}: write its meaning below it: """…"""')
         self._types[name], self._owner[name] = kind, owner
 
     @property
@@ -463,7 +371,14 @@ class Table:
 
     def meaning(self, name: str) -> str:
         """One sentence."""
-        return "".join(meta.description or "" for meta in get_args(self._types[name])[1:])
+        return self._meaning(self._owners[self._owner[name]], name)
+
+    @staticmethod
+    def _meaning(struct: type[msgspec.Struct], name: str) -> str:
+        try:
+            return _meanings(struct).get(name, "")
+        except OSError:
+            return "see the program that has this setting"
 
     def default(self, name: str) -> Any:
         """The value that holds where nothing is given."""
@@ -484,7 +399,7 @@ class Table:
 
     def _convert(self, name: str, value: object, source: str) -> Any:
         """A text or a TOML value as the field's type, within its bounds. Raises ConfigError."""
-        kind = get_args(self._types[name])[0]
+        kind = _kind_of(self._types[name])
         given = value
         if (table := _table_of(kind)) is not None:
             return self._tables(name, value, table, source)
@@ -533,7 +448,8 @@ class Table:
 
     def _wanted(self, name: str) -> str:
         """The type and bounds of a setting, in words."""
-        kind, *metas = get_args(self._types[name])
+        hint = self._types[name]
+        kind, metas = _kind_of(hint), getattr(hint, "__metadata__", ())
         if kind is bool:
             return "1 or 0"
         if kind == tuple[str, ...]:

@@ -26,13 +26,10 @@ from typing import Final
 import msgspec
 import structlog
 
-from huahuo.actors import Runtime
-from huahuo.actors.entities.directory import Directory
 from huahuo.actors.plugins.calls import UserId
 from huahuo.actors.plugins.plugin import Gauges, Host, Plugin
 from huahuo.actors.plugins.resolver import Names, Resolver
-from huahuo.app import credentials, nodes, workers
-from huahuo.app.background_work import Storing
+from huahuo.app import credentials
 from huahuo.app.config import Settings
 from huahuo.app.credentials import JWT_FILE, MASTER_FILE, Keys, ensure_keys, files_of, write_key
 from huahuo.app.nodes import open_node
@@ -40,7 +37,7 @@ from huahuo.app.process import Parts
 from huahuo.app.service_port import SERVICE_FILE, WaitingRoom
 from huahuo.build import BUILD
 from huahuo.errors import ConfigError, HuahuoError, copied_again, ways_on
-from huahuo.eventstore.ambient import Ambient, AwakeAmbient, rfc3339
+from huahuo.eventstore.ambient import Ambient, rfc3339
 from huahuo.eventstore.audit.index import DATABASE as AUDIT
 from huahuo.eventstore.core.command_records import KeptLimits
 from huahuo.eventstore.core.seal import derive
@@ -52,12 +49,8 @@ from huahuo.eventstore.sqlite.log import SqliteLog
 from huahuo.eventstore.sqlite.mark import MARK
 from huahuo.eventstore.sqlite.schema import DATABASE
 from huahuo.eventstore.sqlite.view import read_single
-from huahuo.replay.feed import Feed
 from huahuo.storage.room import FreeBytes, free_of
-from huahuo.transport.accounts.accounts import AskRights
 from huahuo.transport.load.fair_queueing import Turns
-from huahuo.transport.load.metrics import Metrics
-from huahuo.transport.load.shares import Shares
 
 _USER = "user/"
 _SERVICE = "service"
@@ -334,76 +327,6 @@ async def _close(log: Log) -> None:
         await log.close()
     except EventStoreError as error:
         raise HuahuoError(str(error)) from error
-
-
-@dataclass(frozen=True, kw_only=True)
-class Ground:
-    """What plug-ins and clients stand on: the log, its entities, and the time and threads that users share.
-
-    `host`: what a plug-in gets of it.
-    """
-
-    log: Log
-    feed: Feed
-    directory: Directory
-    runtime: Runtime
-    executor: FairExecutor
-    turns: Turns
-    fairness: Fairness
-    metrics: Metrics
-    host: Host
-
-
-async def lay_ground(
-    settings: Settings,
-    secrets: Keys,
-    ambient: Ambient,
-    awake: AwakeAmbient,
-    world: World,
-    storing: Storing,
-    rights: AskRights | None,
-    room: WaitingRoom,
-    parts: Parts,
-) -> Ground:
-    """Open the log, and make what stands on it directly. `parts` stops it. Raises HuahuoError.
-
-    `rights`: the application's answers on who may do what, None if it is not asked. `room`: has the port
-    while a node can't serve yet.
-    """
-    log = await world.open(settings, secrets, ambient, room, parts)
-    executor = world.executor(settings, parts)
-    feed = Feed(
-        log, tail_events_max=settings.tail_events_max, tail_bytes_max=workers.tail_bytes_max(settings)
-    )
-    feed.catch_up = nodes.catch_up_of(log)
-    runtime = Runtime(asyncio.get_running_loop(), ambient=awake)
-    parts.add_timed("actors", runtime.stop)
-    turns = Turns(Shares(), awake.monotonic_s, process_s=awake.process_s)
-    fairness = Fairness(turns)
-    executor.bill(fairness.charge, awake.thread_s)
-    directory = Directory(runtime, log, feed, awake, limits=workers.of_entities(settings), fairness=fairness)
-    parts.add_timed("entities", directory.close)
-    metrics = Metrics()
-    host = Host(
-        log=log,
-        directory=directory,
-        feed=feed,
-        ambient=awake,
-        executor=executor,
-        fairness=fairness,
-        wait_s=fairness.wait_s,
-        metrics=metrics,
-        files=settings.data if isinstance(log, SqliteLog) else None,
-        may_read=None if rights is None else rights.may_read,
-        has_room=storing.room.has_room,
-        resolver=world.resolver(),
-        shared=nodes.replica_of(log) is not None,
-        classic_ui=bool(settings.classic_ui),
-    )
-    return Ground(
-        log=log, feed=feed, directory=directory, runtime=runtime, executor=executor, turns=turns,
-        fairness=fairness, metrics=metrics, host=host,
-    )  # fmt: skip
 
 
 KEY_FILE_LOOK_S: Final = 5.0

@@ -16,7 +16,7 @@ import os
 import pwd
 import shutil
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -144,6 +144,24 @@ async def ask_service(
         raise HuahuoError(
             f"the service at {url} refused {action}: {error}{f'. {hint}' if hint else ''}"
         ) from error
+
+
+async def do(
+    settings: Settings,
+    on_log: Callable[[StoreLog], Awaitable[dict[str, Any]]],
+    action: str,
+    *,
+    timeout_s: float = TIMEOUT_S,
+    **fields: Any,
+) -> dict[str, Any]:
+    """Do it with `on_log`, which replies as the action does, or by the action of a service that has the log.
+
+    Raises as `writing` and `ask_service`.
+    """
+    async with writing(settings) as log:
+        if log is not None:
+            return await on_log(log)
+    return await ask_service(settings, action, timeout_s=timeout_s, **fields)
 
 
 def _url_of(settings: Settings) -> str:

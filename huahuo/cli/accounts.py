@@ -14,13 +14,13 @@ import typer
 
 from huahuo.app import credentials
 from huahuo.app.config import Settings
-from huahuo.audit.audited_log import ask_service, writing
+from huahuo.audit.audited_log import do
 from huahuo.cli import maintenance
 from huahuo.errors import ConfigError, HuahuoError
 from huahuo.eventstore.ambient import SystemAmbient
 from huahuo.eventstore.core.log import StoreLog
 from huahuo.eventstore.executor import InlineExecutor
-from huahuo.options import ConfigFile, Data, Json, known, program, run, settings
+from huahuo.options import Json, command, known, program, run
 from huahuo.refusals import ChangeRefused
 from huahuo.terminal import printable, show_json
 from huahuo.transport.access.rights import RIGHTS
@@ -40,40 +40,26 @@ PasswordStdin = Annotated[
 ]
 
 
-type OnLog = Callable[[StoreLog], Awaitable[Any]]
-
-
-async def _do(settings: Settings, on_log: OnLog, action: str, **fields: Any) -> Any:
-    """Do it with `on_log`, or by the action of a service that has the log.
-
-    Raises:
-        HuahuoError: it was refused, or the log or the service cannot be used.
-    """
-    async with writing(settings) as log:
-        if log is not None:
-            return await on_log(log)
-    try:
-        return await ask_service(settings, action, timeout_s=_TIMEOUT_S, **fields)
-    except HuahuoError as error:
-        if isinstance(refused := error.__cause__, CommandError):
-            raise HuahuoError(refused.details or str(refused)) from error  # in the words that `on_log` raises
-        raise
-
-
 def _done(
-    settings: Settings, on_log: Callable[[StoreLog], Awaitable[Any]], action: str, **fields: Any
-) -> Any:
+    settings: Settings, on_log: Callable[[StoreLog], Awaitable[dict[str, Any]]], action: str, **fields: Any
+) -> dict[str, Any]:
+    """Do it on the log, or by the action of a service that has it. Raises HuahuoError: it was refused."""
     try:
-        return run(_do(settings, on_log, action, **fields))
+        return run(do(settings, on_log, action, timeout_s=_TIMEOUT_S, **fields))
     except ChangeRefused as refused:
         raise HuahuoError(str(refused)) from None
+    except HuahuoError as error:
+        if isinstance(cause := error.__cause__, CommandError):
+            raise HuahuoError(cause.details or str(cause)) from error  # in the words that `on_log` raises
+        raise
 
 
 def _change(
     settings: Settings, action: str, change: Callable[..., Awaitable[object]], name: str, **fields: Any
 ) -> None:
-    async def on_log(log: StoreLog) -> None:
+    async def on_log(log: StoreLog) -> dict[str, Any]:
         await change(await _users(log), name, **fields, principal=_BY)
+        return {}
 
     _done(settings, on_log, action, name=name, **fields)
 
@@ -87,16 +73,15 @@ async def _users(log: StoreLog) -> UserBook:
 _BY: Final = "huahuo user"
 
 
-@user_app.command(epilog="Example:  huahuo user add alice --admin --data ./data")
+@command(user_app, "huahuo user add alice --admin --data ./data")
 def add(
+    given: Settings,
     name: Name,
-    data: Data = None,
     admin: Annotated[bool, typer.Option("--admin", help="May read and change everything.")] = False,
     password_stdin: PasswordStdin = False,
-    config_file: ConfigFile = None,
 ) -> None:
     """Add a user. The data directory is made if there is none."""
-    given, password = settings(data, config_file), _password(from_stdin=password_stdin)
+    password = _password(from_stdin=password_stdin)
     try:
         refuse_name(name)
         refuse_password(password)
@@ -107,14 +92,14 @@ def add(
     typer.echo(f"added {name}")
 
 
-@user_app.command("list", epilog="Example:  huahuo user list --data ./data")
-def show(data: Data = None, as_json: Json = False, config_file: ConfigFile = None) -> None:
+@command(user_app, "huahuo user list --data ./data", "list")
+def show(given: Settings, as_json: Json = False) -> None:
     """Print every user: number, name, whether an administrator, whether disabled."""
 
     async def on_log(log: StoreLog) -> dict[str, Any]:
         return {"data": msgspec.to_builtins((await _users(log)).users.all())}
 
-    found = _done(settings(data, config_file), on_log, "list_users")["data"]
+    found = _done(given, on_log, "list_users")["data"]
     if not found:
         typer.echo("no users: make one by `huahuo user add NAME --admin`", err=True)
     for user in found:
@@ -127,36 +112,34 @@ def show(data: Data = None, as_json: Json = False, config_file: ConfigFile = Non
         typer.echo("\t".join([str(user["user_id"]), printable(user["name"]), marks]).rstrip())
 
 
-@user_app.command(epilog="Example:  huahuo user passwd alice --data ./data")
-def passwd(
-    name: Name, data: Data = None, password_stdin: PasswordStdin = False, config_file: ConfigFile = None
-) -> None:
+@command(user_app, "huahuo user passwd alice --data ./data")
+def passwd(given: Settings, name: Name, password_stdin: PasswordStdin = False) -> None:
     """Give a user another password; it ends all sessions."""
-    given, password = settings(data, config_file), _password(from_stdin=password_stdin)
+    password = _password(from_stdin=password_stdin)
     _change(given, "set_password", UserBook.set_password, name, password=password)
     typer.echo(f"changed the password of {name}")
 
 
-@user_app.command(epilog="Example:  huahuo user disable alice --data ./data")
-def disable(name: Name, data: Data = None, config_file: ConfigFile = None) -> None:
+@command(user_app, "huahuo user disable alice --data ./data")
+def disable(given: Settings, name: Name) -> None:
     """Let a user sign in no more; it ends all sessions."""
     change = partial(UserBook.set_disabled, disabled=True)
-    _change(settings(data, config_file), "disable_user", change, name)
+    _change(given, "disable_user", change, name)
     typer.echo(f"disabled {name}")
 
 
-@user_app.command(epilog="Example:  huahuo user enable alice --data ./data")
-def enable(name: Name, data: Data = None, config_file: ConfigFile = None) -> None:
+@command(user_app, "huahuo user enable alice --data ./data")
+def enable(given: Settings, name: Name) -> None:
     """Let a disabled user sign in again."""
     change = partial(UserBook.set_disabled, disabled=False)
-    _change(settings(data, config_file), "enable_user", change, name)
+    _change(given, "enable_user", change, name)
     typer.echo(f"enabled {name}")
 
 
-@user_app.command(epilog="Example:  huahuo user rm alice --data ./data")
-def rm(name: Name, data: Data = None, config_file: ConfigFile = None) -> None:
+@command(user_app, "huahuo user rm alice --data ./data")
+def rm(given: Settings, name: Name) -> None:
     """Remove a user and the password. The user's mailboxes stay."""
-    _change(settings(data, config_file), "remove_user", UserBook.remove, name)
+    _change(given, "remove_user", UserBook.remove, name)
     typer.echo(f"removed {name}")
 
 
@@ -166,30 +149,28 @@ UserId = Annotated[
 ]
 
 
-@user_app.command(epilog="Example:  huahuo user erase alice --yes --data ./data")
+@command(user_app, "huahuo user erase alice --yes --data ./data")
 def erase(
+    given: Settings,
     name: MaybeName = None,
     user_id: UserId = None,
-    data: Data = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask. It cannot be undone.")] = False,
     as_json: Json = False,
-    config_file: ConfigFile = None,
 ) -> None:
     """Remove a user with everything that tells of it, and list what remains and why. Cannot be undone."""
     if not yes:
         if not sys.stdin.isatty():
             raise ConfigError("this cannot be undone: give --yes")
         typer.confirm(f"Erase {name or user_id} for good?", abort=True)
-    run(maintenance.erase_user(settings(data, config_file), name, user_id, as_json=as_json))
+    run(maintenance.erase_user(given, name, user_id, as_json=as_json))
 
 
-@user_app.command(epilog="Example:  huahuo user export alice alice.zip --data ./data")
+@command(user_app, "huahuo user export alice alice.zip --data ./data")
 def export(
+    given: Settings,
     name: MaybeName = None,
     target: Annotated[Path | None, typer.Argument(help="The zip to write; default: NAME.zip.")] = None,
     user_id: UserId = None,
-    data: Data = None,
-    config_file: ConfigFile = None,
 ) -> None:
     """Write a zip with all events and mails of a user, without secrets. Recorded in the audit."""
     if user_id is not None and target is None and name is not None:
@@ -198,7 +179,6 @@ def export(
         file = target or Path(f"{name or user_id}.zip")
     if file.exists():
         raise ConfigError(f"{file} is there already: name another file")
-    given = settings(data, config_file)
     run(maintenance.export_user(given, SystemAmbient(), name, user_id, file, known()))
 
 
@@ -214,10 +194,9 @@ key_app = program("key", "")
 _KEYS_BY: Final = "huahuo key"
 
 
-@key_app.command(
-    "add", epilog="Example:  huahuo key add ci --user alice --right codes --days 90 --data ./data"
-)
+@command(key_app, "huahuo key add ci --user alice --right codes --days 90 --data ./data", "add")
 def add_key(
+    given: Settings,
     name: Annotated[str, typer.Argument(help="What the key is for.")],
     user: Annotated[str, typer.Option(help="The name of the user it acts for.")],
     right: Annotated[
@@ -227,8 +206,6 @@ def add_key(
         ),
     ] = None,
     days: Annotated[int, typer.Option(help="Days until it expires.")] = 365,
-    data: Data = None,
-    config_file: ConfigFile = None,
 ) -> None:
     """Make a key and print it. It is not stored, so nothing can print it again."""
     rights = right or ["read"]
@@ -248,11 +225,11 @@ def add_key(
     except ChangeRefused as refused:
         raise HuahuoError(str(refused)) from None
     fields = {"name": name, "user": user, "rights": rights, "expires_in_days": days}
-    typer.echo(_done(settings(data, config_file), on_log, "add_key", **fields)["key"])
+    typer.echo(_done(given, on_log, "add_key", **fields)["key"])
 
 
-@key_app.command("list", epilog="Example:  huahuo key list --data ./data")
-def show_keys(data: Data = None, as_json: Json = False, config_file: ConfigFile = None) -> None:
+@command(key_app, "huahuo key list --data ./data", "list")
+def show_keys(given: Settings, as_json: Json = False) -> None:
     """Print every key: number, user, name, rights, expiry."""
 
     async def on_log(log: StoreLog) -> dict[str, Any]:
@@ -260,7 +237,7 @@ def show_keys(data: Data = None, as_json: Json = False, config_file: ConfigFile 
         await book.catch_up()
         return {"data": [key_row(key) for key in book.state.all()]}
 
-    for key in _done(settings(data, config_file), on_log, "list_keys", everybody=True)["data"]:
+    for key in _done(given, on_log, "list_keys", everybody=True)["data"]:
         if as_json:
             show_json(key)
             continue
@@ -268,16 +245,15 @@ def show_keys(data: Data = None, as_json: Json = False, config_file: ConfigFile 
         typer.echo("\t".join((str(key["key_id"]), *texts)))
 
 
-@key_app.command("revoke", epilog="Example:  huahuo key revoke 3 --data ./data")
+@command(key_app, "huahuo key revoke 3 --data ./data", "revoke")
 def revoke_key(
-    key_id: Annotated[int, typer.Argument(help="The number that `huahuo key list` shows.")],
-    data: Data = None,
-    config_file: ConfigFile = None,
+    given: Settings, key_id: Annotated[int, typer.Argument(help="The number that `huahuo key list` shows.")]
 ) -> None:
     """End a key, and the connections that use it."""
 
-    async def on_log(log: StoreLog) -> None:
+    async def on_log(log: StoreLog) -> dict[str, Any]:
         await KeyBook(log, SystemAmbient()).revoke(key_id, by=_KEYS_BY)
+        return {}
 
-    _done(settings(data, config_file), on_log, "revoke_key", key_id=key_id)
+    _done(given, on_log, "revoke_key", key_id=key_id)
     typer.echo(f"revoked {key_id}")

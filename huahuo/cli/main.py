@@ -4,11 +4,10 @@ import gc
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from huahuo.cli import log_care
 from huahuo.errors import ConfigError, HuahuoError
 from huahuo.options import (
     EXIT_NOTHING,
@@ -17,10 +16,15 @@ from huahuo.options import (
     MISUSE,
     ConfigFile,
     Data,
+    Fresh,
     Json,
+    Look,
     code_of_failure,
+    command,
     console,
+    finish,
     import_structlog_without_rich,
+    known,
     later,
     program,
     reader,
@@ -31,118 +35,10 @@ from huahuo.options import (
     token_option,
 )
 
+if TYPE_CHECKING:
+    from huahuo.app.config import Settings
+
 Token = Annotated[str | None, token_option("Sign-in token; else made of --data's key.")]
-
-
-def tail(
-    url: Annotated[str, typer.Argument(help="Where the service listens, e.g. http://127.0.0.1:8765.")],
-    stream: Annotated[str, typer.Argument(help="user/ID, group/NAME, system or (admins) log.")],
-    after: Annotated[str, typer.Option(help="Start after this seq, or at: head, start, snapshot.")] = "head",
-    token: Token = None,
-    data: Annotated[
-        Path | None, typer.Option(help="Sign in as an admin by this directory's key; --token goes first.")
-    ] = None,
-    json_lines: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
-    codes: Annotated[
-        bool, typer.Option("--codes", help="Only verification codes: time, address and code.")
-    ] = False,
-    config_file: ConfigFile = None,
-) -> None:
-    """Follow a stream in the terminal; reconnects and resumes by itself."""
-    from functools import partial
-
-    from huahuo.app.application import settings as application_settings
-    from huahuo.app.credentials import token_source
-    from huahuo.app.service_port import way_on
-    from huahuo.cli.tail import tail as body
-    from huahuo.eventstore.ambient import SystemAmbient
-
-    own = settings(data, config_file) if data or "data" in application_settings() else None
-    source = token_source(token, own, SystemAmbient())
-    hint = None if token or own is None else partial(way_on, url, data=own.data, ambient=SystemAmbient())
-    run(
-        body(
-            url,
-            stream,
-            source,
-            after,
-            as_json=json_lines,
-            codes=codes,
-            console=console(),
-            reader=reader(),
-            way_on=hint,
-        )
-    )
-
-
-def publish(
-    stream: Annotated[str, typer.Argument(help="user/ID, group/NAME, system or an application's own.")],
-    type_: Annotated[str, typer.Argument(metavar="TYPE", help="The event's type.")],
-    fields: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="[FIELD=VALUE]…",
-            help="7, true and [1] are JSON, anything else is text, also 1.10. FIELD:=1.5 is JSON always.",
-        ),
-    ] = None,
-    url: Annotated[str | None, typer.Option(help="Where the service listens; else that of --data.")] = None,
-    token: Token = None,
-    data: Data = None,
-    key: Annotated[str | None, typer.Option(help="Command id: a second try with it has no effect.")] = None,
-    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds to try for.")] = 30.0,
-    config_file: ConfigFile = None,
-) -> None:
-    """Publish one event; tries again while the service restarts, and prints STREAM SEQ."""
-    from huahuo.cli.publish import publish as body
-
-    own = settings(data, config_file) if not (url and token) else None
-    at = body(stream, type_, fields or (), url=url, token=token, own=own, command_id=key, timeout_s=timeout)
-    typer.echo(f"{at.stream} {at.seq}")
-
-
-def types() -> None:
-    """Print an application's events, commands and states as TypeScript, for the browser client."""
-    from huahuo.cli.publish import types as body
-
-    typer.echo(body())
-
-
-def clients(
-    data: Data = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a client.")] = False,
-    config_file: ConfigFile = None,
-) -> None:
-    """List the clients of the running service, how far each has read, and how many are behind."""
-    from huahuo.cli.service_admin import clients as body
-
-    body(settings(data, config_file), as_json=as_json)
-
-
-def revoke(
-    data: Data = None,
-    user_id: Annotated[str | None, typer.Option(help="End all sessions of this user.")] = None,
-    jti: Annotated[str | None, typer.Option(help="End the sessions of this one token.")] = None,
-    config_file: ConfigFile = None,
-) -> None:
-    """End a user's or a token's sessions, on the running service or in the log where none runs."""
-    from huahuo.app.credentials import user_id_in
-    from huahuo.cli.service_admin import revoke as body
-
-    if (user_id is None) == (jti is None):
-        raise ConfigError("give either --user-id or --jti")
-    run(body(settings(data, config_file), user_id=None if user_id is None else user_id_in(user_id), jti=jti))
-    typer.echo("revoked")
-
-
-def add_to(program: typer.Typer) -> None:
-    """Register the commands."""
-    program.command(epilog="Example:  huahuo tail http://127.0.0.1:8765 user/42 --after 0 --data ./data")(
-        tail
-    )
-    program.command(epilog="Example:  huahuo publish user/42 parcel_seen order_id=7 --data ./data")(publish)
-    program.command(epilog="Example:  huahuo types --app shop:app > src/huahuo-types.ts")(types)
-    program.command(epilog="Example:  huahuo clients --data ./data")(clients)
-    program.command(epilog="Example:  huahuo revoke --data ./data --user-id 42")(revoke)
 
 
 _WHAT = "Event-sourced entities, streamed to clients that may vanish and return. Without --app: mail."
@@ -182,9 +78,9 @@ def dictionary() -> None:
     """The dictionary of the compressed protocol (huahuo.v1.zstd)."""
 
 
-@dictionary_app.command(epilog="Example:  huahuo dictionary train --data ./data --size 8192")
+@command(dictionary_app, "huahuo dictionary train --data ./data --size 8192")
 def train(
-    data: Data = None,
+    given: "Settings",
     out: Annotated[
         Path | None, typer.Option(help="File to write.", show_default="DATA/dictionaries/ID.zdict")
     ] = None,
@@ -193,7 +89,6 @@ def train(
         int | None,
         typer.Option(min=1, help="How many changes are tried.", show_default="8000, some ten seconds"),
     ] = None,
-    config_file: ConfigFile = None,
 ) -> None:
     """Train a dictionary for the events that this log holds. That takes some ten seconds.
 
@@ -204,7 +99,6 @@ def train(
     from huahuo.eventstore.ambient import SystemAmbient
     from huahuo.eventstore.zstd_training import TRIES
 
-    given = settings(data, config_file)
     seed = int.from_bytes(SystemAmbient().token_bytes(8), "big")
     made = run(from_log(standard(), given.data, seed, size, tries or TRIES))
     path = out or given.data / DICTIONARY_FOLDER / f"{made.id}{SUFFIX}"
@@ -360,22 +254,20 @@ def serve(
     leave()
 
 
-@app.command(epilog="Example:  huahuo token --data ./data --user-id 42 --username alice --groups ops,dev")
+@command(app, "huahuo token --data ./data --user-id 42 --username alice --groups ops,dev")
 def token(
+    given: "Settings",
     user_id: Annotated[str, typer.Option(help="The user's id: a number, or a text.")],
     username: Annotated[str, typer.Option(help="The user's name; without it the id.")] = "",
-    data: Data = None,
     admin: Annotated[bool, typer.Option("--admin", help="May read and publish everywhere.")] = False,
     groups: Annotated[str, typer.Option(help="Groups the user may read, separated by commas.")] = "",
     ttl: Annotated[int, typer.Option(min=1, help="Seconds until it expires.")] = 3600,
-    config_file: ConfigFile = None,
 ) -> None:
     """Print a sign-in token (a JWT) on standard output."""
     from huahuo.app import credentials
     from huahuo.app.credentials import mint, user_id_in
     from huahuo.eventstore.ambient import SystemAmbient
 
-    given = settings(data, config_file)
     names = tuple(name.strip() for name in groups.split(",") if name.strip())
     typer.echo(
         mint(
@@ -390,18 +282,117 @@ def token(
     )
 
 
-add_to(app)  # here: the help lists commands in the order in which they are added
+@app.command(epilog="Example:  huahuo tail http://127.0.0.1:8765 user/42 --after 0 --data ./data")
+def tail(
+    url: Annotated[str, typer.Argument(help="Where the service listens, e.g. http://127.0.0.1:8765.")],
+    stream: Annotated[str, typer.Argument(help="user/ID, group/NAME, system or (admins) log.")],
+    after: Annotated[str, typer.Option(help="Start after this seq, or at: head, start, snapshot.")] = "head",
+    token: Token = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Sign in as an admin by this directory's key; --token goes first.")
+    ] = None,
+    json_lines: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+    codes: Annotated[
+        bool, typer.Option("--codes", help="Only verification codes: time, address and code.")
+    ] = False,
+    config_file: ConfigFile = None,
+) -> None:
+    """Follow a stream in the terminal; reconnects and resumes by itself."""
+    from functools import partial
+
+    from huahuo.app.application import settings as application_settings
+    from huahuo.app.credentials import token_source
+    from huahuo.app.service_port import way_on
+    from huahuo.cli.tail import tail as body
+    from huahuo.eventstore.ambient import SystemAmbient
+
+    own = settings(data, config_file) if data or "data" in application_settings() else None
+    source = token_source(token, own, SystemAmbient())
+    hint = None if token or own is None else partial(way_on, url, data=own.data, ambient=SystemAmbient())
+    run(
+        body(
+            url,
+            stream,
+            source,
+            after,
+            as_json=json_lines,
+            codes=codes,
+            console=console(),
+            reader=reader(),
+            way_on=hint,
+        )
+    )
 
 
-@app.command(epilog="Example:  huahuo doctor --data ./data")
-def doctor(
+@app.command(epilog="Example:  huahuo publish user/42 parcel_seen order_id=7 --data ./data")
+def publish(
+    stream: Annotated[str, typer.Argument(help="user/ID, group/NAME, system or an application's own.")],
+    type_: Annotated[str, typer.Argument(metavar="TYPE", help="The event's type.")],
+    fields: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[FIELD=VALUE]…",
+            help="7, true and [1] are JSON, anything else is text, also 1.10. FIELD:=1.5 is JSON always.",
+        ),
+    ] = None,
+    url: Annotated[str | None, typer.Option(help="Where the service listens; else that of --data.")] = None,
+    token: Token = None,
     data: Data = None,
+    key: Annotated[str | None, typer.Option(help="Command id: a second try with it has no effect.")] = None,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds to try for.")] = 30.0,
+    config_file: ConfigFile = None,
+) -> None:
+    """Publish one event; tries again while the service restarts, and prints STREAM SEQ."""
+    from huahuo.cli.publish import publish as body
+
+    own = settings(data, config_file) if not (url and token) else None
+    at = body(stream, type_, fields or (), url=url, token=token, own=own, command_id=key, timeout_s=timeout)
+    typer.echo(f"{at.stream} {at.seq}")
+
+
+@app.command(epilog="Example:  huahuo types --app shop:app > src/huahuo-types.ts")
+def types() -> None:
+    """Print an application's events, commands and states as TypeScript, for the browser client."""
+    from huahuo.cli.publish import types as body
+
+    typer.echo(body())
+
+
+@command(app, "huahuo clients --data ./data")
+def clients(
+    given: "Settings",
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a client.")] = False,
+) -> None:
+    """List the clients of the running service, how far each has read, and how many are behind."""
+    from huahuo.cli.service_admin import clients as body
+
+    body(given, as_json=as_json)
+
+
+@command(app, "huahuo revoke --data ./data --user-id 42")
+def revoke(
+    given: "Settings",
+    user_id: Annotated[str | None, typer.Option(help="End all sessions of this user.")] = None,
+    jti: Annotated[str | None, typer.Option(help="End the sessions of this one token.")] = None,
+) -> None:
+    """End a user's or a token's sessions, on the running service or in the log where none runs."""
+    from huahuo.app.credentials import user_id_in
+    from huahuo.cli.service_admin import revoke as body
+
+    if (user_id is None) == (jti is None):
+        raise ConfigError("give either --user-id or --jti")
+    body(given, user_id=None if user_id is None else user_id_in(user_id), jti=jti)
+    typer.echo("revoked")
+
+
+@command(app, "huahuo doctor --data ./data")
+def doctor(
+    given: "Settings",
     as_json: Json = False,
     check: Annotated[
         bool,
         typer.Option("--check", help="Also judge the invariants that the log's events alone can show."),
     ] = False,
-    config_file: ConfigFile = None,
 ) -> None:
     """Look over configuration, keys, log, clock and port; exit 1 if something is wrong."""
     from huahuo.app import logs
@@ -409,23 +400,21 @@ def doctor(
     from huahuo.eventstore.ambient import SystemAmbient
 
     logs.configure("critical", as_json=False)  # the findings tell it
-    given = settings(data, config_file)
     findings = run(examine(given, SystemAmbient(), os.environ, check=check))
     show(findings, as_json=as_json, console=console())
     if any(finding.level == "error" for finding in findings):
         raise typer.Exit(EXIT_NOTHING)
 
 
-@app.command("import-firemail", epilog="Example:  huahuo import-firemail huohuo_email.db --data ./data")
+@command(app, "huahuo import-firemail huohuo_email.db --data ./data", "import-firemail")
 def import_firemail(
+    given: "Settings",
     database: Annotated[Path, typer.Argument(help="FireMail's SQLite file; it is only read.")],
-    data: Data = None,
-    config_file: ConfigFile = None,
 ) -> None:
     """Bring users, mailboxes and mails of FireMail into a data directory. It may be run again."""
     from huahuo.cli.import_firemail import import_firemail as body
 
-    run(body(settings(data, config_file), database))
+    run(body(given, database))
 
 
 @app.command(epilog="Example:  huahuo demo --port 0")
@@ -452,7 +441,117 @@ def demo(
     run(body(port=port, data=data, console=console()))
 
 
-log_care.add_to(app)  # behind what a newcomer looks for
+@command(app, "huahuo backup --data ./data /backups/2026-11-24", data=Look)
+def backup(
+    given: "Settings",
+    target: Annotated[
+        str,
+        typer.Argument(help="A directory that does not exist yet, or s3://BUCKET/PREFIX.", metavar="TARGET"),
+    ] = "",
+    to: Annotated[str, typer.Option("--to", help="The same, as an option.", metavar="TARGET")] = "",
+    keep: Annotated[
+        int, typer.Option(min=0, help="In an object store: how many backups to keep; 0 deletes none.")
+    ] = 0,
+    with_keys: Annotated[
+        bool,
+        typer.Option("--keys", help="Also the keys. Anyone with the backup can then read the passwords."),
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Copy the log, also while the service runs, and check the copy event by event."""
+    from huahuo.cli import maintenance
+    from huahuo.eventstore.ambient import SystemAmbient
+
+    if bool(target) == bool(to):
+        raise ConfigError(
+            "name one place for the backup: a directory that does not exist yet, or s3://BUCKET/PREFIX"
+        )
+    finish(
+        maintenance.backup(
+            given,
+            SystemAmbient(),
+            target or to,
+            with_keys=with_keys,
+            keep=keep,
+            as_json=as_json,
+        )
+    )
+
+
+@command(app, "huahuo restore /backups/2026-11-24 --data ./restored", data=Fresh)
+def restore(
+    given: "Settings",
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="A backup, a copy of a data directory, or s3://BUCKET/PREFIX for the newest backup there.",
+            metavar="SOURCE",
+        ),
+    ],
+    as_json: Json = False,
+) -> None:
+    """Put a backup back under a new log id, so that clients are told `reset`. Refuses a damaged one."""
+    from huahuo.cli import maintenance
+    from huahuo.eventstore.ambient import SystemAmbient
+
+    finish(maintenance.restore(given, SystemAmbient(), source, as_json=as_json))
+
+
+@command(app, "huahuo salvage ./data --data ./salvaged", data=Fresh)
+def salvage(
+    given: "Settings",
+    source: Annotated[Path, typer.Argument(help="The damaged directory; no service may run on it.")],
+    as_json: Json = False,
+) -> None:
+    """Make a log of what can be read of a damaged one, and say what is lost. A backup is better."""
+    from huahuo.cli import maintenance
+    from huahuo.eventstore.ambient import SystemAmbient
+
+    finish(maintenance.salvage(given, SystemAmbient(), source, as_json=as_json))
+
+
+@command(app, "huahuo compact --data ./data --older-than 30d", data=Look)
+def compact(
+    given: "Settings",
+    older_than: Annotated[str, typer.Option(help="Only events older than this: 30d, 12h, 0s.")] = "30d",
+    keep: Annotated[int, typer.Option(min=1, help="Keep this many newest events of each entity.")] = 1,
+    type_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--type",
+            help="Only events of this type; repeatable.",
+            show_default="each of which only the newest counts",
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Prune old progress events. The chain stays whole: tombstones and receipts stay."""
+    from huahuo.cli import maintenance
+    from huahuo.eventstore.ambient import SystemAmbient
+    from huahuo.terminal import seconds
+
+    try:
+        older_than_s = seconds(older_than)
+    except ValueError as error:
+        raise ConfigError(f"--older-than: {error}") from None
+    past = known()
+    types = tuple(type_ or sorted(past.prunable))
+    finish(maintenance.compact(given, SystemAmbient(), older_than_s, keep, types, past, as_json=as_json))
+
+
+@app.command(epilog="Example:  huahuo shred 17 --data ./data")
+def shred(
+    entity: Annotated[
+        str,
+        typer.Argument(metavar="ENTITY", help="Whose secrets: mailbox/17, or only the number of a mailbox."),
+    ],
+    data: Look = None,
+    config_file: ConfigFile = None,
+) -> None:
+    """Destroy the key of an entity's stored secrets; a receipt stays in the log."""
+    from huahuo.audit.commands import shred as body
+
+    body(entity, data, config_file)
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ from huahuo.app.application import standard
 from huahuo.app.config import Settings
 from huahuo.app.nodes import address_of, node_name, sequencer_of
 from huahuo.app.wiring import App
-from huahuo.audit.audited_log import ask_service, looking, principal, reading, record, writing
+from huahuo.audit.audited_log import ask_service, do, looking, principal, reading, record, writing
 from huahuo.audit.commands import must_be_original
 from huahuo.build import BUILD
 from huahuo.errors import ConfigError, HuahuoError
@@ -37,6 +37,7 @@ from huahuo.eventstore.care.backup import MANIFEST, Manifest, back_up, placing, 
 from huahuo.eventstore.care.pruning import compact as compact_log
 from huahuo.eventstore.care.salvage import salvage as read_salvageable
 from huahuo.eventstore.care.verify import Verified
+from huahuo.eventstore.core.log import StoreLog
 from huahuo.eventstore.core.reader import AUDIT_STREAM, LogReader, receipt
 from huahuo.eventstore.core.seal import Vault, derive
 from huahuo.eventstore.errors import Damaged, EventStoreError
@@ -257,18 +258,15 @@ async def compact(
         policy = policy_of(asked, past, ambient.now_ms())
     except ValueError as error:
         raise ConfigError(str(error)) from None
-    pruned: object = None
-    async with writing(settings) as log:
-        if log is not None:
-            pruned = await compact_log(log, policy, ambient, principal())
-    if pruned is not None:
+
+    async def on_log(log: StoreLog) -> dict[str, Any]:
+        return {"pruned": await compact_log(log, policy, ambient, principal()), "alone": True}
+
+    fields = {"older_than_s": older_than_s, "keep": keep, "types": list(types)}
+    reply = await do(settings, on_log, "compact", timeout_s=COMPACT_TIMEOUT_S, **fields)
+    if "alone" in reply:
         shrink(settings.data / DATABASE)
-    else:
-        reply = await ask_service(
-            settings, "compact", timeout_s=COMPACT_TIMEOUT_S,
-            older_than_s=older_than_s, keep=keep, types=list(types),
-        )  # fmt: skip
-        pruned = reply.get("pruned")
+    pruned = reply.get("pruned")
     if as_json:
         show_json({"pruned": pruned})
     else:

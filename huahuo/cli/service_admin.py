@@ -32,6 +32,7 @@ from huahuo.audit.audited_log import (
     TIMEOUT_S,
     Elsewhere,
     ask_service,
+    do,
     note,
     principal,
     reading,
@@ -43,7 +44,7 @@ from huahuo.errors import ConfigError, HuahuoError
 from huahuo.eventstore.ambient import SystemAmbient
 from huahuo.eventstore.core.log import StoreLog
 from huahuo.eventstore.sqlite.directory_lock import is_original
-from huahuo.options import ConfigFile, Data, Json, console, program, run, settings, token_option
+from huahuo.options import Json, command, console, program, run, token_option
 from huahuo.terminal import counted, printable, show_json
 from huahuo.transport.client.model import CommandError
 from huahuo.transport.commands.published_events import PublishRefused
@@ -92,61 +93,43 @@ Token = Annotated[str | None, token_option("An administrator's token; else made 
 cluster_app = program("cluster", "")  # its help, and that of `projections_app`, is in huahuo/cli/main.py
 
 
-@cluster_app.command(epilog="Example:  huahuo cluster keys --data ./node-1")
-def keys(data: Data = None, config_file: ConfigFile = None) -> None:
+@command(cluster_app, "huahuo cluster keys --data ./node-1")
+def keys(given: Settings) -> None:
     """Make the two keys that all nodes share, in the directory of the first one. Those that exist stay."""
-    given = settings(data, config_file)
     credentials.ensure_keys(msgspec.structs.replace(given, log=""), _AMBIENT)
     files = f"{credentials.JWT_FILE} and {credentials.MASTER_FILE}"
     typer.echo(f"copy {files} of {given.data} to the directory of each node")
 
 
-@cluster_app.command(
-    epilog="Example:  huahuo cluster status --data ./node-1, or --url http://web-1:8765 --token …"
-)
-def status(
-    data: Data = None,
-    url: Url = None,
-    token: Token = None,
-    as_json: Json = False,
-    config_file: ConfigFile = None,
-) -> None:
+@command(cluster_app, "huahuo cluster status --data ./node-1, or --url http://web-1:8765 --token …")
+def status(given: Settings, url: Url = None, token: Token = None, as_json: Json = False) -> None:
     """Print every node: where it is, how far it is, its clients, and which one does the work."""
-    rows = _asked(settings(data, config_file), Elsewhere(url, token), "get_nodes")["data"]
+    rows = _asked(given, Elsewhere(url, token), "get_nodes")["data"]
     if not rows and not as_json:
         raise HuahuoError(_ALONE)
     columns = ("node", "URL", "applied", "behind", "clients", "load", "state")
     _show_rows(rows, columns, _node_cells, as_json=as_json)
 
 
-@cluster_app.command(epilog="Example:  huahuo cluster remove web-3 --data ./node-1")
-def remove(
-    node: Node, data: Data = None, url: Url = None, token: Token = None, config_file: ConfigFile = None
-) -> None:
+@command(cluster_app, "huahuo cluster remove web-3 --data ./node-1")
+def remove(given: Settings, node: Node, url: Url = None, token: Token = None) -> None:
     """Forget a node that will not come back. It is a member again if it does."""
-    _asked(settings(data, config_file), Elsewhere(url, token), "remove_node", node=node)
+    _asked(given, Elsewhere(url, token), "remove_node", node=node)
     typer.echo(f"{node} is forgotten; if it comes back, it is a node again")
 
 
-@cluster_app.command(epilog="Example:  huahuo cluster adopt --data ./data --log nats://a,b,c")
-def adopt(data: Data = None, log: Log = "", config_file: ConfigFile = None) -> None:
+@command(cluster_app, "huahuo cluster adopt --data ./data --log nats://a,b,c")
+def adopt(given: Settings, log: Log = "") -> None:
     """Make the stopped directory of a single service the first node of an empty ordered log."""
     hide_password(log)
-    given = settings(data, config_file, log=log or None)
+    if log:
+        given = msgspec.structs.replace(given, log=log)
     run(maintenance.adopt(given, _AMBIENT, typer.echo))
 
 
-@cluster_app.command(epilog="Example:  huahuo cluster drain web-3 --data ./node-1")
-def drain(
-    node: Node,
-    undo: Undo = False,
-    data: Data = None,
-    url: Url = None,
-    token: Token = None,
-    config_file: ConfigFile = None,
-) -> None:
+@command(cluster_app, "huahuo cluster drain web-3 --data ./node-1")
+def drain(given: Settings, node: Node, undo: Undo = False, url: Url = None, token: Token = None) -> None:
     """Send a node's clients elsewhere and let it rest, so that it can be stopped. A restart undoes it too."""
-    given = settings(data, config_file)
     reply = _asked(given, Elsewhere(url, token), "drain_node", node=node, undo=undo)
     if undo:
         typer.echo(f"{node} takes clients and work again")
@@ -155,26 +138,20 @@ def drain(
     typer.echo(f"{node} is not ready any more, and {sent} sent away: stop it now")
 
 
-@cluster_app.command(epilog="Example:  huahuo cluster trim --data ./node-1")
-def trim(
-    alone: Alone = False,
-    data: Data = None,
-    url: Url = None,
-    token: Token = None,
-    config_file: ConfigFile = None,
-) -> None:
+@command(cluster_app, "huahuo cluster trim --data ./node-1")
+def trim(given: Settings, alone: Alone = False, url: Url = None, token: Token = None) -> None:
     """Let the ordered log forget now what all living nodes have applied. By itself it does so after hours."""
-    reply = _asked(settings(data, config_file), Elsewhere(url, token), "trim_log", TRIM_S, alone=alone)
+    reply = _asked(given, Elsewhere(url, token), "trim_log", TRIM_S, alone=alone)
     typer.echo(f"the ordered log begins at offset {reply['before']} now")
 
 
-@cluster_app.command(epilog="Example:  huahuo cluster finalize --data ./node-1")
-def finalize(data: Data = None, url: Url = None, token: Token = None, config_file: ConfigFile = None) -> None:
+@command(cluster_app, "huahuo cluster finalize --data ./node-1")
+def finalize(given: Settings, url: Url = None, token: Token = None) -> None:
     """After an update of all nodes: write the newest format that they know, and the rows of the new version.
 
     Nodes of an older format can't join then.
     """
-    reply = _asked(settings(data, config_file), Elsewhere(url, token), "finalize_cluster", REBUILD_S)
+    reply = _asked(given, Elsewhere(url, token), "finalize_cluster", REBUILD_S)
     typer.echo(f"all nodes write format {reply['format']}")
 
 
@@ -234,22 +211,23 @@ def _lag(row: Row) -> int:
     return sum(int(one["lag"]) for one in row["streams"])
 
 
-async def revoke(settings: Settings, *, user_id: UserId | None, jti: str | None) -> None:
+def revoke(settings: Settings, *, user_id: UserId | None, jti: str | None) -> None:
     """Make the revocation durable. A running service closes the sockets within a second.
 
     Raises:
         HuahuoError: there is no such directory, the log cannot be opened, or the service refused.
     """
-    async with writing(settings) as log:
-        if log is not None:
-            publisher = Publisher(log, SystemAmbient(), Registry())
-            try:
-                await publisher.revoke(user_id=user_id, jti=jti, principal="huahuo revoke")
-            except PublishRefused as error:
-                refusal = error.refusal
-                raise HuahuoError(in_english(refusal.code, refusal.message, refusal.details)) from error
-            return
-    await ask_service(settings, "revoke", **({"jti": jti} if user_id is None else {"user_id": user_id}))
+
+    async def on_log(log: StoreLog) -> Row:
+        publisher = Publisher(log, SystemAmbient(), Registry())
+        try:
+            await publisher.revoke(user_id=user_id, jti=jti, principal="huahuo revoke")
+        except PublishRefused as error:
+            refusal = error.refusal
+            raise HuahuoError(in_english(refusal.code, refusal.message, refusal.details)) from error
+        return {}
+
+    run(do(settings, on_log, "revoke", **({"jti": jti} if user_id is None else {"user_id": user_id})))
 
 
 projections_app = program("projections", "")
@@ -257,65 +235,70 @@ projections_app = program("projections", "")
 Name = Annotated[str, typer.Argument(metavar="NAME", help="As `huahuo projections list` shows it.")]
 
 
-@projections_app.command("list", epilog="Example:  huahuo projections list --data ./data --app shop:app")
-def list_(data: Data = None, config_file: ConfigFile = None, as_json: Json = False) -> None:
+@command(projections_app, "huahuo projections list --data ./data --app shop:app", "list")
+def list_(given: Settings, as_json: Json = False) -> None:
     """List tables and followers with cursor, lag, state and dead letters."""
     columns = ("name", "what", "cursor", "lag", "state", "dead letters", "error")
 
     def cells(row: Row) -> list[str]:
         return [str(row[name.replace(" ", "_")]) for name in columns]
 
-    _show_rows(run(_projection_rows(settings(data, config_file))), columns, cells, as_json=as_json)
+    _show_rows(run(_projection_rows(given)), columns, cells, as_json=as_json)
 
 
-@projections_app.command(epilog="Example:  huahuo projections rebuild orders --data ./data")
-def rebuild(name: Name, data: Data = None, config_file: ConfigFile = None) -> None:
+@command(projections_app, "huahuo projections rebuild orders --data ./data")
+def rebuild(given: Settings, name: Name) -> None:
     """Make the rows of a table, or an index of a plug-in, anew from the log.
 
     A running service does it itself, and goes on meanwhile; `timers` needs a service that is stopped.
     """
-    given = settings(data, config_file)
     if (file := projections_of_plugins().get(name)) is not None:
-        when = "now" if run(_begin_anew(given, name, file)) else "with the next start"
-        typer.echo(f"{name}: is made anew from the log, {when}")
+        _begin_anew(given, name, file)
         return
     source = run(_rebuild(given, name, console(stderr=True)))
     typer.echo(f"{name}: made anew from {source}")
 
 
-@projections_app.command(epilog="Example:  huahuo projections pause orders-to-crm --data ./data")
-def pause(name: Name, data: Data = None, config_file: ConfigFile = None) -> None:
+@command(projections_app, "huahuo projections pause orders-to-crm --data ./data")
+def pause(given: Settings, name: Name) -> None:
     """Deliver nothing more to a follower. It keeps its place."""
-    run(_pause(settings(data, config_file), name, paused=True))
+    _pause(given, name, paused=True)
     typer.echo(f"{name}: paused")
 
 
-@projections_app.command(epilog="Example:  huahuo projections resume orders-to-crm --data ./data")
-def resume(name: Name, data: Data = None, config_file: ConfigFile = None) -> None:
+@command(projections_app, "huahuo projections resume orders-to-crm --data ./data")
+def resume(given: Settings, name: Name) -> None:
     """Let a paused follower go on where it stands."""
-    run(_pause(settings(data, config_file), name, paused=False))
+    _pause(given, name, paused=False)
     typer.echo(f"{name}: goes on")
 
 
-@projections_app.command(epilog="Example:  huahuo projections retry orders-to-crm --data ./data")
-def retry(name: Name, data: Data = None, config_file: ConfigFile = None) -> None:
+@command(projections_app, "huahuo projections retry orders-to-crm --data ./data")
+def retry(given: Settings, name: Name) -> None:
     """Deliver the dead letters of a follower once more, now or with the next start."""
-    count = run(_retry(settings(data, config_file), name))
+    must_be_original(given)
+
+    async def on_log(log: StoreLog) -> Row:
+        dead = (await _kept(log, name)).dead
+        if dead:
+            await log.append(record.retrying(name, dead.items(), principal(), _AMBIENT.now_ms()))
+        return {"dead_letters": len(dead)}
+
+    count = int(run(do(given, on_log, "retry_projection", name=name))["dead_letters"])
     typer.echo(f"{name}: {counted(count, 'dead letter')} {'is' if count == 1 else 'are'} tried again")
 
 
-@projections_app.command(epilog="Example:  huahuo projections place orders-to-crm --after 0 --data ./data")
+@command(projections_app, "huahuo projections place orders-to-crm --after 0 --data ./data")
 def place(
+    given: Settings,
     name: Name,
     after: Annotated[int, typer.Option(help="It goes on behind this position; 0 delivers everything again.")],
-    data: Data = None,
-    config_file: ConfigFile = None,
 ) -> None:
     """Give a follower that lost its place another one; the service must be stopped.
 
     Its dead letters are forgotten.
     """
-    run(_place(settings(data, config_file), name, after))
+    run(_place(given, name, after))
     typer.echo(f"{name}: goes on behind position {after}")
 
 
@@ -356,37 +339,33 @@ def _made_from(count: int, *, states: bool) -> str:
     return f"{count} {'rows of states' if states else 'changes of rows'}"
 
 
-async def _begin_anew(settings: Settings, name: str, file: str) -> bool:
-    """Empty an index of a plug-in. Whether a running service makes it anew now, else its next start does.
+def _begin_anew(given: Settings, name: str, file: str) -> None:
+    """Empty an index of a plug-in: a running service makes it anew now, else its next start does."""
+    must_be_original(given)
+    when = "now"
 
-    Raises:
-        HuahuoError: the service refused.
-    """
-    must_be_original(settings)
-    async with writing(settings) as log:
-        if log is not None:
-            await note(log, "projections rebuild", {"name": name})
-            for suffix in ("", "-wal", "-shm"):
-                (settings.data / f"{file}{suffix}").unlink(missing_ok=True)
-            return False
-    await ask_service(settings, "rebuild_projection", name=name)
-    return True
+    async def on_log(log: StoreLog) -> Row:
+        nonlocal when
+        await note(log, "projections rebuild", {"name": name})
+        for suffix in ("", "-wal", "-shm"):
+            (given.data / f"{file}{suffix}").unlink(missing_ok=True)
+        when = "with the next start"
+        return {}
+
+    run(do(given, on_log, "rebuild_projection", name=name))
+    typer.echo(f"{name}: is made anew from the log, {when}")
 
 
-async def _pause(settings: Settings, name: str, *, paused: bool) -> None:
-    """Pause a follower, or let it go on.
+def _pause(given: Settings, name: str, *, paused: bool) -> None:
+    """Pause a follower, or let it go on."""
+    must_be_original(given)
 
-    Raises:
-        ConfigError: there is no such follower. HuahuoError: the service refused.
-    """
-    must_be_original(settings)
-    async with writing(settings) as log:
-        if log is not None:
-            kept = await _kept(log, name)
-            if kept.paused != paused:
-                await log.append(record.pausing(name, principal(), _AMBIENT.now_ms(), paused=paused))
-            return
-    await ask_service(settings, "pause_projection" if paused else "resume_projection", name=name)
+    async def on_log(log: StoreLog) -> Row:
+        if (await _kept(log, name)).paused != paused:
+            await log.append(record.pausing(name, principal(), _AMBIENT.now_ms(), paused=paused))
+        return {}
+
+    run(do(given, on_log, "pause_projection" if paused else "resume_projection", name=name))
 
 
 async def _place(settings: Settings, name: str, after: int) -> None:
@@ -408,32 +387,15 @@ async def _place(settings: Settings, name: str, after: int) -> None:
         await log.append(record.placing(name, after, principal(), _AMBIENT.now_ms()))
 
 
-async def _retry(settings: Settings, name: str) -> int:
-    """Have the dead letters of a follower tried again, and return how many.
-
-    Raises:
-        ConfigError: there is no such follower. HuahuoError: the service refused.
-    """
-    must_be_original(settings)
-    async with writing(settings) as log:
-        if log is not None:
-            kept = await _kept(log, name)
-            if kept.dead:
-                await log.append(record.retrying(name, kept.dead.items(), principal(), _AMBIENT.now_ms()))
-            return len(kept.dead)
-    reply = await ask_service(settings, "retry_projection", name=name)
-    return int(reply["dead_letters"])
-
-
 async def _projection_rows(settings: Settings) -> list[Row]:
     if not is_original(settings.data):
         async with reading(settings) as place:
             return await _at_rest(place.log)
-    async with writing(settings) as log:
-        if log is not None:
-            return await _at_rest(log)
-    reply = await ask_service(settings, "get_projections")
-    return list(reply["data"])
+
+    async def on_log(log: StoreLog) -> Row:
+        return {"data": await _at_rest(log)}
+
+    return list((await do(settings, on_log, "get_projections"))["data"])
 
 
 async def _at_rest(log: Tables) -> list[Row]:

@@ -32,74 +32,48 @@ _SECONDS_MAX = 10 * 365 * 86_400
 class MailOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Every setting of mail."""
 
-    mail_allow_private: Annotated[
-        bool, Meta(description="permit mail servers on loopback and private addresses, and any port")
-    ] = False
-    mail_ca_file: Annotated[
-        str, Meta(description="PEM file of further certificate authorities for mail servers")
-    ] = ""
-    mail_proxy: Annotated[
-        str,
-        Meta(
-            description="proxy to mail servers, token endpoints and Graph: http://HOST:PORT or socks5://HOST:PORT"
-        ),
-    ] = ""
-    providers: Annotated[
-        Mapping[str, ProviderOptions],
-        Meta(description="changes to the table of providers: [providers.NAME], see docs/mail.md"),
-    ] = MappingProxyType({})
-    checks_at_once: Annotated[int, Meta(ge=1, description="mailbox checks running at the same time")] = 64
-    checks_per_host: Annotated[
-        int, Meta(ge=1, description="mailbox checks running at the same time on one mail server")
-    ] = 8
-    checks_waiting_per_user: Annotated[
-        int, Meta(ge=1, description="queued checks of one user kept in memory; more of them wait in the log")
-    ] = 20_000
-    checks_waiting_max: Annotated[int, Meta(ge=1, description="the same, of all users")] = 100_000
-    mail_timeout_s: Annotated[
-        float, Meta(ge=0.1, le=_SECONDS_MAX, description="seconds a mail server may take for one answer")
-    ] = 30.0
-    mail_bytes_max: Annotated[
-        int, Meta(ge=65536, description="larger mails are kept with their headers only, bytes")
-    ] = 25 << 20
-    mailboxes_per_user: Annotated[int, Meta(ge=1, description="mailboxes one user may have")] = 100_000
-    mail_bodies: Annotated[
-        Literal["background", "on_demand", "at_once"],
-        Meta(
-            description="when the text of mails older than a day (of all, without mail_codes) is read:"
-            " after their headers in the background, when somebody opens one, or at once"
-        ),
-    ] = "background"
-    mail_unread: Annotated[
-        bool, Meta(description="ask at each check which of the newest mails are unread on the server")
-    ] = True
-    mail_folders: Annotated[
-        tuple[str, ...],
-        Meta(description="folders read besides INBOX: names, or junk for the one that holds junk"),
-    ] = ("junk",)
-    watch_renew_s: Annotated[
-        float,
-        Meta(ge=1, le=1740, description="longest time of one IDLE of a watched mailbox, seconds"),
-    ] = 540.0
-    watch_poll_s: Annotated[
-        float,
-        Meta(
-            ge=1,
-            le=86_400,
-            description="seconds between two looks at a watched mailbox, a quarter more or less;"
-            " with IDLE up to two fifths less, and more if many are watched",
-        ),
-    ] = 60.0
-    watch_connections_per_host: Annotated[
-        int,
-        Meta(ge=1, description="connections of watchers to a mail server without connections_max"),
-    ] = 1_000
-    mail_codes: Annotated[
-        bool, Meta(description="look for verification codes in new mails; mail_received carries them")
-    ] = True
-    mail_search: Annotated[
-        bool, Meta(description="keep a full-text index of mails, in mail-search.db of the data directory")
-    ] = True
+    mail_allow_private: bool = False
+    """permit mail servers on loopback and private addresses, and any port"""
+    mail_ca_file: str = ""
+    """PEM file of further certificate authorities for mail servers"""
+    mail_proxy: str = ""
+    """proxy to mail servers, token endpoints and Graph: http://HOST:PORT or socks5://HOST:PORT"""
+    providers: Mapping[str, ProviderOptions] = MappingProxyType({})
+    """changes to the table of providers: [providers.NAME], see docs/mail.md"""
+    checks_at_once: Annotated[int, Meta(ge=1)] = 64
+    """mailbox checks running at the same time"""
+    checks_per_host: Annotated[int, Meta(ge=1)] = 8
+    """mailbox checks running at the same time on one mail server"""
+    checks_waiting_per_user: Annotated[int, Meta(ge=1)] = 20_000
+    """queued checks of one user kept in memory; more of them wait in the log"""
+    checks_waiting_max: Annotated[int, Meta(ge=1)] = 100_000
+    """the same, of all users"""
+    mail_timeout_s: Annotated[float, Meta(ge=0.1, le=_SECONDS_MAX)] = 30.0
+    """seconds a mail server may take for one answer"""
+    mail_bytes_max: Annotated[int, Meta(ge=65536)] = 25 << 20
+    """larger mails are kept with their headers only, bytes"""
+    mailboxes_per_user: Annotated[int, Meta(ge=1)] = 100_000
+    """mailboxes one user may have"""
+    mail_bodies: Literal["background", "on_demand", "at_once"] = "background"
+    """when the text of mails older than a day (of all, without mail_codes) is read: after their headers in
+    the background, when somebody opens one, or at once
+    """
+    mail_unread: bool = True
+    """ask at each check which of the newest mails are unread on the server"""
+    mail_folders: tuple[str, ...] = ("junk",)
+    """folders read besides INBOX: names, or junk for the one that holds junk"""
+    watch_renew_s: Annotated[float, Meta(ge=1, le=1740)] = 540.0
+    """longest time of one IDLE of a watched mailbox, seconds"""
+    watch_poll_s: Annotated[float, Meta(ge=1, le=86_400)] = 60.0
+    """seconds between two looks at a watched mailbox, a quarter more or less; with IDLE up to two fifths
+    less, and more if many are watched
+    """
+    watch_connections_per_host: Annotated[int, Meta(ge=1)] = 1_000
+    """connections of watchers to a mail server without connections_max"""
+    mail_codes: bool = True
+    """look for verification codes in new mails; mail_received carries them"""
+    mail_search: bool = True
+    """keep a full-text index of mails, in mail-search.db of the data directory"""
 
     def __repr__(self) -> str:
         shown = (f"{name}={getattr(self, name)!r}" for name in self.__struct_fields__ if name not in SECRETS)

@@ -18,7 +18,7 @@ AMBIENT = {"eventstore/ambient.py"}
 THREADS = {
     "eventstore/executor.py",  # the port itself
     "huahuo/app/process.py",  # looks at a loop that may be blocked
-    "huahuo/app/background_work.py",  # the library that exports blocks when it ends
+    "huahuo/app/wiring.py",  # the library that exports blocks when it ends
     "huahuo/embedding/service_thread.py",  # the embedding API's own thread
 }
 CHANCE_AND_TIME = {"time", "random", "secrets", "uuid"}

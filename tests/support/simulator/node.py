@@ -16,7 +16,7 @@ from unittest.mock import patch
 import msgspec
 
 from huahuo.actors.plugins.calls import Principal
-from huahuo.app import service_http
+from huahuo.app import wiring
 from huahuo.app.application import Application
 from huahuo.app.config import Settings
 from huahuo.app.credentials import Keys
@@ -138,7 +138,7 @@ class CutExecutor(InlineExecutor):
 _assets = cache(site.assets)
 _tls = cache(mail_settings._tls)  # noqa: SLF001  reading the system's certificates
 _schema = cache(msgspec.json.schema)
-_describe = service_http._described  # noqa: SLF001  it costs half of a start
+_describe = wiring._described  # noqa: SLF001  it costs half of a start
 _described: dict[str, Any] = {}
 
 
@@ -155,7 +155,7 @@ def quick_starts() -> Iterator[None]:
         patch.object(msgspec.json, "schema", _schema),
         patch.dict(sys.modules, {"sniffio": None}),  # httpcore looks for it at each request, in each folder
         patch.object(site, "assets", _assets),
-        patch.object(service_http, "_described", _kept_description),
+        patch.object(wiring, "_described", _kept_description),
         patch.object(mail_settings, "_tls", _tls),
     ):
         yield

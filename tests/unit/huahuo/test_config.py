@@ -157,7 +157,8 @@ def test_secrets_never_show() -> None:
 class Bell(msgspec.Struct):
     """Settings of a plug-in."""
 
-    bell_rings: Annotated[int, Meta(ge=1, description="how often it rings")] = 3
+    bell_rings: Annotated[int, Meta(ge=1)] = 3
+    """how often it rings"""
 
 
 class Ringer(Plugin):
@@ -178,7 +179,7 @@ def test_a_plug_in_has_settings_of_its_own_from_the_same_sources() -> None:
     table = Table([Ringer(Bell)])
     assert table.load(environ={}).plugins == {"ringer": Bell(3)}
     assert table.load(environ={"HUAHUO_BELL_RINGS": "5"}).plugins == {"ringer": Bell(5)}
-    assert "# bell_rings = 3" in table.as_toml()
+    assert "## how often it rings (HUAHUO_BELL_RINGS)\n# bell_rings = 3" in table.as_toml()
     with pytest.raises(ConfigError, match="bell_rings must be a whole number of at least 1"):
         table.load(environ={"HUAHUO_BELL_RINGS": "0"})
 
@@ -193,10 +194,12 @@ def test_a_setting_without_a_meaning_or_of_a_taken_name_is_refused_at_start() ->
         bell: int = 1
 
     class Taken(msgspec.Struct):
-        port: Annotated[int, Meta(description="taken")] = 1
+        port: int = 1
+        """taken"""
 
     class Needed(msgspec.Struct):
-        bell: Annotated[int, Meta(description="needed")]
+        bell: int
+        """needed"""
 
     for struct, said in ((Bare, "Bare.bell"), (Taken, "'port' of Taken"), (Needed, "Needed: every setting")):
         with pytest.raises(ConfigError, match=said):
