@@ -14,7 +14,6 @@ Each row also has the running checksum of the stream (`huahuo.eventstore.sqlite.
 import sqlite3
 from collections.abc import Container, Iterable, Iterator, Sequence
 from contextlib import closing
-from functools import lru_cache
 from itertools import batched
 from itertools import chain as concatenated
 from typing import Any, NamedTuple
@@ -27,7 +26,14 @@ from huahuo.eventstore.core.chain import GENESIS, link
 from huahuo.eventstore.errors import Corrupt, Damaged
 from huahuo.eventstore.model import StoredEvent
 from huahuo.eventstore.sqlite.names import Names, Naming
-from huahuo.eventstore.sqlite.schema import crc_after, crc_of_name, get_meta, put_meta, unlike
+from huahuo.eventstore.sqlite.schema import (
+    crc_after,
+    crc_of_name,
+    get_meta,
+    in_statements,
+    put_meta,
+    unlike,
+)
 from huahuo.eventstore.sqlite.unindexed import Row, Slice, Unindexed
 
 _PAGE_EVENTS = 1000
@@ -244,7 +250,6 @@ def link_at(connection: sqlite3.Connection, position: int) -> bytes | None:
     return None
 
 
-_ROWS_A_STATEMENT = 256
 _CHUNK_EVENTS = 200_000
 """Rows that are sorted in memory at a time when the whole table is rebuilt."""
 
@@ -278,16 +283,9 @@ def write(connection: sqlite3.Connection, found: Slice) -> None:
         put_mark(connection, found.mark)
 
 
-def _insert_all(connection: sqlite3.Connection, values: list[int]) -> None:
-    width = 4 * _ROWS_A_STATEMENT
-    for start in range(0, len(values), width):
-        part = values[start : start + width]
-        connection.execute(_insert(len(part) // 4), part)
-
-
-@lru_cache(maxsize=_ROWS_A_STATEMENT)
-def _insert(rows: int) -> str:
-    return "INSERT OR IGNORE INTO seq_index VALUES " + ", ".join(["(?, ?, ?, ?)"] * rows)  # noqa: S608
+def _insert_all(connection: sqlite3.Connection, values: Sequence[int]) -> None:
+    for statement in in_statements("INSERT OR IGNORE INTO seq_index VALUES", values, 4):
+        connection.execute(*statement)
 
 
 def put_mark(connection: sqlite3.Connection, position: int) -> None:

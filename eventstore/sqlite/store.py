@@ -38,7 +38,7 @@ from huahuo.eventstore.errors import Detached, InUse, Unavailable
 from huahuo.eventstore.limits import INT64_MAX
 from huahuo.eventstore.model import CommandKey, CommandRecord, Head, StoredEvent
 from huahuo.eventstore.sqlite import seq_index, wal
-from huahuo.eventstore.sqlite.changes import Values, insert_events, number_streams, statements_of, with_passed
+from huahuo.eventstore.sqlite.changes import insert_events, number_streams, statements_of, with_passed
 from huahuo.eventstore.sqlite.connections import connect_writer, is_corrupt, of_commit, text_of, translated
 from huahuo.eventstore.sqlite.damage import owners_must_be_absent
 from huahuo.eventstore.sqlite.directory_lock import LOCK, DirectoryLock, Files, Left
@@ -46,7 +46,7 @@ from huahuo.eventstore.sqlite.initial_state import load, note_of_end
 from huahuo.eventstore.sqlite.mark import MarkFile
 from huahuo.eventstore.sqlite.names import Names, read_naming
 from huahuo.eventstore.sqlite.reads import SqliteReads, select_commands
-from huahuo.eventstore.sqlite.schema import COMMAND_FITS, Tally, must_fit
+from huahuo.eventstore.sqlite.schema import COMMAND_FITS, Values, must_fit
 from huahuo.eventstore.sqlite.seq_index import StreamSums
 from huahuo.eventstore.sqlite.unindexed import NOTHING, Row, Slice, Unindexed
 from huahuo.eventstore.sqlite.wal import WalCare
@@ -217,7 +217,6 @@ class SqliteStore:
         self._files = Files(str(path), *self._side_files, str(path.with_name(LOCK)))
         self.kept = Kept(connection, limits)
         self._sums = StreamSums(connection, names, unindexed)
-        self._tally = Tally()
         self.wal = WalCare(self._wal, connection, self._fence, lambda: lock.note_wal(frames=False))
         self._fenced = False
         self._grew_little = False  # the write-ahead log, by the last commit
@@ -247,7 +246,7 @@ class SqliteStore:
             if moving is not NOTHING:
                 seq_index.write(connection, moving)
             if changes:
-                for sql, values in statements_of(changes, self._tally):
+                for sql, values in statements_of(changes):
                     connection.execute(sql, values)
             begins = False
             if changes or group.age_ms >= self.kept.due_ms:
@@ -261,12 +260,10 @@ class SqliteStore:
                 self._unindexed.moved(moving)
             self._unindexed.add(rows)
             if changes:
-                self._tally.committed(connection)
                 self._end_streams(changes)
         except BaseException as error:  # noqa: BLE001  it is raised again
             # Now, because an open transaction would block a writer that has taken over.
             self._sums.clear()
-            self._tally.forget()
             with contextlib.suppress(sqlite3.Error):
                 self._roll_back()
             raise of_commit(error, begins and known == (names.named, len(names.ids))) from None
@@ -308,7 +305,6 @@ class SqliteStore:
             raise Detached(self._files.lost)
         if self.connection.in_transaction:
             raise Unavailable("a commit failed, and it is not known yet what it wrote")
-        self._tally.forget()
         try:
             self.connection.execute("BEGIN IMMEDIATE")
             self._fence()
@@ -329,7 +325,6 @@ class SqliteStore:
         """
         self._lock.distrust()
         self._sums.clear()
-        self._tally.forget()
         self._files.must_be_ours(*self._side_files)
         loaded = self._recover()
         self._note(loaded)
@@ -485,7 +480,6 @@ class SqliteStore:
         streams = number_streams(self.connection, self._names, events)
         rows = self._sums.rows(events, streams)
         insert_events(self.connection, self._names, events, rows)
-        self._tally.add(events)
         return rows
 
     def _moving(self, group: Group) -> Slice:
