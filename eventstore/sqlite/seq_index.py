@@ -347,44 +347,45 @@ def look(connection: sqlite3.Connection, into: Unindexed, naming: Naming, *, sum
         into.replace(connection.execute(sql, (mark,)), end)
 
 
-def check(connection: sqlite3.Connection) -> None:
-    """Check that every event is found by its stream and seq. The hash chain, read by position, cannot tell.
+def damages(connection: sqlite3.Connection, naming: Naming) -> Iterator[Damaged]:
+    """What of the index is not what was written: its rows in their order, then events that it lacks.
 
-    Raises:
-        Damaged: an event is not found, so readers would take it for pruned; or the index names an event that
-            does not exist.
+    The hash chain, read by position, cannot tell: readers would take a lost row for a pruned event.
     """
+    names, found, last, before = naming.streams, 0, (0, 0), 0
     connection.execute("BEGIN")  # all from one moment
     try:
         mark = _mark(connection)
-        sums = [
-            connection.execute(_SUMMED.format(table), (mark,)).fetchone() for table in ("event", "seq_index")
-        ]
-        # Compare row by row only the part that is not indexed yet, or everything if the sums differ.
-        behind = mark if sums[0] == sums[1] else 0
-        lost, found = connection.execute(_COMPARED, (mark, behind)).fetchone()
-        more = connection.execute(_NEWER, (behind,)).fetchone()[0] - found
+        for stream, seq, position, crc, *event, body in connection.execute(_ROWS):
+            name = names.get(stream, "")
+            if event != [stream, seq]:
+                yield Damaged(position, f"the index by stream and seq has another event for {seq} of {name}")
+                continue
+            found += position <= mark
+            known = before if last == (stream, seq - 1) else crc_at(connection, stream, seq - 1, name)
+            if known is not None and crc_after(known, body) != crc:
+                yield Damaged(
+                    position,
+                    f"in the index by stream and seq, event {seq} of {name} does not fit its checksum",
+                )
+            last, before = (stream, seq), crc
+        if found != connection.execute(_COUNT, (mark,)).fetchone()[0]:
+            [lost] = connection.execute(_LOST, (mark,)).fetchone()
+            yield Damaged(lost or 0, "it is not in the index by stream and seq")
     finally:
         connection.execute("COMMIT")
-    if lost is not None:
-        raise Damaged(lost, "it is not in the index by stream and seq, or stands there elsewhere")
-    if more:
-        raise Damaged(0, f"the index by stream and seq names {more} events that do not exist")
 
 
-_SUMMED = (
-    "SELECT count(*),"
-    " sum(((position % 65521) * (seq % 65519) + stream * ((position + seq) % 65497)) % 1000003)"
-    " FROM {} WHERE position <= ?"
+_ROWS = (
+    "SELECT found.stream, found.seq, found.position, found.crc, event.stream, event.seq, body"
+    " FROM seq_index AS found LEFT JOIN event ON event.position = found.position"
+    " ORDER BY found.stream, found.seq"
 )
-"""Detects accidental differences between two tables, at a fifth of the cost of comparing row by row."""
-_COMPARED = (
-    "SELECT min(CASE WHEN found.position IS NOT event.position"
-    " AND (found.position IS NOT NULL OR event.position <= ?) THEN event.position END), count(found.position)"
-    " FROM event LEFT JOIN seq_index AS found ON found.stream = event.stream AND found.seq = event.seq"
-    " WHERE event.position > ?"
+_COUNT = "SELECT count(*) FROM event WHERE position <= ?"
+_LOST = (
+    "SELECT min(event.position) FROM event LEFT JOIN seq_index AS found ON found.stream = event.stream"
+    " AND found.seq = event.seq WHERE found.position IS NULL AND event.position <= ?"
 )
-_NEWER = "SELECT count(*) FROM seq_index WHERE position > ?"
 
 
 def _mark(connection: sqlite3.Connection) -> int:

@@ -21,7 +21,6 @@ import structlog
 from huahuo.eventstore.core.command_records import AckClients, CommandCounts, KeptLimits
 from huahuo.eventstore.core.draft import COMMANDS_KEPT_MS
 from huahuo.eventstore.core.storage_port import (
-    Change,
     DropSealed,
     EndStream,
     ForgetUser,
@@ -105,7 +104,7 @@ class Kept:
         finally:
             self.connection.text_factory = before
 
-    def bound(self, group: Group) -> None:
+    def bound(self, group: Group, kinds: AbstractSet[type]) -> None:
         """Forget acks of unused clients and the oldest command records, always more than the group adds.
 
         Where a damaged page is met, the group fails, and nothing is forgotten from then on.
@@ -113,15 +112,14 @@ class Kept:
         if self._damaged:
             return
         try:
-            self._bound(group)
+            self._bound(group, kinds)
         except sqlite3.DatabaseError as error:
             self._damaged = is_corrupt(error)
             raise
 
-    def _bound(self, group: Group) -> None:
+    def _bound(self, group: Group, kinds: AbstractSet[type]) -> None:
         counts = self.commands
         new = 0
-        kinds = set(map(type, group.changes))  # few, of many changes
         if PutCommand in kinds:
             users = [change.record.key.user for change in group.changes if isinstance(change, PutCommand)]
             new = len(users)
@@ -182,7 +180,6 @@ class Kept:
         return users.total()
 
 
-_MOVING: frozenset[type] = frozenset((Prune, IndexMore))
 _ERASING: frozenset[type] = frozenset((Shred, DropSealed, ForgetUser))
 _CARE_COMMITS = 8
 _LITTLE_BYTES = 64 << 10
@@ -237,12 +234,13 @@ class SqliteStore:
             raise Detached(self._files.lost)
         connection, names, changes = self.connection, self._names, group.changes
         known = names.named, len(names.ids)
+        kinds: AbstractSet[type] = set(map(type, changes)) if changes else _NO_KINDS  # few, of many changes
         begins = True
         try:
             connection.execute("BEGIN IMMEDIATE")
             self._fence()
             rows = self._write_events(group.events) if group.events else []
-            moving = self._moving(group)
+            moving = self._moving(group, kinds)
             if moving is not NOTHING:
                 seq_index.write(connection, moving)
             if changes:
@@ -250,7 +248,7 @@ class SqliteStore:
                     connection.execute(sql, values)
             begins = False
             if changes or group.age_ms >= self.kept.due_ms:
-                self.kept.bound(group)
+                self.kept.bound(group, kinds)
             connection.execute("COMMIT")
             # Few calls from here on: a lone append waits for them, and the sync has emptied the caches.
             self.wal.commits += 1
@@ -259,8 +257,9 @@ class SqliteStore:
             if moving is not NOTHING:
                 self._unindexed.moved(moving)
             self._unindexed.add(rows)
-            if changes:
-                self._end_streams(changes)
+            for change in changes if EndStream in kinds else ():
+                if type(change) is EndStream:
+                    self._sums.drop(names.end(change.stream) or 0)
         except BaseException as error:  # noqa: BLE001  it is raised again
             # Now, because an open transaction would block a writer that has taken over.
             self._sums.clear()
@@ -268,7 +267,6 @@ class SqliteStore:
                 self._roll_back()
             raise of_commit(error, begins and known == (names.named, len(names.ids))) from None
         self._files.must_be_ours()
-        kinds: AbstractSet[type] = set(map(type, changes)) if changes else _NO_KINDS  # few, of many changes
         if PutCounter in kinds:
             self._count(change for change in changes if isinstance(change, PutCounter))
         events = group.events
@@ -280,19 +278,9 @@ class SqliteStore:
             self._mark.write(*self._end, self._counted)
             if self._files.may_have_changed:
                 self._mark.make_again_if_gone(*self._end, self._counted)
-        if kinds:
-            self._follow(kinds)
-
-    def _end_streams(self, changes: Iterable[Change]) -> None:
-        for change in changes:
-            if type(change) is EndStream:
-                self._sums.drop(self._names.end(change.stream) or 0)
-
-    def _follow(self, kinds: AbstractSet[type]) -> None:
-        """What a commit with changes of these kinds asks for."""
         if ForgetUser in kinds:
-            self.kept.count(self.connection)
-        if not kinds.isdisjoint(_ERASING):
+            self.kept.count(connection)
+        if not _ERASING.isdisjoint(kinds):
             self.wal.erase()
 
     def between_commits(self, change: Callable[[sqlite3.Connection], None]) -> None:
@@ -482,12 +470,10 @@ class SqliteStore:
         insert_events(self.connection, self._names, events, rows)
         return rows
 
-    def _moving(self, group: Group) -> Slice:
+    def _moving(self, group: Group, kinds: AbstractSet[type]) -> Slice:
         """The places to write to the index with `group`. Rows that it prunes must be in the table."""
-        if not group.changes:
-            return self._unindexed.due(len(group.events))
         wanted = 0
-        for change in group.changes if not _MOVING.isdisjoint(map(type, group.changes)) else ():
+        for change in group.changes if Prune in kinds or IndexMore in kinds else ():
             if isinstance(change, Prune) and not self.is_indexed(max(change.positions, default=0)):
                 return self._unindexed.all()
             if isinstance(change, IndexMore):

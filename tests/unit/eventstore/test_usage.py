@@ -113,7 +113,7 @@ async def test_counts_are_those_of_all_events_whatever_was_appended_pruned_faile
 async def fail(log: SqliteLog, stream: str) -> None:
     """An append whose commit fails at its end."""
 
-    def refuse(group: Any) -> None:
+    def refuse(*_: Any) -> None:
         raise sqlite3.OperationalError("disk I/O error")
 
     store: Any = log.store
