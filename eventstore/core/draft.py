@@ -39,7 +39,6 @@ from huahuo.eventstore.model import (
     CommandRecord,
     Duplicate,
     Head,
-    NewEvent,
     RowDrop,
     RowPut,
     StoredEvent,
@@ -109,15 +108,6 @@ class Draft:
                     return Conflict(stream, expected, actual)
         return None
 
-    def accept(self, append: Append, carried: Carried = NOTHING) -> Outcome:
-        """Accept `append`, which `refusal` did not refuse."""
-        try:
-            return self._accept(append, carried)
-        except UnicodeEncodeError:
-            return ValueError("a text of the append holds a lone surrogate")
-        except KeyConflict as conflict:
-            return conflict
-
     def look_up(self, keys: Sequence[CommandKey]) -> None:
         """Read the records of these commands in one go.
 
@@ -136,45 +126,48 @@ class Draft:
     def _since_ms(self) -> int:
         return self.age_ms - COMMANDS_KEPT_MS
 
-    def _accept(self, append: Append, carried: Carried) -> Appended:
-        """Number, link and collect. `self` changes only after every step that can fail."""
-        seqs: dict[str, int] = {}
-        news = append.events
-        is_one = len(news) == 1
-        events = (self._number_one(append, news[0], seqs),) if is_one else self._number(append, seqs)
-        changes: list[Change] = []
-        keys: dict[str, bytes | None] | None = None
-        if append.shred or carried.keys or append.drop_secrets:
-            keys = {}
-            self._seal(append, carried, changes, keys)
-        if append.rows or carried.blobs or append.drop_blobs:
-            self._beside(append, carried, changes)
-        if append.prune is not None:
-            changes.append(Prune(append.prune.positions, dict(append.prune.firsts)))
-            self.firsts.update(append.prune.firsts)
-        if append.ended:
-            check_text(*append.ended)
-            changes += map(EndStream, append.ended)
-            self.ended += append.ended
-        command = append.command
-        if command is not None:
-            key, at_stream = command.key, command.at_stream
-            f"{key.user}{key.client}{key.id}{at_stream}".encode()  # `check_text`, without its call
-            # If the command answers with an event of an earlier append, it brings the seq itself.
-            if at_stream and (at_seq := seqs.get(at_stream, command.at_seq)) != command.at_seq:
-                command = CommandRecord(key, command.fingerprint, command.reply, at_stream, at_seq)
-            changes.append(PutCommand(command, self.age_ms))
-            self._commands[key] = command
-        if events:
-            last = events[-1]
-            self.position, self.chain = last.position, last.chain
-            self.events += events
-            self.seqs.update(seqs)
-        if changes:
-            self.changes += changes
-            if keys:
-                self._keys.update(keys)
-        return Appended(self.position, events, command)
+    def accept(self, append: Append, carried: Carried = NOTHING) -> Outcome:
+        """Accept `append`, which `refusal` did not refuse. `self` changes after every step that can fail."""
+        try:
+            seqs: dict[str, int] = {}
+            events = self._number(append, seqs)
+            changes: list[Change] = []
+            keys: dict[str, bytes | None] | None = None
+            if append.shred or carried.keys or append.drop_secrets:
+                keys = {}
+                self._seal(append, carried, changes, keys)
+            if append.rows or carried.blobs or append.drop_blobs:
+                self._beside(append, carried, changes)
+            if append.prune is not None:
+                changes.append(Prune(append.prune.positions, dict(append.prune.firsts)))
+                self.firsts.update(append.prune.firsts)
+            if append.ended:
+                check_text(*append.ended)
+                changes += map(EndStream, append.ended)
+                self.ended += append.ended
+            command = append.command
+            if command is not None:
+                key, at_stream = command.key, command.at_stream
+                f"{key.user}{key.client}{key.id}{at_stream}".encode()  # `check_text`, without its call
+                # If the command answers with an event of an earlier append, it brings the seq itself.
+                if at_stream and (at_seq := seqs.get(at_stream, command.at_seq)) != command.at_seq:
+                    command = CommandRecord(key, command.fingerprint, command.reply, at_stream, at_seq)
+                changes.append(PutCommand(command, self.age_ms))
+                self._commands[key] = command
+            if events:
+                last = events[-1]
+                self.position, self.chain = last.position, last.chain
+                self.events += events
+                self.seqs.update(seqs)
+            if changes:
+                self.changes += changes
+                if keys:
+                    self._keys.update(keys)
+            return Appended(self.position, events, command)
+        except UnicodeEncodeError:
+            return ValueError("a text of the append holds a lone surrogate")
+        except KeyConflict as conflict:
+            return conflict
 
     def _number(self, append: Append, seqs: dict[str, int]) -> tuple[StoredEvent, ...]:
         """The events of `append` with positions and seqs. `seqs` gets the last seq of each stream."""
@@ -219,31 +212,6 @@ class Draft:
         if seq:
             seqs[stream] = seq
         return tuple(events)
-
-    def _number_one(self, append: Append, new: NewEvent, seqs: dict[str, int]) -> StoredEvent:
-        """As `_number` for an append of one event, as most are: in 89 steps of the interpreter, not 150."""
-        stream = new.stream
-        if stream in append.expected:
-            seq = append.expected[stream]
-        elif stream in self.seqs:
-            seq = self.seqs[stream]
-        elif stream in self._heads:
-            seq = self._heads[stream].seq
-        else:
-            seq = self._seq(stream)
-        seqs[stream] = seq = seq + 1
-        position, build, command_id = self.position + 1, self.build, new.command_id or append.command_id
-        type_, body, version, entity = new.type, new.body, new.version, new.entity
-        ts_ms, principal, cause = append.ts_ms, append.principal, append.cause
-        facts = (
-            position, stream, seq, type_, body, version,
-            ts_ms, entity, principal, command_id, cause, build,
-        )  # fmt: skip
-        chain = link(self.chain, facts)
-        return StoredEvent(
-            position, stream, seq, type_, body, version,
-            ts_ms, entity, principal, command_id, cause, build, chain,
-        )  # fmt: skip
 
     def _seal(
         self, append: Append, carried: Carried, changes: list[Change], keys: dict[str, bytes | None]

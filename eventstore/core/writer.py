@@ -442,7 +442,8 @@ class Writer:
                 place.heads[stream] = Head(first, head.seq, head.link)
         for stream in commit.ended:
             place.end(stream)
-        place.pack()
+        if place.unpacked:
+            place.pack()
         place.position = commit.position
         place.chain = commit.chain
         if commit.wrote:

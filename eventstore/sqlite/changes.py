@@ -11,16 +11,17 @@ written in the transaction of the group that it is about, so that neither is eve
 
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from enum import Enum
-from itertools import batched, chain, groupby
+from itertools import groupby
 from typing import Final
 
 import msgspec
+from msgspec.structs import astuple
 
 from huahuo.eventstore.core.chain import GENESIS
 from huahuo.eventstore.core.storage_port import (
     PASSED_KEPT,
     Change,
+    CountUsage,
     DropBlob,
     DropRow,
     DropSealed,
@@ -44,11 +45,11 @@ from huahuo.eventstore.core.storage_port import (
 )
 from huahuo.eventstore.errors import Corrupt
 from huahuo.eventstore.limits import KEYFRAME_SPAN, KEYFRAMES_KEPT
-from huahuo.eventstore.model import Ack, StoredEvent
+from huahuo.eventstore.model import RowPut, StoredEvent
 from huahuo.eventstore.replicated.state_machine import load_shared
 from huahuo.eventstore.sqlite import schema
 from huahuo.eventstore.sqlite.names import PUT_ENDED, Names, select_numbers
-from huahuo.eventstore.sqlite.schema import Value, get_meta, must_fit, row_crc
+from huahuo.eventstore.sqlite.schema import Value, Values, get_meta, in_statements, must_fit, row_crc
 from huahuo.eventstore.sqlite.unindexed import Row
 
 SHARED_KEY = "shared"
@@ -126,25 +127,15 @@ def _passed_rows(connection: sqlite3.Connection) -> Iterator[Passed]:
 AGE_KEY = "command_age"
 """Key in `meta` of the clock of the command records, an `AgeNote`."""
 
-type Values = tuple[Value, ...] | dict[str, Value]
-
 _PUT_META = "INSERT OR REPLACE INTO meta VALUES (?, ?, ?)"
 _PUT_COUNTER = (
     "INSERT INTO counter VALUES (?, ?, ?) ON CONFLICT (name) DO UPDATE"
     " SET next = max(next, excluded.next), crc = row_crc('counter', name, max(next, excluded.next))"
 )
-_PUT_ACKS = (
-    "INSERT INTO ack VALUES %s ON CONFLICT (user, client, stream) DO UPDATE SET seq = excluded.seq,"
+_RAISE_ACKS = (
+    " ON CONFLICT (user, client, stream) DO UPDATE SET seq = excluded.seq,"
     " crc = excluded.crc WHERE excluded.seq > ack.seq"
 )
-_ACKS_A_STATEMENT = 64
-_ROWS_A_STATEMENT = (256, 64, 16, 4, 1)
-"""Few sizes, so that SQLite's cache holds all the prepared statements."""
-_PUT_COMMANDS = "INSERT OR REPLACE INTO command VALUES"
-_COMMAND_WIDTH = 9
-_PUT_ROWS = "INSERT OR REPLACE INTO projection VALUES"
-_PUT_KEYS = "INSERT OR REPLACE INTO data_key VALUES"
-_PUT_SEALED = "INSERT OR REPLACE INTO sealed VALUES"
 _DROP_ROWS = "DELETE FROM projection WHERE tbl = ? AND part = ? AND key IN ("
 _SHRED = ("DELETE FROM data_key WHERE owner IN (", "DELETE FROM sealed WHERE owner IN (")
 _BLOB_FITS = "crc = row_crc('blob', id, refs, packed)"
@@ -182,133 +173,65 @@ _DROP_OLD_KEYFRAMES = (
 )
 
 
-def _put_acks(acks: Sequence[Ack]) -> tuple[str, tuple[Value, ...]]:
-    values: list[Value] = []
-    for ack in acks:
-        values += _summed("ack", ack.user, ack.client, ack.stream, ack.seq)
-    return _PUT_ACKS % ", ".join(["(?, ?, ?, ?, ?)"] * len(acks)), tuple(values)
-
-
-def statements_of(
-    changes: Iterable[Change], tally: schema.Tally | None = None
-) -> Iterator[tuple[str, Values]]:
+def statements_of(changes: Iterable[Change]) -> Iterator[tuple[str, Values]]:
     """The statements for `changes`, in order. A run of changes of one kind takes few statements.
 
     Command records come last, all together: nothing else is in their table.
     """
     commands: list[Value] = []
-    tally = tally or schema.Tally()
     for kind, run in groupby(changes, _kind):
-        match kind:
-            case _Kind.ROWS:
-                yield from _rows(run)
-            case _Kind.KEYS:
-                keys = [_summed("data_key", c.owner, c.wrapped) for c in run if isinstance(c, PutKey)]
-                yield from _many(_PUT_KEYS, keys)
-            case _Kind.BOXES:
-                boxes = [
-                    _summed("sealed", c.owner, c.name, c.sealed) for c in run if isinstance(c, PutSealed)
-                ]
-                yield from _many(_PUT_SEALED, boxes)
-            case _Kind.SHREDS:
-                owners: list[tuple[Value, ...]] = [(c.owner,) for c in run if isinstance(c, Shred)]
-                for start in _SHRED:
-                    yield from _many(start, owners, row="?", end=")")
-            case _Kind.COMMANDS:
-                _add_commands(commands, run)
-            case _:  # OTHER
-                for change in run:
-                    yield from schema.usage_before(change, tally)
-                    yield from _statements(change)
-                    yield from schema.usage_after(change)
-    yield from _filled(_PUT_COMMANDS, commands, _COMMAND_WIDTH)
+        if kind is PutRow:
+            yield from _rows(run)
+        elif kind is PutCommand:
+            for change in run:
+                assert isinstance(change, PutCommand), "a run is of one kind"
+                key, *answer = astuple(change.record)
+                row = (*astuple(key), *answer, change.at_ms)
+                commands += row
+                commands.append(row_crc("command", *row))  # not `_summed`: a call for each command
+        elif kind in _PUTS:
+            table, width = _PUTS[kind]
+            values = [value for change in run for value in _summed(table, *astuple(change))]
+            yield from in_statements(f"INSERT OR REPLACE INTO {table} VALUES", values, width)
+        elif kind is Shred:
+            owners = [change.owner for change in run if isinstance(change, Shred)]
+            for start in _SHRED:
+                yield from in_statements(start, owners, 1, row="?", end=")")
+        else:
+            for change in run:
+                yield from _statements(change)
+    yield from in_statements("INSERT OR REPLACE INTO command VALUES", commands, _COMMAND_WIDTH)
 
 
-class _Kind(Enum):
-    """Kinds of changes whose runs are written together."""
-
-    ROWS = "rows"
-    KEYS = "keys"
-    BOXES = "boxes"
-    SHREDS = "shreds"
-    COMMANDS = "commands"
-    OTHER = "other"
+_PUTS = {PutKey: ("data_key", 3), PutSealed: ("sealed", 4)}
+"""Kinds that are a row as they are: its table, and how many columns that has."""
+_COMMAND_WIDTH = 9
 
 
-_KINDS = {
-    PutRow: _Kind.ROWS, PutKey: _Kind.KEYS, PutSealed: _Kind.BOXES, Shred: _Kind.SHREDS,
-    PutCommand: _Kind.COMMANDS,
-}  # fmt: skip
-
-
-def _kind(change: Change) -> _Kind:
+def _kind(change: Change) -> type:
+    """What a run is of. Puts and drops of single rows are one kind."""
     if type(change) is DropRow:
-        return _Kind.OTHER if change.row.key is None else _Kind.ROWS
-    return _KINDS.get(type(change), _Kind.OTHER)
-
-
-def _add_commands(values: list[Value], changes: Iterable[Change]) -> None:
-    """Add the columns of the rows of command records to `values`, each row with its checksum."""
-    for change in changes:
-        assert isinstance(change, PutCommand), "a run is of one kind"
-        record = change.record
-        key = record.key
-        row = (
-            key.user, key.client, key.id, record.fingerprint, record.reply,
-            record.at_stream, record.at_seq, change.at_ms,
-        )  # fmt: skip
-        values += row
-        values.append(row_crc("command", *row))
+        return DropRow if change.row.key is None else PutRow
+    return type(change)
 
 
 def _rows(changes: Iterable[Change]) -> Iterator[tuple[str, Values]]:
     """Puts and drops of rows. For each key only the last change is written, so the order does not matter."""
     values: dict[tuple[Value, ...], Value] = {}
     for change in changes:
-        if isinstance(change, PutRow):
-            row = change.row
-            values[row.table, row.part, row.key] = row.value
-        else:
-            assert isinstance(change, DropRow), "a run is of rows"
-            values[change.row.table, change.row.part, change.row.key] = None
+        assert isinstance(change, PutRow | DropRow), "a run is of rows"
+        row = change.row
+        values[row.table, row.part, row.key] = row.value if isinstance(row, RowPut) else None
     dropped: dict[tuple[Value, Value], list[Value]] = {}
+    puts: list[Value] = []
     for (table, part, key), value in values.items():
         if value is None:
-            if (table, part) not in dropped:
-                dropped[table, part] = []
-            dropped[table, part].append(key)
+            dropped.setdefault((table, part), []).append(key)
+        else:
+            puts += _summed("projection", table, part, key, value)
     for place, keys in dropped.items():  # a part at a time: SQLite then needs a third of the time for a row
-        yield from _filled(_DROP_ROWS, keys, 1, row="?", end=")", before=place)
-    puts = [_summed("projection", *key, value) for key, value in values.items() if value is not None]
-    yield from _many(_PUT_ROWS, puts)
-
-
-def _many(
-    start: str, rows: Sequence[tuple[Value, ...]], *, row: str = "", end: str = ""
-) -> Iterator[tuple[str, Values]]:
-    """Statements that begin with `start`, followed by as many rows as fit."""
-    if not rows:
-        return
-    yield from _filled(start, list(chain.from_iterable(rows)), len(rows[0]), row=row, end=end)
-
-
-def _filled(
-    start: str,
-    values: list[Value],
-    width: int,
-    *,
-    row: str = "",
-    end: str = "",
-    before: tuple[Value, ...] = (),
-) -> Iterator[tuple[str, Values]]:
-    """As `_many`, of rows of `width` columns, one behind the other. `before`: what `start` binds."""
-    row = row or f"({', '.join('?' * width)})"
-    at = 0
-    for count in _ROWS_A_STATEMENT:
-        size = count * width
-        while len(values) - at >= size:
-            yield f"{start} {', '.join([row] * count)}{end}", (*before, *values[at : at + size])
-            at += size
+        yield from in_statements(_DROP_ROWS, keys, 1, row="?", end=")", before=place)
+    yield from in_statements("INSERT OR REPLACE INTO projection VALUES", puts, 5)
 
 
 def _statements(change: Change) -> Iterator[tuple[str, Values]]:
@@ -316,15 +239,20 @@ def _statements(change: Change) -> Iterator[tuple[str, Values]]:
     match change:
         case DropRow(row) if row.key is None:
             yield "DELETE FROM projection WHERE tbl = ? AND part = ?", (row.table, row.part)
-        case PutBlob(id=name, packed=packed):
+        case PutBlob(name, packed, owner):
             yield _PUT_BLOB, (name, packed, row_crc("blob", name, 1, packed))
-        case DropBlob(id=name):
+            if owner:
+                yield schema.COUNT_BLOB, (owner, name)
+        case DropBlob(name, owner):
+            if owner:
+                yield schema.UNCOUNT_BLOB, (name, owner)
             yield _DROP_BLOB, (name,)
             yield _DELETE_BLOB, (name,)
         case DropSealed(owner, name):
             yield "DELETE FROM sealed WHERE owner = ? AND name = ?", (owner, name)
         case Prune(positions, firsts):
             chosen = msgspec.json.encode(positions).decode()
+            yield schema.UNCOUNT_EVENTS, (chosen,)
             yield _BURY, (chosen,)
             yield _UNINDEX, (chosen,)
             yield "DELETE FROM event WHERE position IN (SELECT value FROM json_each(?))", (chosen,)
@@ -341,11 +269,11 @@ def _statements(change: Change) -> Iterator[tuple[str, Values]]:
         case PutCounter(counter, following):
             yield _PUT_COUNTER, _summed("counter", counter, following)
         case PutAcks(acks):
-            whole = len(acks) - len(acks) % _ACKS_A_STATEMENT
-            for start in range(0, whole, _ACKS_A_STATEMENT):
-                yield _put_acks(acks[start : start + _ACKS_A_STATEMENT])
-            for ack in acks[whole:]:
-                yield _put_acks((ack,))
+            values = [value for ack in acks for value in _summed("ack", *astuple(ack))]
+            yield from in_statements("INSERT INTO ack VALUES", values, 5, end=_RAISE_ACKS)
+        case CountUsage():
+            yield schema.COUNT_EVENTS, ()
+            yield schema.MARK_COUNTED, ()
         case PutKeyframe(frame):
             where = (frame.stream, frame.fold, frame.fingerprint)
             yield (
@@ -377,14 +305,8 @@ def _summed(table: str, *values: Value) -> tuple[Value, ...]:
 
 INSERT_EVENT = "INSERT INTO event VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _EVENT_COLUMNS = INSERT_EVENT.count("?")
-_INSERTS = tuple(
-    (rows, INSERT_EVENT + ", (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)" * (rows - 1))
-    for rows in (256, 128, 64, 32, *range(16, 0, -1))
-)
-"""(rows, statement), the largest first: up to 16 rows take one statement, any number takes few. A statement
-of more than 256 rows costs more than it saves."""
 _STRETCH_EVENTS = 256
-_NAMES_A_STATEMENT = 256
+"""So that the loop gets the interpreter in between."""
 
 
 def number_streams(connection: sqlite3.Connection, names: Names, events: Sequence[StoredEvent]) -> list[int]:
@@ -407,44 +329,16 @@ def insert_events(
     connection: sqlite3.Connection, names: Names, events: Sequence[StoredEvent], rows: Sequence[Row]
 ) -> None:
     """Write `events` with their index rows `rows`, inside a transaction. New types and builds get numbers."""
-    if len(events) == 1 and events[0].type in names.ids and events[0].build in names.ids:
-        connection.execute(INSERT_EVENT, _event_values(events, rows, names.ids))  # the most frequent group
-        return
-    if len(events) <= _STRETCH_EVENTS:
-        _insert_in_statements(connection, names, events, rows)
-        return
+    ids = names.ids
     for start in range(0, len(events), _STRETCH_EVENTS):
-        end = start + _STRETCH_EVENTS
-        _insert_in_statements(connection, names, events[start:end], rows[start:end])
-
-
-def _insert_in_statements(
-    connection: sqlite3.Connection, names: Names, events: Sequence[StoredEvent], rows: Sequence[Row]
-) -> None:
-    try:
-        statements = _insert_statements(events, rows, names.ids)
-    except KeyError:
-        _name_texts(
-            connection, names, {text for e in events for text in (e.type, e.build)} - names.ids.keys()
-        )
-        statements = _insert_statements(events, rows, names.ids)
-    for sql, values in statements:
-        connection.execute(sql, values)
-
-
-def _insert_statements(
-    events: Sequence[StoredEvent], rows: Sequence[Row], ids: dict[str, int]
-) -> list[tuple[str, list[object]]]:
-    """The statements that write `events`. Raises KeyError for a name that has no number yet."""
-    statements: list[tuple[str, list[object]]] = []
-    values = _event_values(events, rows, ids)
-    at, end = 0, len(values)
-    for count, sql in _INSERTS:
-        width = count * _EVENT_COLUMNS
-        while end - at >= width:
-            statements.append((sql, values if width == end else values[at : at + width]))
-            at += width
-    return statements
+        some, those_rows = events[start : start + _STRETCH_EVENTS], rows[start : start + _STRETCH_EVENTS]
+        try:
+            values = _event_values(some, those_rows, ids)
+        except KeyError:
+            _name_texts(connection, names, {text for e in some for text in (e.type, e.build)} - ids.keys())
+            values = _event_values(some, those_rows, ids)
+        for statement in in_statements("INSERT INTO event VALUES", values, _EVENT_COLUMNS):
+            connection.execute(*statement)
 
 
 def _name_streams(connection: sqlite3.Connection, names: Names, new: set[str]) -> None:
@@ -452,12 +346,9 @@ def _name_streams(connection: sqlite3.Connection, names: Names, new: set[str]) -
     known = select_numbers(connection, ended) if ended else {}
     [last] = connection.execute("SELECT coalesce(max(id), 0) FROM stream").fetchone()
     named = list(enumerate(sorted(new - known.keys()), last + 1))
-    for some in batched(named, _NAMES_A_STATEMENT):
-        values: list[Value] = []
-        for number, name in some:
-            values += (number, name, 1, row_crc("stream", number, name, 1))
-        rows = ", ".join(["(?, ?, ?, ?)"] * len(some))
-        connection.execute(f"INSERT INTO stream VALUES {rows}", values)  # noqa: S608  placeholders
+    values = [value for number, name in named for value in _summed("stream", number, name, 1)]
+    for statement in in_statements("INSERT INTO stream VALUES", values, 4):
+        connection.execute(*statement)
     for number, name in (*named, *((number, name) for name, number in known.items())):
         names.add(name, number)
 
@@ -472,9 +363,9 @@ def _name_texts(connection: sqlite3.Connection, names: Names, new: Iterable[str]
         names.texts[number] = text
 
 
-def _event_values(events: Sequence[StoredEvent], rows: Sequence[Row], ids: dict[str, int]) -> list[object]:
+def _event_values(events: Sequence[StoredEvent], rows: Sequence[Row], ids: dict[str, int]) -> list[Value]:
     """The columns of all `events` in a row. Raises KeyError for a name that has no number yet."""
-    values: list[object] = []
+    values: list[Value] = []
     for e, (stream, seq, position, _) in zip(events, rows, strict=True):
         values += (
             position, stream, seq, ids[e.type], e.version, e.ts_ms, e.entity,

@@ -24,6 +24,8 @@ WAL_CHECKPOINT_BYTES = 2 << 20
 such commits lasted 90 ms. A smaller write-ahead log makes them more frequent and each of them cheaper.
 """
 
+_STATEMENTS_KEPT = 256
+"""Of each kind there are up to 20, by the rows in them."""
 _COMMON_PRAGMAS = ("mmap_size=0", "temp_store=MEMORY", "trusted_schema=OFF", "cell_size_check=ON")
 _WRITER_PRAGMAS = (
     "synchronous=FULL",
@@ -39,7 +41,9 @@ _WRITER_PRAGMAS = (
 
 def connect_writer(path: Path) -> sqlite3.Connection:
     """Open the one connection that writes and checkpoints. The file must exist already, with its mode."""
-    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    connection = sqlite3.connect(
+        path, isolation_level=None, check_same_thread=False, cached_statements=_STATEMENTS_KEPT
+    )
     try:
         connection.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
         connection.execute(f"PRAGMA page_size={PAGE_BYTES}")

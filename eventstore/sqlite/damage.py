@@ -36,8 +36,8 @@ from huahuo.eventstore.sqlite.connections import FAULTS, connect_reader, connect
 from huahuo.eventstore.sqlite.directory_lock import Left
 from huahuo.eventstore.sqlite.mark import Mark
 from huahuo.eventstore.sqlite.names import Naming, read_naming
-from huahuo.eventstore.sqlite.schema import SUMMED, crc_after, get_meta, must_fit, row_crc, tables
-from huahuo.eventstore.sqlite.seq_index import crc_at, walk
+from huahuo.eventstore.sqlite.schema import SUMMED, get_meta, must_fit, row_crc, tables
+from huahuo.eventstore.sqlite.seq_index import walk
 
 FIRST_TABLES = ("meta", "name", "stream", "counter")
 """What an opening reads as a whole: a lost row here would let numbers or names be given out again."""
@@ -419,12 +419,12 @@ def find_damage(path: Path) -> list[str]:
 
 
 def check_sums(connection: sqlite3.Connection) -> None:
-    """Raises Corrupt for the first row that does not fit its checksum."""
+    """Raises Damaged for the first row that does not fit its checksum, or that the index has false."""
     for table in SUMMED:
         for damage in _row_damages(connection, table):
             raise Corrupt("the log's file", damage)
-    for damage in _index_damages(connection, read_naming(connection)):
-        raise Corrupt("the log's file", damage)
+    for fault in seq_index.damages(connection, read_naming(connection)):
+        raise fault
 
 
 def _damages(connection: sqlite3.Connection) -> Iterator[str]:
@@ -434,16 +434,14 @@ def _damages(connection: sqlite3.Connection) -> Iterator[str]:
     except (Corrupt, *FAULTS) as error:
         yield f"the names of streams and types: {error}"
         return  # nothing else can be judged without them
-    try:
-        seq_index.check(connection)
-    except Damaged as error:
-        yield f"the index: position {error.position}, {error.reason}"
-    except FAULTS as error:
-        yield f"the index: {error}"
     for table in SUMMED:
         yield from _row_damages(connection, table)
     yield from _event_damages(connection, naming)
-    yield from _index_damages(connection, naming)
+    try:
+        for fault in seq_index.damages(connection, naming):
+            yield f"the index: position {fault.position}, {fault.reason}"
+    except FAULTS as error:
+        yield f"the index: {error}"
     yield from _passed_damages(connection)
 
 
@@ -502,23 +500,3 @@ def _passed_damages(connection: sqlite3.Connection) -> Iterator[str]:
         yield f"table passed: {error}"
     finally:
         connection.execute("ROLLBACK")
-
-
-def _index_damages(connection: sqlite3.Connection, naming: Naming) -> Iterator[str]:
-    """The checksums of streams that do not lead from one event to the next."""
-    names = naming.streams
-    sql = (
-        "SELECT found.stream, found.seq, found.crc, body FROM seq_index AS found JOIN event"
-        " ON event.position = found.position ORDER BY found.stream, found.seq"
-    )
-    last, crc = (0, 0), 0
-    try:
-        for stream, seq, found, body in connection.execute(sql):
-            before: int | None = crc
-            if last != (stream, seq - 1):
-                before = crc_at(connection, stream, seq - 1, names.get(stream, ""))
-            if before is not None and crc_after(before, body) != found:
-                yield f"the index: event {seq} of stream {names.get(stream)} does not fit its checksum"
-            last, crc = (stream, seq), found
-    except FAULTS as error:
-        yield f"the index behind {last}: {error}"

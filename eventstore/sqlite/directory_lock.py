@@ -133,6 +133,8 @@ class DirectoryLock:
         self._trusted = True
         self._holds = False
         self._noted = self.left
+        self.wal_noted = bool(self.left.wal)
+        """Whether the note says that the write-ahead log holds frames."""
         self.written_before = self._written()
         """What another program did to the database since then, "" if nothing is known."""
         if not (self.written_before or self.lost_power) and self._database.exists():
@@ -167,11 +169,6 @@ class DirectoryLock:
                 _log.warning("lock_not_noted", reason=error.strerror)
             else:
                 self._trusted = False
-
-    @property
-    def wal_noted(self) -> bool:
-        """Whether the note says that the write-ahead log holds frames."""
-        return bool(self._noted.wal)
 
     def note_wal(self, *, frames: bool) -> None:
         """Note whether the write-ahead log holds frames. What fails is not noted: then less is known later.
@@ -234,7 +231,7 @@ class DirectoryLock:
                 os.utime(self._file, ns=(stamp.mtime_ns, stamp.mtime_ns))
         if durable:
             os.fsync(self._file)
-        self._noted = left
+        self._noted, self.wal_noted = left, bool(left.wal)
 
 
 def lock_to_change(directory: Path) -> DirectoryLock:
@@ -295,6 +292,8 @@ class Files:
         """Which file is not ours any more, and what to do: nothing is written then. "" while all are."""
         self._seen: tuple[int, int, int] | None = None
         self._times = 0
+        self.may_have_changed = True
+        """As the last `must_be_ours` saw it."""
         self.note(*paths)
 
     def note(self, *paths: str) -> None:
@@ -306,9 +305,9 @@ class Files:
     def must_be_ours(self, *but: str) -> None:
         """Raise Detached, now and on every later commit, if a path does not lead to our file any more.
 
-        Without `but`, the paths to leave out, it is as quick as `changed_now`.
+        `but`: the paths to leave out. Without any, it is quick enough for every commit.
         """
-        path = self.changed(*but) if but else self.changed_now()
+        path = self.changed(*but) if but or self._may_have_changed() else None
         if path is not None:
             self.lost = (
                 f"{path} was deleted, moved or replaced while the log was open: nothing is written any"
@@ -318,24 +317,17 @@ class Files:
             _log.error("log_file_gone", path=path)
             raise Detached(self.lost)
 
-    def changed_now(self) -> str | None:
-        """As `changed`, for every commit: it skips the `stat` of each path while nothing can have changed."""
+    def _may_have_changed(self) -> bool:
+        """Whether the directory's time moved not long ago: else the `stat` of each path is skipped."""
         try:
             found = os.stat(self._directory)  # noqa: PTH116
         except OSError:
-            return self.changed()
+            return True
         seen = (found.st_dev, found.st_ino, found.st_mtime_ns)
-        if seen != self._seen:
-            self._seen, self._times = seen, 0
-        elif self._times >= _TRUSTED_AFTER:
-            return None
-        self._times += 1
-        return self.changed()
-
-    @property
-    def may_have_changed(self) -> bool:
-        """Whether the directory's time moved not long ago, as far as `changed_now` saw."""
-        return self._times < _TRUSTED_AFTER
+        self._times = self._times + 1 if seen == self._seen else 0
+        self._seen = seen
+        self.may_have_changed = self._times <= _TRUSTED_AFTER
+        return self.may_have_changed
 
     def changed(self, *but: str) -> str | None:
         """The first path, except those in `but`, at which there is another file or none."""

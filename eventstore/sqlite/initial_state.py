@@ -11,30 +11,26 @@ The newest events are checked against the hash chain at every opening.
 
 import sqlite3
 from array import array
-from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import closing
-from copy import copy
 from itertools import compress
 from typing import Final
 
-from huahuo.eventstore.core.chain import GENESIS, merged, misfits
-from huahuo.eventstore.core.storage_port import Loaded, Place
+from huahuo.eventstore.core.chain import GENESIS
+from huahuo.eventstore.core.storage_port import Loaded
 from huahuo.eventstore.errors import MISREAD, Corrupt, Damaged
-from huahuo.eventstore.model import Head, StoredEvent, Tombstone
+from huahuo.eventstore.model import Head
 from huahuo.eventstore.sqlite import seq_index
 from huahuo.eventstore.sqlite.connections import passing_through, translated
 from huahuo.eventstore.sqlite.damage import read_counters, sum_of_counters
 from huahuo.eventstore.sqlite.directory_lock import Left
-from huahuo.eventstore.sqlite.events import EVENTS_BY_POSITION, is_pruned, select_events, select_tombstones
+from huahuo.eventstore.sqlite.events import is_pruned
 from huahuo.eventstore.sqlite.names import (
     NOT_HERE,
     EndedFilter,
     Names,
     Naming,
     PackedHeads,
-    select_head,
-    select_number,
 )
 from huahuo.eventstore.sqlite.schema import get_meta
 from huahuo.eventstore.sqlite.seq_index import Links
@@ -264,70 +260,47 @@ TAIL_EVENTS = 1000
 NOT_INDEXED = "it is not in the index by stream and seq"
 
 
-def _with_stand_ins(names: Names) -> Names:
-    """`names`, with a text for each number that has none: such an event does not fit the chain."""
-    found = copy(names)
-    found.texts = defaultdict(str, names.texts)
-    return found
-
-
-def _check_tail(
-    connection: sqlite3.Connection, names: Names, unindexed: Unindexed, loaded: Loaded
-) -> list[Corrupt]:
-    """Check the last events against the chain, starting from the link before them.
+def _check_tail(connection: sqlite3.Connection, naming: Naming, lasts: Lasts, links: Links) -> list[Corrupt]:
+    """Check the last events against the chain, starting from the link before them. `links` gets theirs.
 
     An event that does not fit is returned, since undamaged streams can go on. A lost event, or a head that
     is too low, would make new events wrong, and raises Damaged.
     """
-    start = max(0, loaded.position - TAIL_EVENTS)
-    chain = seq_index.link_at(connection, start)
-    if chain is None:
-        raise Damaged(start, "missing")
-    bounds = (start, loaded.position, TAIL_EVENTS)
-    known = _with_stand_ins(names)
-    tail = select_events(connection, known, EVENTS_BY_POSITION, bounds, 1 << 62).events
-    pruned: list[Tombstone] = []
-    if len(tail) < loaded.position - start:
-        pruned = select_tombstones(connection, known, start, loaded.position, TAIL_EVENTS)
-    found = [
-        Corrupt(f"stream {event.stream}", "the event does not fit the hash chain", position=event.position)
-        for event in misfits(chain, start, {}, merged(tail, pruned))
-    ]
-    unproven = {damage.position for damage in found}
-    place = loaded.place()
-    for event in tail:
-        if event.position in unproven:
+    last = max(0, select_end(connection)[0] - TAIL_EVENTS)
+    if seq_index.link_at(connection, last) is None:
+        raise Damaged(last, "missing")
+    found: list[Corrupt] = []
+    for one in seq_index.walk(connection, last, naming):
+        last += 1
+        if one.position != last:
+            raise Damaged(last, f"missing, the next event stands at {one.position}")
+        if one.is_misplaced:
+            raise Damaged(last, seq_index.UNPLACED)
+        place = naming.streams.place_at(one.stream)
+        if one.is_pruned:
             continue
-        head = place.head(event.stream)
-        if head is None and (number := select_number(connection, event.stream)) is not None:
-            head = select_head(connection, unindexed, number, loaded.position)
-        if head is None or head.seq < event.seq:
-            raise Damaged(event.position, NOT_INDEXED)
-    if not found:
-        _note_links(tail, place)
+        if not one.fits or place < 0:
+            stream = naming.streams.get(one.stream, "")
+            found.append(Corrupt(f"stream {stream}", "the event does not fit the hash chain", position=last))
+            links.pop(one.stream, None)
+        elif lasts[place] < one.seq:
+            raise Damaged(last, NOT_INDEXED)
+        else:
+            links[one.stream] = (one.seq, one.link)
     return found
 
 
-def _note_links(proven: Sequence[StoredEvent], place: Place) -> None:
-    """Keep the links of the newest events in memory: each client that comes back needs that of its stream."""
-    for event in proven:
-        head = place.head(event.stream)
-        if head is not None and head.seq == event.seq and not head.link:
-            place.heads[event.stream] = Head(head.first, head.seq, event.chain)
-            place.packed.drop(event.stream)
-
-
 def tail_damage(
-    connection: sqlite3.Connection, names: Names, unindexed: Unindexed, loaded: Loaded, left: Left | None
+    connection: sqlite3.Connection, naming: Naming, lasts: Lasts, links: Links, left: Left
 ) -> list[Corrupt]:
     """As `_check_tail`, but events that cannot be read are only noted if the log was closed at this position.
 
     Then its index holds every head, and no number can be given out again.
     """
     try:
-        return _check_tail(connection, names, unindexed, loaded)
+        return _check_tail(connection, naming, lasts, links)
     except (Damaged, sqlite3.DatabaseError) as error:
-        closed_here = left is not None and not left.pid and left.position == loaded.position
+        closed_here = not left.pid and left.position == select_end(connection)[0]
         damage = translated(error) if isinstance(error, sqlite3.Error) else error
         if not closed_here or not isinstance(damage, Damaged) or damage.reason == NOT_INDEXED:
             raise

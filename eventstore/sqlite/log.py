@@ -154,12 +154,13 @@ def _checked_store(
         # The new id must not be lost with the write-ahead log: the mark belongs to it.
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
+    damages = tail_damage(connection, naming, lasts, links, lock.left)
     names, unindexed = Names(), Unindexed()
     reads = SqliteReads(path, names, unindexed)
     loaded = load(connection, names, unindexed, naming, summed=True, links=links, lasts=lasts)
     noted = {"first_number": _first_number(connection), "age": _age_note(connection)}
     loaded = with_passed(connection, msgspec.structs.replace(loaded, **noted))
-    for damage in tail_damage(connection, names, unindexed, loaded, lock.left):
+    for damage in damages:
         reads.corruption.note(damage)
     counted = sum(loaded.counters.values())
     mark = MarkFile(path.with_name(MARK), Mark(loaded.log_id, loaded.position, loaded.chain, counted))

@@ -36,26 +36,56 @@ again.
 belongs to the user of its stream (`user/42`), or else to the user that caused it (its principal). The
 table is a little behind: it counts the events up to the position `meta.counted`. Both change in one
 transaction, so a crash loses no event and counts none twice. Pruned events that were counted are
-subtracted with their pruning; blobs are counted as they come and go. The process that wrote the later
-events keeps their sum (`Tally`); after a start they are counted by statements of at most `SLICE_EVENTS`
-events: 1 to 3 µs an event.
+subtracted with their pruning; blobs are counted as they come and go. Events are counted by statements of at
+most `SLICE_EVENTS`: 1 to 3 µs an event.
 """
 
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from itertools import repeat
 from typing import Any, Final
 from zlib import crc32
 
 import msgspec
 
-from huahuo.eventstore.core.storage_port import CountUsage, DropBlob, Prune, PutBlob
 from huahuo.eventstore.errors import Corrupt, EventStoreError
-from huahuo.eventstore.model import StoredEvent
 
 _encode = msgspec.msgpack.Encoder().encode
 
 type Value = str | bytes | int | None
+type Values = Sequence[Value] | dict[str, Value]
+
+_ROWS_MAX = 256
+"""More rows in a statement cost more than they save."""
+_ANY_COUNT_MAX = 16
+"""Up to so many rows take one statement. Of more, few sizes are used, so that all of them stay prepared."""
+
+
+def in_statements(
+    start: str,
+    values: Sequence[Value],
+    width: int,
+    *,
+    row: str = "",
+    end: str = "",
+    before: Sequence[Value] = (),
+) -> Iterator[tuple[str, Sequence[Value]]]:
+    """Few statements that begin with `start`, each followed by as many rows of `width` columns as fit.
+
+    `values`: of all rows, one behind the other. `before`: what `start` binds.
+    """
+    at = 0
+    while left := (len(values) - at) // width:
+        count = left if left <= _ANY_COUNT_MAX else min(1 << left.bit_length() - 1, _ROWS_MAX)
+        size = count * width
+        yield _sql(start, row, width, count, end), (*before, *values[at : at + size])
+        at += size
+
+
+@lru_cache(maxsize=512)
+def _sql(start: str, row: str, width: int, count: int, end: str) -> str:
+    return f"{start} {', '.join([row or f'({", ".join("?" * width)})'] * count)}{end}"
 
 
 def crc_of_name(stream: str) -> int:
@@ -165,10 +195,6 @@ USAGE_COLUMNS: Final = ("user", "events", "blobs")
 SLICE_EVENTS: Final = 4096
 EVENT_BYTES: Final = 128
 """What an event takes besides its body, by estimate."""
-TALLY_USERS_MAX: Final = 8192
-"""Adding the sums of this many users takes about 10 ms of a commit. Of more, events are counted by slices."""
-_USER_PREFIX: Final = "user/"
-
 SELECT_USAGE: Final = "SELECT user, events, blobs, crc FROM usage"
 _SUMMED_AGAIN: Final = (
     "crc = CASE WHEN usage.crc = row_crc('usage', usage.user, usage.events, usage.blobs)"
@@ -192,120 +218,36 @@ _BYTES: Final = (
     " FROM event JOIN stream ON stream.id = event.stream WHERE {} GROUP BY event.stream, event.principal"
 )
 _NEXT_EVENTS: Final = f"event.position > {_COUNTED} AND event.position <= {_COUNTED} + {SLICE_EVENTS}"
-_COUNT_EVENTS: Final = (
+COUNT_EVENTS: Final = (
     "INSERT INTO usage SELECT owner, sum(bytes), 0, row_crc('usage', owner, sum(bytes), 0) FROM ("  # noqa: S608
     + _BYTES.format(_NEXT_EVENTS)
     + ") WHERE owner IS NOT NULL GROUP BY owner "
     + _MORE_EVENTS
 )
-_MARK_COUNTED: Final = (
+MARK_COUNTED: Final = (
     "INSERT OR REPLACE INTO meta SELECT 'counted', value, row_crc('meta', 'counted', value) FROM"  # noqa: S608
     f" (SELECT CAST(CAST(min({_COUNTED} + {SLICE_EVENTS}, (SELECT max(position) FROM event)) AS TEXT)"
     " AS BLOB) AS value) WHERE value IS NOT NULL"
 )
-_ADD_EVENTS: Final = (
-    "INSERT INTO usage SELECT value ->> 0, value ->> 1, 0, row_crc('usage', value ->> 0, value ->> 1, 0)"  # noqa: S608
-    " FROM json_each(?) WHERE true " + _MORE_EVENTS
-)
-_PUT_COUNTED: Final = "INSERT OR REPLACE INTO meta VALUES ('counted', ?, ?)"
 _CHOSEN: Final = f"event.position IN (SELECT value FROM json_each(?)) AND event.position <= {_COUNTED}"  # noqa: S608
-_UNCOUNT: Final = (
+UNCOUNT_EVENTS: Final = (
     "UPDATE usage SET events = max(0, events - gone.bytes), "  # noqa: S608  constants
     + _SUMMED_AGAIN.format("max(0, usage.events - gone.bytes)", "usage.blobs")
     + " FROM (SELECT owner, sum(bytes) AS bytes FROM ("
     + _BYTES.format(_CHOSEN)
     + ") GROUP BY owner) AS gone WHERE usage.user = gone.owner"
 )
-_COUNT_BLOB: Final = (
+COUNT_BLOB: Final = (
     "INSERT INTO usage SELECT owner, 0, bytes, row_crc('usage', owner, 0, bytes)"  # noqa: S608  constants
     " FROM (SELECT ? AS owner, length(packed) AS bytes FROM blob WHERE id = ?) WHERE true"
     " ON CONFLICT (user) DO UPDATE SET blobs = usage.blobs + excluded.blobs, "
     + _SUMMED_AGAIN.format("usage.events", "usage.blobs + excluded.blobs")
 )
-_UNCOUNT_BLOB: Final = (
+UNCOUNT_BLOB: Final = (
     "UPDATE usage SET blobs = max(0, usage.blobs - gone.bytes), "  # noqa: S608  constants
     + _SUMMED_AGAIN.format("usage.events", "max(0, usage.blobs - gone.bytes)")
     + " FROM (SELECT length(packed) AS bytes FROM blob WHERE id = ?) AS gone WHERE usage.user = ?"
 )
-
-type Statement = tuple[str, tuple[Value, ...]]
-
-
-class Tally:
-    """The bytes of the events after `meta.counted`, by user, while they are known.
-
-    It belongs to the writer. `add` and `statements` are called within a transaction; `committed` or `forget`
-    must follow.
-    """
-
-    def __init__(self) -> None:
-        self._bytes: dict[str, int] | None = None
-        self._end = 0
-        self._moves = False  # `meta.counted` moves with this transaction
-
-    def add(self, events: Sequence[StoredEvent]) -> None:
-        """Events were inserted."""
-        known = self._bytes
-        if known is None or not events:
-            return
-        for event in events:
-            user = event.stream
-            if user[:5] != _USER_PREFIX:
-                user = event.principal
-                if user[:5] != _USER_PREFIX:
-                    continue
-            known[user] = known.get(user, 0) + len(event.body) + EVENT_BYTES
-        self._end = events[-1].position
-        if len(known) > TALLY_USERS_MAX:
-            self._bytes = None
-
-    def statements(self) -> Iterator[Statement]:
-        """The statements that count all events, or the next `SLICE_EVENTS` if they must be read."""
-        self._moves = True
-        if self._bytes is None:
-            yield _COUNT_EVENTS, ()
-            yield _MARK_COUNTED, ()
-        elif self._end:
-            yield _ADD_EVENTS, (msgspec.json.encode(sorted(self._bytes.items())).decode(),)
-            self._bytes = {}  # now: several who count at once may share a transaction
-            counted = str(self._end).encode()
-            yield _PUT_COUNTED, (counted, row_crc("meta", "counted", counted))
-
-    def committed(self, connection: sqlite3.Connection) -> None:
-        """The transaction was committed."""
-        if not self._moves:
-            return
-        self._moves = False
-        if self._bytes is not None:
-            return
-        row = connection.execute(SELECT_COUNTED).fetchone()
-        end = connection.execute("SELECT max(position) FROM event").fetchone()[0]
-        if row is not None and end is not None and int(row[0]) == end:
-            self._bytes, self._end = {}, end
-
-    def forget(self) -> None:
-        """The transaction was rolled back, or it prunes events that may not have been counted."""
-        self._bytes, self._moves = None, False
-
-
-def usage_before(change: object, tally: Tally) -> Iterator[Statement]:
-    """The statements that must come before those of `change`."""
-    match change:
-        case Prune(positions, _):
-            tally.forget()
-            yield _UNCOUNT, (msgspec.json.encode(positions).decode(),)
-        case DropBlob(id=name, owner=owner) if owner:
-            yield _UNCOUNT_BLOB, (name, owner)
-        case CountUsage():
-            yield from tally.statements()
-
-
-def usage_after(change: object) -> Iterator[Statement]:
-    """The statements that must come after those of `change`."""
-    match change:
-        case PutBlob(id=name, owner=owner) if owner:
-            yield _COUNT_BLOB, (owner, name)
-
 
 FORMAT = 1
 """The format of the tables, kept in `user_version`. Another one is refused."""

@@ -21,7 +21,6 @@ import structlog
 from huahuo.eventstore.core.command_records import AckClients, CommandCounts, KeptLimits
 from huahuo.eventstore.core.draft import COMMANDS_KEPT_MS
 from huahuo.eventstore.core.storage_port import (
-    Change,
     DropSealed,
     EndStream,
     ForgetUser,
@@ -38,7 +37,7 @@ from huahuo.eventstore.errors import Detached, InUse, Unavailable
 from huahuo.eventstore.limits import INT64_MAX
 from huahuo.eventstore.model import CommandKey, CommandRecord, Head, StoredEvent
 from huahuo.eventstore.sqlite import seq_index, wal
-from huahuo.eventstore.sqlite.changes import Values, insert_events, number_streams, statements_of, with_passed
+from huahuo.eventstore.sqlite.changes import insert_events, number_streams, statements_of, with_passed
 from huahuo.eventstore.sqlite.connections import connect_writer, is_corrupt, of_commit, text_of, translated
 from huahuo.eventstore.sqlite.damage import owners_must_be_absent
 from huahuo.eventstore.sqlite.directory_lock import LOCK, DirectoryLock, Files, Left
@@ -46,7 +45,7 @@ from huahuo.eventstore.sqlite.initial_state import load, note_of_end
 from huahuo.eventstore.sqlite.mark import MarkFile
 from huahuo.eventstore.sqlite.names import Names, read_naming
 from huahuo.eventstore.sqlite.reads import SqliteReads, select_commands
-from huahuo.eventstore.sqlite.schema import COMMAND_FITS, Tally, must_fit
+from huahuo.eventstore.sqlite.schema import COMMAND_FITS, Values, must_fit
 from huahuo.eventstore.sqlite.seq_index import StreamSums
 from huahuo.eventstore.sqlite.unindexed import NOTHING, Row, Slice, Unindexed
 from huahuo.eventstore.sqlite.wal import WalCare
@@ -105,7 +104,7 @@ class Kept:
         finally:
             self.connection.text_factory = before
 
-    def bound(self, group: Group) -> None:
+    def bound(self, group: Group, kinds: AbstractSet[type]) -> None:
         """Forget acks of unused clients and the oldest command records, always more than the group adds.
 
         Where a damaged page is met, the group fails, and nothing is forgotten from then on.
@@ -113,15 +112,14 @@ class Kept:
         if self._damaged:
             return
         try:
-            self._bound(group)
+            self._bound(group, kinds)
         except sqlite3.DatabaseError as error:
             self._damaged = is_corrupt(error)
             raise
 
-    def _bound(self, group: Group) -> None:
+    def _bound(self, group: Group, kinds: AbstractSet[type]) -> None:
         counts = self.commands
         new = 0
-        kinds = set(map(type, group.changes))  # few, of many changes
         if PutCommand in kinds:
             users = [change.record.key.user for change in group.changes if isinstance(change, PutCommand)]
             new = len(users)
@@ -182,7 +180,6 @@ class Kept:
         return users.total()
 
 
-_MOVING: frozenset[type] = frozenset((Prune, IndexMore))
 _ERASING: frozenset[type] = frozenset((Shred, DropSealed, ForgetUser))
 _CARE_COMMITS = 8
 _LITTLE_BYTES = 64 << 10
@@ -217,7 +214,6 @@ class SqliteStore:
         self._files = Files(str(path), *self._side_files, str(path.with_name(LOCK)))
         self.kept = Kept(connection, limits)
         self._sums = StreamSums(connection, names, unindexed)
-        self._tally = Tally()
         self.wal = WalCare(self._wal, connection, self._fence, lambda: lock.note_wal(frames=False))
         self._fenced = False
         self._grew_little = False  # the write-ahead log, by the last commit
@@ -238,20 +234,21 @@ class SqliteStore:
             raise Detached(self._files.lost)
         connection, names, changes = self.connection, self._names, group.changes
         known = names.named, len(names.ids)
+        kinds: AbstractSet[type] = set(map(type, changes)) if changes else _NO_KINDS  # few, of many changes
         begins = True
         try:
             connection.execute("BEGIN IMMEDIATE")
             self._fence()
             rows = self._write_events(group.events) if group.events else []
-            moving = self._moving(group)
+            moving = self._moving(group, kinds)
             if moving is not NOTHING:
                 seq_index.write(connection, moving)
             if changes:
-                for sql, values in statements_of(changes, self._tally):
+                for sql, values in statements_of(changes):
                     connection.execute(sql, values)
             begins = False
             if changes or group.age_ms >= self.kept.due_ms:
-                self.kept.bound(group)
+                self.kept.bound(group, kinds)
             connection.execute("COMMIT")
             # Few calls from here on: a lone append waits for them, and the sync has emptied the caches.
             self.wal.commits += 1
@@ -260,18 +257,16 @@ class SqliteStore:
             if moving is not NOTHING:
                 self._unindexed.moved(moving)
             self._unindexed.add(rows)
-            if changes:
-                self._tally.committed(connection)
-                self._end_streams(changes)
+            for change in changes if EndStream in kinds else ():
+                if type(change) is EndStream:
+                    self._sums.drop(names.end(change.stream) or 0)
         except BaseException as error:  # noqa: BLE001  it is raised again
             # Now, because an open transaction would block a writer that has taken over.
             self._sums.clear()
-            self._tally.forget()
             with contextlib.suppress(sqlite3.Error):
                 self._roll_back()
             raise of_commit(error, begins and known == (names.named, len(names.ids))) from None
         self._files.must_be_ours()
-        kinds: AbstractSet[type] = set(map(type, changes)) if changes else _NO_KINDS  # few, of many changes
         if PutCounter in kinds:
             self._count(change for change in changes if isinstance(change, PutCounter))
         events = group.events
@@ -283,19 +278,9 @@ class SqliteStore:
             self._mark.write(*self._end, self._counted)
             if self._files.may_have_changed:
                 self._mark.make_again_if_gone(*self._end, self._counted)
-        if kinds:
-            self._follow(kinds)
-
-    def _end_streams(self, changes: Iterable[Change]) -> None:
-        for change in changes:
-            if type(change) is EndStream:
-                self._sums.drop(self._names.end(change.stream) or 0)
-
-    def _follow(self, kinds: AbstractSet[type]) -> None:
-        """What a commit with changes of these kinds asks for."""
         if ForgetUser in kinds:
-            self.kept.count(self.connection)
-        if not kinds.isdisjoint(_ERASING):
+            self.kept.count(connection)
+        if not _ERASING.isdisjoint(kinds):
             self.wal.erase()
 
     def between_commits(self, change: Callable[[sqlite3.Connection], None]) -> None:
@@ -308,7 +293,6 @@ class SqliteStore:
             raise Detached(self._files.lost)
         if self.connection.in_transaction:
             raise Unavailable("a commit failed, and it is not known yet what it wrote")
-        self._tally.forget()
         try:
             self.connection.execute("BEGIN IMMEDIATE")
             self._fence()
@@ -329,7 +313,6 @@ class SqliteStore:
         """
         self._lock.distrust()
         self._sums.clear()
-        self._tally.forget()
         self._files.must_be_ours(*self._side_files)
         loaded = self._recover()
         self._note(loaded)
@@ -485,15 +468,12 @@ class SqliteStore:
         streams = number_streams(self.connection, self._names, events)
         rows = self._sums.rows(events, streams)
         insert_events(self.connection, self._names, events, rows)
-        self._tally.add(events)
         return rows
 
-    def _moving(self, group: Group) -> Slice:
+    def _moving(self, group: Group, kinds: AbstractSet[type]) -> Slice:
         """The places to write to the index with `group`. Rows that it prunes must be in the table."""
-        if not group.changes:
-            return self._unindexed.due(len(group.events))
         wanted = 0
-        for change in group.changes if not _MOVING.isdisjoint(map(type, group.changes)) else ():
+        for change in group.changes if Prune in kinds or IndexMore in kinds else ():
             if isinstance(change, Prune) and not self.is_indexed(max(change.positions, default=0)):
                 return self._unindexed.all()
             if isinstance(change, IndexMore):

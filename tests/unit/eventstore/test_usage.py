@@ -110,24 +110,10 @@ async def test_counts_are_those_of_all_events_whatever_was_appended_pruned_faile
     await log.close()
 
 
-async def test_with_too_many_users_at_once_they_are_counted_by_reading(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(schema, "TALLY_USERS_MAX", 3)
-    log = await opened(tmp_path)
-    await put(log, "user/0")
-    await counted(log)
-    for number in range(9):
-        await put(log, f"user/{number}")
-    assert len(await counted(log)) == 9
-    assert {user: events for user, (events, _) in (await counted(log)).items()} == await recounted(log)
-    await log.close()
-
-
 async def fail(log: SqliteLog, stream: str) -> None:
     """An append whose commit fails at its end."""
 
-    def refuse(group: Any) -> None:
+    def refuse(*_: Any) -> None:
         raise sqlite3.OperationalError("disk I/O error")
 
     store: Any = log.store
