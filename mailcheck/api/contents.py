@@ -13,28 +13,25 @@ place of a check (`SigningIn`), so it signs in as a check of the mailbox does.
 
 import asyncio
 from base64 import b64encode
-from collections import Counter, defaultdict, deque
+from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import nullcontext
 from functools import partial
 from typing import Annotated, Any, Final
 
 import msgspec
-import structlog
 from imapclient.imap_utf7 import encode as encode_utf7
 from msgspec import Meta
 
-from huahuo.actors.actor.messages import AskTimeout
-from huahuo.actors.entities.decider import EntityError
 from huahuo.actors.plugins.actions import Action, Id
 from huahuo.actors.plugins.calls import Call, Refusal, Reply, UserId, error_reply, json_reply
 from huahuo.eventstore.ambient import Ambient, json_bytes
 from huahuo.eventstore.deadline import Deadline
-from huahuo.eventstore.errors import EventStoreError
 from huahuo.eventstore.model import Append, RowDrop
 from huahuo.mailcheck import en, zh
 from huahuo.mailcheck.api.params import OfMail
 from huahuo.mailcheck.api.rosters import Answering, Rosters, record_of
+from huahuo.mailcheck.checks.backlog import Backlog
 from huahuo.mailcheck.checks.check import ServerReader
 from huahuo.mailcheck.checks.check_effect import (
     CheckFailed,
@@ -45,7 +42,7 @@ from huahuo.mailcheck.checks.check_effect import (
     Target,
 )
 from huahuo.mailcheck.checks.folder_reader import Reader, batches
-from huahuo.mailcheck.checks.mailboxes import Mailboxes, every_row
+from huahuo.mailcheck.checks.mailboxes import Mailboxes
 from huahuo.mailcheck.events import GRAPH_UIDVALIDITY, INBOX, UidCursor
 from huahuo.mailcheck.mailbox.decider import Content, KeepContents, NoMailbox, Plan
 from huahuo.mailcheck.mime.mail import attached, content_document, parse_mail
@@ -57,7 +54,6 @@ from huahuo.mailcheck.records import (
     MailRecord,
     email_key,
     mail_key,
-    number_of,
 )
 from huahuo.mailcheck.servers.faults import CommandRefused
 from huahuo.mailcheck.servers.graph import Graph
@@ -391,16 +387,10 @@ FILLING_AT_ONCE: Final = 4
 """Mailboxes that are read at once, so that checks have most of the network and of the log."""
 _PAGE_MAILS: Final = 50
 _AGAIN_S: Final = 600.0
-_STORE_FAULTS: Final = (EntityError, AskTimeout, EventStoreError)
-
-_log = structlog.get_logger(__name__)
 
 
 class Filling:
-    """What reads the rest of mails that were told by their headers, mailbox by mailbox, newest first.
-
-    All methods belong to the loop's thread.
-    """
+    """Reads the rest of mails that were told by their headers, mailbox by mailbox, newest first."""
 
     def __init__(self, mailboxes: Mailboxes, read: CheckMailbox, keeping: Keeping) -> None:
         self._mailboxes = mailboxes
@@ -408,108 +398,33 @@ class Filling:
         self._ambient = mailboxes.ambient
         self._read = read
         self._keeping = keeping
-        self._queue: deque[int] = deque()
-        self._queued: set[int] = set()
-        self._tasks: dict[int, asyncio.Task[None]] = {}
-        self._later: dict[int, asyncio.TimerHandle] = {}
-        self._open = False
+        self.backlog = Backlog(
+            mailboxes, UNREAD_BODIES, self._fill, at_once=FILLING_AT_ONCE, again_s=_AGAIN_S
+        )
 
-    @property
-    def waiting(self) -> int:
-        """Mailboxes with mails whose text is still to be read, as far as this process knows."""
-        return len(self._queued) + len(self._tasks) + len(self._later)
+    async def _fill(self, email_id: int) -> bool:
+        plan = await self._mailboxes.plan_of(email_id)
+        if plan is None:
+            return True
+        asked: list[Missing] = []
 
-    async def start(self, mine: Callable[[int], bool] = lambda _email_id: True) -> None:
-        """Go on with what an earlier process or another node left, if it is `mine`.
+        async def page() -> Sequence[Missing]:
+            nonlocal asked
+            found = await self._missing(email_id)
+            # What stays missing although it was kept would be read for ever.
+            found, asked = ([] if found == asked else found), found
+            return found
 
-        Raises as `Log.rows`.
-        """
-        self._open = True
-        async for key, _ in every_row(self._log, UNREAD_BODIES):
-            email_id = number_of(key)
-            if mine(email_id) and email_id not in self._tasks and email_id not in self._later:
-                self.read(email_id)
+        async def keep(contents: Contents) -> bool:
+            return not contents or await self._keeping.keep(email_id, contents)
 
-    def read(self, email_id: int) -> None:
-        """Read what is missing of a mailbox, after those that wait already."""
-        if (timer := self._later.pop(email_id, None)) is not None:
-            timer.cancel()
-        if self._open and email_id not in self._queued:
-            self._queued.add(email_id)
-            self._queue.append(email_id)
-            self._pump()
-
-    async def idle(self) -> None:
-        """Return when nothing is read and nothing waits for its turn."""
-        while self._tasks:
-            await asyncio.wait(list(self._tasks.values()))
-            await asyncio.sleep(0)
-
-    async def close(self) -> None:
-        """Stop. What is left is read after the next start. Idempotent."""
-        self._open = False
-        self._queue.clear()
-        self._queued.clear()
-        for timer in self._later.values():
-            timer.cancel()
-        self._later.clear()
-        tasks = list(self._tasks.values())
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
-
-    def _pump(self) -> None:
-        for _ in range(len(self._queue)):
-            if len(self._tasks) >= FILLING_AT_ONCE or not self._open:
-                return
-            email_id = self._queue.popleft()
-            if email_id in self._tasks:
-                self._queue.append(email_id)  # more came in it meanwhile
-                continue
-            self._queued.discard(email_id)
-            task = asyncio.create_task(self._fill(email_id), name=f"contents of mailbox {email_id}")
-            self._tasks[email_id] = task
-            task.add_done_callback(partial(self._ended, email_id))
-
-    def _ended(self, email_id: int, task: asyncio.Task[None]) -> None:
-        del self._tasks[email_id]
-        if not task.cancelled() and (error := task.exception()) is not None:
-            _log.error("contents_not_read", email_id=email_id, error=type(error).__name__)
-        self._pump()
-
-    async def _fill(self, email_id: int) -> None:
-        try:
-            plan = await self._mailboxes.plan_of(email_id)
-            if plan is None:
-                return
-
-            asked: list[Missing] = []
-
-            async def page() -> Sequence[Missing]:
-                nonlocal asked
-                found = await self._missing(email_id)
-                # What stays missing although it was kept would be read for ever.
-                found, asked = ([] if found == asked else found), found
-                return found
-
-            async def keep(contents: Contents) -> bool:
-                return not contents or await self._keeping.keep(email_id, contents)
-
-            if await self._missing(email_id):
+        if await self._missing(email_id):
+            try:
                 await self._read(email_id, plan, Filler(page, keep))
-            await self._done(email_id)
-        except CheckFailed as failed:
-            if failed.outcome.retry:
-                self._try_later(email_id)
-        except _STORE_FAULTS as error:
-            _log.warning("contents_without_log", email_id=email_id, error=type(error).__name__)
-            self._try_later(email_id)
-
-    def _try_later(self, email_id: int) -> None:
-        if self._open:
-            wait_s = _AGAIN_S * (0.75 + 0.5 * self._ambient.random())
-            self._later[email_id] = asyncio.get_running_loop().call_later(wait_s, self.read, email_id)
+            except CheckFailed as failed:
+                return not failed.outcome.retry
+        await self._done(email_id)
+        return True
 
     async def _missing(self, email_id: int) -> list[Missing]:
         part = str(email_id)
