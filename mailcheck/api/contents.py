@@ -17,7 +17,7 @@ from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import nullcontext
 from functools import partial
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 import msgspec
 from imapclient.imap_utf7 import encode as encode_utf7
@@ -32,18 +32,15 @@ from huahuo.mailcheck import en, zh
 from huahuo.mailcheck.api.params import OfMail
 from huahuo.mailcheck.api.rosters import Answering, Rosters, record_of
 from huahuo.mailcheck.checks.backlog import Backlog
-from huahuo.mailcheck.checks.check import ServerReader
+from huahuo.mailcheck.checks.check import Errand
 from huahuo.mailcheck.checks.check_effect import (
     CheckFailed,
     CheckMailbox,
-    GraphTarget,
-    NoReports,
-    Ok,
-    Target,
+    Environment,
 )
 from huahuo.mailcheck.checks.folder_reader import Reader, batches
 from huahuo.mailcheck.checks.mailboxes import Mailboxes
-from huahuo.mailcheck.events import GRAPH_UIDVALIDITY, INBOX, UidCursor
+from huahuo.mailcheck.events import GRAPH_UIDVALIDITY
 from huahuo.mailcheck.mailbox.decider import Content, KeepContents, NoMailbox, Plan
 from huahuo.mailcheck.mime.mail import attached, content_document, parse_mail
 from huahuo.mailcheck.records import (
@@ -76,41 +73,26 @@ def on_server(record: MailRecord) -> OnServer | None:
     return OnServer(record.folder, record.uidvalidity, record.uid, record.remote_id or "")
 
 
-class Wanted(NoReports):
-    """What is read, and its text.
+class OneMail(Errand):
+    """One mail, as it is on its server. `source` is None if it is not there any more."""
 
-    `remote_id`: its id at Graph, "" over IMAP. `source` is None if the mail is not there any more.
-    """
-
-    def __init__(self, remote_id: str) -> None:
-        self.remote_id = remote_id
+    def __init__(self, place: OnServer) -> None:
+        self.graph = bool(place.remote_id)
+        self._place = place
         self.source: bytes | None = None
 
+    async def by_graph(self, graph: Graph, environment: Environment) -> None:
+        """See `Errand`."""
+        answer = await graph.mail(self._place.remote_id, environment.limits.mail_bytes_max)
+        self.source = None if answer is None else answer.body
 
-class OneMail(ServerReader[Wanted]):
-    """One mail from its server, as it is there. Read-only, as a check. Effects only: no event, no log.
-
-    `since` is the place of the mail.
-    """
-
-    async def __call__(self, target: Target | GraphTarget, since: UidCursor | None, sink: Any) -> Ok:
-        """Read the mail. Raises CheckFailed."""
-        assert since is not None, "the mail has a place"
-        if bool(sink.remote_id) == isinstance(target, GraphTarget):
-            return await super().__call__(target, since, sink)
-        return Ok(0, since, resynced=False)  # it was found in the other way, and has no name there
-
-    async def _by_graph(self, graph: Graph, sink: Wanted) -> None:
-        answer = await graph.mail(sink.remote_id, self._limits.mail_bytes_max)
-        sink.source = None if answer is None else answer.body
-
-    async def _over_imap(self, client: ImapClient, since: UidCursor | None, sink: Wanted) -> None:
-        assert since is not None, "the mail has a place"
-        folder = await client.examine(encode_utf7(since.folder).decode())
-        if folder.uidvalidity == since.uidvalidity:
-            most = self._limits.mail_bytes_max
-            found = await client.fetch_bodies([since.uid], bytes_expected=most, bytes_max_each=most)
-            sink.source = found[since.uid].body if since.uid in found else None
+    async def over_imap(self, client: ImapClient, environment: Environment) -> None:
+        """See `Errand`."""
+        at, most = self._place, environment.limits.mail_bytes_max
+        folder = await client.examine(encode_utf7(at.folder).decode())
+        if folder.uidvalidity == at.uidvalidity:
+            found = await client.fetch_bodies([at.uid], bytes_expected=most, bytes_max_each=most)
+            self.source = found[at.uid].body if at.uid in found else None
 
 
 GONE = json_bytes({"text": "", "html": "", "attachments": [], "to": "", "cc": "", "truncated": True})
@@ -127,10 +109,10 @@ class Missing(msgspec.Struct, frozen=True):
     place: OnServer | None
 
 
-class Filler(NoReports):
-    """What is wanted of one mailbox, page by page, and what takes it.
+class ManyMails(Errand):
+    """The contents of many mails of one mailbox, over one connection.
 
-    `page`: the next mails, none at the end. `keep`: false ends the reading.
+    `page`: the next mails that are wanted, none at the end. `keep` takes them; false ends the reading.
     """
 
     def __init__(
@@ -138,45 +120,50 @@ class Filler(NoReports):
         page: Callable[[], Awaitable[Sequence[Missing]]],
         keep: Callable[[Contents], Awaitable[bool]],
     ) -> None:
-        self.page = page
-        self.keep = keep
+        self._page = page
+        self._keep = keep
 
-
-class ManyMails(ServerReader[Filler]):
-    """The contents of many mails of one mailbox, over one connection. Read-only, as a check. Effects only."""
-
-    async def _by_graph(self, graph: Graph, sink: Filler) -> None:
-        while page := await sink.page():
+    async def by_graph(self, graph: Graph, environment: Environment) -> None:
+        """See `Errand`."""
+        most = environment.limits.mail_bytes_max
+        while page := await self._page():
             for one in page:
                 remote_id = "" if one.place is None else one.place.remote_id
-                async with self._environment.large_mails:
-                    answer = await graph.mail(remote_id, self._limits.mail_bytes_max) if remote_id else None
+                async with environment.large_mails:
+                    answer = await graph.mail(remote_id, most) if remote_id else None
                     content = (
-                        (GONE, False) if answer is None else await self._content(answer.body, answer.cut)
+                        (GONE, False)
+                        if answer is None
+                        else await _content(environment, answer.body, answer.cut)
                     )
-                if not await sink.keep({one.mail_id: content}):
+                if not await self._keep({one.mail_id: content}):
                     return
 
-    async def _over_imap(self, client: ImapClient, since: UidCursor | None, sink: Filler) -> None:
-        del since
-        while page := await sink.page():
+    async def over_imap(self, client: ImapClient, environment: Environment) -> None:
+        """See `Errand`."""
+        while page := await self._page():
             lost = [one for one in page if one.place is None or one.place.remote_id]
-            if lost and not await sink.keep({one.mail_id: (GONE, False) for one in lost}):
+            if lost and not await self._keep({one.mail_id: (GONE, False) for one in lost}):
                 return
             folders: dict[tuple[str, int], dict[int, int]] = defaultdict(dict)
             for one in page:
                 if one.place is not None and not one.place.remote_id:
                     at = one.place
                     folders[at.folder, at.uidvalidity][at.uid] = one.mail_id
-            for (folder, uidvalidity), wanted in folders.items():
-                if not await self._folder(client, folder, uidvalidity, wanted, sink):
+            for at_folder, wanted in folders.items():
+                if not await self._folder(client, environment, *at_folder, wanted):
                     return
 
     async def _folder(
-        self, client: ImapClient, folder: str, uidvalidity: int, wanted: dict[int, int], filler: Filler
+        self,
+        client: ImapClient,
+        environment: Environment,
+        folder: str,
+        uidvalidity: int,
+        wanted: dict[int, int],
     ) -> bool:
         """Mails of one folder, by UID. Those that are not there any more are gone."""
-        uids = sorted(wanted)
+        uids, limits = sorted(wanted), environment.limits
         try:
             opened = await client.examine(encode_utf7(folder).decode())
         except CommandRefused as refused:
@@ -185,18 +172,21 @@ class ManyMails(ServerReader[Filler]):
             uids = []
         else:
             uids = uids if opened.uidvalidity == uidvalidity else []
-        reader = Reader(client, uids, self._limits)
+        reader = Reader(client, uids, limits)
         there = await reader.sizes(uids) if uids else []
-        for batch in reversed(list(batches(there, self._limits))):
-            async with self._environment.large_mails if reader.is_heavy(batch) else nullcontext():
+        for batch in reversed(list(batches(there, limits))):
+            async with environment.large_mails if reader.is_heavy(batch) else nullcontext():
                 raws = await reader.read(batch)
-                contents = {wanted.pop(raw.uid): await self._content(raw.body, raw.truncated) for raw in raws}
-            if not await filler.keep(contents):
+                contents = {
+                    wanted.pop(raw.uid): await _content(environment, raw.body, raw.truncated) for raw in raws
+                }
+            if not await self._keep(contents):
                 return False
-        return await filler.keep(dict.fromkeys(wanted.values(), (GONE, False)))
+        return await self._keep(dict.fromkeys(wanted.values(), (GONE, False)))
 
-    async def _content(self, body: bytes, truncated: bool) -> tuple[bytes, bool]:
-        return await self._environment.executor.run(partial(_document, body, truncated))
+
+async def _content(environment: Environment, body: bytes, truncated: bool) -> tuple[bytes, bool]:
+    return await environment.executor.run(partial(_document, body, truncated))
 
 
 def _document(body: bytes, truncated: bool) -> tuple[bytes, bool]:
@@ -255,9 +245,8 @@ async def _from_server(read: CheckMailbox, record: MailRecord, plan: Plan | None
     place = on_server(record)
     if plan is None or place is None:
         return None
-    wanted = Wanted(place.remote_id)
-    cursor = UidCursor(place.folder, place.uidvalidity, place.uid)
-    await read(record.email_id, msgspec.structs.replace(plan, cursors={INBOX: cursor}), wanted)
+    wanted = OneMail(place)
+    await read(record.email_id, plan, wanted)
     return wanted.source
 
 
@@ -420,7 +409,7 @@ class Filling:
 
         if await self._missing(email_id):
             try:
-                await self._read(email_id, plan, Filler(page, keep))
+                await self._read(email_id, plan, ManyMails(page, keep))
             except CheckFailed as failed:
                 return not failed.outcome.retry
         await self._done(email_id)

@@ -36,7 +36,7 @@ from huahuo.eventstore.errors import EventStoreError
 from huahuo.eventstore.model import Append, RowDrop
 from huahuo.mailcheck import zh
 from huahuo.mailcheck.api.code_route import CodeRoute
-from huahuo.mailcheck.api.contents import Attachments, Filling, Keeping, ManyMails, OneMail, Opening
+from huahuo.mailcheck.api.contents import Attachments, Filling, Keeping, Opening
 from huahuo.mailcheck.api.handlers import Handlers
 from huahuo.mailcheck.api.import_export import Belongings, Exporting
 from huahuo.mailcheck.api.mail_actions import AddingMails, MailQueries, Searching
@@ -46,7 +46,7 @@ from huahuo.mailcheck.api.rosters import LINES_A_PART, ROSTER, Rosters
 from huahuo.mailcheck.api.sign_in import Logins, Signins
 from huahuo.mailcheck.checks.backlog import Backlog
 from huahuo.mailcheck.checks.backoff import Pace
-from huahuo.mailcheck.checks.check import SigningInOnly, check
+from huahuo.mailcheck.checks.check import check, run_errand
 from huahuo.mailcheck.checks.check_effect import (
     CHECK,
     CheckBooks,
@@ -189,10 +189,9 @@ class Readers:
         self.checks = signing(check_mail or partial(check, environment=environment), gate)
         self.looks = signing(check_mail or self.looking.new, lambda _plan: nullcontext())
         """A watcher has its place before it signs in, and keeps it afterwards."""
-        self.one_mail = signing(OneMail(environment), opening)
-        self.many_mails = signing(ManyMails(environment), opening)
-        self.login = SigningInOnly(environment)
-        self.sign_in = signing(check_mail or self.login, gate)
+        self.errand = partial(run_errand, environment=environment)
+        self.mails = signing(self.errand, opening)
+        self.sign_in = signing(check_mail or self.errand, gate)
 
     async def close(self, timeout_s: float) -> None:
         """Let refreshes of tokens end, and close what is open. Idempotent."""
@@ -352,9 +351,9 @@ class MailDomain:
         forgetting = None if index is None else index.forgetting
         self._purges = Purging(mailboxes, forgetting, settings.sweep_s).backlog
         keeping = Keeping(mailboxes)
-        self.opening = Opening(rosters, readers.one_mail.check, keeping)
+        self.opening = Opening(rosters, readers.mails.check, keeping)
         """Contents of mails, from the log or from their servers."""
-        self._filling = Filling(mailboxes, readers.many_mails.check, keeping).backlog
+        self._filling = Filling(mailboxes, readers.mails.check, keeping).backlog
         self._division: Division | None = None
         """Where nodes share the log: which part of it is this node's."""
         if host.shared:
@@ -373,7 +372,7 @@ class MailDomain:
         logins = Logins(
             rosters,
             stored=readers.sign_in.check,
-            given=readers.login,
+            given=readers.errand,
             providers=settings.providers,
             proxy=settings.proxy,
             folders=settings.check.folders,
@@ -383,7 +382,7 @@ class MailDomain:
             *self._handlers.actions(),
             *MailQueries(rosters, self.opening).actions(),
             *self._signins.actions(),
-            *Attachments(rosters, readers.one_mail.check).actions(),
+            *Attachments(rosters, readers.mails.check).actions(),
             *logins.actions(),
             *AddingMails(rosters, codes=settings.check.codes).actions(),
             *Exporting(rosters).actions(),
