@@ -13,40 +13,34 @@ place of a check (`SigningIn`), so it signs in as a check of the mailbox does.
 
 import asyncio
 from base64 import b64encode
-from collections import Counter, defaultdict, deque
+from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import nullcontext
 from functools import partial
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 import msgspec
-import structlog
 from imapclient.imap_utf7 import encode as encode_utf7
 from msgspec import Meta
 
-from huahuo.actors.actor.messages import AskTimeout
-from huahuo.actors.entities.decider import EntityError
 from huahuo.actors.plugins.actions import Action, Id
 from huahuo.actors.plugins.calls import Call, Refusal, Reply, UserId, error_reply, json_reply
 from huahuo.eventstore.ambient import Ambient, json_bytes
 from huahuo.eventstore.deadline import Deadline
-from huahuo.eventstore.errors import EventStoreError
 from huahuo.eventstore.model import Append, RowDrop
 from huahuo.mailcheck import en, zh
 from huahuo.mailcheck.api.params import OfMail
 from huahuo.mailcheck.api.rosters import Answering, Rosters, record_of
-from huahuo.mailcheck.checks.check import ServerReader
+from huahuo.mailcheck.checks.backlog import Backlog
+from huahuo.mailcheck.checks.check import Errand
 from huahuo.mailcheck.checks.check_effect import (
     CheckFailed,
     CheckMailbox,
-    GraphTarget,
-    NoReports,
-    Ok,
-    Target,
+    Environment,
 )
 from huahuo.mailcheck.checks.folder_reader import Reader, batches
-from huahuo.mailcheck.checks.mailboxes import Mailboxes, every_row
-from huahuo.mailcheck.events import GRAPH_UIDVALIDITY, INBOX, UidCursor
+from huahuo.mailcheck.checks.mailboxes import Mailboxes
+from huahuo.mailcheck.events import GRAPH_UIDVALIDITY
 from huahuo.mailcheck.mailbox.decider import Content, KeepContents, NoMailbox, Plan
 from huahuo.mailcheck.mime.mail import attached, content_document, parse_mail
 from huahuo.mailcheck.records import (
@@ -57,7 +51,6 @@ from huahuo.mailcheck.records import (
     MailRecord,
     email_key,
     mail_key,
-    number_of,
 )
 from huahuo.mailcheck.servers.faults import CommandRefused
 from huahuo.mailcheck.servers.graph import Graph
@@ -80,41 +73,26 @@ def on_server(record: MailRecord) -> OnServer | None:
     return OnServer(record.folder, record.uidvalidity, record.uid, record.remote_id or "")
 
 
-class Wanted(NoReports):
-    """What is read, and its text.
+class OneMail(Errand):
+    """One mail, as it is on its server. `source` is None if it is not there any more."""
 
-    `remote_id`: its id at Graph, "" over IMAP. `source` is None if the mail is not there any more.
-    """
-
-    def __init__(self, remote_id: str) -> None:
-        self.remote_id = remote_id
+    def __init__(self, place: OnServer) -> None:
+        self.graph = bool(place.remote_id)
+        self._place = place
         self.source: bytes | None = None
 
+    async def by_graph(self, graph: Graph, environment: Environment) -> None:
+        """See `Errand`."""
+        answer = await graph.mail(self._place.remote_id, environment.limits.mail_bytes_max)
+        self.source = None if answer is None else answer.body
 
-class OneMail(ServerReader[Wanted]):
-    """One mail from its server, as it is there. Read-only, as a check. Effects only: no event, no log.
-
-    `since` is the place of the mail.
-    """
-
-    async def __call__(self, target: Target | GraphTarget, since: UidCursor | None, sink: Any) -> Ok:
-        """Read the mail. Raises CheckFailed."""
-        assert since is not None, "the mail has a place"
-        if bool(sink.remote_id) == isinstance(target, GraphTarget):
-            return await super().__call__(target, since, sink)
-        return Ok(0, since, resynced=False)  # it was found in the other way, and has no name there
-
-    async def _by_graph(self, graph: Graph, sink: Wanted) -> None:
-        answer = await graph.mail(sink.remote_id, self._limits.mail_bytes_max)
-        sink.source = None if answer is None else answer.body
-
-    async def _over_imap(self, client: ImapClient, since: UidCursor | None, sink: Wanted) -> None:
-        assert since is not None, "the mail has a place"
-        folder = await client.examine(encode_utf7(since.folder).decode())
-        if folder.uidvalidity == since.uidvalidity:
-            most = self._limits.mail_bytes_max
-            found = await client.fetch_bodies([since.uid], bytes_expected=most, bytes_max_each=most)
-            sink.source = found[since.uid].body if since.uid in found else None
+    async def over_imap(self, client: ImapClient, environment: Environment) -> None:
+        """See `Errand`."""
+        at, most = self._place, environment.limits.mail_bytes_max
+        folder = await client.examine(encode_utf7(at.folder).decode())
+        if folder.uidvalidity == at.uidvalidity:
+            found = await client.fetch_bodies([at.uid], bytes_expected=most, bytes_max_each=most)
+            self.source = found[at.uid].body if at.uid in found else None
 
 
 GONE = json_bytes({"text": "", "html": "", "attachments": [], "to": "", "cc": "", "truncated": True})
@@ -131,10 +109,10 @@ class Missing(msgspec.Struct, frozen=True):
     place: OnServer | None
 
 
-class Filler(NoReports):
-    """What is wanted of one mailbox, page by page, and what takes it.
+class ManyMails(Errand):
+    """The contents of many mails of one mailbox, over one connection.
 
-    `page`: the next mails, none at the end. `keep`: false ends the reading.
+    `page`: the next mails that are wanted, none at the end. `keep` takes them; false ends the reading.
     """
 
     def __init__(
@@ -142,45 +120,50 @@ class Filler(NoReports):
         page: Callable[[], Awaitable[Sequence[Missing]]],
         keep: Callable[[Contents], Awaitable[bool]],
     ) -> None:
-        self.page = page
-        self.keep = keep
+        self._page = page
+        self._keep = keep
 
-
-class ManyMails(ServerReader[Filler]):
-    """The contents of many mails of one mailbox, over one connection. Read-only, as a check. Effects only."""
-
-    async def _by_graph(self, graph: Graph, sink: Filler) -> None:
-        while page := await sink.page():
+    async def by_graph(self, graph: Graph, environment: Environment) -> None:
+        """See `Errand`."""
+        most = environment.limits.mail_bytes_max
+        while page := await self._page():
             for one in page:
                 remote_id = "" if one.place is None else one.place.remote_id
-                async with self._environment.large_mails:
-                    answer = await graph.mail(remote_id, self._limits.mail_bytes_max) if remote_id else None
+                async with environment.large_mails:
+                    answer = await graph.mail(remote_id, most) if remote_id else None
                     content = (
-                        (GONE, False) if answer is None else await self._content(answer.body, answer.cut)
+                        (GONE, False)
+                        if answer is None
+                        else await _content(environment, answer.body, answer.cut)
                     )
-                if not await sink.keep({one.mail_id: content}):
+                if not await self._keep({one.mail_id: content}):
                     return
 
-    async def _over_imap(self, client: ImapClient, since: UidCursor | None, sink: Filler) -> None:
-        del since
-        while page := await sink.page():
+    async def over_imap(self, client: ImapClient, environment: Environment) -> None:
+        """See `Errand`."""
+        while page := await self._page():
             lost = [one for one in page if one.place is None or one.place.remote_id]
-            if lost and not await sink.keep({one.mail_id: (GONE, False) for one in lost}):
+            if lost and not await self._keep({one.mail_id: (GONE, False) for one in lost}):
                 return
             folders: dict[tuple[str, int], dict[int, int]] = defaultdict(dict)
             for one in page:
                 if one.place is not None and not one.place.remote_id:
                     at = one.place
                     folders[at.folder, at.uidvalidity][at.uid] = one.mail_id
-            for (folder, uidvalidity), wanted in folders.items():
-                if not await self._folder(client, folder, uidvalidity, wanted, sink):
+            for at_folder, wanted in folders.items():
+                if not await self._folder(client, environment, *at_folder, wanted):
                     return
 
     async def _folder(
-        self, client: ImapClient, folder: str, uidvalidity: int, wanted: dict[int, int], filler: Filler
+        self,
+        client: ImapClient,
+        environment: Environment,
+        folder: str,
+        uidvalidity: int,
+        wanted: dict[int, int],
     ) -> bool:
         """Mails of one folder, by UID. Those that are not there any more are gone."""
-        uids = sorted(wanted)
+        uids, limits = sorted(wanted), environment.limits
         try:
             opened = await client.examine(encode_utf7(folder).decode())
         except CommandRefused as refused:
@@ -189,18 +172,21 @@ class ManyMails(ServerReader[Filler]):
             uids = []
         else:
             uids = uids if opened.uidvalidity == uidvalidity else []
-        reader = Reader(client, uids, self._limits)
+        reader = Reader(client, uids, limits)
         there = await reader.sizes(uids) if uids else []
-        for batch in reversed(list(batches(there, self._limits))):
-            async with self._environment.large_mails if reader.is_heavy(batch) else nullcontext():
+        for batch in reversed(list(batches(there, limits))):
+            async with environment.large_mails if reader.is_heavy(batch) else nullcontext():
                 raws = await reader.read(batch)
-                contents = {wanted.pop(raw.uid): await self._content(raw.body, raw.truncated) for raw in raws}
-            if not await filler.keep(contents):
+                contents = {
+                    wanted.pop(raw.uid): await _content(environment, raw.body, raw.truncated) for raw in raws
+                }
+            if not await self._keep(contents):
                 return False
-        return await filler.keep(dict.fromkeys(wanted.values(), (GONE, False)))
+        return await self._keep(dict.fromkeys(wanted.values(), (GONE, False)))
 
-    async def _content(self, body: bytes, truncated: bool) -> tuple[bytes, bool]:
-        return await self._environment.executor.run(partial(_document, body, truncated))
+
+async def _content(environment: Environment, body: bytes, truncated: bool) -> tuple[bytes, bool]:
+    return await environment.executor.run(partial(_document, body, truncated))
 
 
 def _document(body: bytes, truncated: bool) -> tuple[bytes, bool]:
@@ -259,9 +245,8 @@ async def _from_server(read: CheckMailbox, record: MailRecord, plan: Plan | None
     place = on_server(record)
     if plan is None or place is None:
         return None
-    wanted = Wanted(place.remote_id)
-    cursor = UidCursor(place.folder, place.uidvalidity, place.uid)
-    await read(record.email_id, msgspec.structs.replace(plan, cursors={INBOX: cursor}), wanted)
+    wanted = OneMail(place)
+    await read(record.email_id, plan, wanted)
     return wanted.source
 
 
@@ -391,16 +376,10 @@ FILLING_AT_ONCE: Final = 4
 """Mailboxes that are read at once, so that checks have most of the network and of the log."""
 _PAGE_MAILS: Final = 50
 _AGAIN_S: Final = 600.0
-_STORE_FAULTS: Final = (EntityError, AskTimeout, EventStoreError)
-
-_log = structlog.get_logger(__name__)
 
 
 class Filling:
-    """What reads the rest of mails that were told by their headers, mailbox by mailbox, newest first.
-
-    All methods belong to the loop's thread.
-    """
+    """Reads the rest of mails that were told by their headers, mailbox by mailbox, newest first."""
 
     def __init__(self, mailboxes: Mailboxes, read: CheckMailbox, keeping: Keeping) -> None:
         self._mailboxes = mailboxes
@@ -408,108 +387,33 @@ class Filling:
         self._ambient = mailboxes.ambient
         self._read = read
         self._keeping = keeping
-        self._queue: deque[int] = deque()
-        self._queued: set[int] = set()
-        self._tasks: dict[int, asyncio.Task[None]] = {}
-        self._later: dict[int, asyncio.TimerHandle] = {}
-        self._open = False
+        self.backlog = Backlog(
+            mailboxes, UNREAD_BODIES, self._fill, at_once=FILLING_AT_ONCE, again_s=_AGAIN_S
+        )
 
-    @property
-    def waiting(self) -> int:
-        """Mailboxes with mails whose text is still to be read, as far as this process knows."""
-        return len(self._queued) + len(self._tasks) + len(self._later)
+    async def _fill(self, email_id: int) -> bool:
+        plan = await self._mailboxes.plan_of(email_id)
+        if plan is None:
+            return True
+        asked: list[Missing] = []
 
-    async def start(self, mine: Callable[[int], bool] = lambda _email_id: True) -> None:
-        """Go on with what an earlier process or another node left, if it is `mine`.
+        async def page() -> Sequence[Missing]:
+            nonlocal asked
+            found = await self._missing(email_id)
+            # What stays missing although it was kept would be read for ever.
+            found, asked = ([] if found == asked else found), found
+            return found
 
-        Raises as `Log.rows`.
-        """
-        self._open = True
-        async for key, _ in every_row(self._log, UNREAD_BODIES):
-            email_id = number_of(key)
-            if mine(email_id) and email_id not in self._tasks and email_id not in self._later:
-                self.read(email_id)
+        async def keep(contents: Contents) -> bool:
+            return not contents or await self._keeping.keep(email_id, contents)
 
-    def read(self, email_id: int) -> None:
-        """Read what is missing of a mailbox, after those that wait already."""
-        if (timer := self._later.pop(email_id, None)) is not None:
-            timer.cancel()
-        if self._open and email_id not in self._queued:
-            self._queued.add(email_id)
-            self._queue.append(email_id)
-            self._pump()
-
-    async def idle(self) -> None:
-        """Return when nothing is read and nothing waits for its turn."""
-        while self._tasks:
-            await asyncio.wait(list(self._tasks.values()))
-            await asyncio.sleep(0)
-
-    async def close(self) -> None:
-        """Stop. What is left is read after the next start. Idempotent."""
-        self._open = False
-        self._queue.clear()
-        self._queued.clear()
-        for timer in self._later.values():
-            timer.cancel()
-        self._later.clear()
-        tasks = list(self._tasks.values())
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
-
-    def _pump(self) -> None:
-        for _ in range(len(self._queue)):
-            if len(self._tasks) >= FILLING_AT_ONCE or not self._open:
-                return
-            email_id = self._queue.popleft()
-            if email_id in self._tasks:
-                self._queue.append(email_id)  # more came in it meanwhile
-                continue
-            self._queued.discard(email_id)
-            task = asyncio.create_task(self._fill(email_id), name=f"contents of mailbox {email_id}")
-            self._tasks[email_id] = task
-            task.add_done_callback(partial(self._ended, email_id))
-
-    def _ended(self, email_id: int, task: asyncio.Task[None]) -> None:
-        del self._tasks[email_id]
-        if not task.cancelled() and (error := task.exception()) is not None:
-            _log.error("contents_not_read", email_id=email_id, error=type(error).__name__)
-        self._pump()
-
-    async def _fill(self, email_id: int) -> None:
-        try:
-            plan = await self._mailboxes.plan_of(email_id)
-            if plan is None:
-                return
-
-            asked: list[Missing] = []
-
-            async def page() -> Sequence[Missing]:
-                nonlocal asked
-                found = await self._missing(email_id)
-                # What stays missing although it was kept would be read for ever.
-                found, asked = ([] if found == asked else found), found
-                return found
-
-            async def keep(contents: Contents) -> bool:
-                return not contents or await self._keeping.keep(email_id, contents)
-
-            if await self._missing(email_id):
-                await self._read(email_id, plan, Filler(page, keep))
-            await self._done(email_id)
-        except CheckFailed as failed:
-            if failed.outcome.retry:
-                self._try_later(email_id)
-        except _STORE_FAULTS as error:
-            _log.warning("contents_without_log", email_id=email_id, error=type(error).__name__)
-            self._try_later(email_id)
-
-    def _try_later(self, email_id: int) -> None:
-        if self._open:
-            wait_s = _AGAIN_S * (0.75 + 0.5 * self._ambient.random())
-            self._later[email_id] = asyncio.get_running_loop().call_later(wait_s, self.read, email_id)
+        if await self._missing(email_id):
+            try:
+                await self._read(email_id, plan, ManyMails(page, keep))
+            except CheckFailed as failed:
+                return not failed.outcome.retry
+        await self._done(email_id)
+        return True
 
     async def _missing(self, email_id: int) -> list[Missing]:
         part = str(email_id)

@@ -6,7 +6,7 @@ The mailboxes of a group use the group's proxy, if it has one. Groups belong to 
 """
 
 import asyncio
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from typing import Annotated, Any
@@ -67,47 +67,6 @@ from huahuo.mailcheck.roster.state import Roster
 from huahuo.mailcheck.servers.providers import STANDARD, Providers
 
 
-class Sorter:
-    """One step of sorting in each turn of the loop, however many requests wait for orders.
-
-    If each request did a step of its own, thirty of them would hold the loop for a hundred milliseconds.
-    A request that was let go may wait before its step, until its user has paid for the last one. Meanwhile
-    the next request is let go.
-    """
-
-    def __init__(self) -> None:
-        self._waiting: deque[asyncio.Future[None]] = deque()
-        self._letting = False
-
-    async def ready(self, order: Order) -> None:
-        """Return once `order` may be read. Requests for the same order share its steps."""
-        while not order.ready:
-            await self._turn()
-            await asyncio.sleep(0)
-            if not order.ready:
-                order.step()
-
-    async def _turn(self) -> None:
-        turn = asyncio.get_running_loop().create_future()
-        self._waiting.append(turn)
-        if not self._letting:
-            self._letting = True
-            self._let_later()
-        await turn
-
-    def _let_later(self) -> None:
-        asyncio.get_running_loop().call_soon(self._let_one_go)
-
-    def _let_one_go(self) -> None:
-        while self._waiting:
-            turn = self._waiting.popleft()
-            if not turn.done():
-                turn.set_result(None)
-                self._let_later()
-                return
-        self._letting = False
-
-
 class GroupProxyParams(msgspec.Struct, frozen=True):
     """Fields of `set_group_proxy`. An empty `proxy` takes it off; `direct` means that none is used."""
 
@@ -142,7 +101,6 @@ class Handlers(Answering):
         self._imports = ImportJobs(jobs)
         self._providers = providers
         self._choosing = Choosing(rosters)
-        self._sorter = Sorter()
         self._sorting = OneAtATime()
         """A roster keeps few orders, so requests for many would drop each other's before they are sorted."""
         self._lines_max = lines_max
@@ -265,7 +223,11 @@ class Handlers(Answering):
                 found = await self._rosters.ask(user_id, partial(look, order_of))
                 if isinstance(found, EmailsPage):
                     return _answered(found)
-                await self._sorter.ready(found)
+                if not found.made:
+                    found.take(await self._executor.run(partial(found.sort, give_way)))
+                while not found.ready:
+                    found.put_right()
+                    await asyncio.sleep(0)
         return error_reply(Refusal("busy", zh.BUSY, en.CHANGES_FASTER))
 
 

@@ -34,7 +34,8 @@ from huahuo.mailcheck.checks.check_effect import CheckFailed
 from huahuo.mailcheck.checks.folder_reader import RawMail, fetched_mail
 from huahuo.mailcheck.events import GRAPH_UIDVALIDITY, UPLOADED, FetchedMail, UidCursor
 from huahuo.mailcheck.mailbox.decider import MailsSeen, digest_of
-from huahuo.mailcheck.mime.outlook import MAGIC, mail_of_outlook
+from huahuo.mailcheck.mime.mail import mail_of_outlook
+from huahuo.mailcheck.mime.outlook import MAGIC
 from huahuo.mailcheck.records import (
     MAIL,
     MAILS,

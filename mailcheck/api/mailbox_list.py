@@ -21,7 +21,7 @@ from huahuo.mailcheck.servers.faults import KINDS
 EXAMINED_MAX: Final = 10_000
 """Rows that one page examines. If a filter admits few of them, the page is short and `next` continues."""
 _BUCKET_ROWS = 1_024
-"""Rows handled in one step of sorting: less than half a millisecond."""
+"""Rows handled between two pauses of sorting: less than half a millisecond."""
 _SAMPLES_PER_BUCKET = 32
 _PUT_RIGHT_AT_ONCE = 1_000
 
@@ -38,60 +38,62 @@ class Page(msgspec.Struct, frozen=True):
 
 
 class Order:
-    """The entries of all rows, sorted by one field, kept up to date.
+    """The entries of all rows, sorted by one field, kept up to date. Rows may change at any time.
 
-    All work is done in small steps: call `step` until it is `ready`. Rows may change meanwhile: `changed`
-    notes the change, and a later step applies it. Sorting distributes the entries over buckets, whose
-    bounds are sampled entries, then sorts each bucket. A change touches one or two buckets.
+    `made` sorts on a thread: it distributes the entries over buckets, whose bounds are sampled entries, then
+    sorts each bucket. `changed` notes a change, which `put_right` applies: it touches one or two buckets.
     """
 
-    __slots__ = ("_buckets", "_changes", "_count", "_key", "_moved", "_sorting", "_splits")
+    __slots__ = ("_buckets", "_changes", "_count", "_key", "_moved", "_rows", "_splits", "made")
 
     def __init__(self, field: str, rows: Sequence[Row]) -> None:
         self._key = KEYS[field]
-        self._count = len(rows)
+        self._rows, self._count = rows, len(rows)
         self._changes = 0
         self._splits: list[Entry] = []
-        self._buckets: list[list[Entry]] = [[]]
+        self._buckets: list[list[Entry]] = []
         self._moved: dict[int, tuple[Entry | None, Entry | None]] = {}
-        self._sorting: Iterator[None] | None = self._sort(rows)
+        self.made = False
+        """Whether it is sorted. Else give it what `sort` returns, see `take`."""
 
     @property
     def ready(self) -> bool:
         """Whether a page can be read now."""
-        return self._sorting is None and len(self._moved) <= _PUT_RIGHT_AT_ONCE
+        return self.made and len(self._moved) <= _PUT_RIGHT_AT_ONCE
 
     @property
     def worn(self) -> bool:
         """Whether the buckets may differ greatly in size, after many changes."""
         return self._changes > self._count + _BUCKET_ROWS
 
-    def step(self) -> None:
-        """Do one step of the outstanding work. Any caller that waits for the order may call it."""
-        if self._sorting is None:
-            self._put_right()
-        elif next(self._sorting, self) is self:
-            self._sorting = None
+    def sort(self, pause: Callable[[], None] = lambda: None) -> tuple[list[Entry], list[list[Entry]]]:
+        """The rows of the beginning, sorted: the bounds of the buckets, and these. For any thread.
 
-    def _sort(self, rows: Sequence[Row]) -> Iterator[None]:
-        key = self._key
+        `pause` is called about twice in a millisecond.
+        """
         entries: list[Entry] = []
-        for some in batched(rows, _BUCKET_ROWS):
-            entries += [(key(row), row.id) for row in some]
-            yield
+        for some in batched(self._rows, _BUCKET_ROWS):
+            entries += [(self._key(row), row.id) for row in some]
+            pause()
         count = len(entries) // _BUCKET_ROWS
-        if count:
-            samples = sorted(entries[:: max(1, len(entries) // (count * _SAMPLES_PER_BUCKET))])
-            self._splits = [samples[len(samples) * n // (count + 1)] for n in range(1, count + 1)]
-            self._buckets = [[] for _ in range(count + 1)]
-        splits, buckets = self._splits, self._buckets
+        samples = sorted(entries[:: max(1, len(entries) // max(1, count * _SAMPLES_PER_BUCKET))])
+        splits = [samples[len(samples) * n // (count + 1)] for n in range(1, count + 1)]
+        buckets: list[list[Entry]] = [[] for _ in range(count + 1)]
         for slice_ in batched(entries, _BUCKET_ROWS):
             for entry in slice_:
                 buckets[bisect_right(splits, entry)].append(entry)
-            yield
+            pause()
         for bucket in buckets:
             bucket.sort()
-            yield
+            pause()
+        return splits, buckets
+
+    def take(self, made: tuple[list[Entry], list[list[Entry]]]) -> None:
+        """It is sorted now, unless it has been before."""
+        if not self.made:
+            self._splits, self._buckets = made
+            self._rows = ()
+            self.made = True
 
     def changed(self, old: Row | None, new: Row | None) -> None:
         """A row came, went or was replaced."""
@@ -111,7 +113,7 @@ class Order:
         admits: Callable[[Row], bool] | None = None,
     ) -> Page:
         """At most `limit` rows after `after`. Call only while the order is `ready`."""
-        self._put_right()
+        self.put_right()
         found: list[Row] = []
         last: Entry | None = None
         following = self._down(after) if descending else self._up(after)
@@ -138,7 +140,7 @@ class Order:
             for index in range(end - 1 if number == at else len(bucket) - 1, -1, -1):
                 yield bucket[index]
 
-    def _put_right(self) -> None:
+    def put_right(self) -> None:
         """Apply at most `_PUT_RIGHT_AT_ONCE` noted changes."""
         for number in list(islice(self._moved, _PUT_RIGHT_AT_ONCE)):
             was, now = self._moved.pop(number)
@@ -274,7 +276,7 @@ def kept_order(state: Roster, field: str) -> Order | None:
 
 
 def order_of(state: Roster, field: str) -> Order:
-    """As `kept_order`. If there is none, it is begun, in place of the least recently used one."""
+    """As `kept_order`. If there is none, one that is not sorted takes the place of the oldest."""
     order = kept_order(state, field)
     if order is None:
         watchers = state.views.watchers

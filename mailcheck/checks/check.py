@@ -7,7 +7,6 @@ place of UIDs are given in the order of arrival here. A link in the cursor says 
 goes on, so an interrupted check continues, and a listing that Graph begins anew tells nothing twice.
 """
 
-from abc import abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, nullcontext
 from functools import partial
@@ -20,7 +19,6 @@ from huahuo.mailcheck.checks.check_effect import (
     CheckFailed,
     Environment,
     GraphTarget,
-    NoReports,
     Ok,
     Sink,
     Target,
@@ -292,55 +290,56 @@ class _GraphCheck:
         return UidCursor(self._cursor.folder, GRAPH_UIDVALIDITY, uid, link)
 
 
-class Folders(NoReports):
-    """What was found.
+class Errand:
+    """What is read of a mail server otherwise than by a check, and what takes it. This one only signs in.
 
-    `names` are in the order of the server; `junk` is the one that holds junk, "" if there is none.
+    It stands in the place of a `Sink`. `graph`: whether only Graph, or only IMAP, has what is wanted.
     """
+
+    graph: bool | None = None
+
+    async def by_graph(self, graph: Graph, environment: Environment) -> None:
+        """Read by Graph."""
+        del environment
+        await graph.folders()
+
+    async def over_imap(self, client: ImapClient, environment: Environment) -> None:
+        """Read on a connection that is signed in."""
+
+
+class Folders(Errand):
+    """What folders there are. `names` are in the order of the server; `junk` holds junk, "": none does."""
 
     def __init__(self) -> None:
         self.names: list[str] = []
         self.junk = ""
 
+    async def by_graph(self, graph: Graph, environment: Environment) -> None:
+        """See `Errand`."""
+        del environment
+        self.names = [name for _, name in await graph.folders()]
 
-class ServerReader[S]:
-    """What reads a mail server otherwise than a check does. Implements `CheckMail` for its kind of sink."""
+    async def over_imap(self, client: ImapClient, environment: Environment) -> None:
+        """See `Errand`."""
+        del environment
+        listed = await client.folders()
+        self.names = [folder.name for folder in selectable(listed)]
+        self.junk = next((folder.name for folder in chosen(listed, ("junk",))), "")
 
-    def __init__(self, environment: Environment) -> None:
-        self._environment = environment
-        self._limits = environment.limits
 
-    async def __call__(self, target: Target | GraphTarget, since: UidCursor | None, sink: Any) -> Ok:
-        """Sign in, and read. Raises CheckFailed."""
-        with classified(over_http=isinstance(target, GraphTarget)):
+async def run_errand(
+    target: Target | GraphTarget, since: UidCursor | None, sink: Any, *, environment: Environment
+) -> Ok:
+    """Sign in, and read what `sink` wants if it is an `Errand`. Raises CheckFailed."""
+    errand = sink if isinstance(sink, Errand) else Errand()
+    by_graph, logout_s = isinstance(target, GraphTarget), environment.limits.logout_timeout_s
+    if errand.graph in (None, by_graph):
+        with classified(over_http=by_graph):
             if isinstance(target, GraphTarget):
-                await self._by_graph(graph_of(target, self._environment), sink)
+                await errand.by_graph(graph_of(target, environment), environment)
             else:
-                client = await signed_in(target, self._environment)
-                async with cutting(client, self._limits.logout_timeout_s):
-                    await self._over_imap(client, since, sink)
-                await client.logout(self._limits.logout_timeout_s)
-        return Ok(0, since or UidCursor("", 0, 0), resynced=False)
-
-    @abstractmethod
-    async def _by_graph(self, graph: Graph, sink: S) -> None:
-        """Read by Graph."""
-
-    @abstractmethod
-    async def _over_imap(self, client: ImapClient, since: UidCursor | None, sink: S) -> None:
-        """Read on a connection that is signed in."""
-
-
-class SigningInOnly(ServerReader[Sink]):
-    """See the module. `sink` is a `Folders`, or of a check that only signs in."""
-
-    async def _by_graph(self, graph: Graph, sink: Sink) -> None:
-        folders = sink if isinstance(sink, Folders) else Folders()
-        folders.names = [name for _, name in await graph.folders()]
-
-    async def _over_imap(self, client: ImapClient, since: UidCursor | None, sink: Sink) -> None:
-        del since
-        if isinstance(sink, Folders):
-            listed = await client.folders()
-            sink.names = [folder.name for folder in selectable(listed)]
-            sink.junk = next((folder.name for folder in chosen(listed, ("junk",))), "")
+                client = await signed_in(target, environment)
+                async with cutting(client, logout_s):
+                    await errand.over_imap(client, environment)
+                await client.logout(logout_s)
+    return Ok(0, since or UidCursor("", 0, 0), resynced=False)

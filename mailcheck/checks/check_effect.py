@@ -22,7 +22,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Final, Literal, Protocol
+from typing import Any, Final, Literal, Protocol
 
 import msgspec
 
@@ -192,28 +192,8 @@ class CheckFailed(Exception):  # noqa: N818  a fact about the check, named like 
         self.outcome = outcome
 
 
-class NoReports:
-    """A sink for what reads a mailbox for another reason than a check: none of its reports is of interest.
-
-    Implements `Sink`; a subclass says what is wanted, and takes it.
-    """
-
-    async def progress(self, percent: int, message: str) -> None:
-        """See `Sink`."""
-
-    async def mails(self, batch: list[FetchedMail], cursor: UidCursor) -> None:
-        """See `Sink`."""
-
-    async def unread(self, folder: str, uidvalidity: int, uids: str) -> None:
-        """See `Sink`."""
-
-
-class CheckMailbox(Protocol):
-    """`SigningIn.check`: one mailbox, however it signs in."""
-
-    async def __call__(self, email_id: int, plan: Plan, sink: Sink) -> Ok:
-        """See `SigningIn.check`."""
-        ...
+type CheckMailbox = Callable[[int, Plan, Any], Awaitable[Ok]]
+"""`SigningIn.check`: one mailbox, however it signs in. The last is a `Sink`, or an `Errand`."""
 
 
 class Checking:

@@ -11,7 +11,7 @@ the other is tried once.
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Any, Final
 
 from msgspec.structs import replace
 
@@ -19,7 +19,7 @@ from huahuo.actors.effects.run import stage
 from huahuo.actors.plugins.calls import UserId
 from huahuo.eventstore.errors import Corrupt, SealBroken
 from huahuo.eventstore.model import Secret
-from huahuo.mailcheck.checks.check_effect import CheckFailed, GraphTarget, Ok, Sink, Target
+from huahuo.mailcheck.checks.check_effect import CheckFailed, GraphTarget, Ok, Target
 from huahuo.mailcheck.checks.mailboxes import Mailboxes, login_place_of
 from huahuo.mailcheck.events import GRAPH_UIDVALIDITY, INBOX, UidCursor, Way, mailbox_stream
 from huahuo.mailcheck.mailbox.decider import ClaimGrant, Done, GrantHeld, KeepGrant, LeaveGrant, Plan
@@ -91,12 +91,8 @@ type Gate = Callable[[Plan], AbstractAsyncContextManager[object]]
 """A place among the connections that are allowed to a mailbox's host."""
 
 
-class CheckMail(Protocol):
-    """The check of one mailbox with every argument bound except those of the mailbox."""
-
-    async def __call__(self, target: Target | GraphTarget, since: UidCursor | None, sink: Sink) -> Ok:
-        """See `checker.check`."""
-        ...
+type CheckMail = Callable[[Target | GraphTarget, UidCursor | None, Any], Awaitable[Ok]]
+"""`check.check`, or what stands in for it, with every argument but those of the mailbox."""
 
 
 def moved() -> Outcome:
@@ -117,7 +113,7 @@ class Granted:
     by: "SigningIn"
     email_id: int
     plan: Plan
-    sink: Sink
+    sink: Any
     provider: Provider
     auth: Auth
     proxy: Proxy | None
@@ -227,7 +223,7 @@ class SigningIn:
     """The operator's, for mailboxes that have none of their own."""
     group_proxy: GroupProxy
 
-    async def over_imap(self, plan: Plan, sink: Sink, auth: Auth, secret: Secret, proxy: Proxy | None) -> Ok:
+    async def over_imap(self, plan: Plan, sink: Any, auth: Auth, secret: Secret, proxy: Proxy | None) -> Ok:
         """Check over IMAP."""
         places = self.providers.places(plan.mail_type, plan.server, plan.port, use_ssl=plan.use_ssl)
         target = Target(
@@ -242,7 +238,7 @@ class SigningIn:
         async with self.gate(plan):
             return await self.check_mail(target, plan.cursors.get(INBOX), sink)
 
-    async def check(self, email_id: int, plan: Plan, sink: Sink) -> Ok:
+    async def check(self, email_id: int, plan: Plan, sink: Any) -> Ok:
         """Check a mailbox. Raises CheckFailed, and whatever the sink, the log and the entities raise."""
         provider = self.providers.of(plan.mail_type, plan.server, plan.port)
         (password, refresh_token, client_id, own, login), damaged = await self._secrets_for(email_id, plan)

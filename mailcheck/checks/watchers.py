@@ -5,19 +5,18 @@
      └──── later, by chance ◀──────┴─▶ failed
 
 What is found goes to the mailbox as `MailsSeen`: no check is open, and no progress is told. A mailbox that
-waits has an entry in one heap, under one timer. When it is due it stands in the queue of its host, those
+waits has a timer. When it is due it stands in the queue of its host, those
 with news before all others; hosts take turns, and few looks run at a time. A look is a task in its turn, and
 may leave a connection in IDLE behind. A mailbox whose sign-in was refused has no turn until something about
 its sign-in changes. Which mailboxes are watched is in the table `watched`.
 """
 
 import asyncio
-import heapq
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import InitVar, dataclass, field
 from functools import partial
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import structlog
 
@@ -40,17 +39,14 @@ from huahuo.mailcheck.servers.faults import MailFault, Outcome
 from huahuo.mailcheck.servers.imap_client import ImapClient
 from huahuo.mailcheck.servers.providers import Providers
 
-NEVER_S: Final = float("inf")
-
 
 class Watched:
-    """One watched mailbox. `due_s` is inf while it looks, or waits for its sign-in to change."""
+    """One watched mailbox. It has no `timer` while it looks, or waits for its sign-in to change."""
 
     __slots__ = (
         "all_due_s",
         "anew",
         "client",
-        "due_s",
         "email_id",
         "failures",
         "host",
@@ -58,13 +54,14 @@ class Watched:
         "places",
         "running",
         "since_s",
+        "timer",
         "told",
     )
 
     def __init__(self, email_id: int, host: str) -> None:
         self.email_id = email_id
         self.host = host
-        self.due_s = NEVER_S
+        self.timer: asyncio.TimerHandle | None = None
         self.failures = 0
         self.running = False
         self.anew = False
@@ -80,6 +77,12 @@ class Watched:
         self.all_due_s = 0.0
         """When all folders are to be read again. News of INBOX put that off no further."""
 
+    def stop(self) -> None:
+        """Its turn does not come by itself any more."""
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
+
     def cut(self) -> None:
         """Cut the connection that waits in IDLE, if there is one."""
         client, places = self.client, self.places
@@ -91,40 +94,27 @@ class Watched:
             places.give()
 
 
-_SPARE: Final = 1_000
-"""Entries of the heap that are out of date, besides three for each mailbox, before it is made anew."""
-
-
 def now_s() -> float:
     """The time of the loop."""
     return asyncio.get_running_loop().time()
 
 
-class Work(Protocol):
-    """What is done in a turn."""
-
-    def begin(self, watched: Watched, host: Host) -> Coroutine[Any, Any, None] | None:
-        """What to do now that it is the mailbox's turn, None for nothing."""
-        ...
-
-    def ended(self, watched: Watched, host: Host, error: BaseException | None) -> None:
-        """It is done."""
-        ...
+type Begin = Callable[[Watched, Host], Coroutine[Any, Any, None] | None]
+"""What is done in a turn, None for nothing."""
+type Ended = Callable[[Watched, Host, BaseException | None], None]
 
 
 class Turns:
     """Whose turn it is among all watched mailboxes. All methods belong to the loop's thread."""
 
-    def __init__(self, work: Work, *, at_once: int, per_host: int) -> None:
-        self._work = work
+    def __init__(self, begin: Begin, ended: Ended, *, at_once: int, per_host: int) -> None:
+        self._look, self._looked = begin, ended
         self._at_once = at_once
         self._per_host = per_host
         self.watched: dict[int, Watched] = {}
         self.hosts: dict[str, Host] = {}
-        self._due: list[tuple[float, int]] = []
         self._ready: dict[str, Host] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._timer: asyncio.TimerHandle | None = None
         self.open = False
 
     def add(self, email_id: int, host: str) -> Watched:
@@ -153,50 +143,29 @@ class Turns:
 
     def later(self, watched: Watched, wait_s: float) -> None:
         """The mailbox's turn comes in `wait_s`, and no other one before."""
-        watched.due_s = now_s() + wait_s
-        heapq.heappush(self._due, (watched.due_s, watched.email_id))
-        if len(self._due) > 4 * len(self.watched) + _SPARE:
-            self._due = [(one.due_s, one.email_id) for one in self.watched.values() if one.due_s < NEVER_S]
-            heapq.heapify(self._due)
-        if self._due[0][1] == watched.email_id:
-            self._arm()
+        watched.stop()
+        watched.timer = asyncio.get_running_loop().call_later(wait_s, self._due, watched)
 
     async def close(self) -> None:
         """End all looks, and begin none. Idempotent."""
         self.open = False
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        for watched in self.watched.values():
+            watched.stop()
         for task in self._tasks:
             task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks)
 
-    def _arm(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        if self._due and self.open:
-            wait_s = max(0.0, self._due[0][0] - now_s())
-            self._timer = asyncio.get_running_loop().call_later(wait_s, self._tick)
+    def _due(self, watched: Watched) -> None:
+        watched.timer = None
+        host = self.host_of(watched)
+        host.append(watched.email_id, news=watched.news)
+        self._ready[watched.host] = host
+        self.pump()
 
-    def _tick(self) -> None:
-        self._timer = None
-        now = now_s()
-        while self._due and self._due[0][0] <= now:
-            due_s, email_id = heapq.heappop(self._due)
-            watched = self.watched.get(email_id)
-            if watched is not None and watched.due_s == due_s:
-                watched.due_s = NEVER_S
-                host = self.host_of(watched)
-                host.append(email_id, news=watched.news)
-                self._ready[watched.host] = host
-        self._arm()
-        self._pump()
-
-    def _pump(self) -> None:
+    def pump(self) -> None:
         """Begin looks, in turns for the hosts."""
-        for name in list(self._ready):
+        for name in list(self._ready) if self.open else ():
             host = self._ready[name]
             while host.waits and host.running < self._per_host and len(self._tasks) < self._at_once:
                 self._begin(self.watched.get(host.popleft()), name, host)
@@ -207,11 +176,11 @@ class Turns:
                 return
 
     def _begin(self, watched: Watched | None, name: str, host: Host) -> None:
-        if watched is None or watched.running or watched.host != name or not self.open:
+        if watched is None or watched.running or watched.host != name:
             return
-        if watched.due_s != NEVER_S:
+        if watched.timer is not None:
             return  # it has got another turn since
-        work = self._work.begin(watched, host)
+        work = self._look(watched, host)
         if work is None:
             return
         host.running += 1
@@ -224,9 +193,8 @@ class Turns:
         self._tasks.discard(task)
         host.running -= 1
         watched.running = False
-        self._work.ended(watched, host, None if task.cancelled() else task.exception())
-        if self.open:
-            self._pump()
+        self._looked(watched, host, None if task.cancelled() else task.exception())
+        self.pump()
 
 
 _NEWEST: Final = 100
@@ -320,7 +288,7 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(eq=False, kw_only=True)
 class Looks:
-    """See the module. Implements `Work`. All methods belong to the loop's thread."""
+    """See the module. All methods belong to the loop's thread."""
 
     mailboxes: Mailboxes
     signing: SigningIn
@@ -337,11 +305,11 @@ class Looks:
     """Looks since the start."""
 
     def __post_init__(self, at_once: int, per_host: int) -> None:
-        self.turns = Turns(self, at_once=at_once, per_host=per_host)
+        self.turns = Turns(self.begin, self.ended, at_once=at_once, per_host=per_host)
         self._random = self.mailboxes.ambient.random
 
     def begin(self, watched: Watched, host: Host) -> Coroutine[Any, Any, None] | None:
-        """See `Work`."""
+        """What to do now that it is the mailbox's turn, None for nothing."""
         now = now_s()
         if watched.client is not None and watched.client.lost:
             watched.cut()
@@ -356,7 +324,7 @@ class Looks:
         return self._tell(watched, host.outcome)
 
     def ended(self, watched: Watched, host: Host, error: BaseException | None) -> None:
-        """See `Work`."""
+        """A look is done."""
         if error is not None:
             _log.error("watcher_failed", email_id=watched.email_id, error=type(error).__name__)
             host.tries = False
@@ -579,6 +547,7 @@ class Watching:
         rows = [(number_of(key), host.decode()) async for key, host in every_row(self._log, WATCHED)]
         found = {email_id: host for email_id, host in rows if mine(email_id, host)}
         self._turns.open = True
+        self._turns.pump()
         for gone in before - found.keys():
             self.unwatch(gone)
         for email_id, host in found.items():
@@ -606,8 +575,8 @@ class Watching:
         watched = self._turns.watched.pop(email_id, None)
         if watched is not None:
             watched.cut()
+            watched.stop()
             self._turns.leave_host(watched)
-            watched.due_s = NEVER_S
 
     def look_again(self, email_id: int) -> None:
         """A check of the mailbox succeeded after a failure."""
@@ -619,7 +588,7 @@ class Watching:
     def waits_for_sign_in(self, email_id: int) -> bool:
         """Whether the mailbox has no turn until something about its sign-in changes."""
         watched = self._turns.watched.get(email_id)
-        return watched is not None and watched.due_s == NEVER_S and not watched.running
+        return watched is not None and watched.timer is None and not watched.running
 
     def has_failed(self, email_id: int) -> bool:
         """Whether the last look at the mailbox has failed."""

@@ -10,40 +10,13 @@ import msgspec
 
 from huahuo.mailcheck.codes.words import (
     ASKED_AFTER,
-    ASKS_AFTER,
-    ATTACHED,
-    BOUGHT,
-    CLOSE,
     COMPOUND_ENDS,
-    DEALS,
-    DIGITS,
-    DIGITS_WIDE,
-    DOUBLE,
-    ELSEWHERE,
-    ENDS,
-    ENTER,
-    JOURNEYS,
-    KINDS,
-    KINDS_WIDE,
-    LAST,
-    LAST_WIDE,
     MADE_WIDE,
-    NOT_AFTER,
-    NOT_BEFORE,
     ON_SCREEN,
-    ONCE,
-    PAID,
     PLACES_MAX,
-    PUT,
     PUT_IN_WIDE,
-    SCREEN,
-    SIGN_IN,
-    STRONG,
-    TELLS,
     TOKEN,
-    USE,
-    WEAK,
-    YOURS,
+    WORDS,
     Announcement,
     Kind,
     Names,
@@ -57,15 +30,15 @@ _BESIDE_CHARS = 40
 """How far from an order the word for what is to be entered may stand, to say what the mail is about."""
 _LAST_CHARS = 32
 _MARGIN_CHARS = 8
-_NAMES_ALONE = frozenset((*WEAK, *CLOSE))
+_NAMES_ALONE = frozenset((*WORDS["weak"], *WORDS["close"]))
 """A subject that is one of these says what its mail is about."""
 _YOUR = re.compile(
     r"^ ?(?:(?:your|the|deine?|ihre?|das|die|votre|ton|ta|le|la|tu|su|el|ваш[еа]?|твоё?) |あなたの|您的|"
     r"今回の|오늘의 |今日の|今日)"
 )
 _LAST_DIGITS = re.compile(
-    rf"\b(?:{'|'.join(LAST)})\b[^.!?;,\n]{{0,12}}\b(?:{'|'.join(DIGITS)})$"
-    rf"|(?:{'|'.join(LAST_WIDE)})\s?[0-9一二三四五六七八两네]?\s?(?:{'|'.join(DIGITS_WIDE)})$"
+    rf"\b(?:{'|'.join(WORDS['last'])})\b[^.!?;,\n]{{0,12}}\b(?:{'|'.join(WORDS['digits'])})$"
+    rf"|(?:{'|'.join(WORDS['last_wide'])})\s?[0-9一二三四五六七八两네]?\s?(?:{'|'.join(WORDS['digits_wide'])})$"
 )
 _DISCOUNT = re.compile(r"(?<![0-9])-\s?[0-9]{1,2}\s?%")
 _PUT_IN = re.compile(
@@ -78,7 +51,7 @@ _PUT_IN = re.compile(
 _PUT_ON = re.compile(ON_SCREEN + r"[\"'(]?[0-9][0-9 -]{2,10}")
 """After an order: `enter in the app 4820`."""
 _PUT_THEN = re.compile(rf"\s[0-9][0-9 -]{{2,10}}(?P<then>{ON_SCREEN.removesuffix(r'\s')}\b)")
-"""After a verb of `PUT`."""
+"""After a verb of `put`."""
 _NUMBER_AFTER = re.compile(r"[^\w.!?\n]{0,3}[0-9][0-9 -]{2,10}")
 _NUMBER_BEFORE = re.compile(r"[0-9]{3}[^\w.!?\n]{0,4}$")
 _SENTENCE_ENDS = re.compile(r"[.!?\n]")
@@ -115,12 +88,12 @@ def announced(lower: str, tokens: set[str], names: list[Announcement]) -> Announ
         return names.places(lower, tokens, wide=wide)
 
     strong = list(names)
-    told = mentions(lower, TELLS, wide=wide)
-    signing_in = mentions(lower, SIGN_IN, wide=wide)
-    elsewhere = mentions(lower, ELSEWHERE, wide=wide) or (
+    told = mentions(lower, WORDS["tells"], wide=wide)
+    signing_in = mentions(lower, WORDS["sign_in"], wide=wide)
+    elsewhere = mentions(lower, WORDS["elsewhere"], wide=wide) or (
         "%" in lower and _DISCOUNT.search(lower) is not None
     )
-    if not told and (elsewhere or mentions(lower, JOURNEYS, wide=wide)):
+    if not told and (elsewhere or mentions(lower, WORDS["journeys"], wide=wide)):
         return Announced(_ranked(strong, found(_ENTER) if signing_in and not elsewhere else ()))
     strong += found(_DOUBLE)
     once = found(_ONCE)
@@ -138,12 +111,12 @@ def announced(lower: str, tokens: set[str], names: list[Announcement]) -> Announ
         or once
         or bool(put_in)
         or signing_in
-        or any(mentions(lower, words, wide=wide) for words in (ENDS, YOURS))
+        or any(mentions(lower, words, wide=wide) for words in (WORDS["ends"], WORDS["yours"]))
     )
     about = about or _YOUR.sub("", lower.partition("\n")[0]).strip(" :.!-") in _NAMES_ALONE
     about = about or _is_yours(lower)
-    deal = mentions(lower, DEALS, wide=wide)
-    if told or not (deal or mentions(lower, PAID, wide=wide)):
+    deal = mentions(lower, WORDS["deals"], wide=wide)
+    if told or not (deal or mentions(lower, WORDS["paid"], wide=wide)):
         strong += found(_BOUGHT)
     else:  # nor does the last word of such a name announce one
         weak = _outside(weak, found(_BOUGHT))
@@ -217,14 +190,14 @@ def _weak(lower: str, tokens: set[str], named: list[Announcement]) -> Iterator[A
     for match in islice(words, PLACES_MAX):  # one look at the text, however many they are
         yield _of(match, WEAK_WORTH, "near")
     for match in islice(_COMPOUND_WIDE.finditer(lower), PLACES_MAX) if "码" in lower else ():
-        if not lower.endswith(KINDS_WIDE, 0, match.start()):
+        if not lower.endswith(WORDS["kinds_wide"], 0, match.start()):
             yield Announcement(match.start(), match.end(), WEAK_WORTH)
 
 
 def _is_made(token: str) -> bool:
     """Whether a beginning that is no other kind's stands before one of the ends."""
     return any(
-        token.endswith(end) and len(token) > len(end) + 1 and token.removesuffix(end) not in KINDS
+        token.endswith(end) and len(token) > len(end) + 1 and token.removesuffix(end) not in WORDS["kinds"]
         for end in COMPOUND_ENDS
     )
 
@@ -277,15 +250,15 @@ def _is_on_screen(lower: str, order: Announcement) -> bool:
         return False
     before = _SENTENCE_ENDS.split(lower[max(0, order.start - _BESIDE_CHARS) : order.start])[-1]
     after = _SENTENCE_ENDS.split(lower[order.start : order.end + _BESIDE_CHARS], maxsplit=1)[0]
-    return mentions(f"{before}|{after}", SCREEN, wide=True)
+    return mentions(f"{before}|{after}", WORDS["screen"], wide=True)
 
 
 def _is_other_kind(lower: str, start: int, end: int) -> bool:
     before, after = lower[max(0, start - 16) : start].rstrip(" -_'\""), lower[end : end + 20].lstrip(" -_")
     if lower.startswith(("コード", "코드"), start) and is_wide(lower[start - 1 : start] or " "):
-        return not lower.endswith(ATTACHED, 0, start)
-    of_kind = before.endswith(NOT_BEFORE) and not is_of_sender(lower, start)
-    return of_kind or after.startswith(NOT_AFTER) or ends_with_last_digits(lower, end)
+        return not lower.endswith(WORDS["attached"], 0, start)
+    of_kind = before.endswith(WORDS["not_before"]) and not is_of_sender(lower, start)
+    return of_kind or after.startswith(WORDS["not_after"]) or ends_with_last_digits(lower, end)
 
 
 def is_of_sender(lower: str, end: int) -> bool:
@@ -301,10 +274,14 @@ def _has_own(lower: str, end: int) -> bool:
     return _OWN.match(lower, end) is not None
 
 
-_BOUGHT = Names(BOUGHT, STRONG_WORTH)
-_STRONG, _DOUBLE = Names(STRONG, STRONG_WORTH), Names(DOUBLE, STRONG_WORTH)
-_ONCE, _WEAK, _CLOSE = Names(ONCE, _ONCE_WORTH), Names(WEAK, WEAK_WORTH), Names(CLOSE, WEAK_WORTH, "close")
-_PUT = Names(PUT, WEAK_WORTH, "enter")
-_ENTER = Names(ENTER, WEAK_WORTH, "enter")
-_USE = Names(USE, WEAK_WORTH, "use")
-_ASKS_AFTER = Names(ASKS_AFTER, WEAK_WORTH, "after")
+_BOUGHT = Names(WORDS["bought"], STRONG_WORTH)
+_STRONG, _DOUBLE = Names(WORDS["strong"], STRONG_WORTH), Names(WORDS["double"], STRONG_WORTH)
+_ONCE, _WEAK, _CLOSE = (
+    Names(WORDS["once"], _ONCE_WORTH),
+    Names(WORDS["weak"], WEAK_WORTH),
+    Names(WORDS["close"], WEAK_WORTH, "close"),
+)
+_PUT = Names(WORDS["put"], WEAK_WORTH, "enter")
+_ENTER = Names(WORDS["enter"], WEAK_WORTH, "enter")
+_USE = Names(WORDS["use"], WEAK_WORTH, "use")
+_ASKS_AFTER = Names(WORDS["asks_after"], WEAK_WORTH, "after")

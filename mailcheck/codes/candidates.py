@@ -11,19 +11,7 @@ from typing import Final
 import msgspec
 
 from huahuo.mailcheck.codes.announcing import STRONG_WORTH, ends_with_last_digits, is_of_sender, mentions
-from huahuo.mailcheck.codes.words import (
-    EXAMPLE,
-    FRAUD,
-    KINDS,
-    LABELS,
-    NOT_AFTER,
-    NOT_BEFORE,
-    PURPOSES,
-    UNITS,
-    Announcement,
-    is_wide,
-    simple,
-)
+from huahuo.mailcheck.codes.words import WORDS, Announcement, is_wide, simple
 
 _DIGITS_MIN, _DIGITS_MAX, _DIGITS_LONG_MAX = 4, 8, 10
 """Longer than usual: only a name that is a code's alone, directly before it, makes it one."""
@@ -252,9 +240,9 @@ def stands_alone(shown: str, candidate: Candidate) -> bool:
     return not first.strip(" *\"'[(>|") and not last.strip(" *\"'])|.")
 
 
-_LABELS = frozenset(LABELS)
+_LABELS = frozenset(WORDS["labels"])
 _NOUNS = ("code", "pin", "コード", "码", "코드", "код", "кода", "código")
-_COMPOUNDS = frozenset(f"{kind}code" for kind in KINDS)
+_COMPOUNDS = frozenset(f"{kind}code" for kind in WORDS["kinds"])
 _LAST_WORD = re.compile(r"[^\W\d_]+$")
 _OF_THING = re.compile(r"(?:\b(?i:your|the|this|our|an?|its) |[,;(] ?)(?P<thing>[a-z]{3,20}) $")
 """Before `code`: `your payee code`, `, job code`. A name with a capital letter is that of a sender."""
@@ -277,7 +265,7 @@ _NUMBER_OF = re.compile(
 _UNIT = re.compile(
     "|".join(
         re.escape(unit) + ("" if is_wide(unit[0]) or not unit[-1].isalpha() else r"(?![^\W\d_])")
-        for unit in UNITS
+        for unit in WORDS["units"]
     )
 )
 _FORMER = re.compile(
@@ -296,9 +284,12 @@ _BY_PHONE = re.compile(
     r"\b(?:au|par) téléphone|\bpor teléfono|\bпо телефону)\W*$"
 )
 """Before a number that somebody is told to say."""
+_EXAMPLES = {
+    wide: "|".join(re.escape(one) for one in WORDS["example"] if is_wide(one[0]) is wide)
+    for wide in (False, True)
+}
 _EXAMPLE = re.compile(
-    rf"(?<![^\W\d_])(?:{'|'.join(re.escape(one) for one in EXAMPLE if not is_wide(one[0]))})[^\w\n]{{0,6}}$"
-    rf"|(?:{'|'.join(one for one in EXAMPLE if is_wide(one[0]))})[^0-9\n.!?]{{0,16}}$"
+    rf"(?<![^\W\d_])(?:{_EXAMPLES[False]})[^\w\n]{{0,6}}$|(?:{_EXAMPLES[True]})[^0-9\n.!?]{{0,16}}$"
 )
 _EXAMPLE_AFTER = re.compile(
     r"[^\w\n.!?]{0,4}(?:のような|といった|[과와]? ?같은|जैस[ेाी]|gibi(?![^\W\d_])|这样的|这类|之类)"
@@ -404,7 +395,9 @@ def _is_example(lower: str, candidate: Candidate) -> bool:
     begin = max(0, candidate.start - _EXAMPLE_CHARS)
     if _EXAMPLE.search(lower, begin, candidate.start) or _EXAMPLE_AFTER.match(lower, candidate.end):
         return True
-    return "123456789".startswith(candidate.text) and mentions(lower[:_WARNING_CHARS], FRAUD, wide=True)
+    return "123456789".startswith(candidate.text) and mentions(
+        lower[:_WARNING_CHARS], WORDS["fraud"], wide=True
+    )
 
 
 def is_of_thing(shown: str, lower: str, word: Announcement) -> bool:
@@ -417,7 +410,7 @@ def is_of_thing(shown: str, lower: str, word: Announcement) -> bool:
 def _is_called(shown: str, code: int) -> bool:
     """Whether the word `code` that stands there is that of a thing."""
     before = _OF_THING.search(shown, max(0, code - _LABEL_CHARS), code)
-    return before is not None and before["thing"] not in PURPOSES
+    return before is not None and before["thing"] not in WORDS["purposes"]
 
 
 def is_measured(before: str, after: str) -> bool:
@@ -438,9 +431,9 @@ def _is_of_other_kind(ending: str) -> bool:
             of_kind = last is not None and last[0] in _COMPOUNDS
             kind = ending.removesuffix(word)
             return of_kind or (
-                kind.rstrip(" -_'\"").endswith(NOT_BEFORE) and not is_of_sender(kind, len(kind))
+                kind.rstrip(" -_'\"").endswith(WORDS["not_before"]) and not is_of_sender(kind, len(kind))
             )
-    for said in NOT_AFTER if ending.endswith(NOT_AFTER) else ():
+    for said in WORDS["not_after"] if ending.endswith(WORDS["not_after"]) else ():
         if ending.endswith(said) and ending.removesuffix(said).rstrip().endswith(_NOUNS):
             return True
     return False
@@ -448,7 +441,7 @@ def _is_of_other_kind(ending: str) -> bool:
 
 def _is_label(ending: str, named_chars: int) -> bool:
     """Whether it ends with what another number is called, and not only with a part of the name of a code."""
-    for label in LABELS if ending.endswith(LABELS) else ():
+    for label in WORDS["labels"] if ending.endswith(WORDS["labels"]) else ():
         if ending.endswith(label) and len(label) > named_chars:
             start = len(ending) - len(label)
             if is_wide(label[0]) or not ending[max(0, start - 1) : start].isalpha():

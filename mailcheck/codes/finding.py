@@ -36,29 +36,16 @@ from huahuo.mailcheck.codes.candidates import (
 from huahuo.mailcheck.codes.weights import WEIGHTS
 from huahuo.mailcheck.codes.words import (
     AGREE,
-    ASKS,
-    COPULAS,
-    DEALS,
-    ELSEWHERE,
-    ENDS,
     FILLERS,
-    FRAUD,
     IS,
-    JOURNEYS,
     LEADS,
     OFFER,
     ON_SCREEN,
-    PAID,
     POSTAL,
-    SCREEN,
-    SIGN_IN,
     SOON,
-    TELLS,
-    TO_CONTACT,
-    WEAK,
     WITH,
     WON,
-    YOURS,
+    WORDS,
     Announcement,
     folded,
     has_wide,
@@ -80,10 +67,10 @@ _WORDS_BESIDE, _WIDE_BESIDE = 2, 6
 _LENGTH_UNIT_CHARS = 100
 
 _LONG = re.compile(r"[0-9](?:[ -]?[0-9]){8,}")
-_LISTS = {
-    "tells": TELLS, "signing in": SIGN_IN, "ends": ENDS, "elsewhere": (*ELSEWHERE, *JOURNEYS), "yours": YOURS,
-    "deals": DEALS, "paid": PAID, "screen": SCREEN,
-}  # fmt: skip
+_LISTS = {name: WORDS[name] for name in ("tells", "ends", "yours", "deals", "paid", "screen")} | {
+    "signing in": WORDS["sign_in"],
+    "elsewhere": (*WORDS["elsewhere"], *WORDS["journeys"]),
+}
 _PATTERNS = {"soon": SOON, "agree": AGREE, "long number": _LONG, "won": WON}
 _SAID_MOST = sum(max(0.0, WEIGHTS.get(name, 0.0)) for name in (*_LISTS, *_PATTERNS, "subject names one"))
 """How much the words of a mail can speak for a number."""
@@ -181,7 +168,7 @@ def _own(
     others = {one.text for one in mail.numbers if is_else(mail.shown, mail.lower, one, None, mail.said.found)}
     free = [one.text for one in mail.numbers if one.text not in others]
     lower = mail.lower[:CHARS_MAX]
-    is_elsewhere = mentions(lower, ELSEWHERE, wide=has_wide(lower))
+    is_elsewhere = mentions(lower, WORDS["elsewhere"], wide=has_wide(lower))
     for candidate in mail.numbers:
         own = dict.fromkeys(_form(candidate, bold), 1.0)
         own |= dict.fromkeys(_place(mail, candidate), 1.0)
@@ -269,17 +256,17 @@ def _place(mail: Mail, candidate: Candidate) -> Iterator[str]:
         yield "with"
     asked = lines[-_LINE_CHARS:] if alone else before[-_NEAR_CHARS:]
     near, wide = after[:_NEAR_CHARS], has_wide(lines + after)
-    if mentions(f"{asked}|{near}", ASKS, wide=wide):
+    if mentions(f"{asked}|{near}", WORDS["asks"], wide=wide):
         yield "asked beside"
-    elif not alone and mentions(f"{before}|{after}", ASKS, wide=wide):
+    elif not alone and mentions(f"{before}|{after}", WORDS["asks"], wide=wide):
         yield "asked on the line"
-    if not alone and mentions(_adjoining(before, after), ASKS, wide=wide):
+    if not alone and mentions(_adjoining(before, after), WORDS["asks"], wide=wide):
         yield "asked directly"
-    if mentions(f"{lines if alone else before}|{after}", SCREEN, wide=wide):
+    if mentions(f"{lines if alone else before}|{after}", WORDS["screen"], wide=wide):
         yield "screen beside"
     if is_measured(before, after):
         yield "measured"
-    if mentions(f"{before}|{near}", WEAK, wide=wide):
+    if mentions(f"{before}|{near}", WORDS["weak"], wide=wide):
         yield "word beside"
     if _LISTED.match(mail.shown, candidate.end):
         yield "listed"
@@ -307,7 +294,7 @@ _THEN = re.compile(r"\s?[-,:(]\s?(?:please |bitte |por favor )?")
 """`482913 - enter it`."""
 _CLAUSE_CHARS = 48
 _LEADS = re.compile(LEADS)
-_COPULAS = "|".join(sorted(COPULAS, key=len, reverse=True))
+_COPULAS = "|".join(sorted(WORDS["is"], key=len, reverse=True))
 _BETWEEN_NEAR = re.compile(
     r"\W*(?:(?:it|they|er|sie) (?=is|are|lautet|lauten)|ce sont|c['’]est|это|"
     rf"is|ist|lautet|lauten|est|es|son|are|为|是|は|는|은|이|{_COPULAS}|:|-|=|\s)*\W*",
@@ -379,7 +366,7 @@ def _by_rules(subject: str, text: str) -> tuple[Mail | None, Code | None]:
     shown = head + "\n" + plain(text)
     numbers = [one for one in candidates(shown) if not _is_title(head, one)]
     lower = folded(shown)
-    if not numbers or mentions(lower[: len(head)], FRAUD, wide=True):
+    if not numbers or mentions(lower[: len(head)], WORDS["fraud"], wide=True):
         return None, None
     tokens = tokens_of(lower)
     names = named(lower, tokens)
@@ -550,7 +537,7 @@ def _ordered(shown: str, lower: str, candidate: Candidate, order: Announcement) 
     if order.kind == "use":
         return 0.0
     between = lower[order.end : candidate.start]
-    by_words = is_firm(candidate) or mentions(between, SCREEN, wide=has_wide(between))
+    by_words = is_firm(candidate) or mentions(between, WORDS["screen"], wide=has_wide(between))
     forms = (_ON_SCREEN, _WORDS if by_words else CLAUSE)
     if distance <= _CLAUSE_CHARS and any(form.fullmatch(lower, order.end, candidate.start) for form in forms):
         return order.worth
@@ -564,4 +551,4 @@ def _is_phone(shown: str, candidate: Candidate, order: Announcement) -> bool:
     after = shown[candidate.end : candidate.end + 24].lstrip(" ,-").lower()
     many = shown[candidate.start : candidate.end].isdecimal() and len(candidate.text) >= _PHONE_DIGITS_MIN
     of_use = order.kind == "use" and many
-    return (of_use and not stands_alone(shown, candidate)) or after.startswith(TO_CONTACT)
+    return (of_use and not stands_alone(shown, candidate)) or after.startswith(WORDS["to_contact"])

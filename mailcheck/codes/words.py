@@ -2,6 +2,39 @@
 
 Words come from a file for each language in `languages`, in lower case; a `*` behind a word of `strong`
 stands for any ending. Links, addresses and what is quoted are taken out of the text. All in linear time.
+
+| list | what its words say |
+|---|---|
+| `strong` | a code is near |
+| `double` | the same, except in mails about a meeting, a journey and the like (`elsewhere`) |
+| `bought` | the same, except in mails about something bought: a receipt has that of the bank |
+| `once` | said of what can be used once: it is a code, whatever noun follows |
+| `weak` | a code is near if the mail is about signing in, or asks to enter it |
+| `close` | a code is directly next to it, in a mail about signing in |
+| `is` | stands between a name and its code |
+| `attached` | may stand directly before コード and 코드; else they are codes of another kind |
+| `kinds`, `kinds_wide` | beginnings of words that end in `COMPOUND_ENDS` or 码 and name no code |
+| `sign_in` | what a mail about signing in, or about approving something, says |
+| `tells` | what mails with a code say besides: it ends soon, is nobody else's business, or to be ignored |
+| `ends` | said of codes, and of vouchers and tickets too |
+| `enter` | in a mail about signing in: a code if it follows at once, or is alone on one of the next lines |
+| `put` | before a number that is to be put in somewhere on a screen: `press 4820 in the app` |
+| `use` | in a mail about signing in: a code if it follows at once |
+| `asks_after` | in a mail about signing in: a code if it stands directly before |
+| `asks` | what one does with a code |
+| `screen` | where something is typed: a screen, a part of one, or a machine that has one |
+| `to_contact` | after a number that somebody is to use: it is a phone number |
+| `last`, `last_wide`, `digits`, `digits_wide`, `not_before` | before a weak word: another kind of code |
+| `not_after` | after a weak word: another kind of code |
+| `purposes` | between `your` and `code`: what one who signs in calls it; others are codes of other things |
+| `labels` | directly before a number: it is something else |
+| `units` | directly after a number: it is an amount, a time or a year |
+| `elsewhere` | what the mail is about instead: a meeting, a delivery, a discount, a door, a program |
+| `journeys` | a journey or a stay: what the mail is about instead, unless it speaks of signing in |
+| `paid`, `deals` | what mails about a payment say, and those with the number of something arranged |
+| `example` | before a number: it is an example |
+| `fraud` | what a mail that warns of fraud is about |
+| `from` | heads the first line of an earlier mail that is quoted |
 """
 
 import json
@@ -40,77 +73,8 @@ def _listed() -> dict[str, tuple[str, ...]]:
     return {name: tuple(words) for name, words in lists.items()}
 
 
-_LISTS: Final = _listed()
+WORDS: Final = _listed()
 
-FROM: Final = _LISTS["from"]
-"""Heads the first line of an earlier mail that is quoted."""
-STRONG: Final = _LISTS["strong"]
-"""A code is near."""
-DOUBLE: Final = _LISTS["double"]
-"""A code is near, except in mails about a meeting, a journey and the like (`ELSEWHERE`)."""
-BOUGHT: Final = _LISTS["bought"]
-"""A code is near, except in mails about something bought: a receipt has that of the bank."""
-ONCE: Final = _LISTS["once"]
-"""Said of what can be used once: it is a code, whatever noun follows."""
-WEAK: Final = _LISTS["weak"]
-"""A code is near if the mail is about signing in, or asks to enter it."""
-CLOSE: Final = _LISTS["close"]
-"""A code is directly next to it, in a mail about signing in."""
-ATTACHED: Final = _LISTS["attached"]
-"""What may stand directly before コード and 코드; else they are codes of another kind."""
-YOURS: Final = _LISTS["yours"]
-KINDS: Final = _LISTS["kinds"]
-KINDS_WIDE: Final = _LISTS["kinds_wide"]
-"""Beginnings of words that end in `COMPOUND_ENDS` or 码 and name no code."""
-SIGN_IN: Final = _LISTS["sign_in"]
-"""What a mail about signing in, or about approving something, says."""
-TELLS: Final = _LISTS["tells"]
-"""What mails with a code say besides: that it ends soon, is nobody else's business, or to be ignored."""
-ENDS: Final = _LISTS["ends"]
-"""Said of codes, and of vouchers and tickets too."""
-ENTER: Final = _LISTS["enter"]
-"""In a mail about signing in: a code if it follows at once, or stands alone on one of the next lines."""
-PUT: Final = _LISTS["put"]
-"""Before a number that is to be put in somewhere on a screen: `press 4820 in the app`."""
-USE: Final = _LISTS["use"]
-"""In a mail about signing in: a code if it follows at once."""
-ASKS_AFTER: Final = _LISTS["asks_after"]
-"""In a mail about signing in: a code if it stands directly before."""
-ASKS: Final = _LISTS["asks"]
-"""What one does with a code."""
-SCREEN: Final = _LISTS["screen"]
-"""Where something is typed: a screen, a part of one, or a machine that has one."""
-TO_CONTACT: Final = _LISTS["to_contact"]
-"""After a number that somebody is to use: it is a phone number."""
-LAST: Final = _LISTS["last"]
-LAST_WIDE: Final = _LISTS["last_wide"]
-DIGITS: Final = _LISTS["digits"]
-DIGITS_WIDE: Final = _LISTS["digits_wide"]
-"""Before a weak word: another kind of code."""
-NOT_BEFORE: Final = _LISTS["not_before"]
-"""Before a weak word: another kind of code."""
-NOT_AFTER: Final = _LISTS["not_after"]
-"""After a weak word: another kind of code."""
-PURPOSES: Final = frozenset(_LISTS["purposes"])
-"""Between `your` and `code`: what one who signs in calls it. Others are codes of other things."""
-LABELS: Final = _LISTS["labels"]
-"""Directly before a number: it is something else."""
-UNITS: Final = _LISTS["units"]
-"""Directly after a number: it is an amount, a time or a year."""
-ELSEWHERE: Final = _LISTS["elsewhere"]
-"""What the mail is about instead: a meeting, a delivery, a discount, a door, a program."""
-JOURNEYS: Final = _LISTS["journeys"]
-"""A journey or a stay: what the mail is about instead, unless it speaks of signing in."""
-PAID: Final = _LISTS["paid"]
-"""What a mail about a payment says."""
-DEALS: Final = _LISTS["deals"]
-"""What a mail with the number of something bought or arranged says."""
-EXAMPLE: Final = _LISTS["example"]
-"""Before a number: it is an example."""
-FRAUD: Final = _LISTS["fraud"]
-"""What a mail that warns of fraud is about."""
-COPULAS: Final = _LISTS["is"]
-"""Between a name and its code."""
 
 COMPOUND_ENDS: Final = ("code", "pin", "tan", "ziffern", "passwort", "kennwort")
 """Of words that are made at will, `Zahlencode`: weak ones, unless their beginning names another kind."""
@@ -176,7 +140,7 @@ OFFER: Final = re.compile(
         r"\bnext (?:order|purchase)|nächste[nr]? (?:bestellung|einkauf)|prochaine? (?:commande|achat)|"
         r"próxima compra|próximo pedido|следующ\w{2,3} (?:заказ|покупк)|下次|次回|다음 (?:주문|구매)|"
     )
-    + "|".join(map(re.escape, _LISTS["offer"]))
+    + "|".join(map(re.escape, WORDS["offer"]))
 )
 """What is to be had or saved: there codes are those of vouchers."""
 
@@ -324,7 +288,8 @@ _ADDRESS = re.compile(r"(?<![\w.+-])[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63}){1
 _EARLIER = re.compile(
     r"^ ?[-_*=]{3,40} ?[^\W\d_][^\n]{2,40}[^\W\d_] ?[-_*=]{3,40} ?$"
     r"|^(?=[^\n]{0,200}\d{1,2}[:.]\d\d)(?=[^\n]{0,200}<[^\n<>]{1,100}@)[^\n]{8,300}[:\uff1a] ?\n(?!\n? ?>)"
-    rf"|^ ?(?:{'|'.join(FROM)}) ?[:\uff1a][^\n]+\n(?: ?[^\n:\uff1a]{{1,24}}[:\uff1a][^\n]*(?:\n|\Z)){{2}}",
+    rf"|^ ?(?:{'|'.join(WORDS['from'])}) ?[:\uff1a][^\n]+\n"
+    r"(?: ?[^\n:\uff1a]{1,24}[:\uff1a][^\n]*(?:\n|\Z)){2}",
     re.MULTILINE | re.IGNORECASE,
 )
 """`--- Original Message ---`, `On …, at 10:02, Support <…> wrote:` or `From: …` with two more headers.

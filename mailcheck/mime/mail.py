@@ -10,6 +10,7 @@ that its paragraph goes on.
 import datetime as dt
 import email.utils
 import re
+from base64 import encodebytes
 from collections.abc import Iterator
 from hashlib import sha256
 from html import unescape
@@ -20,7 +21,7 @@ import msgspec
 
 from huahuo.eventstore.ambient import json_bytes
 from huahuo.mailcheck.mime.charsets import decode, decode_words, guess, one_line, readable
-from huahuo.mailcheck.mime.outlook import File, Packed, unpack
+from huahuo.mailcheck.mime.outlook import File, Packed, header_text, saved_mail, unpack
 from huahuo.mailcheck.mime.parts import Part, is_attachment, is_hidden_file, parse
 
 _SIGNATURE: Final = "-- "
@@ -95,32 +96,43 @@ def _texts(packed: Packed) -> Iterator[Part]:
 
 
 def _file(file: File) -> Part:
+    kind, name, content = file.type, file.name or "attachment", file.content
     if file.mail is not None:
-        return _attached(
-            "message/rfc822", f"{file.mail.subject or file.name or 'mail'}.eml", _source(file.mail)
-        )
-    return _attached(file.type, file.name or "attachment", file.content)
-
-
-def _attached(kind: str, name: str, content: bytes) -> Part:
+        kind, name = "message/rfc822", f"{file.mail.subject or file.name or 'mail'}.eml"
+        content = _source(file.mail)
     shown = quote(name.encode("utf-8", "replace"), safe="")
     headers = {
-        "content-type": kind.encode("ascii", "replace") or b"application/octet-stream",
+        "content-type": kind.encode() or b"application/octet-stream",
         "content-disposition": f"attachment; filename*=utf-8''{shown}".encode(),
     }
+    if file.content_id:
+        headers["content-id"] = f"<{file.content_id}>".encode()
     return Part(headers, content)
 
 
+def mail_of_outlook(data: bytes) -> bytes:
+    """The mail in a `.msg` file. Raises NotCompound: it is no such file, or a broken one."""
+    return _source(saved_mail(data))
+
+
 def _source(packed: Packed) -> bytes:
-    """An attached mail as the Internet has it. No content can hold the boundary, which is a hash of all."""
+    """A mail as the Internet has it. No content can hold the boundary, which is a hash of all."""
     parts = [*_texts(packed), *(_file(file) for file in packed.files)]
     boundary = b"=_" + sha256(b"".join(part.body for part in parts)).hexdigest().encode()
-    subject = " ".join(packed.subject.split()).encode("utf-8", "replace")
+    lines = [f"Subject: {header_text(packed.subject)}", *packed.headers, "MIME-Version: 1.0"]
+    kind = b"mixed" if packed.files else b"alternative"
     pieces = [
-        b"Subject: " + subject + b"\r\nMIME-Version: 1.0\r\n"
-        b'Content-Type: multipart/mixed; boundary="' + boundary + b'"\r\n\r\n'
+        "\r\n".join(lines).encode("ascii", "replace")
+        + b"\r\nContent-Type: multipart/"
+        + kind
+        + b'; boundary="'
+        + boundary
+        + b'"\r\n\r\n'
     ]
     for part in parts:
+        if part.type != "message/rfc822":
+            part.headers["content-transfer-encoding"] = b"base64"
+            part.body = encodebytes(part.body)
         head = b"".join(name.encode() + b": " + value + b"\r\n" for name, value in part.headers.items())
         pieces.append(b"--" + boundary + b"\r\n" + head + b"\r\n" + part.body + b"\r\n")
     return b"".join(pieces) + b"--" + boundary + b"--\r\n"

@@ -12,6 +12,7 @@ font tables, and raises for a number that is missing. `olefile` walks the direct
 3,000 streams in a row. `tnefparse` and `RTFDE` are under the LGPL, `extract-msg` is under the GPL.
 """
 
+import contextlib
 import re
 import struct
 from base64 import encodebytes
@@ -21,7 +22,6 @@ from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from itertools import islice, takewhile
 from typing import Final
-from urllib.parse import quote
 
 import msgspec
 
@@ -34,6 +34,34 @@ _P_SUBJECT, _P_TO, _P_CC, _P_MESSAGE_ID = 0x0037, 0x0E04, 0x0E03, 0x1035
 _P_SENDER_NAME, _P_SENDER_SMTP, _P_SENDER_ADDRESS = 0x0C1A, 0x5D01, 0x0C1F
 _P_TEXT, _P_HTML, _P_RTF, _P_CODE_PAGE = 0x1000, 0x1013, 0x1009, 0x3FDE
 _P_DATA, _P_LONG_NAME, _P_SHORT_NAME, _P_TYPE, _P_CONTENT_ID = 0x3701, 0x3707, 0x3704, 0x370E, 0x3712
+_OF_MAIL: Final = (
+    *(_P_SUBJECT, _P_TO, _P_CC, _P_MESSAGE_ID, _P_SENDER_NAME, _P_SENDER_SMTP, _P_SENDER_ADDRESS),
+    *(_P_TEXT, _P_HTML, _P_RTF),
+)
+_OF_FILE: Final = (_P_DATA, _P_LONG_NAME, _P_SHORT_NAME, _P_TYPE, _P_CONTENT_ID)
+_NUMBER, _UNICODE, _NARROW, _OBJECT, _BINARY = 0x03, 0x1F, 0x1E, 0x0D, 0x102
+"""Types of properties."""
+
+
+class File(msgspec.Struct):
+    """One attached file, or an attached mail."""
+
+    name: str = ""
+    type: str = ""
+    content_id: str = ""
+    content: bytes = b""
+    mail: "Packed | None" = None
+
+
+class Packed(msgspec.Struct):
+    """What one file holds. Each of its texts may be empty. `headers`: lines besides that of the subject."""
+
+    subject: str = ""
+    text: str = ""
+    html: str = ""
+    files: list[File] = []
+    headers: list[str] = []
+
 
 # Compressed RTF -------------------------------------------------------------------------------------
 
@@ -293,92 +321,77 @@ _FIXED: Final = struct.Struct("<IIQ")
 _FIXED_HEADER_BYTES: Final = {0: 32, 1: 24}
 """Before the values of fixed size: of the whole mail, and of one that is attached."""
 _EPOCH: Final = datetime(1601, 1, 1, tzinfo=UTC)
-_BOUNDARY: Final = "=_of_an_outlook_file_{}"
 
 
-def mail_of_outlook(data: bytes) -> bytes:
+def saved_mail(data: bytes) -> Packed:
     """The mail in a `.msg` file. Raises NotCompound: it is no such file, or a broken one."""
-    return _mail(Compound(data), "", 0)
+    return _saved(Compound(data), "", 0)
 
 
-def _mail(file: Compound, at: str, depth: int) -> bytes:
-    headers = list(_headers(file, at, depth))
-    text, html = _text_at(file, at, _P_TEXT), file.read(_place(at, _P_HTML, "0102"))
-    html = html or _text_at(file, at, _P_HTML).encode()
-    if not text and not html:
-        text = text_of_rtf(file.read(_place(at, _P_RTF, "0102")))
-    bodies = [_part("text/plain; charset=utf-8", text.encode())] if text or not html else []
-    if html:
-        bodies.append(_part("text/html", html))
-    parts = [*bodies, *_attached(file, at, depth)]
-    kind = "alternative" if len(parts) == len(bodies) > 1 else "mixed"
-    boundary = _BOUNDARY.format(depth)
-    headers.append(f'Content-Type: multipart/{kind}; boundary="{boundary}"')
-    between = f"--{boundary}\r\n".encode()
-    whole = b"".join(between + part + b"\r\n" for part in parts)
-    return (
-        "\r\n".join(["MIME-Version: 1.0", *headers, "", ""]).encode() + whole + f"--{boundary}--\r\n".encode()
-    )
-
-
-def _headers(file: Compound, at: str, depth: int) -> Iterator[str]:
-    name, address = _text_at(file, at, _P_SENDER_NAME), _text_at(file, at, _P_SENDER_SMTP)
-    address = address or _text_at(file, at, _P_SENDER_ADDRESS)
-    if name or address:
-        yield f"From: {_word(name)} <{_plain(address)}>" if "@" in address else f"From: {_word(name)}"
-    for header, field in (("Subject", _P_SUBJECT), ("To", _P_TO), ("Cc", _P_CC)):
-        value = _text_at(file, at, field)
-        if value:
-            yield f"{header}: {_word(value)}"
-    message_id = _plain(_text_at(file, at, _P_MESSAGE_ID))
-    if message_id:
-        yield f"Message-ID: {message_id}"
-    moment = _moment(file.read(f"{at}__properties_version1.0"), _FIXED_HEADER_BYTES[min(depth, 1)])
-    if moment is not None:
-        yield f"Date: {format_datetime(moment)}"
-
-
-def _attached(file: Compound, at: str, depth: int) -> Iterator[bytes]:
+def _saved(file: Compound, at: str, depth: int) -> Packed:
+    fixed = _fixed(file.read(f"{at}__properties_version1.0"), _FIXED_HEADER_BYTES[min(depth, 1)])
+    found = _streams(file, at, _OF_MAIL)
+    found[_P_CODE_PAGE] = fixed.get(_P_CODE_PAGE << 16 | _NUMBER, 0).to_bytes(8, "little")
+    packed = Packed(headers=list(_headers(found, fixed)))
+    rtf = _read_message(packed, found, "")
+    if not packed.text and not packed.html:
+        packed.text = text_of_rtf(rtf)
     places = {
         name[: name.index("/", len(at)) + 1]
         for name in file.below(f"{at}__attach_version1.0_#")
         if "/" in name[len(at) :]
     }
     for place in sorted(places)[:FILES_MAX]:
-        name = _text_at(file, place, _P_LONG_NAME) or _text_at(file, place, _P_SHORT_NAME)
-        inner = f"{place}__substg1.0_3701000D/"
-        if file.below(inner):
-            if depth < DEPTH_MAX:
-                yield b"Content-Type: message/rfc822\r\n\r\n" + _mail(file, inner, depth + 1)
+        one, inner = File(), f"{place}__substg1.0_3701000D/"
+        if not file.below(inner):
+            _read_file(one, _streams(file, place, _OF_FILE), DEPTH_MAX)
+        elif depth < DEPTH_MAX:
+            one.mail = _saved(file, inner, depth + 1)
+        else:
             continue
-        kind = _plain(_text_at(file, place, _P_TYPE)) or "application/octet-stream"
-        disposition = (
-            f"Content-Disposition: attachment; filename*=utf-8''{quote(name or 'attachment', safe='')}"
-        )
-        content_id = _plain(_text_at(file, place, _P_CONTENT_ID))
-        more = [disposition, *([f"Content-ID: <{content_id}>"] if content_id else [])]
-        yield _part(kind, file.read(_place(place, _P_DATA, "0102")), *more)
+        packed.files.append(one)
+    return packed
 
 
-def _part(kind: str, data: bytes, *more: str) -> bytes:
-    lines = [f"Content-Type: {kind}", "Content-Transfer-Encoding: base64", *more, "", ""]
-    return "\r\n".join(lines).encode() + encodebytes(data)
+def _streams(file: Compound, at: str, names: tuple[int, ...]) -> dict[int, str | bytes]:
+    """The first form in which each of these properties is there."""
+    found: dict[int, str | bytes] = {}
+    for name in names:
+        for kind in (_UNICODE, _NARROW, _BINARY):
+            value = file.read(f"{at}__substg1.0_{name:04X}{kind:04X}")
+            if value:
+                text = value.decode("utf-16-le", "replace").rstrip("\0") if kind == _UNICODE else ""
+                found[name] = text if kind == _UNICODE else value
+                break
+    return found
 
 
-def _place(at: str, field: int, kind: str) -> str:
-    return f"{at}__substg1.0_{field:04X}{kind}"
+def _headers(found: dict[int, str | bytes], fixed: dict[int, int]) -> Iterator[str]:
+    def text(name: int) -> str:
+        return _text_of(found.get(name), "")
+
+    name, address = text(_P_SENDER_NAME), text(_P_SENDER_SMTP) or text(_P_SENDER_ADDRESS)
+    if name or address:
+        yield f"From: {header_text(name)}" + (f" <{_plain(address)}>" if "@" in address else "")
+    for header, field in (("To", _P_TO), ("Cc", _P_CC)):
+        if value := text(field):
+            yield f"{header}: {header_text(value)}"
+    if message_id := _plain(text(_P_MESSAGE_ID)):
+        yield f"Message-ID: {message_id}"
+    ticks = fixed.get(_SUBMITTED) or fixed.get(_DELIVERED)  # when it was sent, else when it came
+    with contextlib.suppress(OverflowError):
+        if ticks:
+            yield f"Date: {format_datetime(_EPOCH + timedelta(microseconds=ticks // 10))}"
 
 
-def _text_at(file: Compound, at: str, field: int) -> str:
-    """A text, stored as Unicode or in an old character set without its name."""
-    wide = file.read(_place(at, field, "001F"))
-    if wide:
-        return wide.decode("utf-16-le", "replace").rstrip("\0")
-    narrow = file.read(_place(at, field, "001E")).rstrip(b"\0")
-    return guess(narrow) if narrow else ""
+def _fixed(properties: bytes, header_bytes: int) -> dict[int, int]:
+    """The values of fixed size, by id and type."""
+    values = properties[header_bytes:]
+    whole = values[: len(values) // _FIXED.size * _FIXED.size]
+    return {tag: value for tag, _flags, value in _FIXED.iter_unpack(whole)}
 
 
-def _word(text: str) -> str:
+def header_text(text: str) -> str:
     """A text for a header: as it is if it is plain, else encoded."""
     text = " ".join(text.split())
     if text.isascii() and text.isprintable() and "=?" not in text:
@@ -390,18 +403,6 @@ def _plain(text: str) -> str:
     return "".join(char for char in text if char.isascii() and char.isprintable())
 
 
-def _moment(properties: bytes, header_bytes: int) -> datetime | None:
-    """When the mail was sent, else when it came."""
-    values = properties[header_bytes:]
-    whole = values[: len(values) // _FIXED.size * _FIXED.size]
-    found = {tag: value for tag, _flags, value in _FIXED.iter_unpack(whole)}
-    ticks = found.get(_SUBMITTED) or found.get(_DELIVERED)
-    try:
-        return None if not ticks else _EPOCH + timedelta(microseconds=ticks // 10)
-    except OverflowError:
-        return None
-
-
 # winmail.dat ----------------------------------------------------------------------------------------
 
 _SIGNATURE: Final = b"\x78\x9f\x3e\x22"
@@ -411,31 +412,11 @@ _SUBJECT, _BODY, _CODE_PAGE, _PROPERTIES = 0x8004, 0x800C, 0x9007, 0x9003
 _FILE_BEGINS, _FILE_TITLE, _FILE_DATA, _FILE_PROPERTIES = 0x9002, 0x8010, 0x800F, 0x9005
 _NAMED, _SEVERAL = 0x8000, 0x1000
 """From this id on a property has a name of its own; this bit of a type says that there are several values."""
-_UNICODE, _NARROW, _OBJECT, _BINARY = 0x1F, 0x1E, 0x0D, 0x102
 _FIXED_BYTES: Final = {
     0x02: 4, 0x03: 4, 0x04: 4, 0x05: 8, 0x06: 8, 0x07: 8, 0x0A: 4, 0x0B: 4, 0x14: 8, 0x40: 8, 0x48: 16,
 }  # fmt: skip
 """By type, with what pads it to four bytes."""
 _PROPERTIES_MAX: Final = 4_000
-
-
-class File(msgspec.Struct):
-    """One attached file, or an attached mail."""
-
-    name: str = ""
-    type: str = ""
-    content_id: str = ""
-    content: bytes = b""
-    mail: "Packed | None" = None
-
-
-class Packed(msgspec.Struct):
-    """What one `winmail.dat` holds. Each of its texts may be empty."""
-
-    subject: str = ""
-    text: str = ""
-    html: str = ""
-    files: list[File] = []
 
 
 def unpack(data: bytes, depth: int = 0) -> Packed | None:
@@ -484,7 +465,8 @@ def _read_message(packed: Packed, found: dict[int, str | bytes], code_page: str)
 def _read_file(file: File, found: dict[int, str | bytes], depth: int) -> None:
     name = _text_of(found.get(_P_LONG_NAME), "") or _text_of(found.get(_P_SHORT_NAME), "")
     file.name = name or file.name
-    file.type, file.content_id = _text_of(found.get(_P_TYPE), ""), _text_of(found.get(_P_CONTENT_ID), "")
+    file.type = _plain(_text_of(found.get(_P_TYPE), ""))
+    file.content_id = _plain(_text_of(found.get(_P_CONTENT_ID), ""))
     data = found.get(_P_DATA, b"")
     if isinstance(data, bytes) and data:
         inner = unpack(data[_GUID_BYTES:], depth + 1) if depth < DEPTH_MAX else None

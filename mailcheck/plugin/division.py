@@ -17,7 +17,7 @@ from huahuo.actors.entities.rendezvous_hash import NOTHING, Share
 from huahuo.eventstore.errors import EventStoreError
 from huahuo.eventstore.model import StoredEvent
 from huahuo.eventstore.port import Log
-from huahuo.mailcheck.api.contents import Filling
+from huahuo.mailcheck.checks.backlog import Backlog
 from huahuo.mailcheck.checks.watchers import Watching
 from huahuo.mailcheck.events import mailbox_stream
 from huahuo.mailcheck.records import WATCHED, email_key
@@ -54,7 +54,7 @@ class Division:
         tap: Callable[[Tap], Callable[[], None]],
         checks: Effects,
         watching: Watching,
-        filling: Filling | None,
+        filling: Backlog | None,
         providers: Providers,
     ) -> None:
         """`tap`: has a function called from now on, and returns what ends that.

@@ -4,18 +4,17 @@ The plug-in (`huahuo.mailcheck.plugin`) makes one `MailDomain`, which the servic
 deciders decide what events mean; this module only connects them. Checks that an embedding application
 makes itself are reported here; those that it did not end before a restart are ended as interrupted.
 
-The durable effects of mail, checks and purges, and everything that reads mail servers, made once each.
+The durable effects of mail, and everything that reads mail servers, made once each.
 
 What reads mail servers shares the network, the requests over HTTP, the access tokens, and the places at
 each server. A purge removes the data of a deleted mailbox: records, the index of mail ids, contents. The
-commit of a deletion adds a row to `purges`, which is dropped with the last page. A run that was cut short
-is repeated and removes what is left, so nothing is claimed and no failure is recorded. For the user, the
-mailbox is gone with the deletion itself.
+commit of a deletion adds a row to `purges`, which is dropped with the last page. A purge that was cut short
+is repeated and removes what is left. For the user, the mailbox is gone with the deletion itself.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from collections.abc import Callable, Collection, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import batched
@@ -25,10 +24,7 @@ import msgspec
 import structlog
 
 from huahuo.actors.actor.messages import AskTimeout
-from huahuo.actors.effects.books import Hold
-from huahuo.actors.effects.facts import DONE, FAILED, OpenEffect, Start
-from huahuo.actors.effects.queue import Bounds, Entry, Failure, Spec
-from huahuo.actors.effects.run import EffectRun
+from huahuo.actors.effects.queue import Bounds, Spec
 from huahuo.actors.effects.runner import Effects
 from huahuo.actors.entities.decider import EntityError
 from huahuo.actors.entities.entity import Query
@@ -36,13 +32,11 @@ from huahuo.actors.entities.rendezvous_hash import Share
 from huahuo.actors.plugins.actions import Action, HttpRoute
 from huahuo.actors.plugins.calls import UserId
 from huahuo.actors.plugins.plugin import ApiRefused, EntityKind, Host, Lending
-from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.errors import EventStoreError
 from huahuo.eventstore.model import Append, RowDrop
-from huahuo.eventstore.port import Log
 from huahuo.mailcheck import zh
 from huahuo.mailcheck.api.code_route import CodeRoute
-from huahuo.mailcheck.api.contents import Attachments, Filling, Keeping, ManyMails, OneMail, Opening
+from huahuo.mailcheck.api.contents import Attachments, Filling, Keeping, Opening
 from huahuo.mailcheck.api.handlers import Handlers
 from huahuo.mailcheck.api.import_export import Belongings, Exporting
 from huahuo.mailcheck.api.mail_actions import AddingMails, MailQueries, Searching
@@ -50,8 +44,9 @@ from huahuo.mailcheck.api.mail_index import MailIndex
 from huahuo.mailcheck.api.mailbox_list import RowsCut, snapshot_of
 from huahuo.mailcheck.api.rosters import LINES_A_PART, ROSTER, Rosters
 from huahuo.mailcheck.api.sign_in import Logins, Signins
+from huahuo.mailcheck.checks.backlog import Backlog
 from huahuo.mailcheck.checks.backoff import Pace
-from huahuo.mailcheck.checks.check import SigningInOnly, check
+from huahuo.mailcheck.checks.check import check, run_errand
 from huahuo.mailcheck.checks.check_effect import (
     CHECK,
     CheckBooks,
@@ -194,10 +189,9 @@ class Readers:
         self.checks = signing(check_mail or partial(check, environment=environment), gate)
         self.looks = signing(check_mail or self.looking.new, lambda _plan: nullcontext())
         """A watcher has its place before it signs in, and keeps it afterwards."""
-        self.one_mail = signing(OneMail(environment), opening)
-        self.many_mails = signing(ManyMails(environment), opening)
-        self.login = SigningInOnly(environment)
-        self.sign_in = signing(check_mail or self.login, gate)
+        self.errand = partial(run_errand, environment=environment)
+        self.mails = signing(self.errand, opening)
+        self.sign_in = signing(check_mail or self.errand, gate)
 
     async def close(self, timeout_s: float) -> None:
         """Let refreshes of tokens end, and close what is open. Idempotent."""
@@ -205,126 +199,54 @@ class Readers:
         await self.requests.close()
 
 
-PURGE: Final = "purge"
 _PAGE_ROWS: Final = 200
-_RETRIES: Final = 1 << 31
-"""It is tried until it succeeds, every half minute."""
+_PURGE_AGAIN_S: Final = 30.0
 
 type Forgetting = Callable[[Sequence[MailRecord]], AbstractAsyncContextManager[None]]
 """Removes what else is known of these mails. The block then removes them here."""
 
 
 class Purging:
-    """The effect, and its books: see `Books`."""
+    """The removal of deleted mailboxes' data, one mailbox at a time, each page in one commit."""
 
-    table: Final = PURGES
-
-    def __init__(self, log: Log, ambient: Ambient, forgetting: Forgetting | None) -> None:
+    def __init__(self, mailboxes: Mailboxes, forgetting: Forgetting | None, sweep_s: float) -> None:
         self._forgetting = forgetting or nullcontext
-        self._log = log
-        self._ambient = ambient
-
-    def spec(self) -> Spec:
-        """How it is run."""
-        return Spec(
-            kind=MAILBOX,
-            name=PURGE,
-            handler=self._perform,
-            read=bytes,
-            key=int,
-            retries=_RETRIES,
-            backoff_s=30.0,
+        self._log = mailboxes.log
+        self._ambient = mailboxes.ambient
+        self.backlog = Backlog(
+            mailboxes, PURGES, self._purge, at_once=1, again_s=_PURGE_AGAIN_S, sweep_s=sweep_s
         )
 
-    def effect_of(self, email_id: int) -> OpenEffect:
-        """The purge of a mailbox as the runner knows it."""
-        return OpenEffect(MAILBOX, str(email_id), PURGE, msgspec.Raw(b"{}"), self._ambient.now_ms())
+    async def _purge(self, email_id: int) -> bool:
+        part = str(email_id)
+        while rows := await self._log.rows(SOURCES, part, limit=_PAGE_ROWS):
+            await self._remove(*(RowDrop(SOURCES, part, key, (blob.decode(),)) for key, blob in rows))
+        while records := await self._log.rows(MAILS, part, limit=_PAGE_ROWS):
+            found = [(key, msgspec.json.decode(value, type=MailRecord)) for key, value in records]
+            async with self._forgetting([record for _, record in found]):
+                await self._remove(*(one for key, record in found for one in _of_mail(part, key, record)))
+        for table in (GRAPH, KNOWN, MISSING, UNREAD):
+            while rows := await self._log.rows(table, part, limit=_PAGE_ROWS):
+                await self._remove(*(RowDrop(table, part, key) for key, _ in rows))
+        key = email_key(email_id)
+        # Ids are never reused: nothing more will be written to its stream.
+        ended = (mailbox_stream(email_id),)
+        await self._remove(RowDrop(UNREAD_BODIES, "", key), RowDrop(PURGES, "", key), ended=ended)
+        return True
 
-    def read(self, key: bytes, value: bytes) -> tuple[int, OpenEffect]:
-        """See `Books`."""
-        del value
-        return number_of(key), self.effect_of(number_of(key))
-
-    def row_key(self, entry: Entry) -> bytes:
-        """See `Books`."""
-        return email_key(entry.id)
-
-    @asynccontextmanager
-    async def hold(self, entry: Entry) -> AsyncIterator[Hold]:
-        """See `Books`."""
-        yield _Hold(self, entry.id)
-
-    async def cancelled(self, entry: Entry) -> str | None:
-        """See `Books`. Nothing cancels a purge."""
-        del entry
-        return None
-
-    async def remove(self, email_id: int, what: Sequence[RowDrop], *, last: bool) -> None:
-        """Remove this in one commit."""
+    async def _remove(self, *what: RowDrop, ended: tuple[str, ...] = ()) -> None:
         mail = next((one for one in what if one.table in (MAIL, SOURCES)), None)  # the same key
         owner = ""
         if mail is not None and mail.key is not None and (row := await self._log.row(MAIL, "", mail.key)):
             owner = user_stream(msgspec.json.decode(row, type=MailPlace).user_id)
-        append = Append(
-            ts_ms=self._ambient.now_ms(),
-            rows=tuple(what),
-            # Ids are never reused: nothing more will be written to its stream.
-            ended=(mailbox_stream(email_id),) if last else (),
-            principal="service",
-            owner=owner,
-        )
-        await self._log.append(append)
-
-    async def _perform(self, _job: bytes, run: EffectRun) -> None:
-        part = str(run.id)
-        while rows := await self._log.rows(SOURCES, part, limit=_PAGE_ROWS):
-            await run.emit(*(RowDrop(SOURCES, part, key, (blob.decode(),)) for key, blob in rows))
-        while records := await self._log.rows(MAILS, part, limit=_PAGE_ROWS):
-            found = [(key, msgspec.json.decode(value, type=MailRecord)) for key, value in records]
-            async with self._forgetting([record for _, record in found]):
-                await run.emit(*(one for key, record in found for one in _of_mail(part, key, record)))
-        for table in (GRAPH, KNOWN, MISSING, UNREAD):
-            while rows := await self._log.rows(table, part, limit=_PAGE_ROWS):
-                await run.emit(*(RowDrop(table, part, key) for key, _ in rows))
-        key = email_key(run.id)
-        await run.finish(RowDrop(UNREAD_BODIES, "", key), RowDrop(PURGES, "", key))
+        now_ms = self._ambient.now_ms()
+        await self._log.append(Append(ts_ms=now_ms, rows=what, ended=ended, principal="service", owner=owner))
 
 
 def _of_mail(part: str, key: bytes, record: MailRecord) -> tuple[RowDrop, ...]:
     # The row holds the reference: a page that is purged twice releases it once.
     blobs = (record.blob,) if record.blob else ()
     return RowDrop(MAILS, part, key, blobs), RowDrop(MAIL, "", mail_key(record.mail_id))
-
-
-class _Hold:
-    """See `Hold`. What is said is what to remove."""
-
-    attempt: Final = 1
-    position: Final = 0
-
-    def __init__(self, purging: Purging, email_id: int) -> None:
-        self.over = ""
-        self._purging = purging
-        self._email_id = email_id
-
-    async def state(self) -> None:
-        """See `Hold`."""
-
-    async def say(self, events: Sequence[RowDrop], *, ends: bool) -> None:
-        """See `Hold`."""
-        await self._purging.remove(self._email_id, events, last=ends)
-
-    async def again(self, error_type: str, due_ms: int, row: OpenEffect) -> None:
-        """See `Hold`. The row in `purges` is still there."""
-
-    async def give_up(self, failure: Failure) -> str:
-        """See `Hold`. It would be two thousand years until then."""
-        del failure
-        return FAILED
-
-    async def end(self) -> str:
-        """See `Hold`. A purge ends by `finish`."""
-        return DONE
 
 
 def checks_of(
@@ -367,21 +289,6 @@ def checks_of(
     )
     books.running = checks.running_of
     return checks
-
-
-def purges_of(
-    log: Log, ambient: Ambient, settings: MailSettings, purging: Purging, *, shared: bool
-) -> Effects:
-    """The purges, one at a time."""
-    purge = purging.spec()
-    return Effects(
-        log=log,
-        ambient=ambient,
-        books=purging,
-        specs={(MAILBOX, purge.name): purge},
-        shared=shared,
-        bounds=Bounds(at_once=1, sweep_s=settings.sweep_s),
-    )
 
 
 def _host_of(check: OpenCheck) -> str:
@@ -441,12 +348,12 @@ class MailDomain:
         self.watching = Watching(looks)
         self._checks = checks_of(settings, readers, mailboxes, shared=host.shared, wait_s=host.wait_s)
         self.trace = self._checks.trace
-        self._purging = Purging(log, ambient, None if index is None else index.forgetting)
-        self._purges = purges_of(log, ambient, settings, self._purging, shared=host.shared)
+        forgetting = None if index is None else index.forgetting
+        self._purges = Purging(mailboxes, forgetting, settings.sweep_s).backlog
         keeping = Keeping(mailboxes)
-        self.opening = Opening(rosters, readers.one_mail.check, keeping)
+        self.opening = Opening(rosters, readers.mails.check, keeping)
         """Contents of mails, from the log or from their servers."""
-        self._filling = Filling(mailboxes, readers.many_mails.check, keeping)
+        self._filling = Filling(mailboxes, readers.mails.check, keeping).backlog
         self._division: Division | None = None
         """Where nodes share the log: which part of it is this node's."""
         if host.shared:
@@ -465,7 +372,7 @@ class MailDomain:
         logins = Logins(
             rosters,
             stored=readers.sign_in.check,
-            given=readers.login,
+            given=readers.errand,
             providers=settings.providers,
             proxy=settings.proxy,
             folders=settings.check.folders,
@@ -475,7 +382,7 @@ class MailDomain:
             *self._handlers.actions(),
             *MailQueries(rosters, self.opening).actions(),
             *self._signins.actions(),
-            *Attachments(rosters, readers.one_mail.check).actions(),
+            *Attachments(rosters, readers.mails.check).actions(),
             *logins.actions(),
             *AddingMails(rosters, codes=settings.check.codes).actions(),
             *Exporting(rosters).actions(),
@@ -562,13 +469,13 @@ class MailDomain:
 
     async def rest(self) -> None:
         """Another node has the work."""
-        await self._purges.rest()
+        await self._purges.close()
         if self._division is not None:
             await self._division.work(has=False)
 
     async def drain(self, timeout_s: float) -> None:
         """Begin no check and no purge. Those that run and do not end in time stay open."""
-        parts = [self._checks.drain(timeout_s), self._purges.drain(timeout_s), self.watching.close()]
+        parts = [self._checks.drain(timeout_s), self._purges.close(), self.watching.close()]
         parts.append(self._filling.close())
         if self._index is not None:
             parts.append(self._index.drain(timeout_s))
@@ -660,11 +567,10 @@ class MailDomain:
             case LookAgain():
                 self.watching.look_again(effect.email_id)
             case ReadBodies():
-                self._filling.read(effect.email_id)
+                self._filling.add(effect.email_id)
             case Purge():
                 self.tokens.forget(effect.email_id)
-                row = self._purging.effect_of(effect.email_id)
-                self._purges.committed(Start(effect.email_id, row), row.entity)
+                self._purges.add(effect.email_id)
 
 
 def _cut(seq: int, state: Roster) -> tuple[int, RowsCut]:

@@ -28,8 +28,8 @@ from huahuo.eventstore.model import Secret
 from huahuo.mailcheck.api.mailbox_list import Sort, entry_of
 from huahuo.mailcheck.classic.interpreter import FireMailTongue
 from huahuo.mailcheck.classic.routes import mails_in, uploaded
-from huahuo.mailcheck.mime.mail import parse_mail
-from huahuo.mailcheck.mime.outlook import mail_of_outlook, text_of_rtf, unpack
+from huahuo.mailcheck.mime.mail import mail_of_outlook, parse_mail
+from huahuo.mailcheck.mime.outlook import text_of_rtf, unpack
 from huahuo.mailcheck.records import page_key
 from huahuo.mailcheck.servers.faults import Answer, MailFault, issued, retry_after_s
 from huahuo.mailcheck.servers.graph import Graph

@@ -15,7 +15,7 @@ from huahuo.mailcheck.checks import folder_reader
 from huahuo.mailcheck.checks.folder_reader import RawMail, fetched_mail
 from huahuo.mailcheck.codes.candidates import candidates
 from huahuo.mailcheck.codes.finding import emphasised, find_code
-from huahuo.mailcheck.codes.words import STRONG, WEAK, plain
+from huahuo.mailcheck.codes.words import WORDS, plain
 from huahuo.mailcheck.mime.shown import TEXT_CHARS_MAX, shown_text
 from huahuo.mailcheck.records import MailRecord, entry_of
 
@@ -158,8 +158,8 @@ def test_what_is_bold_is_so_before_many_blanks_too() -> None:
         "一码",
         "认证登录验证码密码口令",
         "4820 x ",
-        " ".join(STRONG[::4]) + " ",
-        " ".join(WEAK) + " ",
+        " ".join(WORDS["strong"][::4]) + " ",
+        " ".join(WORDS["weak"]) + " ",
     ],
     ids=["code", "pin", "compound", "wide", "numbers", "strong", "weak"],
 )

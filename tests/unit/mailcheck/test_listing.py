@@ -1,7 +1,6 @@
 """`get_all_emails` by pages, as its users call it, and how pages wait for their order."""
 
 import asyncio
-from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,7 +9,6 @@ import pytest
 
 from huahuo.actors.entities.entity import Query
 from huahuo.mailcheck.api import mailbox_list
-from huahuo.mailcheck.api.handlers import Sorter
 from huahuo.mailcheck.api.mailbox_list import ORDERS_MAX, PAGE_ROWS_MAX, Order, list_of, snapshot_of
 from huahuo.mailcheck.checks.mailboxes import OneAtATime
 from huahuo.mailcheck.records import EmailsList, Row
@@ -138,67 +136,6 @@ def test_the_whole_list_has_the_bytes_that_it_always_had() -> None:
     whole = msgspec.json.encode(EmailsList(rows, "user/7", 9))
     assert b"".join(list_of(state, "user/7", 9).pieces()) == whole
     assert b"".join(snapshot_of(state).pieces()) == b'{"emails":' + bytes(rows) + b"}"
-
-
-ROWS = [
-    Row(
-        id=number, user_id=7, email=f"{number * 7919 % 10_007}@x.example", mail_type="imap", server="s",
-        port=1, use_ssl=True, created_at="",
-    )
-    for number in range(10_000)
-]  # fmt: skip
-
-
-class Turns:
-    """Counts the steps of sorting in each turn of the loop."""
-
-    def __init__(self) -> None:
-        self.steps: Counter[int] = Counter()
-        self._number = 0
-        self._next()
-
-    def _next(self) -> None:
-        self._number += 1
-        self._handle = asyncio.get_running_loop().call_soon(self._next)
-
-    def note(self) -> None:
-        self.steps[self._number] += 1
-
-    def stop(self) -> None:
-        self._handle.cancel()
-
-
-class Noted(Order):
-    """An order whose steps are counted."""
-
-    def __init__(self, field: str, turns: Turns) -> None:
-        super().__init__(field, ROWS)
-        self._turns = turns
-
-    def step(self) -> None:
-        self._turns.note()
-        super().step()
-
-
-async def test_thirty_pages_that_wait_for_orders_do_one_step_a_turn_of_the_loop() -> None:
-    turns, sorter = Turns(), Sorter()
-    orders = [Noted(field, turns) for field in ("email", "status", "id")]
-    await asyncio.gather(*(sorter.ready(orders[number % 3]) for number in range(30)))
-    turns.stop()
-    assert all(order.ready for order in orders)
-    assert max(turns.steps.values()) == 1
-
-
-async def test_a_page_that_leaves_lets_the_others_go_on() -> None:
-    turns, sorter = Turns(), Sorter()
-    order = Noted("email", turns)
-    waiting = [asyncio.ensure_future(sorter.ready(order)) for _ in range(3)]
-    await asyncio.sleep(0)
-    waiting[0].cancel()
-    waiting[1].cancel()
-    await waiting[2]
-    turns.stop()
-    assert order.ready
 
 
 @mail_world()

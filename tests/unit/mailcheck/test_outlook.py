@@ -10,13 +10,12 @@ from hashlib import sha256
 import pytest
 
 from huahuo.mailcheck.codes.finding import code_of
-from huahuo.mailcheck.mime.mail import Attachment, ParsedMail, attached, parse_mail
+from huahuo.mailcheck.mime.mail import Attachment, ParsedMail, attached, mail_of_outlook, parse_mail
 from huahuo.mailcheck.mime.outlook import (
     STORAGES_DEEP_MAX,
     TEXT_BYTES_MAX,
     Compound,
     NotCompound,
-    mail_of_outlook,
     text_of_rtf,
     unpack,
 )

@@ -8,7 +8,7 @@ import pytest
 
 from huahuo.mailcheck.checks.backoff import Host, Pace, renew_s
 from huahuo.mailcheck.checks.check_effect import CheckFailed
-from huahuo.mailcheck.checks.watchers import NEVER_S, MailboxGone, Seen, Turns, Watched
+from huahuo.mailcheck.checks.watchers import MailboxGone, Seen, Turns, Watched
 from huahuo.mailcheck.servers.faults import ConnectionLost, outcome_of
 from huahuo.mailcheck.servers.imap_client import ImapClient
 from tests.support.models.mail_book import USER, mail
@@ -283,7 +283,7 @@ async def test_a_deleted_mailbox_is_not_looked_at_any_more(world: MailWorld) -> 
 
 
 class Work:
-    """Implements `Work`. A look lasts until the test ends it."""
+    """A look lasts until the test ends it."""
 
     def __init__(self) -> None:
         self.begun: asyncio.Queue[tuple[int, asyncio.Event]] = asyncio.Queue()
@@ -308,7 +308,7 @@ async def until(holds: Callable[[], bool]) -> None:
 
 async def test_a_mailbox_with_news_comes_before_those_without_and_once() -> None:
     work = Work()
-    turns = Turns(work, at_once=1, per_host=1)
+    turns = Turns(work.begin, work.ended, at_once=1, per_host=1)
     turns.open = True
     for number in range(1, 6):
         turns.later(turns.add(number, "imap.example.com"), 0.0)
@@ -316,7 +316,7 @@ async def test_a_mailbox_with_news_comes_before_those_without_and_once() -> None
     last = turns.watched[5]
     last.news = True
     turns.later(last, 0.0)
-    await until(lambda: last.due_s == NEVER_S)
+    await until(lambda: last.timer is None)
     seen = [first]
     for _ in range(4):
         ends.set()
