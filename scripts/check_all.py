@@ -36,8 +36,6 @@ BY_THEMSELVES = (
     "tests/e2e/test_durable_streams_suite.py",
     "tests/unit/transport/test_native.py",
     "tests/integration/test_workers_same.py",
-    "tests/simulation/test_replicas.py",
-    "tests/simulation/test_division.py",
 )
 """Files that take minutes in full: each has a lane of its own then."""
 MUTANTS = "tests/unit/checkers/test_mutants.py::test_a_bug_is_found"

@@ -6,7 +6,7 @@ import pytest
 
 from tests.support.drivers.browser import Chromium
 from tests.support.drivers.stage import stage
-from tests.support.servers.refusing_proxy import refusing_proxy
+from tests.support.servers.proxy import chaos_proxy
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
@@ -14,7 +14,8 @@ pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 async def test_every_event_comes_once_though_upgrades_are_refused_and_connections_cut(
     chromium: Chromium, tmp_path: Path
 ) -> None:
-    async with stage(chromium, tmp_path) as on, refusing_proxy(on.server.port) as proxy:
+    async with stage(chromium, tmp_path) as on, chaos_proxy(on.server.port) as proxy:
+        proxy.refused = 0
         tab = await on.reader("stored", port=proxy.port)
         await tab.run("await subscription.ready")
         assert proxy.refused >= 2
@@ -31,7 +32,8 @@ async def test_every_event_comes_once_though_upgrades_are_refused_and_connection
 
 
 async def test_commands_are_answered_once_over_plain_http(chromium: Chromium, tmp_path: Path) -> None:
-    async with stage(chromium, tmp_path) as on, refusing_proxy(on.server.port) as proxy:
+    async with stage(chromium, tmp_path) as on, chaos_proxy(on.server.port) as proxy:
+        proxy.refused = 0
         tab = await on.reader("memory", port=proxy.port)
         await tab.run("await subscription.ready")
         listed = await tab.run("return (await client.send('get_all_emails')).type")

@@ -10,10 +10,11 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from huahuo.transport.client.client import Client
 from tests.conformance.client import Program
-from tests.conformance.proxy import Proxy, proxy_to
+from tests.support.servers.proxy import ChaosProxy, chaos_proxy
 
 _MANY = 300
 _HANG_S = 130.0
@@ -26,7 +27,7 @@ type Check = Callable[["Bench"], Awaitable[bool]]
 class Bench:
     """One client, its proxy and somebody who publishes."""
 
-    def __init__(self, program: Program, proxy: Proxy, admin: Client, stream: str) -> None:
+    def __init__(self, program: Program, proxy: ChaosProxy, admin: Client, stream: str) -> None:
         self.program = program
         self.proxy = proxy
         self.stream = stream
@@ -100,25 +101,27 @@ async def over_kills(bench: Bench) -> bool:
 
 async def over_a_hang(bench: Bench) -> bool:
     """A connection that hangs is given up."""
-    opened = bench.proxy.opened
-    bench.proxy.flows.clear()
+    opened = bench.proxy.accepted
+    bench.proxy.blackhole()
     await bench.publish(5)
     for _ in range(int(_HANG_S)):
         await asyncio.sleep(1)
-        if bench.proxy.opened > opened:
+        if bench.proxy.accepted > opened:
             break
-    bench.proxy.flows.set()
-    return bench.proxy.opened > opened and await bench.arrived()
+    bench.proxy.heal()
+    return bench.proxy.accepted > opened and await bench.arrived()
 
 
-async def refused(command: Sequence[str], proxy: Proxy, folder: Path) -> int:
+async def refused(command: Sequence[str], proxy: ChaosProxy, folder: Path) -> int:
     """With a token that is refused, at most five requests in 5 s, or it ends."""
-    program = Program(command, proxy.url, "no.such.token", "group/none", folder / "refused")
-    opened = proxy.opened
+    program = Program(
+        command, f"http://127.0.0.1:{proxy.port}", "no.such.token", "group/none", folder / "refused"
+    )
+    opened = proxy.accepted
     await program.start()
     await asyncio.sleep(_REFUSED_S)
     await program.kill()
-    return proxy.opened - opened
+    return proxy.accepted - opened
 
 
 def _say(check: Callable[..., object], *, passed: bool, told: Callable[[], str]) -> bool:
@@ -131,11 +134,15 @@ def _say(check: Callable[..., object], *, passed: bool, told: Callable[[], str])
 async def main(url: str, token: str, command: Sequence[str], *, hang: bool) -> bool:
     """Run every check and print what came of it. Whether all passed."""
     stream = f"group/conformance-{secrets.token_hex(4)}"
+    parts = urlsplit(url)
     checks: list[Check] = [in_order, over_cuts, over_kills, *([over_a_hang] if hang else [])]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        async with proxy_to(url) as proxy, Client(url, token=token, messages_per_s=0.0) as admin:
-            program = Program(command, proxy.url, token, stream, folder / "cursor")
+        async with (
+            chaos_proxy(parts.port or 80, parts.hostname or "127.0.0.1") as proxy,
+            Client(url, token=token, messages_per_s=0.0) as admin,
+        ):
+            program = Program(command, f"http://127.0.0.1:{proxy.port}", token, stream, folder / "cursor")
             bench = Bench(program, proxy, admin, stream)
             try:
                 passed = [_say(check, passed=await check(bench), told=bench.told) for check in checks]

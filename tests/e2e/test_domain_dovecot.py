@@ -106,20 +106,6 @@ async def test_the_password_is_in_nothing_that_is_stored_or_logged(
     assert leaks([PASSWORD], printed.out.encode(), printed.err.encode()) == []
 
 
-async def test_equal_mails_are_separate_events_and_a_second_check_brings_only_what_is_new(
-    server: Dovecot, user: str
-) -> None:
-    add_mails(server, user, "Your code", "Your code", "Your code")
-    async with real_world() as world:
-        number = await add(world, server, user)
-        await world.checked(number)
-        assert await subjects(world) == ["Your code"] * 3
-        assert (await world.checked(number))["message"] == "没有找到新邮件"
-        add_mails(server, user, "Your code")
-        assert (await world.checked(number))["message"] == "检查完成，共 1 封新邮件"
-        assert await subjects(world) == ["Your code"] * 4
-
-
 async def test_a_refused_login_needs_the_user(world: MailWorld, server: Dovecot, user: str) -> None:
     number = await add(world, server, user, password="not-the-password")
     end = await world.checked(number)

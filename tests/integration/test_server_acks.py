@@ -33,13 +33,6 @@ def outstanding(w: World) -> int:
     return connection.session.delivery.window.outstanding
 
 
-async def test_an_ack_makes_room_at_once() -> None:
-    async with world() as w, raw(w.url, V1) as client:
-        await three_of(w, client)
-        client.ws.transport.write(ack(2))
-        assert seqs([await client.until("events")], STREAM) == [4, 5]
-
-
 async def test_an_ack_in_two_segments_is_one_ack() -> None:
     async with world() as w, raw(w.url, V1) as client:
         await three_of(w, client)

@@ -53,18 +53,6 @@ async def test_a_reader_that_never_acks_stops_at_its_window_and_hurts_nobody() -
         assert await slow.closed() == CloseCode.TOO_SLOW
 
 
-async def test_a_client_that_was_too_slow_comes_back_and_catches_up() -> None:
-    async with world() as w:
-        await w.append("user/42", *[str(n) for n in range(300)])
-        cursor = 0
-        while cursor < 300:
-            async with raw(w.url, V1) as client:
-                resume = {"log": w.log.log_id, "cursors": {"user/42": cursor}}
-                await client.authenticate(w.token(), client="dev", window=100, resume=resume)
-                await client.quiet()
-                cursor = client.events("user/42")[-1][0]
-
-
 @pytest.mark.parametrize("subprotocols", [(V1,), ()], ids=["v1", "classic"])
 async def test_a_reader_that_does_not_read_costs_a_bounded_buffer(subprotocols: tuple[str, ...]) -> None:
     settings = TransportSettings(write_buffer_bytes_max=1 << 16, classic_buffer_bytes_max=1 << 17)
@@ -270,17 +258,6 @@ async def test_another_user_is_served_meanwhile() -> None:
         for number in range(3):
             reply = await two.until("echo", id=f"q{number}")
             assert len(reply["text"]) == LARGE
-
-
-async def test_everything_counts_as_gone_once_the_connections_are() -> None:
-    async with world(SMALL_BUDGET) as w:
-        async with raw(w.url, V1) as one, raw(w.url, V1) as two:
-            await hoarders(w, [one, two])
-            await until(lambda: w.delivering.budget.used > 0)
-            for client in (one, two):
-                client.ws.transport.abort()
-        await until(lambda: w.delivering.budget.used == 0)
-        assert w.delivering.budget.users == 0
 
 
 async def test_a_client_that_reads_again_gets_everything_it_asked_for() -> None:

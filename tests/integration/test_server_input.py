@@ -26,16 +26,38 @@ from tests.support.worlds.wire import World, until, world
 V1 = "huahuo.v1"
 
 
-async def http(w: World, *lines: str) -> bytes:
-    """What the port answers to these header lines, until it closes."""
+both_ways = pytest.mark.parametrize(
+    "connection", ["Upgrade", "Upgrade, keep-alive"], ids=["short way", "long way"]
+)
+
+
+async def exchange(w: World, *segments: bytes, half_close: bool = False) -> bytes:
+    """What the port answers to these segments until it closes."""
     reader, writer = await asyncio.open_connection("127.0.0.1", w.port)
-    writer.write("\r\n".join([*lines, "", ""]).encode())
-    async with asyncio.timeout(WITHIN_S):
-        answer = await reader.read()
-    writer.close()
-    with contextlib.suppress(ConnectionError):
-        await writer.wait_closed()
-    return answer
+    try:
+        for segment in segments:
+            writer.write(segment)
+            await asyncio.sleep(0)
+        if half_close:
+            writer.write_eof()
+        async with asyncio.timeout(WITHIN_S):
+            return await reader.read()
+    finally:
+        writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
+
+
+def upgrade(connection: str) -> bytes:
+    return (
+        f"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: {connection}\r\n"
+        "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+        f"Sec-WebSocket-Protocol: {V1}\r\n\r\n"
+    ).encode()
+
+
+def text(**message: object) -> bytes:
+    return Frame(TEXT, msgspec.json.encode(message)).serialize(mask=True)
 
 
 async def status_of(w: World, **headers: str) -> int:
@@ -48,12 +70,6 @@ async def status_of(w: World, **headers: str) -> int:
 
 
 # The handshake
-
-
-async def test_plain_http_is_answered_on_the_same_port() -> None:
-    async with world() as w:
-        assert b"200 OK" in await http(w, "GET /healthz HTTP/1.1", "Host: x")
-        assert b"405" in await http(w, "POST /healthz HTTP/1.1", "Host: x")
 
 
 @pytest.mark.parametrize(
@@ -82,12 +98,7 @@ async def test_a_get_with_a_body_and_lines_that_end_early_are_refused(head: str,
 
 async def is_answered(head: str, body: bytes, status: bytes) -> None:
     async with world() as w:
-        reader, writer = await asyncio.open_connection("127.0.0.1", w.port)
-        writer.write(f"{head}\r\nHost: x\r\n\r\n".encode() + body)
-        await writer.drain()
-        async with asyncio.timeout(WITHIN_S):
-            answer = await reader.read()
-        writer.close()
+        answer = await exchange(w, f"{head}\r\nHost: x\r\n\r\n".encode() + body)
         assert answer.startswith(b"HTTP/1.1 " + status)
         assert (b"\r\nallow: get, head\r\n" in answer.lower()) == (status == b"405")
         await until(lambda: not w.delivering.unauthenticated_count)
@@ -127,61 +138,43 @@ async def test_pages_of_other_sites_are_refused_before_the_upgrade() -> None:
 )
 async def test_a_broken_handshake_is_refused_and_leaves_nothing_behind(lines: tuple[str, ...]) -> None:
     async with world() as w:
-        answer = await http(w, *lines)
+        answer = await exchange(w, "\r\n".join([*lines, "", ""]).encode())
         assert answer == b"" or answer.startswith(b"HTTP/1.1 4")
         await until(lambda: not (len(w.ticked) or w.door.address_count or w.delivering.unauthenticated_count))
 
 
-@pytest.mark.parametrize("connection", ["Upgrade", "Upgrade, keep-alive"], ids=["short way", "long way"])
-@pytest.mark.parametrize("cut", [0, 1, 7, 40])
+@both_ways
+@pytest.mark.parametrize("cut", [0, 1, 7, 40, 400])
 async def test_what_comes_with_the_handshake_is_read_behind_it(connection: str, cut: int) -> None:
     """A client need not wait for the answer; segments end where they like."""
     async with world() as w:
         reader, writer = await asyncio.open_connection("127.0.0.1", w.port)
-        head = (
-            f"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: {connection}\r\n"
-            "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
-            f"Sec-WebSocket-Protocol: {V1}\r\n\r\n"
-        ).encode()
-        hello = msgspec.json.encode({"action": "authenticate", "token": w.token()})
-        beat = msgspec.json.encode({"action": "heartbeat", "id": "h"})
-        said = head + b"".join(Frame(TEXT, text).serialize(mask=True) for text in (hello, beat))
+        head = upgrade(connection)
+        frames = text(action="authenticate", token=w.token()) + text(action="heartbeat", id="h")
+        said = head + Frame(PING, b"early").serialize(mask=True) + frames
         writer.write(said[: len(head) + cut])
         answer = await reader.readuntil(b"\r\n\r\n")
         writer.write(said[len(head) + cut :])
         async with asyncio.timeout(WITHIN_S):
             rest = await reader.readuntil(b'"id":"h"')
         assert answer.startswith(b"HTTP/1.1 101 ")
+        assert rest.startswith(b"\x8a\x05early"), "the pong comes behind the answer, not before it"
         assert rest.index(b"authentication_result") < rest.index(b"heartbeat_response")
         writer.close()
 
 
-@pytest.mark.parametrize("connection", ["Upgrade", "Upgrade, keep-alive"], ids=["short way", "long way"])
+@both_ways
 async def test_a_client_that_leaves_right_after_the_request_is_not_counted_for_ever(connection: str) -> None:
     async with world() as w:
-        head = (
-            f"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: {connection}\r\n"
-            "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-        )
         for _ in range(3):
             with socket.create_connection(("127.0.0.1", w.port)) as gone:
-                gone.sendall(head.encode())
+                gone.sendall(upgrade(connection))
         async with raw(w.url, V1) as client:  # the server has seen the others by now
             await client.authenticate(w.token())
             await until(
                 lambda: not w.delivering.unauthenticated_count and len(w.delivering.handler_tasks) == 1
             )
             await until(lambda: w.door.connection_count("127.0.0.1") == 1)
-
-
-async def test_a_client_that_does_not_finish_the_handshake_is_cut_off() -> None:
-    async with world(TransportSettings(open_timeout_s=0.2)) as w:
-        reader, writer = await asyncio.open_connection("127.0.0.1", w.port)
-        writer.write(b"GET / HTTP/1.1\r\nHost:")
-        async with asyncio.timeout(WITHIN_S):
-            with contextlib.suppress(ConnectionError):
-                assert await reader.read() == b""
-        writer.close()
 
 
 async def test_compression_is_not_negotiated() -> None:
@@ -376,21 +369,12 @@ class Peer:
 @asynccontextmanager
 async def peer(w: World, connection: str = "Upgrade") -> AsyncIterator[Peer]:
     reader, writer = await asyncio.open_connection("127.0.0.1", w.port)
-    writer.write(
-        f"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: {connection}\r\n"
-        "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
-        f"Sec-WebSocket-Protocol: {V1}\r\n\r\n".encode()
-    )
+    writer.write(upgrade(connection))
     await reader.readuntil(b"\r\n\r\n")
     try:
         yield Peer(reader, writer)
     finally:
         writer.transport.abort()
-
-
-both_ways = pytest.mark.parametrize(
-    "connection", ["Upgrade", "Upgrade, keep-alive"], ids=["short way", "long way"]
-)
 
 
 @both_ways
@@ -612,35 +596,6 @@ GET = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
 LARGE = Asset.of("application/octet-stream", b"x" * 4_000_000)
 
 
-async def exchange(w: World, *segments: bytes, half_close: bool = False) -> bytes:
-    """What the port answers to these segments until it closes."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", w.port)
-    try:
-        for segment in segments:
-            writer.write(segment)
-            await asyncio.sleep(0)
-        if half_close:
-            writer.write_eof()
-        async with asyncio.timeout(WITHIN_S):
-            return await reader.read()
-    finally:
-        writer.close()
-        with contextlib.suppress(ConnectionError):
-            await writer.wait_closed()
-
-
-def upgrade(connection: str) -> bytes:
-    return (
-        f"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: {connection}\r\n"
-        "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
-        f"Sec-WebSocket-Protocol: {V1}\r\n\r\n"
-    ).encode()
-
-
-def text(**message: object) -> bytes:
-    return Frame(TEXT, msgspec.json.encode(message)).serialize(mask=True)
-
-
 @pytest.mark.parametrize("second", [GET, GET * 50, b"garbage", b"\x16\x03\x01", upgrade("Upgrade")])
 async def test_of_several_requests_in_one_segment_the_first_is_answered(second: bytes) -> None:
     async with world() as w:
@@ -673,21 +628,6 @@ async def test_half_a_request_with_a_half_close_leaves_nothing_behind() -> None:
     async with world() as w:
         assert await exchange(w, GET[:-2], half_close=True) == b""
         await until(lambda: not (w.delivering.unauthenticated_count or w.delivering.handler_tasks))
-
-
-@both_ways
-async def test_frames_in_the_segment_of_the_upgrade_are_read(connection: str) -> None:
-    async with world() as w:
-        frames = text(action="authenticate", token=w.token()) + text(action="heartbeat", id="h")
-        reader, writer = await asyncio.open_connection("127.0.0.1", w.port)
-        writer.write(upgrade(connection) + Frame(PING, b"early").serialize(mask=True) + frames)
-        async with asyncio.timeout(WITHIN_S):
-            answer = await reader.readuntil(b'"id":"h"')
-        head, _, rest = answer.partition(b"\r\n\r\n")
-        assert head.startswith(b"HTTP/1.1 101 ")
-        assert rest.startswith(b"\x8a\x05early"), "the pong comes behind the answer, not before it"
-        assert rest.index(b"authentication_result") < rest.index(b"heartbeat_response")
-        writer.close()
 
 
 @both_ways

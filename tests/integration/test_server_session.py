@@ -11,11 +11,8 @@ from structlog.testing import capture_logs
 
 from huahuo.actors import AskTimeout
 from huahuo.actors.entities.decider import Busy
-from huahuo.eventstore.ambient import FakeAmbient
 from huahuo.eventstore.errors import Unavailable
-from huahuo.eventstore.memory import ModelDisk
 from huahuo.transport.protocol.codes import CloseCode
-from huahuo.transport.protocol.flow_control import TransportSettings
 from huahuo.transport.session.delivery_states import (
     FAULTS_MAX,
     LONGEST_S,
@@ -41,19 +38,6 @@ async def resume(w: World, cursor: int, **fields: object) -> dict[str, object]:
     return {"log": w.log.log_id, "cursors": {"user/42": cursor}, **fields}
 
 
-async def test_a_session_that_received_nothing_resumes_and_loses_nothing() -> None:
-    async with world() as w:
-        async with raw(w.url, V1) as client:
-            result = await client.authenticate(w.token())
-            after = result["streams"]["user/42"]["after"]
-        await w.append("user/42", "while away")
-        async with raw(w.url, V1) as client:
-            again = await client.authenticate(w.token(), resume=await resume(w, after))
-            await client.until("live", stream="user/42")
-            assert again["streams"]["user/42"]["outcome"] == "resumed"
-            assert texts(client) == ["while away"]
-
-
 async def test_reconnecting_at_once_loses_and_repeats_nothing() -> None:
     async with world() as w:
         seen: list[int] = []
@@ -64,61 +48,6 @@ async def test_reconnecting_at_once_loses_and_repeats_nothing() -> None:
                 await client.until("events", seq=len(seen) + 1)
                 seen += [seq for seq, _ in client.events("user/42")]
         assert seen == list(range(1, 21))
-
-
-async def test_two_reconnects_with_nothing_new_between_repeat_nothing() -> None:
-    async with world() as w:
-        await w.append("user/42", "a", "b")
-        for cursor, expected in ((0, ["a", "b"]), (2, []), (2, [])):
-            async with raw(w.url, V1) as client:
-                await client.authenticate(w.token(), resume=await resume(w, cursor))
-                await client.until("live", stream="user/42")
-                assert texts(client) == expected
-
-
-async def test_after_a_restart_the_cursor_is_still_good_and_a_repeated_command_has_one_effect() -> None:
-    disk, ambient = ModelDisk(), FakeAmbient(3)
-    async with world(disk=disk, ambient=ambient) as w, raw(w.url, V1) as client:
-        await client.authenticate(w.token(), client="dev")
-        await client.say(action="note", id="c1", text="once")
-        first = await client.until("success")
-    async with world(disk=disk, ambient=ambient) as w, raw(w.url, V1) as client:
-        result = await client.authenticate(w.token(), client="dev", resume=await resume(w, 0))
-        assert result["streams"]["user/42"]["outcome"] == "resumed"
-        await client.until("live", stream="user/42")
-        await client.say(action="note", id="c1", text="once")
-        assert await client.until("success") == {**first, "duplicate": True}
-        await client.quiet()
-        assert texts(client) == ["once"]
-
-
-async def test_the_same_id_with_another_content_is_refused() -> None:
-    async with world() as w, raw(w.url, V1) as client:
-        await client.authenticate(w.token(), client="dev")
-        await client.say(action="note", id="c1", text="one")
-        await client.until("success")
-        await client.say(action="note", id="c1", text="two")
-        error = await client.until("error")
-        assert (error["code"], error["id"]) == ("invalid_field", "c1")
-
-
-async def test_a_refusal_of_a_field_is_remembered_like_any_answer() -> None:
-    async with world() as w, raw(w.url, V1) as client:
-        await client.authenticate(w.token(), client="dev")
-        await client.say(action="note", id="c1", text=5)
-        first = await client.until("error")
-        await client.say(action="note", id="c1", text=5)
-        assert await client.until("error") == {**first, "duplicate": True}
-
-
-async def test_another_log_says_reset_before_it_sends_anything() -> None:
-    async with world(ambient=FakeAmbient(1)) as w:
-        old = w.log.log_id
-    async with world(ambient=FakeAmbient(2)) as w, raw(w.url, V1) as client:
-        await w.append("user/42", "a")
-        result = await client.authenticate(w.token(), resume={"log": old, "cursors": {"user/42": 1}})
-        assert result["streams"]["user/42"]["outcome"] == "reset"
-        assert (await client.until("snapshot"))["seq"] == 1
 
 
 async def test_a_cursor_ahead_of_the_head_is_reset_and_counted() -> None:
@@ -166,30 +95,6 @@ async def test_a_query_sees_what_the_commands_sent_before_it_did() -> None:
         assert types(client.seen).index("success") < types(client.seen).index("echo")
 
 
-async def test_an_append_that_races_with_a_subscribe_is_neither_lost_nor_repeated() -> None:
-    async with world(TransportSettings(messages_per_s=0, window=4096)) as w, raw(w.url, V1) as client:
-        await client.authenticate(w.token())
-        expected = 0
-
-        async def appends() -> None:
-            for number in range(300):
-                await w.append("group/ops", str(number))
-                await asyncio.sleep(0)
-
-        writer = asyncio.create_task(appends())
-        for _ in range(60):
-            await client.say(action="subscribe", stream="group/ops", after=expected, log=w.log.log_id)
-            await client.until("subscribed")
-            while (message := await client.next())["type"] == "live":
-                pass
-            if message["type"] == "events":
-                assert message["seq"] == expected + 1
-                expected += len(message["events"])
-            if expected >= 300:
-                break
-        await writer
-
-
 async def test_a_newer_connection_of_the_same_client_takes_over_from_a_half_open_one() -> None:
     async with world() as w, raw(w.url, V1) as older:
         await older.authenticate(w.token(), client="dev")
@@ -211,17 +116,6 @@ async def test_another_user_with_the_same_client_does_not_take_over() -> None:
         await bob.authenticate(w.token(BOB), client="dev")
         await alice.quiet()
         assert alice.ws.close_code is None
-
-
-async def test_nothing_of_one_user_reaches_another() -> None:
-    async with world() as w, raw(w.url, V1) as alice, raw(w.url, V1) as bob:
-        await alice.authenticate(w.token(ALICE))
-        await bob.authenticate(w.token(BOB))
-        await w.append("user/42", "canary-alice")
-        await alice.until("events")
-        await bob.say(action="subscribe", stream="user/42", after="start")
-        await bob.quiet()
-        assert "canary" not in str(bob.seen)
 
 
 async def test_a_refresh_in_the_middle_of_a_replay_repeats_and_loses_nothing() -> None:
@@ -362,30 +256,6 @@ async def test_a_client_whose_snapshot_cannot_be_had_for_long_is_told_when_to_co
         await client.until("snapshot")
 
 
-async def test_history_that_left_the_memory_is_read_from_the_store() -> None:
-    async with world(tail_events_max=10) as w, raw(w.url, V1) as client:
-        await w.append("user/42", *[str(n) for n in range(700)])
-        await client.authenticate(w.token(), window=4096, resume=await resume(w, 0))
-        await client.until("live", stream="user/42")
-        assert [seq for seq, _ in client.events("user/42")] == list(range(1, 701))
-        assert w.feed.fetches > 0
-
-
-async def test_a_store_that_cannot_be_read_for_a_while_delays_and_loses_nothing() -> None:
-    from huahuo.eventstore.errors import Unavailable
-
-    async with world(tail_events_max=10) as w, raw(w.url, V1) as client:
-        await w.append("user/42", *[str(n) for n in range(50)])
-        w.log.read_fault = Unavailable("for now")
-        await client.authenticate(w.token(), resume=await resume(w, 0))
-        await client.quiet()
-        assert client.events("user/42") == []
-        w.log.read_fault = None
-        w.tick(1)
-        await client.until("live", stream="user/42")
-        assert len(client.events("user/42")) == 50
-
-
 async def test_a_compacted_range_is_told_of() -> None:
     async with world(tail_events_max=2) as w, raw(w.url, V1) as client:
         await w.append("user/42", *[str(n) for n in range(10)])
@@ -395,17 +265,6 @@ async def test_a_compacted_range_is_told_of() -> None:
         skipped = next(m for m in client.seen if m["type"] == "skipped")
         assert (skipped["seq"], skipped["to"]) == (3, 5)
         assert [seq for seq, _ in client.events("user/42")] == [1, 2, 6, 7, 8, 9, 10]
-
-
-async def test_without_a_client_the_id_of_a_command_holds_for_its_connection_only() -> None:
-    async with world() as w:
-        for _ in range(2):
-            async with raw(w.url, V1) as client:
-                await client.authenticate(w.token())
-                for repeat in (False, True):
-                    await client.say(action="note", id="c1", text="x")
-                    assert (await client.until("success")).get("duplicate", False) is repeat
-        assert w.log.head("user/42").seq == 2
 
 
 async def test_a_classic_client_talks_and_listens() -> None:
@@ -494,15 +353,6 @@ async def test_a_page_for_a_position_that_was_left_is_dropped() -> None:
         gate.set()
         await w.append(STREAM, "more")
         assert seqs([await client.until("events")], STREAM) == [21]
-        assert left.state is DeliveryState.GONE
-
-
-async def test_every_subscription_of_a_closed_connection_is_gone() -> None:
-    async with world() as w:
-        async with raw(w.url, V1) as client:
-            await client.authenticate(w.token())
-            left = subscription(w)
-        await until(lambda: not w.hub.joined_count)
         assert left.state is DeliveryState.GONE
 
 

@@ -466,7 +466,7 @@ _ALL: Final = (
         "huahuo.actors.entities.rendezvous_hash",
         "len(self.nodes) == 1 or max(",
         "len(self.nodes) > 0 or max(",
-        tests=_unit("simulation/test_division"),
+        tests=_unit("unit/actors/test_work_divided", "unit/mailcheck/test_mail_divided"),
     ),
     Bug(
         "renewed tokens are announced at once",

@@ -1,6 +1,6 @@
 """A TCP proxy that misbehaves on demand: cuts, goes silent, delays, cuts after a number of bytes.
 
-Used between a client and the real server by end-to-end tests. It works on bytes and knows no protocol.
+Used between a client and the real server. It works on bytes, and of all protocols knows the upgrade of HTTP.
 """
 
 import asyncio
@@ -48,6 +48,7 @@ class ChaosProxy:
         delay_s: every chunk waits this long, in both directions.
         cut_after_bytes: each connection is reset after this many bytes from the server; None: never.
             May be changed between connections; a cut happens in the middle of a chunk.
+        refused: how many upgrades to WebSockets were refused; None: they pass, as all else does.
     """
 
     def __init__(self, target_port: int, target_host: str = "127.0.0.1") -> None:
@@ -65,6 +66,7 @@ class ChaosProxy:
         self.accepted = 0
         self.delay_s = 0.0
         self.cut_after_bytes: int | None = None
+        self.refused: int | None = None
 
     @property
     def open(self) -> int:
@@ -126,11 +128,21 @@ class ChaosProxy:
         if self._refuse:
             _reset(writer)
             return
+        head = b""
+        if self.refused is not None:
+            with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+                head = await reader.readuntil(b"\r\n\r\n")
+            if b"upgrade: websocket" in head.lower():
+                self.refused += 1
+                writer.write(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")
+                writer.close()
+                return
         try:
             from_server, to_server = await asyncio.open_connection(*self._target)
         except OSError:
             _reset(writer)
             return
+        to_server.write(head)
         link = _Link(writer, to_server)
         link.tasks = [
             asyncio.create_task(self._forward(link, reader, to_server, None)),
@@ -183,9 +195,9 @@ class ChaosProxy:
 
 
 @asynccontextmanager
-async def chaos_proxy(target_port: int) -> AsyncIterator[ChaosProxy]:
+async def chaos_proxy(target_port: int, target_host: str = "127.0.0.1") -> AsyncIterator[ChaosProxy]:
     """A running proxy in front of `target_port`, stopped at the end."""
-    proxy = ChaosProxy(target_port)
+    proxy = ChaosProxy(target_port, target_host)
     await proxy.start()
     try:
         yield proxy

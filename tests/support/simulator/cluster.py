@@ -35,9 +35,9 @@ from tests.support.simulator.faults import Faults
 from tests.support.simulator.loop import Loop
 from tests.support.simulator.marks import Marks
 from tests.support.simulator.node import HOST, MASTER_KEY, PORT, Node, SimClock
+from tests.support.simulator.ordered_log import NetSequencer, serve_order
 from tests.support.simulator.shop import Outside
 from tests.support.worlds.listening import listen
-from tests.support.worlds.sim_cluster import NetSequencer, serve_order
 
 ASKS_S: Final = 2.0
 ANSWER_S: Final = 1.0

@@ -81,46 +81,6 @@ REMOVED = frozenset({"print_flyer", "stamp_flyer"})
 """Actions that the newer code has no more."""
 
 
-class Asks:
-    """What devices and browsers have in common. Their constructors set these."""
-
-    node: Node
-    name: str
-    user: int
-    kept: Kept
-    _history: History
-    _asked: asyncio.Event
-
-    def waiting(self, action: str, stream: str, fields: dict[str, Any]) -> Waiting:
-        """A command with a nonce of its own, kept until it is answered."""
-        self.kept.made += 1
-        nonce = f"{self.name}.{self.kept.made}"
-        asked = Asked(self.name, self.user, nonce, stream, command=f"c-{nonce}")
-        one = Waiting(asked, action, {**fields, "nonce": nonce})
-        self._history.asked.append(asked)
-        self.kept.outbox.append(one)
-        self._asked.set()
-        return one
-
-    def _done(self, one: Waiting, reply: dict[str, Any]) -> None:
-        """Note where the event of a command is."""
-        at = reply.get("at") or {}
-        self.node.marks.sometimes("duplicate answered from the log", reply.get("duplicate"))
-        removed = one.action in REMOVED and self.node.runs_newer
-        self.node.marks.sometimes("removed action answered from the log", removed and reply.get("duplicate"))
-        self._answered(one, "ok", f"{at.get('stream')} {at.get('seq')} {reply.get('parcel_id')}")
-        if one.asked.stream in {"", at.get("stream")}:
-            one.asked.stream, one.asked.seq = at["stream"], at["seq"]
-
-    def _answered(self, one: Waiting, answer: Any, text: str) -> None:
-        self._history.counts["ack"] += answer == "ok" and one.asked.answer != "ok"
-        self.node.marks.sometimes("answered again", one.asked.replies)
-        one.asked.answer = answer
-        one.asked.replies.append(f"{answer} {text}")
-        if one in self.kept.outbox:
-            self.kept.outbox.remove(one)
-
-
 AS_A_STRANGER: Any = {"subprotocols": [SUBPROTOCOL], "compression": None, "proxy": None}
 _CANARY = re.compile(r"canary-of-(\d+)-")
 COMMAND_S = 90.0
@@ -146,7 +106,7 @@ def nonce_of(data: dict[str, Any], digest: str) -> str:
     return given if isinstance(given, str) else "#" + digest
 
 
-class Device(Asks):
+class Device:
     """See the module. `act` is what its user does, called again and again."""
 
     def __init__(self, node: Node, history: History, number: int, user: int, habits: Habits) -> None:
@@ -477,3 +437,32 @@ class Device(Asks):
             self.kept.parcels.append(number)
             if len(self.kept.followers) < 3 + PARCELS_FOLLOWED + len(self.habits.groups):
                 self._extra.put_nowait(f"parcel/{number}")
+
+    def waiting(self, action: str, stream: str, fields: dict[str, Any]) -> Waiting:
+        """A command with a nonce of its own, kept until it is answered."""
+        self.kept.made += 1
+        nonce = f"{self.name}.{self.kept.made}"
+        asked = Asked(self.name, self.user, nonce, stream, command=f"c-{nonce}")
+        one = Waiting(asked, action, {**fields, "nonce": nonce})
+        self._history.asked.append(asked)
+        self.kept.outbox.append(one)
+        self._asked.set()
+        return one
+
+    def _done(self, one: Waiting, reply: dict[str, Any]) -> None:
+        """Note where the event of a command is."""
+        at = reply.get("at") or {}
+        self.node.marks.sometimes("duplicate answered from the log", reply.get("duplicate"))
+        removed = one.action in REMOVED and self.node.runs_newer
+        self.node.marks.sometimes("removed action answered from the log", removed and reply.get("duplicate"))
+        self._answered(one, "ok", f"{at.get('stream')} {at.get('seq')} {reply.get('parcel_id')}")
+        if one.asked.stream in {"", at.get("stream")}:
+            one.asked.stream, one.asked.seq = at["stream"], at["seq"]
+
+    def _answered(self, one: Waiting, answer: Any, text: str) -> None:
+        self._history.counts["ack"] += answer == "ok" and one.asked.answer != "ok"
+        self.node.marks.sometimes("answered again", one.asked.replies)
+        one.asked.answer = answer
+        one.asked.replies.append(f"{answer} {text}")
+        if one in self.kept.outbox:
+            self.kept.outbox.remove(one)

@@ -160,7 +160,6 @@ class Plan:
     """Whether the network of one device lets no WebSocket through."""
     readers: int = 0
     """Programs without a client library, which read a stream by server-sent events or by pages that wait."""
-    browsers: int = 0
     hooks: bool = False
     """Whether a user has a webhook."""
     nodes: int = 1
@@ -197,7 +196,7 @@ def _others(seed: int, drawn: Plan) -> dict[str, Any]:
     if drawn.heartbeat_s > HEARTBEAT_S or drawn.work == {}:
         return {}
     return {
-        "readers": chance.randint(0, 4), "browsers": chance.randint(0, 3), "hooks": chance.random() < 0.5,
+        "readers": chance.randint(0, 4), "hooks": chance.random() < 0.5
     }  # fmt: skip
 
 
@@ -352,7 +351,7 @@ def _long(usual: Plan, chance: Random) -> Plan:
     )  # fmt: skip
 
 
-_OTHERS: Final = ("readers", "browsers", "hooks", "grants", "erases")
+_OTHERS: Final = ("readers", "hooks", "grants", "erases")
 _DRAWS: Final[dict[str, Callable[[Plan, Random], Plan]]] = {
     "dense": _dense, "deploys": _deploys, "dying": _dying, "granted": _granted, "idle": _idle,
     "mixed": _mixed, "nodes": _cluster, "returning": _returning, "rolling": _rolling,
@@ -373,7 +372,6 @@ def tours() -> list[Plan]:
         kind="tour",
         down_s=2.0,
         readers=4,
-        browsers=2,
         hooks=True,
     )
     often = {kind: between[0] / 2 for kind, between in FAULTS.items()}
@@ -413,7 +411,7 @@ def tours() -> list[Plan]:
         faults={"roll": 12.0, "go back": 35.0, "kill": 15.0, "log down": 30.0},
     )  # fmt: skip
     tokens = replace(
-        usual, seed=TOURS + len(alone) + 2, seconds=150.0, devices=2, users=2, readers=0, browsers=0,
+        usual, seed=TOURS + len(alone) + 2, seconds=150.0, devices=2, users=2, readers=0,
         hooks=False, work={**work, "check": 0.0, "job": 0.0}, grants=4,
         faults=GRANT_FAULTS,
     )  # fmt: skip

@@ -36,7 +36,6 @@ from tests.support.checkers.history import Fact, Followed, History, Hook
 from tests.support.models.model_imap import ModelImap
 from tests.support.quick_folder import quick_folder
 from tests.support.simulator.bare_reader import BareReader
-from tests.support.simulator.browser import Browser
 from tests.support.simulator.cluster import Cluster, ClusterFaults
 from tests.support.simulator.device import Device, Habits, digest_of, nonce_of
 from tests.support.simulator.direct import direct_writes
@@ -68,7 +67,7 @@ KEYFRAME_EVERY = 4
 """Where code of two versions might take each other's stored states."""
 SECRET_CANARY = "imap-secret-canary"
 
-type Client = Device | BareReader | Browser
+type Client = Device | BareReader
 
 
 class Told:
@@ -175,8 +174,7 @@ async def _world(loop: Loop, plan: Plan, folder: Path, told: Told) -> None:
     work = Work(plan.work, plan.pace_s, imap)
     devices = [_device(node, history, number, plan, chance) for number in range(plan.devices)]
     readers = [_reader(node, history, number, plan) for number in range(plan.readers)]
-    browsers = [_browser(node, history, number, plan) for number in range(plan.browsers)]
-    clients: list[Client] = [*devices, *readers, *browsers]
+    clients: list[Client] = [*devices, *readers]
     leaver = Leaver(node, history, plan.seconds) if plan.erases else None
     receiver = Receiver(loop, told.marks)
     loop.net.host(MACHINE).create_task(receiver.serve())
@@ -203,8 +201,6 @@ async def _world(loop: Loop, plan: Plan, folder: Path, told: Told) -> None:
         own += [asyncio.ensure_future(grants.look(one)) for one in others]
     await asyncio.sleep(plan.seconds)
     work.over = receiver.is_kind = True
-    for browser in browsers:
-        browser.over = True
     faults.heal()
     # Nobody can notice before a heartbeat is due that a machine went without a word.
     await asyncio.sleep(plan.heartbeat_s - HEARTBEAT_S)
@@ -255,11 +251,6 @@ def _reader(node: Node, history: History, number: int, plan: Plan) -> BareReader
     user = 1 + number % plan.users
     stream = "system" if number % 2 else f"user/{user}"
     return BareReader(node, history, number, user, stream, over_pages=number % 4 >= 2)
-
-
-def _browser(node: Node, history: History, number: int, plan: Plan) -> Browser:
-    habits = Habits(groups=GROUPS[: number % 3], window=(8, 64, 512)[number % 3])
-    return Browser(node, history, number, 1 + number % plan.users, habits, plan.pace_s)
 
 
 def _device(node: Node, history: History, number: int, plan: Plan, chance: Random) -> Device:
