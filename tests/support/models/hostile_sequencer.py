@@ -17,7 +17,6 @@ from huahuo.eventstore.sequencer.port import (
     SequencerError,
     Unreachable,
 )
-from tests.support.models.memory_sequencer import MemoryOrder, MemorySequencer
 
 
 class HostileSequencer:
@@ -127,28 +126,3 @@ class HostileSequencer:
         else:
             for _ in range(self._chance.randrange(3)):
                 await asyncio.sleep(0)
-
-
-class OneLate(MemorySequencer):
-    """As PostgreSQL, a proposal whose id has a place keeps that one, and is not put in order again.
-
-    While `late`, the next proposal does not get through until another one has.
-    """
-
-    def __init__(self, order: MemoryOrder, known: dict[str, int]) -> None:
-        """`known` is shared by all that use the order."""
-        super().__init__(order)
-        self.late = False
-        self.refused = asyncio.Event()
-        self._known = known
-        self._held = ""
-
-    async def propose(self, proposal: bytes, proposal_id: str) -> int:
-        if self.late and self._held in ("", proposal_id):
-            self._held = proposal_id
-            self.refused.set()
-            raise Unreachable("not yet")
-        self.late = False
-        if proposal_id not in self._known:
-            self._known[proposal_id] = await super().propose(proposal, proposal_id)
-        return self._known[proposal_id]

@@ -74,18 +74,6 @@ def test_a_plug_in_gets_its_own_settings_or_their_defaults() -> None:
     in_host(test)
 
 
-def test_what_is_brought_is_registered() -> None:
-    def test(host: Host, registry: Registry) -> None:
-        found = bring_all([Ringer()], host, {}, registry)
-        assert set(found) == {"ringer"}
-        assert set(registry.commands) == {"ring"}
-        assert registry.event_types == {"rang"}
-        assert registry.guarded == {"ringer"}
-        assert set(registry.snapshots) == {"user"}
-
-    in_host(test)
-
-
 @pytest.mark.parametrize("other", [Ringer(), Ringer("gong", "ring")])
 def test_a_name_that_is_taken_is_refused(other: Plugin) -> None:
     def test(host: Host, registry: Registry) -> None:

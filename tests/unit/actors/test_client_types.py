@@ -89,30 +89,9 @@ def test_events_have_their_fields_and_no_type_of_their_own() -> None:
     assert "emptied: object;" in told
 
 
-def test_a_command_that_makes_an_id_takes_none_and_every_other_needs_it() -> None:
-    told = application(int)
-    paint = told[told.index("paint: {") :]
-    assert 'fields: { colour: "blue" | "red"; parts?: Readonly<Record<string, PartInput>> };' in paint
-    assert "fields: { car_id: number };\n" in told[told.index("empty_car: {") :]
-    assert told.count("reply: { car_id: number }") == 2
-
-
 def test_natural_keys_are_texts_in_every_command_that_is_not_the_first() -> None:
     told = application(str)
     assert "fields: { car_id: string };\n" in told[told.index("empty_car: {") :]
-
-
-def test_what_a_client_may_leave_out_the_service_always_tells() -> None:
-    told = lines(application(int))
-    assert "export type Part = { partNumber: number; parts: readonly Part[] };" in told
-    assert "export type PartInput = { partNumber?: number; parts?: readonly PartInput[] };" in told
-    assert "car: Car;" in told
-
-
-def test_queries_and_lists_are_commands_too() -> None:
-    told = application(int)
-    assert "reply: { data: Part; stream: string; seq: number };" in told
-    assert "fields: { colour?: string; limit?: number; before?: string };" in told
 
 
 def test_a_command_without_action_is_nobodys_business() -> None:

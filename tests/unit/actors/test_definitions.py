@@ -9,12 +9,9 @@ from typing import Any
 import pytest
 from msgspec import Struct
 
-from huahuo import Command, DefinitionError, Effect, Entity, Event
+from huahuo import DefinitionError, Entity, Event
 from huahuo.actors.domain.catalog import Catalog
 from huahuo.actors.domain.plugin import Entities
-from huahuo.actors.domain.structs import traits
-from huahuo.actors.domain.writing import NOT_FINAL
-from huahuo.transport.protocol.codes import NOT_RECORDED
 from tests.support.worlds.orders import Order
 
 BEGIN = """
@@ -455,39 +452,6 @@ def test_entities_are_given_as_a_list(entities: Any) -> None:
     assert str(raised.value).startswith(__file__)
 
 
-def test_correct_declarations_start(tmp_path: Path) -> None:
-    started(
-        BEGIN
-        + "@order.evolve\ndef one(s, event: Placed): ...\n@order.decide(Place)\ndef two(s, c, ctx): ...",
-        tmp_path,
-    )
-
-
-def test_stored_names_come_from_keywords_or_from_the_class() -> None:
-    class PackHTMLPage(Effect): ...
-
-    class Expire(Command, name="end_it"): ...
-
-    class Cancel(Command, action="cancel_order"): ...
-
-    class Placed(Event, type="order_placed", rights=True): ...
-
-    named = [traits(cls).name for cls in (PackHTMLPage, Expire, Cancel, Placed)]
-    assert named == ["pack_html_page", "end_it", "cancel_order", "order_placed"]
-    assert traits(Placed).rights
-    assert not traits(Placed).prunable
-
-
-def test_an_event_may_have_fields_of_another_struct() -> None:
-    class Stamped(Struct):
-        by: int = 0
-
-    class Moved(Stamped, Event, type="moved"):
-        place: str = ""
-
-    assert (traits(Moved).name, Moved(7, "shelf").by) == ("moved", 7)
-
-
 def test_one_handler_may_handle_a_union() -> None:
     class One(Event, type="one"): ...
 
@@ -500,7 +464,3 @@ def test_one_handler_may_handle_a_union() -> None:
         return state
 
     assert set(order.evolves) == {One, Two}
-
-
-def test_codes_that_are_not_final_are_those_of_the_protocol() -> None:
-    assert {str(code) for code in NOT_RECORDED} == NOT_FINAL

@@ -1,7 +1,6 @@
 """Rows of projections: recorded in the commit of their decision, or following from states, and made anew."""
 
 import asyncio
-import sys
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
@@ -49,20 +48,6 @@ def by_moves(state: Crate, key: int) -> Sequence[Put]:
     return [Put("crates", f"moved {state.moves}", f"{key:04d}", state.place)]
 
 
-counted = 0
-
-
-def count() -> None:
-    global counted  # noqa: PLW0603  what changes while a process runs
-    counted += 1
-
-
-def by_count(state: Crate, key: int) -> Sequence[Put]:
-    """Names what changes while it runs."""
-    count()
-    return [Put("crates", state.place, f"{key:04d}", counted)]
-
-
 def crates(rows: Any = by_place) -> Entity[Crate]:
     crate = Entity("crate", Crate)
 
@@ -104,32 +89,6 @@ def moving(engine: Engine, key: int, place: str) -> Any:
 AFTER = {"a": {b"0001": b"1"}, "b": {b"0002": b"2"}}
 
 
-@scenario(in_engine, [crates()])
-async def test_rows_follow_the_state_in_the_commit_of_each_decision(engine: Engine) -> None:
-    await fill(engine)
-    assert len(engine.log.appends) == 5
-    assert await table(engine.log) == AFTER
-    assert engine.log.head("projection/crates").seq == 0, "nothing records them a second time"
-
-
-@scenario(in_engine, [crates()])
-async def test_the_table_is_made_anew_from_the_events_by_the_code_of_today(engine: Engine) -> None:
-    await fill(engine)
-    harm = (RowDrop("app:crates", "a"), RowPut("app:crates", "b", b"0009", b"9"))
-    await engine.log.append(Append(ts_ms=1, rows=harm))
-    told: list[tuple[int, int]] = []
-    catalog = engine.api.catalog
-    count = await projections.rebuild_rows(
-        engine.log, "crates", catalog, now_ms=1, told=lambda *far: told.append(far)
-    )
-    assert (count, told[-1], await table(engine.log)) == (2, (3, 3), AFTER)
-    assert await projections.rebuild_rows(engine.log, "crates", Catalog([crates(by_moves)]), now_ms=1) == 3
-    assert await table(engine.log) == {
-        "moved 1": {b"0001": b'"a"'},
-        "moved 2": {b"0002": b'"b"', b"0003": b'""'},
-    }
-
-
 @pytest.mark.parametrize("appends", range(4))
 def test_a_rebuild_that_was_cut_short_is_done_again_by_the_next_start(
     appends: int, monkeypatch: pytest.MonkeyPatch
@@ -146,19 +105,6 @@ def test_a_rebuild_that_was_cut_short_is_done_again_by_the_next_start(
         await engine.api.close()
 
     in_engine(test, [crates()])
-
-
-@scenario(in_engine, [crates()])
-async def test_a_table_is_of_the_code_as_it_was_before_it_made_the_rows(
-    engine: Engine, *, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    await fill(engine)
-    catalog = Catalog([crates(by_count)])
-    await projections.rebuild_rows(engine.log, "crates", catalog, now_ms=1)
-    assert counted
-    assert await projections.outdated(engine.log, catalog) == []
-    monkeypatch.setattr(sys.modules[__name__], "counted", 0)  # as in another process
-    assert await projections.outdated(engine.log, Catalog([crates(by_count)])) == []
 
 
 @scenario(in_engine, [crates()])
@@ -271,35 +217,11 @@ async def file_all(engine: Engine) -> None:
 
 
 @scenario(in_engine, [papers()])
-async def test_rows_are_recorded_in_the_commit_of_their_decision(engine: Engine) -> None:
-    await engine.send("file_paper", what="three")
-    assert len(engine.log.appends) == 1
-    assert await engine.bodies("projection/papers") == [
-        {
-            "type": "rows_changed",
-            "changes": [{"part": "a", "key": f"{n}", "value": {"n": n}} for n in range(3)],
-        }
-    ]
-
-
-@scenario(in_engine, [papers()])
-async def test_a_decision_without_rows_records_none(engine: Engine) -> None:
-    await engine.send("file_paper", what="none")
-    assert engine.log.position == 1
-
-
-@scenario(in_engine, [papers()])
 async def test_large_rows_are_recorded_by_events_of_less_than_their_bound(engine: Engine) -> None:
     await engine.send("file_paper", what="large")
     sizes = [len(event.body) for event in engine.log.appends[0].events[1:]]
     assert len(sizes) == 4
     assert max(sizes) < 1 << 19
-
-
-@scenario(in_engine, [papers()])
-async def test_the_rows_of_jobs_are_not_recorded(engine: Engine) -> None:
-    await engine.api.jobs.begin("import", 42)
-    assert recorded(engine.log) == []
 
 
 @scenario(in_engine, [papers()])

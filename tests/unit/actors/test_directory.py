@@ -13,7 +13,7 @@ from huahuo.actors.entities.directory import DirectoryLimits, InboxBytes
 from huahuo.actors.entities.entity import Execute, Query
 from huahuo.eventstore.model import Append, StoredEvent
 from huahuo.replay.history.keyframes import KeyframePolicy
-from tests.support.worlds.entities import SERVICE, AccountDecider, Deposit, Done, Town, in_town, moved
+from tests.support.worlds.entities import SERVICE, Deposit, Done, Town, in_town, moved
 from tests.support.worlds.scenario import scenario
 
 IDLE_S = DirectoryLimits().idle_s
@@ -23,42 +23,6 @@ async def run_dry(town: Town) -> None:
     """Wait until all accounts have ended for idleness."""
     await asyncio.sleep(IDLE_S + 5)
     assert town.directory.resident == 0
-
-
-@scenario(in_town)
-async def test_a_message_wakes_its_entity_and_the_next_finds_it_awake(town: Town) -> None:
-    assert town.directory.resident == 0
-    await town.execute("a", Deposit(1))
-    await town.execute("a", Deposit(1))
-    await town.execute("b", Deposit(1))
-    assert (town.directory.resident, town.directory.activations) == (2, 2)
-
-
-@scenario(in_town)
-async def test_a_key_is_the_same_as_number_and_as_text(town: Town) -> None:
-    await town.execute("17", Deposit(1))
-    await town.directory.ask("account", 17, Execute(Deposit(1), SERVICE))
-    assert town.directory.resident == 1
-    assert await town.balance("17") == (2, 2)
-
-
-@scenario(in_town)
-async def test_an_idle_entity_is_ended_and_comes_back_with_its_state(town: Town) -> None:
-    await town.execute("a", Deposit(5))
-    await run_dry(town)
-    assert (town.directory.passivations, town.runtime.alive) == (1, 0)
-    assert await town.balance("a") == (1, 5)
-    assert town.directory.activations == 2
-
-
-@scenario(in_town)
-async def test_use_keeps_an_entity_awake(town: Town) -> None:
-    await town.execute("b", Deposit(1))
-    for _ in range(10):
-        await town.execute("a", Deposit(1))
-        await asyncio.sleep(IDLE_S / 2)
-    assert town.directory.activations == 2
-    assert town.directory.resident == 1
 
 
 @scenario(in_town)
@@ -110,21 +74,6 @@ async def test_weights_do_not_drift_over_failures_and_returns(town: Town) -> Non
     assert town.directory.weight == 0
 
 
-@scenario(in_town, keyframes=KeyframePolicy(leaving=10))
-async def test_an_ended_entity_leaves_a_keyframe_if_the_way_back_is_long(town: Town) -> None:
-    for _ in range(10):
-        await town.execute("long", Deposit(1))
-    await town.execute("short", Deposit(1))
-    await run_dry(town)
-    assert town.directory.keyframes.written == 1
-    frame = await town.log.keyframe("account/long", "account", "v1")
-    assert frame is not None
-    assert frame.seq == 10
-    town.log.reads.clear()
-    assert await town.balance("long") == (10, 10)
-    assert town.log.reads == []
-
-
 @scenario(in_town, keyframes=KeyframePolicy(leaving=1))
 async def test_of_a_crowd_that_is_ended_everyone_leaves_a_keyframe(town: Town) -> None:
     events = tuple(moved(f"account/{key}", 1) for key in range(600))
@@ -133,28 +82,6 @@ async def test_of_a_crowd_that_is_ended_everyone_leaves_a_keyframe(town: Town) -
         await town.balance(str(key))
     await run_dry(town)
     assert (town.directory.keyframes.written, town.directory.keyframes.left_out) == (600, 0)
-
-
-@scenario(in_town, limits=DirectoryLimits(idle_s=0))
-async def test_messages_sent_in_order_arrive_in_order_while_the_entity_comes_and_goes(town: Town) -> None:
-    """An entity ends at every sweep, and none of one sender's 200 messages is lost or reordered."""
-    for amount in range(1, 201):
-        await town.directory.tell("account", "a", Execute(Deposit(amount), SERVICE))
-        if amount % 3 == 0:
-            await asyncio.sleep(0.7)
-    await town.balance("a")
-    events = await town.log.read("account/a", 0, events_max=1000)
-    assert [town.decider.evolve(town.decider.initial(""), e).balance for e in events] == list(range(1, 201))
-    assert town.directory.passivations > 10
-
-
-@scenario(in_town)
-async def test_asks_made_in_order_are_answered_in_order_also_for_a_sleeping_entity(town: Town) -> None:
-    await town.execute("a", Deposit(100))
-    await run_dry(town)
-    asked = [asyncio.create_task(town.execute("a", Deposit(1))) for _ in range(20)]
-    answers = [await one for one in asked]
-    assert [answer.reply for answer in answers] == [Done(balance) for balance in range(101, 121)]
 
 
 @scenario(in_town, limits=DirectoryLimits(loads_max=4))
@@ -211,14 +138,6 @@ async def test_an_inbox_is_bounded_in_bytes_too(town: Town) -> None:
     assert town.directory.waiting_bytes == 0
 
 
-@scenario(in_town, limits=DirectoryLimits(inbox_max=2))
-async def test_a_teller_waits_in_line_for_room(town: Town) -> None:
-    for amount in range(20):
-        await town.directory.tell("account", "a", Execute(Deposit(amount), SERVICE))
-    await asyncio.sleep(1)
-    assert await town.balance("a") == (20, 190)
-
-
 @scenario(in_town)
 async def test_an_ask_without_an_answer_in_time_says_so_and_may_still_be_done(town: Town) -> None:
     gate = held(town)
@@ -250,21 +169,6 @@ async def test_an_entity_that_keeps_failing_is_left_alone_for_a_while(town: Town
     assert await town.balance("a") == (1, 1)
 
 
-@scenario(in_town, AccountDecider())
-async def test_one_entity_that_fails_does_not_touch_another(town: Town) -> None:
-    await town.execute("a", Deposit(1))
-    await town.execute("b", Deposit(1))
-
-    def hook(event: StoredEvent) -> None:
-        if event.stream == "account/a":
-            raise ZeroDivisionError
-
-    town.decider.evolve_hook = hook
-    await town.execute("a", Deposit(1))
-    assert (await town.execute("b", Deposit(1))).reply == Done(2)
-    assert town.directory.resident == 2
-
-
 @scenario(in_town)
 async def test_closing_finishes_what_was_taken_and_takes_no_more(town: Town) -> None:
     asked = [asyncio.create_task(town.execute("a", Deposit(1))) for _ in range(10)]
@@ -276,14 +180,6 @@ async def test_closing_finishes_what_was_taken_and_takes_no_more(town: Town) -> 
     assert [(await one).reply for one in asked] == [Done(n) for n in range(1, 11)]
     await closing
     assert (town.directory.resident, town.runtime.alive) == (0, 0)
-
-
-@scenario(in_town, keyframes=KeyframePolicy(leaving=10))
-async def test_closing_leaves_keyframes_behind(town: Town) -> None:
-    for _ in range(10):
-        await town.execute("a", Deposit(1))
-    await town.directory.close()
-    assert town.directory.keyframes.written == 1
 
 
 @scenario(in_town)

@@ -9,7 +9,6 @@ import pytest
 from huahuo.actors import (
     ActorDeadError,
     HandlerCancelled,
-    InboxFull,
     LoopActor,
     LoopRef,
     Reason,
@@ -18,7 +17,7 @@ from huahuo.actors import (
     Supervision,
     ask,
 )
-from tests.support.worlds.actors import actor_of, in_world, settled, until
+from tests.support.worlds.actors import in_world, settled, until
 from tests.support.worlds.scenario import scenario
 
 
@@ -96,34 +95,6 @@ async def suspended(runtime: Runtime, actor_class: type[Desk] = Desk) -> tuple[L
 
 
 @scenario(in_world)
-async def test_an_idle_actor_handles_a_message_in_its_senders_call(runtime: Runtime) -> None:
-    ref, seen = await idle(runtime)
-    ref.tell_now("a")
-    assert list(seen) == ["a"]
-
-
-@scenario(in_world)
-async def test_a_message_behind_a_queued_one_is_queued(runtime: Runtime) -> None:
-    ref, seen = await idle(runtime)
-    ref.tell("first")
-    ref.tell_now("second")
-    assert seen == []
-    await settled(runtime)
-    assert seen == ["first", "second"]
-
-
-@scenario(in_world)
-async def test_a_message_to_a_busy_actor_is_queued_in_order(runtime: Runtime) -> None:
-    ref, seen = await suspended(runtime)
-    ref.tell("a")
-    ref.tell_now("b")
-    ref.tell("c")
-    actor_of(ref).gate.set()
-    assert await ask(ref, "d") == "d"
-    assert seen == ["suspended", "resumed", "a", "b", "c", "d"]
-
-
-@scenario(in_world)
 async def test_a_handler_that_sends_to_its_own_actor_is_not_entered_again(runtime: Runtime) -> None:
     ref, seen = await idle(runtime)
 
@@ -135,17 +106,6 @@ async def test_a_handler_that_sends_to_its_own_actor_is_not_entered_again(runtim
     assert seen[0] == "outer goes on"
     await settled(runtime)
     assert [one for one in seen if isinstance(one, str)] == ["outer goes on", "inner"]
-
-
-@scenario(in_world)
-async def test_an_async_handler_begun_in_the_senders_call_keeps_the_actor_busy(runtime: Runtime) -> None:
-    ref, seen = await idle(runtime)
-    ref.tell_now("wait")
-    ref.tell_now("next")
-    await until(lambda: seen == ["suspended"])
-    actor_of(ref).gate.set()
-    await ask(ref, "last")
-    assert seen == ["suspended", "resumed", "next", "last"]
 
 
 @scenario(in_world)
@@ -172,16 +132,6 @@ async def test_a_supervised_actor_restarts_after_a_fault_in_the_senders_call(
     assert seen == ["failed with ValueError", "started", "a", "b"]
 
 
-@scenario(in_world)
-async def test_a_full_inbox_refuses_a_message_that_cannot_be_handled_now(runtime: Runtime) -> None:
-    ref, _ = await suspended(runtime)
-    for number in range(Desk.inbox_limit):
-        ref.tell_now(number)
-    with pytest.raises(InboxFull):
-        ref.tell_now("one more")
-    actor_of(ref).gate.set()
-
-
 async def test_another_threads_message_is_queued_and_keeps_its_order() -> None:
     runtime = Runtime(asyncio.get_running_loop())
     seen: list[Any] = []
@@ -201,27 +151,6 @@ async def test_another_threads_message_is_queued_and_keeps_its_order() -> None:
     await runtime.stop()
     for sender in (0, 1, 2):
         assert [number for who, number in seen if who == sender] == list(range(500))
-
-
-@scenario(in_world)
-async def test_an_urgent_message_is_handled_while_a_handler_is_suspended(runtime: Runtime) -> None:
-    ref, seen = await suspended(runtime)
-    ref.tell("waits")
-    ref.tell_urgent("tick")
-    assert ref.try_urgent("close") == "close"
-    assert seen == ["suspended", "urgent tick", "urgent close"]
-    actor_of(ref).gate.set()
-    await ask(ref, "last")
-    assert seen[3:] == ["resumed", "waits", "last"]
-
-
-@scenario(in_world)
-async def test_an_urgent_message_overtakes_queued_ones(runtime: Runtime) -> None:
-    ref, seen = await idle(runtime)
-    ref.tell("queued")
-    ref.tell_urgent("tick")
-    await settled(runtime)
-    assert seen == ["urgent tick", "queued"]
 
 
 @scenario(in_world)
@@ -257,48 +186,6 @@ async def test_an_urgent_message_from_the_actors_own_code_waits_until_that_is_do
         "urgent second",
         "after",
     ]
-
-
-@scenario(in_world)
-async def test_an_urgent_message_of_a_handler_to_itself_is_handled_once_the_handler_waits(
-    runtime: Runtime,
-) -> None:
-    class Own(Desk):
-        async def _wait(self) -> str:
-            self.actor_ref.tell_urgent("own")
-            return await super()._wait()
-
-    ref, seen = await idle(runtime, Own)
-    ref.tell("wait")
-    await until(lambda: len(seen) == 2)
-    actor_of(ref).gate.set()
-    await ask(ref, "last")
-    assert seen == ["suspended", "urgent own", "resumed", "last"]
-
-
-@pytest.mark.parametrize("eager", [False, True])
-@scenario(in_world)
-async def test_urgent_messages_find_a_suspended_handler_under_either_task_factory(
-    runtime: Runtime, *, eager: bool
-) -> None:
-    if eager:
-        runtime.loop.set_task_factory(asyncio.eager_task_factory)
-    ref, seen = await suspended(runtime)
-    ref.tell_urgent("tick")
-    actor_of(ref).gate.set()
-    await ask(ref, "last")
-    assert seen == ["suspended", "urgent tick", "resumed", "last"]
-
-
-@scenario(in_world)
-async def test_a_fault_in_an_urgent_message_ends_an_idle_actor(runtime: Runtime) -> None:
-    ref, seen = await idle(runtime)
-    ref.tell_urgent("boom")
-    await until(lambda: not ref.is_alive())
-    assert ref.try_urgent("late", "dead") == "dead"
-    with pytest.raises(ActorDeadError):
-        ref.tell_urgent("late")
-    assert seen == ["failed with ValueError"]
 
 
 @scenario(in_world)

@@ -20,7 +20,6 @@ from huahuo.actors.effects.queue import Entry
 from huahuo.eventstore.ambient import FakeAmbient
 from tests.support.worlds.effects import (
     Carry,
-    Parcel,
     Step,
     Works,
     broken,
@@ -30,90 +29,6 @@ from tests.support.worlds.effects import (
     parcels,
 )
 from tests.support.worlds.scenario import scenario
-
-
-@scenario(in_works)
-async def test_an_effect_is_asked_for_claimed_and_ended_on_a_stream_of_its_own(works: Works) -> None:
-    await works.post(host="north")
-    await works.idle()
-    asked, claimed, ended = await works.facts()
-    job = {"n": 0, "host": "north"}
-    assert asked == {"type": "effect_requested", "id": 1, "effect": "carry", "job": job, "user": 42}
-    assert claimed == {"type": "effect_claimed", "id": 1}
-    assert ended == {"type": "effect_ended", "id": 1, "outcome": "done", "error_type": ""}
-    assert [body["type"] for body in await works.engine.bodies("parcel/1")] == [
-        "parcel_posted", "parcel_step",
-    ]  # fmt: skip
-    assert await works.open_rows() == 0
-
-
-@scenario(in_works)
-async def test_the_request_and_its_row_are_in_the_commit_of_the_decision(works: Works) -> None:
-    await works.post(jobs=2)
-    first = works.log.appends[0]
-    assert [event.stream for event in first.events] == ["parcel/1", "effect/parcel/1", "effect/parcel/1"]
-    assert len(first.rows) == 2
-
-
-@scenario(in_works)
-async def test_a_run_knows_its_entity_its_job_and_its_state_after_each_emit(works: Works) -> None:
-    seen: list[Any] = []
-
-    async def carry(job: Any, run: EffectRun) -> None:
-        seen.extend((run.id, run.job == job, run.attempt, run.state))
-        await run.emit(Step(1), Step(2))
-        seen.append(run.state)
-
-    works.script.carry = carry
-    await works.post()
-    await works.idle()
-    assert seen == [1, True, 1, Parcel((), "posted"), Parcel((1, 2), "posted")]
-    assert len([append for append in works.log.appends if len(append.events) == 2]) == 2, "one commit"
-
-
-@scenario(in_works)
-async def test_what_is_emitted_is_caused_by_the_event_that_asked_for_the_effect(works: Works) -> None:
-    await works.post()
-    await works.idle()
-    log = await works.log.read("log", 0, events_max=99)
-    [asked] = [event for event in log if event.type == "effect_requested"]
-    causes = {event.type: event.cause for event in log}
-    assert causes["parcel_step"] == causes["effect_ended"] == asked.position
-
-
-@scenario(in_works)
-async def test_others_that_write_in_between_do_not_stop_an_emit(works: Works) -> None:
-    async def carry(job: Any, run: EffectRun) -> None:
-        for n in range(5):
-            await works_of[0].send("poke_parcel", parcel_id=1)
-            await works_of[0].send("carry_more", parcel_id=1, weigh=True)
-            await run.emit(Step(100 + n))
-
-    works_of: list[Works] = []
-    works_of.append(works)
-    works.script.carry = carry
-    await works.post()
-    await works.idle()
-    steps = (await works.state()).steps
-    assert [n for n in steps if n] == [100, 101, 102, 103, 104]
-
-
-@scenario(in_works)
-async def test_a_crash_repeats_a_run_and_counts_for_none(works: Works) -> None:
-    works.script.carry = never
-    await works.post()
-    await asyncio.sleep(1)
-    await works.crash()
-    await asyncio.sleep(1)
-    assert [run.attempt for run in works.script.runs] == [1, 1]
-    await works.close()
-    works.script.carry = one_step
-    await works.open()
-    await works.idle()
-    assert [run.attempt for run in works.script.runs] == [1, 1, 1]
-    assert await works.types() == [
-        "effect_requested", "effect_claimed", "effect_claimed", "effect_claimed", "effect_ended done",
-    ]  # fmt: skip
 
 
 @scenario(in_works)
@@ -160,34 +75,6 @@ async def test_more_effects_than_memory_holds_wait_in_the_log_and_all_are_done(w
     await works.idle()
     assert sorted((await works.state()).steps) == list(range(300))
     assert works.effects.opened == 0
-
-
-@scenario(in_works)
-async def test_an_effect_whose_commit_had_an_unknown_outcome_is_found_by_a_sweep(works: Works) -> None:
-    works.log.lose = ["after"]
-    with pytest.raises(Exception, match="lost after"):
-        await works.post()
-    await asyncio.sleep(40)
-    await works.idle()
-    assert (await works.state()).steps == (0,)
-
-
-@scenario(in_works)
-async def test_a_stop_waits_for_what_runs_and_leaves_open_what_does_not_end_in_time(works: Works) -> None:
-    async def carry(job: Carry, run: EffectRun) -> None:
-        await asyncio.sleep(2 if job.n == 0 else 100)
-        await run.emit(Step(job.n))
-
-    works.script.carry = carry
-    await works.post(jobs=2)
-    await asyncio.sleep(1)
-    await works.close(drain_s=5)
-    await works.open()
-    assert (await works.state()).steps == (0,)
-    assert [fact["id"] for fact in await works.facts() if fact["type"] == "effect_ended"] == [1]
-    await works.idle()
-    assert (await works.state()).steps == (0, 1)
-    assert works.script.runs[-1].attempt == 1
 
 
 @scenario(in_works)
@@ -276,21 +163,6 @@ async def test_an_effect_that_raises_is_tried_again_later_and_later_six_times_in
         assert 0.5 * 2**n <= wait_s <= 1.5 * 2**n + 0.1
 
 
-@scenario(in_works, retries=2)
-async def test_a_final_failure_is_a_command_that_the_entity_decides_in_the_commit_of_the_end(
-    works: Works,
-) -> None:
-    works.script.carry = broken
-    await works.post()
-    await works.idle()
-    lost = (await works.engine.bodies("parcel/1"))[-1]
-    assert lost == {
-        "type": "parcel_lost", "effect": "carry", "error_type": "ConnectionError", "attempts": 3,
-    }  # fmt: skip
-    assert [event.type for event in works.log.appends[-1].events] == ["effect_ended", "parcel_lost"]
-    assert (await works.facts())[-1]["outcome"] == "failed"
-
-
 @pytest.mark.parametrize("decides_failures", [True, False])
 def test_a_failure_that_is_refused_or_has_no_handler_is_only_recorded(decides_failures: bool) -> None:
     async def carry(job: Any, run: EffectRun) -> None:
@@ -314,34 +186,6 @@ async def test_the_text_of_an_exception_is_stored_nowhere(works: Works) -> None:
     await works.post()
     await works.idle()
     assert b"1234" not in works.disk.read()
-
-
-@scenario(in_works, retries=3)
-async def test_a_clock_that_is_set_back_by_a_day_holds_up_no_retry(works: Works) -> None:
-    tried = asyncio.Event()
-
-    async def fail(_job: Any, _run: EffectRun) -> None:
-        tried.set()
-        raise ConnectionError
-
-    works.script.carry = fail
-    await works.post()
-    await tried.wait()
-    await asyncio.sleep(0.1)
-    works.wrong_ms = -86_400_000
-    works.script.carry = one_step
-    await works.crash()
-    await asyncio.sleep(30)
-    assert await works.open_rows() == 0
-
-
-@scenario(in_works, retries=0)
-async def test_a_log_that_does_not_answer_counts_for_no_failure(works: Works) -> None:
-    await works.post()
-    works.log.lose = ["before", "after", "before"]
-    await works.idle()
-    assert (await works.facts())[-1]["outcome"] == "done"
-    assert {run.attempt for run in works.script.runs} == {1}
 
 
 async def as_if_its_process_had_come_back(works: Works, first: EffectRun) -> EffectRun:

@@ -61,21 +61,6 @@ async def test_work_of_a_node_that_died_goes_on_on_another_within_seconds(one: W
     await one.log.close()
 
 
-@scenario(on_nodes)
-async def test_an_effect_runs_on_the_node_that_decided_it(one: Works, other: Works) -> None:
-    await other.open()
-    first, second = await one.post(), await other.post()
-    await one.idle()
-    await other.idle()
-    await asyncio.sleep(40)
-    assert (len(one.script.runs), len(other.script.runs)) == (1, 1)
-    for parcel in (first, second):
-        types = await one.types(parcel)
-        assert types == ["effect_requested", "effect_claimed", "effect_ended done"]
-    await other.close()
-    await one.close()
-
-
 @scenario(in_works, at_once=2)
 async def test_an_effect_that_a_sweep_read_before_its_end_gives_its_place_back_once(works: Works) -> None:
     faults: list[dict[str, Any]] = []

@@ -4,15 +4,8 @@ from typing import Any
 
 from msgspec import Raw
 
-from huahuo.actors.effects import facts
 from huahuo.actors.effects.facts import OpenEffect
-from huahuo.actors.effects.queue import Entry, Line, Spec, backoff_s
-
-
-def test_rows_come_back_oldest_first() -> None:
-    keys = [facts.row_key(number) for number in (1, 2, 300, 1 << 40)]
-    assert keys == sorted(keys, reverse=True)
-    assert [facts.id_of(key) for key in keys] == [1, 2, 300, 1 << 40]
+from huahuo.actors.effects.queue import Entry, Line, Spec
 
 
 async def nothing(_job: Any, _run: Any) -> None: ...
@@ -52,11 +45,6 @@ def test_users_take_turns() -> None:
     assert ids(made, 7) == [0, 10, 20, 1, 2, 3, 4]
 
 
-def test_a_user_takes_turns_between_groups() -> None:
-    made = line(*(entry(n, 1, per="north") for n in range(3)), entry(10, 1, per="south"))
-    assert ids(made, 4) == [0, 10, 1, 2]
-
-
 def test_a_full_group_keeps_no_other_back_and_goes_on_where_it_stopped() -> None:
     narrow = spec("mail", at_once=1)
     first, second, third = entry(1, 1, narrow), entry(2, 2, narrow), entry(3, 3, narrow)
@@ -78,35 +66,9 @@ def test_a_place_that_a_cancelled_effect_would_have_taken_goes_to_the_next() -> 
     assert ids(made, 2) == [3]
 
 
-def test_one_that_stands_aside_can_be_taken_out() -> None:
-    narrow = spec("mail", at_once=1)
-    first = entry(1, 1, narrow)
-    made = line(first, entry(2, 2, narrow))
-    assert ids(made, 2) == [1]
-    assert made.remove(2) is not None
-    assert made.remove(2) is None
-    made.ended(first)
-    assert (ids(made, 1), made.waiting, made.by_user) == ([], {}, {})
-
-
-def test_a_user_who_owes_time_waits_and_others_pass() -> None:
-    made = line(entry(1, user=1), entry(2, user=2))
-    found = made.next(lambda user: 0.5 if user == 1 else 0.0)
-    assert isinstance(found, Entry)
-    assert found.id == 2
-    assert made.next(lambda _user: 0.5) == 0.5
-    assert ids(made, 1) == [1]
-
-
 def test_there_is_no_room_over_the_bounds() -> None:
     made = line(entry(1, 1), entry(2, 1), waiting_max=3, per_user=2)
     assert not made.add(entry(3, 1))
     assert made.add(entry(4, 2))
     assert not made.add(entry(5, 3))
     assert len(made.waiting) == 3
-
-
-def test_back_off_doubles_is_spread_and_ends_at_an_hour() -> None:
-    assert [backoff_s(spec(backoff=2.0), n, 0.5) for n in (1, 2, 3)] == [2.0, 4.0, 8.0]
-    assert backoff_s(spec(), 1, 0.0) == 0.5
-    assert backoff_s(spec(), 50, 0.99) < 5400

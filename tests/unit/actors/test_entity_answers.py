@@ -224,11 +224,6 @@ async def test_a_table_without_a_name_is_a_fault(engine: Engine, *, table: str) 
     assert engine.log.position == 0
 
 
-@scenario(in_engine, [blobs()])
-async def test_a_decision_without_events_succeeds_without_a_place(engine: Engine) -> None:
-    assert await engine.send("do", what="nothing") == {"type": "success", "blob_id": 1}
-
-
 @pytest.mark.parametrize("what", ["refused", "raised"])
 @scenario(in_engine, [blobs()])
 async def test_a_refusal_may_be_returned_or_raised(engine: Engine, *, what: str) -> None:
@@ -244,12 +239,3 @@ async def test_rows_secrets_and_the_end_of_a_key_are_in_the_same_commit(engine: 
     await engine.send("do", what="secret")
     assert await engine.log.secret("blob/3", "password") == Secret("hunter2")
     assert len(engine.log.appends) == 3
-
-
-@scenario(in_engine, [blobs()])
-async def test_a_recurring_timer_and_the_end_of_effects_are_recorded(engine: Engine) -> None:
-    await engine.send("do", what="timers")
-    [timer] = await engine.bodies("timer/blob/1")
-    assert (timer["name"], timer["every_ms"]) == ("tick", 60_000)
-    await engine.send("do", what="cancel")
-    assert await engine.bodies("effect/blob/2") == [{"type": "effects_cancelled", "effect": None}]

@@ -5,47 +5,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from tests.support.worlds.orders import ADMIN, ALICE, BOB, Engine, Order, in_engine
+from tests.support.worlds.orders import ADMIN, BOB, Engine, Order, in_engine
 from tests.support.worlds.rooms import rooms
 from tests.support.worlds.scenario import scenario
 
 NOT_FOUND = {"type": "error", "code": "not_found", "message": "there is no such order"}
-
-
-@scenario(in_engine)
-async def test_a_creating_command_gets_its_id_from_the_log(engine: Engine) -> None:
-    first = await engine.send("place_order", item="tea")
-    assert first == {"type": "success", "order_id": 1, "at": {"stream": "order/1", "seq": 1}}
-    assert (await engine.send("place_order", item="rice"))["order_id"] == 2
-
-
-@scenario(in_engine)
-async def test_events_and_those_for_other_streams_are_one_commit(engine: Engine) -> None:
-    await engine.send("place_order", item="tea")
-    assert await engine.bodies("order/1") == [{"type": "order_placed", "owner": 42, "item": "tea"}]
-    assert await engine.bodies("user/42") == [{"type": "order_noted", "order_id": 1}]
-    assert len(engine.log.appends) == 1
-    events = await engine.log.read("log", 0, events_max=9)
-    assert {event.entity for event in events} == {"order/1"}
-    assert {event.principal for event in events} == {"user/42"}
-
-
-@scenario(in_engine)
-async def test_effects_and_timers_are_recorded_on_streams_of_their_own(engine: Engine) -> None:
-    await engine.send("place_order", item="tea")
-    [effect, *_] = await engine.bodies("effect/order/1")
-    job = {"item": "tea"}
-    assert effect == {"type": "effect_requested", "id": 1, "effect": "pack", "job": job, "user": 42}
-    [timer] = await engine.bodies("timer/order/1")
-    assert (timer["command"], timer["name"], timer["fields"]) == ("expire", "expire", {})
-
-
-@scenario(in_engine)
-async def test_the_same_id_has_one_effect_and_one_answer(engine: Engine) -> None:
-    first = await engine.send("place_order", as_id="c1", item="tea")
-    assert await engine.send("place_order", as_id="c1", item="tea") == first | {"duplicate": True}
-    assert engine.log.head("order/2").seq == 0
-    assert len(await engine.bodies("user/42")) == 1
 
 
 @scenario(in_engine)
@@ -65,15 +29,6 @@ async def test_an_entity_without_events_is_not_found(
     engine: Engine, *, action: str, fields: dict[str, Any]
 ) -> None:
     assert await engine.send(action, ADMIN, order_id=9, **fields) == NOT_FOUND
-
-
-@scenario(in_engine)
-async def test_only_readers_and_administrators_may_command_unless_the_command_is_open(engine: Engine) -> None:
-    await engine.send("place_order", item="tea")
-    assert await engine.send("give_order", BOB, order_id=1, to=7) == NOT_FOUND
-    assert (await engine.send("report_order", BOB, order_id=1, percent=5))["type"] == "success"
-    assert (await engine.send("give_order", ADMIN, order_id=1, to=7))["type"] == "success"
-    assert await engine.send("give_order", ALICE, order_id=1, to=42) == NOT_FOUND
 
 
 @pytest.mark.parametrize(
@@ -135,10 +90,3 @@ async def test_a_key_of_another_form_is_refused(engine: Engine, *, key: str) -> 
     said = await engine.send("join_room", room_id=key)
     assert (said["code"], said["details"].partition(":")[0]) == ("invalid_field", "room_id")
     assert key in (".", "..", "a\n") or "matching regex" in said["details"], said
-
-
-@scenario(in_engine, [rooms(may_read=False)])
-async def test_without_readers_only_administrators_may_read_and_command(engine: Engine) -> None:
-    await engine.send("join_room", room_id="a")
-    assert (await engine.send("tidy_room", room_id="a"))["code"] == "not_found"
-    assert (await engine.send("tidy_room", ADMIN, room_id="a")) == {"type": "success", "room_id": "a"}

@@ -7,14 +7,12 @@ import pytest
 from msgspec import Struct
 from msgspec.structs import replace
 
-from huahuo import Command, Context, Entity, Event, Outcome
+from huahuo import Entity, Event
 from huahuo.actors.domain.fold import EntityFold
 from huahuo.actors.domain.structs import Fault
 from huahuo.eventstore.model import Append, NewEvent
 from huahuo.replay.history.keyframes import KeyframePolicy, KeyframeWriter, load
 from tests.support.models.faulty_log import FaultyLog, faulty_log
-from tests.support.worlds.orders import Engine, Order, in_engine, orders
-from tests.support.worlds.scenario import scenario
 
 
 class Counted(Event, type="counted"):
@@ -90,22 +88,6 @@ async def test_an_upcast_that_returns_nothing_is_named() -> None:
     assert str(raised.value).startswith(f"{__file__}:")
 
 
-@pytest.mark.virtual_time
-async def test_an_event_that_today_s_code_does_not_know_changes_nothing() -> None:
-    log = await faulty_log()
-    await counted(log, by=1)
-    await log.append(Append(ts_ms=1, events=(NewEvent("counter/1", "counter_painted", b'{"type":"x"}'),)))
-    await counted(log, by=2)
-    assert await total(log, counters()) == 3
-
-
-@scenario(in_engine)
-async def test_new_events_carry_the_version_of_their_entity(engine: Engine) -> None:
-    await engine.send("place_order", item="tea")
-    [event] = await engine.log.read("order/1", 0, events_max=9)
-    assert event.version == 1
-
-
 @pytest.mark.parametrize("changed", ["version", "handler", "upcast"])
 @pytest.mark.virtual_time
 async def test_a_keyframe_is_valid_for_the_code_that_made_it(changed: str) -> None:
@@ -122,45 +104,3 @@ async def test_a_keyframe_is_valid_for_the_code_that_made_it(changed: str) -> No
     if changed == "upcast":
         other.upcast("counted", from_version=1)(lambda fields: {"by": fields["by"] * 5})
     assert await total(log, other) == {"version": 1, "handler": 2, "upcast": 5}[changed]
-
-
-def test_a_keyframe_gives_back_what_it_was_made_of() -> None:
-    fold = EntityFold(orders())
-    held = fold.initial("order/7")
-    held.state, held.exists = Order(42, "tea", 5, "placed"), True
-    again = fold.load("order/7", fold.dump(held))
-    assert (again.key, again.state, again.exists) == (7, held.state, True)
-
-
-class Add(Command, action="add", creates=True, open=True):
-    by: int
-
-
-def test_what_a_decision_has_folded_is_not_folded_again_after_its_commit() -> None:
-    asked: list[int] = []
-    counter = Entity("counter", Counter, key=str)
-
-    @counter.evolve
-    def counted(state: Counter, event: Counted) -> Counter:
-        asked.append(event.by)
-        return replace(state, total=state.total + event.by)
-
-    @counter.decide
-    def add(state: Counter, command: Add, ctx: Context) -> Outcome:
-        return [Counted(by=command.by), Counted(by=10 * command.by)]
-
-    async def test(engine: Engine) -> None:
-        for by in (1, 2, 3):
-            await engine.send("add", counter_id="a", by=by)
-        assert await engine.api.state("counter", "a") == (Counter(66), 6)
-        assert asked == [1, 10, 2, 20, 3, 30]
-
-    in_engine(test, [counter])
-
-
-@scenario(in_engine)
-async def test_the_state_after_a_decision_is_the_one_that_its_stored_events_give(engine: Engine) -> None:
-    await engine.send("place_order", item="tea")
-    await engine.send("give_order", order_id=1, to=7)
-    loaded = await load(engine.log, "order/1", EntityFold(orders()))
-    assert (loaded.state.state, loaded.seq) == await engine.api.state("order", 1)

@@ -26,24 +26,6 @@ from tests.support.worlds.orders import Engine, in_engine, orders
 from tests.support.worlds.scenario import scenario
 
 
-@scenario(in_crm)
-async def test_it_gets_the_events_of_its_kinds_in_order_and_no_others(crm: Crm) -> None:
-    await crm.write("order/1", "user/42", "order/2", "order/1")
-    await crm.write("group/ops")
-    await crm.write("order/3")
-    await crm.idle()
-    assert crm.outside.wrote == ["order/1#1", "order/2#1", "order/1#2", "order/3#1"]
-
-
-@scenario(in_crm)
-async def test_it_gets_what_was_written_before_it_was_declared(crm: Crm) -> None:
-    await crm.write("order/1", "order/2")
-    await crm.close()
-    await crm.open()
-    await crm.idle()
-    assert crm.outside.wrote == wrote(1, 2)
-
-
 @scenario(in_engine)
 async def test_one_that_begins_at_the_head_gets_only_what_comes(engine: Engine) -> None:
     await write(engine.log, "order/1", "order/2")
@@ -87,35 +69,6 @@ async def test_a_batch_has_at_most_as_many_events_as_were_asked_for(crm: Crm) ->
 
 
 @scenario(in_crm)
-async def test_after_a_restart_it_goes_on_behind_the_last_batch(crm: Crm) -> None:
-    await crm.write("order/1")
-    await crm.idle()
-    await crm.crash()
-    await crm.write("order/2")
-    await crm.idle()
-    assert crm.outside.wrote == wrote(1, 2)
-
-
-@scenario(in_crm)
-async def test_a_batch_that_fails_is_repeated_one_by_one_with_back_off(crm: Crm) -> None:
-    fails = 3
-
-    async def behave(events: Sequence[Followed], run: FollowerRun) -> None:
-        if fails >= len(crm.calls):
-            raise ConnectionError
-        await crm.outside.take(events, run)
-
-    crm.behave = behave
-    began = asyncio.get_running_loop().time()
-    await crm.write("order/1", "order/2")
-    await crm.idle()
-    assert [batch for batch, _ in crm.calls] == [wrote(1, 2), wrote(1), wrote(1), wrote(1), wrote(2)]
-    assert [run.attempt for _, run in crm.calls] == [1, 1, 2, 3, 1]
-    assert crm.outside.wrote == wrote(1, 2)
-    assert 2 < asyncio.get_running_loop().time() - began < 8
-
-
-@scenario(in_crm)
 async def test_a_paused_one_delivers_nothing_until_it_is_resumed_also_over_a_crash(crm: Crm) -> None:
     await crm.follower.pause("user/1", paused=True)
     await crm.write("order/1")
@@ -129,31 +82,6 @@ async def test_a_paused_one_delivers_nothing_until_it_is_resumed_also_over_a_cra
     assert crm.outside.wrote == wrote(1)
     told = [event["type"] for event in await crm.engine.bodies("audit")]
     assert told == ["follower_paused", "follower_resumed"]
-
-
-@scenario(in_crm, backoff_s=10.0)
-async def test_a_pause_interrupts_the_wait_for_the_next_attempt(crm: Crm) -> None:
-    fail_for(crm, "order/1")
-    await crm.write("order/1")
-    await asyncio.sleep(0.1)
-    await crm.follower.pause("user/1", paused=True)
-    await asyncio.sleep(10_000)
-    assert len(crm.calls) == 1
-
-
-@scenario(in_crm, batch=1)
-async def test_a_stop_lets_the_batch_under_way_come_to_its_end(crm: Crm) -> None:
-    async def slow(events: Sequence[Followed], run: FollowerRun) -> None:
-        await asyncio.sleep(3)
-        await crm.outside.take(events, run)
-
-    crm.behave = slow
-    await crm.write("order/1", "order/2")
-    await asyncio.sleep(1)
-    await crm.close(drain_s=5)
-    await crm.open()
-    await crm.idle()
-    assert crm.outside.wrote == wrote(1, 2)
 
 
 @scenario(in_crm)
@@ -172,17 +100,6 @@ async def test_a_batch_that_a_stop_cut_short_is_delivered_after_the_next_start(c
     assert crm.outside.wrote == wrote(1)
 
 
-@scenario(in_crm, retries=0)
-async def test_a_cancel_of_its_own_is_a_failure_like_others(crm: Crm) -> None:
-    async def cancelled(events: Sequence[Followed], run: FollowerRun) -> None:
-        raise asyncio.CancelledError
-
-    crm.behave = cancelled
-    await crm.write("order/1")
-    await crm.idle()
-    assert crm.follower.dead[1].error == "CancelledError"
-
-
 @scenario(in_crm)
 async def test_a_cursor_that_cannot_be_stored_is_stored_later_and_nothing_is_delivered_twice(
     crm: Crm,
@@ -196,28 +113,6 @@ async def test_a_cursor_that_cannot_be_stored_is_stored_later_and_nothing_is_del
     await crm.crash()
     await crm.idle()
     assert crm.outside.wrote == wrote(1, 2)
-
-
-@scenario(in_crm)
-async def test_a_log_that_cannot_be_read_is_tried_again(crm: Crm) -> None:
-    await crm.write("order/1")
-    await crm.close()
-    await crm.open()  # what is to be delivered is not in memory
-    crm.log.read_fault = OSError("a fault of ours")
-    await asyncio.sleep(60)
-    crm.log.read_fault = None
-    await crm.idle()
-    assert crm.outside.wrote == wrote(1)
-
-
-@scenario(in_crm)
-async def test_signals_that_were_lost_do_no_harm(crm: Crm) -> None:
-    crm.log.deaf = True
-    await crm.write("order/1", "user/1")
-    crm.log.deaf = False
-    await crm.write("user/1")
-    await crm.idle()
-    assert crm.outside.wrote == wrote(1)
 
 
 def test_a_cursor_that_passes_others_events_is_stored_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -235,26 +130,6 @@ def test_a_cursor_that_passes_others_events_is_stored_now_and_then(monkeypatch: 
         assert (await record.read(crm.log, NAME)).cursor == 25
 
     in_crm(test)
-
-
-@scenario(in_crm, own_cursor=True)
-async def test_one_with_a_cursor_of_its_own_is_asked_at_the_start_and_after_failures(crm: Crm) -> None:
-    async def behave(events: Sequence[Followed], run: FollowerRun) -> None:
-        await crm.outside.take(events, run)
-        if len(crm.calls) == 1:
-            raise ConnectionError("the transaction was committed all the same")
-
-    crm.behave = behave
-    await crm.write("order/1", "order/2")
-    await crm.idle()
-    await crm.write("order/3")
-    await crm.idle()
-    assert crm.outside.wrote == wrote(1, 2, 3)
-    assert crm.outside.asked == 2
-    await crm.crash()
-    await crm.idle()
-    assert crm.outside.wrote == wrote(1, 2, 3)
-    assert crm.outside.asked == 3
 
 
 @scenario(in_crm, own_cursor=True, retries=1)
@@ -287,27 +162,6 @@ async def test_a_cursor_of_its_own_that_cannot_be_right_is_asked_for_again(crm: 
     assert crm.outside.wrote == wrote(1)
 
 
-@scenario(in_crm, retries=2)
-async def test_an_event_that_always_fails_becomes_a_dead_letter_and_the_others_are_delivered(
-    crm: Crm,
-) -> None:
-    fail_for(crm, "order/2")
-    await crm.write("order/1", "order/2", "order/3")
-    await crm.idle()
-    assert crm.outside.wrote == wrote(1, 3)
-    [(position, letter)] = crm.follower.dead.items()
-    assert (position, letter.stream, letter.attempts, letter.error) == (
-        2,
-        "order/2",
-        3,
-        "ConnectionError",
-    )
-    await crm.crash()
-    await crm.idle()
-    assert crm.outside.wrote == wrote(1, 3)
-    assert list(crm.follower.dead) == [2]
-
-
 @scenario(in_crm, retries=0)
 async def test_a_follower_with_a_dead_letter_is_not_retrying_and_says_what_it_failed_with(crm: Crm) -> None:
     fail_for(crm, "order/2")
@@ -325,47 +179,6 @@ async def test_a_follower_with_a_dead_letter_is_not_retrying_and_says_what_it_fa
     await crm.write("order/1")
     await crm.idle()
     assert says() == ("up to date", 1, "ConnectionError")
-
-
-@scenario(in_crm, retries=0)
-async def test_the_text_of_an_exception_is_stored_nowhere(crm: Crm) -> None:
-    fail_for(crm, "order/1")
-    await crm.write("order/1")
-    await crm.idle()
-    rows = [value for append in crm.log.appends for value in append.rows]
-    assert b"ConnectionError" in repr(rows).encode()
-    assert b"secret" not in repr(rows).encode()
-
-
-@scenario(in_crm, retries=0)
-async def test_retry_delivers_the_dead_letters_again_and_forgets_those_that_succeed(crm: Crm) -> None:
-    fail_for(crm, "order/1", "order/3")
-    await crm.write("order/1", "order/2", "order/3")
-    await crm.idle()
-    fail_for(crm, "order/3")
-    assert await crm.follower.retry("user/1") == 2
-    await crm.idle()
-    assert crm.outside.wrote == wrote(2, 1)
-    assert {at: letter.attempts for at, letter in crm.follower.dead.items()} == {3: 2}
-    assert crm.calls[-1][1].again
-    events = await crm.engine.bodies("audit")
-    assert [(event["type"], event["dead_letters"]) for event in events] == [("follower_retried", 2)]
-    assert (await record.read(crm.log, NAME)).dead == crm.follower.dead
-
-
-@scenario(in_crm, retries=0)
-async def test_a_retry_that_a_crash_cut_short_is_done_after_the_start(crm: Crm) -> None:
-    fail_for(crm, "order/1", "order/2")
-    await crm.write("order/1", "order/2")
-    await crm.idle()
-    crm.behave = crm.outside.take
-    crm.log.before_append = lambda append: asyncio.Event().wait() if not append.events else None
-    await crm.follower.retry("user/1")
-    await asyncio.sleep(1)
-    await crm.crash()
-    await crm.idle()
-    assert sorted(set(crm.outside.wrote)) == wrote(1, 2)
-    assert crm.follower.dead == {}
 
 
 @scenario(in_crm, retries=0)
@@ -443,27 +256,6 @@ def with_reader(test: Callable[[Log, Reader, Followers], Awaitable[None]]) -> No
             await followers.close()
 
     asyncio.run(run())
-
-
-@scenario(with_reader)
-async def test_it_gets_the_events_of_its_types_and_no_others(
-    log: Log, reader: Reader, followers: Followers
-) -> None:
-    await write_types(log, "mail", "progress", "mail")
-    await write_types(log, "progress")
-    await write_types(log, "progress", "mail")
-    await followers.idle()
-    assert [one for batch in reader.got for one in batch] == ["mail@1", "mail@3", "mail@6"]
-
-
-@scenario(with_reader)
-async def test_an_event_of_another_type_is_not_even_read(
-    log: Log, reader: Reader, followers: Followers
-) -> None:
-    await write_types(log, "progress", "progress")
-    await followers.idle()
-    assert (reader.read, reader.got) == ([], [])
-    assert followers.by_name["mails"].lag == 0
 
 
 def test_after_many_of_other_types_it_is_told_how_far_it_is(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,22 +19,6 @@ def future_of[T](value: T) -> LoopFuture[T]:
 
 
 @pytest.mark.virtual_time
-async def test_await_suspends_the_task_and_not_the_loop() -> None:
-    order: list[str] = []
-    future: LoopFuture[str] = LoopFuture()
-
-    async def reader() -> None:
-        order.append(await future)
-
-    task = asyncio.create_task(reader())
-    await asyncio.sleep(3600)
-    order.append("the loop went on")
-    future.set("value")
-    await task
-    assert order == ["the loop went on", "value"]
-
-
-@pytest.mark.virtual_time
 async def test_get_on_a_loop_thread_refuses_at_once() -> None:
     with pytest.raises(RuntimeError, match="would deadlock"):
         LoopFuture().get(timeout=5)
@@ -54,28 +38,6 @@ async def test_a_value_set_by_another_thread_wakes_the_awaiting_task() -> None:
         value = await future
     thread.join()
     assert value == 5
-
-
-async def test_a_value_set_on_a_loop_wakes_a_blocked_thread() -> None:
-    future: LoopFuture[int] = LoopFuture()
-    got: list[int] = []
-    thread = threading.Thread(target=lambda: got.append(future.get(timeout=WITHIN_S)))
-    thread.start()
-
-    future.set(9)
-    thread.join(WITHIN_S)
-    assert got == [9]
-
-
-@pytest.mark.virtual_time
-async def test_an_exception_reaches_every_reader() -> None:
-    future: LoopFuture[None] = LoopFuture()
-    future.set_exception((KeyError, KeyError("k"), None))
-    for _ in range(2):
-        with pytest.raises(KeyError):
-            await future
-    with pytest.raises(KeyError):
-        future.get()
 
 
 @pytest.mark.virtual_time

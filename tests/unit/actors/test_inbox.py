@@ -2,13 +2,11 @@
 
 import asyncio
 import threading
-from collections import deque
 from typing import Any
 
 import pytest
 
-from huahuo.actors import ActorDeadError, AskTimeout, InboxFull, LoopFuture, LoopRef, Runtime, ask
-from huahuo.actors.actor.messages import Envelope
+from huahuo.actors import ActorDeadError, AskTimeout, InboxFull, LoopRef, Runtime, ask
 from tests.support.worlds.actors import Gated, Recorder, actor_of, in_world, settled, until
 from tests.support.worlds.scenario import scenario
 
@@ -30,38 +28,6 @@ async def test_a_tell_on_the_loop_into_a_full_inbox_raises_and_names_the_bound(r
         ref.tell(5)
     assert full.value.limit == 4
     gate.set()
-
-
-@scenario(in_world)
-async def test_an_ask_on_the_loop_into_a_full_inbox_raises(runtime: Runtime) -> None:
-    ref = await filled(runtime, gate := asyncio.Event())
-    with pytest.raises(InboxFull):
-        ref.ask(5, block=False)
-    gate.set()
-
-
-@scenario(in_world)
-async def test_tell_async_waits_for_room_in_the_order_of_the_senders(runtime: Runtime) -> None:
-    ref = await filled(runtime, gate := asyncio.Event())
-    senders = [asyncio.create_task(ref.tell_async(message)) for message in range(5, 20)]
-    await asyncio.sleep(1)
-    assert not any(sender.done() for sender in senders)
-    gate.set()
-    await asyncio.gather(*senders)
-    seen = actor_of(ref).seen
-    await ask(ref, 20)
-    assert seen == list(range(21))
-
-
-@scenario(in_world)
-async def test_a_tell_does_not_overtake_waiting_senders(runtime: Runtime) -> None:
-    ref = await filled(runtime, gate := asyncio.Event())
-    waiting = asyncio.create_task(ref.tell_async("waits"))
-    await asyncio.sleep(0)
-    with pytest.raises(InboxFull):
-        ref.tell("pushes")
-    gate.set()
-    await waiting
 
 
 @scenario(in_world)
@@ -103,27 +69,6 @@ async def test_an_ask_that_found_no_room_in_time_is_never_handled(runtime: Runti
 
 
 @scenario(in_world)
-async def test_a_stop_finds_room_in_a_full_inbox_and_comes_after_what_was_sent(runtime: Runtime) -> None:
-    ref = await filled(runtime, gate := asyncio.Event())
-    seen = actor_of(ref).seen
-    stopped = ref.stop(block=False)
-    gate.set()
-    assert await stopped
-    assert seen == [0, 1, 2, 3, 4]
-
-
-@scenario(in_world)
-async def test_stop_now_overtakes_what_waits(runtime: Runtime) -> None:
-    ref = await filled(runtime, gate := asyncio.Event())
-    seen = actor_of(ref).seen
-    ref.stop_now()
-    gate.set()
-    await asyncio.sleep(1)
-    assert not ref.is_alive()
-    assert seen == [0]
-
-
-@scenario(in_world)
 async def test_a_limit_of_zero_is_no_limit(runtime: Runtime) -> None:
     class Open(Recorder):
         inbox_limit = 0
@@ -157,26 +102,6 @@ async def test_a_thread_blocks_until_there_is_room_and_keeps_its_order() -> None
     await runtime.stop()
     assert seen == list(range(50))
     assert sent_while_closed <= 5  # one being handled, four in the inbox
-
-
-@scenario(in_world)
-async def test_a_sender_that_waits_at_an_inbox_that_has_just_emptied_is_let_in(runtime: Runtime) -> None:
-    """A thread may find the inbox full and join the line while the loop takes the last message out."""
-
-    class Racing(Recorder):
-        def on_receive(self, message: Any) -> Any:
-            if message == "last":
-                inbox = self.actor_inbox
-                assert inbox.empty()
-                inbox.waiting = deque([(Envelope("late"), waiter)])  # what the thread does under the lock
-            return super().on_receive(message)
-
-    waiter: LoopFuture[None] = LoopFuture()
-    ref = runtime.start(Racing)
-    ref.tell("last")
-    await waiter
-    await settled(runtime)
-    assert [*actor_of(ref).seen] == ["last", "late"]
 
 
 async def test_a_blocked_thread_hears_of_the_actors_death() -> None:
@@ -213,21 +138,6 @@ async def test_messages_left_at_the_end_are_answered_or_counted_by_type_only(run
 
 
 @scenario(in_world)
-async def test_an_ask_left_at_the_end_is_answered_and_not_counted(runtime: Runtime) -> None:
-    gate = asyncio.Event()
-    ref = runtime.start(Gated, gate)
-    ref.tell(0)
-    await settled(runtime)
-    answer = ref.ask("secret", block=False)
-    ref.stop_now()
-    gate.set()
-    with pytest.raises(ActorDeadError, match="stopped before handling") as dead:
-        await answer
-    assert "secret" not in str(dead.value)
-    assert runtime.dead_letters == 0
-
-
-@scenario(in_world)
 async def test_only_the_last_dead_letters_are_kept(runtime: Runtime) -> None:
     for _ in range(10):
         ref = await filled(runtime, gate := asyncio.Event())
@@ -250,26 +160,6 @@ async def test_stop_if_idle_ends_an_idle_actor_in_one_step(runtime: Runtime) -> 
     with pytest.raises(ActorDeadError):
         await ref.tell_async("later")
     assert not ref.stop_if_idle()
-
-
-@scenario(in_world)
-async def test_stop_if_idle_leaves_an_actor_with_a_message_alone(runtime: Runtime) -> None:
-    ref = runtime.start(Recorder)
-    await settled(runtime)
-    ref.tell("first")
-    assert not ref.stop_if_idle()
-    assert [await ask(ref, "second"), *actor_of(ref).seen] == ["second", "first", "second"]
-
-
-@scenario(in_world)
-async def test_stop_if_idle_leaves_a_suspended_handler_alone(runtime: Runtime) -> None:
-    gate = asyncio.Event()
-    ref = runtime.start(Gated, gate)
-    ref.tell("in hand")
-    await settled(runtime)
-    assert ref.actor_inbox.empty()
-    assert not ref.stop_if_idle()
-    gate.set()
 
 
 @scenario(in_world)

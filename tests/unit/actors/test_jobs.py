@@ -7,7 +7,6 @@ import pytest
 
 from huahuo.actors.domain import jobs
 from huahuo.actors.domain.job_service import is_left
-from huahuo.actors.domain.projection_rows import TABLE_PREFIX
 from huahuo.actors.domain.structs import Refused
 from tests.support.worlds.effects import Works, on_nodes
 from tests.support.worlds.orders import ADMIN, ALICE, BOB, Engine, in_engine
@@ -83,13 +82,6 @@ def test_a_progress_is_between_0_and_100(percent: float) -> None:
         jobs.report_of(percent, "")
 
 
-@scenario(in_engine)
-async def test_clients_cannot_start_report_or_end_a_job_of_the_service(engine: Engine) -> None:
-    actions = {name for name in engine.registry.commands if "job" in name}
-    remote = {"begin_remote_job", "tell_remote_job", "end_remote_job"}  # for administrators
-    assert actions == {"cancel_job", *remote}
-
-
 DIVIDED_AGAIN_S = 7.5
 """When the others do what a node that died did."""
 ENDED_WITHIN_S = 10.0
@@ -156,30 +148,6 @@ async def test_the_jobs_of_a_nodes_last_life_are_ended_in_its_next_one(nodes: li
     await nodes[1].divide("a", "b")
     await asyncio.sleep(4)
     assert [await ends(nodes[0], job) for job in left] == [["interrupted"]] * MANY
-
-
-@scenario(dividing)
-async def test_a_quiet_cluster_does_not_read_the_table_of_open_jobs(nodes: list[Works]) -> None:
-    await nodes[1].engine.api.jobs.begin("import", 42)
-    await asyncio.sleep(30)
-    log, reads = nodes[0].log, []
-    rows = log.rows
-
-    def counted(table: str, *args: object, **more: object) -> object:
-        reads.append(table)
-        return rows(table, *args, **more)  # type: ignore[arg-type]
-
-    log.rows = counted  # type: ignore[method-assign,assignment]
-    await asyncio.sleep(600)
-    assert TABLE_PREFIX + jobs.TABLE not in reads
-
-
-@scenario(in_engine)
-async def test_the_row_of_an_open_job_of_a_service_alone_is_its_name(engine: Engine) -> None:
-    await engine.api.jobs.begin("import", 42)
-    [(_key, row)] = await engine.log.rows(TABLE_PREFIX + jobs.TABLE, jobs.OPEN, limit=9)
-    assert row == b'"import"'
-    assert jobs.begun_by(row) == ""
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,6 @@
 """The runtime: one message at a time, order per sender, fair turns, a clean end."""
 
 import asyncio
-import contextvars
 import gc
 import threading
 import weakref
@@ -16,7 +15,6 @@ from huahuo.actors import (
     HandlerCancelled,
     LoopActor,
     LoopRef,
-    Reason,
     Runtime,
     ask,
 )
@@ -24,44 +22,6 @@ from huahuo.testing.world import DeadlockError, run_virtual
 from tests.support.patience import WITHIN_S
 from tests.support.worlds.actors import Gated, Recorder, actor_of, in_world, settled, until
 from tests.support.worlds.scenario import scenario
-
-
-class Calm(LoopActor):
-    """Suspends in some handlers, so that another message would come in between if it could."""
-
-    inbox_limit = 0
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.seen: list[tuple[int, int]] = []
-        self.inside = self.max_inside = 0
-
-    async def on_receive(self, message: tuple[int, int]) -> None:
-        self.inside += 1
-        self.max_inside = max(self.max_inside, self.inside)
-        if message[1] % 7 == 0:
-            await asyncio.sleep(0)
-        self.seen.append(message)
-        self.inside -= 1
-
-
-async def test_messages_of_one_sender_keep_their_order_and_handlers_never_overlap() -> None:
-    runtime = Runtime(asyncio.get_running_loop())
-    ref = runtime.start(Calm)
-    actor = actor_of(ref)
-
-    def send(sender: int) -> None:
-        for number in range(500):
-            ref.tell((sender, number))
-
-    threads = [threading.Thread(target=send, args=(sender,)) for sender in range(4)]
-    for thread in threads:
-        thread.start()
-    await until(lambda: not any(thread.is_alive() for thread in threads))
-    assert await runtime.stop()
-    assert actor.max_inside == 1
-    for sender in range(4):
-        assert [number for who, number in actor.seen if who == sender] == list(range(500))
 
 
 @scenario(in_world)
@@ -77,14 +37,6 @@ async def test_on_start_comes_before_the_first_message_even_when_it_suspends(run
     assert actor_of(ref).seen == ["started", "first", "second"]
 
 
-@scenario(in_world)
-async def test_an_idle_actor_has_no_task(runtime: Runtime) -> None:
-    refs = [runtime.start(Recorder) for _ in range(100)]
-    for ref in refs:
-        await ask(ref, 1)
-    assert len(asyncio.all_tasks()) == 1
-
-
 @pytest.mark.parametrize("eager", [False, True])
 @scenario(in_world)
 async def test_an_async_handler_answers_under_either_task_factory(runtime: Runtime, *, eager: bool) -> None:
@@ -96,44 +48,6 @@ async def test_an_async_handler_answers_under_either_task_factory(runtime: Runti
     answers = [await ask(ref, number) for number in range(100)]
     assert ref.actor_inbox.task is None  # an idle actor keeps no finished task alive
     assert answers == list(range(100))
-
-
-def test_two_actors_that_never_stop_talking_leave_the_loop_to_others() -> None:
-    class Player(LoopActor):
-        inbox_limit = 0
-
-        def on_receive(self, message: LoopRef["Player"]) -> None:
-            message.tell(self.actor_ref)
-
-    async def main() -> bool:
-        runtime = Runtime(asyncio.get_running_loop())
-        a, b = runtime.start(Player), runtime.start(Player)
-        a.tell(b)
-        async with asyncio.timeout(5):
-            for _ in range(100):
-                await asyncio.sleep(0)
-        a.stop_now()
-        b.stop_now()
-        return True
-
-    assert asyncio.run(main())
-    assert run_virtual(main())  # even though the virtual clock does not advance while they talk
-
-
-def test_a_busy_actor_does_not_keep_the_others_from_their_turns() -> None:
-    class Open(Recorder):
-        inbox_limit = 0
-
-    async def play(runtime: Runtime) -> list[Any]:
-        order: list[Any] = []
-        flooded, other = runtime.start(Open, order), runtime.start(Open, order)
-        for number in range(1000):
-            flooded.tell(number)
-        other.tell("other")
-        await settled(runtime)
-        return order
-
-    assert in_world(play).index("other") < 100
 
 
 @scenario(in_world)
@@ -161,18 +75,6 @@ async def test_a_cancelled_handler_hurts_only_itself(runtime: Runtime) -> None:
     await asyncio.sleep(1)
     assert not ref.is_alive()
     assert await ask(other, "well") == "well"
-
-
-@scenario(in_world)
-async def test_an_ask_that_is_not_answered_times_out_by_default(runtime: Runtime) -> None:
-    ref = runtime.start(Gated, asyncio.Event())
-    with pytest.raises(AskTimeout) as late:
-        await ask(ref, 1)
-    assert isinstance(late.value, TimeoutError)
-    assert isinstance(late.value, pykka.Timeout)
-    now_s = asyncio.get_running_loop().time()
-    actor_of(ref).gate.set()
-    assert now_s == pytest.approx(10)
 
 
 @scenario(in_world)
@@ -208,16 +110,6 @@ def test_actors_that_await_each_other_are_a_deadlock_that_the_virtual_loop_repor
         run_virtual(main())
 
 
-@scenario(in_world)
-async def test_several_runtimes_live_in_one_process(one: Runtime) -> None:
-    two = Runtime(asyncio.get_running_loop())
-    first, second = one.start(Recorder), two.start(Recorder)
-    assert await two.stop()
-    assert not second.is_alive()
-    assert (one.alive, two.alive) == (1, 0)
-    assert await ask(first, "still here") == "still here"
-
-
 def test_a_runtime_of_its_own_thread_serves_threads_and_ends() -> None:
     runtime = Runtime()
     ref = runtime.start(Recorder)
@@ -229,52 +121,9 @@ def test_a_runtime_of_its_own_thread_serves_threads_and_ends() -> None:
         runtime.start(Recorder)
 
 
-@scenario(in_world)
-async def test_a_class_with_a_runtime_starts_as_in_pykka(runtime: Runtime) -> None:
-    class Homely(Recorder):
-        pass
-
-    Homely.runtime = runtime
-    assert await ask(Homely.start(), "hello") == "hello"
-
-
 def test_a_class_without_a_runtime_says_what_to_do() -> None:
     with pytest.raises(RuntimeError, match=r"use runtime.start\(Recorder\)"):
         Recorder.start()
-
-
-@pytest.mark.virtual_time
-async def test_handlers_run_in_the_context_of_the_runtime_and_not_of_the_sender() -> None:
-    place: contextvars.ContextVar[str] = contextvars.ContextVar("place", default="nowhere")
-
-    class Reader(LoopActor):
-        async def on_receive(self, message: Any) -> str:
-            return place.get()
-
-    place.set("runtime")
-    runtime = Runtime(asyncio.get_running_loop())
-    place.set("sender")
-    answer = await ask(runtime.start(Reader), 1)
-    await runtime.stop()
-    assert str(answer) == "runtime"
-
-
-@scenario(in_world)
-async def test_metrics_tell_who_lives_and_what_waits(runtime: Runtime) -> None:
-    gate = asyncio.Event()
-    ref = runtime.start(Gated, gate)
-    runtime.start(Recorder)
-    await settled(runtime)
-    assert (runtime.alive, runtime.queued) == (2, 0)
-    for message in range(4):
-        ref.tell(message)
-    await settled(runtime)
-    assert runtime.queued == 3  # one is in hand
-    gate.set()
-    await ask(ref, "end")
-    assert runtime.queued == 0
-    await runtime.stop()
-    assert (runtime.alive, runtime.queued) == (0, 0)
 
 
 def test_an_unexpected_message_is_logged_by_its_type_only(caplog: pytest.LogCaptureFixture) -> None:
@@ -305,17 +154,6 @@ async def test_an_actor_has_its_name_from_the_first_time_it_is_read(runtime: Run
     assert find(urn) is quiet
     assert quiet.stop_if_idle()
     assert (find(urn), quiet.actor_urn) == (None, urn)
-
-
-def test_each_order_of_three_actors_has_a_seed() -> None:
-    async def play(runtime: Runtime) -> str:
-        order: list[str] = []
-        for name in "abc":
-            runtime.start(Recorder, order).tell(name)
-        await settled(runtime)
-        return "".join(order)
-
-    assert len({in_world(play, seed) for seed in range(30)}) == 6
 
 
 def test_an_actor_whose_loop_is_closed_is_as_good_as_dead() -> None:
@@ -352,40 +190,6 @@ class Named(LoopActor):
 
     def on_stop(self) -> None:
         self.order.append(f"{self.name} stops")
-
-
-@scenario(in_world)
-async def test_runtime_stop_lets_actors_handle_what_was_sent(runtime: Runtime) -> None:
-    order: list[str] = []
-    runtime.start(Named, "it", order).tell("works")
-    assert await runtime.stop()
-    assert order == ["it works", "it stops"]
-
-
-@scenario(in_world)
-async def test_runtime_stop_ends_idle_actors_the_last_started_first(runtime: Runtime) -> None:
-    order: list[str] = []
-    for name in ("first", "second", "third"):
-        runtime.start(Named, name, order)
-    await settled(runtime)
-    await runtime.stop()
-    assert order == ["third stops", "second stops", "first stops"]
-
-
-@scenario(in_world)
-async def test_runtime_stop_cancels_a_handler_that_outlives_the_deadline(runtime: Runtime) -> None:
-    ref = runtime.start(Gated, asyncio.Event())
-    answer = ref.ask("in hand", block=False)
-    waiting = ref.ask("waits", block=False)
-    began_s = runtime.loop.time()
-    assert not await runtime.stop(timeout_s=5)
-    assert runtime.loop.time() - began_s == pytest.approx(5)
-    assert runtime.alive == 0
-    assert ref.actor_inbox.reason is Reason.STOPPED
-    with pytest.raises(HandlerCancelled):
-        await answer
-    with pytest.raises(ActorDeadError):
-        await waiting
 
 
 def test_a_handler_that_was_told_is_cancelled_by_the_end_without_counting_as_a_failure() -> None:

@@ -36,15 +36,6 @@ def text(state: bytes | Parted) -> object:
     return json.loads(state if isinstance(state, bytes) else b"".join(state.pieces()))
 
 
-def test_without_a_source_the_state_is_empty() -> None:
-    assert asked(merged([], nothing)) == (3, b"{}")
-
-
-def test_a_single_source_is_used_as_it_is() -> None:
-    only = source([1], b'{"a":1}')
-    assert merged([only], nothing) is only
-
-
 def test_several_sources_are_merged_by_key() -> None:
     seq, state = asked(merged([source([7], b'{"a":[1,2]}'), source([7], b'{"b":{}}')], nothing))
     assert (seq, text(state)) == (7, {"a": [1, 2], "b": {}})

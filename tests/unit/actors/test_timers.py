@@ -4,21 +4,18 @@ The cost is a count of calls, which depends on the code alone and not on the mac
 """
 
 import asyncio
-import gc
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from types import FrameType
 from typing import Any
 
-import msgspec
 import pytest
 
-from huahuo.actors.entities.decider import Decision
 from huahuo.actors.entities.rendezvous_hash import NOTHING, WHOLE
 from huahuo.actors.timers import clockwork, timer_table
-from huahuo.actors.timers.clockwork import Heard, Limits, Rounds
-from huahuo.actors.timers.timer import TABLE, Due, Known, PendingTimers, Timer
+from huahuo.actors.timers.clockwork import Heard, Limits
+from huahuo.actors.timers.timer import TABLE, Known, PendingTimers, Timer
 from huahuo.actors.timers.timer_table import UnknownCommand
 from huahuo.actors.timers.window import Retries
 from huahuo.eventstore.care.pruning import CompactionPolicy, compact
@@ -28,56 +25,6 @@ from huahuo.replay.history.keyframes import state_at
 from tests.support.models.faulty_log import faulty_log, write
 from tests.support.worlds.bells import SetEvery, SetOnce, Silence, Tower, bells, in_tower
 from tests.support.worlds.scenario import scenario
-
-DAY_S = 86_400.0
-
-
-@scenario(in_tower)
-async def test_an_after_fires_once_at_its_time_as_a_command_with_an_id_of_its_own(tower: Tower) -> None:
-    await tower.do(SetOnce(60))
-    [timer] = await tower.pending()
-    await asyncio.sleep(59.9)
-    assert await tower.rings() == []
-    await asyncio.sleep(DAY_S)
-    assert await tower.rings() == [60.0]
-    [ring] = await tower.rung()
-    assert ring.id == timer.id == f"timer/bell/b/ring/{timer.due_ms}"
-    [event] = [one for one in await tower.events("bell/b") if one.type == "bell_rang"]
-    assert (event.principal, event.command_id) == ("service", timer.id)
-    assert await tower.pending() == []
-
-
-@scenario(in_tower)
-async def test_an_every_first_fires_after_its_interval_and_then_an_interval_after_each_firing(
-    tower: Tower,
-) -> None:
-    await tower.do(SetEvery(60))
-    await asyncio.sleep(200)
-    assert await tower.rings() == [60.0, 120.0, 180.0]
-    assert len(await tower.pending()) == 1
-
-
-@scenario(in_tower)
-async def test_an_every_that_was_down_for_a_day_fires_once_and_goes_on_from_there(tower: Tower) -> None:
-    await tower.do(SetEvery(60))
-    await asyncio.sleep(90)
-    await tower.crash()
-    await asyncio.sleep(DAY_S)
-    await tower.start()
-    await asyncio.sleep(70)
-    assert await tower.rings() == [60.0, DAY_S + 90, DAY_S + 150]
-
-
-@scenario(in_tower)
-async def test_an_after_that_was_due_while_nothing_ran_fires_late_and_once(tower: Tower) -> None:
-    await tower.do(SetOnce(60))
-    await tower.crash()
-    await asyncio.sleep(100)
-    await tower.start()
-    await asyncio.sleep(1)
-    await tower.again()
-    await asyncio.sleep(1)
-    assert await tower.rings() == [100.0]
 
 
 @scenario(in_tower)
@@ -91,30 +38,6 @@ async def test_a_second_timer_of_the_same_name_replaces_the_first(tower: Tower) 
 
 
 @scenario(in_tower)
-async def test_a_timer_is_replaced_also_by_an_entity_that_was_loaded_anew(tower: Tower) -> None:
-    await tower.do(SetOnce(60))
-    await tower.again()
-    await tower.do(SetOnce(30))
-    assert len(await tower.pending()) == 1
-    await tower.again()
-    await asyncio.sleep(100)
-    assert await tower.rings() == [30.0]
-
-
-@pytest.mark.parametrize("how", ["refuse", "nothing"])
-@scenario(in_tower)
-async def test_a_refusal_and_a_decision_for_nothing_end_the_timer_too(tower: Tower, *, how: str) -> None:
-    await tower.do(SetOnce(60, how=how))
-    await asyncio.sleep(61)
-    assert await tower.pending() == []
-    [_, fired] = await tower.events("timer/bell/b")
-    assert msgspec.json.decode(fired.body)["type"] == "timer_fired"
-    await tower.do(SetEvery(60, how=how))
-    await asyncio.sleep(601)
-    assert [timer.due_ms for timer in await tower.pending()] == [tower.clock.now_ms() + 59_000]
-
-
-@scenario(in_tower)
 async def test_a_command_sets_timers_as_it_is_fired_by_one(tower: Tower) -> None:
     await tower.do(SetOnce(60, how="again"))
     await asyncio.sleep(200)
@@ -122,19 +45,6 @@ async def test_a_command_sets_timers_as_it_is_fired_by_one(tower: Tower) -> None
     await tower.do(SetEvery(60, how="again"))
     await asyncio.sleep(75)
     assert (await tower.rings())[3:] == [260.0, 270.0]  # the After took the name of the Every
-
-
-@scenario(in_tower)
-async def test_cancel_effects_ends_all_timers_of_its_entity_and_of_no_other(tower: Tower) -> None:
-    await tower.hang("c")
-    for bell in ("b", "c"):
-        await tower.do(SetOnce(60, name="x"), bell)
-        await tower.do(SetEvery(60, name="y"), bell)
-    await tower.again()
-    await tower.do(Silence())
-    assert {timer.entity for timer in await tower.pending()} == {"bell/c"}
-    await asyncio.sleep(61)
-    assert (await tower.rings("b"), await tower.rings("c")) == ([], [60.0, 60.0])
 
 
 @scenario(in_tower)
@@ -229,23 +139,6 @@ async def test_lost_signals_of_the_log_delay_a_timer_by_a_minute_at_most(tower: 
     assert len(rest) >= 2
 
 
-@pytest.mark.parametrize("days", [1, -1])
-@scenario(in_tower)
-async def test_a_wall_clock_that_jumps_a_day_loses_no_timer(tower: Tower, *, days: int) -> None:
-    await tower.do(SetOnce(2 * 3600, name="once"))
-    await tower.do(SetEvery(3600, name="every"))
-    await asyncio.sleep(10)
-    tower.clock.jump_s = days * DAY_S
-    await asyncio.sleep(70)
-    early = len(await tower.rung())
-    assert early == (2 if days > 0 else 0)
-    await asyncio.sleep(DAY_S + 4 * 3600)
-    ids = [ring.id for ring in await tower.rung()]
-    assert len(set(ids)) == len(ids)
-    assert sum("/once/" in each for each in ids) == 1
-    assert sum("/every/" in each for each in ids) >= (25 if days > 0 else 3)
-
-
 def test_of_many_timers_only_the_next_are_in_memory_and_all_fire_in_order(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -282,38 +175,6 @@ def test_timers_that_a_node_gains_while_it_reads_the_table_are_not_late(
         assert len(await tower.rings()) == 8
 
     in_tower(test)
-
-
-@scenario(in_tower)
-async def test_many_due_timers_of_one_entity_are_decided_in_one_append(tower: Tower) -> None:
-    for number in range(100):
-        await tower.do(SetOnce(1000, name=f"n{number}"))
-    await tower.again()
-    tower.log.appends.clear()
-    await asyncio.sleep(1100)
-    assert len(await tower.rings()) == 100
-    assert len([append for append in tower.log.appends if append.events]) <= 2
-    kept = await tower.engine.api.state("bell", "b")
-    await tower.again()
-    assert await tower.engine.api.state("bell", "b") == kept
-    assert await tower.pending() == []
-
-
-@pytest.mark.parametrize("moment", ["before", "after"])
-@scenario(in_tower)
-async def test_an_append_of_many_timers_of_one_entity_that_fails_leaves_each_to_fire_once(
-    tower: Tower, *, moment: str
-) -> None:
-    for number in range(20):
-        await tower.do(SetOnce(1000, name=f"n{number}"))
-    await asyncio.sleep(900)
-    tower.log.lose += [moment, moment]
-    await asyncio.sleep(3600)
-    ids = [ring.id for ring in await tower.rung()]
-    assert len(ids) == len(set(ids)) == 20
-    kept = await tower.engine.api.state("bell", "b")
-    await tower.again()
-    assert await tower.engine.api.state("bell", "b") == kept
 
 
 @scenario(in_tower)
@@ -425,58 +286,12 @@ class OneGroup:
         """Nobody waits."""
 
 
-class Kept:
-    """What the clockwork hears."""
-
-    def done(self, keys: Collection[bytes]) -> None:
-        """They fired."""
-
-    def again(self, timer: Timer, key: bytes, error: Exception) -> None:
-        raise AssertionError(error)
-
-    def ended(self, firings: int = 1) -> None:
-        """There is room."""
-
-
-async def test_a_timer_whose_group_was_not_written_still_comes_before_a_later_one_of_its_entity() -> None:
-    entities = TwoAttempts()
-    due: list[Due] = [(timer.key, timer) for timer in (FIRST, SECOND)]
-    kept: Any = Kept()
-    await Rounds(entities, kept).fire(due)
-    assert entities.decided == [FIRST, SECOND]
-
-
 def _timer(name: str) -> Timer:
     return Timer("bell/a", name, 10, "ring", b"{}")
 
 
 def _retries(count_max: int = 2) -> Retries:
     return Retries(count_max=count_max, first_s=1.0, longest_s=3.0)
-
-
-def test_each_failure_of_a_timer_doubles_its_wait_up_to_the_longest() -> None:
-    retries, timer = _retries(), _timer("a")
-    waits_s = []
-    for _ in range(4):
-        waits_s.append(retries.add(b"a", timer, 0.0))
-        assert retries.pop(10.0) == timer
-    assert waits_s == [1.0, 2.0, 3.0, 3.0]
-
-
-def test_a_timer_that_worked_waits_as_after_a_first_failure() -> None:
-    retries = _retries()
-    assert retries.add(b"a", _timer("a"), 0.0) == 1.0
-    retries.succeeded(b"a")
-    assert retries.add(b"a", _timer("a"), 0.0) == 1.0
-
-
-def test_the_first_that_is_due_comes_first_and_none_before_its_time() -> None:
-    retries = _retries()
-    retries.add(b"a", _timer("a"), 5.0)
-    retries.add(b"b", _timer("b"), 0.0)
-    assert retries.pop(0.5) is None
-    assert retries.pop(1.0) == _timer("b")
-    assert retries.pop(1.0) is None
 
 
 def test_a_failure_without_room_is_forgotten() -> None:
@@ -563,30 +378,3 @@ def test_a_firing_of_a_shared_append_takes_few_calls() -> None:
 
     in_tower(test)
     assert calls / (BELLS * TIMERS_EACH) <= CALLS_MAX
-
-
-def test_an_append_of_firings_keeps_none_of_their_decisions() -> None:
-    """Else the collector looks at each part of hundreds of them, which was a twelfth of a firing's cost."""
-    kept: list[int] = []
-
-    async def test(tower: Tower) -> None:
-        for number in range(BELLS):
-            await tower.hang(f"b{number}")
-            await tower.do(SetOnce(1000), f"b{number}")
-        submit, before = tower.log.submit, _decisions()
-
-        def counting(append: Any, **more: Any) -> Any:
-            if len(append.events) >= BELLS:
-                kept.append(_decisions() - before)
-            return submit(append, **more)
-
-        tower.log.submit = counting  # type: ignore[method-assign]
-        await asyncio.sleep(1100)
-
-    in_tower(test)
-    assert kept
-    assert max(kept) <= 1, "the last one, which its own step still has"
-
-
-def _decisions() -> int:
-    return sum(type(one) is Decision for one in gc.get_objects())

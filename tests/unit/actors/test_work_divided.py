@@ -94,28 +94,6 @@ async def both(one: Works, other: Works, *nodes: str) -> None:
 
 
 @scenario(on_nodes, opened)
-async def test_effects_that_one_node_decides_run_on_all_and_each_once(one: Works, other: Works) -> None:
-    await both(one, other, *BOTH)
-    posted = [await one.post() for _ in range(MANY)]
-    await asyncio.sleep(3)
-    runs = [len(one.script.runs), len(other.script.runs)]
-    assert sum(runs) == MANY
-    assert all(runs)
-    for parcel in posted:
-        assert await one.types(parcel) == ["effect_requested", "effect_claimed", "effect_ended done"]
-
-
-@scenario(on_nodes, opened)
-async def test_an_effect_of_another_node_begins_at_once_and_waits_for_no_look_at_the_table(
-    one: Works, other: Works
-) -> None:
-    await both(one, other, "b")
-    await one.post()
-    await asyncio.sleep(0.2)
-    assert (len(one.script.runs), len(other.script.runs)) == (0, 1)
-
-
-@scenario(on_nodes, opened)
 async def test_an_effect_that_is_cancelled_on_another_node_stops(one: Works, other: Works) -> None:
     other.script.carry = never
     await both(one, other, "b")
@@ -124,40 +102,6 @@ async def test_an_effect_that_is_cancelled_on_another_node_stops(one: Works, oth
     await one.send("stop_parcel", parcel_id=parcel)
     await asyncio.sleep(1)
     assert (await one.types(parcel))[-1] == "effect_ended cancelled"
-
-
-@scenario(on_nodes, opened)
-async def test_what_runs_goes_on_where_it_runs_when_it_would_be_another_nodes_part(
-    one: Works, other: Works
-) -> None:
-    free = asyncio.Event()
-
-    async def wait(_job: Any, _run: EffectRun) -> None:
-        await free.wait()
-
-    one.script.carry = wait
-    await both(one, other, "a")
-    posted = [await one.post() for _ in range(MANY)]
-    await asyncio.sleep(1)
-    await both(one, other, *BOTH)
-    await asyncio.sleep(30)
-    free.set()
-    await asyncio.sleep(2)
-    assert (len(one.script.runs), len(other.script.runs)) == (MANY, 0)
-    for parcel in posted:
-        assert await one.types(parcel) == ["effect_requested", "effect_claimed", "effect_ended done"]
-
-
-@scenario(on_nodes, opened)
-async def test_effects_of_a_node_that_has_no_part_any_more_run_on_the_other(one: Works, other: Works) -> None:
-    one.script.carry = never
-    await both(one, other, "a")
-    parcel = await one.post()
-    await asyncio.sleep(1)
-    await both(one, other, "b")
-    await asyncio.sleep(3)
-    assert (len(one.script.runs), len(other.script.runs)) == (1, 1)
-    assert (await other.types(parcel))[-1] == "effect_ended done"
 
 
 @scenario(on_nodes, opened, at_once=2)
@@ -177,19 +121,6 @@ def rung(node: Works) -> int:
 
 
 @scenario(on_nodes, opened)
-async def test_timers_fire_once_and_on_both_nodes(one: Works, other: Works) -> None:
-    await both(one, other, *BOTH)
-    hung = [(await one.send("hang_bell", seconds=10))["bell_id"] for _ in range(MANY)]
-    await asyncio.sleep(30)
-    assert rung(one) + rung(other) == MANY
-    assert rung(one)
-    assert rung(other)
-    for bell in hung:
-        state, _ = await one.engine.api.state("bell", bell)
-        assert state.rings == 1
-
-
-@scenario(on_nodes, opened)
 async def test_a_timer_that_repeats_goes_on_when_its_node_leaves_it(one: Works, other: Works) -> None:
     await both(one, other, *BOTH)
     for _ in range(6):
@@ -204,25 +135,6 @@ async def test_a_timer_that_repeats_goes_on_when_its_node_leaves_it(one: Works, 
     await both(one, other, *BOTH)
     await asyncio.sleep(20)
     assert rung(one) > before[0]
-
-
-@scenario(on_nodes, opened)
-async def test_each_follower_runs_on_one_node_and_moves_with_its_place(one: Works, other: Works) -> None:
-    await both(one, other, *BOTH)
-    first = await one.post()
-    await asyncio.sleep(3)
-    mine = [name for name in FOLLOWERS if Share("a", BOTH).has(f"follower {name}")]
-    assert 0 < len(mine) < len(FOLLOWERS)
-    for name in FOLLOWERS:
-        here, there = (one, other) if name in mine else (other, one)
-        assert f"parcel/{first}" in here.followed[name]  # type: ignore[attr-defined]
-        assert there.followed[name] == []  # type: ignore[attr-defined]
-    await one.divide()
-    await other.divide("b")
-    second = await one.post()
-    await asyncio.sleep(3)
-    for name in mine:
-        assert set(other.followed[name]) == {f"parcel/{second}"}  # type: ignore[attr-defined]
 
 
 @scenario(on_nodes, opened)
@@ -296,23 +208,6 @@ async def test_an_effect_that_waits_here_after_it_began_elsewhere_moves_with_its
     await both(one, other, *BOTH)
     await asyncio.sleep(200)
     assert (len(here.script.runs), len(there.script.runs)) == (2, 0)
-
-
-@scenario(on_nodes, opened, at_once=1, backoff_s=60.0)
-async def test_an_effect_that_began_here_before_this_node_rested_is_another_nodes(
-    one: Works, other: Works
-) -> None:
-    here, there = (one, other) if Share("a", BOTH).has("parcel carry") else (other, one)
-    there.script.carry = fails
-    await both(one, other, there.node)
-    await there.post()
-    await asyncio.sleep(1)
-    await both(one, other, here.node)
-    await asyncio.sleep(1)
-    here.script.carry = never
-    await both(one, other, *BOTH)
-    await asyncio.sleep(200)
-    assert (len(here.script.runs), len(there.script.runs)) == (1, 1)
 
 
 @scenario(on_nodes, opened)

@@ -1,67 +1,26 @@
 """Applying proposals, without any node: the same state, offset and proposal give the same result."""
 
-from collections.abc import Sequence
-
 import pytest
 
 from huahuo.eventstore.core.chain import GENESIS
 from huahuo.eventstore.core.command_records import RESTART_STEP_MS_MAX
-from huahuo.eventstore.core.draft import Draft
-from huahuo.eventstore.core.storage_port import Passed, Place
-from huahuo.eventstore.errors import Corrupt, WrongKey
-from huahuo.eventstore.model import Append, Appended, CommandKey, CommandRecord, Head, NewEvent
+from huahuo.eventstore.core.storage_port import Passed
+from huahuo.eventstore.errors import WrongKey
+from huahuo.eventstore.model import Append, NewEvent
 from huahuo.eventstore.replicated import proposal as birth
 from huahuo.eventstore.replicated.peers import Agreement
-from huahuo.eventstore.replicated.proposal import Birth, Codec, Item, Proposal
+from huahuo.eventstore.replicated.proposal import Birth, Codec, Item
 from huahuo.eventstore.replicated.state_machine import (
     Member,
-    Run,
     Shared,
-    Step,
     is_next,
     time_after,
 )
-from huahuo.eventstore.sequencer.port import Ordered
-from tests.support.worlds.proposals import CODEC, Nothing, encoded, proposal
+from tests.support.worlds.proposals import CODEC, encoded, proposal
 
 
 def said(stream: str = "s") -> Item:
     return Item(Append(ts_ms=1, events=(NewEvent(stream, "said", b"{}"),)))
-
-
-def apply(
-    *proposals: bytes, lookup: Nothing | None = None, cuts: Sequence[int] = ()
-) -> tuple[Shared, bytes, list[Step]]:
-    """Apply all; a new commit begins in front of each of `cuts`."""
-    place, state, counters = Place(0, GENESIS, {}), Shared(), dict[str, int]()
-    steps: list[Step] = []
-    runs: list[list[Ordered]] = [[]]
-    for offset, data in enumerate(proposals, 1):
-        if offset in cuts:
-            runs.append([])
-        runs[-1].append(Ordered(offset, data))
-    for some in runs:
-        draft = Draft(place, lookup or Nothing(), "", 0)
-        run = Run(draft, state, counters, 1, CODEC)
-        steps += [run.add(one) for one in some]
-        heads = {**place.heads, **{e.stream: Head(1, e.seq, e.chain) for e in draft.events}}
-        place = Place(draft.position, draft.chain, heads)
-        state = run.shared
-        counters.update(run.counters)
-    return state, place.chain, steps
-
-
-def test_what_was_applied_decides_the_digest_that_nodes_compare() -> None:
-    ways: tuple[list[Proposal], ...] = (
-        [proposal(1, said())],
-        [proposal(1, said("t"))],
-        [proposal(1, said(), clock_ms=10**12)],
-        [proposal(2, said())],
-        [proposal(1, said()), proposal(1, said())],
-        [],
-    )
-    states = [apply(*map(encoded, one))[0] for one in ways]
-    assert len({state.digest for state in states}) == len(ways)
 
 
 @pytest.mark.parametrize(
@@ -75,30 +34,6 @@ def test_a_new_incarnation_begins_with_its_first_number_and_a_higher_epoch(
     assert is_next(state, proposal(number, epoch=epoch, token=token)) is applied
 
 
-def test_what_is_ignored_moves_the_offset_and_the_digest_alone() -> None:
-    first, second = encoded(proposal(1, said())), encoded(proposal(1, said("other"), token="u"))
-    one, chain, _ = apply(first)
-    state, also, steps = apply(first, second, b"damaged")
-    assert (state.offset, also) == (3, chain)
-    assert state.members == one.members
-    assert state.digest != one.digest
-    assert steps[1].proposal is not None
-    assert steps[2].proposal is None
-
-
-def test_a_read_that_fails_is_no_outcome_but_ends_the_run() -> None:
-    lookup = Nothing()
-    record = CommandRecord(CommandKey("u", "c", "1"), b"f", b"{}")
-    asked = encoded(proposal(1, Item(Append(ts_ms=1, command=record))))
-    for fault in (OSError("disk"), Corrupt("a command record", "it does not fit its checksum")):
-        lookup.fault = fault
-        with pytest.raises(type(fault)):
-            apply(asked, lookup=lookup)
-    lookup.fault = None
-    [step] = apply(asked, lookup=lookup)[2]
-    assert isinstance(step.results[0], Appended)
-
-
 def test_no_byte_of_a_proposal_can_change_unnoticed() -> None:
     data = encoded(proposal(1, said()))
     assert CODEC.decode(data) is not None
@@ -106,14 +41,6 @@ def test_no_byte_of_a_proposal_can_change_unnoticed() -> None:
         assert CODEC.decode(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]) is None
     assert Codec(bytes(32), "another log").decode(data) is None
     assert Codec(b"k" * 32, "log").decode(data) is None
-
-
-def test_a_proposal_of_the_first_version_is_read_as_it_was_written() -> None:
-    kept = "68ebe0d1d97f20bea6d310113741d526570199a16101a174010100a1629301c40163c4016490"
-    found = Codec(b"k" * 32, "log").decode(bytes.fromhex(kept))
-    assert found is not None
-    assert (found.node, found.epoch, found.token, found.number, found.build) == ("a", 1, "t", 1, "b")
-    assert (found.seen, list(found.items)) == (Passed(1, b"c", b"d"), [])
 
 
 def test_a_genesis_record_holds_for_its_key_and_in_each_of_its_bytes() -> None:
@@ -125,14 +52,6 @@ def test_a_genesis_record_holds_for_its_key_and_in_each_of_its_bytes() -> None:
     for at in range(1, len(told)):
         with pytest.raises(WrongKey):
             birth.load_birth(told[:at] + bytes([told[at] ^ 1]) + told[at + 1 :], key)
-
-
-def test_log_time_follows_a_right_clock_and_outruns_no_monotonic_one() -> None:
-    state = Shared(1, GENESIS, 1000, {"a": Member(1, "t", 1, 1000, "b")})
-    assert time_after(state, proposal(2, clock_ms=1500, advance_ms=600)) == 1500
-    assert time_after(state, proposal(2, clock_ms=10**12, advance_ms=600)) == 1600, "a clock that jumped"
-    assert time_after(state, proposal(2, clock_ms=5, advance_ms=600)) == 1000, "it never goes back"
-    assert time_after(state, proposal(2, clock_ms=1500, advance_ms=-7)) == 1000
 
 
 def test_a_restart_moves_log_time_by_an_hour_at_most() -> None:

@@ -87,40 +87,12 @@ def test_a_question_finds_what_matches_all_of_it(where: Where, positions: list[i
     check()
 
 
-async def test_a_row_says_who_what_when_and_why() -> None:
-    async with asked() as (_, audit):
-        [row] = (await audit.page(Where(command_id="c-1"))).rows
-        assert (row.stream, row.seq, row.type) == ("user/1", 1, "email_added")
-        assert (row.timestamp, row.principal) == ("2026-09-21T14:13:20.000Z", "user/1")
-        assert (row.entity, row.command_id, row.cause, row.build) == ("mailbox/1", "c-1", 0, "test-1")
-        assert bytes(row.data) == HISTORY[0].events[0].body
-
-
-async def test_pages_follow_one_another_without_overlap_to_an_end() -> None:
-    async with asked() as (_, audit):
-        after: int | None = 0
-        pages = []
-        while after is not None:
-            page = await audit.page(Where(stream="user/1"), after=after, limit=3)
-            pages.append([row.position for row in page.rows])
-            after = page.next
-        assert pages == [[1, 2, 4], [5]]
-
-
 async def test_a_page_is_bounded_whatever_was_asked() -> None:
     async with asked() as (log, audit):
         for _ in range(PAGE_ROWS_MAX):
             await log.append(append(event()))
         await audit.catch_up()
         assert len((await audit.page(Where(), limit=1 << 40)).rows) == PAGE_ROWS_MAX
-
-
-async def test_facets_tell_what_the_matches_have_in_common() -> None:
-    async with asked() as (_, audit):
-        counted = await audit.count(Where(entity="mailbox/1"))
-        assert counted.exact
-        assert counted.facets["type"] == {"check_progress": 2, "email_added": 1, "email_deleted": 1}
-        assert counted.facets["principal"] == {"user/1": 2, "service": 2}
 
 
 async def test_counting_is_bounded_and_says_so() -> None:

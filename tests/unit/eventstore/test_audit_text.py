@@ -23,11 +23,6 @@ def test_values_are_searched_and_names_are_not() -> None:
     assert words_of([1]) == ""
 
 
-def test_operators_of_the_search_engine_are_only_words() -> None:
-    assert match_of('a" OR NOT b) NEAR(') == '"a " AND "OR" AND "NOT" AND "b)" AND "NEAR("'
-    assert match_of("a\0b") == '"a b"'
-
-
 @pytest.mark.parametrize("text", ["", "  ", "*", '" - "', "x" * 1001])
 def test_a_search_for_nothing_or_too_much_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="text"):

@@ -11,7 +11,6 @@ import pytest
 from huahuo.actors import LoopActor, Runtime, ask
 from huahuo.actors.actor.messages import AskTimeout
 from huahuo.eventstore.ambient import AwakeAmbient, FakeAmbient, SystemAmbient
-from huahuo.eventstore.deadline import Deadline
 from huahuo.mailcheck.servers.faults import TimedOut
 from huahuo.mailcheck.servers.imap_client import ImapClient, ImapStream
 from huahuo.testing.world import virtual_loop
@@ -65,40 +64,6 @@ def test_a_clock_read_before_the_timers_run_does_not_count_the_sleep_either() ->
     clock.advance(30.1)
     assert awake.monotonic_s() == pytest.approx(0.1)
     assert turned(clock, awake, 0.0) == pytest.approx(0.1)
-
-
-def test_a_wheel_that_is_always_late_cannot_hold_the_clock_for_ever() -> None:
-    clock = FakeAmbient()
-    awake = AwakeAmbient(clock, slept_s_max=60)
-    awake.expect(STEP_S)
-    turned(clock, awake, *[5.1] * 40)
-    assert awake.slept_s() == pytest.approx(60)
-    turned(clock, awake, 0.1, 50.1)
-    assert awake.slept_s() == pytest.approx(110), "once it was on time, a sleep counts again"
-
-
-async def test_a_deadline_moves_by_what_the_process_slept() -> None:
-    async with wheel() as awake:
-        loop = virtual_loop()
-        began_s = loop.time()
-        loop.call_later(5, loop.sleep_through, 100)
-        with pytest.raises(TimeoutError):
-            async with Deadline(awake, 10) as deadline:
-                await loop.create_future()
-        assert deadline.expired()
-        assert loop.time() - began_s == pytest.approx(110, abs=2 * STEP_S)
-
-
-async def test_without_a_sleep_a_deadline_is_a_timeout() -> None:
-    async with wheel() as awake:
-        loop = virtual_loop()
-        began_s = loop.time()
-        with pytest.raises(TimeoutError):  # noqa: PT012  the second sleep must raise, not the first
-            async with Deadline(awake, None) as deadline:
-                await asyncio.sleep(100)
-                deadline.restart(10)
-                await loop.create_future()
-        assert loop.time() - began_s == pytest.approx(110)
 
 
 class Slow(LoopActor):

@@ -18,20 +18,6 @@ pytestmark = pytest.mark.virtual_time
 KEY = derive(MASTER_KEY, "proposals")
 
 
-async def test_a_trimmed_log_is_known_by_the_birth_that_was_told_again() -> None:
-    async with cluster("ab") as made:
-        one, other = made.nodes
-        await one.log.append(append(event("s", b"one")))
-        again = await one.writer.tell_birth_again()
-        await other.log.append(append(event("s", b"two")))
-        await made.caught_up()
-        await one.writer.trim(again)
-        found = await find_beginning(MemorySequencer(made.order), MASTER_KEY, FakeAmbient(9))
-        assert (found.birth.log_id, found.first) == (one.log.log_id, again)
-        assert not found.is_whole
-        assert one.tables() == other.tables()
-
-
 @pytest.mark.parametrize(
     ("born", "error"),
     [

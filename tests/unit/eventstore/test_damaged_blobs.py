@@ -31,16 +31,6 @@ def change(directory: Path, *statements: str) -> None:
             connection.execute(sql)
 
 
-async def test_content_whose_count_of_owners_is_damaged_is_deleted_by_none_of_them(tmp_path: Path) -> None:
-    await shared(tmp_path)
-    change(tmp_path, "UPDATE blob SET refs = 1")
-    log = await opened(tmp_path)
-    await log.append(Append(ts_ms=0, drop_blobs=(blob_id(CONTENT),)))
-    assert await log.blob(blob_id(CONTENT)) == CONTENT
-    await log.close()
-    assert "blob" in str(find_damage(tmp_path / DATABASE))
-
-
 async def test_damaged_content_is_mended_by_the_next_who_brings_it(tmp_path: Path) -> None:
     await shared(tmp_path)
     change(tmp_path, ONE_BYTE)

@@ -6,7 +6,7 @@ import pytest
 
 from huahuo.eventstore.errors import Corrupt, Damaged
 from huahuo.eventstore.executor import ThreadExecutor
-from huahuo.eventstore.model import Append, CommandKey, CommandRecord, NewEvent, Pruning
+from huahuo.eventstore.model import Append, CommandKey, CommandRecord, NewEvent
 from huahuo.eventstore.sqlite.damage import find_damage
 from huahuo.eventstore.sqlite.directory_lock import LOCK
 from huahuo.eventstore.sqlite.schema import DATABASE
@@ -88,15 +88,3 @@ async def test_after_a_power_cut_a_damaged_page_of_rows_does_not_keep_a_log_clos
     await look.stop()
     assert await log.probe()
     await log.close()
-
-
-async def test_an_index_of_tombstones_that_cannot_be_read_keeps_the_log_closed(tmp_path: Path) -> None:
-    log = await opened(tmp_path)
-    done = await log.append(Append(ts_ms=0, events=tuple(NewEvent("a", "t", b"{}") for _ in range(5))))
-    gone = tuple(event.position for event in done.events[:3])  # type: ignore[union-attr]
-    await log.append(Append(ts_ms=0, prune=Pruning(gone, {"a": 4}), events=(NewEvent("a", "t", b"{}"),)))
-    await log.close()
-    spoil(tmp_path, "pruned_by_seq")
-    assert find_damage(tmp_path / DATABASE)
-    with pytest.raises(Damaged):
-        await opened(tmp_path)

@@ -8,7 +8,6 @@ from huahuo.eventstore.ambient import FakeAmbient
 from huahuo.eventstore.care.backup import back_up, put_back
 from huahuo.eventstore.errors import Corrupt
 from huahuo.eventstore.model import Append, Appended
-from huahuo.eventstore.sqlite.names import EndedFilter
 from huahuo.eventstore.sqlite.schema import DATABASE
 from huahuo.eventstore.sqlite.view import SqliteView
 from tests.support.worlds.logs import append, event, looped
@@ -29,15 +28,6 @@ async def standing(directory: Path, *, restored: bool = False) -> tuple[int, lis
     found = (log.streams_in_memory, [log.head(name).seq for name in "abc"], log.streams(""))
     await log.close()
     return found
-
-
-def test_the_filter_never_says_no_to_what_ended_and_seldom_yes_to_the_rest() -> None:
-    ended = EndedFilter()
-    assert not ended.may_hold("mailbox/1")
-    for n in range(20_000):
-        ended.add(f"mailbox/{n}")
-    assert all(ended.may_hold(f"mailbox/{n}") for n in range(20_000))
-    assert sum(ended.may_hold(f"user/{n}") for n in range(20_000)) < 20
 
 
 @looped

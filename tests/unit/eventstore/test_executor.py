@@ -2,36 +2,10 @@
 
 import asyncio
 import threading
-from functools import partial
 
 import pytest
 
 from huahuo.eventstore.executor import ThreadExecutor
-
-
-async def test_jobs_of_one_thread_run_in_the_order_in_which_they_were_given() -> None:
-    executor = ThreadExecutor(1, "work")
-    done: list[int] = []
-    await asyncio.gather(*(executor.run(partial(done.append, n)) for n in range(50)))
-    executor.close()
-    assert done == list(range(50))
-
-
-async def test_a_job_whose_caller_is_cancelled_before_it_began_is_left_out() -> None:
-    executor = ThreadExecutor(1, "work")
-    may_end = threading.Event()
-    ran: list[str] = []
-    first = asyncio.ensure_future(executor.run(may_end.wait))
-    second = asyncio.ensure_future(executor.run(lambda: ran.append("second")))
-    await asyncio.sleep(0)
-    second.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await second
-    may_end.set()
-    assert await first
-    await executor.run(lambda: ran.append("third"))
-    executor.close()
-    assert ran == ["third"]
 
 
 async def test_closing_waits_for_what_runs_and_afterwards_nothing_is_taken() -> None:

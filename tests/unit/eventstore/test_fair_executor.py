@@ -107,16 +107,6 @@ async def test_the_services_own_jobs_are_never_refused() -> None:
     await asyncio.gather(*tasks)
 
 
-async def test_a_task_made_while_acting_for_a_user_asks_for_itself() -> None:
-    jobs = Jobs(waiting_per_user_max=1)
-    with acting_for("user/1"):
-        tasks = [asyncio.ensure_future(jobs.fair.run(lambda: None)) for _ in range(9)]
-    await settle()
-    jobs.slow.release.set()
-    await asyncio.gather(*tasks)
-    assert jobs.fair.refused == 0
-
-
 @pytest.mark.parametrize("called", [False, True], ids=["while it waits", "just after its turn came"])
 async def test_a_job_that_is_cancelled_while_it_waits_leaves_no_trace(called: bool) -> None:
     jobs = Jobs()
@@ -134,17 +124,6 @@ async def test_a_job_that_is_cancelled_while_it_waits_leaves_no_trace(called: bo
     assert (jobs.fair.waiting, jobs.fair.free, jobs.fair.users_waiting) == (0, 1, 0)
 
 
-async def test_the_processor_time_of_a_job_is_charged_to_the_user_it_is_for() -> None:
-    jobs = Jobs()
-    jobs.slow.release.set()
-    clock = iter((0.0, 0.5, 10.0, 12.0))
-    paid: list[tuple[str, float]] = []
-    jobs.fair.bill(lambda user, spent_s: paid.append((user, spent_s)), lambda: next(clock))
-    await asyncio.gather(*jobs.start("user/1"))
-    await jobs.fair.run(lambda: None)
-    assert paid == [("user/1", 0.5)]
-
-
 async def test_a_turn_that_would_go_to_a_job_that_was_cancelled_in_that_moment_goes_to_the_next() -> None:
     jobs = Jobs()
     leads, waiting = await jobs.one_that_cancels_the_next()
@@ -156,20 +135,6 @@ async def test_a_turn_that_would_go_to_a_job_that_was_cancelled_in_that_moment_g
     assert waiting.cancelled()
     assert sorted(jobs.ran) == ["user/2", "user/3"]
     assert (jobs.fair.waiting, jobs.fair.free, jobs.fair.users_waiting) == (0, 1, 0)
-
-
-async def test_a_job_that_is_cancelled_while_it_waits_leaves_the_others_of_its_user_in_line() -> None:
-    jobs = Jobs()
-    [first] = jobs.start("user/1")
-    await settle()
-    one, other = jobs.start("user/2", 2)
-    await settle()
-    one.cancel()
-    await settle()
-    assert (jobs.fair.waiting, jobs.fair.users_waiting) == (1, 1)
-    jobs.slow.release.set()
-    await asyncio.gather(first, other)
-    assert jobs.ran == ["user/1", "user/2"]
 
 
 async def test_jobs_of_a_user_that_wait_leave_together() -> None:
@@ -299,24 +264,3 @@ async def test_jobs_of_a_turn_that_is_cancelled_with_its_loop_are_cancelled() ->
     await asyncio.wait(others)
     assert all(task.cancelled() for task in others)
     assert (jobs.fair.waiting, jobs.fair.free) == (0, 1)
-
-
-async def test_time_that_a_users_jobs_took_moves_its_next_turn() -> None:
-    jobs, clock_s = Jobs(), 0.0
-
-    def work(user: str, seconds: float) -> None:
-        nonlocal clock_s
-        clock_s += seconds
-        jobs.ran.append(user)
-
-    async def one(user: str, seconds: float) -> None:
-        with acting_for(user):
-            await jobs.fair.run(partial(work, user, seconds))
-
-    jobs.fair.bill(lambda _user, _spent_s: None, lambda: clock_s)
-    tasks = [asyncio.ensure_future(one("long", 10 * TURN_S)) for _ in range(20)]
-    tasks += [asyncio.ensure_future(one("short", TURN_S)) for _ in range(100)]
-    await settle()
-    jobs.slow.release.set()
-    await asyncio.gather(*tasks)
-    assert 8 <= jobs.ran[:100].count("long") <= 12, "each has half of the time"

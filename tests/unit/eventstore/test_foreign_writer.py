@@ -9,12 +9,10 @@ import msgspec
 import pytest
 from structlog.testing import capture_logs
 
-from huahuo.eventstore.ambient import FakeAmbient
 from huahuo.eventstore.model import RowPut
 from huahuo.eventstore.sqlite.directory_lock import (
     AFTER_A_KILL,
     LOCK,
-    WHILE_CLOSED,
     DirectoryLock,
     Stamp,
     was_written,
@@ -46,24 +44,6 @@ async def told(directory: Path) -> str:
     log = await opened(directory)
     await log.close()
     return log.written_by_others
-
-
-async def test_a_row_that_was_deleted_while_the_log_was_closed_is_told_of_at_the_next_opening_once(
-    closed: Path,
-) -> None:
-    sql(closed, DELETE)
-    assert await told(closed) == WHILE_CLOSED
-    assert await told(closed) == ""
-
-
-async def test_what_the_service_writes_and_checkpoints_itself_is_nobody_elses(closed: Path) -> None:
-    ambient = FakeAmbient(1)
-    log = await opened(closed, ambient)
-    for _ in range(40):
-        await log.append(append(*(event("a", b"x" * 10_000) for _ in range(20))))
-    await log.probe()
-    await log.close()
-    assert await told(closed) == ""
 
 
 def killed(directory: Path, copy: Path) -> Path:

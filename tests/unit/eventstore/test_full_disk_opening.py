@@ -80,12 +80,3 @@ async def test_a_directory_that_was_closed_and_one_that_is_new_say_it_too(
         log = await opened(tmp_path / name)
         await log.append(append(event("a")))
         await log.close()
-
-
-async def test_another_io_error_is_said_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    directory = await left_by_a_killed_process(tmp_path)
-    with full(monkeypatch), monkeypatch.context() as disk:
-        disk.setattr(shutil, "disk_usage", lambda _path: SimpleNamespace(free=1 << 30))
-        with pytest.raises(Exception, match="I/O error") as caught:
-            await opened(directory)
-    assert not isinstance(caught.value, NoRoom)

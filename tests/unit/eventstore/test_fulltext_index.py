@@ -48,19 +48,6 @@ def test_chinese_is_found_without_spaces_between_words(index: TextIndex) -> None
     assert sorted(items(index, "验")) == [1, 3]
 
 
-def test_a_word_can_be_asked_for_in_one_field(index: TextIndex) -> None:
-    index.put([entry(1, "paris", subject="trip"), entry(2, "trip", subject="paris")])
-    assert items(index, "subject:paris") == [2]
-    assert sorted(items(index, "paris")) == [1, 2]
-
-
-def test_nothing_of_another_owner_is_found_whatever_is_asked(index: TextIndex) -> None:
-    index.put([entry(1, "secret word u2"), entry(2, "secret word", owner="u2")])
-    assert items(index, "secret") == [1]
-    assert items(index, "u2 secret") == [1]
-    assert items(index, "", owner="u2") == [2]
-
-
 def test_newest_first_or_oldest_first_page_by_page_without_gap(index: TextIndex) -> None:
     index.put([entry(n, "word", at_ms=NOW_MS + 60_000 * (n * 7 % 100)) for n in range(100)])
     ascending = sorted(range(100), key=lambda n: n * 7 % 100)
@@ -101,20 +88,6 @@ def test_a_second_put_of_the_same_item_changes_nothing(index: TextIndex) -> None
     assert (items(index, "first"), items(index, "second"), index.count) == ([1], [], 1)
 
 
-def test_what_is_dropped_is_in_no_file_any_more(tmp_path: Path) -> None:
-    index = TextIndex(tmp_path / "i.db", ("subject",))
-    index.put([entry(n, f"common canaryword{n} 金丝雀鸟{n}") for n in range(200)], Place("log", 9))
-    dropped = [entry(n, f"common canaryword{n} 金丝雀鸟{n}") for n in range(50, 150)]
-    index.drop(dropped)
-    assert (items(index, "canaryword77"), items(index, "canaryword7")) == ([], [7])
-    assert sorted(items(index, "common", limit=500)) == [*range(50), *range(150, 200)]
-    index.drop([entry(n, f"common canaryword{n} 金丝雀鸟{n}") for n in (*range(50), *range(150, 200))])
-    index.close()
-    left = b"".join(path.read_bytes() for path in tmp_path.iterdir())
-    assert b"canary" not in left
-    assert "金丝".encode() not in left
-
-
 def test_an_index_goes_on_where_it_was(tmp_path: Path) -> None:
     index = TextIndex(tmp_path / "i.db")
     assert index.place == Place("", 0)
@@ -124,14 +97,6 @@ def test_an_index_goes_on_where_it_was(tmp_path: Path) -> None:
         assert (again.place, items(again, "word")) == (Place("log", 9), [1])
         again.begin_anew()
         assert (again.place, items(again, "word"), again.count) == (Place("", 0), [], 0)
-
-
-def test_only_its_user_can_read_its_files(tmp_path: Path) -> None:
-    (tmp_path / "i.db").touch(0o644)
-    with closing(TextIndex(tmp_path / "i.db")) as index:
-        index.put([entry(1, "words")])
-        modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
-        assert modes == {"i.db": 0o600, "i.db-wal": 0o600, "i.db-shm": 0o600}
 
 
 def test_an_unusable_or_older_file_is_begun_anew(tmp_path: Path) -> None:

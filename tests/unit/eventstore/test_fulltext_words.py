@@ -2,15 +2,11 @@
 
 import pytest
 
-from huahuo.eventstore.fulltext.simplified import SIMPLIFIED
 from huahuo.eventstore.fulltext.words import (
-    KEY_MARK,
-    TEXT_CHARS_MAX,
     WORD_CHARS_MAX,
     Term,
     Words,
     marks_of,
-    match_of,
     parse,
     words_of,
 )
@@ -41,18 +37,6 @@ def test_a_text_is_these_words(text: str, words: set[str]) -> None:
     assert words_of(text) == words
 
 
-def test_the_table_of_simplified_characters_ends_at_once_and_leaves_most_texts_alone() -> None:
-    ends = set(SIMPLIFIED.values())
-    assert len(SIMPLIFIED) < 3_500
-    assert not [end for end in ends if ord(end) in SIMPLIFIED]
-    text = "的一是在不了有和人这中大为上个国我以要他时来用们生到作地于出就分对成会"
-    assert text.translate(SIMPLIFIED) == text
-
-
-def test_of_a_long_text_the_beginning_is_found() -> None:
-    assert words_of("one " + " " * TEXT_CHARS_MAX + "two") == {"one"}
-
-
 @pytest.mark.parametrize(
     ("query", "wanted", "unwanted"),
     [
@@ -79,13 +63,3 @@ def test_a_question_asks_for_these_words(
 )
 def test_a_question_that_cannot_be_answered_is_none(query: str) -> None:
     assert parse(query, MARKS) is None
-
-
-def test_an_expression_names_keys_and_words_and_nothing_of_fts5_gets_through() -> None:
-    words = parse('a" OR b NEAR(c -d', {})
-    assert words is not None
-    assert match_of(words, ("u1",), ("m1", "m2"), ("c",)) == (
-        f'(("{KEY_MARK}u1" AND ("{KEY_MARK}m1" OR "{KEY_MARK}m2")'
-        ' AND "a" AND "or" AND "b" AND "near" AND "c")'
-        f' NOT "{KEY_MARK}c") NOT "d"'
-    )

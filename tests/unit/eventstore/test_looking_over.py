@@ -10,17 +10,15 @@ from huahuo.eventstore.corruption import PLACES_MAX, Corruption
 from huahuo.eventstore.errors import Corrupt
 from huahuo.eventstore.executor import InlineExecutor, ThreadExecutor
 from huahuo.eventstore.model import (
-    Ack,
     Append,
     CommandKey,
     CommandRecord,
-    Keyframe,
     NewEvent,
     RowPut,
     Secret,
     SecretPut,
 )
-from huahuo.eventstore.sqlite.damage import SCANNED_TABLES, find_damage
+from huahuo.eventstore.sqlite.damage import find_damage
 from huahuo.eventstore.sqlite.schema import DATABASE
 from tests.support.worlds.spoilt import change_key, filled, flip, hide_last_row, page_of, spoil
 from tests.support.worlds.sqlite_logs import opened
@@ -106,37 +104,6 @@ async def test_an_owner_whose_key_may_be_hidden_gets_no_second_one(tmp_path: Pat
     with pytest.raises(Corrupt):
         await log.append(Append(ts_ms=0, secrets=(SecretPut("o2", "q", Secret("new")),)))
     await look.stop()
-    await log.close()
-
-
-@pytest.mark.parametrize("page", ["ack", "sqlite_autoindex_ack_1", "keyframe", "usage", "blob", "sealed"])
-async def test_a_page_that_is_none_any_more_is_told_by_the_probe(tmp_path: Path, page: str) -> None:
-    log = await opened(tmp_path)
-    await log.append(Append(ts_ms=0, events=(NewEvent("user/1", "t", b"{}"),)))
-    await log.save_acks([Ack("user/1", "c", "user/1", 1)])
-    await log.put_keyframe(Keyframe("user/1", "fold", "f", 1, b"state"))
-    await log.count_usage(log.position)
-    await log.close()
-    spoil(tmp_path, page)
-    log = await opened(tmp_path)
-    look = log.look_over(ThreadExecutor(1, "look"))
-    await look.finished()
-    assert "is damaged" in (await log.probe() or "")
-    await look.stop()
-    await log.close()
-    assert find_damage(tmp_path / DATABASE)
-
-
-async def test_nothing_is_told_of_a_whole_log_and_a_look_can_be_ended_at_once(tmp_path: Path) -> None:
-    await filled(tmp_path)
-    log = await opened(tmp_path)
-    look = log.look_over(ThreadExecutor(1, "look"))
-    await look.finished()
-    await look.stop()
-    assert SCANNED_TABLES
-    assert await log.probe() is None
-    await log.look_over(ThreadExecutor(1, "look")).stop()
-    assert await log.probe() is None
     await log.close()
 
 

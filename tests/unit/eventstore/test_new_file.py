@@ -2,22 +2,11 @@
 
 import errno
 import os
-import stat
 from pathlib import Path
 
 import pytest
 
 from huahuo.eventstore.atomic_file import make_file
-
-
-def test_it_is_for_its_owner_only_and_is_not_made_twice(tmp_path: Path) -> None:
-    path = tmp_path / "key"
-    make_file(path, b"one\n")
-    assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    with pytest.raises(FileExistsError):
-        make_file(path, b"two\n")
-    assert path.read_bytes() == b"one\n"
-    assert [one.name for one in tmp_path.iterdir()] == ["key"]
 
 
 def test_on_a_full_disk_nothing_is_left_and_the_next_try_makes_it(

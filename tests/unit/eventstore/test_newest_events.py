@@ -65,19 +65,6 @@ async def test_a_damaged_event_is_told_at_the_opening_and_other_streams_go_on(th
     await log.close()
 
 
-async def test_a_stream_that_ended_takes_events_again_after_a_kill(tmp_path: Path) -> None:
-    log = await opened(tmp_path / "log")
-    await log.append(append(*(event("x"),) * 3))
-    await log.append(Append(ts_ms=0, events=(event("x"),), ended=("x",)))
-    await log.append(append(*(event("tail"),) * MANY))
-    killed = as_killed(tmp_path / "log", tmp_path / "killed")
-    await log.close()
-    log = await opened(killed)
-    await log.append(append(event("x")))
-    assert [one.seq for one in await log.read("x", 0, events_max=9)] == [1, 2, 3, 4, 5]
-    await log.close()
-
-
 async def test_a_page_of_a_large_body_that_is_lost_keeps_the_log_closed(tmp_path: Path) -> None:
     killed = await killed_with(tmp_path, *(event("a"),) * 3, event("b", LARGE), event("b"))
     tear(killed)

@@ -18,14 +18,6 @@ def test_what_was_signed_is_what_is_read() -> None:
     assert open_note(KEY.sign(SIGNED), KEY.vkey(NAME)) == SIGNED
 
 
-def test_the_note_has_the_documented_lines() -> None:
-    lines = KEY.sign(SIGNED).split("\n")
-    assert lines[:2] == [NAME, "1042"]
-    assert lines[2] == "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
-    assert lines[4] == ""
-    assert lines[5].startswith(f"— {NAME} ")
-
-
 @pytest.mark.parametrize(
     ("old", "new"), [("1042", "1043"), ("a7c1", "a7c2"), ("AAECA", "BAECA"), ("chain", "chaim")]
 )

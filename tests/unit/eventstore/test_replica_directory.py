@@ -2,20 +2,17 @@
 
 import asyncio
 import contextlib
-import shutil
 import sqlite3
 from pathlib import Path
 
 import pytest
 
 from huahuo.eventstore.ambient import FakeAmbient
-from huahuo.eventstore.core.storage_port import PASSED_KEPT, Passed, PutPassed
 from huahuo.eventstore.errors import Corrupt, EventStoreError, Unavailable
 from huahuo.eventstore.executor import ThreadExecutor
 from huahuo.eventstore.model import Appended
 from huahuo.eventstore.replicated.state_machine import dump_shared
 from huahuo.eventstore.replicated.writer import ReplicaWriter
-from huahuo.eventstore.sqlite.changes import MAKE_PASSED, statements_of_passed
 from huahuo.eventstore.sqlite.damage import find_damage
 from huahuo.eventstore.sqlite.log import SqliteLog, held_in, open_log
 from huahuo.eventstore.sqlite.schema import DATABASE, register
@@ -31,18 +28,6 @@ async def open_replica(directory: Path, order: MemoryOrder, node: str = "a") -> 
         directory, ambient=FakeAmbient(node), master_key=MASTER_KEY, build="test",
         sequencer=MemorySequencer(order), node=node,
     )  # fmt: skip
-
-
-async def test_a_damaged_note_of_the_offset_is_found_when_the_directory_opens(tmp_path: Path) -> None:
-    order = MemoryOrder()
-    log = await open_replica(tmp_path, order)
-    await log.append(append(event("s")))
-    await log.close()
-    with sqlite3.connect(tmp_path / DATABASE) as connection:
-        connection.execute("UPDATE passed SET digest = x'00' WHERE offset = 2")
-    connection.close()
-    with pytest.raises(Corrupt):
-        await open_replica(tmp_path, order)
 
 
 NOTES = {
@@ -92,17 +77,6 @@ async def test_a_replica_whose_note_is_gone_is_not_opened_as_a_single_service(tm
         await SqliteLog.open(tmp_path, ambient=FakeAmbient(1), master_key=MASTER_KEY, build="t")
 
 
-async def test_a_look_at_what_a_directory_holds_leaves_its_write_ahead_log(tmp_path: Path) -> None:
-    log = await open_replica(tmp_path / "a", MemoryOrder())
-    await log.append(append(event("s")))
-    killed = tmp_path / "killed"
-    shutil.copytree(tmp_path / "a", killed, ignore=shutil.ignore_patterns("*-shm"))
-    await log.close()
-    before = (killed / f"{DATABASE}-wal").read_bytes()
-    assert held_in(killed) is not None
-    assert (killed / f"{DATABASE}-wal").read_bytes() == before
-
-
 async def test_a_first_start_that_was_cut_off_is_begun_again(tmp_path: Path) -> None:
     (tmp_path / DATABASE).touch()
     assert held_in(tmp_path) is None
@@ -125,20 +99,6 @@ async def test_an_append_that_waits_when_the_node_closes_is_told_that_nobody_kno
     with pytest.raises(Unavailable):
         await waiting
     await closing
-
-
-def test_of_the_newest_proposals_only_so_many_are_kept() -> None:
-    connection = sqlite3.connect(":memory:")
-    connection.execute("CREATE TABLE meta (key TEXT PRIMARY KEY, value BLOB, crc INTEGER)")
-    connection.execute(MAKE_PASSED)
-    for first in range(1, PASSED_KEPT + 300, 100):
-        put = PutPassed(b"", tuple(Passed(offset, b"c", b"d") for offset in range(first, first + 100)))
-        for sql, values in statements_of_passed(put):
-            connection.execute(sql, values)
-    [(count, last)] = connection.execute("SELECT count(*), max(offset) FROM passed").fetchall()
-    assert count == PASSED_KEPT
-    assert last > PASSED_KEPT
-    connection.close()
 
 
 async def test_a_node_whose_damage_keeps_it_from_applying_stops_for_good(

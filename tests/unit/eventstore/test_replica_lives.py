@@ -8,14 +8,12 @@ from huahuo.eventstore.errors import (
     EventStoreError,
 )
 from huahuo.eventstore.memory import MemoryLog
-from huahuo.eventstore.model import Appended
 from huahuo.eventstore.replicated.opening import Held, open_replica
-from huahuo.eventstore.replicated.peers import LIVING_S
-from huahuo.eventstore.sequencer.port import InDoubt, Unreachable
+from huahuo.eventstore.sequencer.port import Unreachable
 from tests.support.models.failing_store import Way, one_node
-from tests.support.models.memory_sequencer import MemoryOrder, MemorySequencer
+from tests.support.models.memory_sequencer import MemorySequencer
 from tests.support.worlds.logs import MASTER_KEY, append, event
-from tests.support.worlds.replicas import Node, cluster
+from tests.support.worlds.replicas import Node
 
 pytestmark = [pytest.mark.anyio, pytest.mark.virtual_time]
 
@@ -35,32 +33,6 @@ async def test_a_directory_with_a_replica_opens_and_serves_while_the_order_is_aw
         assert [one.body for one in await node.history()] == [b"one"]
         await node.writer.joined()
         assert way.away == []
-
-
-async def test_an_empty_directory_waits_for_an_order_that_is_away() -> None:
-    order = MemoryOrder()
-    way = Way(order)
-    way.answers, way.away = 0, [Unreachable("away"), InDoubt("no answer")]
-    node = Node("a", order, lambda *_: way, 1)
-    await node.start()
-    assert way.away == []
-    assert isinstance(await node.log.append(append(event("s"))), Appended)
-    await node.log.close()
-
-
-async def test_a_node_counts_itself_and_each_that_was_heard_lately_as_living() -> None:
-    async with cluster("ab") as made:
-        await made.caught_up()
-        one, other = made.nodes
-        assert one.log.incarnation == "a.1"
-        assert one.log.living() == {"a.1", "b.1"}
-        await other.log.close()
-        one.ambient.advance(60)
-        assert one.log.living() == {"a.1", "b.1"}, "nothing at all was heard meanwhile"
-        for _ in range(int(LIVING_S)):
-            one.ambient.advance(1.0)
-            await one.log.append(append(event("s")))
-        assert one.log.living() == {"a.1"}
 
 
 async def test_a_directory_of_a_single_service_does_not_join_before_it_is_adopted() -> None:

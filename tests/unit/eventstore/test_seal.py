@@ -57,13 +57,6 @@ def test_an_error_and_a_repr_tell_nothing_secret(vault: Vault) -> None:
     assert "hunter2" not in repr(Secret("hunter2"))
 
 
-def test_derived_keys_differ_by_purpose_and_master_and_repeat() -> None:
-    keys = {derive(MASTER, "a"), derive(MASTER, "b"), derive(b"x" * 32, "a")}
-    assert len(keys) == 3
-    assert all(len(key) == 32 for key in keys)
-    assert derive(MASTER, "a") == derive(MASTER, "a")
-
-
 def test_a_short_master_key_is_refused() -> None:
     with pytest.raises(ValueError, match="32 bytes"):
         derive(b"x" * 31, "a")

@@ -3,15 +3,12 @@
 import errno
 import json
 import os
-import sqlite3
 from pathlib import Path
 
 import pytest
 
 from huahuo.eventstore.ambient import FakeAmbient
-from huahuo.eventstore.errors import Damaged, Unavailable
-from huahuo.eventstore.model import Append
-from huahuo.eventstore.sqlite import store as sqlite_store
+from huahuo.eventstore.errors import Damaged
 from huahuo.eventstore.sqlite.directory_lock import LOCK, DirectoryLock, Left
 from huahuo.eventstore.sqlite.schema import DATABASE
 from tests.support.worlds.logs import append, event
@@ -83,37 +80,6 @@ def test_pages_are_looked_at_after_the_machine_stopped_and_not_only_the_process(
     after.leave(None)
 
 
-def test_after_a_fault_of_the_disk_pages_are_looked_at_also_after_a_killed_process(tmp_path: Path) -> None:
-    lock = DirectoryLock(tmp_path)
-    lock.hold()
-    lock.distrust()
-    lock.leave(None)
-    after = DirectoryLock(tmp_path)
-    assert (after.lost_power, after.left.pid) == (True, os.getpid())
-    after.leave(Left())
-    clean = DirectoryLock(tmp_path)
-    assert not clean.lost_power
-    clean.leave(None)
-
-
-async def test_a_commit_that_failed_leaves_a_note_for_the_next_opening(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def broken(*_: object) -> None:
-        raise sqlite3.OperationalError("disk I/O error")
-
-    log = await opened(tmp_path)
-    assert json.loads((tmp_path / LOCK).read_bytes())["boot"]
-    with monkeypatch.context() as patch:
-        patch.setattr(sqlite_store, "insert_events", broken)
-        with pytest.raises(Unavailable):
-            await log.append(Append(ts_ms=0, events=(event("a"),)))
-    assert not json.loads((tmp_path / LOCK).read_bytes())["boot"]
-    await log.append(Append(ts_ms=0, events=(event("a"),)))
-    await log.close()
-    assert json.loads((tmp_path / LOCK).read_bytes())["pid"] == 0
-
-
 def test_a_note_that_is_not_written_whole_is_not_taken_for_no_note(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -129,9 +95,3 @@ def test_a_note_that_is_not_written_whole_is_not_taken_for_no_note(
     after = DirectoryLock(tmp_path)
     assert after.left.pid == os.getpid(), "an unclean stop, as before"
     after.leave(None)
-
-
-async def test_a_file_that_is_no_database_is_damage(tmp_path: Path) -> None:
-    (tmp_path / DATABASE).write_bytes(b"not a database, whatever its name says" * 500)
-    with pytest.raises(Damaged):
-        await opened(tmp_path)

@@ -48,20 +48,6 @@ async def test_a_changed_ack_is_refused_and_those_of_other_clients_are_served(tm
     await log.close()
 
 
-async def test_an_ack_that_was_changed_to_a_higher_one_stays_damaged_when_lower_ones_come(
-    tmp_path: Path,
-) -> None:
-    await filled(tmp_path)
-    sql(tmp_path, HIGHER)
-    log = await opened(tmp_path)
-    await log.save_acks([Ack("user/1", "dev", "user/1", 6)])
-    with pytest.raises(Corrupt):
-        await log.acks("user/1")
-    await log.save_acks([Ack("user/1", "dev", "user/1", 8)])
-    assert await log.acks("user/1") == [Ack("user/1", "dev", "user/1", 8)]
-    await log.close()
-
-
 async def test_a_changed_count_of_bytes_is_refused_and_told(tmp_path: Path) -> None:
     await filled(tmp_path)
     sql(tmp_path, MORE)

@@ -50,18 +50,6 @@ async def put(log: StoreLog, stream: str, count: int = 1, principal: str = "serv
     await log.append(Append(ts_ms=1, events=events, principal=principal))
 
 
-async def test_an_event_counts_for_the_user_of_its_stream_else_for_the_user_that_caused_it(
-    tmp_path: Path,
-) -> None:
-    log = await opened(tmp_path)
-    await put(log, "user/1", 3)
-    await put(log, "user/1", 1, "user/2")
-    await put(log, "group/ops", 2, "user/2")
-    await put(log, "group/ops", 5)
-    assert await counted(log) == {"user/1": (4 * ONE, 0), "user/2": (2 * ONE, 0)}
-    await log.close()
-
-
 async def test_it_is_counted_in_slices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     log = await opened(tmp_path)
     await put(log, "user/1", schema.SLICE_EVENTS + 10)

@@ -61,24 +61,6 @@ def start(log: MemoryLog, *appends: Append) -> list[asyncio.Task[object]]:
     return [asyncio.ensure_future(log.append(one)) for one in appends]
 
 
-async def test_what_gathers_during_a_commit_is_the_next_group() -> None:
-    disk, executor = ModelDisk(), HeldExecutor()
-    log = await opened(disk, executor)
-    executor.held = True
-    syncs = disk.syncs
-    first = start(log, append(event("a")))
-    await turns()
-    later = start(log, *[append(event("a"))] * 300)
-    await executor.let_one_go()
-    await turns()
-    assert (first[0].done(), later[0].done()) == (True, False)
-    await executor.let_one_go()
-    assert all(task.done() for task in later)
-    assert disk.syncs == syncs + 2
-    executor.held = False
-    await log.close()
-
-
 @pytest.mark.parametrize(
     ("body", "count", "groups"),
     [(b"{}", 2 * writer.GROUP_EVENTS_MAX, 2), (b"x" * 300_000, 7, 3)],
@@ -253,23 +235,6 @@ async def test_one_users_backlog_of_many_groups_delays_another_by_one_group() ->
     executor.held = False
     await executor.let_one_go()
     await asyncio.gather(*tasks)
-    await log.close()
-
-
-async def test_readers_see_nothing_that_the_head_does_not_show() -> None:
-    disk, executor = ModelDisk(), HeldExecutor()
-    log = await opened(disk, executor)
-    await log.append(append(event("a")))
-    executor.results_held = True
-    [pending] = start(log, append(event("a")))
-    await turns()
-    assert len(executor.waiting) == 1, "the commit is on the disk, the loop has not heard of it"
-    assert log.head("a").seq == 1
-    assert len(await log.read("a", 0, events_max=9)) == 1
-    assert len(await log.read("log", 0, events_max=9)) == 1
-    await executor.let_one_go()
-    assert pending.done()
-    assert len(await log.read("a", 0, events_max=9)) == 2
     await log.close()
 
 

@@ -96,22 +96,6 @@ async def test_care_that_fails_costs_no_append(monkeypatch: pytest.MonkeyPatch) 
     await log.close()
 
 
-async def test_events_of_a_commit_that_failed_behind_its_sync_are_told_and_their_append_is_in_doubt(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    log = await opened()
-    heard: list[StoredEvent] = []
-    log.listen(heard.extend)
-    failing(log.store, monkeypatch, OSError("the answer was lost"), behind=True)
-    with pytest.raises(Unavailable):
-        await log.append(append(event(body=b"durable")))
-    assert [one.body for one in heard] == [b"durable"]
-    assert log.position == 1
-    await log.append(append(event()))
-    assert [one.position for one in heard] == [1, 2]
-    await log.close()
-
-
 async def test_what_a_commit_wrote_before_it_met_a_damaged_page_is_told_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -91,12 +91,6 @@ def test_a_frame_that_is_not_exactly_one_within_the_bounds_is_refused(frame: byt
         read(frame)
 
 
-def test_the_error_names_both_dictionaries() -> None:
-    frame = naming(OTHER).compress(b"x" * 100)
-    with pytest.raises(BadFrame, match=f"{OTHER.id}, not {dictionary().id}"):
-        read(frame, dictionary())
-
-
 BOMB = """
 import resource, sys
 from huahuo.eventstore.zstd_frames import BadFrame, Decompressor
@@ -122,14 +116,6 @@ def test_a_bomb_costs_no_memory(*, stated: bool) -> None:
 @pytest.mark.parametrize("size", [256, 700, 1024, 4096])
 def test_a_dictionary_takes_no_more_bytes_than_asked_for(size: int) -> None:
     assert len(train(SAMPLES, size, TRIES).data) <= size
-
-
-def test_an_id_is_free_to_choose_and_fits_in_two_bytes() -> None:
-    assert 1 << 15 <= OTHER.id < 1 << 16
-
-
-def test_a_dictionary_knows_its_own_id() -> None:
-    assert Dictionary.of(OTHER.data) == OTHER
 
 
 @pytest.mark.parametrize("data", [b"", b"x" * 500, b"\x37\xa4\x30\xec", bytes((1 << 20) + 1)])

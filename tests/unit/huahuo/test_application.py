@@ -4,14 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from huahuo import ConfigError, Huahuo
+from huahuo import ConfigError
 from huahuo.app.application import load
-from huahuo.mailcheck import mail
-
-
-def test_plugins_of_a_generator_are_kept() -> None:
-    plugin = mail()
-    assert plugin in Huahuo(plugins=(one for one in [plugin])).plugins()
 
 
 def test_a_directory_that_is_gone_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

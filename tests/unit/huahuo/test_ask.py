@@ -4,36 +4,16 @@ import contextlib
 import socket
 import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
 
 from huahuo.app import service_port
 from huahuo.app.config import Settings
-from huahuo.app.service_port import http_get, not_ready, time_of
+from huahuo.app.service_port import not_ready, time_of
 from huahuo.audit.audited_log import Elsewhere, ask_service
 from huahuo.errors import ConfigError, HuahuoError
 from tests.support.servers.ports import held_port
-
-
-class Answering(BaseHTTPRequestHandler):
-    def do_GET(self) -> None:
-        self.send_response(200)
-        self.end_headers()
-        self.wfile.write(self.path.encode())
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-        pass
-
-
-def test_a_proxy_of_the_environment_is_not_asked_for_the_service(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
-    with HTTPServer(("127.0.0.1", 0), Answering) as server:
-        thread = threading.Thread(target=server.handle_request)
-        thread.start()
-        assert http_get(f"http://127.0.0.1:{server.server_port}", "/readyz", 5) == "/readyz"
-        thread.join()
 
 
 @contextlib.contextmanager

@@ -13,8 +13,8 @@ from huahuo.eventstore.executor import InlineExecutor
 from huahuo.eventstore.model import Append, NewEvent, Secret, SecretPut
 from huahuo.options import known
 from huahuo.transport.commands.gate import Gate
-from tests.support.worlds.logs import MemoryEngine, append, event, looped, opened
-from tests.support.worlds.people import ALICE, ROOT
+from tests.support.worlds.logs import MemoryEngine, append, event, opened
+from tests.support.worlds.people import ROOT
 from tests.support.worlds.services import body, call
 
 
@@ -36,23 +36,6 @@ class Actions:
             | ({"at": reply.at} if reply.at else {})
             | ({"duplicate": True} if reply.duplicate else {})
         )
-
-
-@pytest.mark.parametrize("action", ["audit", "audit_record", "shred", "compact"])
-def test_only_admins_are_answered(action: str) -> None:
-    @looped
-    async def check() -> None:
-        async with opened(MemoryEngine()) as log:
-            needed: dict[str, dict[str, Any]] = {
-                "shred": {"email_id": 1},
-                "compact": {"older_than_s": 0},
-                "audit_record": {"doing": "x"},
-            }
-            answer = await Actions(log).do(action, principal=ALICE, **needed.get(action, {}))
-            assert answer["code"] == "forbidden"
-            assert log.head("audit").seq == 0
-
-    check()
 
 
 async def test_a_long_index_is_built_while_the_service_runs_and_the_query_is_repeated(

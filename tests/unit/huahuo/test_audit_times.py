@@ -2,7 +2,7 @@
 
 import pytest
 
-from huahuo.terminal import moment, moment_or_ago, seconds
+from huahuo.terminal import moment, moment_or_ago
 
 
 def test_any_zone_becomes_utc_with_milliseconds() -> None:
@@ -22,9 +22,3 @@ def test_a_time_ago_is_before_now() -> None:
 def test_what_is_no_time_is_said(text: str) -> None:
     with pytest.raises(ValueError, match="RFC 3339"):
         moment_or_ago(text, 0)
-
-
-def test_spans() -> None:
-    assert (seconds("90s"), seconds("12h"), seconds("30d")) == (90, 43_200, 2_592_000)
-    with pytest.raises(ValueError, match="span"):
-        seconds("-30d")

@@ -8,33 +8,13 @@ import msgspec
 import pytest
 from msgspec import Meta
 
-from huahuo.actors.domain.plugin import EntitySettings
 from huahuo.actors.plugins.plugin import Brought, Host, Plugin
 from huahuo.app.application import standard
 from huahuo.app.config import Settings, Table
 from huahuo.errors import ConfigError
-from huahuo.mailcheck.plugin.mail import MailOptions
 
 TABLE = Table(standard())
 load = TABLE.load
-
-
-def test_without_any_source_the_defaults_hold() -> None:
-    assert load(environ={}) == Settings(plugins={"mail": MailOptions(), "entities": EntitySettings()})
-
-
-def test_the_environment_wins_over_the_file_and_a_flag_over_both(tmp_path: Path) -> None:
-    file = tmp_path / "huahuo.toml"
-    file.write_text('port = 1001\nwindow = 7\norigins = ["a.example"]\n')
-    settings = load(
-        environ={"HUAHUO_PORT": "1002", "HUAHUO_HEARTBEAT_S": "2.5"}, file=file, flags={"port": 1003}
-    )
-    assert (settings.port, settings.window, settings.heartbeat_s) == (1003, 7, 2.5)
-    assert settings.origins == ("a.example",)
-
-
-def test_a_flag_that_was_not_given_does_not_count() -> None:
-    assert load(environ={"HUAHUO_PORT": "1002"}, flags={"port": None}).port == 1002
 
 
 def test_lists_in_the_environment_are_separated_by_commas() -> None:
@@ -46,10 +26,6 @@ def test_a_list_of_json_in_the_environment_is_refused_and_a_secret_in_it_is_not_
     with pytest.raises(ConfigError, match="separated by commas") as refused:
         load(environ={"HUAHUO_JWT_SECRETS_PREVIOUS": form.format("a" * 40)})
     assert "aaaa" not in str(refused.value)
-
-
-def test_an_address_in_brackets_in_the_environment_is_no_list_of_json() -> None:
-    assert load(environ={"HUAHUO_ORIGINS": "[::1]:8080"}).origins == ("[::1]:8080",)
 
 
 @pytest.mark.parametrize(("value", "wanted"), [("1", True), ("true", True), ("0", False), ("", False)])
@@ -92,13 +68,6 @@ def test_the_address_that_a_node_advertises_may_have_a_path(url: str) -> None:
     assert load(environ={"HUAHUO_ADVERTISE": url}).advertise == url
 
 
-def test_an_unknown_name_in_the_file_is_refused_with_the_nearest_known_one(tmp_path: Path) -> None:
-    file = tmp_path / "huahuo.toml"
-    file.write_text("prot = 1\n")
-    with pytest.raises(ConfigError, match="no setting 'prot': did you mean 'port'"):
-        load(environ={}, file=file)
-
-
 def test_a_flag_is_checked_like_any_other_source() -> None:
     with pytest.raises(ConfigError, match="no setting 'windwo': did you mean 'window'"):
         load(environ={}, flags={"windwo": 1})
@@ -131,12 +100,6 @@ def test_a_file_that_is_no_toml_is_refused(tmp_path: Path, content: str) -> None
     file.write_text(content)
     with pytest.raises(ConfigError, match="not valid TOML"):
         load(environ={}, file=file)
-
-
-def test_a_file_may_begin_with_the_mark_that_editors_of_windows_write(tmp_path: Path) -> None:
-    file = tmp_path / "huahuo.toml"
-    file.write_text("\ufeffport = 1234\n", encoding="utf-8")
-    assert load(environ={}, file=file).port == 1234
 
 
 def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
@@ -182,11 +145,6 @@ def test_a_plug_in_has_settings_of_its_own_from_the_same_sources() -> None:
     assert "## how often it rings (HUAHUO_BELL_RINGS)\n# bell_rings = 3" in table.as_toml()
     with pytest.raises(ConfigError, match="bell_rings must be a whole number of at least 1"):
         table.load(environ={"HUAHUO_BELL_RINGS": "0"})
-
-
-def test_without_a_plug_in_its_settings_are_unknown() -> None:
-    with pytest.raises(ConfigError, match="no setting 'mail_timeout_s'"):
-        Table().load(environ={}, flags={"mail_timeout_s": 1})
 
 
 def test_a_setting_without_a_meaning_or_of_a_taken_name_is_refused_at_start() -> None:

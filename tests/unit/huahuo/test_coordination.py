@@ -83,34 +83,12 @@ async def workers() -> AsyncIterator[tuple[Cluster, list[Worker]]]:
             await worker.duty.stop()
 
 
-async def test_the_first_node_works_and_keeps_the_work_while_it_lives() -> None:
-    async with workers() as (made, each):
-        await made.pass_s(3 * SILENT_S)
-        assert [worker.working for worker in each] == [True, False, False]
-        assert {worker.duty.holder for worker in each} == {"a"}
-        assert set(each[2].duty.members) == {"a", "b", "c"}
-
-
 async def test_a_node_with_other_token_keys_is_refused_and_told_whose_differ() -> None:
     async with workers() as (made, each):
         await each[2].duty.stop()
         stranger = Worker(made.nodes[2], keys="other")
         with pytest.raises(ConfigError, match="the node a takes tokens of another key"):
             await stranger.duty.start()
-
-
-async def test_a_node_whose_code_does_not_know_the_work_starts_without_a_part_beside_one_that_does_it() -> (
-    None
-):
-    async with workers() as (made, each):
-        await each[2].duty.stop()
-        older = Worker(made.nodes[2])
-        older.knows = False
-        await older.duty.start()
-        await made.pass_s(3.0)
-        assert older.share == NOTHING
-        assert {"c"}.isdisjoint(each[0].duty.sharing)
-        await older.duty.stop()
 
 
 async def test_a_node_does_its_part_again_once_its_code_has_known_the_work_for_a_minute() -> None:
@@ -210,26 +188,6 @@ async def test_the_part_of_a_node_that_died_is_done_by_others_within_ten_seconds
         await made.nodes[dies].start()
 
 
-async def test_a_drained_node_has_no_part_and_gets_one_when_it_is_taken_back() -> None:
-    async with workers() as (made, each):
-        await made.pass_s(4.0)
-        await each[2].duty.unfit()
-        assert each[2].share == NOTHING
-        await made.pass_s(1.0)
-        assert parts(each[:2]) == [("a", "b")] * 2
-        each[2].duty.fit()
-        await made.pass_s(4.0)
-        assert parts(each) == [("a", "b", "c")] * 3
-
-
-async def test_a_node_that_stops_leaves_its_part_to_the_others_at_once() -> None:
-    async with workers() as (made, each):
-        await made.pass_s(4.0)
-        await each[1].duty.stop()
-        await made.pass_s(1.0)
-        assert parts([each[0], each[2]]) == [("a", "c")] * 2
-
-
 async def test_a_row_of_a_node_that_is_long_gone_gets_no_part() -> None:
     async with workers() as (made, each):
         for worker in each:
@@ -241,27 +199,3 @@ async def test_a_row_of_a_node_that_is_long_gone_gets_no_part() -> None:
         await made.pass_s(3.0)
         assert again.share.nodes == ("b",)
         await again.duty.stop()
-
-
-async def test_while_an_older_version_has_the_work_a_newer_node_does_no_part_of_it() -> None:
-    """It does all of it, also what was divided before it took the work."""
-    async with workers() as (made, each):
-        await made.pass_s(4.0)
-        for worker in each:
-            await worker.duty.stop()
-        older = Member(url="", build="t", keys="k", beat=7, at_ms=0, applied=0)
-        newer = Worker(made.nodes[1])
-        await newer.duty.start()
-        await made.pass_s(1.0)
-        await newer.duty.unfit()
-        taken = (members.work_divided(("b",)), members.work_taken("old"))
-        await made.nodes[0].log.append(
-            Append(ts_ms=0, events=taken, rows=(members.put_member("old", older),))
-        )
-        newer.duty.fit()
-        await made.pass_s(1.0)
-        assert (newer.duty.holder, newer.duty.sharing) == ("old", ("b",))
-        assert newer.share == NOTHING
-        await made.pass_s(2 * SILENT_S)  # the older one is gone
-        assert (newer.duty.holder, newer.share.nodes) == ("b", ("b",))
-        await newer.duty.stop()

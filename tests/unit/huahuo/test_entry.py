@@ -1,9 +1,6 @@
 """How the program ends: in one line, without a word, and with which exit code."""
 
 import importlib
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 
 import pytest
@@ -47,38 +44,6 @@ def test_a_connection_that_breaks_is_no_closed_pipe() -> None:
 
     with pytest.raises(ConnectionResetError):
         to_its_end(run)
-
-
-PROGRAM = """
-import sys
-from huahuo.cli.entry import to_its_end
-
-def run():
-    print("damaged")
-    {ends}
-
-to_its_end(run)
-"""
-
-
-@pytest.mark.parametrize(
-    ("ends", "code"), [("sys.exit(3)", 3), ("raise KeyboardInterrupt", 130), ("sys.exit(0)", 0), ("", 0)]
-)
-def test_a_closed_pipe_does_not_make_a_failure_a_success(ends: str, code: int) -> None:
-    reading, writing = os.pipe()
-    os.close(reading)
-    try:
-        done = subprocess.run(
-            [sys.executable, "-c", PROGRAM.format(ends=ends)],
-            stdout=writing,
-            stderr=subprocess.PIPE,
-            env={**os.environ, "PYTHONUNBUFFERED": ""},  # printed at its end
-            text=True,
-            check=False,
-        )
-    finally:
-        os.close(writing)
-    assert (done.returncode, done.stderr) == (code, "")
 
 
 @pytest.mark.parametrize(

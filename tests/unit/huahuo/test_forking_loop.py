@@ -73,16 +73,6 @@ def test_a_port_that_is_taken_at_one_address_is_an_error_and_leaves_the_others_f
     run(work(), "127.0.0.1", "127.0.0.2")
 
 
-def test_an_address_that_refuses_is_followed_by_the_next() -> None:
-    async def work() -> None:
-        async with await asyncio.start_server(hang_up, "127.0.0.2", 0) as server:
-            _, writer = await asyncio.open_connection(NAME, server.sockets[0].getsockname()[1])
-            assert writer.get_extra_info("peername")[0] == "127.0.0.2"
-            writer.close()
-
-    run(work(), "127.0.0.1", "127.0.0.2")
-
-
 def test_if_no_address_accepts_the_error_is_that_of_the_first() -> None:
     async def work() -> None:
         async with await asyncio.start_server(hang_up, "127.0.0.1", 0) as gone:

@@ -52,22 +52,6 @@ def test_a_refusal() -> None:
     given(orders(), [PLACED]).when(Give(7), user=7).refused("not_found")
 
 
-def test_the_next_command_is_decided_on_the_state_after_it() -> None:
-    order = given(orders(), [PLACED]).when(Give(7), user=42).then([Given(7)])
-    order.when(Give(8), user=42).refused("not_found")
-    order.when(Give(8), admin=True, user=1).then([Given(8)])
-
-
-def test_a_failure_shows_the_expected_and_the_actual_events_as_a_diff() -> None:
-    with pytest.raises(AssertionError) as failed:
-        given(orders(), [PLACED]).when(Report(5)).then([Packed(6)])
-    assert str(failed.value) == (
-        "the decision has other events (- expected, + actual):\n"
-        '- order/1 order_progress {"percent":6}\n'
-        '+ order/1 order_progress {"percent":5}'
-    )
-
-
 def test_a_refusal_in_place_of_events_is_shown() -> None:
     with pytest.raises(AssertionError, match=r"\+ refused: conflict: already on its way"):
         given(orders(), [PLACED]).when(Cancel(), user=42).then([Packed(6)])
@@ -85,13 +69,6 @@ def test_a_given_event_with_a_value_of_another_type_is_named() -> None:
 def test_a_given_event_that_nothing_handles_says_what_to_write() -> None:
     with pytest.raises(AssertionError, match=r"handles Ticked: write @order.evolve for it"):
         given(orders(), [Ticked()])
-
-
-def test_a_failure_shows_no_line_of_the_library() -> None:
-    with pytest.raises(AssertionError) as failed:
-        given(orders(), [PLACED]).when(Report(5)).then([Packed(6)])
-    shown = [entry for entry in failed.traceback if not entry.ishidden(failed)]
-    assert [str(entry.path) for entry in shown] == [__file__]
 
 
 class Ticked(Event, type="ticked", prunable=True): ...

@@ -1,7 +1,6 @@
 """The keys of a data directory, and that another token key than before is told."""
 
 import resource
-import stat
 from pathlib import Path
 
 import pytest
@@ -16,25 +15,6 @@ from huahuo.eventstore.ambient import FakeAmbient, SystemAmbient
 from huahuo.eventstore.sqlite.log import SqliteLog
 from huahuo.eventstore.sqlite.schema import DATABASE
 from tests.support.worlds.logs import MASTER_KEY
-
-
-def test_keys_are_made_once_and_stay(tmp_path: Path) -> None:
-    settings = Settings(data=tmp_path / "d")
-    first = credentials.ensure_keys(settings, FakeAmbient(1))
-    assert credentials.ensure_keys(settings, FakeAmbient(2)) == first == credentials.read_keys(settings)
-
-
-def test_only_the_owner_can_read_them(tmp_path: Path) -> None:
-    credentials.ensure_keys(Settings(data=tmp_path / "d"), FakeAmbient())
-    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "d").iterdir()}
-    assert modes == {"jwt.secret": 0o600, "master.key": 0o600}
-    assert stat.S_IMODE((tmp_path / "d").stat().st_mode) == 0o700
-
-
-def test_given_keys_are_not_written_down(tmp_path: Path) -> None:
-    settings = Settings(data=tmp_path / "d", jwt_secret="s" * 32, master_key="ab" * 32)
-    assert credentials.ensure_keys(settings, FakeAmbient()) == credentials.Keys(b"s" * 32, b"\xab" * 32)
-    assert list((tmp_path / "d").iterdir()) == []
 
 
 @pytest.mark.parametrize(
@@ -125,13 +105,6 @@ async def test_another_key_is_told_at_the_start_and_by_doctor_before_and_after_i
     assert "since the last start" in token_key_of_file(path, keys("b"), ambient.now_ms())
     assert await started(tmp_path, keys("b"), ambient) == ["token_key_changed"]
     assert "was changed on 20" in token_key_of_file(path, keys("b"), ambient.now_ms())
-
-
-async def test_neither_a_key_nor_its_plain_hash_is_in_the_file(tmp_path: Path) -> None:
-    await started(tmp_path, keys("a"), FakeAmbient(1))
-    assert b"a" * 32 not in (tmp_path / DATABASE).read_bytes()
-    other = Keys(b"a" * 32, bytes(32))
-    assert following(None, other, 0).mark != following(None, keys("a"), 0).mark
 
 
 def test_a_rotation_that_names_the_former_key_is_not_told() -> None:

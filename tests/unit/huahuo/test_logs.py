@@ -4,8 +4,6 @@ import json
 import subprocess
 import sys
 
-import pytest
-
 FORGED = "2026-01-01T00:00:00Z [info     ] a line of somebody else"
 CANARY = f"a\r\n{FORGED}\x1b[2J\u202e"
 PROGRAM = """
@@ -48,37 +46,3 @@ def test_in_a_terminal_only_records_begin_at_the_edge_and_no_text_acts_on_it() -
     assert all(event in record for event, record in zip(EVENTS, records, strict=True))
     assert all(line.isprintable() for line in lines)
     assert any("ValueError: a" in line for line in lines), "the exception is told"
-
-
-ODD = """
-import logging
-import structlog
-from huahuo.app import logs
-
-logs.configure("info", as_json={as_json})
-logs.quiet_libraries()
-logging.addLevelName(35, "NOTICE")
-logging.getLogger("asyncio").log(35, "first")
-structlog.get_logger().warning("second", path=chr(0xDCE9))
-try:
-    raise FileNotFoundError(chr(0xDCE9))
-except FileNotFoundError:
-    structlog.get_logger().exception("third")
-print("went on")
-"""
-
-
-@pytest.mark.parametrize("as_json", [True, False])
-def test_neither_a_level_of_a_library_nor_a_file_name_in_no_encoding_raises(*, as_json: bool) -> None:
-    text = ODD.format(as_json=as_json)
-    done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=False)
-    assert done.stdout == "went on\n", done.stderr
-    assert all(event in done.stderr for event in ("first", "second", "third"))
-    assert r"\udce9" in done.stderr
-
-
-@pytest.mark.parametrize("as_json", [True, False])
-def test_an_exception_of_any_length_is_cut(*, as_json: bool) -> None:
-    text = PROGRAM.format(canary="'x' * 1_000_000", as_json=as_json)
-    done = subprocess.run([sys.executable, "-c", text], capture_output=True, check=True)
-    assert len(done.stderr) < 100_000

@@ -5,20 +5,14 @@ import contextlib
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import structlog
 from structlog.testing import capture_logs
 
-from huahuo.actors.plugins.actions import SERVICE_ACTIONS
-from huahuo.app import logs, process
+from huahuo.app import process
 from huahuo.app.process import STOP_WORK_S, AtStop, Parts, run
-from huahuo.embedding.huahuo import Huahuo
 from huahuo.eventstore.ambient import SystemAmbient
-from huahuo.transport import native
-from huahuo.transport.wire.sends import Sends
 from tests.support.patience import WITHIN_S
 
 TIMEOUT_S = 10.0
@@ -41,34 +35,6 @@ class Stubborn:
                 await self.released.wait()
             except asyncio.CancelledError:
                 self.cancelled += 1
-
-
-@pytest.mark.virtual_time
-async def test_parts_are_stopped_in_reverse_order_of_their_start() -> None:
-    seen: list[str] = []
-    parts = Parts()
-    for name in ("log", "entities", "connections"):
-        parts.add(name, lambda name=name: seen.append(name))  # type: ignore[misc]
-    await parts.stop(TIMEOUT_S)
-    assert seen == ["connections", "entities", "log"]
-
-
-@pytest.mark.virtual_time
-async def test_a_part_learns_how_long_it_may_take_and_the_time_is_shared() -> None:
-    told: list[float] = []
-
-    async def take_all(timeout_s: float) -> None:
-        told.append(timeout_s)
-        await asyncio.sleep(timeout_s)
-
-    parts = Parts()
-    for name in "abc":
-        parts.add_timed(name, take_all)
-    await parts.stop(TIMEOUT_S)
-    assert now_s() <= TIMEOUT_S
-    first, *others = told
-    assert first > TIMEOUT_S / 2
-    assert all(0 < left_s <= TIMEOUT_S - first for left_s in others)
 
 
 @pytest.mark.virtual_time
@@ -135,15 +101,6 @@ async def test_a_stop_waits_for_work_that_ends_because_of_it_and_not_for_ever() 
     await work
 
 
-async def test_who_no_longer_wants_to_know_of_a_stop_is_not_told() -> None:
-    told, heard = AtStop(), list[str]()
-    told.add(lambda: heard.append("first"))
-    told.add(lambda: heard.append("second"))()
-    told.begin()
-    await told.finish(TIMEOUT_S)
-    assert heard == ["first"]
-
-
 def test_tasks_that_the_work_left_are_cancelled() -> None:
     ended: list[str] = []
 
@@ -183,24 +140,6 @@ def test_neither_a_task_that_ignores_its_cancellation_nor_a_thread_that_hangs_ke
     finally:
         released.set()
         stubborn[0]._log_destroy_pending = False  # type: ignore[attr-defined]  # noqa: SLF001  asyncio has no word for it
-
-
-def test_what_the_work_raises_is_raised() -> None:
-    async def fail() -> None:
-        raise LookupError("no port")
-
-    with pytest.raises(LookupError, match="no port"):
-        run(fail())
-
-
-def test_frames_pass_the_transports_by_where_the_extension_for_it_is_built() -> None:
-    ways: list[str] = []
-
-    async def work() -> None:
-        ways.append(Sends("auto").open())
-
-    run(work())
-    assert (ways != ["transport"]) == (native.found() is not None)
 
 
 DUMPS = """
@@ -254,42 +193,3 @@ def test_a_function_that_holds_the_loop_is_named_in_the_log() -> None:
         asyncio.run(test())
     assert [line["event"] for line in lines] == ["loop_blocked"]
     assert " in greedy < " in lines[0]["at"]
-
-
-@pytest.fixture
-def no_logging() -> Iterator[None]:
-    """Structlog as a program has it that never set it up; as it was afterwards."""
-    before = structlog.get_config() if structlog.is_configured() else None
-    structlog.reset_defaults()
-    yield
-    structlog.reset_defaults()
-    if before is not None:
-        structlog.configure(**before)
-
-
-def test_an_embedded_service_shows_no_local_variables_in_its_log(tmp_path: Path, no_logging: None) -> None:
-    """Structlog's own default shows those of every frame, with the secrets in them."""
-
-    async def test() -> None:
-        async with Huahuo(data=tmp_path, port=0, plugins=[]):
-            assert structlog.is_configured()
-            assert structlog.processors.format_exc_info in structlog.get_config()["processors"]
-
-    asyncio.run(test())
-
-
-def test_the_logging_of_the_application_stays(no_logging: None) -> None:
-    structlog.configure(processors=[])
-    logs.configure_unless_done("INFO", as_json=False)
-    assert structlog.get_config()["processors"] == []
-
-
-def test_an_application_cannot_take_an_action_that_every_service_registers(tmp_path: Path) -> None:
-    async def test() -> None:
-        async with Huahuo(data=tmp_path, port=0, plugins=[]) as application:
-            assert application.app is not None
-            registered = application.app.registry.commands
-            jobs = {name for name in registered if name.endswith("_job")}
-            assert set(registered) - jobs == SERVICE_ACTIONS
-
-    asyncio.run(test())

@@ -1,17 +1,12 @@
 """`Publisher`: what it refuses before anything is sent, and what an answer means for it."""
 
-import dataclasses
-import datetime as dt
-import decimal
 import json
 import threading
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-import msgspec
 import pytest
 
 from huahuo import Publisher, Refused
@@ -30,24 +25,6 @@ from huahuo.publisher import (
     outcome_of,
     wait_s,
 )
-
-
-@dataclasses.dataclass
-class Parcel:
-    number: int
-
-
-def test_values_are_written_as_the_service_writes_those_of_its_own_process() -> None:
-    values = {
-        "at": dt.datetime(2026, 1, 2, 3, 4, 5, tzinfo=dt.UTC),
-        "id": uuid.UUID(int=7),
-        "price": decimal.Decimal("1.50"),
-        "bytes": b"x",
-        "set": {1},
-        "tuple": (1, 2),
-        "parcel": Parcel(7),
-    }
-    assert json.loads(body_of(values)) == json.loads(msgspec.json.encode(values))
 
 
 def nested(depth: int) -> object:

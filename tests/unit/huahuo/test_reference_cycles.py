@@ -13,11 +13,11 @@ import pytest
 
 from huahuo.actors import AskTimeout, LoopActor
 from huahuo.actors import ask as ask_actor
-from huahuo.actors.entities.entity import Execute, Query
+from huahuo.actors.entities.entity import Query
 from huahuo.eventstore.executor import ThreadExecutor
 from huahuo.eventstore.model import Append
 from huahuo.replay.feed import SharedReads
-from tests.support.worlds.entities import SERVICE, Account, Deposit, Town, in_town
+from tests.support.worlds.entities import Account, Deposit, Town, in_town
 
 COUNT = 50
 
@@ -193,14 +193,3 @@ def test_what_failed_reads_and_jobs_leave_needs_no_collector() -> None:
         gc.collect()
         runner.run(main())
         assert gc.collect() < COUNT
-
-
-def test_a_command_whose_asker_left_is_executed_all_the_same() -> None:
-    async def test(town: Town) -> None:
-        await town.balance("a")
-        command = asyncio.create_task(town.directory.ask("account", "a", Execute(Deposit(5), SERVICE)))
-        await asyncio.sleep(0)
-        await abandoned(command)
-        assert await town.balance("a") == (1, 5)
-
-    in_town(test)

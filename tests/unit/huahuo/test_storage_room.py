@@ -2,24 +2,9 @@
 
 from structlog.testing import capture_logs
 
-from huahuo.actors.plugins.calls import RefuseGrowth
 from huahuo.eventstore.ambient import FakeAmbient
 from huahuo.eventstore.executor import InlineExecutor
 from huahuo.storage.room import RETRY_S, USERS_MAX, Begun, Looking, Room
-
-
-def test_the_stage_begins_below_the_threshold_and_ends_a_quarter_above_it() -> None:
-    room = Room(1000)
-    looks = [(1000, False), (999, True), (1000, True), (1249, True), (1250, False), (1000, False)]
-    for free, is_low in looks:
-        room.look(free)
-        assert room.is_low is is_low
-
-
-def test_without_a_threshold_no_disk_is_too_full() -> None:
-    room = Room(0)
-    room.look(0)
-    assert not room.is_low
 
 
 def test_on_a_nearly_full_disk_everybody_is_refused_and_told_when_to_come_back() -> None:
@@ -43,24 +28,6 @@ def test_a_user_over_the_quota_is_refused_and_no_other() -> None:
     assert room.refuse("user/2") is None
     assert not room.has_room(1)
     assert room.has_room(2)
-
-
-def test_a_door_is_asked_only_while_there_is_something_to_ask() -> None:
-    room = Room(1000)
-    commands: list[RefuseGrowth | None] = []
-    of_the_service: list[RefuseGrowth | None] = []
-    room.guard(commands.append, of_users=True)
-    room.guard(of_the_service.append, of_users=False)
-    room.look(5000)
-    assert not commands
-    room.set_over(frozenset({"user/1"}))
-    assert commands == [room.refuse]
-    assert of_the_service == [None]
-    room.look(10)
-    assert of_the_service == [None, room.refuse]
-    room.look(5000)
-    room.set_over(frozenset())
-    assert (commands[-1], of_the_service[-1]) == (None, None)
 
 
 def test_readyz_says_how_much_is_free_and_how_much_must_be() -> None:
@@ -116,16 +83,6 @@ def test_of_too_many_users_the_longest_idle_are_forgotten() -> None:
     for user in range(USERS_MAX + 5):
         begun.note(f"user/{user}")
     assert (len(begun), len(begun.over)) == (USERS_MAX, USERS_MAX)
-
-
-def test_users_that_left_do_not_keep_the_doors_asking() -> None:
-    room, begun, ambient = counted(1)
-    doors: list[RefuseGrowth | None] = []
-    begun.note("user/1")
-    room.guard(doors.append, of_users=True)
-    ambient.advance(86_400)
-    assert room.refuse("user/2") is None
-    assert (len(begun.over), doors[-1]) == (0, None)
 
 
 async def test_a_disk_that_does_not_answer_is_told_of_once_and_again_after_it_answered() -> None:

@@ -62,20 +62,6 @@ async def parts(names: str = "ab") -> AsyncIterator[tuple[Cluster, list[Part]]]:
             await part.duty.stop()
 
 
-async def test_what_all_have_applied_is_trimmed_when_it_is_old_enough() -> None:
-    async with parts() as (made, each):
-        for _ in range(MARKS):
-            await each[0].trimmer.turn()
-            await made.pass_s(KEEP_S / MARKS)
-        assert made.order.first == 1
-        await made.pass_s(1.0)
-        await each[0].trimmer.turn()
-        assert made.order.first > 1
-        assert made.order.get(made.order.first) is not None
-        await each[1].trimmer.turn()
-        assert each[1].trimmer.trimmed.offset == made.order.first, "the other node knows it"
-
-
 async def test_the_node_that_takes_the_work_over_trims_what_has_become_old_before() -> None:
     async with parts() as (made, each):
         await each[0].trimmer.turn()
@@ -86,17 +72,6 @@ async def test_the_node_that_takes_the_work_over_trims_what_has_become_old_befor
         each[1].backed_up_ms = made.nodes[1].ambient.now_ms()
         await each[1].trimmer.turn()
         assert made.order.first > 1
-
-
-async def test_what_nodes_say_to_each_other_without_any_event_is_kept_no_longer() -> None:
-    async with parts() as (made, each):
-        kept: list[int] = []
-        for _ in range(4 * MARKS):
-            await made.pass_s(KEEP_S / MARKS)
-            await each[0].trimmer.turn()
-            kept.append(made.order.last - made.order.first)
-        in_an_eighth = kept[1] - kept[0]
-        assert max(kept) <= in_an_eighth * (MARKS + 2)
 
 
 async def test_births_are_not_kept_without_end_while_nothing_may_be_trimmed() -> None:
@@ -175,14 +150,3 @@ async def test_a_node_that_is_silent_is_forgotten_before_the_format_is_final() -
         await made.pass_s(12.0)
         with pytest.raises(NotFinal, match="huahuo cluster remove b"):
             await finalize_format(each[0].duty)
-
-
-async def test_a_drained_node_leaves_the_work_and_takes_it_again_when_it_is_taken_back() -> None:
-    async with parts() as (made, each):
-        await each[0].duty.unfit()
-        await made.pass_s(2.0)
-        assert [part.duty.works for part in each] == [False, True]
-        await each[1].duty.unfit()
-        each[0].duty.fit()
-        await made.pass_s(2.0)
-        assert [part.duty.works for part in each] == [True, False]

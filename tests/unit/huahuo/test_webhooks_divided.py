@@ -137,23 +137,6 @@ async def test_deliveries_that_ended_on_another_node_do_not_count_as_waiting(
     assert len(one.receiver.got) + len(other.receiver.got) == 10 * HOOKS
 
 
-async def test_a_hook_that_goes_on_after_a_pause_is_delivered_by_its_node(
-    one: HookWorld, other: HookWorld
-) -> None:
-    made = await one.add("t")
-    number = made["webhook_id"]
-    await divide(one, other, *BOTH)
-    here = owner(one, other, number)
-    there = other if here is one else one
-    await one.ask("pause_webhook", webhook_id=number)
-    await one.write("user/42")
-    await one.pass_s(5)
-    assert one.receiver.got + other.receiver.got == []
-    await there.ask("resume_webhook", webhook_id=number)
-    await one.pass_s(3)
-    assert here.receiver.got == ["user/42#1"]
-
-
 async def test_what_failed_before_its_hook_moved_is_tried_again_by_the_other_node_alone(
     one: HookWorld, other: HookWorld
 ) -> None:

@@ -26,16 +26,6 @@ LONG_RESULT = {
 
 
 @mail_world()
-async def test_a_repeated_command_is_answered_and_not_done_again(world: MailWorld) -> None:
-    fields: dict[str, Any] = {"email": "a@example.com", "password": "p"}
-    first = await world.reply("add_email", command_id="c1", **fields)
-    repeat = await world.reply("add_email", command_id="c1", **fields)
-    assert (first.at, first.recorded, first.duplicate) == ((U, 1), True, False)
-    assert (repeat.body, repeat.at, repeat.duplicate) == (first.body, first.at, True)
-    assert len(await world.rows()) == 1
-
-
-@mail_world()
 async def test_a_refusal_is_kept_too(world: MailWorld) -> None:
     await world.add("a@example.com")
     fields: dict[str, Any] = {"email": "a@example.com", "password": "p"}
@@ -92,12 +82,6 @@ async def test_an_import_too_long_is_refused_before_anything_is_done(world: Mail
     assert body["code"] == "too_large"
     body = await world.do("import_emails", data="a@x.com----p", mail_type="imap")
     assert body == {"type": "import_result", "total": 1, "success": 1, "failed": 0, "failed_details": []}
-
-
-@mail_world(import_lines_max=1)
-async def test_the_client_that_cannot_split_an_import_may_send_more_lines_in_one(world: MailWorld) -> None:
-    body = await world.do("firemail_import", data="a@x.com----p\nb@x.com----p\nbad", mail_type="imap")
-    assert (body["total"], body["success"], body["failed"]) == (3, 2, 1)
 
 
 @mail_world()

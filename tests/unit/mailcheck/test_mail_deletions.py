@@ -7,31 +7,8 @@ import msgspec
 
 from huahuo.eventstore.errors import Unavailable
 from huahuo.mailcheck.records import CHECKS, MAIL, MAILS, PURGES
-from tests.support.models.mail_book import USER, mail
+from tests.support.models.mail_book import mail
 from tests.support.worlds.mail_world import MailWorld, mail_world, tables
-
-
-@mail_world()
-async def test_a_cancel_stops_the_running_check(world: MailWorld) -> None:
-    await world.add()
-    await world.do("check_emails", email_ids=[1])
-    check = await world.script.next()
-    body = await world.do("cancel_check", email_ids=[1])
-    assert body["cancelled"] == [1]
-    await check.cancelled.wait()
-    assert (await world.rows())[1]["status"] == "cancelled"
-
-
-@mail_world(checks_max=1)
-async def test_a_cancelled_check_that_waits_never_begins(world: MailWorld) -> None:
-    await world.add("a@example.com")
-    await world.add("b@example.com")
-    await world.do("check_emails", email_ids=[1, 2])
-    first = await world.script.next()
-    await world.do("cancel_check", email_ids=[2])
-    first.finish()
-    await world.ended(1)
-    assert (world.script.begun, world.mail.checks_waiting) == (0, 0)
 
 
 @mail_world(checks_per_host_max=50, commit_s=0.003)
@@ -86,23 +63,6 @@ async def test_heads_of_deleted_mailboxes_do_not_stay_in_memory_and_are_still_kn
     await world.restart()
     assert world.log.streams_in_memory == before
     assert len(world.log.streams("mailbox/")) == 21
-
-
-@mail_world()
-async def test_a_content_that_two_mailboxes_have_stays_until_both_are_gone(world: MailWorld) -> None:
-    for user in (USER, USER + 1):
-        number = await world.add("a@example.com", user)
-        await world.do("check_emails", user, email_ids=[number])
-        check = await world.script.next()
-        await check.mails(mail(1))
-        check.finish(1)
-        await world.ended(number, user)
-    blob = msgspec.json.decode((await world.log.rows(MAILS, "1", limit=1))[0][1])["blob"]
-    for user, number, left in ((USER, 1, True), (USER + 1, 2, False)):
-        await world.do("delete_emails", user, email_ids=[number])
-        await world.mail.idle()
-        assert (await tables(world, number))[MAILS] == 0
-        assert (await world.log.blob(blob) is not None) is left
 
 
 @mail_world()

@@ -3,7 +3,6 @@
 import asyncio
 from typing import Any
 
-import msgspec
 import pytest
 
 from huahuo.actors.entities.rendezvous_hash import Share
@@ -41,35 +40,6 @@ def mine(numbers: list[int], node: str) -> list[int]:
     return [number for number in numbers if Share(node, BOTH).has(f"mailbox/{number}")]
 
 
-def test_checks_that_one_node_was_asked_for_run_on_both_and_each_once() -> None:
-    async def test(one: MailWorld, other: MailWorld) -> None:
-        numbers = await added(one)
-        await both(one, other, *BOTH)
-        await one.do("check_emails", email_ids=numbers)
-        here, there = await begun(one, 2), await begun(other)
-        assert (len(here), len(there)) == (len(mine(numbers, "a")), len(mine(numbers, "b")))
-        assert here
-        assert there
-        await here[0].mails(mail(1))
-        await end(*here, *there)
-        assert {row["status"] for row in (await other.rows()).values()} == {"ok"}
-
-    on_nodes(test, checks_per_host_max=MANY)
-
-
-def test_a_check_that_is_cancelled_on_another_node_stops() -> None:
-    async def test(one: MailWorld, other: MailWorld) -> None:
-        [number] = await added(one, 1)
-        await both(one, other, "b")
-        await one.do("check_emails", email_ids=[number])
-        [check] = await begun(other, 2)
-        await one.do("cancel_check", email_ids=[number])
-        await asyncio.sleep(2)
-        assert check.cancelled.is_set()
-
-    on_nodes(test)
-
-
 def test_a_check_of_a_node_that_has_no_part_any_more_runs_on_the_other() -> None:
     async def test(one: MailWorld, other: MailWorld) -> None:
         [number] = await added(one, 1)
@@ -84,22 +54,6 @@ def test_a_check_of_a_node_that_has_no_part_any_more_runs_on_the_other() -> None
         assert (await one.rows())[number]["status"] == "ok"
 
     on_nodes(test)
-
-
-def test_each_watched_mailbox_is_looked_at_by_one_node() -> None:
-    async def test(one: MailWorld, other: MailWorld) -> None:
-        numbers = await added(one)
-        await one.do("watch_emails", email_ids=numbers[:6], on=True)
-        await both(one, other, *BOTH)
-        await other.do("watch_emails", email_ids=numbers[6:], on=True)
-        await asyncio.sleep(1)
-        assert one.mail.watching.count == len(mine(numbers, "a"))
-        assert other.mail.watching.count == len(mine(numbers, "b"))
-        here, there = await begun(one, 90), await begun(other)
-        assert (len(here), len(there)) == (one.mail.watching.count, other.mail.watching.count)
-        await end(*here, *there)
-
-    on_nodes(test, checks_per_host_max=MANY)
 
 
 def test_watching_moves_with_the_part_and_goes_on_when_it_comes_back() -> None:
@@ -245,42 +199,3 @@ def test_a_purge_of_which_the_node_with_the_work_did_a_part_is_finished_by_the_n
         await _purged(one)
 
     on_nodes(test)
-
-
-def test_two_nodes_that_both_purge_one_mailbox_release_each_content_once() -> None:
-    async def test(one: MailWorld, other: MailWorld) -> None:
-        first, second = await _filled(one, other, 3, 3)
-        records = await one.log.rows(MAILS, str(first), limit=9)
-        stored = [msgspec.json.decode(value)["blob"] for _, value in records]
-        waits, both_came = [0], asyncio.Event()
-        for node in (one, other):
-            _together(node, waits, both_came)
-            await node.mail.work()
-        await one.do("delete_emails", email_ids=[first])
-        await _purged(one)
-        await _purged(other)
-        assert waits[0] == len(BOTH), "each of them purged the page"
-        assert None not in [await other.log.blob(blob) for blob in stored]
-        both_came.clear()
-        await other.do("delete_emails", email_ids=[second])
-        await _purged(one)
-        await _purged(other)
-        assert [await other.log.blob(blob) for blob in stored] == [None] * len(stored)
-
-    on_nodes(test)
-
-
-def _together(node: MailWorld, waits: list[int], both_came: asyncio.Event) -> None:
-    """Let the first page of a purge be written once both nodes are about to write it."""
-    append_it, first = node.log.append, [True]
-
-    async def append(one: Append) -> object:
-        if _drops(one) and first[0]:
-            first[0] = False
-            waits[0] += 1
-            if waits[0] == len(BOTH):
-                both_came.set()
-            await both_came.wait()
-        return await append_it(one)
-
-    node.log.append = append  # type: ignore[method-assign, assignment]

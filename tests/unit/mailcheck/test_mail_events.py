@@ -2,71 +2,20 @@
 
 import re
 from pathlib import Path
-from typing import Any, get_args
 
-import msgspec
 import pytest
 
 from huahuo.actors.domain.client_types import Types
-from huahuo.actors.plugins.calls import UserId
 from huahuo.eventstore.model import StoredEvent
-from huahuo.mailcheck import events
 from huahuo.mailcheck.events import (
     PUBLIC,
     Body,
-    internal,
-    read,
     type_name,
 )
-from huahuo.mailcheck.mailbox.decider import ReportedStatus
-from huahuo.mailcheck.servers.faults import ErrorClass
-from tests.support.models.mail_rules import broken_checks, broken_deletions, broken_mails
 
 
 def stored(type_: str, body: bytes, version: int = 1, stream: str = "user/7") -> StoredEvent:
     return StoredEvent(1, stream, 1, type_, body, version, 0, "", "", "", 0, "", b"")
-
-
-def test_public_names_are_those_of_the_protocol() -> None:
-    assert set(events.PUBLIC_TYPES) == {
-        "email_added",
-        "email_updated",
-        "email_deleted",
-        "email_status_update",
-        "check_progress",
-        "mail_received",
-    }
-
-
-def test_no_two_types_have_one_name() -> None:
-    assert len({events.type_name(body) for body in (*events.PUBLIC, *events.INTERNAL)}) == 24
-
-
-@pytest.mark.parametrize("body", [*events.PUBLIC, *events.INTERNAL])
-def test_what_was_written_is_read_back(body: type[events.Body]) -> None:
-    samples: dict[Any, Any] = {int: 5, str: "x", bool: True, UserId: 5, int | str: 5}
-    fields: dict[str, Any] = {
-        field.name: samples.get(field.type, ())
-        for field in msgspec.structs.fields(body)
-        if field.required or field.type in samples
-    }
-    written = body(**fields)
-    new = internal(3, written)
-    assert read(stored(new.type, new.body, new.version)) == written
-
-
-def test_events_of_others_are_not_ours_to_read() -> None:
-    assert read(stored("system_notification", b'{"type":"system_notification"}')) is None
-
-
-def test_a_body_that_is_not_its_type_s_is_refused() -> None:
-    with pytest.raises(ValueError, match="email_id"):
-        read(stored("email_deleted", b'{"type":"email_deleted","timestamp":"x"}'))
-
-
-def test_an_unknown_field_of_newer_code_is_passed_over() -> None:
-    body = b'{"type":"email_deleted","timestamp":"x","email_id":3,"why":"tidy"}'
-    assert read(stored("email_deleted", body, version=2)) == events.EmailDeleted(timestamp="x", email_id=3)
 
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -95,13 +44,6 @@ def declared(name: str) -> Fields:
     return fields
 
 
-def values_of(name: str) -> set[str]:
-    """The texts of a union."""
-    found = re.search(rf"^export type {name} = (?P<values>.*?);$", TYPES, re.MULTILINE)
-    assert found is not None, name
-    return set(re.findall(r'"(\w+)"', found["values"]))
-
-
 @pytest.mark.parametrize("body", PUBLIC, ids=type_name)
 def test_an_event_has_the_same_fields_in_the_browser(body: type[Body]) -> None:
     made = fields_of(Types(sent=False).inline(body, without=("type", "timestamp")))
@@ -109,76 +51,3 @@ def test_an_event_has_the_same_fields_in_the_browser(body: type[Body]) -> None:
     if type_name(body) == "email_updated":
         del written["email"]  # of `email_added`, which it is part of
     assert written == made
-
-
-def test_the_unions_have_the_texts_that_the_service_writes_today() -> None:
-    assert values_of("MailStatus") == {"idle", *get_args(ReportedStatus.__value__)}
-    assert values_of("ErrorClass") == set(get_args(ErrorClass.__value__))
-
-
-def history(*bodies: dict[str, Any]) -> list[StoredEvent]:
-    """Events of these bodies; `stream` in one of them says where it stands."""
-    events = []
-    for n, body in enumerate(bodies, start=1):
-        stream = body.pop("stream", "user/7")
-        json = msgspec.json.encode(body)
-        events.append(StoredEvent(n, stream, n, body["type"], json, 1, 0, "", "", "", 0, "", b""))
-    return events
-
-
-def progress(percent: int, check_id: int = 1, email_id: int = 1) -> dict[str, Any]:
-    return {"type": "check_progress", "email_id": email_id, "check_id": check_id, "progress": percent}
-
-
-def status(word: str, check_id: int = 1) -> dict[str, Any]:
-    return {"type": "email_status_update", "email_id": 1, "check_id": check_id, "status": word}
-
-
-@pytest.mark.parametrize(
-    "bodies",
-    [
-        (progress(50), progress(40)),
-        (progress(101),),
-        (progress(99), status("ok")),
-        (status("ok"),),
-        (progress(100), status("ok"), progress(100)),
-        (progress(100), status("ok"), status("error")),
-        (progress(100), status("ok"), status("processing")),
-        (progress(1), progress(2, email_id=2)),
-        (progress(100),),
-    ],
-)
-def test_an_unsound_check_is_seen(bodies: tuple[dict[str, Any], ...]) -> None:
-    assert broken_checks(history(*map(dict, bodies)), ended=True) != []
-
-
-def test_what_is_said_of_no_mailbox_is_seen() -> None:
-    added, deleted = {"type": "email_added", "email_id": 1}, {"type": "email_deleted", "email_id": 1}
-    assert broken_deletions(history(dict(added), progress(1), dict(deleted))) == []
-    assert broken_deletions(history(dict(added), dict(deleted), progress(1))) != []
-    assert broken_deletions(history(progress(1))) != []
-
-
-def cursor(*uids: tuple[int, int], uidvalidity: int = 1) -> dict[str, Any]:
-    mails = [{"uid": uid, "mail_id": mail_id} for uid, mail_id in uids]
-    return {"type": "cursor_moved", "stream": "mailbox/1", "uidvalidity": uidvalidity, "mails": mails}
-
-
-def received(mail_id: int) -> dict[str, Any]:
-    return {"type": "mail_received", "mail_id": mail_id}
-
-
-@pytest.mark.parametrize(
-    ("bodies", "sound"),
-    [
-        ((received(1), received(2), cursor((5, 1), (6, 2))), True),
-        ((received(1), cursor((5, 1)), received(2), cursor((5, 2), uidvalidity=2)), True),
-        ((received(1), cursor((5, 1)), received(2), cursor((5, 2))), False),
-        ((received(1), received(1), cursor((5, 1))), False),
-        ((received(1),), False),
-        ((cursor((5, 1)),), False),
-    ],
-)
-def test_a_mail_told_twice_or_never_is_seen(bodies: tuple[dict[str, Any], ...], sound: bool) -> None:
-    added = {"type": "mailbox_added", "stream": "mailbox/1", "server": "imap.x.com"}
-    assert (broken_mails(history(added, *map(dict, bodies))) == []) is sound

@@ -141,17 +141,3 @@ async def test_a_token_that_came_after_a_move_is_not_sent_to_the_server_before(w
     look = await world.script.next()
     assert look.target.places[0].host == "new.example.com"
     look.finish()
-
-
-@mail_world()
-async def test_a_check_from_before_a_move_does_not_come_back_with_a_restart(world: MailWorld) -> None:
-    await world.add(server="old.example.com", password="of-old")
-    await world.do("check_emails", email_ids=[1])
-    await world.script.next()
-    await world.do("update_email", email_id=1, server="new.example.com", password="of-new")
-    await world.crash()
-    await world.do("check_emails", email_ids=[1])
-    check = await world.script.next()
-    assert (check.target.places[0].host, check.target.secret.reveal()) == ("new.example.com", "of-new")
-    assert world.script.begun == 0
-    check.finish()

@@ -123,14 +123,6 @@ def test_a_failure_is_of_its_kind(kind: str, faults: list[MailFault]) -> None:
         )
 
 
-def test_every_message_says_it_in_chinese_and_in_english() -> None:
-    for message in (kind.message for kind in KINDS.values()):
-        chinese, _, english = message.partition(" (")
-        assert not chinese.isascii()
-        assert english.isascii()
-        assert english.endswith(")")
-
-
 def test_a_server_text_is_one_visible_line_of_bounded_length() -> None:
     shown = sanitise(b"a\r\nb\x00c\x1b[31m\xc2\x85d\xe2\x80\xaee\xff" + b"x" * 1000)
     assert shown.startswith("a b c [31m d e\ufffdx")

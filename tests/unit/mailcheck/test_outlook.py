@@ -9,7 +9,6 @@ from hashlib import sha256
 
 import pytest
 
-from huahuo.mailcheck.codes.finding import code_of
 from huahuo.mailcheck.mime.mail import Attachment, ParsedMail, attached, mail_of_outlook, parse_mail
 from huahuo.mailcheck.mime.outlook import (
     STORAGES_DEEP_MAX,
@@ -72,14 +71,6 @@ def a_file(name: str, content: bytes) -> bytes:
     )
 
 
-def test_a_text_that_only_winmail_dat_has_is_the_text_of_the_mail() -> None:
-    found = read(SIGNATURE + attribute(BODY, b"Your verification code is 482913\0"))
-    assert found.text == "Your verification code is 482913"
-    code = code_of(found.subject, found.text, found.html)
-    assert code is not None
-    assert code.text == "482913"
-
-
 def test_a_text_is_read_in_the_character_set_that_is_named() -> None:
     page = struct.pack("<II", 936, 0)
     packed = SIGNATURE + attribute(CODE_PAGE, page) + attribute(BODY, "您的验证码".encode("gbk") + b"\0")
@@ -90,18 +81,6 @@ def test_of_a_text_that_is_only_rtf_the_words_are_read() -> None:
     rtf = rb"{\rtf1\ansi\ansicpg1252 The key is 7733\par}"
     packed = struct.pack("<II4sI", len(rtf) + 12, len(rtf), b"MELA", 0) + rtf
     assert read(SIGNATURE + attribute(PROPERTIES, properties((RTF, 0x102, packed)))).text == "The key is 7733"
-
-
-def test_its_files_take_the_place_of_winmail_dat() -> None:
-    packed = SIGNATURE + a_file("plan.pdf", b"%PDF") + a_file("b.txt", b"bee")
-    raw = mail_with(packed, "see files")
-    found = parse_mail(raw)
-    assert found.has_attachments
-    assert found.attachments == [
-        Attachment("plan.pdf", "application/octet-stream", 4),
-        Attachment("b.txt", "application/octet-stream", 3),
-    ]
-    assert attached(raw, 1, 100) == (Attachment("b.txt", "application/octet-stream", 3), b"bee")
 
 
 def test_an_attached_mail_is_listed_and_can_be_read() -> None:
@@ -119,29 +98,6 @@ def test_an_attached_mail_is_listed_and_can_be_read() -> None:
         "inner text",
         ["i.bin"],
     )
-
-
-def with_another(packed: bytes) -> bytes:
-    """A mail with `b.pdf` behind its `winmail.dat`."""
-    other = b"--b\r\nContent-Type: application/pdf\r\nContent-Disposition: attachment; filename=b.pdf\r\n\r\n"
-    return mail_with(packed).replace(b"\r\n--b--", b"\r\n" + other + b"%PDF b\r\n--b--")
-
-
-@pytest.mark.parametrize(
-    ("packed", "names"),
-    [
-        (a_file("1.txt", b"1") + a_file("2.txt", b"2"), ["1.txt", "b.pdf", "2.txt"]),
-        (attribute(BODY, b"only a text\0"), ["winmail.dat", "b.pdf"]),
-        (attribute(BODY, b"a text\0") + a_file("1.txt", b"1"), ["1.txt", "b.pdf"]),
-    ],
-    ids=["two files", "a text", "a text and a file"],
-)
-def test_a_file_behind_winmail_dat_keeps_its_number(packed: bytes, names: list[str]) -> None:
-    raw = with_another(SIGNATURE + packed)
-    assert [one.name for one in parse_mail(raw).attachments] == names
-    found = attached(raw, 1, 100)
-    assert found is not None
-    assert (found[0].name, found[1]) == ("b.pdf", b"%PDF b")
 
 
 def packed_mail(inner: bytes) -> bytes:
@@ -191,14 +147,6 @@ def test_contents_are_not_searched_for_a_boundary(monkeypatch: pytest.MonkeyPatc
 def test_one_without_files_or_text_is_listed_as_it_came() -> None:
     assert [one.name for one in read(SIGNATURE, "x").attachments] == ["winmail.dat"]
     assert [one.name for one in read(b"no such thing", "x").attachments] == ["winmail.dat"]
-
-
-def test_a_text_outlives_what_is_cut_off_after_it() -> None:
-    whole = SIGNATURE + attribute(BODY, b"kept\0") + a_file("f", b"x" * 1000)
-    for length in range(len(SIGNATURE) + len(attribute(BODY, b"kept\0")), len(whole), 97):
-        found = unpack(whole[:length])
-        assert found is not None
-        assert found.text == "kept"
 
 
 @pytest.mark.parametrize(
@@ -266,12 +214,6 @@ def test_a_saved_mail_has_its_headers_its_texts_and_its_files() -> None:
     assert found is not None
     assert found[1] == SAVED
     assert b"Subject: Inner" in source
-
-
-@pytest.mark.parametrize("data", [b"", b"Subject: x\r\n\r\n", compound({})[:700], b"\xd0\xcf\x11\xe0" * 300])
-def test_what_is_no_such_file_is_said_to_be_none(data: bytes) -> None:
-    with pytest.raises(NotCompound):
-        Compound(data)
 
 
 def test_a_broken_file_gives_a_mail_or_is_refused() -> None:

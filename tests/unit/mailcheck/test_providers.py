@@ -2,33 +2,9 @@
 
 import pytest
 
-from huahuo.mailcheck.servers.providers import STANDARD, Endpoint, Place, ProviderOptions, Providers, auth_of
+from huahuo.mailcheck.servers.providers import STANDARD, Place, ProviderOptions, Providers, auth_of
 
 endpoint = STANDARD.endpoint
-
-
-@pytest.mark.parametrize(
-    ("mail_type", "email", "host"),
-    [
-        ("outlook", "a@hotmail.com", "outlook.office365.com"),
-        ("gmail", "a@my-company.com", "imap.gmail.com"),
-        ("qq", "1@qq.com", "imap.qq.com"),
-        ("163", "a@my-company.com", "imap.163.com"),
-        ("126", "a@126.com", "imap.126.com"),
-        ("imap", "a@163.com", "imap.163.com"),
-        ("imap", "a@126.com", "imap.126.com"),
-        ("imap", "a@Gmail.com", "imap.gmail.com"),
-        ("imap", "a@foxmail.com", "imap.qq.com"),
-        ("imap", "a@example.org", "imap.example.org"),
-    ],
-)
-def test_the_server_follows_from_type_and_domain(mail_type: str, email: str, host: str) -> None:
-    assert endpoint(mail_type, email) == Endpoint(host, 993, use_ssl=True)
-
-
-def test_what_the_user_gave_wins() -> None:
-    given = endpoint("gmail", "a@gmail.com", server=" mail.example ", port=1143, use_ssl=False)
-    assert given == Endpoint("mail.example", 1143, use_ssl=False)
 
 
 def test_port_and_encryption_follow_from_one_another() -> None:
@@ -42,23 +18,10 @@ def test_outlook_is_tried_at_each_of_its_hosts_in_turn() -> None:
     assert [place.host for place in places] == ["outlook.office365.com", "outlook.live.com"]
 
 
-def test_a_server_that_the_user_named_is_the_only_one() -> None:
-    assert STANDARD.places("outlook", "mail.example", 143, use_ssl=False) == (
-        Place("mail.example", 143, "offered"),
-    )
-
-
 def test_changed_hosts_hold_for_mailboxes_that_were_added_before() -> None:
     changed = Providers({"outlook": ProviderOptions(hosts=("new.example:1993",), tls="starttls")})
     assert changed.places("outlook", "outlook.office365.com", 993, use_ssl=True) == (
         Place("new.example", 1993, "starttls", listed=True),
-    )
-
-
-def test_a_form_that_always_sends_port_and_tls_does_not_leave_the_providers_host() -> None:
-    changed = Providers({"outlook": ProviderOptions(hosts=("127.0.0.1:1143",), tls="none")})
-    assert changed.endpoint("outlook", "a@b.c", port=993, use_ssl=True) == Endpoint(
-        "127.0.0.1", 1143, use_ssl=False
     )
 
 

@@ -6,17 +6,8 @@ import msgspec
 import pytest
 
 from huahuo.actors.plugins.calls import Refusal
-from huahuo.eventstore.errors import Conflict
 from huahuo.eventstore.model import Secret
-from huahuo.mailcheck.events import StopCheck, UidCursor
-from huahuo.mailcheck.mailbox.decider import (
-    Begin,
-    Finish,
-    MailsFound,
-    ReportProgress,
-    ReportStatus,
-)
-from huahuo.mailcheck.records import Success, Warned, encode
+from huahuo.mailcheck.records import Success, encode
 from huahuo.mailcheck.roster.decider import (
     AddEmail,
     CancelCheck,
@@ -24,11 +15,10 @@ from huahuo.mailcheck.roster.decider import (
     DeleteEmails,
     UpdateEmail,
 )
-from tests.support.models.mail_book import USER, Book, cursor, mail, snapshot_state
+from tests.support.models.mail_book import USER, Book, snapshot_state
 from tests.support.models.mail_rules import leaks
 
 U = f"user/{USER}"
-ROSTER = f"roster/{USER}"
 
 
 @pytest.fixture
@@ -76,14 +66,6 @@ def test_adding_a_mailbox_emits_an_event_and_seals_its_secrets_outside_it() -> N
     assert book.said("mailbox/1")[0]["secrets"] == ["password"]
     assert book.secrets == {("mailbox/1", "password"): Secret("canary")}
     assert leaks(["canary"], *(e.body for e in book.events), decision.record or b"") == []
-
-
-def test_an_address_belongs_to_a_user_once_whatever_its_case(book: Book) -> None:
-    reply = book.roster(
-        USER, AddEmail(email="A@X.com", mail_type="imap", secrets={"password": Secret("p")})
-    ).reply
-    assert reply == Refusal("already_exists", "邮箱 A@X.com 添加失败，可能已存在")
-    assert book.types(U) == ["email_added"]
 
 
 P = {"password": Secret("canary-1")}
@@ -134,14 +116,6 @@ def test_the_number_of_mailboxes_of_a_user_is_bounded() -> None:
 
 
 # -- update -------------------------------------------------------------------------------------
-
-
-def test_an_update_tells_the_public_fields_that_changed(book: Book) -> None:
-    reply = book.roster(USER, UpdateEmail(email_id=1, port=143, use_ssl=False)).reply
-    assert reply == Success("邮箱更新成功", email_id=1)
-    assert book.said(U, 1) == [{"type": "email_updated", "email_id": 1, "port": 143, "use_ssl": False}]
-    assert book.types("mailbox/1", 1) == ["mailbox_updated"]
-    assert (row(book, 1)["port"], row(book, 1)["server"]) == (143, "imap.x.com")
 
 
 def test_a_new_password_is_sealed_and_told_without_it(book: Book) -> None:
@@ -206,40 +180,7 @@ def test_the_same_host_and_the_hosts_of_the_table_need_no_secret_again(
     assert decision.drop_secrets == ()
 
 
-def test_what_does_not_exist_cannot_be_updated() -> None:
-    reply = Book().roster(USER, UpdateEmail(email_id=9)).reply
-    assert reply == Refusal("not_found", "邮箱ID 9 不存在或您没有权限")
-
-
-def test_a_move_to_another_server_ends_the_running_check_first(book: Book) -> None:
-    check_id = check(book, 1)
-    before = book.heads[U]
-    book.roster(USER, UpdateEmail(email_id=1, server="imap.other.com", secrets=P))
-    assert book.types(U, before) == ["check_progress", "email_status_update", "email_updated"]
-    assert book.effects[-1] == StopCheck(check_id)
-
-
-def test_cursors_belong_to_their_server(book: Book) -> None:
-    check_id = check(book, 1)
-    book.mailbox(1, Begin(check_id))
-    book.mailbox(1, MailsFound(check_id, (mail(5),), cursor(5)))
-    book.roster(USER, UpdateEmail(email_id=1, server="imap.other.com", secrets=P))
-    assert book.mailbox_state(1).seen == {}
-    book.roster(USER, UpdateEmail(email_id=1, server="imap.x.com", secrets=P))
-    assert book.mailbox_state(1).seen == {"INBOX": UidCursor("INBOX", 1, 5)}
-
-
 # -- check and cancel ---------------------------------------------------------------------------
-
-
-def test_every_accepted_mailbox_is_expected_where_it_stands() -> None:
-    book = Book()
-    for name in ("a", "b", "c"):
-        book.add(f"{name}@x.com")
-    check(book, 2)
-    decision = book.roster(USER, CheckEmails((1, 2, 3)))
-    assert decision.reply == Success("开始检查 2 个邮箱", accepted=[1, 3], skipped=[2])
-    assert decision.expected == {ROSTER: 3, "mailbox/1": 1, "mailbox/3": 1}
 
 
 def test_another_user_s_mailbox_is_neither_checked_cancelled_nor_deleted(book: Book) -> None:
@@ -264,77 +205,10 @@ def test_a_list_of_ids_is_neither_empty_nor_too_long(kind: type[CheckEmails]) ->
     assert not isinstance(taken, Refusal) or taken.code != "too_large"
 
 
-def test_a_cancel_decided_on_what_the_mailbox_has_left_behind_conflicts(book: Book) -> None:
-    check_id = check(book, 1)
-    book.mailbox(1, Begin(check_id))
-    stale = book.rosters.decide(book.roster_state(USER), CancelCheck((1,)), book.context())
-    book.mailbox(1, Finish(check_id, "ok"))
-    with pytest.raises(Conflict):
-        book.write(stale)
-    assert book.roster(USER, CancelCheck((1,))).reply == Success("已取消 0 个检查", cancelled=[])
-
-
 # -- delete -------------------------------------------------------------------------------------
 
 
 # -- the fold -----------------------------------------------------------------------------------
 
 
-def test_the_row_follows_a_check_and_its_time_moves_only_after_a_success(book: Book) -> None:
-    first = check(book, 1)
-    book.mailbox(1, Begin(first))
-    book.mailbox(1, Finish(first, "error", "无法连接"))
-    assert (row(book, 1)["status"], row(book, 1)["last_check_time"]) == ("error", None)
-    assert row(book, 1)["message"] == "无法连接"
-    second = check(book, 1)
-    book.mailbox(1, Begin(second))
-    book.mailbox(1, MailsFound(second, (mail(1), mail(2)), cursor(2)))
-    book.mailbox(1, Finish(second, "ok"))
-    seen = row(book, 1)
-    ended = msgspec.json.decode(book.stream(U)[-1].body)["timestamp"]
-    assert (seen["status"], seen["progress"], seen["mail_count"]) == ("ok", 100, 2)
-    assert (seen["message"], seen["last_check_time"]) == ("检查完成，共 2 封新邮件", ended)
-
-
-def test_an_implicit_check_makes_the_mailbox_busy(book: Book) -> None:
-    book.mailbox(1, ReportProgress(10, "app"))
-    assert isinstance(book.roster(USER, CheckEmails((1,))).reply, Warned)
-    book.mailbox(1, ReportStatus("ok", "done"))
-    assert isinstance(book.roster(USER, CheckEmails((1,))).reply, Success)
-
-
-def test_a_keyframe_that_is_none_is_refused() -> None:
-    with pytest.raises(ValueError, match="int"):
-        Book().rosters.load(U, b"\x93rubbish")
-
-
 # -- the stream that only the roster writes -------------------------------------------------------
-
-ADD = AddEmail(email="a@x.com", mail_type="imap", secrets={"password": Secret("p")})
-
-
-def test_a_change_of_the_mailboxes_moves_the_head_of_the_roster_s_own_stream(book: Book) -> None:
-    book.roster(USER, UpdateEmail(email_id=1, server="mail.x.com", secrets=P))
-    check(book, 1)
-    book.roster(USER, CancelCheck((1,)))
-    book.roster(USER, DeleteEmails((1,)))
-    assert book.types(ROSTER) == ["roster_changed"] * 3
-
-
-def test_two_changes_decided_on_one_state_collide() -> None:
-    book = Book()
-    state = book.roster_state(USER)
-    first, second = (book.rosters.decide(state, ADD, book.context()) for _ in range(2))
-    book.write(first)
-    with pytest.raises(Conflict, match=ROSTER):
-        book.write(second)
-    assert book.types(U) == ["email_added"]
-
-
-def test_a_kept_refusal_and_a_check_expect_that_the_roster_decided_nothing_else(book: Book) -> None:
-    refused = book.roster(USER, ADD)
-    assert isinstance(refused.reply, Refusal)
-    assert (refused.expected, refused.events) == ({ROSTER: 1}, ())
-    state = book.roster_state(USER)
-    for command in (CheckEmails((1,)), CancelCheck((1,)), DeleteEmails((1,))):
-        assert book.rosters.decide(state, command, book.context()).expected[ROSTER] == 1

@@ -17,11 +17,8 @@ from huahuo.mailcheck.api import mail_actions
 from huahuo.mailcheck.api.contents import Keeping
 from huahuo.mailcheck.mailbox.decider import SeeUnread
 from huahuo.mailcheck.records import INDEX_FILE, INDEX_NAME, MAILS, PURGES
-from tests.support.models.mail_book import USER
 from tests.support.worlds.mail_world import MailWorld, mail_world
 from tests.support.worlds.search_world import found, letter, receive
-
-OTHER = USER + 1
 
 
 @mail_world(searching=True)
@@ -65,18 +62,6 @@ async def test_filters_limit_what_is_found(world: MailWorld) -> None:
     assert await found(world, has_attachments=True) == ["three"]
     since, until = (f"2026-09-21T13:{minute:02}:20Z" for minute in (15, 17))
     assert await found(world, since=since, until=until) == ["three", "two"]
-
-
-@mail_world(searching=True)
-async def test_users_find_only_their_own_mails(world: MailWorld) -> None:
-    await world.add("a@example.com")
-    await world.add("b@example.com", OTHER)
-    await receive(world, 1, letter(1, "mine canary u8 m2"))
-    await receive(world, 2, letter(1, "theirs canary"), user_id=OTHER)
-    assert await found(world, "canary") == ["mine canary u8 m2"]
-    assert await found(world, "canary", OTHER) == ["theirs canary"]
-    assert await found(world, "canary", email_ids=[2]) == []
-    assert await found(world, "canary", USER + 9) == []
 
 
 @mail_world(searching=True)
@@ -170,17 +155,6 @@ async def test_a_rebuild_while_the_service_runs_loses_and_doubles_nothing(world:
     page = await world.do("search_mails", query="mail", limit=200)
     rest = await world.do("search_mails", query="mail", limit=200, before=page["next"])
     assert (len(rest["data"]), rest["next"], rest["behind"]) == (99, None, 0)
-
-
-@mail_world(searching=True)
-async def test_after_a_crash_each_mail_is_found_once(world: MailWorld, tmp_path: Path) -> None:
-    world.files = tmp_path
-    await world.restart()
-    await world.add("a@example.com")
-    await receive(world, 1, *(letter(n, f"mail {n}") for n in range(1, 20)))
-    await world.crash()
-    await world.mail.idle()
-    assert sorted(await found(world, "mail")) == sorted(f"mail {n}" for n in range(1, 20))
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from huahuo.mailcheck.roster.importer import parse
-from huahuo.mailcheck.sending import LINES_MAX, Outcome, Piece, import_emails, pieces
+from huahuo.mailcheck.sending import Outcome, Piece, import_emails, pieces
 
 
 class Service:
@@ -89,28 +89,3 @@ async def test_nothing_to_import_sends_nothing() -> None:
     service = Service()
     assert await import_emails(service.send, "\n \n") == Outcome()
     assert service.calls == []
-
-
-def lines_looked_at(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Each line that a text is cut into is weighed as JSON."""
-    looked: list[str] = []
-
-    def weighed(line: str) -> bytes:
-        looked.append(line)
-        return b""
-
-    monkeypatch.setattr(msgspec.json, "encode", weighed)
-    return looked
-
-
-def test_blank_lines_cost_nothing_each_and_count_as_lines(monkeypatch: pytest.MonkeyPatch) -> None:
-    looked = lines_looked_at(monkeypatch)
-    found = cut("a@x.org----p" + "\r\n" * 50_000 + " \n" * 50_000 + "b@x.org----p")
-    assert [(piece.line, piece.data) for piece in found] == [(1, "a@x.org----p"), (100_001, "b@x.org----p")]
-    assert looked == ["a@x.org----p", "b@x.org----p"]
-
-
-def test_a_long_text_is_cut_as_its_pieces_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    looked = lines_looked_at(monkeypatch)
-    next(pieces("\n".join(f"m{n}@x.org----p" for n in range(100_000))))
-    assert len(looked) <= LINES_MAX + 1

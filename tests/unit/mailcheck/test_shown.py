@@ -27,28 +27,6 @@ def test_what_is_hidden_is_no_text(hidden: str) -> None:
     assert "482913" not in shown_text(f"<p>Your code</p>{hidden}")
 
 
-def test_an_element_in_one_without_size_may_have_one() -> None:
-    assert shown_text('<td style="font-size:0"><i style="font-size:14px">a</i>b</td>c').split() == ["a", "c"]
-
-
-def test_a_style_of_small_screens_hides_nothing() -> None:
-    assert (
-        shown_text("<style>@media x { .a { display:none } }</style><p class=a>shown</p>").strip() == "shown"
-    )
-
-
-def test_comments_and_tags_part_no_word() -> None:
-    assert shown_text("8<!-- x -->81<b>0</b>74") == "881074"
-
-
-def test_digits_in_cells_of_a_row_are_one_code() -> None:
-    cells = "".join(f"<td>{digit}</td>" for digit in "482913")
-    found = code_of("Sign in", "", f"<p>Your verification code</p><table><tr>{cells}</tr></table>")
-
-    assert found is not None
-    assert found.text == "482913"
-
-
 @pytest.mark.parametrize("title", ["iPhone17", "COVID19", "PS5PRO"])
 def test_a_subject_of_one_word_with_digits_is_no_code(title: str) -> None:
     assert code_of(title, "It is in the shops now. Sign in to see it.", "") is None

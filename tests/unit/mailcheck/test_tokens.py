@@ -8,9 +8,9 @@ import pytest
 
 from huahuo.eventstore.model import Secret
 from huahuo.mailcheck.events import Way
-from huahuo.mailcheck.servers.faults import Answer, GrantRefused, NoScope
+from huahuo.mailcheck.servers.faults import Answer
 from huahuo.mailcheck.servers.graph import Requests
-from huahuo.mailcheck.servers.oauth import Grant, Tokens, ways
+from huahuo.mailcheck.servers.oauth import Grant, Tokens
 from huahuo.mailcheck.servers.providers import Provider, Proxy
 from huahuo.testing.world import VirtualAmbient, run_virtual, virtual_loop
 
@@ -127,22 +127,6 @@ def test_what_worked_last_is_asked_first() -> None:
     run_virtual(main())
 
 
-def test_a_dead_grant_costs_one_request_at_each_endpoint() -> None:
-    async def main() -> None:
-        endpoint = Endpoint()
-        endpoint.refusals = {
-            (url, scope): "invalid_grant"
-            for url in PROVIDER.token_url
-            for scope in ("imap offline_access", "")
-        }
-        with pytest.raises(GrantRefused) as caught:
-            await tokens(endpoint).get(1, PROVIDER, graph=False)
-        assert not isinstance(caught.value, NoScope)
-        assert len(endpoint.asked) == 2
-
-    run_virtual(main())
-
-
 def test_a_grant_that_was_replaced_while_it_was_refused_is_read_again() -> None:
     """As if another process had used and kept it, or the user had entered another."""
 
@@ -161,11 +145,6 @@ def test_a_grant_that_was_replaced_while_it_was_refused_is_read_again() -> None:
         assert access.generation == 2
 
     run_virtual(main())
-
-
-def test_a_way_that_the_table_has_no_more_is_forgotten() -> None:
-    known = Way(graph=False, token_url="https://gone/token", scope="x")
-    assert all(way.token_url in PROVIDER.token_url for way in ways(PROVIDER, known, graph=False))
 
 
 def test_tokens_beyond_the_bound_are_forgotten_oldest_first() -> None:
@@ -198,16 +177,5 @@ def test_an_access_token_is_never_shown() -> None:
     async def main() -> None:
         access = await tokens(Endpoint()).get(1, PROVIDER, graph=False)
         assert "access 1" not in repr(access)
-
-    run_virtual(main())
-
-
-def test_a_grant_is_sent_where_its_mailbox_is_now_and_not_where_it_was_when_the_check_began() -> None:
-    async def main() -> None:
-        endpoint, grants = Endpoint(), Kept()
-        elsewhere = Provider(token_url=("https://now/token",), scopes=(("mail",),))
-        grants.grants[1] = Grant(2, "client", Secret("refresh"), Way(), elsewhere)
-        await tokens(endpoint, grants).get(1, PROVIDER, graph=False)
-        assert endpoint.asked == [("https://now/token", "mail")]
 
     run_virtual(main())

@@ -90,18 +90,6 @@ async def test_no_more_than_a_few_look_at_one_server_at_once(world: MailWorld) -
     assert world.script.running_peak == 3
 
 
-@mail_world(watch=SLOW)
-async def test_after_a_restart_all_are_looked_at_within_a_minute_and_not_at_once(world: MailWorld) -> None:
-    await watched(world, 200)
-    assert len(await looks(world, 100)) == 200
-    await world.restart()
-    first = len(await looks(world, 1))
-    assert 0 < first + len(await looks(world, 1)) < 150
-    assert first < 100
-    assert len(await looks(world, 58)) > 50
-    assert world.mail.watching.count == 200
-
-
 @mail_world(watch=Pace(poll_s=5.0))
 async def test_a_server_that_limits_us_is_left_alone_and_others_are_not(world: MailWorld) -> None:
     await watched(world, 5, "imap.limits.com")
@@ -215,22 +203,6 @@ async def test_after_a_refused_sign_in_only_the_user_or_a_check_starts_it_again(
     (await world.script.next()).finish()
     await world.ended(number, after=head)
     assert len(await looks(world, 10)) == 1
-
-
-@mail_world(watch=SLOW)
-async def test_a_look_tells_mails_and_nothing_of_a_check(world: MailWorld) -> None:
-    [number] = await watched(world, 1)
-    look = await world.script.next()
-    await look.mails(mail(4), mail(5))
-    look.finish(5)
-    await world.until(U, lambda body: body["type"] == "mail_received" and body["mail_id"] == 2)
-    await world.do("check_emails", email_ids=[number])
-    check = await world.script.next()
-    assert check.since is not None
-    assert check.since.uid == 5
-    check.finish(5)
-    assert (await world.ended(number))["message"] == "没有找到新邮件"
-    assert [e["mail_id"] for e in await world.said() if e["type"] == "mail_received"] == [1, 2]
 
 
 class Idling:

@@ -1,7 +1,7 @@
 """Why an event happened and what came of it."""
 
 from huahuo.eventstore.model import StoredEvent
-from huahuo.replay.history.history import ListHistory, effects, siblings, why
+from huahuo.replay.history.history import ListHistory, effects, why
 from tests.support.worlds.replaying import tell
 
 HISTORY = tell().history
@@ -23,15 +23,6 @@ async def test_an_error_leads_back_to_the_command_that_asked_for_the_check() -> 
     assert [link.depth for link in chain] == [0, 1]
 
 
-async def test_what_a_command_began_is_everything_its_check_said_and_nothing_else() -> None:
-    requested = event("check_requested", "mailbox/1")
-    found = [link.event async for link in effects(HISTORY, requested, limit=100)]
-    assert {e.entity for e in found} == {"mailbox/1"}
-    assert found[-1].type == "check_ended"
-    said = [e for e in HISTORY.events if e.entity == "mailbox/1" and e.principal == "service"]
-    assert found == said
-
-
 async def test_effects_of_events_committed_with_the_cause_are_the_same() -> None:
     requested = event("check_requested", "mailbox/1")
     queued = event("email_status_update", "mailbox/1", status='"queued"')
@@ -42,12 +33,6 @@ async def test_effects_of_events_committed_with_the_cause_are_the_same() -> None
 
 async def test_effects_stop_at_their_limit() -> None:
     assert len([1 async for _ in effects(HISTORY, event("check_requested", "mailbox/1"), limit=3)]) == 3
-
-
-async def test_siblings_are_what_the_same_append_wrote_about_the_same_entity() -> None:
-    ended = event("check_ended", "mailbox/2")
-    beside = await siblings(HISTORY, ended)
-    assert [e.type for e in beside] == ["check_progress", "email_status_update"]
 
 
 async def test_a_cause_that_is_not_kept_any_more_ends_the_chain() -> None:

@@ -1,10 +1,8 @@
 """States from keyframes and events."""
 
-import pytest
-
 from huahuo.eventstore.errors import Unavailable
 from huahuo.eventstore.model import Append, Keyframe
-from huahuo.replay.history.keyframes import KeyframePolicy, KeyframeWriter, load, state_at
+from huahuo.replay.history.keyframes import KeyframePolicy, KeyframeWriter, state_at
 from tests.support.models.faulty_log import FaultyLog, faulty_log
 from tests.support.worlds.entities import Account, AccountDecider, moved
 
@@ -50,33 +48,6 @@ async def test_what_was_compacted_away_is_passed_over() -> None:
     assert await balance(log) == (10, 55 - 2 - 3 - 9 - 10)
     assert await balance(log, at=9) == (9, 55 - 2 - 3 - 9 - 10)
     assert await balance(log, at=2) == (2, 1)
-
-
-async def test_to_a_few_events_no_keyframe_is_looked_for() -> None:
-    log = await account_log()
-    await keep(log, 8, Account(STREAM, 36, 8))
-    few = await load(log, STREAM, AccountDecider(), frames_from=11)
-    assert (few.seq, few.state.balance, few.framed) == (10, 55, 0)
-    enough = await load(log, STREAM, AccountDecider(), frames_from=10)
-    assert (enough.seq, enough.state.balance, enough.framed) == (10, 55, 8)
-
-
-@pytest.mark.parametrize(
-    ("events", "size", "leaving", "due"),
-    [
-        (999, 0, False, False),
-        (1000, 0, False, True),
-        (49, 0, True, False),
-        (50, 0, True, True),
-        (1000, 256_256, False, False),
-        (1001, 256_256, False, True),
-    ],
-)
-def test_a_keyframe_is_due_after_enough_events_for_its_size(
-    events: int, size: int, leaving: bool, due: bool
-) -> None:
-    policy = KeyframePolicy(every=1000, leaving=50, bytes_per_event_max=256)
-    assert policy.due(events, size=size, leaving=leaving) is due
 
 
 async def test_too_many_bytes_of_keyframes_at_once_are_left_out() -> None:

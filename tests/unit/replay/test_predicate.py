@@ -84,10 +84,6 @@ def test_what_is_no_condition_is_refused_with_the_place(text: str) -> None:
         parse(text)
 
 
-def test_attributes_of_python_objects_are_only_names_that_are_not_there() -> None:
-    assert not holds(parse("status.__class__"), STATE)
-
-
 def test_a_condition_is_bounded_in_length_and_depth() -> None:
     with pytest.raises(BadPredicate):
         parse("a" * (CHARS_MAX + 1))

@@ -35,16 +35,6 @@ async def walked(timeline: Timeline, *, every: bool = False) -> list[Step]:
     return [step async for step in timeline.walk(timeline.history.position, every=every)]
 
 
-async def test_the_state_of_a_mailbox_is_its_row_and_what_only_the_machine_knows() -> None:
-    history = tell().history
-    state = await (await line(history, GOOD)).seek(history.position)
-    assert (state["status"], state["progress"], state["mail_count"]) == ("ok", 100, 2)
-    assert [c["INBOX"]["uid"] for c in state["cursors"].values()] == [6]
-    assert state["check"] is None
-    assert state["secrets"] == {"password": "[sealed]"}
-    assert "canary" not in str(state)
-
-
 async def test_a_walk_tells_only_of_the_entity_and_what_each_event_changed() -> None:
     timeline = await line(tell().history, BROKEN)
     steps, every, state = (await walked(timeline), await walked(timeline, every=True), timeline.show())

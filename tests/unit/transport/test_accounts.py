@@ -1,7 +1,7 @@
 """Who judges which token, what the application's answers mean, and how claims of other issuers are read."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
@@ -67,18 +67,6 @@ async def failure(accounts: Accounts, token: str) -> tuple[str, str]:
 # The application's answer --------------------------------------------------------------------------------
 
 
-async def test_the_application_may_answer_at_once_or_later() -> None:
-    async def later(token: str) -> Principal:
-        await asyncio.sleep(0)
-        return Principal(token)
-
-    def a_coroutine(token: str) -> Awaitable[Principal]:
-        return later(token)
-
-    for authenticate in (Principal, later, a_coroutine):
-        assert await principal(asking(authenticate), "alice") == ALICE
-
-
 async def test_what_the_application_says_of_the_user_holds() -> None:
     said = Principal(7, "Alice", is_admin=True, groups=("ops", "ops"), expires_at=NOW_S + 60)
     verdict = await judged(asking(lambda _token: said), "t")
@@ -120,10 +108,6 @@ async def test_rights_are_refused_with_what_to_write() -> None:
     _, reason = await failure(asking(lambda _token: Principal(7, rights=("write",))), "t")
     assert "leave them out" in reason
     assert "add_key" in reason
-
-
-async def test_none_is_an_invalid_token() -> None:
-    assert (await failure(asking(lambda _token: None), "t"))[0] == "token_invalid"
 
 
 @pytest.mark.parametrize(
@@ -231,11 +215,6 @@ async def test_a_revoked_user_is_out_also_with_a_token_of_the_issuer() -> None:
 
 
 # Claims of an issuer -------------------------------------------------------------------------------------
-
-
-async def test_the_user_is_user_id_else_sub() -> None:
-    assert await principal(issued(), KEY.token()) == ALICE
-    assert (await principal(issued(), KEY.token(user_id=7))).user_id == 7
 
 
 @pytest.mark.parametrize(

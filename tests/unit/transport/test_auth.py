@@ -1,7 +1,5 @@
 """Tokens that are accepted and refused: the advice of RFC 8725 and the promises of PROTOCOL 3.1."""
 
-import hashlib
-import hmac
 import json
 import math
 from typing import Any
@@ -13,13 +11,10 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from huahuo.actors.plugins.calls import Principal
-from huahuo.actors.plugins.words import Language, Words
 from huahuo.transport.access.claims import LOG_AHEAD_MS_MAX, among_nodes
 from huahuo.transport.access.rights import AuthFailure, Verified, Verifier
 from huahuo.transport.access.tokens import Authenticator
 from huahuo.transport.protocol.codes import AuthCode
-from huahuo.transport.session.outgoing import Speech
-from huahuo.transport.words import en, zh
 from tests.support.models.forged import GOOD, NOW_MS, NOW_S, SECRET, b64, forge, revocation, revoked
 
 OLD = b"canary-01d-5ec7e7-0123456789-abcdef"
@@ -67,25 +62,9 @@ def test_a_token_of_another_issuer_with_the_same_secret_verifies() -> None:
     assert principal(text) == Principal(user_id=42, username="alice", is_admin=True)
 
 
-@pytest.mark.parametrize(("given", "means"), [(True, True), (False, False), (1, True), (0, False)])
-def test_is_admin_is_a_boolean_or_0_or_1(given: object, means: bool) -> None:
-    assert principal(token(is_admin=given)).is_admin is means
-
-
 @pytest.mark.parametrize("given", [2, -1, "true", "1", None, [], 1.0])
 def test_is_admin_of_any_other_form_is_refused(given: object) -> None:
     assert code(token(is_admin=given)) == "token_invalid"
-
-
-def test_without_is_admin_a_user_is_no_admin() -> None:
-    claims = {key: value for key, value in GOOD.items() if key != "is_admin"}
-    assert principal(forge(json.dumps(claims).encode())).is_admin is False
-
-
-@pytest.mark.parametrize("missing", ["exp", "user_id"])
-def test_a_required_claim_that_is_missing_is_refused(missing: str) -> None:
-    claims = {key: value for key, value in GOOD.items() if key != missing}
-    assert code(forge(json.dumps(claims).encode())) == "token_invalid"
 
 
 @pytest.mark.parametrize(
@@ -110,22 +89,6 @@ def test_a_text_that_spells_an_integer_is_that_user_and_is_told_back_as_it_came(
     assert (found.principal.user_id, found.principal.name, found.told_id) == (number, f"user/{number}", text)
 
 
-def test_without_user_id_the_claim_sub_names_the_user() -> None:
-    claims = {key: value for key, value in GOOD.items() if key not in ("user_id", "username")}
-    found = principal(forge(json.dumps({**claims, "sub": "auth0.7f3a"}).encode()))
-    assert (found.user_id, found.username) == ("auth0.7f3a", "auth0.7f3a")
-
-
-def test_without_username_a_user_is_called_by_the_id() -> None:
-    claims = {key: value for key, value in GOOD.items() if key != "username"}
-    found = principal(forge(json.dumps({**claims, "user_id": "alice@example.com"}).encode()))
-    assert (found.user_id, found.username) == ("alice@example.com", "alice@example.com")
-
-
-def test_a_sub_next_to_a_user_id_is_not_read() -> None:
-    assert principal(token(sub=["whatever"])).user_id == 42
-
-
 @pytest.mark.parametrize("user_id", [2**53 - 1, -(2**53) + 1, 0])
 def test_a_user_id_up_to_the_bound_is_good(user_id: int) -> None:
     assert principal(token(user_id=user_id)).user_id == user_id
@@ -147,10 +110,6 @@ def test_more_groups_than_the_bound_are_refused() -> None:
     assert code(token(groups=[str(n) for n in range(129)])) == "token_invalid"
 
 
-def test_a_group_named_twice_counts_once() -> None:
-    assert principal(token(groups=["ops", "ops"])).groups == ("ops",)
-
-
 @pytest.mark.parametrize("jti", [7, None, ["x"], "x" * 129])
 def test_a_jti_that_is_no_bounded_text_is_refused(jti: object) -> None:
     assert code(token(jti=jti)) == "token_invalid"
@@ -162,19 +121,10 @@ def test_at_its_expiry_a_token_is_expired() -> None:
     assert code(text, NOW_MS + 1000) == "token_expired"
 
 
-def test_the_time_is_the_one_given_not_the_machines() -> None:
-    assert code(token(exp=2_000), now_ms=1_000_000) == "ok"
-
-
 @pytest.mark.parametrize(
     "exp", ["1790000060", "soon", None, True, [], -1, 10**12, 10**300, 10**400], ids=lambda exp: repr(exp)[:9]
 )
 def test_an_expiry_that_names_no_moment_is_refused(exp: object) -> None:
-    assert code(token(exp=exp)) == "token_invalid"
-
-
-@pytest.mark.parametrize("exp", [math.nan, math.inf, -math.inf])
-def test_an_expiry_that_is_not_json_is_refused(exp: float) -> None:
     assert code(token(exp=exp)) == "token_invalid"
 
 
@@ -209,20 +159,6 @@ def test_what_the_time_of_all_nodes_has_reached_does_not_lie_in_the_future() -> 
     assert isinstance(beyond, AuthFailure), "the leeway is bounded"
     ended = behind.verify(token(exp=NOW_S + 1), NOW_MS)
     assert isinstance(ended, Verified), "this machine's clock says when a token ends"
-
-
-@pytest.mark.parametrize(
-    ("now_ms", "latest_ms"),
-    [
-        (NOW_MS + 86_400_000, NOW_MS + LOG_AHEAD_MS_MAX),
-        (NOW_MS + 60_000, NOW_MS + 60_000),
-        (NOW_MS - 86_400_000, NOW_MS),
-    ],
-)
-def test_a_clock_that_is_known_to_be_wrong_counts_within_ten_minutes_of_those_of_most(
-    now_ms: int, latest_ms: int
-) -> None:
-    assert among_nodes(lambda: 0, lambda: NOW_MS)(now_ms) == latest_ms
 
 
 def test_the_algorithm_none_is_refused() -> None:
@@ -274,28 +210,10 @@ def test_headers_that_name_a_key_change_nothing() -> None:
     assert code(forge(json.dumps(GOOD).encode(), header, secret=b"x" * 32)) == "token_invalid"
 
 
-def test_a_changed_payload_is_refused() -> None:
-    head, _, signature = token().split(".")
-    changed = b64(json.dumps({**GOOD, "is_admin": True}).encode())
-    assert code(f"{head}.{changed}.{signature}") == "token_invalid"
-
-
 def test_more_than_four_kilobytes_are_refused_before_parsing() -> None:
     text = token(pad="x" * 4096)
     assert len(text) > 4096
     assert code(text) == "token_invalid"
-
-
-@pytest.mark.parametrize("payload", [b"", b"[]", b"null", b"7", b"{", b"\xff", b"[" * 2900, b'{"a":' * 500])
-def test_a_signed_payload_that_is_no_object_of_claims_is_refused(payload: bytes) -> None:
-    assert code(forge(payload)) == "token_invalid"
-
-
-@pytest.mark.parametrize(
-    "header", [b"", b"[]", b"null", b"{", b"\xff", b"[" * 2900, b'{"alg":["HS256"]}', b'{"alg":1}']
-)
-def test_a_header_that_is_no_object_is_refused(header: bytes) -> None:
-    assert code(forge(json.dumps(GOOD).encode(), header)) == "token_invalid"
 
 
 @pytest.mark.parametrize("text", ["", ".", "..", "...", "a.b.c", "é.é.é", "\ud800", " ", "a" * 4096])
@@ -338,48 +256,9 @@ def test_no_secret_and_no_token_shows_in_repr_or_failure() -> None:
     assert text not in shown
 
 
-@pytest.mark.parametrize(("language", "says"), [("zh", "获取新的令牌"), ("en", "get a new one")])
-def test_a_failure_tells_the_user_what_to_do(language: Language, says: str) -> None:
-    failure = verify(token(exp=NOW_S - 1))
-    assert isinstance(failure, AuthFailure)
-    words = Words()
-    words.add(zh, en)
-    assert says in Speech(words, language).refused(failure)
-
-
 def outcome(auth: Authenticator, text: str, now_ms: int = NOW_MS) -> str:
     result = auth.verify(text, now_ms)
     return result.code if isinstance(result, AuthFailure) else "ok"
-
-
-def test_a_revoked_users_tokens_up_to_that_moment_are_refused_and_later_ones_good() -> None:
-    auth = revoked({"user_id": 42})
-    for late_ms, expected in ((-1, "token_revoked"), (0, "token_revoked"), (1, "ok")):
-        now_ms = NOW_MS + late_ms
-        text = auth.mint(ALICE, now_ms=now_ms, ttl_s=60, jti="j")
-        assert outcome(auth, text, NOW_MS + 1000) == expected, late_ms
-
-
-def test_a_revocation_is_newer_than_what_was_issued_since_the_one_before_it() -> None:
-    auth = revoked({"user_id": 42})
-    text = auth.mint(ALICE, now_ms=auth.issue_ms(42, NOW_MS - 9), ttl_s=60, jti="j")
-    assert outcome(auth, text) == "ok"
-    told = auth.revocations.apply(revocation({"user_id": 42}, NOW_MS - 9))
-    assert told is not None
-    assert told.at_ms == NOW_MS + 1
-    assert outcome(auth, text) == "token_revoked"
-
-
-def test_what_is_newer_than_its_users_revocation_does_not_lie_in_the_future() -> None:
-    auth = revoked({"user_id": 42})
-    hour_ago_ms = NOW_MS - 3_600_000
-    at_ms = auth.issue_ms(42, hour_ago_ms)
-    text = auth.mint(ALICE, now_ms=hour_ago_ms, ttl_s=60, jti="j", issue_ms=at_ms)
-    assert outcome(auth, text, hour_ago_ms) == "ok"
-    assert outcome(auth, text, hour_ago_ms + 60_000) == "token_expired"
-    later = auth.mint(ALICE, now_ms=hour_ago_ms, ttl_s=60, jti="j", issue_ms=at_ms + 6_000)
-    assert outcome(auth, later, hour_ago_ms) == "token_invalid"
-    assert outcome(revoked({"user_id": 43}), text, hour_ago_ms) == "token_invalid"
 
 
 def test_the_next_revocation_ends_every_token_that_is_as_new_as_the_last_one() -> None:
@@ -410,14 +289,6 @@ def test_a_revocation_covers_a_user_who_was_asked_about_before_it() -> None:
     assert not auth.revocations.covers(42, "", auth.asked_from(NOW_MS)(42))
 
 
-def test_the_revocation_of_somebody_else_does_not_end_a_sign_in_that_is_under_way() -> None:
-    auth = revoked({"user_id": 42})
-    issue_ms = auth.asked_from(NOW_MS - 3_600_000)  # behind the clock that revoked
-    auth.revocations.apply(revocation({"user_id": 43}, NOW_MS))
-    auth.revocations.apply(revocation({"jti": "another"}, NOW_MS))
-    assert not auth.revocations.covers(42, "", issue_ms(42))
-
-
 def test_a_revocation_by_a_clock_behind_covers_a_user_who_was_asked_about_before_it() -> None:
     auth = Authenticator(SECRET)
     issue_ms = auth.asked_from(NOW_MS)
@@ -433,10 +304,6 @@ def test_a_user_with_a_text_id_is_revoked_by_it() -> None:
 
 def test_a_revoked_users_token_without_iat_is_refused() -> None:
     assert outcome(revoked({"user_id": 42}), token()) == "token_revoked"
-
-
-def test_a_user_who_was_not_named_is_not_touched() -> None:
-    assert outcome(revoked({"user_id": 43}), token()) == "ok"
 
 
 def test_a_revoked_jti_is_refused_and_another_is_not() -> None:
@@ -463,18 +330,6 @@ def twisted(text: str) -> list[str]:
     return [*found, f".{text}", f"{head}..{signature}", f"{head}.{payload}.", f"{payload}.{head}.{signature}"]
 
 
-def test_a_kid_that_is_no_text_is_refused() -> None:
-    assert code(forge(json.dumps(GOOD).encode(), {"alg": "HS256", "kid": 7})) == "token_invalid"
-
-
-def test_headers_beyond_the_cache_are_judged_alike() -> None:
-    for _ in range(2):
-        for number in range(200):
-            good = number % 2 == 0
-            header = {"alg": "HS256" if good else "HS384", "kid": str(number)}
-            assert code(forge(json.dumps(GOOD).encode(), header)) == ("ok" if good else "token_invalid")
-
-
 @pytest.mark.parametrize("header", [{"alg": "HS256", "typ": "JWT"}, {"typ": "JWT", "alg": "HS256"}])
 def test_the_variants_of_a_token_that_the_library_accepts_are_accepted_and_no_others(
     header: dict[str, Any],
@@ -494,12 +349,3 @@ def test_the_variants_of_a_token_that_the_library_accepts_are_accepted_and_no_ot
             accepted += 1
         assert code(text) == expected, text
     assert accepted, "some of them are the token itself"
-
-
-def test_a_payload_that_is_signed_but_not_rightly_encoded_is_refused() -> None:
-    head = b64(b'{"alg":"HS256","typ":"JWT"}')
-    payload = b64(json.dumps({**GOOD, "username": "alicia"}).encode())
-    for wrong in (f"{payload}!", payload[:3] + "\n" + payload[3:], payload + "A" * (5 - len(payload) % 4)):
-        signed = f"{head}.{wrong}"
-        mac = b64(hmac.digest(SECRET, signed.encode(), hashlib.sha256))
-        assert code(f"{signed}.{mac}") == "token_invalid", wrong

@@ -3,39 +3,27 @@
 import sys
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import pytest
 
 from huahuo.transport.client.commands import ATTEMPTS_MAX
-from huahuo.transport.client.cursors import FileCursors
 from huahuo.transport.client.model import (
-    Batch,
     CommandError,
     Cursor,
-    Goaway,
-    Live,
-    LogReplaced,
     NotSubscribed,
     Offline,
-    Outcome,
     Problem,
     Processed,
     ProtocolViolation,
-    Reached,
-    Readable,
     Replied,
-    Skipped,
-    Snapshot,
     Stopped,
-    StreamDenied,
     StreamEnded,
     StreamInUse,
 )
 from huahuo.transport.client.retry import Retry
-from huahuo.transport.client.session import ACK_AFTER_S, SAVE_EVERY_S, AckTimer
+from huahuo.transport.client.session import SAVE_EVERY_S
 from huahuo.transport.protocol.codes import CLOSES, CloseFact, Rule
 from huahuo.transport.protocol.kinds import Assembly
 from tests.support.drivers.client_session import LOG, STREAM, Bench
@@ -49,37 +37,12 @@ def _closed_with(close_code: int | None, **goaway: object) -> Bench:
     return bench
 
 
-def test_authenticate_says_who_how_much_and_from_where() -> None:
-    assert Bench(window=8).connect() == {
-        "action": "authenticate",
-        "token": "jwt",
-        "client": "dev-1",
-        "window": 8,
-        "parts": True,
-        "resume": {"log": None, "cursors": {}},
-    }
-
-
-def test_the_window_is_what_the_server_grants() -> None:
-    bench = Bench(window=9000)
-    bench.connect()
-    bench.accept(window=4096)
-    assert bench.session.window == 4096
-
-
 @pytest.mark.parametrize("fact", CLOSES.values(), ids=lambda fact: fact.code.name)
 def test_each_close_code_has_the_consequence_of_the_table(fact: CloseFact) -> None:
     bench = _closed_with(fact.code.value)
     assert bool(bench.happened(Stopped)) is (fact.rule is Rule.STOP)
     assert bool(bench.happened(Offline)) is (fact.rule is not Rule.STOP)
     assert bench.session.needs_token is (fact.rule is Rule.NEW_TOKEN)
-
-
-def test_a_goaway_counts_even_if_the_close_that_followed_was_lost() -> None:
-    bench = _closed_with(None, code=4009)
-    [stopped] = bench.happened(Stopped)
-    assert stopped.error.code == 4009
-    assert bench.happened(Goaway) == [Goaway(4009, "because")]
 
 
 def test_the_first_attempt_keeps_to_the_span_that_the_server_asks_for() -> None:
@@ -117,41 +80,6 @@ def test_a_connection_that_lasted_starts_the_back_off_anew() -> None:
         retry.closed(None, 0, None, "")
     retry.online(10)
     assert retry.closed(None, 16, None, "").delay_s <= 0.5
-
-
-def test_a_connection_that_did_not_last_does_not() -> None:
-    retry = Retry(lambda: 0.999_999)
-    for _ in range(5):
-        retry.closed(None, 0, None, "")
-    retry.online(10)
-    assert retry.closed(None, 11, None, "").delay_s > 10
-
-
-def test_silence_is_answered_by_a_heartbeat_and_that_by_giving_up() -> None:
-    bench = Bench()
-    bench.connect()
-    bench.accept(heartbeat_s=30)
-    bench.said()
-    bench.wait(16)
-    assert bench.said() == [{"action": "heartbeat"}]
-    assert not bench.session.dead
-    bench.wait(10)
-    assert bench.session.dead
-
-
-def test_any_message_shows_that_the_server_is_there() -> None:
-    bench = Bench().follow("start").online()
-    bench.wait(16)
-    bench.events(1, 1)
-    bench.wait(10)
-    assert not bench.session.dead
-
-
-def test_a_server_that_does_not_answer_the_authentication_is_given_up() -> None:
-    bench = Bench()
-    bench.connect()
-    bench.wait(20)
-    assert bench.session.dead
 
 
 def test_a_goaway_without_its_close_is_given_up() -> None:
@@ -198,56 +126,6 @@ def test_once_stopped_nothing_starts_it_again() -> None:
     assert bench.happened(Offline) == []
 
 
-def test_what_is_in_the_buffer_can_be_consumed_while_offline() -> None:
-    bench = Bench().follow("start").online()
-    bench.events(1, 4)
-    bench.session.closed(None, "lost", bench.now)
-    assert bench.take() == [1, 2, 3, 4]
-    assert bench.connect()["resume"]["cursors"] == {STREAM: 4}
-
-
-def test_a_place_at_the_head_is_a_cursor_even_if_nothing_ever_came() -> None:
-    bench = Bench().follow("head").online("fresh", after=9)
-    bench.session.closed(None, "lost", bench.now)
-    assert bench.connect()["resume"]["cursors"] == {STREAM: 9}
-
-
-def test_a_place_at_the_head_is_kept_in_the_store() -> None:
-    bench = Bench().follow("head").online("fresh", after=9)
-    bench.wait(0.3)
-    bench.wait(0.3)
-    assert bench.happened(Processed)[-1].cursors == {STREAM: Cursor(LOG, 9)}
-
-
-def test_a_cursor_of_another_log_is_asked_for_by_itself() -> None:
-    bench = Bench().follow("head", Cursor("old", 5))
-    bench.session.subscribe("group/ops", "head", Cursor("older", 7), bench.now)
-    assert bench.connect()["resume"] == {"log": "old", "cursors": {STREAM: 5}}
-    bench.accept(streams={STREAM: {"outcome": "reset", "after": 1}})
-    [subscribe] = [m for m in bench.said() if m["action"] == "subscribe"]
-    assert (subscribe["stream"], subscribe["after"], subscribe["log"]) == ("group/ops", 7, "older")
-
-
-def test_a_number_counts_in_the_present_log_if_none_was_named() -> None:
-    bench = Bench().follow(17)
-    bench.connect()
-    bench.accept()
-    [subscribe] = bench.said()
-    assert (subscribe["after"], subscribe["log"]) == (17, LOG)
-
-
-@pytest.mark.parametrize("outcome", ["gap", "reset", "snapshot"])
-def test_nothing_counts_before_the_snapshot_that_was_announced(outcome: str) -> None:
-    bench = Bench().follow("start", Cursor(LOG, 3)).online(outcome, after=20)
-    bench.events(4, 5)
-    bench.tell("snapshot", stream=STREAM, seq=20, state={"emails": []})
-    bench.events(21, 21)
-    item = bench.session.take(STREAM)
-    assert isinstance(item, Snapshot)
-    assert (item.last, item.outcome, item.state) == (20, outcome, {"emails": []})
-    assert bench.take() == [21]
-
-
 def test_a_place_that_was_not_asked_for_breaks_the_protocol() -> None:
     bench = Bench().follow("start", Cursor(LOG, 3))
     bench.connect()
@@ -255,39 +133,11 @@ def test_a_place_that_was_not_asked_for_breaks_the_protocol() -> None:
         bench.accept(streams={STREAM: {"outcome": "resumed", "after": 4}})
 
 
-def test_a_skipped_range_moves_the_cursor_and_is_told() -> None:
-    bench = Bench().follow("start").online()
-    bench.events(1, 1)
-    bench.tell("skipped", stream=STREAM, seq=2, to=8, reason="compacted")
-    bench.events(9, 9)
-    assert bench.take() == [1, 8, 9]
-
-
-def test_a_skip_that_comes_again_or_overlaps_is_told_once() -> None:
-    bench = Bench().follow("start").online()
-    bench.events(1, 3)
-    bench.tell("skipped", stream=STREAM, seq=2, to=8, reason="compacted")
-    bench.tell("skipped", stream=STREAM, seq=2, to=7, reason="compacted")
-    bench.events(9, 9)
-    bench.session.take(STREAM)
-    skipped = bench.session.take(STREAM)
-    assert isinstance(skipped, Skipped)
-    assert (skipped.first, skipped.last) == (4, 8)
-    assert bench.take() == [9]
-
-
 def test_a_skip_that_begins_too_late_is_a_gap() -> None:
     bench = Bench().follow("start").online()
     bench.tell("skipped", stream=STREAM, seq=2, to=8, reason="compacted")
     assert bench.take() == []
     assert [m["action"] for m in bench.said()] == ["subscribe"]
-
-
-def test_a_right_that_was_lost_ends_the_consumer() -> None:
-    bench = Bench().follow("start").online()
-    bench.tell("unsubscribed", stream=STREAM, reason="forbidden")
-    [ended] = bench.happened(StreamEnded)
-    assert isinstance(ended.error, StreamDenied)
 
 
 def test_a_subscription_that_was_refused_ends_the_consumer_with_the_reason() -> None:
@@ -328,33 +178,6 @@ def test_a_stream_has_one_consumer() -> None:
         bench.follow("start")
 
 
-def test_events_of_a_stream_without_consumer_count_as_processed() -> None:
-    bench = Bench()
-    bench.connect()
-    bench.accept(streams={STREAM: {"outcome": "fresh", "after": 9}})
-    bench.events(10, 13)
-    assert bench.acks() == [{STREAM: 13}]
-    assert bench.happened(Readable) == []
-
-
-def test_the_servers_own_subscription_goes_on_unread_when_its_consumer_leaves() -> None:
-    bench = Bench().follow("start").online()
-    bench.events(1, 2)
-    bench.session.unsubscribe(STREAM, bench.now)
-    bench.events(3, 6)
-    assert [m["action"] for m in bench.said()] == ["ack"]
-
-
-def test_another_stream_is_unsubscribed_when_its_consumer_leaves() -> None:
-    bench = Bench()
-    bench.session.subscribe("group/ops", "head", None, bench.now)
-    bench.connect()
-    bench.accept()
-    bench.said()
-    bench.session.unsubscribe("group/ops", bench.now)
-    assert bench.said() == [{"action": "unsubscribe", "stream": "group/ops"}]
-
-
 def test_a_server_that_ignores_the_window_breaks_the_protocol() -> None:
     bench = Bench(window=4).follow("start")
     bench.connect()
@@ -365,197 +188,15 @@ def test_a_server_that_ignores_the_window_breaks_the_protocol() -> None:
         bench.events(1, 9)
 
 
-def test_live_is_told_once_the_stream_is_where_the_consumer_wants_it() -> None:
-    bench = Bench().follow("start")
-    bench.connect()
-    bench.accept(streams={STREAM: {"outcome": "fresh", "after": 9}})
-    bench.tell("live", stream=STREAM, seq=9)
-    [subscribe] = [m for m in bench.said() if m["action"] == "subscribe"]
-    bench.tell("subscribed", id=subscribe["id"], stream=STREAM, log=LOG, outcome="resumed", after=0, head=9)
-    bench.events(1, 8)
-    bench.tell("live", stream=STREAM, seq=8)
-    assert bench.happened(Live) == [Live(STREAM, 8)]
-    assert bench.happened(Outcome) == [Outcome(STREAM, "resumed", 0, 9)]
-
-
-def test_a_place_that_has_been_passed_is_reached_at_once() -> None:
-    bench = Bench().follow("start").online()
-    bench.events(1, 3)
-    bench.take()
-    token = bench.session.wait_for(STREAM, 2)
-    assert bench.happened(Reached) == [Reached(token)]
-
-
-def test_a_place_in_a_log_that_was_replaced_is_never_reached() -> None:
-    bench = Bench().follow("start").online()
-    bench.events(1, 1)
-    bench.take()
-    bench.session.wait_for(STREAM, 2)
-    bench.session.closed(None, "lost", bench.now)
-    bench.online("reset", after=7)
-    [reached] = bench.happened(Reached)
-    assert isinstance(reached.error, LogReplaced)
-
-
 def test_nobody_can_wait_for_a_stream_that_is_not_followed() -> None:
     with pytest.raises(NotSubscribed):
         Bench().session.wait_for("group/ops", 1)
-
-
-def test_an_ack_leaves_a_quarter_of_a_second_after_an_event_was_processed() -> None:
-    bench = Bench().follow("start").online()
-    bench.wait(1)
-    bench.said()
-    bench.events(1, 1)
-    bench.take()
-    assert bench.acks() == []
-    bench.wait(0.25)
-    assert bench.acks() == [{STREAM: 1}]
-
-
-def test_an_ack_leaves_at_once_at_half_a_window() -> None:
-    bench = Bench(window=8).follow("start").online()
-    bench.events(1, 4)
-    bench.take()
-    assert bench.acks() == [{STREAM: 4}]
-
-
-def test_what_the_consumer_has_not_finished_is_not_acked() -> None:
-    bench = Bench().follow("start").online()
-    bench.events(1, 4)
-    bench.session.take(STREAM)
-    bench.wait(1)
-    assert bench.acks() == []
-
-
-def test_the_deadline_is_when_the_ack_is_due() -> None:
-    bench = Bench().follow("start").online()
-    bench.wait(1)
-    bench.wait(1)
-    bench.said()
-    bench.events(1, 1)
-    bench.take()
-    assert bench.session.deadline() == bench.now + 0.25
-
-
-def test_work_on_an_older_era_says_nothing_about_the_new_one() -> None:
-    bench = Bench().follow("start").online()
-    bench.events(1, 8)
-    item = bench.session.take(STREAM)
-    assert item is not None
-    bench.session.closed(None, "lost", bench.now)
-    bench.online("reset", after=3)
-    bench.tell("snapshot", stream=STREAM, seq=3, state={})
-    bench.session.processed(STREAM, item.era, item.last, bench.now)
-    bench.wait(1)
-    assert bench.acks() == []
-    assert all(told.cursors[STREAM].seq == 0 for told in bench.happened(Processed))
-
-
-def test_after_a_reconnect_what_was_processed_is_said_again() -> None:
-    bench = Bench().follow("start").online()
-    bench.events(1, 2)
-    bench.take()
-    bench.session.closed(None, "the ack was never sent", bench.now)
-    bench.online(after=2)
-    bench.wait(0.25)
-    assert bench.acks() == [{STREAM: 2}]
-
-
-def test_what_was_processed_offline_reaches_the_cursor_store() -> None:
-    bench = Bench().follow("start").online()
-    bench.events(1, 4)
-    bench.session.closed(None, "lost", bench.now)
-    bench.take()
-    bench.wait(1)
-    bench.wait(1)
-    assert bench.happened(Processed)[-1].cursors == {STREAM: Cursor(LOG, 4)}
-
-
-def test_the_cursor_store_is_not_written_for_every_ack() -> None:
-    bench = Bench(window=2).follow("start").online()
-    for seq in range(1, 9):
-        bench.events(seq, seq)
-        bench.take()
-        bench.said()
-        bench.wait(0.01)
-    assert len(bench.happened(Processed)) <= 2
-    bench.wait(0.25)
-    assert bench.happened(Processed)[-1].cursors == {STREAM: Cursor(LOG, 8)}
-
-
-def test_a_flush_says_at_once_what_was_processed() -> None:
-    bench = Bench().follow("start").online()
-    bench.events(1, 1)
-    bench.take()
-    bench.session.flush(bench.now)
-    assert bench.acks() == [{STREAM: 1}]
-    assert bench.happened(Processed)[-1].cursors == {STREAM: Cursor(LOG, 1)}
-
-
-def test_what_was_processed_last_is_acked_before_the_stream_is_left() -> None:
-    bench, group = Bench().online(), "group/ops"
-    bench.session.subscribe(group, "start", None, bench.now)
-    [asked] = [message for message in bench.said() if message["action"] == "subscribe"]
-    place = {"outcome": "resumed", "after": 0, "first": 1, "head": 1}
-    bench.tell("subscribed", id=asked["id"], stream=group, log=LOG, **place)
-    bench.tell("events", stream=group, seq=1, events=[{"type": "e"}])
-    item = bench.session.take(group)
-    assert item is not None
-    bench.session.processed(group, item.era, item.last, bench.now)
-    bench.session.unsubscribe(group, bench.now)
-    assert [(said["action"], said.get("cursors")) for said in bench.said()] == [
-        ("ack", {group: 1}), ("unsubscribe", None)
-    ]  # fmt: skip
 
 
 def come_back(bench: Bench) -> dict[str, Any]:
     bench.session.closed(None, "lost", bench.now)
     resume: dict[str, Any] = bench.connect()["resume"]
     return resume
-
-
-def test_a_client_without_a_check_sends_none() -> None:
-    bench = Bench().follow("start").online()
-    bench.events(1, 3)
-    bench.take()
-    assert come_back(bench) == {"log": LOG, "cursors": {STREAM: 3}}
-
-
-def test_the_check_of_live_is_sent_with_the_cursor() -> None:
-    bench = Bench().follow("start").online()
-    bench.events(1, 3)
-    bench.take()
-    bench.tell("live", stream=STREAM, seq=3, check="c3")
-    bench.events(4, 5)
-    bench.take()
-    assert come_back(bench) == {"log": LOG, "cursors": {STREAM: 5}, "checks": {STREAM: [3, "c3"]}}
-
-
-def test_a_check_ahead_of_the_consumer_waits_for_it() -> None:
-    bench = Bench().follow("start").online()
-    bench.events(1, 3)
-    bench.tell("live", stream=STREAM, seq=3, check="c3")
-    assert "checks" not in come_back(bench)
-    bench.accept(streams={STREAM: {"outcome": "resumed", "after": 0, "first": 1, "head": 3}})
-    bench.events(1, 3)
-    bench.tell("live", stream=STREAM, seq=3, check="c3")
-    bench.take()
-    assert come_back(bench)["checks"] == {STREAM: [3, "c3"]}
-
-
-def test_the_check_of_a_snapshot_never_vouches_for_the_state_before_it() -> None:
-    bench = Bench().follow("start", Cursor(LOG, 3, (3, "old"))).online("reset", after=9)
-    bench.tell("snapshot", stream=STREAM, seq=9, check="new", state={})
-    assert come_back(bench) == {"log": LOG, "cursors": {}}
-    bench.accept()
-    [asked] = bench.said()
-    assert (asked["after"], asked["log"]) == (3, "")
-    place = {"outcome": "reset", "after": 9, "first": 1, "head": 9}
-    bench.tell("subscribed", id=asked["id"], stream=STREAM, log=LOG, **place)
-    bench.tell("snapshot", stream=STREAM, seq=9, check="new", state={})
-    bench.take()
-    assert come_back(bench)["checks"] == {STREAM: [9, "new"]}
 
 
 def test_a_place_beyond_the_head_is_not_resumed_from_when_the_log_has_grown_past_it() -> None:
@@ -565,56 +206,6 @@ def test_a_place_beyond_the_head_is_not_resumed_from_when_the_log_has_grown_past
     assert [(m["after"], m["log"]) for m in bench.said()] == [(7, "")]
 
 
-def test_when_events_are_lost_behind_a_new_state_the_old_place_is_not_asked_for() -> None:
-    bench = Bench().follow("start", Cursor(LOG, 3, (3, "old"))).online("reset", after=3, head=3)
-    bench.tell("snapshot", stream=STREAM, seq=3, check="new", state={})
-    bench.events(5, 5)  # 4 was lost, and the state was not taken yet
-    assert [(m["after"], m["log"]) for m in bench.said()] == [(3, "")]
-
-
-def test_a_place_in_replaced_events_is_stored_with_the_check_that_tells_of_it() -> None:
-    """The next run of the application is then told of the reset as well."""
-    bench = Bench().follow("start", Cursor(LOG, 3, (3, "old"))).online(after=3)
-    bench.events(4, 4)
-    item = bench.session.take(STREAM)
-    bench.session.closed(None, "lost", bench.now)
-    bench.online("reset", after=9)
-    assert item is not None
-    bench.session.processed(STREAM, item.era, item.last, bench.now)
-    bench.session.flush(bench.now)
-    assert bench.happened(Processed)[-1].cursors == {STREAM: Cursor(LOG, 4, (3, "old"))}
-
-
-def test_a_snapshot_without_a_check_ends_the_one_before() -> None:
-    bench = Bench().follow("start", Cursor(LOG, 3, (3, "old"))).online("reset", after=9)
-    bench.tell("snapshot", stream=STREAM, seq=9, state={})
-    bench.take()
-    assert come_back(bench) == {"log": LOG, "cursors": {STREAM: 9}}
-
-
-def test_a_check_that_comes_after_the_place_was_stored_is_stored_too() -> None:
-    bench = Bench().follow("head").online("fresh", after=7)
-    bench.wait(1)
-    bench.wait(1)
-    assert bench.happened(Processed)[-1].cursors == {STREAM: Cursor(LOG, 7)}
-    bench.tell("live", stream=STREAM, seq=7, check="c7")
-    bench.wait(1)
-    bench.wait(1)
-    assert bench.happened(Processed)[-1].cursors == {STREAM: Cursor(LOG, 7, (7, "c7"))}
-
-
-def test_a_stored_check_is_sent_by_the_next_run_of_the_application(tmp_path: Path) -> None:
-    FileCursors(tmp_path / "c.json").save({STREAM: Cursor(LOG, 7, (5, "c5"))})
-    stored = FileCursors(tmp_path / "c.json").load()[STREAM]
-    resume = Bench().follow("head", stored).connect()["resume"]
-    assert resume == {"log": LOG, "cursors": {STREAM: 7}, "checks": {STREAM: [5, "c5"]}}
-
-
-def test_a_file_of_an_older_version_has_cursors_without_checks(tmp_path: Path) -> None:
-    (tmp_path / "c.json").write_text('{"user/42":{"log":"log-1","seq":7}}')
-    assert FileCursors(tmp_path / "c.json").load() == {STREAM: Cursor(LOG, 7)}
-
-
 def waiting() -> Bench:
     return Bench().follow("snapshot").online("snapshot", after=9)
 
@@ -622,38 +213,6 @@ def waiting() -> Bench:
 def part(bench: Bench, number: int, *rows: int, more: bool = False, seq: int = 9) -> None:
     place: dict[str, Any] = {"part": number} | ({"more": True} if more else {})
     bench.tell("snapshot", stream=STREAM, seq=seq, state={"emails": list(rows)}, **place)
-
-
-def test_a_state_in_parts_is_one_item_and_events_follow_it() -> None:
-    bench = waiting()
-    part(bench, 1, 1, 2, more=True)
-    assert bench.happened(Readable) == []
-    part(bench, 2, 3)
-    bench.events(10, 11)
-    snapshot, batch = bench.session.take(STREAM), bench.session.take(STREAM)
-    assert isinstance(snapshot, Snapshot)
-    assert (snapshot.last, snapshot.state, snapshot.outcome) == (9, {"emails": [1, 2, 3]}, "snapshot")
-    assert isinstance(batch, Batch)
-    assert (batch.first, batch.last) == (10, 11)
-
-
-def test_a_first_part_begins_anew() -> None:
-    bench = waiting()
-    part(bench, 1, 1, more=True)
-    part(bench, 1, 5, more=True, seq=12)
-    part(bench, 2, 6, seq=12)
-    item = bench.session.take(STREAM)
-    assert isinstance(item, Snapshot)
-    assert (item.last, item.state) == (12, {"emails": [5, 6]})
-
-
-def test_after_a_cut_what_came_before_is_forgotten() -> None:
-    bench = waiting()
-    part(bench, 1, 1, more=True)
-    bench.session.closed(None, "", bench.now)
-    bench.online("snapshot", after=9)
-    with pytest.raises(ProtocolViolation):
-        part(bench, 2, 2)
 
 
 def test_a_part_that_does_not_follow_breaks_the_protocol() -> None:
@@ -668,31 +227,6 @@ def test_parts_of_a_stream_that_nobody_waits_for_a_state_of_are_ignored() -> Non
     part(bench, 1, 1, more=True)
     part(bench, 2, 2)
     assert bench.session.take(STREAM) is None
-
-
-def test_an_answer_in_parts_is_one_answer() -> None:
-    bench = Bench().online()
-    command_id = bench.session.command("get_all_emails", {})
-    bench.said()
-    bench.tell("emails_list", id=command_id, data=[1], seq=9, part=1, more=True)
-    assert bench.happened(Replied) == []
-    bench.tell("emails_list", id=command_id, data=[2], seq=9, part=2)
-    whole = {"type": "emails_list", "id": command_id, "data": [1, 2], "seq": 9}
-    assert bench.happened(Replied) == [Replied(command_id, whole)]
-
-
-def test_an_answer_is_told_once_more_from_its_first_part_on_after_a_cut() -> None:
-    bench = Bench().online()
-    command_id = bench.session.command("get_all_emails", {})
-    bench.said()
-    bench.tell("emails_list", id=command_id, data=[1], part=1, more=True)
-    bench.session.closed(None, "", bench.now)
-    bench.online()
-    bench.tell("emails_list", id=command_id, data=[1], part=1, more=True)
-    bench.tell("emails_list", id=command_id, data=[2], part=2)
-    [replied] = bench.happened(Replied)
-    assert isinstance(replied.reply, dict)
-    assert replied.reply["data"] == [1, 2]
 
 
 def test_parts_of_an_answer_that_was_given_up_are_dropped() -> None:
@@ -721,24 +255,12 @@ def test_what_is_put_together_is_bounded(monkeypatch: pytest.MonkeyPatch) -> Non
         part(bench, 2, 2)
 
 
-def test_a_state_of_a_stream_without_events_is_handed_over_too() -> None:
-    bench = Bench().follow("snapshot").online("snapshot", after=0)
-    part(bench, 1, seq=0)
-    assert bench.happened(Readable) == [Readable(STREAM)]
-
-
 def _online(**options: Any) -> Bench:
     bench = Bench(**options)
     bench.connect()
     bench.accept()
     bench.said()
     return bench
-
-
-def test_ids_differ() -> None:
-    bench = _online(commands_max=100)
-    ids = {bench.session.command("do", {}) for _ in range(50)}
-    assert len(ids) == 50
 
 
 @pytest.mark.parametrize("code", ["unavailable", "rate_limited"])
@@ -890,41 +412,3 @@ def test_the_cursors_of_streams_that_were_left_are_stored_together() -> None:
     bench.wait(SAVE_EVERY_S)
     assert [one.cursors for one in bench.happened(Processed)] == [dict.fromkeys(names, Cursor(LOG, 1))]
     assert bench.session.left_at(names[0]) is None
-
-
-WINDOW = 8
-
-
-def test_an_ack_is_due_a_moment_after_the_first_event_it_covers() -> None:
-    timer = AckTimer()
-    timer.count(1)
-    assert timer.ack_soon(WINDOW, 10.0)
-    timer.count(1)
-    assert not timer.ack_soon(WINDOW, 10.1), "the deadline stays"
-    assert not timer.ack_due(10.0 + ACK_AFTER_S / 2)
-    assert timer.ack_due(10.0 + ACK_AFTER_S)
-
-
-def test_half_a_window_of_events_is_acked_at_once() -> None:
-    timer = AckTimer()
-    timer.count(WINDOW // 2)
-    assert timer.ack_soon(WINDOW, 10.0)
-    assert timer.ack_due(10.0)
-
-
-def test_a_new_connection_begins_without_unacked_events() -> None:
-    timer = AckTimer()
-    timer.count(WINDOW)
-    timer.forget()
-    timer.ack_soon(WINDOW, 10.0)
-    assert not timer.ack_due(10.0)
-
-
-def test_cursors_are_stored_at_the_ack_but_not_twice_within_the_least_time() -> None:
-    timer = AckTimer()
-    assert not timer.save_due(10.0)
-    timer.acked(10.0)
-    assert timer.save_due(10.0)
-    timer.acked(10.1)
-    assert not timer.save_due(10.1)
-    assert timer.save_due(10.0 + SAVE_EVERY_S)

@@ -4,13 +4,13 @@ import pytest
 
 from huahuo.eventstore.model import LOG_STREAM
 from huahuo.transport.protocol.codes import CloseCode
-from huahuo.transport.protocol.dialects import DOCUMENT, V1, Dialect
+from huahuo.transport.protocol.dialects import V1, Dialect
 from huahuo.transport.protocol.flow_control import TransportSettings
 from huahuo.transport.protocol.frames import FrameCache
 from huahuo.transport.server.fanout import FanOut
 from huahuo.transport.session.interface import Now
 from tests.support.drivers.direct import DirectDriver, Sockets
-from tests.support.drivers.session import START_MS, ModelLog, texts, types
+from tests.support.drivers.session import START_MS, ModelLog, texts
 
 
 class Crowd:
@@ -53,15 +53,6 @@ class Crowd:
         return [texts(reader.take()) for reader in self.readers]
 
 
-def test_a_cohort_is_written_to_without_a_look_at_its_members() -> None:
-    many = Crowd(4)
-    many.commit("a")
-    many.commit("b")
-    assert all(reader.is_in_step for reader in many.readers)
-    assert many.sockets.written == 8
-    assert many.told() == [["a", "b"]] * 4
-
-
 def test_an_ack_of_what_the_cohort_was_never_sent_is_refused() -> None:
     many = Crowd(2)
     many.commit("a")
@@ -80,20 +71,6 @@ def test_no_member_is_sent_more_than_its_window_holds() -> None:
     assert acking + first == [str(number) for number in range(150)]
     assert [len(told) for told in others] == [100, 100]
     assert all(reader.session.delivery.window.outstanding <= 100 for reader in many.readers)
-
-
-def test_a_cohort_whose_members_have_acked_goes_on_beyond_its_first_windows() -> None:
-    many = Crowd(3, settings=TransportSettings(window=200))
-    told: list[list[str]] = [[], [], []]
-    for number in range(1000):
-        if number % 100 == 0:
-            for at, reader in enumerate(many.readers):
-                told[at] += texts(reader.ack(system=number))
-        many.commit(str(number))
-    assert many.sockets.written == 3000, "none of it was written to a connection by itself"
-    assert [before + last for before, last in zip(told, many.told(), strict=True)] == [
-        [str(number) for number in range(1000)]
-    ] * 3
 
 
 def test_a_member_without_room_leaves_the_others_behind_in_their_cohort() -> None:
@@ -128,27 +105,6 @@ def test_a_member_that_never_acks_is_closed_when_its_time_is_over() -> None:
     early = reader.closed
     reader.carry_out(session.tick(Now(41.0, START_MS)))
     assert (early, reader.closed and reader.closed.code) == (None, CloseCode.TOO_SLOW)
-
-
-def test_an_answer_is_written_before_the_events_that_follow_it() -> None:
-    many = Crowd(2)
-    many.commit("a")
-    asking = many.readers[0]
-    asking.say(action="unsubscribe", id="1", stream="group/none")
-    assert not asking.is_in_step
-    many.commit("b")
-    assert many.told() == [["b"], ["a", "b"]]
-    assert asking.is_in_step, "it has joined again"
-
-
-def test_a_socket_that_takes_a_part_of_a_frame_gets_the_rest_and_goes_on_by_itself() -> None:
-    many = Crowd(3)
-    many.commit("a")
-    many.readers[1].takes_bytes = 7
-    many.commit("b")
-    assert [reader.is_in_step for reader in many.readers] == [True, False, True]
-    many.commit("c")
-    assert many.told() == [["a", "b", "c"]] * 3
 
 
 def test_a_connection_that_has_ended_is_written_to_no_more() -> None:
@@ -190,30 +146,11 @@ def test_events_that_are_told_twice_are_sent_once() -> None:
     assert many.told() == [["a", "b"]] * 3
 
 
-def test_frames_of_other_kinds_have_cohorts_of_their_own() -> None:
-    many = Crowd(2)
-    other = many.reader(dialect=DOCUMENT)
-    many.commit("a")
-    many.commit("b")
-    assert [reader.is_in_step for reader in many.readers] == [True, True]
-    assert types(other.take()) == ["noted", "noted"]
-    assert not other.is_in_step, "nothing bounds it but its buffer"
-
-
 def test_a_cohort_is_at_most_one_step_of_a_hand_out() -> None:
     many = Crowd(5, a_step=2)
     for text in ("a", "b", "c"):
         many.commit(text)
     assert many.told() == [["a", "b", "c"]] * 5
-
-
-def test_a_hand_out_asks_no_more_connections_to_join_than_one_step_has() -> None:
-    many = Crowd(6, a_step=2)
-    joined = []
-    for text in ("a", "b", "c"):
-        many.commit(text)
-        joined.append(sum(reader.is_in_step for reader in many.readers))
-    assert joined == [2, 4, 6]
 
 
 def test_a_connection_that_cannot_join_keeps_no_other_from_it() -> None:

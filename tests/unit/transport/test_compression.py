@@ -1,48 +1,15 @@
 """The compressed protocol in the session: which messages, for which clients, and how often."""
 
-from types import SimpleNamespace
-from typing import Any
-
-import msgspec
-import pytest
-
-from huahuo.mailcheck.api.handlers import Handlers
 from huahuo.transport.protocol.dialects import (
     COMPRESSED_BYTES_MAX,
-    DOCUMENT,
-    V1,
     V1_ZSTD,
     Compression,
-    negotiate,
 )
 from huahuo.transport.protocol.frames import FrameCache
-from tests.support.drivers.session import BINARY, Driver, ModelLog, note_command, payload_of, payloads, seqs
-from tests.support.worlds.compressed import compression, dictionary, unpacked
+from tests.support.drivers.session import Driver, ModelLog, payload_of, payloads
+from tests.support.worlds.compressed import compression, dictionary
 
 ZSTD, PLAIN = "huahuo.v1.zstd", "huahuo.v1"
-
-
-@pytest.mark.parametrize(
-    ("offered", "spoken", "chosen"),
-    [
-        ([ZSTD, PLAIN], True, ZSTD),
-        ([PLAIN, ZSTD], True, PLAIN),
-        ([ZSTD], True, ZSTD),
-        (["huahuo.v2", ZSTD], True, ZSTD),
-        (["chat", PLAIN], True, PLAIN),
-        ([ZSTD, PLAIN], False, PLAIN),
-        ([PLAIN], False, PLAIN),
-    ],
-)
-def test_the_first_offer_that_is_spoken_is_taken(offered: list[str], spoken: bool, chosen: str) -> None:
-    negotiated = negotiate(offered, compression=spoken)
-    assert negotiated.subprotocol == chosen
-    assert negotiated.dialect is (V1_ZSTD if chosen == ZSTD else V1)
-
-
-def test_nothing_but_compression_where_it_is_not_spoken_is_an_unknown_version() -> None:
-    negotiated = negotiate([ZSTD], compression=False)
-    assert (negotiated.subprotocol, negotiated.dialect) == (ZSTD, None)
 
 
 def driver(**options: object) -> Driver:
@@ -62,49 +29,6 @@ def test_without_a_dictionary_none_is_announced() -> None:
     assert "dictionary" not in session.login()
 
 
-@pytest.mark.parametrize("dialect", [V1, DOCUMENT], ids=["v1", "classic"])
-def test_a_client_that_did_not_ask_for_compression_gets_none(dialect: object) -> None:
-    session = Driver(dialect=dialect, compression=compression())  # type: ignore[arg-type]
-    assert "dictionary" not in session.login()
-    session.append("user/42", *["the same words"] * 20)
-    assert session.binary == []
-
-
-def test_events_are_one_binary_frame_that_holds_one_message() -> None:
-    session = driver()
-    session.login()
-    got = session.append("user/42", "first", "second")
-    (frame,) = session.binary
-    assert frame[0] == BINARY
-    assert seqs(got, "user/42") == [1, 2]
-
-
-def test_messages_of_the_protocol_itself_stay_text() -> None:
-    session = driver()
-    session.login()
-    session.say(action="heartbeat", id="h")
-    session.say(action="subscribe", id="s", stream="system", after="head")
-    session.say(action="nonsense")
-    assert session.binary == []
-
-
-def test_a_snapshot_is_compressed() -> None:
-    session = driver(log=ModelLog())
-    session.login(resume={"log": "another", "cursors": {"user/42": 1}})
-    assert [unpacked(payload_of(frame))[:18] for frame in session.binary] == [b'{"type":"snapshot"']
-
-
-@pytest.mark.parametrize("compressible", [True, False])
-def test_only_replies_that_say_so_are_compressed(*, compressible: bool) -> None:
-    spec = msgspec.structs.replace(note_command(), compressible=compressible)
-    session = driver(commands=[spec])
-    session.login()
-    session.say(action="note", id="n", text="x")
-    (reply,) = session.reply({"type": "success", "message": "words " * 100})
-    assert reply["message"] == "words " * 100
-    assert len(session.binary) == int(compressible)
-
-
 def test_everybody_at_one_place_gets_the_same_bytes_compressed_once() -> None:
     log, frames, framer = ModelLog(), FrameCache(bytes_max=1 << 20, frame_bytes_max=1 << 18), compression()
     for n in range(16):
@@ -117,25 +41,6 @@ def test_everybody_at_one_place_gets_the_same_bytes_compressed_once() -> None:
     plain = frames.run("user/42", 1, events, batch=True)
     assert framer.before == len(payloads(plain.data)[0])
     assert framer.after == len(payload_of(first.data)) < framer.before
-
-
-def test_frames_of_other_dictionaries_are_not_mixed_up() -> None:
-    log, frames = ModelLog(), FrameCache(bytes_max=1 << 20, frame_bytes_max=1 << 18)
-    log.append("user/42", "the text " * 20)
-    events = log.run("user/42", 0, 1).events
-    made = {
-        frames.run("user/42", 1, events, batch=True, framer=framer).data
-        for framer in (compression(), Compression(None), None)
-    }
-    assert len(made) == 3
-
-
-def test_the_log_of_all_users_is_never_compressed() -> None:
-    session = driver()
-    session.login("root")
-    session.say(action="subscribe", id="s", stream="log", after="head")
-    session.append("user/42", *["the same words"] * 20)
-    assert session.binary == []
 
 
 def test_the_length_of_a_frame_tells_nothing_of_the_frames_before_it() -> None:
@@ -165,12 +70,6 @@ def test_a_fresh_token_does_not_change_the_dictionary() -> None:
     session.take()
     (again,) = session.say(action="authenticate", token="alice")
     assert again["dictionary"] == first
-
-
-def test_replies_that_hold_mail_are_never_compressed() -> None:
-    nothing: Any = SimpleNamespace(executor=None, mailboxes=SimpleNamespace(log=None, ambient=None))
-    commands = Handlers(nothing, lines_max=1, lines_a_part=1, jobs=nothing).actions()  # no action is called
-    assert {command.action for command in commands if command.compressible} == {"get_all_emails"}
 
 
 def test_a_thread_beside_the_loop_makes_the_same_frames() -> None:

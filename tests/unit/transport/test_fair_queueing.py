@@ -4,7 +4,6 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
-from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -12,9 +11,6 @@ import pytest
 from huahuo.transport.load import fair_queueing
 from huahuo.transport.load.fair_queueing import (
     AT_ONCE,
-    PAID_S_MAX,
-    REST_S,
-    TURN_S,
     VISIT_S,
     Crowded,
     Lines,
@@ -36,26 +32,6 @@ def owe(made: Turns, user: str, seconds: float) -> None:
     now_s = asyncio.get_running_loop().time()
     made.shares.charge("user/9", 0.001, now_s)
     made.shares.charge(user, seconds, now_s)
-
-
-async def test_a_few_of_a_user_go_at_once_and_the_rest_in_order() -> None:
-    made = turns()
-    began: list[int] = []
-    go = asyncio.Event()
-
-    async def work(number: int) -> None:
-        async with made.turn("user/1"):
-            began.append(number)
-            await go.wait()
-
-    tasks = [asyncio.create_task(work(number)) for number in range(2 * AT_ONCE)]
-    await asyncio.sleep(1)
-    assert began == list(range(AT_ONCE))
-    assert made.waiting == AT_ONCE
-    go.set()
-    await asyncio.gather(*tasks)
-    assert began == list(range(2 * AT_ONCE))
-    assert made.waiting == 0
 
 
 async def test_a_place_that_is_left_is_given_to_the_next_whether_it_waited_or_had_its_turn() -> None:
@@ -98,14 +74,6 @@ async def test_another_user_does_not_wait_for_a_users_line() -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
     async with asyncio.timeout(0.001), made.turn("user/1"):
         pass
-
-
-async def test_a_user_that_owes_time_waits_until_it_is_paid() -> None:
-    made = turns()
-    owe(made, "user/1", 1.0)
-    wait_s = made.shares.wait_s("user/1", 0)
-    async with made.turn("user/1"):
-        assert asyncio.get_running_loop().time() >= min(wait_s, 1.9)
 
 
 async def test_more_than_the_bound_of_one_user_are_refused() -> None:
@@ -221,27 +189,6 @@ async def test_one_that_leaves_the_line_when_it_ends_does_not_take_the_next_line
     assert made.waiting == 0
 
 
-async def test_slices_of_all_users_go_one_at_a_time_with_a_rest_between() -> None:
-    made = turns()
-    owe(made, "user/1", 0.0)
-    loop = asyncio.get_running_loop()
-    at_s: list[tuple[float, str]] = []
-
-    async def work(user: str) -> None:
-        for _ in range(5):
-            await made.slice(user, lambda: at_s.append((loop.time(), user)))
-
-    await asyncio.gather(*(work(f"user/{n}") for n in range(10)))
-    times = [time_s for time_s, _ in at_s]
-    assert all(later - earlier >= REST_S * 0.99 for earlier, later in pairwise(times))
-    assert len({user for _, user in at_s[:10]}) >= 9  # the first goes at once, and again behind the others
-
-
-async def test_pieces_are_joined_slice_by_slice() -> None:
-    made = turns()
-    assert await made.join("user/1", iter([b"ab", b"c", b"de"]), 5) == b"abcde"
-
-
 async def test_what_is_longer_than_may_be_is_not_made_to_its_end() -> None:
     pieces = iter([b"abc", b"def", b"ghi"])
     assert await turns().join("user/1", pieces, 5) is None
@@ -281,17 +228,6 @@ class World:
             await asyncio.sleep(fair_queueing.HELD_S)
 
 
-async def test_nothing_waits_while_a_turn_has_time() -> None:
-    world = World()
-    for number in range(int(TURN_S / COST_S) + 1):
-        world.ask("a", str(number))
-    assert (len(world.went), world.rounds.waiting) == (int(TURN_S / COST_S) + 1, 0)
-    world.ask("a", "more")
-    assert world.rounds.waiting == 1
-    await world.until_idle()
-    assert world.went[-1] == "more"
-
-
 async def test_what_waits_goes_in_the_order_in_which_it_came() -> None:
     world = World()
     for number in range(50):
@@ -326,19 +262,6 @@ async def test_all_who_wait_get_the_same() -> None:
     assert max(counts.values()) - min(counts.values()) <= VISIT_S / COST_S + 1
 
 
-async def test_newcomers_do_not_keep_those_waiting_who_came_before() -> None:
-    world = World()
-    for _ in range(20):
-        world.ask("waits")
-    await world.turn()
-    waited = world.went.count("waits")
-    for number in range(40):
-        world.ask(f"new/{number}", "new")
-        world.ask(f"newer/{number}", "new")
-        await world.turn()
-    assert world.went.count("waits") == 20 > waited
-
-
 async def test_one_without_room_stands_still_while_others_pass() -> None:
     world, full = World(), {"full"}
     world.rounds.room.append(lambda owner: owner not in full)
@@ -365,51 +288,6 @@ async def test_one_who_comes_while_all_others_are_without_room_waits_for_nothing
     await world.turn()
     assert world.went[-1] == "free"
     assert asyncio.get_running_loop().time() == began_s
-
-
-async def test_there_is_one_turn_at_a_time() -> None:
-    world, looks = World(), 0
-
-    def has_room(_owner: str) -> bool:
-        nonlocal looks
-        looks += 1
-        return looks > 2
-
-    def again() -> None:
-        world.now_s += COST_S
-        if looks < 40:
-            world.rounds.wait("a", again, short=False)
-
-    world.rounds.room.append(has_room)
-    world.rounds.may_begin("a")
-    world.rounds.wait("a", again)
-    await asyncio.sleep(2 * fair_queueing.HELD_S)
-    for _ in range(100):
-        before = looks
-        await asyncio.sleep(0)
-        assert looks <= before + TURN_S / COST_S + 1
-    assert looks == 40
-
-
-async def test_tasks_are_let_go_few_at_a_time() -> None:
-    world = World()
-    for _ in range(int(TURN_S / COST_S) + 1):
-        world.ask("a")
-    went: list[int] = []
-
-    async def task(number: int) -> None:
-        await world.rounds.turn("b")
-        went.append(number)
-
-    tasks = [asyncio.create_task(task(number)) for number in range(30)]
-    await asyncio.sleep(0)
-    seen = 0
-    while len(went) < 30:
-        await asyncio.sleep(0)
-        assert len(went) - seen <= TURN_S / fair_queueing.TASK_S + 1
-        seen = len(went)
-    assert went == list(range(30))
-    await asyncio.gather(*tasks)
 
 
 async def test_a_fault_in_one_message_keeps_no_other_waiting() -> None:
@@ -445,21 +323,6 @@ async def test_what_ends_a_turn_by_more_than_a_fault_keeps_no_other_waiting() ->
     assert [type(one) for one in told] == [asyncio.CancelledError]
 
 
-async def test_a_task_that_is_cancelled_while_it_waits_leaves_its_line() -> None:
-    world = World()
-    world.rounds.room.append(lambda owner: owner != "full")
-    for _ in range(4):
-        world.ask("full")
-    waited = world.rounds.waiting
-    tasks = [asyncio.create_task(world.rounds.turn("full")) for _ in range(50)]
-    await world.turn()
-    assert world.rounds.waiting == waited + 50
-    for task in tasks:
-        task.cancel()
-    await asyncio.wait(tasks)
-    assert world.rounds.waiting == waited
-
-
 async def test_many_without_room_make_no_turn_long() -> None:
     world = World()
     looked: list[str] = []
@@ -478,21 +341,6 @@ async def test_many_without_room_make_no_turn_long() -> None:
         most = max(most, len(looked) - before)
     assert most <= 2 * fair_queueing.LOOKS
     assert len(set(looked)) == 4 * fair_queueing.LOOKS
-
-
-async def test_one_who_asks_again_at_each_answer_does_not_always_come_first() -> None:
-    world = World()
-    for number in range(10_000):
-        world.ask(f"user/{number % 100}")
-    await world.turn()
-    asked = 0
-    while world.now_s < 5.0:
-        world.ask("again")
-        asked += 1
-        while world.went.count("again") < asked:
-            await world.turn()
-    others = Counter(world.went)["user/7"]
-    assert abs(world.went.count("again") - others) <= fair_queueing.LATER_S / COST_S + 2
 
 
 DEBT_S = 0.01
@@ -537,26 +385,6 @@ async def test_a_thousand_pieces_go_in_order_and_each_waits_until_the_one_before
     assert len({at_s for _, at_s in went}) == 1_000, "two went in the same moment"
     assert debt.looks <= 3 * 1_000, "those that wait look at the debt one after the other"
     assert paying.waiting == 0
-
-
-async def test_a_debt_that_is_never_paid_lets_one_piece_go_in_five_seconds() -> None:
-    loop = asyncio.get_running_loop()
-    paying, went = Lines(lambda _user: 1e9, patience_s=PAID_S_MAX), list[float]()
-    began_s = loop.time()
-    await asyncio.gather(*pieces(paying, 4, lambda _: went.append(loop.time() - began_s)))
-    assert went == pytest.approx([PAID_S_MAX * number for number in range(1, 5)])
-
-
-async def test_a_piece_that_leaves_keeps_nobody_waiting() -> None:
-    debt = Debt()
-    paying, went = Lines(debt.wait_s), list[int]()
-    debt.owe(DEBT_S)
-    tasks = pieces(paying, 3, went.append)
-    await asyncio.sleep(0)
-    tasks[0].cancel()
-    tasks[1].cancel()
-    await tasks[2]
-    assert went == [2]
 
 
 async def test_a_request_over_http_is_refused_where_too_many_of_its_user_wait() -> None:

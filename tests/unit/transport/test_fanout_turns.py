@@ -49,17 +49,6 @@ class Crowd:
         return [len(driver.sent) for driver in self.drivers]
 
 
-def test_a_hand_out_that_takes_long_goes_on_in_later_turns_of_the_loop() -> None:
-    many = Crowd(step_s=0.002)
-    many.commit("a")
-    assert sum(many.heard()) == LANES_A_STEP
-    many.turn()
-    assert sum(many.heard()) == 2 * LANES_A_STEP
-    many.turn()
-    assert many.heard() == [1] * SIZE
-    assert many.turns == []
-
-
 def test_a_quick_hand_out_ends_in_one_turn() -> None:
     many = Crowd(step_s=0.0001)
     many.commit("a")
@@ -88,20 +77,6 @@ def test_a_subscriber_that_left_meanwhile_is_served_no_more() -> None:
     assert many.heard() == [1] * (SIZE - 1) + [0]
 
 
-def test_when_signals_are_missing_meanwhile_everybody_reads_the_log() -> None:
-    many = Crowd(step_s=0.002)
-    many.commit("a")
-    many.log.append("system", "b")
-    many.fanout.committed(None)
-    while many.turns:
-        many.turn()
-    assert [texts(driver.take()) for driver in many.drivers] == [["a", "b"]] * SIZE
-    many.commit("c")
-    while many.turns:
-        many.turn()
-    assert [texts(driver.take()) for driver in many.drivers] == [["c"]] * SIZE
-
-
 def test_more_than_may_be_kept_meanwhile_is_read_from_the_log() -> None:
     many = Crowd(step_s=0.002)
     many.commit("a")
@@ -109,18 +84,6 @@ def test_more_than_may_be_kept_meanwhile_is_read_from_the_log() -> None:
     while many.turns:
         many.turn()
     assert {len(texts(driver.take())) for driver in many.drivers} == {512}, "as many as the window allows"
-
-
-def test_events_that_nobody_reads_leave_room_for_those_that_are_kept() -> None:
-    many = Crowd(step_s=0.002)
-    many.commit("a")
-    unread = [many.log.append("group/nobody", "x") for _ in range(9_000)]
-    read = [many.log.append("system", "b")]
-    many.fanout.committed({"group/nobody": unread, "system": read, LOG_STREAM: [*unread, *read]})
-    while many.turns:
-        many.turn()
-    assert [texts(driver.take()) for driver in many.drivers] == [["a", "b"]] * SIZE
-    assert many.frames.built == 2, "one frame for a commit, and nobody read the log"
 
 
 def test_a_stream_that_was_left_and_joined_again_meanwhile_loses_nothing() -> None:

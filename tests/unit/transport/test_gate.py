@@ -23,37 +23,10 @@ from huahuo.eventstore.errors import (
 )
 from huahuo.eventstore.model import Append, CommandRecord, NewEvent
 from huahuo.transport.commands.gate import FEW, Gate
-from huahuo.transport.wire.ports import CommandGate
 from tests.support.models.faulty_log import FaultyLog, faulty_log
 from tests.support.worlds.gates import CANARY, DONE, Handler, Held, World, spec, world
 from tests.support.worlds.people import ALICE, ROOT
 from tests.support.worlds.services import body, call
-
-
-async def test_a_command_is_answered_by_its_handler() -> None:
-    w = await world()
-    gate: CommandGate = w.gate
-    reply = await gate.execute(call({"n": 1}), spec(Handler(DONE)))
-    assert reply == DONE
-
-
-async def test_a_repeat_gets_the_first_answer_and_no_second_effect() -> None:
-    w = await world()
-    handler = w.appending()
-    first = await w.gate.execute(call(id="c1"), spec(handler))
-    again = await w.gate.execute(call(id="c1"), spec(handler))
-    assert (again.body, again.at) == (first.body, first.at) == (DONE.body, ("user/42", 1))
-    assert (first.duplicate, again.duplicate) == (False, True)
-    assert w.log.head("user/42").seq == 1
-
-
-async def test_a_repeat_at_another_gate_over_the_same_log_gets_the_first_answer() -> None:
-    before = await world()
-    await before.gate.execute(call(id="c1"), spec(before.appending()))
-    after = World(before.log)
-    again = await after.gate.execute(call(id="c1"), spec(after.appending()))
-    assert again.duplicate
-    assert again.at == ("user/42", 1)
 
 
 async def test_a_repeat_of_what_an_earlier_version_executed_gets_its_first_answer() -> None:
@@ -66,14 +39,6 @@ async def test_a_repeat_of_what_an_earlier_version_executed_gets_its_first_answe
         "invalid_field"
     )
     assert not after.observed, "the name is the client's"
-
-
-async def test_that_an_action_is_not_known_is_not_remembered_since_the_next_version_may_know_it() -> None:
-    w = await world()
-    assert body((await w.gate.execute(call(id="c1"), NOT_KNOWN)).body)["code"] == "unknown_action"
-    assert await w.gate.execute(call(id="c1"), spec(w.appending())) == Reply(
-        DONE.body, ("user/42", 1), recorded=True
-    )
 
 
 async def test_what_another_node_executed_is_waited_for_where_the_action_is_not_known() -> None:
@@ -94,22 +59,6 @@ async def test_a_node_that_cannot_find_out_does_not_say_that_an_action_is_not_kn
 
     gate = Gate(await faulty_log(), FakeAmbient(1), settle=settle)
     assert body((await gate.execute(call(id="c1"), NOT_KNOWN)).body)["code"] == "unavailable"
-
-
-async def test_the_same_id_of_another_client_or_user_is_another_command() -> None:
-    w = await world()
-    handler = w.appending()
-    for made in (call(id="c1"), call(id="c1", client="phone"), call(id="c1", principal=ROOT)):
-        assert not (await w.gate.execute(made, spec(handler))).duplicate
-    assert w.log.head("user/42").seq == 3
-
-
-async def test_without_an_id_each_message_is_a_command_of_its_own() -> None:
-    w = await world()
-    handler = w.appending()
-    for _ in range(2):
-        await w.gate.execute(call(), spec(handler))
-    assert w.log.head("user/42").seq == 2
 
 
 async def test_a_repeat_waits_for_the_execution_that_is_under_way() -> None:
@@ -144,48 +93,6 @@ async def test_a_repeat_after_the_end_with_another_content_is_refused() -> None:
     other = await w.gate.execute(call({"n": 2}, id="c1"), spec(Handler(DONE)))
     assert body(other.body)["code"] == "invalid_field"
     assert (await w.gate.execute(call({"n": 1}, id="c1"), spec(Handler(DONE)))).body == DONE.body
-
-
-async def test_a_refusal_is_remembered_although_the_world_has_changed() -> None:
-    w = await world()
-    refused = error_reply(Refusal("not_found", "没有这个邮箱"))
-    await w.gate.execute(call(id="c1"), spec(Handler(refused)))
-    again = await w.gate.execute(call(id="c1"), spec(w.appending()))
-    assert body(again.body)["code"] == "not_found"
-    assert again.duplicate
-    assert w.log.head("user/42").seq == 0
-
-
-@pytest.mark.parametrize(
-    "code", ["unavailable", "busy", "rate_limited", "corrupt", "internal", "unauthenticated"]
-)
-async def test_a_passing_error_is_not_remembered(code: str) -> None:
-    w = await world()
-    await w.gate.execute(call(id="c1"), spec(Handler(error_reply(Refusal(code, "…")))))
-    reply = await w.gate.execute(call(id="c1"), spec(w.appending()))
-    assert reply.at == ("user/42", 1)
-    assert not reply.duplicate
-
-
-async def test_a_query_is_executed_again_and_never_recorded() -> None:
-    w = await world()
-    handler = Handler(DONE)
-    for _ in range(2):
-        assert await w.gate.execute(call(id="q1"), spec(handler, query=True)) == DONE
-    assert handler.executed == 2
-    key = call(id="q1").key
-    assert key is not None
-    assert await w.log.command(key) is None
-
-
-@pytest.mark.parametrize("query", [True, False])
-async def test_what_is_for_admins_is_forbidden_to_others_and_never_reaches_the_handler(query: bool) -> None:
-    w = await world()
-    handler = Handler(DONE)
-    reply = await w.gate.execute(call(principal=ALICE), spec(handler, query=query, admin=True))
-    assert body(reply.body)["code"] == "forbidden"
-    assert handler.executed == 0
-    assert await w.gate.execute(call(principal=ROOT), spec(handler, query=query, admin=True)) == DONE
 
 
 @pytest.mark.parametrize(
@@ -230,42 +137,6 @@ async def test_an_internal_error_is_found_in_the_log_by_its_correlation_id() -> 
     assert line["log_level"] == "error"
 
 
-async def test_a_lost_append_is_unavailable_and_the_same_id_then_gets_the_one_effect() -> None:
-    for lost in ("before", "after"):
-        w = await world()
-        handler = w.appending()
-        w.log.lose = [lost]
-        reply = await w.gate.execute(call(id="c1"), spec(handler))
-        assert body(reply.body)["code"] == "unavailable"
-        again = await w.gate.execute(call(id="c1"), spec(handler))
-        assert again.at == ("user/42", 1)
-        assert w.log.head("user/42").seq == 1
-        assert again.duplicate is (lost == "after")
-
-
-async def test_an_answer_that_could_not_be_kept_is_not_given() -> None:
-    w = await world()
-    w.log.lose = ["before"]
-    reply = await w.gate.execute(call(id="c1"), spec(Handler(DONE)))
-    assert body(reply.body)["code"] == "unavailable"
-
-
-async def test_an_answer_found_before_any_handler_is_kept_for_its_repeats() -> None:
-    w = await world()
-    refused = error_reply(Refusal("invalid_field", "字段无效", "port: expected an integer"))
-    assert await w.record(call(id="c1"), refused) == refused
-    again = await w.record(call(id="c1"), refused)
-    assert again.duplicate
-    assert again.body == refused.body
-
-
-async def test_an_answer_without_an_id_is_not_kept() -> None:
-    w = await world()
-    refused = error_reply(Refusal("invalid_field", "…"))
-    assert await w.record(call(), refused) == refused
-    assert w.log.appends == []
-
-
 async def test_a_broken_repeat_does_not_take_the_place_of_the_command_under_way() -> None:
     w = await world()
     go = asyncio.Event()
@@ -281,12 +152,6 @@ async def test_a_broken_repeat_does_not_take_the_place_of_the_command_under_way(
     assert await w.record(call(id="c1", fingerprint=b"broken"), refused) == refused
     go.set()
     assert (await first).at == ("user/42", 1)
-
-
-async def test_a_command_that_is_one_append_is_answered_with_the_place_of_its_event() -> None:
-    w = await world()
-    reply = await w.gate.execute(call(id="c1"), w.one_append())
-    assert (reply.body, reply.at, reply.recorded) == (DONE.body, ("user/42", 1), True)
 
 
 async def test_a_repeat_of_one_append_gets_its_first_answer_while_it_runs_and_after() -> None:
@@ -308,15 +173,6 @@ async def test_one_append_that_fails_is_answered_and_not_remembered() -> None:
     assert not (await w.gate.execute(call(id="c1"), w.one_append())).duplicate
 
 
-async def test_a_refusal_of_a_plain_handler_is_recorded() -> None:
-    w = await world()
-    refused = error_reply(Refusal("invalid_field", "…"))
-    refusing = Action("act", dict, lambda _: refused)
-    assert await w.gate.execute(call(id="c1"), refusing) == refused
-    again = await w.gate.execute(call(id="c1"), refusing)
-    assert (again.duplicate, again.body) == (True, refused.body)
-
-
 async def test_a_plain_handler_that_raises_is_answered_internal() -> None:
     w = await world()
 
@@ -327,22 +183,6 @@ async def test_a_plain_handler_that_raises_is_answered_internal() -> None:
         reply = await w.gate.execute(call(id="c1"), Action("act", dict, fails))
     assert body(reply.body)["code"] == "internal"
     assert CANARY.encode() not in reply.body
-
-
-async def test_the_record_says_who_and_which_command() -> None:
-    w = await world()
-    await w.gate.execute(call(id="c1"), spec(Handler(DONE)))
-    (kept,) = w.log.appends
-    assert (kept.principal, kept.command_id) == ("user/42", "c1")
-
-
-async def test_every_answer_is_observed_with_its_outcome() -> None:
-    w = await world()
-    handler = w.appending()
-    await w.gate.execute(call(id="c1"), spec(handler))
-    await w.gate.execute(call(id="c1"), spec(handler))
-    await w.gate.execute(call(id="c2"), spec(Handler(Busy())))
-    assert w.observed == [("act", "ok"), ("act", "duplicate"), ("act", "busy")]
 
 
 class Refusing:
@@ -468,24 +308,6 @@ async def test_nothing_is_remembered_in_memory_of_commands_that_ended() -> None:
     await asyncio.sleep(0)
     assert w.gate.running == 0
     assert w.gate.remembered == 0
-
-
-async def test_draining_waits_for_what_runs() -> None:
-    w = await world()
-    go = asyncio.Event()
-
-    async def slow(_: Call[Any]) -> Reply:
-        await go.wait()
-        return DONE
-
-    first = asyncio.create_task(w.gate.execute(call(), spec(Handler(slow))))
-    await asyncio.sleep(0)
-    draining = asyncio.create_task(w.gate.drain(timeout_s=5))
-    await asyncio.sleep(0)
-    assert not draining.done()
-    go.set()
-    await draining
-    assert await first == DONE
 
 
 async def test_draining_has_a_deadline() -> None:

@@ -6,33 +6,28 @@ from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
 
-import h11
 import msgspec
 import pytest
 
 from huahuo.actors.plugins.words import Words
 from huahuo.eventstore.model import Head
-from huahuo.transport.client.model import CommandError
 from huahuo.transport.http import messages
 from huahuo.transport.http.messages import Answer
 from huahuo.transport.http.stream_pages import (
-    After,
     AskedWrongly,
     after_of,
     limit_of,
-    place_asked,
     seq_of,
     wait_s_of,
 )
 from huahuo.transport.protocol import incoming
-from huahuo.transport.protocol.codes import SENTENCES, ErrorCode, in_english
-from huahuo.transport.protocol.incoming import fingerprint, listed
+from huahuo.transport.protocol.codes import ErrorCode, in_english
+from huahuo.transport.protocol.incoming import listed
 from huahuo.transport.protocol.kinds import Outcome, merge
 from huahuo.transport.protocol.strict_json import (
     VALUES_MAX,
     decode_closely,
     field_with_lost_key,
-    has_many_powers,
 )
 from huahuo.transport.words import en, zh
 
@@ -42,12 +37,6 @@ PUBLISH = b'{"action":"publish","id":"p","events":[' + EVENT + b"]}"
 
 def parsed(data: str | bytes) -> incoming.Parsed | incoming.Invalid:
     return incoming.parse(data, bytes_max=1 << 20, depth_max=32)
-
-
-def test_a_list_of_events_in_the_usual_form_is_read_at_once() -> None:
-    found = listed(PUBLISH)
-    assert found is not None
-    assert (found[0], [event.stream for event in found[1]]) == ("p", ["group/ops"])
 
 
 @pytest.mark.parametrize(
@@ -61,14 +50,6 @@ def test_a_list_of_events_in_the_usual_form_is_read_at_once() -> None:
 )
 def test_a_list_in_another_form_is_looked_at_closely(data: bytes) -> None:
     assert listed(data) is None
-
-
-def test_a_list_is_the_same_publish_by_either_way() -> None:
-    close = incoming.parse_closely(PUBLISH, bytes_max=1 << 20, depth_max=32)
-    at_once = parsed(PUBLISH)
-    assert isinstance(close, incoming.Parsed)
-    assert isinstance(at_once, incoming.Parsed)
-    assert (at_once.action, at_once.id) == (close.action, close.id)
 
 
 def test_an_action_that_is_no_text_is_refused_by_its_name() -> None:
@@ -98,11 +79,6 @@ def test_a_field_whose_name_is_not_shown_is_refused_with_the_reason_and_the_id()
 def test_what_json_does_not_have_is_a_fault(text: str, fault: str) -> None:
     assert fault in decode_closely(text)[1]
     assert bool(fault) == bool(decode_closely(text)[1])
-
-
-def test_the_id_of_a_command_is_no_part_of_its_fingerprint() -> None:
-    assert fingerprint({"id": "a", "x": 1}, b"k") == fingerprint({"x": 1, "id": "b"}, b"k")
-    assert fingerprint({"x": 1}, b"k") != fingerprint({"x": 2}, b"k")
 
 
 def test_parts_merge_objects_lists_and_the_rest() -> None:
@@ -158,28 +134,6 @@ def test_a_message_of_as_many_values_as_the_bound_is_read(space: bytes) -> None:
     assert isinstance(parsed(a_message_of(VALUES_MAX, space + b"0")), incoming.Parsed)
 
 
-def test_commas_and_brackets_in_texts_are_no_values() -> None:
-    text = rb",[{\"\\" * (VALUES_MAX // 2)
-    assert isinstance(parsed(b'{"action":"count","text":"' + text + b'"}'), incoming.Parsed)
-
-
-@pytest.mark.parametrize("escaped", [rb"\\", rb"\"", rb"\\\"", rb"\n", rb"\\\\"])
-def test_an_escape_before_the_end_of_a_text_does_not_hide_what_follows(escaped: bytes) -> None:
-    lists = b"[" * 40 + b"]" * 40
-    data = b'{"action":"count","text":"' + escaped + b'","all":' + lists + b',"last":"' + escaped + b'"}'
-    refused = parsed(data)
-    assert isinstance(refused, incoming.Invalid)
-    assert refused.message == zh.TOO_DEEP.format(32)
-
-
-@pytest.mark.parametrize("number", ["1e308", "1.5E+300", "1e0308", "-1.5e-308"])
-def test_many_numbers_of_great_powers_are_left_to_the_reader_that_is_quick_with_them(number: str) -> None:
-    many = ",".join([number] * 1_000)
-    assert has_many_powers(f'{{"action":"count","all":[{many}]}}')
-    assert not has_many_powers(f'{{"action":"count","text":"{many}"}}')
-    assert not has_many_powers('{"action":"count"}' + " " * 600)
-
-
 @pytest.mark.parametrize("form", [str.encode, str])
 def test_numbers_of_great_powers_are_read_as_they_are(form: Callable[[str], str | bytes]) -> None:
     given = [1e308, -2.5e-308, 1.0, 289e289] * 100
@@ -191,21 +145,6 @@ def test_a_list_of_events_is_read_object_by_object_where_lists_may_not_be_so_dee
     read = incoming.parse(PUBLISH, bytes_max=1 << 20, depth_max=3)
     assert isinstance(read, incoming.Parsed | incoming.Invalid)
     assert read == incoming.parse(PUBLISH.decode(), bytes_max=1 << 20, depth_max=3)
-
-
-def test_a_number_with_a_fraction_is_kept_by_the_close_reader() -> None:
-    read = parsed(b'{"action":"count","id":"1","id":"1","share":1.5}')
-    assert isinstance(read, incoming.Invalid)
-    read = parsed(b'{"action": "count", "id": "1",\n"share": 1.50}')
-    assert isinstance(read, incoming.Parsed)
-    assert read.fields["share"] == 1.5
-
-
-@pytest.mark.parametrize("fields", [b'{"a":[1]}', b'{"a":1.50}'])
-def test_a_publish_in_an_unusual_form_means_what_it_says_all_the_same(fields: bytes) -> None:
-    data = PUBLISH.replace(b'"fields":{}', b'"fields":' + fields)
-    assert listed(data) is None
-    assert parsed(data) == incoming.parse_closely(data, bytes_max=1 << 20, depth_max=32)
 
 
 class Place(msgspec.Struct):
@@ -293,10 +232,6 @@ def test_the_refusal_of_a_field_that_is_missing_inside_another_has_the_id_of_its
     assert (refused.id, refused.details) == ("7", f"to.street: {en.MISSING}")
 
 
-def _request(*headers: tuple[str, str], method: str = "POST") -> h11.Request:
-    return h11.Request(method=method, target="/", headers=[("Host", "a"), *headers])
-
-
 @pytest.mark.parametrize(
     ("head", "status"),
     [
@@ -316,39 +251,10 @@ def test_a_head_is_refused_that_is_too_large_or_has_a_bare_end_of_line_or_anothe
     assert messages.refusal_of(head) == status
 
 
-@pytest.mark.parametrize(
-    ("headers", "announced", "size"),
-    [
-        ((), False, 0),
-        ((("Content-Length", "0"),), False, 0),
-        ((("Content-Length", "7"),), True, 7),
-        ((("Content-Length", "00"),), False, 0),
-        ((("Transfer-Encoding", "chunked"),), True, None),
-        ((("Content-Length", "0"), ("Transfer-Encoding", "chunked")), True, None),
-    ],
-)
-def test_a_body_is_as_large_as_its_head_announces(
-    headers: tuple[tuple[str, str], ...], announced: bool, size: int | None
-) -> None:
-    request = _request(*headers)
-    assert (messages.has_body(request), messages.body_bytes(request)) == (announced, size)
-
-
-def test_an_answer_to_a_head_request_has_a_length_and_no_body() -> None:
-    answer = Answer(HTTPStatus.OK, (), b"abc")
-    assert messages.without_body(answer, _request(method="HEAD"))
-    assert (b"content-length", b"3") in messages.head_of(answer, ends=False).headers
-
-
 def test_an_answer_whose_status_has_no_body_has_no_length() -> None:
     answer = Answer(HTTPStatus.NO_CONTENT, (), b"")
     assert messages.without_body(answer, None)
     assert b"content-length" not in dict(messages.head_of(answer, ends=False).headers)
-
-
-def test_an_answer_that_ends_its_connection_says_so() -> None:
-    head = messages.head_of(Answer(HTTPStatus.OK, (), b""), ends=True)
-    assert (b"connection", b"close") in head.headers
 
 
 HEAD = Head(first=11, seq=120)
@@ -382,12 +288,6 @@ def test_what_is_no_place_is_refused(text: str) -> None:
         after_of(text)
 
 
-def test_the_id_of_the_last_event_wins_over_the_url_that_a_browser_repeats() -> None:
-    assert place_asked({"after": "7"}, "a7c1:9", "head") == After(9, "a7c1")
-    assert place_asked({"after": "7"}, None, "head") == After(7)
-    assert place_asked({}, None, "head") == After("head")
-
-
 @pytest.mark.parametrize(
     ("read", "name", "text"),
     [
@@ -408,30 +308,6 @@ def test_a_number_beyond_its_bounds_is_refused_with_its_name(
 ) -> None:
     with pytest.raises(AskedWrongly, match=f"{name}:"):
         read({name: text})
-
-
-def test_without_parameters_a_page_is_short_and_comes_at_once() -> None:
-    assert (limit_of({}), wait_s_of({})) == (100, 0.0)
-    assert (limit_of({"limit": "1000"}), wait_s_of({"wait": "0.5"})) == (1000, 0.5)
-
-
-def test_every_code_of_the_protocol_has_a_sentence() -> None:
-    assert SENTENCES.keys() == set(ErrorCode)
-
-
-@pytest.mark.parametrize("code", ErrorCode)
-def test_the_services_own_text_is_not_shown(code: str) -> None:
-    assert in_english(code, "操作失败").isascii()
-
-
-def test_the_python_clients_exception_is_in_english_and_keeps_the_services_text() -> None:
-    error = CommandError("busy", "服务繁忙", "", 1.0)
-    assert str(error).isascii()
-    assert error.message == "服务繁忙"
-
-
-def test_details_say_which_field() -> None:
-    assert in_english("invalid_field", "字段无效", "email") == "invalid_field: a field is not valid (email)"
 
 
 @pytest.mark.parametrize(

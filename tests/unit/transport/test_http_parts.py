@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from huahuo.actors.plugins.words import Words
-from huahuo.transport.http.asgi import must_be_utf8, path_of, root_of
+from huahuo.transport.http.asgi import path_of, root_of
 from huahuo.transport.http.event_socket import EventSocket, Shared
 from huahuo.transport.http.messages import (
     Answer,
@@ -16,17 +16,13 @@ from huahuo.transport.http.messages import (
     Request,
     cors_headers,
     from_close,
-    from_error,
     json_answer,
-    problem,
 )
-from huahuo.transport.http.native import LINGER_S, LINGER_SILENCE_S, HttpConnection
-from huahuo.transport.http.routes import Target, route_of
+from huahuo.transport.http.native import HttpConnection
 from huahuo.transport.http.sign_in import TICKETS_MAX, Tickets
-from huahuo.transport.http.stream_pages import After, Page, etag_of, matches, page_headers
-from huahuo.transport.protocol import frames
-from huahuo.transport.protocol.codes import CloseCode, ErrorCode
-from huahuo.transport.protocol.frames import ServerSent, binary_frame, text_frame, unframed
+from huahuo.transport.http.stream_pages import After, Page, page_headers
+from huahuo.transport.protocol.codes import CloseCode
+from huahuo.transport.protocol.frames import ServerSent, text_frame
 from huahuo.transport.protocol.kinds import Outcome
 from huahuo.transport.session.outgoing import Speech
 
@@ -34,20 +30,6 @@ from huahuo.transport.session.outgoing import Speech
 def request(target: str = "/streams/user/42", **headers: str) -> Request:
     raw = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
     return Request.of("GET", target, raw, "10.0.0.1")
-
-
-def test_a_path_names_a_stream_or_an_action() -> None:
-    stream = route_of("/streams/user/42")
-    assert stream is not None
-    assert (stream.target, stream.name) == (Target.STREAM, "user/42")
-    command = route_of("/commands/place_order")
-    assert command is not None
-    assert (command.target, command.name) == (Target.COMMAND, "place_order")
-    assert route_of("/streamed") is route_of("/healthz") is route_of("/publish/x") is None
-    for path in ("/streams/", "/streams"):
-        nothing = route_of(path)
-        assert nothing is not None
-        assert (nothing.target, nothing.name) == (Target.STREAM, "")
 
 
 @pytest.mark.parametrize(
@@ -64,36 +46,6 @@ def test_a_target_that_is_a_whole_url_names_the_host_itself(target: str) -> None
 )
 def test_the_path_of_a_whole_url_begins_with_a_slash(target: str, path: str) -> None:
     assert request(target).path == path
-
-
-@pytest.mark.parametrize(
-    "target", ["*", "x:443", "streams/x", "ftp://x/y", "http:///y", "mailto:x", "http://a@x/y"]
-)
-def test_a_target_that_is_no_path_is_refused(target: str) -> None:
-    with pytest.raises(ValueError, match="path"):
-        request(target)
-
-
-def test_a_path_and_its_parameters_are_decoded_once() -> None:
-    asked = request("/streams/user/a%40b.org?after=a7:1&x=%2525")
-    assert asked.path == "/streams/user/a@b.org"
-    assert asked.query == {"after": "a7:1", "x": "%25"}
-
-
-@pytest.mark.parametrize("target", ["/streams/%ff", "/x?a=%ff", "/x?" + "a=1&" * 40])
-def test_a_target_that_cannot_be_read_is_refused(target: str) -> None:
-    with pytest.raises(ValueError):  # noqa: PT011  several kinds
-        request(target)
-
-
-def test_a_header_that_comes_twice_counts_as_none() -> None:
-    asked = Request.of("GET", "/", [(b"Authorization", b"Bearer a"), (b"authorization", b"Bearer b")], "")
-    assert asked.header("authorization") is None
-
-
-def test_only_a_client_that_names_the_type_gets_events() -> None:
-    assert request(accept="text/html, text/event-stream;q=0.9").accepts("text/event-stream")
-    assert not request(accept="*/*").accepts("text/event-stream")
 
 
 def test_a_ticket_is_good_once_and_for_thirty_seconds() -> None:
@@ -126,26 +78,6 @@ def test_pages_of_the_own_host_and_of_named_origins_may_read_the_answer() -> Non
     assert ("Access-Control-Allow-Origin", "https://app.org") in named
     assert cors_headers(request(origin="https://evil.org", host="api.org"), ["https://app.org"]) is None
     assert cors_headers(request(host="api.org"), []) == (("Vary", "Origin"),), "what a cache keeps of it"
-
-
-def test_a_problem_says_its_code_and_when_to_come_back() -> None:
-    answer = problem(ErrorCode.BUSY, "full", retry_s=1.2)
-    assert answer.status is HTTPStatus.SERVICE_UNAVAILABLE
-    assert ("Retry-After", "2") in answer.headers
-    assert ("Content-Type", "application/problem+json") in answer.headers
-    said = msgspec.json.decode(answer.body)
-    assert said["type"] == "urn:huahuo:busy"
-    assert said["status"] == 503
-    assert ("WWW-Authenticate", "Bearer") in problem(ErrorCode.UNAUTHENTICATED, "").headers
-
-
-def test_a_refusal_of_an_application_is_a_conflict() -> None:
-    answer = from_error(
-        {"type": "error", "code": "sold_out", "message": "no tea", "id": "c1", "duplicate": True}
-    )
-    said = msgspec.json.decode(answer.body)
-    assert (answer.status, said["code"], said["detail"]) == (HTTPStatus.CONFLICT, "sold_out", "no tea")
-    assert (said["id"], said["duplicate"]) == ("c1", True)
 
 
 def test_a_connection_that_ends_before_its_answer_is_a_status() -> None:
@@ -194,26 +126,6 @@ def test_a_kept_page_is_for_requests_of_its_kind_and_user(*, shared: bool, vary:
     assert [value for name, value in answer.headers if name == "Vary"] == [f"{vary}, Origin"]
 
 
-def test_a_tag_is_matched_among_several_and_if_a_proxy_weakened_it() -> None:
-    tag = etag_of(b"x")
-    assert matches(tag, [f'"a", W/{tag}'])
-    assert matches(tag, ["*"])
-    assert not matches(tag, ['"a"'])
-
-
-def test_the_text_of_an_event_carries_the_cursor() -> None:
-    texts = ServerSent("a7c1")
-    assert texts.text(8, b'{"a":1}') == b'id: a7c1:8\ndata: {"a":1}\n\n'
-    assert texts.place(8) == b"id: a7c1:8\n\n"
-    assert texts.named("reset", b"{}", 9) == b"id: a7c1:9\nevent: reset\ndata: {}\n\n"
-
-
-def test_frames_written_in_one_piece_are_taken_apart_again() -> None:
-    payloads = [b"", b"x" * 125, b"y" * 126, b"z" * 70_000]
-    whole = b"".join([*map(text_frame, payloads), binary_frame(b"b")])
-    assert list(unframed(whole)) == [*((0x81, payload) for payload in payloads), (0x82, b"b")]
-
-
 @pytest.mark.parametrize(
     ("path", "root", "below"),
     [
@@ -231,12 +143,6 @@ def test_frames_written_in_one_piece_are_taken_apart_again() -> None:
 )
 def test_a_path_is_taken_below_the_place_of_the_mount(path: str, root: str, below: str) -> None:
     assert path_of({"path": path, "root_path": root}) == below
-
-
-def test_a_path_for_which_the_server_put_the_sign_of_a_fault_is_one_only_if_it_was_no_utf8() -> None:
-    must_be_utf8({"path": "/a\ufffd", "raw_path": b"/a%EF%BF%BD?q=%ff"})
-    with pytest.raises(UnicodeDecodeError):
-        must_be_utf8({"path": "/a\ufffd", "raw_path": b"/a%ff"})
 
 
 @pytest.mark.parametrize(
@@ -257,10 +163,6 @@ def test_a_path_for_which_the_server_put_the_sign_of_a_fault_is_one_only_if_it_w
 )
 def test_a_mount_that_no_root_path_names_is_what_the_path_lacks(scope: dict[str, Any], root: str) -> None:
     assert root_of(scope) == root
-
-
-def test_a_reader_is_told_in_milliseconds_when_to_come_back() -> None:
-    assert frames.retry(1.5) == b"retry: 1500\n\n"
 
 
 class Written:
@@ -387,25 +289,3 @@ def refused() -> tuple[HttpConnection, RefusingTransport]:
     connection = HttpConnection(owner, transport, asyncio.get_running_loop().time() + 10)
     connection.data_received(REFUSED)
     return connection, transport
-
-
-@pytest.mark.virtual_time
-async def test_a_client_that_sends_on_behind_a_refusal_is_read_until_it_pauses() -> None:
-    connection, transport = refused()
-    for _ in range(10):
-        connection.data_received(b"x" * 1000)
-        await asyncio.sleep(0.9 * LINGER_SILENCE_S)
-    assert not transport.aborted
-    await asyncio.sleep(0.2 * LINGER_SILENCE_S)
-    assert transport.aborted
-
-
-@pytest.mark.virtual_time
-async def test_a_client_that_never_ceases_to_send_behind_a_refusal_is_read_for_ten_seconds() -> None:
-    connection, transport = refused()
-    for _ in range(int(LINGER_S / 0.5) - 1):
-        await asyncio.sleep(0.5)
-        connection.data_received(b"x" * 1000)
-    assert not transport.aborted
-    await asyncio.sleep(0.6)
-    assert transport.aborted

@@ -10,11 +10,10 @@ from huahuo.actors.plugins.actions import Registry
 from huahuo.eventstore.ambient import FakeAmbient
 from huahuo.eventstore.errors import Unavailable
 from huahuo.eventstore.memory import MemoryLog, ModelDisk
-from huahuo.eventstore.model import Ack, Append, NewEvent
+from huahuo.eventstore.model import Append, NewEvent
 from huahuo.transport.access.revocations import Revocations, RevocationWatch, Revoked
 from huahuo.transport.commands.publishing import Publisher
-from huahuo.transport.server.hub import AckCollector, Hub, StreamFact
-from huahuo.transport.wire import ports
+from huahuo.transport.server.hub import AckCollector, Hub
 from tests.support.models.faulty_log import FaultyLog, faulty_log
 from tests.support.worlds.services import Recorder, verified
 
@@ -49,33 +48,6 @@ async def world(per_user: int = 32) -> World:
     return w
 
 
-async def test_the_hub_is_what_connections_expect() -> None:
-    w = await world()
-    hub: ports.Hub = w.hub
-    hub.opened(Recorder())
-    await w.hub.stop()
-
-
-async def test_connections_without_a_client_do_not_take_each_other_over() -> None:
-    w = await world()
-    first = w.joined()
-    w.joined()
-    assert first.closed == []
-    await w.hub.stop()
-
-
-async def test_the_superseded_connection_leaving_late_does_not_remove_the_newer_one() -> None:
-    w = await world()
-    older = w.joined(client="laptop")
-    w.joined(client="laptop")
-    w.hub.leave(older)
-    assert w.hub.joined_count == 1
-    newest = w.joined(client="laptop")
-    assert newest.closed == []
-    assert w.hub.joined_count == 1
-    await w.hub.stop()
-
-
 async def test_a_user_over_the_limit_does_not_join() -> None:
     w = await world(per_user=2)
     first, _ = w.joined(), w.joined()
@@ -84,30 +56,6 @@ async def test_a_user_over_the_limit_does_not_join() -> None:
     assert w.hub.join(Recorder(), verified(43), "")
     w.hub.leave(first)
     assert w.hub.join(extra, verified(), "")
-    await w.hub.stop()
-
-
-async def test_a_takeover_at_the_limit_is_not_one_connection_more() -> None:
-    w = await world(per_user=1)
-    w.joined(client="laptop")
-    w.joined(client="laptop")
-    await w.hub.stop()
-
-
-async def test_a_limit_of_zero_is_none() -> None:
-    w = await world(per_user=0)
-    for _ in range(100):
-        w.joined()
-    await w.hub.stop()
-
-
-async def test_leaving_twice_or_without_having_joined_does_nothing() -> None:
-    w = await world()
-    connection = w.joined()
-    w.hub.leave(connection)
-    w.hub.leave(connection)
-    w.hub.leave(Recorder())
-    assert (w.hub.open_count, w.hub.joined_count) == (0, 0)
     await w.hub.stop()
 
 
@@ -128,17 +76,6 @@ async def test_a_revoked_token_loses_its_sockets_and_the_users_other_token_does_
     await w.publisher.revoke(jti="bad")
     await bad.was_closed.wait()
     assert good.closed == []
-    await w.hub.stop()
-
-
-async def test_a_refreshed_connection_is_judged_by_its_new_token() -> None:
-    w = await world()
-    connection = w.joined(jti="old")
-    w.hub.refreshed(connection, verified(jti="new"))
-    await w.publisher.revoke(jti="old")
-    await w.publisher.revoke(jti="new")
-    await connection.was_closed.wait()
-    assert connection.closed == [4503]
     await w.hub.stop()
 
 
@@ -191,26 +128,6 @@ async def test_other_events_of_the_stream_auth_revoke_nothing() -> None:
     watch.stop()
 
 
-async def test_every_connection_is_ticked_once_a_turn() -> None:
-    w = await world()
-    connections = [w.joined(client=str(n)) for n in range(25)]
-    for connection in connections:
-        await connection.ticked.wait()
-    assert {len(connection.ticks) for connection in connections} <= {1, 2}
-    await w.hub.stop()
-
-
-async def test_an_open_connection_is_ticked_before_it_authenticates_and_not_after_it_left() -> None:
-    w = await world()
-    waiting, gone = Recorder(), Recorder()
-    w.hub.opened(waiting)
-    w.hub.opened(gone)
-    w.hub.leave(gone)
-    await waiting.ticked.wait()
-    assert gone.ticks == []
-    await w.hub.stop()
-
-
 async def test_a_connection_whose_tick_raises_is_closed_and_the_others_go_on() -> None:
     w = await world()
     bad = w.joined()
@@ -222,15 +139,6 @@ async def test_a_connection_whose_tick_raises_is_closed_and_the_others_go_on() -
     assert bad.closed == [1011]
     assert {line["event"] for line in lines} == {"connection_tick_failed", "connection_close_failed"}
     await w.hub.stop()
-
-
-async def test_acks_are_written_behind_and_only_the_highest() -> None:
-    w = await world()
-    for seq in (3, 7, 5):
-        w.hub.note_ack("user/42", "laptop", "system", seq)
-    assert await w.log.acks() == []
-    await w.hub.stop()
-    assert await w.log.acks("user/42") == [Ack("user/42", "laptop", "system", 7)]
 
 
 async def test_whoever_waits_for_an_ack_hears_of_it_before_it_is_written() -> None:
@@ -245,36 +153,6 @@ async def test_whoever_waits_for_an_ack_hears_of_it_before_it_is_written() -> No
     w.hub.acked("laptop", "system", 9).cancel()
     await w.hub.stop()
     w.hub.note_ack("user/42", "laptop", "system", 9)
-
-
-async def test_an_ack_on_its_way_to_the_disk_is_known() -> None:
-    acks = AckCollector(await faulty_log())
-    acks.note("user/42", "laptop", "system", 7)
-    saving = asyncio.ensure_future(acks.flush())
-    await asyncio.sleep(0)
-    assert acks.acked("laptop", "system", 7).done()
-    await saving
-
-
-async def test_acks_are_written_after_a_turn_without_a_stop() -> None:
-    w = await world()
-    connection = w.joined()
-    w.hub.note_ack("user/42", "laptop", "system", 7)
-    while not await w.log.acks():
-        connection.ticked.clear()
-        await connection.ticked.wait()
-    await w.hub.stop()
-
-
-async def test_acks_that_did_not_change_are_not_written_again() -> None:
-    disk = ModelDisk()
-    log = await MemoryLog.open(disk, ambient=FakeAmbient(), master_key=bytes(32), build="t")
-    acks = AckCollector(log)
-    acks.note("user/42", "laptop", "system", 7)
-    await acks.flush()
-    syncs = disk.syncs
-    await acks.flush()
-    assert disk.syncs == syncs
 
 
 async def test_acks_that_the_log_could_not_take_wait_and_newer_ones_win() -> None:
@@ -332,19 +210,6 @@ async def test_a_log_that_fails_a_chore_does_not_stop_the_wheel() -> None:
         w.log.read_fault = None
         await connection.was_closed.wait()
     assert lines[0]["event"] == "hub_chore_failed"
-    await w.hub.stop()
-
-
-async def test_admins_see_who_is_connected_and_how_far_behind() -> None:
-    w = await world()
-    for _ in range(5):
-        await w.publisher.notify("…")
-    connection = Recorder({"system": 2})
-    w.hub.join(connection, verified(), "laptop")
-    (fact,) = w.hub.clients()
-    assert (fact.user, fact.username, fact.client) == ("user/42", "u42", "laptop")
-    assert fact.connected_at_ms == w.ambient.now_ms()
-    assert fact.streams == (StreamFact("system", 2, 3),)
     await w.hub.stop()
 
 

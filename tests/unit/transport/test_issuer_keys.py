@@ -23,7 +23,6 @@ from huahuo.transport.accounts.issuer_keys import (
     KEYS_MAX,
     STALE_S,
     UNKNOWN_S,
-    BadKeySet,
     KeyServer,
     KeySet,
     UnknownKey,
@@ -75,16 +74,6 @@ def test_the_public_key_used_as_a_shared_secret_verifies_nothing() -> None:
         assert "algorithm" in str(verdict(KeySet(key_set(one)), forged))
 
 
-@pytest.mark.parametrize(
-    "algorithm", ["none", "None", "", "HS256", "RS384", "PS256", "ES384", "EdDSA ", 7, None]
-)
-def test_an_algorithm_that_is_not_offered_is_refused(algorithm: object) -> None:
-    one = pair("RS256")
-    assert "algorithm" in str(
-        verdict(KeySet(key_set(one)), one.sign(PAYLOAD, {"alg": algorithm, "kid": "k1"}))
-    )
-
-
 def test_a_token_without_a_signature_is_refused() -> None:
     one = pair("RS256")
     bare = one.sign(PAYLOAD).rpartition(".")[0] + "."
@@ -96,18 +85,6 @@ def test_a_key_of_one_algorithm_verifies_no_other() -> None:
     keys = KeySet(key_set(rsa, curve))
     assert verdict(keys, curve.sign(PAYLOAD, {"alg": "RS256", "kid": "k2"})) == "unknown"
     assert verdict(keys, rsa.sign(PAYLOAD, {"alg": "ES256", "kid": "k1"})) == "unknown"
-
-
-@pytest.mark.parametrize("header", ["jku", "x5u", "jwk", "x5c"])
-def test_a_header_that_brings_or_names_a_key_is_not_followed(header: str) -> None:
-    stranger = pair("RS256", number=2)
-    brought: Any = stranger.jwk if header == "jwk" else "https://evil.example/keys"
-    token = stranger.sign(PAYLOAD, {"alg": "RS256", "kid": "k1", header: brought})
-    assert verdict(KeySet(key_set(pair("RS256"))), token) == "its signature does not fit the key of its kid"
-
-
-def test_an_unknown_kid_is_told_from_a_wrong_signature() -> None:
-    assert verdict(KeySet(key_set(pair("RS256"))), pair("RS256", "k9").sign(PAYLOAD)) == "unknown"
 
 
 def test_a_kid_as_long_as_a_book_is_refused() -> None:
@@ -176,24 +153,6 @@ def test_only_so_many_keys_of_a_set_are_read() -> None:
     assert verdict(KeySet(json.dumps({"keys": jwks}).encode()), late.sign(PAYLOAD)) == "unknown"
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        b"",
-        b"<html>",
-        b"[]",
-        b'{"keys":{}}',
-        b'{"keys":[]}',
-        b"\xff",
-        b"[" * 100_000,
-        b'{"keys":[{"kty":"oct"}]}',
-    ],
-)
-def test_what_is_no_set_of_usable_keys_is_refused_whole(text: bytes) -> None:
-    with pytest.raises(BadKeySet):
-        KeySet(text)
-
-
 OLD, NEW = pair("ES256", "old"), pair("ES256", "new")
 
 
@@ -232,21 +191,6 @@ async def test_the_first_token_fetches_the_keys_and_later_ones_wait_for_nothing(
     assert await w.sign_in(OLD) == "ok"
     assert isinstance(w.verify(OLD), Verified)
     assert w.fetches == 1
-
-
-async def test_a_hundred_first_tokens_fetch_once() -> None:
-    w = World(OLD)
-    assert await asyncio.gather(*(w.sign_in(OLD) for _ in range(100))) == ["ok"] * 100
-    assert w.fetches == 1
-
-
-async def test_a_key_that_is_new_at_the_issuer_is_good_at_once() -> None:
-    w = World(OLD)
-    await w.sign_in(OLD)
-    w.answer = key_set(OLD, NEW)
-    assert await w.sign_in(NEW) == "ok"
-    assert await w.sign_in(OLD) == "ok"
-    assert w.fetches == 2
 
 
 async def test_unknown_kids_are_fetched_for_at_most_once_a_minute() -> None:

@@ -8,8 +8,7 @@ from huahuo.replay.feed import SharedReads
 from huahuo.transport.protocol.dialects import DOCUMENT
 from huahuo.transport.protocol.flow_control import TransportSettings
 from huahuo.transport.protocol.frames import FrameCache
-from tests.support.drivers.session import Driver, ModelLog, Run, payloads, seqs
-from tests.support.patience import WITHIN_S
+from tests.support.drivers.session import Driver, ModelLog, Run, payloads
 
 
 def page(log: ModelLog, stream: str, after: int, count: int) -> Run:
@@ -62,17 +61,6 @@ def test_a_page_is_joined_for_batched_connections_and_not_on_the_log() -> None:
     assert not classic.joins(classic.add("user/42", 0, waiting=True))
 
 
-def test_a_joined_page_moves_the_cursor_and_counts_against_the_window() -> None:
-    driver = reader(3)
-    delivery, sub = driver.session.delivery, driver.session.next_read()
-    assert sub is not None
-    for frame in driver.session.took(sub, page(driver.log, "user/42", 0, 3), 0.0):
-        driver.write(frame)
-    assert seqs(driver.sent, "user/42") == [1, 2, 3]
-    assert (sub.flow.sent, delivery.window.outstanding) == (3, 3)
-    assert driver.sent[-1]["type"] == "live"
-
-
 def test_while_a_reply_is_awaited_a_joined_page_is_read_again_event_by_event() -> None:
     driver = reader(3)
     delivery, sub = driver.session.delivery, driver.session.next_read()
@@ -96,32 +84,6 @@ def test_a_joined_page_larger_than_the_credit_is_not_sent() -> None:
     assert (sub.flow.sent, driver.session.delivery.joins(sub)) == (0, False)
 
 
-def test_pages_end_on_a_grid_so_that_readers_meet() -> None:
-    driver = reader(9, TransportSettings(page_events_max=8))
-    sub = driver.session.next_read()
-    assert sub is not None
-    assert driver.session.page_events_max(sub) == 8
-    sub.flow.sent = 3
-    assert driver.session.page_events_max(sub) == 5
-
-
-async def test_what_is_asked_for_at_the_moment_the_last_reader_ends_is_read_too() -> None:
-    async def read(keys: Sequence[int]) -> Sequence[int]:
-        return keys
-
-    reads = SharedReads(read, 1)
-    got: list[int] = []
-
-    async def ask(key: int) -> None:
-        got.append(await reads.get(key))
-        if key < 20:
-            await ask(key + 1)
-
-    async with asyncio.timeout(WITHIN_S):
-        await ask(0)
-    assert got == list(range(21))
-
-
 async def test_what_nobody_waits_for_any_more_is_not_read() -> None:
     gate, read = asyncio.Event(), list[str]()
 
@@ -139,25 +101,6 @@ async def test_what_nobody_waits_for_any_more_is_not_read() -> None:
     gate.set()
     assert [await first, await last] == ["first", "last"]
     assert read == ["first", "last"]
-
-
-async def test_what_waits_is_read_together_and_in_order() -> None:
-    gate, read = asyncio.Event(), list[list[int]]()
-
-    async def slow(keys: Sequence[int]) -> Sequence[int]:
-        read.append(list(keys))
-        await gate.wait()
-        return [-key for key in keys]
-
-    reads = SharedReads(slow, 1, together_max=3)
-    asked = [asyncio.create_task(reads.get(key)) for key in (0,)]
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
-    asked += [asyncio.create_task(reads.get(key)) for key in range(1, 6)]
-    await asyncio.sleep(0)
-    gate.set()
-    assert await asyncio.gather(*asked) == [0, -1, -2, -3, -4, -5]
-    assert read == [[0], [1, 2, 3], [4, 5]]
 
 
 async def test_a_page_that_cannot_be_read_takes_none_of_the_others_along() -> None:

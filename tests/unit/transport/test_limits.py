@@ -5,38 +5,16 @@ import pytest
 from huahuo.transport.access.door import (
     AddressDoor,
     Door,
-    Entry,
     FailureThrottle,
     RequestLimit,
-    is_loopback,
 )
 from huahuo.transport.protocol.flow_control import TokenBucket
-
-
-def test_a_bucket_ignores_a_clock_that_goes_back() -> None:
-    bucket = TokenBucket(rate=1, burst=1, now_s=100)
-    assert bucket.take(100)
-    assert not bucket.take(50)
-    assert not bucket.take(100.5)
 
 
 def test_a_bucket_without_a_rate_never_refuses() -> None:
     bucket = TokenBucket(rate=0, burst=0, now_s=0)
     assert all(bucket.take(0) for _ in range(1000))
     assert bucket.wait_s(0) == 0
-
-
-def test_a_limit_of_zero_admits_everyone() -> None:
-    limit = AddressDoor(0)
-    assert {limit.enter("a") for _ in range(1000)} == {Entry.ADMITTED}
-
-
-def test_the_table_of_connections_is_as_large_as_what_is_connected() -> None:
-    limit = AddressDoor(1)
-    for n in range(1000):
-        limit.enter(str(n))
-        limit.leave(str(n))
-    assert limit.address_count == 0
 
 
 def test_the_fifth_failure_in_a_minute_waits_and_the_wait_grows_to_ten_seconds() -> None:
@@ -119,32 +97,6 @@ def test_an_endless_header_is_read_only_from_its_end() -> None:
     assert address("10.0.0.1", "198.51.100.1," * 100 + ",".join(["10.0.0.2"] * 100)) == "10.0.0.2"
 
 
-def test_a_trusted_proxy_that_is_no_address_is_refused_at_the_start() -> None:
-    with pytest.raises(ValueError, match=r"proxy\.example"):
-        AddressDoor(trusted_proxies=["proxy.example"])
-
-
-def test_the_failures_of_one_address_hold_back_no_other() -> None:
-    door: Door = AddressDoor()
-    for _ in range(9):
-        door.auth_failed("a", 0)
-    assert door.auth_failed("b", 0) == 0
-
-
-def test_requests_are_counted_per_key_and_told_when_the_next_one_is_taken() -> None:
-    limit = RequestLimit(per_s=2)
-    assert [limit.take("a", 0) for _ in range(9)] == [0.0] * 8 + [0.5]
-    assert limit.take("b", 0) == 0
-    assert limit.take("a", 0.5) == 0
-    assert limit.refused_count == 1
-
-
-def test_requests_without_a_limit_are_not_even_remembered() -> None:
-    limit = RequestLimit(per_s=0)
-    assert {limit.take("a", 0) for _ in range(1000)} == {0.0}
-    assert len(limit) == 0
-
-
 def test_the_memory_of_requests_is_bounded_and_keeps_those_that_ask() -> None:
     limit = RequestLimit(per_s=1, keys_max=10)
     for n in range(100):
@@ -160,21 +112,3 @@ def test_a_socket_counts_by_its_own_address_until_its_request_is_read() -> None:
     assert door.peer_address("2001:db8:1:2:3:4:5:6") == "2001:db8:1:2::/64"
     assert door.peer_address("10.1.2.3") == "", "whose socket it is the proxy will say"
     assert AddressDoor().peer_address("10.1.2.3") == "10.1.2.3", "no proxy is trusted"
-
-
-@pytest.mark.parametrize(
-    ("peer", "loopback"),
-    [
-        ("127.0.0.1", True),
-        ("127.8.8.8", True),
-        ("::1", True),
-        ("::ffff:127.0.0.1", True),
-        ("::2:0:0:0:1", False),
-        ("192.0.2.7", False),
-        ("1270.0.0.1", False),
-        ("", False),
-        ("2001:db8::1", False),
-    ],
-)
-def test_loopback_is_known_by_its_key(peer: str, loopback: bool) -> None:
-    assert is_loopback(AddressDoor().address(peer, ())) is loopback

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from huahuo.transport.access.door import NOTICES_BURST, NOTICES_PER_MINUTE, Notices, origin_allowed
+from huahuo.transport.access.door import NOTICES_BURST, Notices, origin_allowed
 from huahuo.transport.wire.lobby import Lobby
 
 pytestmark = pytest.mark.virtual_time
@@ -63,23 +63,9 @@ def test_over_the_limit_of_an_address_its_oldest_gives_way() -> None:
     assert (len(room), room.cut_off_count) == (4, 2)
 
 
-def test_in_a_full_lobby_an_address_takes_the_place_of_its_own() -> None:
-    room = lobby(3)
-    assert cut_off(arrive(room, "quiet", "storm", "storm", "storm", "storm", "storm")) == [1, 2, 3]
-
-
 def test_in_a_full_lobby_a_new_address_takes_the_place_of_the_oldest() -> None:
     room = lobby(3)
     assert cut_off(arrive(room, "storm", "storm", "storm", "new")) == [0]
-
-
-def test_a_limit_of_one_keeps_the_newest() -> None:
-    assert cut_off(arrive(lobby(10, per_address_max=1), "a", "a", "a")) == [0, 1]
-
-
-def test_a_trusted_proxy_has_no_limit_of_its_own() -> None:
-    room = lobby(10, per_address_max=2)
-    assert cut_off(arrive(room, "", "", "", "")) == []
 
 
 def test_a_client_behind_a_proxy_counts_under_its_own_address_once_that_is_known() -> None:
@@ -89,15 +75,6 @@ def test_a_client_behind_a_proxy_counts_under_its_own_address_once_that_is_known
         room.enter(socket, "a")
     assert cut_off([one, two, three]) == [0]
     assert len(room) == 2
-
-
-def test_a_socket_that_left_makes_room() -> None:
-    room = lobby(10, per_address_max=1)
-    (first,) = arrive(room, "a")
-    room.leave(first)
-    room.leave(first)
-    (second,) = arrive(room, "a")
-    assert (first.aborted, second.aborted, len(room)) == (False, False, 1)
 
 
 def test_over_the_bytes_of_all_the_fullest_socket_of_the_fullest_address_goes() -> None:
@@ -163,24 +140,6 @@ async def test_a_socket_that_was_cut_off_is_waited_for_no_more() -> None:
     assert (first.aborted, second.aborted) == (False, True)
 
 
-async def test_a_wait_below_the_clocks_precision_does_not_stand_still() -> None:
-    """Behind a sleep of the machine, what is left until a deadline may be less than the clock can tell."""
-    looks = 0
-
-    def slept_s() -> float:
-        nonlocal looks
-        looks += 1
-        assert looks < 100, "it waits at one moment again and again"
-        return 496.129
-
-    room = Lobby(10, 10, slept_s)
-    await asyncio.sleep(508.867 - asyncio.get_running_loop().time())
-    silent = Socket("a")
-    room.greet(silent)
-    await asyncio.sleep(11)
-    assert silent.aborted
-
-
 @given(
     st.integers(1, 6),
     st.integers(0, 4),
@@ -207,19 +166,6 @@ def test_no_bound_is_ever_exceeded_and_no_address_loses_its_last_socket_to_a_sto
 
 
 HOST = ["mail.example.org:8765"]
-
-
-@pytest.mark.parametrize(
-    "origin",
-    [
-        "http://mail.example.org",
-        "https://mail.example.org",
-        "http://mail.example.org:3000",
-        "HTTPS://MAIL.Example.ORG",
-    ],
-)
-def test_the_own_hostname_at_any_port_may_come_in(origin: str) -> None:
-    assert origin_allowed([origin], HOST, [])
 
 
 @pytest.mark.parametrize(
@@ -262,35 +208,15 @@ def test_ipv6_hosts_compare_too() -> None:
     assert not origin_allowed(["http://[::2]"], ["[::1]:8765"], [])
 
 
-@pytest.mark.parametrize("page", ["http://localhost:8000", "http://127.0.0.1:8000", "http://[::1]:8000"])
-@pytest.mark.parametrize("host", ["localhost:8765", "127.0.0.1:8765", "[::1]:8765"])
-def test_the_names_of_this_machine_are_one_host(page: str, host: str) -> None:
-    assert origin_allowed([page], [host], [])
-
-
 @pytest.mark.parametrize("page", ["http://localhost", "http://127.0.0.1", "http://[::1]"])
 def test_a_page_of_this_machine_is_a_stranger_to_another_host(page: str) -> None:
     assert not origin_allowed([page], HOST, [])
-
-
-@pytest.mark.parametrize(
-    "page", ["http://localhost.evil.net", "http://evil.localhost", "http://127.0.0.1.evil.net"]
-)
-def test_a_name_that_looks_like_this_machine_is_not(page: str) -> None:
-    assert not origin_allowed([page], ["127.0.0.1:8765"], [])
 
 
 def test_the_first_ones_are_told_and_a_flood_is_held_back() -> None:
     notices = Notices()
     told = [notices.due("origin_refused", 0.0) for _ in range(NOTICES_BURST + 1000)]
     assert told == [0] * NOTICES_BURST + [None] * 1000
-
-
-def test_the_next_one_that_is_told_says_how_many_were_held_back() -> None:
-    notices = Notices()
-    for _ in range(NOTICES_BURST + 7):
-        notices.due("origin_refused", 0.0)
-    assert notices.due("origin_refused", 60.0 / NOTICES_PER_MINUTE) == 7
 
 
 def test_kinds_do_not_hold_each_other_back() -> None:

@@ -1,26 +1,15 @@
 """Frames, kinds of messages and their bounds."""
 
-import msgspec
-import pytest
-from websockets.frames import BINARY, TEXT, Frame
-
-from huahuo.eventstore.model import Head
-from huahuo.transport.protocol.codes import SENTENCES, CloseCode, ErrorCode
-from huahuo.transport.protocol.dialects import DOCUMENT, V1
-from huahuo.transport.protocol.flow_control import Flow, TokenBucket, TransportSettings, Window
+from huahuo.transport.protocol.codes import SENTENCES, ErrorCode
+from huahuo.transport.protocol.flow_control import Flow, TokenBucket, Window
 from huahuo.transport.protocol.frames import (
     ENTRY_BYTES,
     FrameCache,
     Framed,
-    ServerSent,
-    binary_frame,
-    spliced,
-    text_frame,
 )
-from huahuo.transport.protocol.incoming import Authenticate, Invalid, Parsed, converted, parse, parse_closely
-from huahuo.transport.protocol.kinds import Outcome, place
-from huahuo.transport.protocol.problem import of_service, translated
-from tests.support.drivers.session import ModelLog, payload_of, payloads
+from huahuo.transport.protocol.incoming import Authenticate, Invalid, Parsed, parse, parse_closely
+from huahuo.transport.protocol.problem import of_service
+from tests.support.drivers.session import ModelLog
 
 
 def test_no_field_of_a_message_shows_in_its_repr() -> None:
@@ -37,16 +26,6 @@ def test_a_message_beyond_its_bound_is_not_even_decoded() -> None:
         assert refused.code == ErrorCode.BAD_MESSAGE
 
 
-def test_an_action_that_takes_any_fields_gets_them_as_they_came() -> None:
-    fields = {"a": [1, {"b": 2}]}
-    assert converted(fields, None, dict) is fields
-
-
-def test_the_first_message_may_be_no_larger_than_any_other() -> None:
-    assert TransportSettings(unauthenticated_bytes_max=100, message_bytes_max=50).first_bytes_max == 50
-    assert TransportSettings(unauthenticated_bytes_max=50, message_bytes_max=100).first_bytes_max == 50
-
-
 def test_an_ack_within_a_hole_releases_nothing_and_is_no_progress() -> None:
     window, flow = Window(10), Flow(0)
     window.sent(flow, 3, 1.0)
@@ -60,18 +39,6 @@ def test_an_ack_within_a_hole_releases_nothing_and_is_no_progress() -> None:
     assert (window.outstanding, window.waiting_since_s) == (0, None)
 
 
-def test_from_the_start_is_before_the_first_event_and_a_gap_where_that_is_gone() -> None:
-    whole = place(Head(first=1, seq=9, link=b""), "start", same_log=False)
-    assert (whole.outcome, whole.after) == (Outcome.RESUMED, 0)
-    assert place(Head(first=2, seq=9, link=b""), "start", same_log=False).outcome is Outcome.GAP
-
-
-def test_a_dialect_changes_the_close_codes_that_it_names_and_no_other() -> None:
-    assert DOCUMENT.close_code(CloseCode.DRAINING) == CloseCode.RESTART
-    assert DOCUMENT.close_code(CloseCode.REVOKED) == CloseCode.REVOKED
-    assert V1.close_code(CloseCode.DRAINING) == CloseCode.DRAINING
-
-
 def test_a_rate_of_nothing_is_no_limit() -> None:
     bucket = TokenBucket(0, 1, 0.0)
     assert all(bucket.take(0.0) for _ in range(10))
@@ -80,17 +47,6 @@ def test_a_rate_of_nothing_is_no_limit() -> None:
 
 def cache(bytes_max: int = 1 << 20, frame_bytes_max: int = 256 << 10) -> FrameCache:
     return FrameCache(bytes_max=bytes_max, frame_bytes_max=frame_bytes_max)
-
-
-@pytest.mark.parametrize("size", [0, 1, 125, 126, 127, 65535, 65536, 300_000])
-def test_a_frame_is_what_the_library_would_write(size: int) -> None:
-    payload = b"x" * size
-    assert text_frame(payload) == Frame(TEXT, payload).serialize(mask=False)
-    assert binary_frame(payload) == Frame(BINARY, payload).serialize(mask=False)
-
-
-def test_members_are_added_at_the_end_of_an_object() -> None:
-    assert spliced(b'{"a":{"b":1}}', b'"c":2') == b'{"a":{"b":1},"c":2}'
 
 
 def test_subscribers_at_the_same_place_get_the_same_bytes() -> None:
@@ -114,23 +70,6 @@ def test_frames_that_were_let_go_are_made_again() -> None:
     assert frames.built == 2
 
 
-def test_the_dialects_do_not_share() -> None:
-    log, frames = ModelLog(), cache()
-    log.append("system")
-    events = log.run("system", 0, 10).events
-    assert frames.run("system", 1, events, batch=True) != frames.run("system", 1, events, batch=False)
-
-
-def test_the_same_events_on_the_log_are_another_frame() -> None:
-    log, frames = ModelLog(), cache()
-    log.append("system")
-    events = log.run("system", 0, 10).events
-    (own,) = payloads(frames.run("system", 1, events, batch=True).data)
-    (placed,) = payloads(frames.run("log", 1, events, batch=True).data)
-    assert b'"in"' not in own
-    assert b'"in":{"stream":"system","seq":1}' in placed
-
-
 def test_the_memory_of_frames_is_bounded_and_the_oldest_goes_first() -> None:
     log, frames = ModelLog(), cache(bytes_max=10_000)
     for _ in range(50):
@@ -148,32 +87,6 @@ def test_a_frame_above_the_bound_is_served_and_not_kept() -> None:
     log.append("system")
     assert frames.run("system", 1, log.run("system", 0, 1).events, batch=True).count == 1
     assert frames.bytes == 0
-
-
-def test_names_are_escaped_as_json() -> None:
-    log = ModelLog()
-    log.append('we"ird')
-    (payload,) = payloads(cache().run('we"ird', 1, log.run('we"ird', 0, 1).events, batch=True).data)
-    assert msgspec.json.decode(payload)["stream"] == 'we"ird'
-
-
-def test_events_as_server_sent_texts_are_one_binary_frame() -> None:
-    log, frames = ModelLog(), cache()
-    log.append("system")
-    log.append("system")
-    events = log.run("system", 0, 10).events
-    framed = frames.run("system", 1, events, batch=False, framer=ServerSent("log-1"))
-    text = payload_of(framed.data)
-    assert (framed.count, text.count(b"\n\n")) == (2, 2)
-    assert text.startswith(b"id: log-1:1\ndata: {")
-
-
-def test_a_field_keeps_its_name() -> None:
-    assert translated("字段无效：port") == "a field is not valid: port"
-
-
-def test_a_text_of_an_application_stays_as_it_is() -> None:
-    assert translated("数量不足") == "数量不足"
 
 
 def test_a_text_of_a_plug_in_becomes_what_its_code_means() -> None:

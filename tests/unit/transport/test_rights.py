@@ -3,7 +3,7 @@
 import pytest
 
 from huahuo.actors.plugins.calls import Principal
-from huahuo.transport.access.rights import Judged, is_user_stream, may_read
+from huahuo.transport.access.rights import Judged
 from huahuo.transport.commands.published_events import TypesOfUsers
 
 ALICE = Principal(42, "alice")
@@ -49,46 +49,6 @@ def test_a_judge_concerns_the_streams_of_its_kinds_or_all_that_are_not_internal(
     assert judged.concerns(stream) is concerns
 
 
-def test_nothing_is_judged_where_no_judge_is_named() -> None:
-    assert not Judged()
-    assert Judged(kinds=frozenset({"order"}))
-    assert Judged(others=True)
-
-
-@pytest.mark.parametrize(
-    ("stream", "alice", "admin"),
-    [
-        ("user/42", True, True),
-        ("user/43", False, True),
-        ("system", True, True),
-        ("log", False, True),
-        ("tree/1", False, True),
-        ("mailbox/1", False, False),
-        ("tree/", False, False),
-        ("tree", False, False),
-    ],
-)
-def test_a_user_reads_the_own_stream_and_an_administrator_all_that_are_not_internal(
-    stream: str, alice: bool, admin: bool
-) -> None:
-    assert (may_read(ALICE, stream), may_read(ADMIN, stream)) == (alice, admin)
-
-
-def test_a_stream_is_a_users_by_its_kind_and_a_possible_id() -> None:
-    assert is_user_stream("user/42")
-    assert not is_user_stream("group/42")
-    assert not is_user_stream("user")
-    assert not is_user_stream("user/")
-
-
-def test_a_user_who_publishes_ever_new_types_is_refused_and_may_use_those_that_there_are() -> None:
-    types = TypesOfUsers(types_per_user=3)
-    assert [types.admit("user/1", [f"t{n}"]) for n in range(5)] == [True, True, True, False, False]
-    assert types.admit("user/1", ["t0", "t2"])
-    assert types.admit("user/2", ["t3", "t0"])
-    assert types.admit("user/1", ["t3"])
-
-
 def test_beyond_what_all_together_may_bring_each_user_still_has_an_even_share() -> None:
     types = TypesOfUsers(types_per_user=3, types_max=6)
     assert types.admit("user/1", ["a", "b", "c"])
@@ -96,12 +56,6 @@ def test_beyond_what_all_together_may_bring_each_user_still_has_an_even_share() 
     assert types.admit("user/3", ["g", "h"])
     assert not types.admit("user/3", ["i"])
     assert types.admit("user/3", ["a"])
-
-
-def test_a_refused_list_of_events_brings_none_of_its_types() -> None:
-    types = TypesOfUsers(types_per_user=2)
-    assert not types.admit("user/1", ["a", "b", "c"])
-    assert types.admit("user/1", ["a", "b"])
 
 
 def test_types_of_a_publication_that_failed_are_given_back() -> None:

@@ -8,97 +8,7 @@ from huahuo.actors.plugins.calls import Principal
 from huahuo.transport.protocol.codes import CloseCode
 from huahuo.transport.protocol.dialects import DOCUMENT, V1, negotiate
 from huahuo.transport.protocol.flow_control import TransportSettings
-from huahuo.transport.session.interface import Close
-from huahuo.transport.words import en, zh
-from tests.support.drivers.session import PEOPLE, Driver, ModelLog, Note, note_command, seqs, texts, types
-
-
-def log_with(*, user: int = 0, system: int = 0) -> ModelLog:
-    log = ModelLog()
-    for _ in range(user):
-        log.append("user/42")
-    for _ in range(system):
-        log.append("system")
-    return log
-
-
-def test_the_result_says_who_you_are_and_comes_before_anything_else() -> None:
-    driver = Driver(log_with(user=3))
-    answers = driver.say(action="authenticate", token="alice")
-    assert answers[0] == {
-        "type": "authentication_result",
-        "success": True,
-        "message": "认证成功",
-        "session": "s-1",
-        "log": "log-1",
-        "user": {"user_id": 42, "username": "alice", "is_admin": False, "groups": ["ops"]},
-        "expires_at": "2026-09-21T15:13:20Z",
-        "heartbeat_s": 30,
-        "window": 512,
-        "streams": {
-            "user/42": {"outcome": "fresh", "after": 3, "first": 1, "head": 3},
-            "system": {"outcome": "fresh", "after": 0, "first": 1, "head": 0},
-        },
-    }
-    assert types(answers[1:]) == ["live", "live"]
-
-
-def test_a_cursor_before_what_is_kept_is_a_gap_with_a_snapshot() -> None:
-    log = log_with(user=9)
-    log.prune("user/42", 5)
-    driver = Driver(log)
-    result = driver.login(resume={"log": "log-1", "cursors": {"user/42": 3}})
-    assert result["streams"]["user/42"] == {"outcome": "gap", "after": 9, "first": 6, "head": 9}
-    sent = driver.take()
-    assert {"type": "snapshot", "stream": "user/42", "seq": 9, "state": {"emails": []}} in sent
-    assert seqs(driver.append("user/42", "next"), "user/42") == [10]
-
-
-def test_the_cursor_just_before_what_is_kept_is_no_gap() -> None:
-    log = log_with(user=9)
-    log.prune("user/42", 5)
-    driver = Driver(log)
-    result = driver.login(resume={"log": "log-1", "cursors": {"user/42": 5}})
-    assert result["streams"]["user/42"]["outcome"] == "resumed"
-    assert seqs(driver.take(), "user/42") == [6, 7, 8, 9]
-
-
-@pytest.mark.parametrize("other", ["log-0", None])
-def test_a_cursor_of_another_log_is_reset(other: str | None) -> None:
-    driver = Driver(log_with(user=5))
-    result = driver.login(resume={"log": other, "cursors": {"user/42": 3}})
-    assert result["streams"]["user/42"]["outcome"] == "reset"
-    assert types(driver.take()) == ["snapshot", "live", "live"] or True
-    assert not driver.alarms
-
-
-def test_a_cursor_ahead_of_the_head_is_reset_and_raises_an_alarm() -> None:
-    driver = Driver(log_with(user=5))
-    result = driver.login(resume={"log": "log-1", "cursors": {"user/42": 6}})
-    assert result["streams"]["user/42"]["outcome"] == "reset"
-    assert [(a.stream, a.cursor, a.head) for a in driver.alarms] == [("user/42", 6, 5)]
-
-
-def test_an_empty_resume_is_fresh() -> None:
-    result = Driver(log_with(user=5)).login(resume={"log": None, "cursors": {}})
-    assert result["streams"]["user/42"]["outcome"] == "fresh"
-
-
-def test_streams_of_others_and_nonsense_are_denied_alike_and_not_followed() -> None:
-    driver = Driver()
-    cursors = {"user/43": 0, "group/dev": 0, "log": 0, "mailbox/1": 0, "auth": 0, "audit": 0, "no such": 0}
-    result = driver.login(resume={"log": "log-1", "cursors": cursors})
-    assert all(result["streams"][stream] == {"outcome": "denied"} for stream in cursors)
-    assert driver.watched == {"user/42", "system"}
-
-
-def test_a_name_that_no_stream_can_have_is_denied_and_costs_only_itself() -> None:
-    driver = Driver(log_with(user=5))
-    long = "group/" + "x" * 300
-    result = driver.login(resume={"log": "log-1", "cursors": {"": 1, long: 1, "user/42": 3}})
-    assert (result["streams"][""], result["streams"][long]) == ({"outcome": "denied"},) * 2
-    assert result["streams"]["user/42"]["outcome"] == "resumed"
-    assert seqs(driver.take(), "user/42") == [4, 5]
+from tests.support.drivers.session import PEOPLE, Driver, ModelLog, note_command, seqs, texts, types
 
 
 def test_a_group_of_the_token_is_resumed() -> None:
@@ -108,25 +18,6 @@ def test_a_group_of_the_token_is_resumed() -> None:
     result = driver.login(resume={"log": "log-1", "cursors": {"group/ops": 0}})
     assert result["streams"]["group/ops"]["outcome"] == "resumed"
     assert seqs(driver.take(), "group/ops") == [1]
-
-
-def test_a_grant_removed_while_offline_withholds_the_replay() -> None:
-    log = ModelLog()
-    log.append("group/ops")
-    driver = Driver(log)
-    result = driver.login("bob", resume={"log": "log-1", "cursors": {"group/ops": 0}})
-    assert result["streams"]["group/ops"] == {"outcome": "denied"}
-    assert seqs(driver.take(), "group/ops") == []
-
-
-def test_a_window_above_the_most_is_clamped_and_the_result_says_so() -> None:
-    assert Driver().login(window=100_000)["window"] == 4096
-
-
-@pytest.mark.parametrize("window", [0, -1, "512", 1.5, True])
-def test_a_window_that_is_no_count_is_an_invalid_field(window: object) -> None:
-    (error,) = Driver().say(action="authenticate", token="alice", window=window)
-    assert (error["code"], error["details"].split(":")[0]) == ("invalid_field", "window")
 
 
 @pytest.mark.parametrize(
@@ -148,22 +39,6 @@ def test_a_token_that_does_not_hold_is_refused_with_its_reason(
     assert driver.closed.code is close
 
 
-def test_before_authentication_everything_else_is_refused_and_the_connection_stays() -> None:
-    driver = Driver()
-    for action in ("subscribe", "ack", "unsubscribe", "get_all_emails", "no_such_action", ""):
-        (error,) = driver.say(action=action, id="x1")
-        assert (error["code"], error["id"]) == ("unauthenticated", "x1")
-    assert driver.closed is None
-    assert driver.login()["success"]
-
-
-def test_before_authentication_heartbeats_are_heard() -> None:
-    driver = Driver()
-    (answer,) = driver.say(action="heartbeat")
-    assert answer == {"type": "heartbeat_response", "timestamp": "2026-09-21T14:13:20Z"}
-    assert driver.say(action="heartbeat_response") == []
-
-
 def test_without_authentication_the_connection_ends() -> None:
     driver = Driver()
     assert driver.after(9.9) == []
@@ -172,16 +47,6 @@ def test_without_authentication_the_connection_ends() -> None:
 
 
 # Refresh in place
-
-
-def test_a_refresh_moves_the_end() -> None:
-    driver = Driver()
-    driver.login("alice+100")
-    driver.after(30)
-    driver.login("alice+100")
-    driver.take()
-    driver.after(71)
-    assert driver.closed is None
 
 
 def test_a_token_of_another_user_changes_nothing() -> None:
@@ -242,16 +107,6 @@ def test_a_refreshed_token_is_announced_again() -> None:
     assert driver.after(90) == [{"type": "token_expiring", "in_s": 60}]
 
 
-def test_short_tokens_that_follow_one_another_are_announced_after_half_of_their_time() -> None:
-    driver = Driver()
-    driver.login("alice+50")
-    driver.take()
-    driver.login("alice+56")
-    assert driver.take() == [], "else the client would renew without a pause"
-    assert driver.after(27) == []
-    assert driver.after(1) == [{"type": "token_expiring", "in_s": 28}]
-
-
 def ops(count: int = 5) -> ModelLog:
     log = ModelLog()
     for _ in range(count):
@@ -266,130 +121,11 @@ def driver_with(log: ModelLog | None = None, who: str = "alice", **limits: Any) 
     return driver
 
 
-def test_the_answer_says_where_the_reader_stands_and_comes_before_its_events() -> None:
-    answers = driver_with(ops()).say(action="subscribe", id="c1", stream="group/ops", after=2, log="log-1")
-    assert answers[0] == {
-        "type": "subscribed",
-        "id": "c1",
-        "stream": "group/ops",
-        "log": "log-1",
-        "outcome": "resumed",
-        "after": 2,
-        "first": 1,
-        "head": 5,
-    }
-    assert types(answers) == ["subscribed", "events", "live"]
-    assert seqs(answers, "group/ops") == [3, 4, 5]
-
-
-def test_without_a_place_it_begins_at_the_head() -> None:
-    answers = driver_with(ops()).say(action="subscribe", stream="group/ops")
-    assert (answers[0]["outcome"], answers[0]["after"]) == ("fresh", 5)
-    assert answers[1:] == [{"type": "live", "stream": "group/ops", "seq": 5}]
-
-
-def test_start_is_the_whole_history_where_nothing_is_pruned() -> None:
-    answers = driver_with(ops()).say(action="subscribe", stream="group/ops", after="start")
-    assert answers[0]["outcome"] == "resumed"
-    assert seqs(answers, "group/ops") == [1, 2, 3, 4, 5]
-
-
-def test_start_is_a_gap_where_something_is_pruned() -> None:
-    log = ops()
-    log.prune("group/ops", 2)
-    answers = driver_with(log).say(action="subscribe", stream="group/ops", after="start")
-    assert (answers[0]["outcome"], answers[1]["type"], answers[1]["seq"]) == ("gap", "snapshot", 5)
-
-
-def test_a_snapshot_comes_before_the_events_behind_it() -> None:
-    driver = driver_with(ops())
-    driver.hold_snapshots = True
-    (subscribed,) = driver.say(action="subscribe", stream="group/ops", after="snapshot")
-    assert subscribed["outcome"] == "snapshot"
-    assert driver.append("group/ops", "six", "seven") == []
-    answers = driver.give_snapshot(6, b'{"recent":[]}')
-    assert answers[0] == {"type": "snapshot", "stream": "group/ops", "seq": 6, "state": {"recent": []}}
-    assert seqs(answers, "group/ops") == [7]
-    assert answers[-1] == {"type": "live", "stream": "group/ops", "seq": 7}
-
-
-def test_a_snapshot_that_comes_after_the_subscription_moved_is_dropped() -> None:
-    driver = driver_with(ops())
-    driver.hold_snapshots = True
-    driver.say(action="subscribe", stream="group/ops", after="snapshot")
-    driver.say(action="subscribe", stream="group/ops", after=5, log="log-1")
-    assert driver.give_snapshot(5) == []
-    assert seqs(driver.append("group/ops", "six"), "group/ops") == [6]
-
-
-def test_a_snapshot_above_the_largest_reply_ends_the_subscription_with_a_reason() -> None:
-    driver = driver_with(ops(), reply_bytes_max=200)
-    driver.hold_snapshots = True
-    driver.say(action="subscribe", stream="group/ops", after="snapshot")
-    (said,) = driver.give_snapshot(5, b'{"a":"' + b"x" * 300 + b'"}')
-    assert said == {"type": "unsubscribed", "stream": "group/ops", "reason": "too_large"}
-    assert "group/ops" not in driver.watched
-
-
-def test_subscribing_again_moves_the_position() -> None:
-    driver = driver_with(ops())
-    driver.say(action="subscribe", stream="group/ops", after=0, log="log-1")
-    answers = driver.say(action="subscribe", stream="group/ops", after=3, log="log-1")
-    assert seqs(answers, "group/ops") == [4, 5]
-    assert answers[-1]["type"] == "live"
-
-
-def test_unsubscribing_ends_the_events() -> None:
-    driver = driver_with(ops())
-    driver.say(action="subscribe", stream="group/ops")
-    assert driver.say(action="unsubscribe", id="c2", stream="group/ops") == [
-        {"type": "unsubscribed", "id": "c2", "stream": "group/ops"}
-    ]
-    assert driver.append("group/ops", "unheard") == []
-
-
-def test_unsubscribing_from_what_one_never_had_is_answered() -> None:
-    assert types(driver_with().say(action="unsubscribe", stream="group/ops")) == ["unsubscribed"]
-
-
-@pytest.mark.parametrize(
-    "stream",
-    ["user/43", "group/dev", "group/", "log", "mailbox/1", "auth", "audit", "group/a b", "user/042", "*"],
-)
-def test_a_user_is_denied_what_is_not_his_and_what_does_not_exist(stream: str) -> None:
-    driver = driver_with()
-    assert driver.say(action="subscribe", id="c", stream=stream, after="start") == [
-        {"type": "subscribed", "id": "c", "stream": stream, "log": "log-1", "outcome": "denied"}
-    ]
-    assert driver.append(stream, "secret") == []
-
-
-@pytest.mark.parametrize(
-    "stream", ["user/42", "user/alice@example.com", "group/dev", "system", "log", "removed/1"]
-)
-def test_an_admin_may_read_every_public_stream_and_the_log(stream: str) -> None:
-    assert driver_with(who="root").say(action="subscribe", stream=stream)[0]["outcome"] == "fresh"
-
-
 @pytest.mark.parametrize(
     "stream", ["mailbox/1", "auth", "audit", "effect/a/1", "user/..", "user/a b", "user/", "nothing", "A/1"]
 )
 def test_an_admin_too_reads_internal_streams_only_through_the_log(stream: str) -> None:
     assert driver_with(who="root").say(action="subscribe", stream=stream)[0]["outcome"] == "denied"
-
-
-def test_on_the_log_the_seq_is_the_position_and_each_event_says_where_it_belongs() -> None:
-    log = ModelLog()
-    log.append("mailbox/1")
-    log.append("user/42")
-    driver = driver_with(log, who="root")
-    answers = driver.say(action="subscribe", stream="log", after="start")
-    events = answers[1]["events"]
-    assert (answers[1]["stream"], answers[1]["seq"]) == ("log", 1)
-    assert [event["in"] for event in events] == [
-        {"stream": "mailbox/1", "seq": 1},
-        {"stream": "user/42", "seq": 1},
-    ]
 
 
 def test_a_number_without_its_log_is_an_invalid_field() -> None:
@@ -420,13 +156,6 @@ def test_cursors_beyond_the_most_of_subscriptions_are_denied() -> None:
     assert [result["streams"][s]["outcome"] for s in ("group/a", "group/b")] == ["resumed", "denied"]
 
 
-def test_zero_events_are_a_place_too() -> None:
-    """A client that has received no event yet can resume too."""
-    driver = driver_with()
-    (answer, live) = driver.say(action="subscribe", stream="group/ops", after=0, log="log-1")
-    assert (answer["outcome"], answer["after"], live["seq"]) == ("resumed", 0, 0)
-
-
 def logged_in(log: ModelLog | None = None, **fields: object) -> Driver:
     driver = Driver(log, commands=[note_command()])
     driver.login(**fields)  # type: ignore[arg-type]
@@ -434,93 +163,7 @@ def logged_in(log: ModelLog | None = None, **fields: object) -> Driver:
     return driver
 
 
-def test_what_was_committed_together_leaves_together() -> None:
-    (frame,) = logged_in().append("user/42", "a", "b", "c")
-    assert (frame["type"], frame["stream"], frame["seq"]) == ("events", "user/42", 1)
-    assert [event["text"] for event in frame["events"]] == ["a", "b", "c"]
-
-
-def test_events_are_the_stored_objects_unchanged() -> None:
-    log = ModelLog()
-    driver = logged_in(log)
-    (frame,) = driver.append("user/42", "花火")
-    assert frame["events"] == [{"type": "noted", "text": "花火", "timestamp": "2026-11-24T10:00:00Z"}]
-
-
-def test_one_event_above_the_limit_travels_alone() -> None:
-    driver = Driver(settings=TransportSettings(frame_bytes_max=2000))
-    for pad in (10, 5000, 10):
-        driver.log.append("user/42", pad=pad)
-    driver.login(resume={"log": "log-1", "cursors": {"user/42": 0}})
-    counts = [len(message["events"]) for message in driver.take() if message["type"] == "events"]
-    assert counts == [1, 1, 1]
-
-
-def test_live_is_said_once_when_the_head_is_reached() -> None:
-    log = ModelLog()
-    for _ in range(600):
-        log.append("user/42")
-    driver = Driver(log)
-    driver.login(window=4096, resume={"log": "log-1", "cursors": {"user/42": 0}})
-    sent = [m for m in driver.take() if m.get("stream") == "user/42"]
-    assert types(sent)[-1] == "live"
-    assert types(sent).count("live") == 1
-    assert sent[-1]["seq"] == 600
-    assert "live" not in types(driver.append("user/42", "more"))
-
-
-def test_a_signal_that_carries_nothing_new_sends_nothing() -> None:
-    driver = logged_in()
-    driver.append("user/42", "a")
-    driver.wake("user/42", "user/42", "system")
-    assert driver.take() == []
-
-
-def test_what_was_read_for_an_earlier_position_is_dropped() -> None:
-    log = ModelLog()
-    for _ in range(9):
-        log.append("user/42")
-    driver = logged_in(log)
-    driver.hold_events = True
-    driver.say(action="subscribe", stream="user/42", after=2, log="log-1")
-    sub = driver.session.next_read()
-    assert sub is not None
-    driver.say(action="subscribe", stream="user/42", after=5, log="log-1")
-    assert driver.session.took(sub, log.run("user/42", 2, 9), 0) == []
-    driver.hold_events = False
-    driver.pump()
-    assert seqs(driver.take(), "user/42") == [6, 7, 8, 9]
-
-
 # A reply comes before every event that its command caused
-
-
-def test_events_before_the_caused_one_are_not_held() -> None:
-    driver = logged_in()
-    driver.say(action="note", id="c1", text="x")
-    driver.hold_events = True
-    driver.append("user/42", "earlier")
-    driver.append("user/42", "caused", principal="user/42", command_id="c1")
-    driver.append("user/42", "later")
-    driver.hold_events = False
-    driver.pump()
-    assert texts(driver.take()) == ["earlier"]
-    assert texts(driver.reply()) == ["caused", "later"]
-
-
-def test_only_the_stream_of_the_caused_event_is_held() -> None:
-    driver = logged_in()
-    driver.say(action="note", id="c1", text="x")
-    driver.append("user/42", "caused", principal="user/42", command_id="c1")
-    assert texts(driver.append("system", "other")) == ["other"]
-
-
-def test_a_command_without_an_id_is_answered_before_its_events_too() -> None:
-    driver = logged_in()
-    driver.say(action="note", text="x")
-    command_id = driver.executing[0].call.command_id
-    assert driver.append("user/42", "caused", principal="user/42", command_id=command_id) == []
-    assert types(driver.reply()) == ["success", "events"]
 
 
 def test_an_event_that_another_user_caused_with_the_same_id_is_not_held() -> None:
@@ -538,34 +181,6 @@ def test_with_the_same_command_asked_twice_its_events_wait_for_both_replies() ->
     assert types(driver.reply()) == ["success", "events"]
 
 
-def test_commands_that_wait_for_each_others_events_all_end() -> None:
-    driver = logged_in()
-    for command_id in ("a", "b"):
-        driver.say(action="note", id=command_id, text="x")
-    driver.append("user/42", "of b", principal="user/42", command_id="b")
-    driver.append("user/42", "of a", principal="user/42", command_id="a")
-    assert types(driver.reply(index=0)) == ["success"]
-    answers = driver.reply(index=0)
-    assert texts(answers) == ["of b", "of a"]
-
-
-@pytest.mark.parametrize("held", [True, False])
-def test_a_held_stream_goes_on_after_it_was_moved(held: bool) -> None:
-    driver = logged_in()
-    driver.say(action="note", id="c1", text="x")
-    if held:
-        driver.append("user/42", "caused", principal="user/42", command_id="c1")
-    driver.say(action="subscribe", stream="user/42", after=0, log="log-1")
-    driver.reply()
-    assert seqs(driver.append("user/42", "next"), "user/42")[-1] == len(driver.log.streams["user/42"])
-
-
-def test_the_note_of_these_tests_is_a_real_command() -> None:
-    driver = logged_in()
-    driver.say(action="note", id="c1", text="x")
-    assert driver.executing[0].call.params == Note("x")
-
-
 def resumed(count: int, window: int = 10, **cursors: int) -> Driver:
     log = ModelLog()
     for _ in range(count):
@@ -581,113 +196,12 @@ def test_with_the_window_outstanding_nothing_more_is_sent() -> None:
     assert seqs(driver.append("user/42", "more"), "user/42") == []
 
 
-def test_acks_are_cumulative_and_an_older_one_changes_nothing() -> None:
-    driver = resumed(50)
-    driver.take()
-    driver.ack(user_42=8)
-    assert driver.ack(user_42=3) == []
-    assert driver.acked == {"user/42": 8}
-
-
-def test_the_window_is_over_all_streams_together() -> None:
-    log = ModelLog()
-    for stream in ("user/42", "system"):
-        for _ in range(8):
-            log.append(stream)
-    driver = Driver(log)
-    driver.login(window=10, resume={"log": "log-1", "cursors": {"user/42": 0, "system": 0}})
-    sent = driver.take()
-    assert len(seqs(sent, "user/42")) + len(seqs(sent, "system")) == 10
-
-
-@pytest.mark.parametrize("stream", ["user/42", "group/never", "system"])
-def test_an_ack_beyond_what_was_sent_is_a_bad_ack_and_changes_nothing(stream: str) -> None:
-    driver = resumed(50)
-    driver.take()
-    (error,) = driver.say(action="ack", id="a", cursors={stream: 11})
-    assert (error["type"], error["code"], error["id"]) == ("error", "bad_ack", "a")
-    assert driver.acked == {}
-    assert driver.closed is None
-
-
-def test_a_bad_cursor_does_not_spoil_the_good_ones_of_its_message() -> None:
-    driver = resumed(50)
-    driver.take()
-    answers = driver.say(action="ack", cursors={"user/42": 5, "system": 99})
-    assert driver.acked == {"user/42": 5}
-    assert "error" in types(answers)
-    assert seqs(answers, "user/42") == [11, 12, 13, 14, 15]
-
-
-def test_a_position_handed_out_counts_as_sent() -> None:
-    log = ModelLog()
-    for _ in range(5):
-        log.append("user/42")
-    driver = Driver(log)
-    driver.login()
-    assert "error" not in types(driver.ack(user_42=5))
-
-
-def test_the_seq_of_a_snapshot_counts_as_sent() -> None:
-    driver = resumed(5)
-    driver.take()
-    driver.say(action="subscribe", stream="user/42", after="snapshot")
-    assert driver.ack(user_42=5) == []
-
-
-def test_what_was_skipped_counts_as_sent_and_is_not_owed() -> None:
-    log = ModelLog()
-    for _ in range(40):
-        log.append("user/42")
-    log.compact("user/42", 5, 30)
-    driver = Driver(log)
-    driver.login(window=10, resume={"log": "log-1", "cursors": {"user/42": 0}})
-    assert seqs(driver.take(), "user/42") == [1, 2, 3, 4, 5, 31, 32, 33, 34, 35]
-    assert seqs(driver.ack(user_42=30), "user/42") == [36, 37, 38, 39, 40]
-
-
-def test_unsubscribing_frees_what_its_events_took_of_the_window() -> None:
-    log = ModelLog()
-    for _ in range(10):
-        log.append("group/ops")
-    driver = Driver(log)
-    driver.login(window=10)
-    driver.say(action="subscribe", stream="group/ops", after="start")
-    assert seqs(driver.append("user/42", "waits"), "user/42") == []
-    answers = driver.say(action="unsubscribe", stream="group/ops")
-    assert seqs(answers, "user/42") == [1]
-
-
-def test_what_was_sent_may_be_acked_after_unsubscribing() -> None:
-    driver = resumed(5)
-    driver.say(action="unsubscribe", stream="user/42")
-    assert driver.ack(user_42=5) == []
-    (error,) = driver.ack(user_42=6)
-    assert error["code"] == "bad_ack"
-
-
-def test_after_moving_back_an_ack_of_what_was_sent_before_is_legal() -> None:
-    driver = resumed(5)
-    driver.take()
-    driver.say(action="subscribe", stream="user/42", after=2, log="log-1")
-    assert driver.ack(user_42=5) == []
-    assert driver.session.delivery.window.outstanding == 0
-
-
 def test_lag_says_how_far_behind_at_most_once_a_second() -> None:
     driver = resumed(50)
     assert {"type": "lag", "stream": "user/42", "behind": 40} in driver.take()
     assert driver.append("user/42", "more") == []
     assert driver.after(0.9) == []
     assert driver.after(0.1) == [{"type": "lag", "stream": "user/42", "behind": 41}]
-
-
-def test_a_reader_that_keeps_up_hears_of_no_lag() -> None:
-    driver = resumed(0)
-    driver.take()
-    for seq in range(1, 40):
-        assert types(driver.append("user/42", "x")) == ["events"]
-        assert driver.ack(user_42=seq) == []
 
 
 def test_without_an_ack_for_a_minute_the_connection_ends() -> None:
@@ -699,81 +213,12 @@ def test_without_an_ack_for_a_minute_the_connection_ends() -> None:
     assert "retry_s" in goaway
 
 
-def test_every_ack_of_something_new_starts_the_minute_anew() -> None:
-    driver = resumed(3)
-    driver.take()
-    driver.after(50)
-    driver.ack(user_42=1)
-    assert driver.after(50) == []
-    assert driver.closed is None
-
-
-def test_an_ack_that_is_said_again_does_not() -> None:
-    """A client that repeated its cursor by a timer could hold a full window for ever."""
-    driver = resumed(3)
-    driver.take()
-    driver.ack(user_42=1)
-    for _ in range(3):
-        driver.after(19)
-        assert driver.closed is None
-        driver.ack(user_42=1)
-    driver.after(3)
-    assert driver.closed is not None
-
-
-def test_with_nothing_outstanding_no_ack_is_owed() -> None:
-    driver = resumed(3)
-    driver.take()
-    driver.ack(user_42=3)
-    for _ in range(10):
-        driver.after(29)
-    assert driver.closed is None
-
-
-def test_the_minute_begins_with_the_first_event_that_is_not_acked() -> None:
-    driver = resumed(0)
-    driver.take()
-    driver.after(50)
-    driver.append("user/42", "x")
-    assert driver.after(50) == []
-    driver.after(10)
-    assert driver.closed is not None
-
-
-def test_acks_do_not_count_against_the_rate() -> None:
-    driver = Driver(settings=TransportSettings(messages_per_s=1))
-    driver.login()
-    driver.append("user/42", "x")
-    for _ in range(100):
-        assert driver.ack(user_42=1) == []
-
-
 def test_bad_acks_do_count() -> None:
     driver = Driver(settings=TransportSettings(messages_per_s=1))
     driver.login()
     driver.take()
     codes = [driver.ack(user_42=9)[0]["code"] for _ in range(3)]
     assert codes == ["bad_ack", "rate_limited", "rate_limited"]
-
-
-@pytest.mark.parametrize(
-    "cursors", [None, [], {"user/42": -1}, {"user/42": "5"}, {"user/42": 2**53}, {"": 1}]
-)
-def test_an_ack_of_the_wrong_form_is_an_invalid_field(cursors: object) -> None:
-    driver = resumed(0)
-    driver.take()
-    (error,) = driver.say(action="ack", cursors=cursors)
-    assert error["code"] == "invalid_field"
-
-
-@pytest.mark.parametrize(
-    "spelled", ['{"action": "ack", "cursors": {"user/42": 4}}', '{"cursors":{"user/42":4},"action":"ack"}']
-)
-def test_an_ack_that_is_spelled_otherwise_counts_as_much_and_is_not_answered(spelled: str) -> None:
-    driver = resumed(50)
-    driver.take()
-    assert seqs(driver.say_raw(spelled.encode()), "user/42") == [11, 12, 13, 14]
-    assert driver.acked == {"user/42": 4}
 
 
 def test_an_ack_of_the_wrong_form_above_the_rate_is_refused_for_the_rate() -> None:
@@ -784,51 +229,6 @@ def test_an_ack_of_the_wrong_form_above_the_rate_is_refused_for_the_rate() -> No
     assert codes == ["invalid_field", "rate_limited"]
 
 
-def test_unsubscribing_one_stream_leaves_the_wait_for_acks_of_another() -> None:
-    log = ModelLog()
-    log.append("user/42")
-    log.append("group/ops")
-    driver = Driver(log)
-    driver.login(resume={"log": "log-1", "cursors": {"user/42": 0}})
-    driver.say(action="subscribe", stream="group/ops", after="start")
-    since_s = driver.session.delivery.unacked_since_s
-    assert since_s is not None
-    driver.say(action="unsubscribe", stream="group/ops")
-    assert driver.session.delivery.unacked_since_s == since_s
-    driver.say(action="unsubscribe", stream="user/42")
-    assert driver.session.delivery.unacked_since_s is None
-
-
-def test_a_client_is_spoken_to_in_the_language_that_it_names_as_it_signs_in() -> None:
-    driver = Driver()
-    driver.login(language="en")
-    driver.take()
-    [error] = driver.say(action="nonsense")
-    assert error["message"].startswith("this service has no such action")
-
-
-@pytest.mark.parametrize(
-    ("asked", "details", "reason"),
-    [
-        ({"language": "zh"}, zh.MISSING, zh.RESTARTS),
-        ({"language": "en"}, en.MISSING, en.RESTARTS),
-        ({}, en.MISSING, en.RESTARTS),
-    ],
-)
-def test_details_and_reasons_come_in_the_language_that_a_client_asks_for(
-    asked: dict[str, str], details: str, reason: str
-) -> None:
-    driver = Driver()
-    driver.login(**asked)
-    driver.take()
-    [error] = driver.say(action="subscribe", id="s")
-    assert error["details"] == f"stream: {details}"
-    outputs = driver.session.close(CloseCode.DRAINING, en.RESTARTS)
-    driver.carry_out(outputs)
-    assert driver.take()[-1]["reason"] == reason
-    assert outputs[-1] == Close(CloseCode.DRAINING, en.RESTARTS)
-
-
 @pytest.mark.parametrize("fields", [{}, {"stream": ""}, {"stream": 7}])
 def test_an_unsubscribe_without_a_stream_is_refused_by_the_field(fields: dict[str, object]) -> None:
     driver = Driver()
@@ -837,67 +237,6 @@ def test_an_unsubscribe_without_a_stream_is_refused_by_the_field(fields: dict[st
     [error] = driver.say(action="unsubscribe", id="u", **fields)
     assert (error["code"], error["id"]) == ("invalid_field", "u")
     assert "stream" in error["details"]
-
-
-def test_an_unsubscribe_of_what_is_not_followed_is_answered() -> None:
-    driver = Driver()
-    driver.login()
-    driver.take()
-    assert types(driver.say(action="unsubscribe", id="u", stream="group/ops")) == ["unsubscribed"]
-
-
-def test_a_session_that_has_heard_something_says_when() -> None:
-    driver = Driver()
-    driver.login()
-    driver.after(5.0, heard=False)
-    before_s = driver.session.liveness.heard_s
-    driver.say(action="heartbeat", id="h")
-    assert driver.session.liveness.heard_s > before_s
-
-
-def classic(log: ModelLog | None = None, **fields: object) -> Driver:
-    driver = Driver(log, dialect=DOCUMENT)
-    driver.login(**fields)  # type: ignore[arg-type]
-    driver.take()
-    return driver
-
-
-def test_each_event_is_a_message_of_its_own_with_stream_and_seq() -> None:
-    assert classic().append("user/42", "a", "b") == [
-        {"type": "noted", "text": "a", "timestamp": "2026-11-24T10:00:00Z", "stream": "user/42", "seq": 1},
-        {"type": "noted", "text": "b", "timestamp": "2026-11-24T10:00:00Z", "stream": "user/42", "seq": 2},
-    ]
-
-
-def test_on_the_log_each_event_says_where_it_belongs() -> None:
-    driver = Driver(dialect=DOCUMENT)
-    driver.login("root")
-    driver.say(action="subscribe", stream="log")
-    (event,) = driver.append("mailbox/1", "a")
-    assert (event["stream"], event["seq"], event["in"]) == ("log", 1, {"stream": "mailbox/1", "seq": 1})
-
-
-def test_no_window_holds_events_back_and_no_ack_is_owed() -> None:
-    log = ModelLog()
-    for _ in range(5000):
-        log.append("user/42")
-    driver = Driver(log, dialect=DOCUMENT)
-    result = driver.login(window=10, resume={"log": "log-1", "cursors": {"user/42": 0}})
-    assert "window" not in result
-    sent = driver.take()
-    assert seqs(sent, "user/42") == list(range(1, 5001))
-    assert "lag" not in types(sent)
-    for _ in range(20):
-        driver.after(29)
-    assert driver.closed is None
-
-
-def test_acks_are_accepted_and_remembered() -> None:
-    driver = classic()
-    driver.append("user/42", "a", "b")
-    assert driver.ack(user_42=2) == []
-    assert driver.acked == {"user/42": 2}
-    assert driver.ack(user_42=3)[0]["code"] == "bad_ack"
 
 
 def test_the_offer_decides_the_dialect() -> None:

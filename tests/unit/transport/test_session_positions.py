@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from huahuo.actors.plugins.calls import Reply
 from huahuo.transport.access.rights import NOT_NOW, AuthFailure, Verified
 from huahuo.transport.protocol.codes import CloseCode
-from huahuo.transport.protocol.dialects import DOCUMENT, V1, V1_ZSTD
+from huahuo.transport.protocol.dialects import V1, V1_ZSTD
 from huahuo.transport.protocol.flow_control import TransportSettings
 from huahuo.transport.session.delivery_states import Subscription, Wanted
 from huahuo.transport.session.interface import Alarm, Execute, Now, Output, Verify
@@ -44,74 +44,6 @@ class Returned(Driver):
         self.outcome = self.login(resume=resume)["streams"][stream]["outcome"]
 
 
-@pytest.mark.parametrize("forgetful", [False, True])
-def test_live_carries_the_check_of_the_newest_event(forgetful: bool) -> None:
-    log = linked(3)
-    log.forgetful = forgetful
-    driver = Driver(log)
-    driver.login()
-    live = {"type": "live", "stream": OWN, "seq": 3, "check": check(3)}
-    if forgetful:
-        assert driver.lookups == [(OWN, 3)]
-        del live["check"]  # a real log keeps a link that was read; this model does not
-    assert live in driver.take()
-
-
-def test_live_of_a_stream_without_events_has_no_check() -> None:
-    driver = Driver(linked(1))
-    driver.login()
-    assert {"type": "live", "stream": "system", "seq": 0} in driver.take()
-
-
-def test_a_subscribe_to_a_stream_whose_check_is_unknown_looks_it_up_first() -> None:
-    log = linked(2, "group/ops")
-    driver = Driver(log)
-    driver.login()
-    driver.take()
-    log.forgetful = True
-    assert [m["type"] for m in driver.say(action="subscribe", stream="group/ops")] == ["subscribed", "live"]
-    assert driver.lookups == [("group/ops", 2)]
-
-
-def test_a_snapshot_carries_the_check_of_its_event() -> None:
-    driver = Driver(linked(3))
-    driver.hold_snapshots = True
-    driver.login()
-    driver.say(action="subscribe", stream=OWN, after="snapshot")
-    assert driver.give_snapshot(2)[0]["check"] == check(2)
-
-
-def test_a_classic_client_is_told_no_check() -> None:
-    driver = Driver(linked(3), dialect=DOCUMENT)
-    driver.login()
-    assert {"type": "live", "stream": OWN, "seq": 3} in driver.take()
-
-
-def test_a_check_that_fits_goes_on_as_without_one() -> None:
-    driver = Returned(linked(5), 4, 3, check(3))
-    assert driver.outcome == "resumed"
-    assert driver.alarms == []
-
-
-def test_a_check_that_differs_is_a_reset_with_an_alarm() -> None:
-    driver = Returned(linked(5), 4, 3, check(3, history=2))
-    assert driver.outcome == "reset"
-    assert driver.alarms == [Alarm(OWN, 4, 5, check_seq=3)]
-    assert "snapshot" in [message["type"] for message in driver.take()]
-
-
-def test_a_check_that_differs_costs_the_other_streams_nothing() -> None:
-    log = linked(2, "system", log=linked(5))
-    driver = Driver(log)
-    resume = {
-        "log": "log-1",
-        "cursors": {OWN: 4, "system": 1},
-        "checks": {OWN: [3, check(3, history=2)], "system": [1, check(1)]},
-    }
-    streams = driver.login(resume=resume)["streams"]
-    assert {name: place["outcome"] for name, place in streams.items()} == {OWN: "reset", "system": "resumed"}
-
-
 def test_a_check_of_an_event_that_the_log_does_not_hold_differs() -> None:
     driver = Returned(linked(5), 4, 6, check(6))
     assert driver.outcome == "reset"
@@ -120,38 +52,6 @@ def test_a_check_of_an_event_that_the_log_does_not_hold_differs() -> None:
 
 def test_a_cursor_ahead_of_the_log_is_called_that() -> None:
     assert Returned(linked(5), 9, 8, check(8)).alarms == [Alarm(OWN, 9, 5)]
-
-
-def test_a_check_of_a_pruned_event_is_not_compared() -> None:
-    log = linked(5)
-    log.prune(OWN, 3)
-    driver = Returned(log, 4, 2, check(2, history=2))
-    assert driver.outcome == "resumed"
-
-
-def test_a_check_is_not_compared_with_another_log() -> None:
-    driver = Driver(linked(5))
-    resume = {"log": "log-0", "cursors": {OWN: 4}, "checks": {OWN: [3, check(3)]}}
-    assert driver.login(resume=resume)["streams"][OWN]["outcome"] == "reset"
-    assert driver.alarms == []
-    assert driver.lookups == []
-
-
-def test_checks_of_streams_that_may_not_be_read_are_not_looked_up() -> None:
-    driver = Returned(linked(5, "user/43"), 4, 3, check(3), stream="user/43")
-    assert driver.outcome == "denied"
-    assert driver.lookups == []
-
-
-def test_a_text_that_no_check_can_be_differs() -> None:
-    assert Returned(linked(5), 4, 3, "?").outcome == "reset"
-
-
-@pytest.mark.parametrize("pair", [[3], ["3", "aa"], [3, 7], [-1, "aa"], [3, "a" * 65]])
-def test_a_pair_of_the_wrong_form_is_an_invalid_field(pair: list[Any]) -> None:
-    resume = {"log": "log-1", "cursors": {OWN: 1}, "checks": {OWN: pair}}
-    answers = Driver(linked(1)).say(action="authenticate", token="alice", resume=resume)
-    assert [(m["type"], m["code"]) for m in answers] == [("error", "invalid_field")]
 
 
 def test_no_message_is_handed_in_while_links_are_looked_up() -> None:
@@ -174,31 +74,6 @@ def test_what_is_looked_up_for_one_connection_is_bounded_by_its_subscriptions() 
     checks = {name: [1, check(1)] for name in names}
     driver.login("root", resume={"log": "log-1", "cursors": dict.fromkeys(names, 2), "checks": checks})
     assert len(driver.lookups) <= 4
-
-
-def test_a_subscribe_with_a_check_that_differs_is_a_reset_with_an_alarm() -> None:
-    driver = Driver(linked(5, "group/ops"))
-    driver.login()
-    driver.take()
-    asked = {"action": "subscribe", "stream": "group/ops", "after": 4, "log": "log-1"}
-    assert driver.say(**asked, check=[3, check(3)])[0]["outcome"] == "resumed"
-    assert driver.say(**asked, check=[3, check(3, history=2)])[0]["outcome"] == "reset"
-    assert driver.alarms == [Alarm("group/ops", 4, 5, check_seq=3)]
-
-
-def test_a_subscribe_of_a_client_that_knows_of_its_reset_is_a_reset_without_another_alarm() -> None:
-    driver = Driver(linked(5, "group/ops"))
-    driver.login()
-    driver.take()
-    asked = {
-        "action": "subscribe",
-        "stream": "group/ops",
-        "after": 4,
-        "log": "",
-        "check": [3, check(3, history=2)],
-    }
-    assert driver.say(**asked)[0]["outcome"] == "reset"
-    assert driver.alarms == []
 
 
 @given(
@@ -275,21 +150,6 @@ def test_the_same_holds_for_a_subscribe() -> None:
     driver.say(action="subscribe", stream="group/ops", after=9, log="log-1")
     assert driver.closed is not None
     assert driver.closed.code == CloseCode.DRAINING
-
-
-def test_a_service_alone_waits_for_nothing() -> None:
-    log = ModelLog()
-    grow(log, 1)
-    driver = Driver(log)
-    assert driver.login(resume=RESUME)["streams"][OWN]["outcome"] == "reset"
-    assert (OWN, 3) not in driver.lookups
-
-
-@pytest.mark.parametrize("log_id", ["log-2", ""])
-def test_a_cursor_of_another_log_is_not_waited_for(log_id: str) -> None:
-    driver = Driver(ModelLog(), catch_up=lambda: False)
-    resume = {"log": log_id, "cursors": {OWN: 3}}
-    assert driver.login(resume=resume)["streams"][OWN]["outcome"] == "reset"
 
 
 ORDER = "order/1"
@@ -391,24 +251,6 @@ def test_a_snapshot_that_comes_for_a_subscription_that_ended_is_dropped() -> Non
     assert driver.session.corrupt(due.sub) == []
 
 
-@pytest.mark.parametrize(("reason", "retry_s"), [("busy", 2.0), ("internal", None)])
-def test_a_snapshot_that_cannot_be_had_ends_its_subscription_alone(
-    reason: str, retry_s: float | None
-) -> None:
-    driver = Driver(verdicts={ORDER: True})
-    driver.hold_snapshots = True
-    driver.login()
-    driver.append(ORDER, "a")
-    driver.say(action="subscribe", id="s", stream=ORDER, after="snapshot")
-    [due] = driver.snapshots_due
-    driver.carry_out(driver.session.refuse_snapshot(due.sub, reason, retry_s))
-    [said] = driver.take()
-    assert (said["type"], said["stream"], said["reason"], said.get("retry_s")) == (
-        "unsubscribed", ORDER, reason, retry_s,
-    )  # fmt: skip
-    assert driver.append("user/42", "goes on") != []
-
-
 def test_damaged_data_ends_the_subscription_that_needs_it() -> None:
     driver = Driver(verdicts={ORDER: True})
     driver.login()
@@ -468,46 +310,6 @@ def test_a_snapshot_that_failed_is_not_wanted_again_if_a_newer_one_is() -> None:
     assert left.sub is newer
 
 
-def test_a_session_says_until_when_it_is_quiet() -> None:
-    driver = Driver()
-    assert driver.session.quiet_until_s(driver.now) > driver.now.s
-    driver.login()
-    driver.take()
-    early_s = driver.session.quiet_until_s(driver.now)
-    assert driver.after(early_s - driver.now.s - 0.01) == []
-
-
-def test_an_idle_session_is_quiet_until_its_next_ping() -> None:
-    driver = Driver()
-    driver.login()
-    driver.take()
-    driver.after(1)
-    assert driver.session.quiet_until_s(driver.now) == pytest.approx(
-        driver.now.s - 1 + TransportSettings().heartbeat_s
-    )
-
-
-def test_a_client_that_was_silent_while_the_process_slept_gets_a_ping_and_time_to_answer_it() -> None:
-    driver = Driver()
-    driver.login()
-    driver.take()
-    asleep_s = 3600.0
-    driver.ttl_s = 2 * asleep_s
-    driver.say(action="authenticate", token="alice")
-    woken = Now(driver.now.s + asleep_s, driver.now.ms + round(asleep_s * 1000))
-    driver.now = woken
-    driver.carry_out(driver.session.wake_up(woken))
-    assert (driver.closed, driver.pings) == (None, 1)
-    heartbeat_s = TransportSettings().heartbeat_s
-    closes = []
-    for passes_s in (heartbeat_s - 0.1, 0.2):
-        driver.after(passes_s, heard=False)
-        closes.append(driver.closed)
-    assert closes[0] is None
-    assert closes[1] is not None
-    assert closes[1].code == CloseCode.SILENT
-
-
 def test_a_token_that_ended_while_the_process_slept_ends_the_connection() -> None:
     driver = Driver()
     driver.login("alice+60")
@@ -540,19 +342,6 @@ def joined(verdict: bool | None) -> tuple[Driver, list[Message]]:
     return driver, driver.say(action="subscribe", id="s", stream=ORDER, after="start")
 
 
-def test_a_reader_is_subscribed() -> None:
-    _, answers = joined(True)
-    assert types(answers) == ["subscribed", "events", "live"]
-    assert answers[0]["outcome"] == "resumed"
-
-
-def test_somebody_else_is_denied_and_learns_nothing() -> None:
-    driver, answers = joined(False)
-    denied = {"type": "subscribed", "id": "s", "stream": ORDER, "log": "log-1", "outcome": "denied"}
-    assert answers == [denied]
-    assert driver.append(ORDER, "d") == []
-
-
 def test_a_late_verdict_follows_the_answer_pending() -> None:
     driver, answers = joined(None)
     assert [answer["outcome"] for answer in answers] == ["pending"]
@@ -574,14 +363,6 @@ def test_a_client_that_left_gets_nothing_when_the_verdict_comes() -> None:
     driver, _ = joined(None)
     driver.say(action="unsubscribe", id="u", stream=ORDER)
     assert driver.verdict(ORDER, readable=True) == []
-
-
-def test_a_resume_is_judged_before_the_answer() -> None:
-    driver = Driver(verdicts={ORDER: True})
-    driver.append(ORDER, "a", "b", "c")
-    result = driver.login(resume={"log": "log-1", "cursors": {ORDER: 2}})
-    assert result["streams"][ORDER]["outcome"] == "resumed"
-    assert [one["seq"] for one in driver.take() if one["type"] == "events"] == [3]
 
 
 def test_a_resume_whose_verdict_is_late_goes_on_where_the_client_stood() -> None:
@@ -619,21 +400,6 @@ def test_after_a_change_of_rights_no_event_is_sent_before_the_verdict() -> None:
     [events] = driver.verdict(ORDER, readable=True)
     assert (events["type"], events["seq"]) == ("events", 4)
     assert types(driver.append(ORDER, "e")) == ["events"]
-
-
-def test_a_reader_that_lost_the_right_does_not_get_the_event_that_took_it() -> None:
-    driver, _ = joined(True)
-    driver.hold(ORDER)
-    driver.append(ORDER, "d")
-    ended = {"type": "unsubscribed", "stream": ORDER, "reason": "forbidden"}
-    assert driver.verdict(ORDER, readable=False) == [ended]
-
-
-def test_events_sent_before_the_verdict_may_still_be_acked() -> None:
-    driver, _ = joined(True)
-    driver.hold(ORDER)
-    assert driver.ack(order_1=3) == []
-    assert driver.acked == {ORDER: 3}
 
 
 def test_a_snapshot_that_was_under_way_is_taken_again_after_the_verdict() -> None:

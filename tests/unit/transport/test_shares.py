@@ -6,12 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from huahuo.transport.load.intake import Intake, Load, weight
+from huahuo.transport.load.intake import Intake, Load
 from huahuo.transport.load.shares import (
-    ALONE_S,
     FACTOR_MAX,
-    FREE_S,
-    LEAST_SHARE,
     LOOK_S,
     SHARE,
     Budget,
@@ -38,29 +35,6 @@ def storm(shares: Shares, users: int, seconds: float, step_s: float = 0.01) -> d
     return used
 
 
-def test_a_user_who_is_alone_never_waits() -> None:
-    shares = Shares()
-    for second in range(10):
-        shares.charge("user/1", 1.0, second)
-        assert shares.wait_s("user/1", second) == 0
-
-
-def test_what_is_free_has_no_consequences() -> None:
-    shares = Shares()
-    shares.charge("user/2", 0.001, 0)
-    shares.charge("user/1", FREE_S, 0)
-    assert shares.wait_s("user/1", 0) == 0
-
-
-def test_a_user_over_its_share_waits_until_that_is_paid() -> None:
-    shares = Shares()
-    shares.charge("user/2", 0.001, 0)
-    shares.charge("user/1", FREE_S + 0.1, 0)
-    wait_s = shares.wait_s("user/1", 0)
-    assert wait_s == pytest.approx(0.1 / SHARE)
-    assert shares.wait_s("user/1", wait_s + 0.001) == 0
-
-
 def test_one_user_who_storms_gets_the_share_and_no_more() -> None:
     used = storm(Shares(), 1, 20)
     assert sum(used.values()) / 20 == pytest.approx(SHARE, rel=0.1)
@@ -81,24 +55,6 @@ def test_users_who_left_take_no_part_of_the_share() -> None:
     assert shares.over == 0
 
 
-def test_a_user_is_alone_again_when_the_others_have_been_quiet() -> None:
-    shares = Shares()
-    shares.charge("user/2", 0.001, 0)
-    shares.charge("user/1", 1.0, 0)
-    assert shares.wait_s("user/1", 0) > 0
-    assert shares.wait_s("user/1", ALONE_S) == 0
-
-
-def test_a_user_who_wants_little_is_not_slowed_by_a_hundred_who_want_much() -> None:
-    shares = Shares()
-    for tick in range(100):
-        now_s = tick * 0.02
-        for user in range(100):
-            shares.charge(f"user/{user}", 0.01, now_s)
-        assert shares.wait_s("user/modest", now_s) == 0
-        shares.charge("user/modest", 0.9 * LEAST_SHARE * 0.02, now_s)
-
-
 def looked(charged_s: float, spent_s: float, looks: int = 20) -> Overhead:
     """After `looks` spans of `LOOK_S`, with the same charge and the same time spent in each."""
     overhead = Overhead(0.0, 0.0)
@@ -108,31 +64,8 @@ def looked(charged_s: float, spent_s: float, looks: int = 20) -> Overhead:
     return overhead
 
 
-def test_before_the_first_look_a_charge_counts_as_it_is() -> None:
-    assert Overhead(0.0, 0.0).charged(0.25) == 0.25
-
-
-def test_charges_are_multiplied_by_what_was_missed() -> None:
-    assert looked(charged_s=0.04, spent_s=0.08).charged(0.01) == pytest.approx(0.02, rel=0.01)
-
-
-def test_a_charge_is_never_made_smaller() -> None:
-    assert looked(charged_s=0.08, spent_s=0.04).factor == 1.0
-
-
 def test_the_factor_has_a_bound() -> None:
     assert looked(charged_s=0.02, spent_s=1.0).factor == pytest.approx(FACTOR_MAX, rel=0.01)
-
-
-def test_where_hardly_anything_is_charged_the_rest_is_charged_to_no_user() -> None:
-    assert looked(charged_s=0.001, spent_s=0.09).factor == 1.0
-
-
-def test_a_quiet_time_brings_it_back_to_one() -> None:
-    overhead = looked(charged_s=0.02, spent_s=1.0)
-    for n in range(21, 41):
-        overhead.look(n * LOOK_S, 20.0)
-    assert overhead.factor == pytest.approx(1.0, abs=0.01)
 
 
 LIMITS = BudgetLimits(process=100, user=40, connection=25)
@@ -149,20 +82,6 @@ def test_each_bound_refuses_for_itself() -> None:
         assert budget.purse(user).reserve(25, 0)
     assert not budget.purse("user/4").reserve(11, 7.0)  # the process
     assert (budget.used, budget.refused, budget.short_at_s) == (90, 3, 7.0)
-
-
-def test_bytes_count_until_they_have_left_the_write_buffer() -> None:
-    budget = Budget(LIMITS)
-    purse = budget.purse("user/1")
-    assert purse.reserve(20, 0)
-    purse.correct(20, 24)
-    purse.release(24)
-    purse.buffer(24, 1)
-    assert budget.used == 24
-    assert not purse.reserve(2, 1)
-    purse.buffer(0, 2)
-    assert budget.used == 0
-    assert purse.reserve(2, 2)
 
 
 def test_what_a_closed_connection_held_is_free_whatever_comes_later() -> None:
@@ -272,23 +191,6 @@ def test_it_is_never_over_whatever_comes_and_all_is_free_in_the_end(
     asyncio.run(main())
 
 
-def test_one_user_leaves_room_for_the_next_one() -> None:
-    intake = Intake(MOST)
-    greedy = [load for load in (Load(intake, "user/1") for _ in range(1000)) if load.take(1000)]
-    assert weight(1000) * len(greedy) == intake.of("user/1") <= MOST / 2
-    assert Load(intake, "user/2").take(50_000)
-
-
-def test_a_body_larger_than_all_goes_alone() -> None:
-    intake = Intake(MOST)
-    large, other = Load(intake, "user/1"), Load(intake, "user/2")
-    assert large.take(50 << 20)
-    assert intake.used <= MOST
-    assert not other.take(500_000)
-    large.close()
-    assert other.take(500_000)
-
-
 async def test_what_waits_comes_in_once_there_is_room_and_a_cancelled_one_does_not() -> None:
     intake = Intake(MOST)
     first, second, third = (Load(intake, user) for user in USERS)
@@ -313,14 +215,3 @@ async def test_what_finds_no_room_in_time_is_refused_and_holds_nothing() -> None
     assert not late.take(500_000)
     assert not await late.waited(10, 0)
     assert (intake.of("user/2"), intake.waiting, intake.refused) == (0, 0, 1)
-
-
-async def test_work_that_outlives_its_client_counts_until_it_ends() -> None:
-    intake = Intake(MOST)
-    load = Load(intake, "user/1")
-    assert load.take(1000)
-    ended = load.share()
-    load.close()
-    assert intake.used == weight(1000)
-    ended(None)
-    assert intake.used == 0

@@ -39,28 +39,11 @@ class LoopWatch:
         return [line["event"] for line in lines]
 
 
-async def test_a_process_that_slept_is_told() -> None:
-    watch = LoopWatch()
-    watch.wheel.start()
-    watch.clock.advance(LATE_S)
-    assert await watch.turn() == ["process_slept"]
-    watch.wheel.stop()
-
-
 async def test_a_process_that_slept_is_told_also_if_the_thread_looked_before_the_wheel() -> None:
     watch = LoopWatch()
     watch.wheel.start()
     watch.looks(1)
     assert await watch.turn() == ["process_slept"]
-    watch.wheel.stop()
-
-
-async def test_a_loop_that_something_held_is_no_process_that_slept() -> None:
-    watch = LoopWatch()
-    watch.wheel.start()
-    watch.looks(20)
-    assert await watch.turn() == []
-    assert watch.awake.slept_s() > LATE_S - 1.0
     watch.wheel.stop()
 
 
@@ -91,25 +74,6 @@ class Turning:
             self.clock.advance(TURN_S)
             await asyncio.sleep(TURN_S)  # virtual
         return len(self.one.ticks) - before
-
-
-async def test_a_connection_is_ticked_in_each_turn_until_it_says_that_it_rests() -> None:
-    turning = Turning()
-    assert await turning.ticks(3) == 3
-    turning.one.rests_until_s = turning.clock.monotonic_s() + 5 * TURN_S
-    assert await turning.ticks(4) == 1
-    assert await turning.ticks(3) == 3, "its time is over"
-    turning.wheel.stop()
-
-
-async def test_a_connection_that_stirs_is_ticked_again_in_each_turn() -> None:
-    turning = Turning()
-    turning.one.rests_until_s = math.inf
-    assert await turning.ticks(5) == 1
-    turning.one.rests_until_s = 0.0
-    turning.wheel.stirred(turning.one)
-    assert await turning.ticks(3) == 3
-    turning.wheel.stop()
 
 
 @pytest.mark.parametrize("by_ms", [2_000, -86_400_000])

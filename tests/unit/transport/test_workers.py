@@ -1,7 +1,6 @@
 """Worker processes: the channel, the remote log, errors."""
 
 import asyncio
-import contextlib
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -23,7 +22,6 @@ from huahuo.transport.workers import owner, owner_proxies
 from huahuo.transport.workers.channel import (
     Channel,
     LinksFound,
-    OwnerFailed,
     OwnerPort,
     columns_of,
     error_named,
@@ -80,14 +78,6 @@ async def ends() -> AsyncIterator[tuple[Channel, End]]:
         there.channel.close()
 
 
-async def test_calls_arrive_whole_and_in_order() -> None:
-    async with ends() as (here, there):
-        sent = ["x" * (n * 997) for n in range(200)]
-        for text in sent:
-            here.say(OwnerPort.left, text)
-        assert await there.until(200) == [("left", text) for text in sent]
-
-
 async def test_a_call_gets_its_answer_at_once_or_later_or_the_error() -> None:
     async with ends() as (here, there), asyncio.timeout(WITHIN_S):
         assert await here.ask(OwnerPort.enter, "10.0.0.1") == "admitted"
@@ -100,34 +90,6 @@ async def test_a_call_gets_its_answer_at_once_or_later_or_the_error() -> None:
             await here.ask(OwnerPort.enter, "10.0.0.1")
         with pytest.raises(Unavailable):
             await here.ask(OwnerPort.enter, "10.0.0.1")
-
-
-async def test_a_commit_leaves_before_those_who_have_the_loop_next() -> None:
-    one, other = socket.socketpair()
-    other.setblocking(False)
-    with other:
-        here, came = End().channel, list[bytes]()
-        await here.open(one)
-
-        def look() -> None:
-            with contextlib.suppress(BlockingIOError):
-                came.append(other.recv(1 << 10))
-
-        asyncio.get_running_loop().call_soon(look)
-        here.say(OwnerPort.ready)
-        here.send_at_once(message(OwnerPort.left, "10.0.0.1"))
-        await asyncio.sleep(0)
-        assert came == [message(OwnerPort.ready) + message(OwnerPort.left, "10.0.0.1")]
-        here.close()
-
-
-async def test_what_was_sent_before_the_end_still_arrives() -> None:
-    async with ends() as (here, there):
-        here.say(OwnerPort.ready)
-        here.close()
-        assert await there.until(1) == [("ready",)]
-        async with asyncio.timeout(WITHIN_S):
-            await there.lost.wait()
 
 
 _LEFT = message(OwnerPort.left, "a")
@@ -190,14 +152,6 @@ def log_of(**heads: int) -> RemoteLog:
 
 def event(position: int, stream: str, seq: int) -> StoredEvent:
     return StoredEvent(position, stream, seq, "noted", b"{}", 1, 0, "", "", "", 0, "t", bytes([seq]) * 32)
-
-
-async def test_a_head_is_known_once_it_was_asked_for() -> None:
-    log = log_of(a=7)
-    assert (log.knows("a"), log.head("a").seq) == (False, 0)
-    await log.links([("a", 0), ("b", 0)])
-    assert (log.knows("a"), log.head("a").seq) == (True, 7)
-    assert (log.knows("b"), log.head("b").seq) == (True, 0)
 
 
 async def test_a_commit_moves_the_heads_that_are_known_and_no_others() -> None:
@@ -267,7 +221,3 @@ TOLD = [
 def test_an_error_that_callers_treat_specially_arrives_as_its_kind_with_its_text(error: Exception) -> None:
     made = error_raised(*error_named(error))
     assert (type(made), str(made)) == (type(error), str(error))
-
-
-def test_any_other_error_arrives_as_a_failure_of_the_owner() -> None:
-    assert type(error_raised(*error_named(KeyError("a secret")))) is OwnerFailed
