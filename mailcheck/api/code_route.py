@@ -3,17 +3,12 @@
 A code that is there and young is the answer. Otherwise the mailbox is checked, again and again, until a
 code comes or the time is over (204). Of an alias of the mailbox only mails to it count; of the address of
 a claim only mails that came after it.
-
-What happens to a mailbox while a request waits: its next mail with a code, and how its checks end.
-
-The log is listened to while anybody waits, and not otherwise.
 """
 
 import asyncio
 import contextlib
 import re
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Any, Final
@@ -27,86 +22,38 @@ from huahuo.actors.plugins.calls import Principal
 from huahuo.eventstore.ambient import rfc3339
 from huahuo.eventstore.deadline import Deadline
 from huahuo.eventstore.model import StoredEvent
-from huahuo.eventstore.port import Log
 from huahuo.mailcheck import zh
 from huahuo.mailcheck.api.rosters import Answering, Rosters
 from huahuo.mailcheck.events import STATUSES_TERMINAL, EmailStatusUpdate, MailReceived, read, user_stream
 from huahuo.mailcheck.records import MAILS, MailRecord, Row, received_of
 from huahuo.mailcheck.roster.decider import CheckEmails
 
+type Tap = Callable[[Mapping[str, Sequence[StoredEvent]] | None], None]
+"""Is called with the events of each commit by stream, or None if some were missed."""
+
 
 class Arrival(msgspec.Struct):
-    """What came so far of mails behind `after` that were received since `oldest` (RFC 3339, UTC).
-
-    `changed` is set by each event, and cleared by the reader that looks.
-    """
+    """What came so far. `changed` is set by each commit, and cleared by the reader that looks."""
 
     changed: asyncio.Event
-    oldest: str
-    after: int
-    mail: MailReceived | None = None
+    has_mail: bool = False
+    """A mail with a code came, or one may have."""
     ended: EmailStatusUpdate | None = None
-
-    @property
-    def has_mail(self) -> bool:
-        """Whether a mail with a code came."""
-        return self.mail is not None
 
     async def news(self) -> None:
         """Return when a mail with a code came, or a check ended."""
-        while self.mail is None and self.ended is None:
+        while not self.has_mail and self.ended is None:
             self.changed.clear()
             await self.changed.wait()
 
-
-class Arrivals:
-    """What happens to a mailbox while a request waits: its next mail with a code, and how its checks end.
-
-    All methods belong to the loop's thread.
-    """
-
-    def __init__(self, log: Log) -> None:
-        self._log = log
-        self._waiting: dict[tuple[str, int], list[Arrival]] = {}
-        self._unlisten: Callable[[], None] | None = None
-
-    @property
-    def waiting(self) -> int:
-        """How many requests wait."""
-        return sum(map(len, self._waiting.values()))
-
-    @contextmanager
-    def of(self, stream: str, email_id: int, *, oldest: str, after: int) -> Iterator[Arrival]:
-        """What comes from now on to a mailbox of the user of `stream`."""
-        arrival, place = Arrival(asyncio.Event(), oldest, after), (stream, email_id)
-        self._waiting.setdefault(place, []).append(arrival)
-        if self._unlisten is None:
-            self._unlisten = self._log.listen(self._heard)
-        try:
-            yield arrival
-        finally:
-            self._waiting[place].remove(arrival)
-            if not self._waiting[place]:
-                del self._waiting[place]
-            if not self._waiting and self._unlisten is not None:
-                self._unlisten()
-                self._unlisten = None
-
-    def _heard(self, events: Sequence[StoredEvent]) -> None:
-        streams = {stream for stream, _ in self._waiting}
-        for event in events:
-            if event.stream not in streams:
-                continue
-            body = read(event)
-            if isinstance(body, MailReceived) and isinstance(body.code, str):
-                for arrival in self._waiting.get((event.stream, body.email_id), ()):
-                    if body.received_time >= arrival.oldest and body.mail_id > arrival.after:
-                        arrival.mail = body
-                        arrival.changed.set()
-            elif isinstance(body, EmailStatusUpdate) and body.status in STATUSES_TERMINAL:
-                for arrival in self._waiting.get((event.stream, body.email_id), ()):
-                    arrival.ended = body
-                    arrival.changed.set()
+    def hear(self, events: Sequence[StoredEvent], email_id: int) -> None:
+        """Take note of events of the mailbox's user."""
+        for body in map(read, events):
+            if isinstance(body, MailReceived) and body.email_id == email_id:
+                self.has_mail = self.has_mail or isinstance(body.code, str)
+            elif isinstance(body, EmailStatusUpdate) and body.email_id == email_id:
+                self.ended = body if body.status in STATUSES_TERMINAL else self.ended
+        self.changed.set()
 
 
 PATH: Final = "/mailboxes/{address}/code"
@@ -126,9 +73,10 @@ _FOR_GOOD: Final = "need_reauth"
 class CodeRoute(Answering):
     """See the module."""
 
-    def __init__(self, rosters: Rosters) -> None:
+    def __init__(self, rosters: Rosters, tap: Callable[[Tap], Callable[[], None]]) -> None:
+        """`tap`: has a function called from now on, and returns what ends that."""
         super().__init__(rosters)
-        self.arrivals = Arrivals(self._log)
+        self._tap = tap
 
     def routes(self) -> list[HttpRoute]:
         """The route."""
@@ -149,15 +97,30 @@ class CodeRoute(Answering):
         email_id, now_ms = row.id, self._ambient.now_ms()
         oldest_ms = max(now_ms - max_age_s * 1000, _claimed_ms(row, address, rfc3339(now_ms)))
         to = "" if address.lower() == row.email.lower() else address
-        oldest, stream = rfc3339(oldest_ms), user_stream(user.user_id)
-        with self.arrivals.of(stream, email_id, oldest=oldest, after=after) as arrival:
-            newest = partial(self._newest, email_id, after, oldest_ms, to)
+        newest = partial(self._newest, email_id, after, oldest_ms, to)
+        with self._heard(user_stream(user.user_id), email_id) as arrival:
             found = await newest()
             if found is None and wait_s:
                 found = await self._waited(user, email_id, arrival, wait_s, newest)
         if found is None:
             return HttpAnswer(status=204)
         return HttpAnswer.json({"address": address, **found})
+
+    @contextlib.contextmanager
+    def _heard(self, stream: str, email_id: int) -> Iterator[Arrival]:
+        """What comes from now on to a mailbox of the user of `stream`."""
+        arrival = Arrival(asyncio.Event())
+
+        def hear(by_stream: Mapping[str, Sequence[StoredEvent]] | None) -> None:
+            arrival.has_mail = arrival.has_mail or by_stream is None
+            if by_stream is None or stream in by_stream:
+                arrival.hear((by_stream or {}).get(stream, ()), email_id)
+
+        untap = self._tap(hear)
+        try:
+            yield arrival
+        finally:
+            untap()
 
     async def _newest(self, email_id: int, after: int, oldest_ms: int, to: str) -> dict[str, Any] | None:
         for key, value in await self._log.rows(MAILS, str(email_id), limit=_LOOKED_AT):
@@ -182,7 +145,7 @@ class CodeRoute(Answering):
                     if not arrival.has_mail:
                         _refuse_for_good(arrival.ended)
                         await self._rest(arrival)
-                    arrival.mail = None
+                    arrival.has_mail = False
                     found = await newest()
         except TimeoutError:
             return None

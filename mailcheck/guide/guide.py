@@ -229,6 +229,7 @@ PLUMBING = {
     "internal",
     "_event",
     "_status",
+    "_note",
     "_say_progress",
     "say_progress",
     "end",

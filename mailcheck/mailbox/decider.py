@@ -35,6 +35,7 @@ from huahuo.mailcheck.events import (
     GRAPH_UIDVALIDITY,
     PROGRESS_MAX,
     STATUSES_TERMINAL,
+    Body,
     CheckProgressed,
     CheckStarted,
     ContentsKept,
@@ -321,8 +322,40 @@ class NoMailbox(msgspec.Struct, frozen=True, gc=False):
 type MailboxReply = Plan | Done | CheckOver | CheckHeld | GrantHeld | GrantReplaced | NoMailbox
 
 
-class MailboxWriting(Writing):
-    """Gathers what one decision writes. It never changes the state."""
+_RUNNING_MAX: Final = PROGRESS_MAX - 1
+"""The highest progress of a running check, because 100 is its end."""
+
+
+class MailboxDecider(MailboxFold):
+    """See the module's docstring."""
+
+    guarded: Final = True
+
+    def decide(
+        self, state: Mailbox, command: MailboxCommand, context: Context
+    ) -> Decision[MailboxReply, Effect]:
+        """See `Decider`."""
+        if not state.exists:
+            return Decision(reply=NoMailbox())
+        return _Deciding(state, context).decision(command)
+
+
+def plan_of(state: Mailbox) -> Plan:
+    """What to check in this mailbox, and from which cursors."""
+    return Plan(
+        email=state.email,
+        mail_type=state.mail_type,
+        server=state.server,
+        port=state.port,
+        use_ssl=state.use_ssl,
+        cursors=dict(state.seen),
+        user_id=state.user_id,
+        folders=state.folders,
+    )
+
+
+class _Deciding(Writing):
+    """One decision: what it answers, and what it writes. It never changes the state."""
 
     def __init__(self, state: Mailbox, context: Context) -> None:
         super().__init__(state.user_id, context)
@@ -331,44 +364,184 @@ class MailboxWriting(Writing):
         self._blobs: list[bytes] = []
         self._floor = 0 if state.check is None else state.check.progress
 
-    def decision(self, reply: MailboxReply) -> Decision[MailboxReply, Effect]:
-        """Everything gathered, as one append."""
+    def decision(self, command: MailboxCommand) -> Decision[MailboxReply, Effect]:
+        """Everything, as one append."""
+        reply = self._reply(command)
         owner = user_stream(self.user_id) if self._blobs else ""
         return self.gathered(reply, blobs=tuple(self._blobs), owner=owner)
 
-    def open_implicit(self) -> Check:
-        """Open a check that an embedding application runs."""
-        check = Check(self.context.take("check", 1), implicit=True)
-        self.started(check)
-        self.rows.append(check_put(self.id, self.user_id, check.check_id, implicit=True))
-        return check
+    def _reply(self, command: MailboxCommand) -> MailboxReply:
+        match command:
+            case ReportStatus() | ReportProgress():
+                self._report(command)
+            case KeepGrant():
+                return self._keep(command)
+            case ClaimGrant() | LeaveGrant():
+                return self._claim(command)
+            case MailsSeen():
+                self._found(0, command.batch, command.cursor, command.equals)
+            case KeepContents():
+                self._contents(command.contents)
+            case SeeUnread():
+                self._unread(command)
+            case WatchState():
+                self._watcher_fares(command)
+            case Begin() | Progress() | MailsFound() | Finish():
+                return self._of_check(command)
+        return Done()
 
-    def begin(self, check: Check, message: str, status: str = "processing", by: str = "") -> None:
+    def _of_check(self, command: Begin | Progress | MailsFound | Finish) -> MailboxReply:
+        state, check = self.state, self.state.check
+        if check is None or check.check_id != command.check_id:
+            return CheckOver()
+        match command:
+            case Begin(_, by, living):
+                if not check.started:
+                    self._begin(check, zh.CONNECTING, by=by)
+                    self._progress(check, 0, zh.CONNECTING)
+                elif check.by != by:
+                    if check.by in living:
+                        return CheckHeld(check.by)
+                    self._started(check, by)
+                return plan_of(state)
+            case Progress():
+                self._progress(check, min(command.percent, _RUNNING_MAX), command.message)
+            case MailsFound():
+                self._found(command.check_id, command.batch, command.cursor, command.equals)
+            case Finish():
+                if command.cursor is not None:
+                    self._found(command.check_id, (), command.cursor, {})
+                message, status = command.message, command.status
+                if not message and status == "ok":
+                    message = zh.CHECKED.format(check.found) if check.found else zh.NOTHING_NEW
+                if status == "ok" and state.failed:
+                    self.effects.append(LookAgain(state.email_id))
+                self.end(self.id, check.check_id, status, message, command.error_class, command.advice)
+        return Done()
+
+    def _report(self, command: ReportStatus | ReportProgress) -> None:
+        """Apply a report to the open check. If there is none, open one that an application runs."""
+        check = self.state.check
+        if check is None:
+            check = Check(self.context.take("check", 1), implicit=True)
+            self._started(check)
+            self.rows.append(check_put(self.id, self.user_id, check.check_id, implicit=True))
+        if isinstance(command, ReportProgress):
+            if not check.started:
+                self._begin(check, command.message)
+            self._progress(check, min(command.percent, PROGRESS_MAX), command.message)
+        elif command.status in STATUSES_TERMINAL:
+            self.end(self.id, check.check_id, command.status, command.message)
+            if not check.implicit:
+                self.effects.append(StopCheck(check.check_id))
+        elif check.started:
+            self.status(self.id, check.check_id, command.status, command.message)
+        else:
+            self._begin(check, command.message, command.status)
+            self._progress(check, 0, command.message)
+
+    def _begin(self, check: Check, message: str, status: str = "processing", by: str = "") -> None:
         """Add the start of a check."""
-        self.started(check, by)
+        self._started(check, by)
         self.status(self.id, check.check_id, status, message)
 
-    def watcher(self, fares: WatchState, message: str) -> None:
-        """Add the public status of the mailbox's watcher, and that it was told."""
-        self.status(self.id, 0, fares.status, message, fares.error_class, fares.advice)
-        self.fact(self.id, WatchTold(timestamp=self.now, status=fares.status))
+    def _started(self, check: Check, by: str = "") -> None:
+        """Add who runs the check, and that it began if it had not."""
+        self._note(
+            CheckStarted(timestamp=self.now, check_id=check.check_id, implicit=check.implicit, by=by or UNSET)
+        )
 
-    def progress(self, check: Check, percent: int, message: str) -> None:
+    def _progress(self, check: Check, percent: int, message: str) -> None:
         """Add progress, never below the last one. The internal floor rises with it."""
         percent = max(percent, self._floor)
         self.say_progress(self.id, check.check_id, percent, message)
         if percent > self._floor:
-            fact = CheckProgressed(timestamp=self.now, check_id=check.check_id, progress=percent)
-            self.fact(self.id, fact)
+            self._note(CheckProgressed(timestamp=self.now, check_id=check.check_id, progress=percent))
 
-    def started(self, check: Check, by: str = "") -> None:
-        """Add who runs the check, and that it began if it had not."""
-        fact = CheckStarted(
-            timestamp=self.now, check_id=check.check_id, implicit=check.implicit, by=by or UNSET
+    def _note(self, body: Body) -> None:
+        self.fact(self.id, body)
+
+    def _keep(self, command: KeepGrant) -> Done | GrantReplaced:
+        if command.generation != self.state.grant:
+            return GrantReplaced()
+        way, rotated = command.way, command.refresh_token
+        self._note(
+            GrantKept(
+                timestamp=self.now,
+                rotated=rotated is not None,
+                graph=way.graph,
+                token_url=way.token_url,
+                scope=way.scope,
+            )
         )
-        self.fact(self.id, fact)
+        if rotated is not None:
+            self.secrets.append(SecretPut(mailbox_stream(self.id), "refresh_token", rotated))
+        return Done()
 
-    def mails(
+    def _claim(self, command: ClaimGrant | LeaveGrant) -> Done | GrantHeld:
+        by = self.state.grant_by
+        if isinstance(command, LeaveGrant):
+            if by == command.by:
+                self._note(GrantClaimed(timestamp=self.now, by=""))
+        elif by != command.by:
+            if by in command.living:
+                return GrantHeld(by)
+            self._note(GrantClaimed(timestamp=self.now, by=command.by))
+        return Done()
+
+    def _watcher_fares(self, command: WatchState) -> None:
+        """Tell a failure or a recovery, if it is news. An open check will tell how the mailbox fares."""
+        state, recovers = self.state, command.status == "ok"
+        is_news = not state.failed or (command.status == "need_reauth" and not state.refused)
+        if state.check is None and (state.failed if recovers else is_news):
+            message = zh.WATCHING_AGAIN if recovers else command.message
+            self.status(self.id, 0, command.status, message, command.error_class, command.advice)
+            self._note(WatchTold(timestamp=self.now, status=command.status))
+
+    # -- mails ----------------------------------------------------------------------------------------
+
+    def _found(
+        self,
+        check_id: int,
+        batch: Sequence[FetchedMail],
+        cursor: UidCursor,
+        equals: Mapping[bytes, Equals],
+    ) -> None:
+        """Write new mails and the cursor after them in one append."""
+        state = self.state
+        known = state.seen.get(cursor.folder)
+        if known is not None and known.uidvalidity != cursor.uidvalidity:
+            self._note(
+                UidvalidityChanged(
+                    timestamp=self.now,
+                    folder=cursor.folder,
+                    before=known.uidvalidity,
+                    after=cursor.uidvalidity,
+                )
+            )
+        elif known is not None:
+            if cursor.uidvalidity == GRAPH_UIDVALIDITY:
+                # Numbers there are ours: they follow what another reading may have stored meanwhile.
+                batch = [replace(mail, uid=uid) for uid, mail in enumerate(batch, start=known.uid + 1)]
+                cursor = UidCursor(cursor.folder, cursor.uidvalidity, known.uid + len(batch), cursor.link)
+            if known.rest > cursor.uid or cursor.rest > known.uid:
+                return  # two readings began at different ends, and what lies between is read by the next one
+            link = cursor.link if cursor.uid >= known.uid else known.link
+            whole = (max(known.uid, cursor.uid), min(known.rest, cursor.rest), link)
+            if whole == (known.uid, known.rest, known.link):
+                return
+            cursor = UidCursor(cursor.folder, cursor.uidvalidity, whole[0], link, whole[1])
+        place = cursor.folder, cursor.uidvalidity
+        fresh = {
+            mail.uid: mail
+            for mail in batch
+            if (mail.folder, mail.uidvalidity) == place
+            and mail.uid <= cursor.uid
+            and not state.knows(*place, mail.uid)
+        }
+        self._mails(list(fresh.values()), cursor, check_id, equals)
+
+    def _mails(
         self, fresh: list[FetchedMail], cursor: UidCursor, check_id: int, equals: Mapping[bytes, Equals]
     ) -> None:
         """Add new mails with their records and contents, and the cursor after them."""
@@ -394,8 +567,7 @@ class MailboxWriting(Writing):
         found = self._new(new, known)
         for digest, mails in known.items():
             self.rows.append(RowPut(KNOWN, str(self.id), digest, encoded(mails)))
-        self.fact(
-            self.id,
+        self._note(
             CursorMoved(
                 timestamp=self.now,
                 check_id=check_id,
@@ -466,33 +638,6 @@ class MailboxWriting(Writing):
             self.effects.append(ReadBodies(self.id))
         return found
 
-    def contents(self, contents: Sequence[Content]) -> None:
-        """Add the contents of mails that were told by their headers."""
-        kept = []
-        for one in contents:
-            record = replace(one.record, blob=blob_id(one.content), has_attachments=one.has_attachments)
-            self.rows += mail_rows(record, self.user_id, one.received_ms)
-            key = record_key(one.received_ms, record.mail_id)
-            self.rows.append(RowDrop(MISSING, str(self.id), key))
-            self._blobs.append(one.content)
-            kept.append(KeptMail(record.mail_id, record.blob, one.record.has_attachments))
-        self.fact(self.id, ContentsKept(timestamp=self.now, mails=tuple(kept)))
-
-    def unread(self, seen: SeeUnread) -> None:
-        """Add which mails of a folder are unread there, if that changed."""
-        digest = unread_digest(seen.uidvalidity, seen.uids)
-        told = self.state.unread.get(seen.folder)
-        if digest == told or (told is None and not seen.uids):
-            return
-        fact = UnreadThere(
-            timestamp=self.now,
-            folder=seen.folder,
-            uidvalidity=seen.uidvalidity,
-            uids=seen.uids,
-        )
-        self.fact(self.id, fact)
-        self.rows.append(unread_put(self.id, seen.folder, seen.uidvalidity, seen.uids))
-
     def _met(self, record: MailRecord | None, moment_ms: int, mail: FetchedMail) -> None:
         """A known mail was met in another place, so its record says that one."""
         if record is not None:
@@ -501,186 +646,24 @@ class MailboxWriting(Writing):
             moved = replace(record, **place, remote_id=mail.remote_id or UNSET)
             self.rows += mail_rows(moved, self.user_id, moment_ms)
 
+    def _contents(self, contents: Sequence[Content]) -> None:
+        """Add the contents of mails that were told by their headers."""
+        kept = []
+        for one in contents:
+            record = replace(one.record, blob=blob_id(one.content), has_attachments=one.has_attachments)
+            self.rows += mail_rows(record, self.user_id, one.received_ms)
+            self.rows.append(RowDrop(MISSING, str(self.id), record_key(one.received_ms, record.mail_id)))
+            self._blobs.append(one.content)
+            kept.append(KeptMail(record.mail_id, record.blob, one.record.has_attachments))
+        self._note(ContentsKept(timestamp=self.now, mails=tuple(kept)))
 
-_RUNNING_MAX: Final = PROGRESS_MAX - 1
-"""The highest progress of a running check, because 100 is its end."""
-
-
-class MailboxDecider(MailboxFold):
-    """See the module's docstring."""
-
-    guarded: Final = True
-
-    def decide(
-        self, state: Mailbox, command: MailboxCommand, context: Context
-    ) -> Decision[MailboxReply, Effect]:
-        """See `Decider`."""
-        if not state.exists:
-            return Decision(reply=NoMailbox())
-        writing = MailboxWriting(state, context)
-        return writing.decision(_decided(writing, command))
-
-
-def _decided(writing: MailboxWriting, command: MailboxCommand) -> MailboxReply:
-    match command:
-        case ReportStatus() | ReportProgress():
-            _report(writing, command)
-        case KeepGrant():
-            return _keep(writing, command)
-        case ClaimGrant() | LeaveGrant():
-            return _claim(writing, command)
-        case MailsSeen():
-            _found(writing, 0, command.batch, command.cursor, command.equals)
-        case KeepContents():
-            writing.contents(command.contents)
-        case SeeUnread():
-            writing.unread(command)
-        case WatchState():
-            _watcher_fares(writing, command)
-        case Begin() | Progress() | MailsFound() | Finish():
-            return _of_check(writing, command)
-    return Done()
-
-
-def _of_check(writing: MailboxWriting, command: Begin | Progress | MailsFound | Finish) -> MailboxReply:
-    state, check = writing.state, writing.state.check
-    if check is None or check.check_id != command.check_id:
-        return CheckOver()
-    match command:
-        case Begin(_, by, living):
-            if not check.started:
-                writing.begin(check, zh.CONNECTING, by=by)
-                writing.progress(check, 0, zh.CONNECTING)
-            elif check.by != by:
-                if check.by in living:
-                    return CheckHeld(check.by)
-                writing.started(check, by)
-            return plan_of(state)
-        case Progress():
-            writing.progress(check, min(command.percent, _RUNNING_MAX), command.message)
-        case MailsFound():
-            _found(writing, command.check_id, command.batch, command.cursor, command.equals)
-        case Finish():
-            if command.cursor is not None:
-                _found(writing, command.check_id, (), command.cursor, {})
-            message = command.message
-            if not message and command.status == "ok":
-                message = zh.CHECKED.format(check.found) if check.found else zh.NOTHING_NEW
-            if command.status == "ok" and state.failed:
-                writing.effects.append(LookAgain(state.email_id))
-            writing.end(
-                writing.id, check.check_id, command.status, message, command.error_class, command.advice
+    def _unread(self, seen: SeeUnread) -> None:
+        """Add which mails of a folder are unread there, if that changed."""
+        told = self.state.unread.get(seen.folder)
+        if unread_digest(seen.uidvalidity, seen.uids) != told and (told is not None or seen.uids):
+            self._note(
+                UnreadThere(
+                    timestamp=self.now, folder=seen.folder, uidvalidity=seen.uidvalidity, uids=seen.uids
+                )
             )
-    return Done()
-
-
-def plan_of(state: Mailbox) -> Plan:
-    """What to check in this mailbox, and from which cursors."""
-    return Plan(
-        email=state.email,
-        mail_type=state.mail_type,
-        server=state.server,
-        port=state.port,
-        use_ssl=state.use_ssl,
-        cursors=dict(state.seen),
-        user_id=state.user_id,
-        folders=state.folders,
-    )
-
-
-def _keep(writing: MailboxWriting, command: KeepGrant) -> Done | GrantReplaced:
-    if command.generation != writing.state.grant:
-        return GrantReplaced()
-    way, rotated = command.way, command.refresh_token
-    kept = GrantKept(
-        timestamp=writing.now,
-        rotated=rotated is not None,
-        graph=way.graph,
-        token_url=way.token_url,
-        scope=way.scope,
-    )
-    writing.fact(writing.id, kept)
-    if rotated is not None:
-        writing.secrets.append(SecretPut(mailbox_stream(writing.id), "refresh_token", rotated))
-    return Done()
-
-
-def _claim(writing: MailboxWriting, command: ClaimGrant | LeaveGrant) -> Done | GrantHeld:
-    by = writing.state.grant_by
-    if isinstance(command, LeaveGrant):
-        if by == command.by:
-            writing.fact(writing.id, GrantClaimed(timestamp=writing.now, by=""))
-    elif by != command.by:
-        if by in command.living:
-            return GrantHeld(by)
-        writing.fact(writing.id, GrantClaimed(timestamp=writing.now, by=command.by))
-    return Done()
-
-
-def _watcher_fares(writing: MailboxWriting, command: WatchState) -> None:
-    """Tell a failure or a recovery, if it is news. An open check will tell how the mailbox fares."""
-    state = writing.state
-    if state.check is not None:
-        return
-    if command.status == "ok":
-        if state.failed:
-            writing.watcher(command, zh.WATCHING_AGAIN)
-    elif not state.failed or (command.status == "need_reauth" and not state.refused):
-        writing.watcher(command, command.message)
-
-
-def _report(writing: MailboxWriting, command: ReportStatus | ReportProgress) -> None:
-    """Apply a report to the open check. If there is none, open an implicit one."""
-    check = writing.state.check or writing.open_implicit()
-    if isinstance(command, ReportProgress):
-        if not check.started:
-            writing.begin(check, command.message)
-        writing.progress(check, min(command.percent, PROGRESS_MAX), command.message)
-    elif command.status in STATUSES_TERMINAL:
-        writing.end(writing.id, check.check_id, command.status, command.message)
-        if not check.implicit:
-            writing.effects.append(StopCheck(check.check_id))
-    elif check.started:
-        writing.status(writing.id, check.check_id, command.status, command.message)
-    else:
-        writing.begin(check, command.message, command.status)
-        writing.progress(check, 0, command.message)
-
-
-def _found(
-    writing: MailboxWriting,
-    check_id: int,
-    batch: Sequence[FetchedMail],
-    cursor: UidCursor,
-    equals: Mapping[bytes, Equals],
-) -> None:
-    """Write new mails and the cursor after them in one append."""
-    known = writing.state.seen.get(cursor.folder)
-    if known is not None and known.uidvalidity != cursor.uidvalidity:
-        changed = UidvalidityChanged(
-            timestamp=writing.now,
-            folder=cursor.folder,
-            before=known.uidvalidity,
-            after=cursor.uidvalidity,
-        )
-        writing.fact(writing.id, changed)
-    elif known is not None:
-        if cursor.uidvalidity == GRAPH_UIDVALIDITY:
-            # Numbers there are ours: they follow what another reading may have stored meanwhile.
-            batch = [replace(mail, uid=uid) for uid, mail in enumerate(batch, start=known.uid + 1)]
-            cursor = UidCursor(cursor.folder, cursor.uidvalidity, known.uid + len(batch), cursor.link)
-        if known.rest > cursor.uid or cursor.rest > known.uid:
-            return  # two readings began at different ends, and what lies between is read by the next one
-        link = cursor.link if cursor.uid >= known.uid else known.link
-        whole = (max(known.uid, cursor.uid), min(known.rest, cursor.rest), link)
-        if whole == (known.uid, known.rest, known.link):
-            return
-        cursor = UidCursor(cursor.folder, cursor.uidvalidity, whole[0], link, whole[1])
-    state = writing.state
-    fresh = [m for m in batch if _of(m, cursor) and not state.knows(m.folder, m.uidvalidity, m.uid)]
-    fresh = list({m.uid: m for m in fresh if m.uid <= cursor.uid}.values())
-    writing.mails(fresh, cursor, check_id, equals)
-
-
-def _of(mail: FetchedMail, cursor: UidCursor) -> bool:
-    return (mail.folder, mail.uidvalidity) == (cursor.folder, cursor.uidvalidity)
+            self.rows.append(unread_put(self.id, seen.folder, seen.uidvalidity, seen.uids))

@@ -17,6 +17,7 @@ from huahuo.actors.entities.rendezvous_hash import NOTHING, Share
 from huahuo.eventstore.errors import EventStoreError
 from huahuo.eventstore.model import StoredEvent
 from huahuo.eventstore.port import Log
+from huahuo.mailcheck.api.code_route import Tap
 from huahuo.mailcheck.checks.backlog import Backlog
 from huahuo.mailcheck.checks.watchers import Watching
 from huahuo.mailcheck.events import mailbox_stream
@@ -30,8 +31,6 @@ _UPDATED: Final = "email_updated"
 _MAILBOXES: Final = "mailbox/"
 _USERS: Final = "user/"
 _AGAIN_S: Final = 2.0
-type Tap = Callable[[Mapping[str, Sequence[StoredEvent]] | None], None]
-"""Is called with the events of each commit by stream, or None if some were missed."""
 
 _log = structlog.get_logger(__name__)
 

@@ -328,6 +328,7 @@ class MailDomain:
         """`index` None: mails cannot be searched."""
         self._index = index
         self._log = log = host.log
+        self._tap = host.feed.tap
         self._ambient = ambient = host.ambient
         self._settings = settings
         mailboxes = self.mailboxes = Mailboxes(log, host.directory, ambient)
@@ -404,7 +405,7 @@ class MailDomain:
 
     def routes(self) -> list[HttpRoute]:
         """What is answered over plain HTTP."""
-        return CodeRoute(self.rosters).routes()
+        return CodeRoute(self.rosters, self._tap).routes()
 
     @property
     def connections_peak(self) -> int:

@@ -16,7 +16,7 @@ the mailbox is gone, so no label should hold a secret.
 """
 
 import re
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Annotated, Any, Final, Literal
 
@@ -380,23 +380,51 @@ type RosterCommand = (
 )
 
 
-class RosterWriting(Writing):
-    """Gathers what one decision writes. It never changes the state."""
+IDS_MAX: Final = 1_000
+MAILBOXES_MAX: Final = 100_000
 
-    def __init__(self, state: Roster, context: Context) -> None:
+
+class RosterDecider(RosterFold):
+    """A roster's decisions. `mailboxes_max` bounds the mailboxes of one user; `providers` is the table."""
+
+    guarded: Final = False
+    """By its own stream it is not: each decision is guarded by `roster/<id>`."""
+
+    def __init__(
+        self,
+        *,
+        ids_max: int = IDS_MAX,
+        mailboxes_max: int = MAILBOXES_MAX,
+        providers: Providers = STANDARD,
+    ) -> None:
+        self.providers = providers
+        self.ids_max = ids_max
+        self.mailboxes_max = mailboxes_max
+
+    def decide(self, state: Roster, command: RosterCommand, context: Context) -> Decision[MailReply, Effect]:
+        """See `Decider`."""
+        return _Deciding(self, state, context).decision(command)
+
+
+class _Deciding(Writing):
+    """One decision: what it answers, and what it writes. It never changes the state."""
+
+    def __init__(self, by: RosterDecider, state: Roster, context: Context) -> None:
         super().__init__(state.user_id, context)
         self.state = state
+        self._ids_max, self._mailboxes_max, self._providers = by.ids_max, by.mailboxes_max, by.providers
         guard = roster_stream(state.user_id)
         self._expected = {guard: context.head(guard)}
         self._changed = False
         self._shred: list[str] = []
         self._drop_secrets: list[tuple[str, str]] = []
 
-    def decision(self, reply: MailReply) -> Decision[MailReply, Effect]:
-        """Everything gathered, as one append, with the reply that a repeat of the command gets.
+    def decision(self, command: RosterCommand) -> Decision[MailReply, Effect]:
+        """Everything, as one append, with the reply that a repeat of the command gets.
 
         It expects that the roster decided nothing else since the state, also if it only keeps a refusal.
         """
+        reply = self._reply(command)
         if self._changed:
             self.events.append(guarding(self.user_id, self.now))
         return self.gathered(
@@ -407,226 +435,40 @@ class RosterWriting(Writing):
             shred=tuple(self._shred),
         )
 
-    def add(
-        self,
-        email_id: int,
-        email: str,
-        mail_type: str,
-        where: Endpoint,
-        secrets: Mapping[str, Secret],
-    ) -> None:
-        """Add a new mailbox with its sealed secrets."""
-        owner = mailbox_stream(email_id)
-        sealed = [SecretPut(owner, name, secret) for name, secret in secrets.items()]
-        self.secrets += sealed
-        self._expected[owner] = 0
-        reached: dict[str, Any] = {
-            "email": email,
-            "mail_type": mail_type,
-            "server": where.host,
-            "port": where.port,
-            "use_ssl": where.use_ssl,
-        }
-        added = EmailAdded(timestamp=self.now, email_id=email_id, **reached)
-        names = tuple(put.name for put in sealed)
-        fact = MailboxAdded(timestamp=self.now, user_id=self.user_id, secrets=names, **reached)
-        self.say(email_id, added)
-        self.fact(email_id, fact)
-        self._changed = True
-
-    def update(
-        self,
-        row: Row,
-        mail_type: str,
-        where: Endpoint,
-        secrets: Mapping[str, Secret],
-        folders: tuple[str, ...] | UnsetType | None = UNSET,
-    ) -> None:
-        """Change settings. If the endpoint changes, an open check of the old one is cancelled first."""
-        before: tuple[Any, ...] = (row.mail_type, row.server, row.port, row.use_ssl)
-        after: tuple[Any, ...] = (mail_type, where.host, where.port, where.use_ssl)
-        sealed = [SecretPut(mailbox_stream(row.id), name, secret) for name, secret in secrets.items()]
-        chosen = None if row.folders is UNSET else row.folders
-        if folders == chosen:
-            folders = UNSET
-        if before == after and not sealed and folders is UNSET:
-            return
-        self._expect(row.id)
-        self._changed = True
-        if before != after:
-            self.cancel(row.id)
-        names = ("mail_type", "server", "port", "use_ssl")
-        changed: dict[str, Any] = {
-            name: new for name, old, new in zip(names, before, after, strict=True) if old != new
-        }
-        self.say(row.id, EmailUpdated(timestamp=self.now, email_id=row.id, folders=folders, **changed))
-        if folders is not UNSET:
-            self.fact(row.id, FoldersChosen(timestamp=self.now, folders=folders))
-        if changed:
-            self.fact(row.id, MailboxUpdated(timestamp=self.now, **dict(zip(names, after, strict=True))))
-        for put in sealed:
-            self.fact(row.id, SecretStored(timestamp=self.now, name=put.name))
-        self.secrets += sealed
-        if row.watched:
-            self._watch(row.id, where.host)
-
-    def drop_secrets(self, email_id: int, *, without: Container[str]) -> None:
-        """Destroy what a mailbox signs in with, `without` those that are given anew."""
-        owner = mailbox_stream(email_id)
-        self._drop_secrets += [(owner, name) for name in SIGN_IN_SECRETS if name not in without]
-
-    def watch(self, row: Row, *, on: bool) -> None:
-        """Switch the watching of a mailbox on or off."""
-        if row.watched == on:
-            return
-        self._changed = True
-        self.say(row.id, EmailUpdated(timestamp=self.now, email_id=row.id, watched=on))
-        if on:
-            self._watch(row.id, row.server)
-        else:
-            self._unwatch(row.id)
-
-    def _watch(self, email_id: int, host: str) -> None:
-        self.rows.append(watched_put(email_id, host))
-        self.effects.append(Watch(email_id, host))
-
-    def _unwatch(self, email_id: int) -> None:
-        self.rows.append(RowDrop(WATCHED, "", email_key(email_id)))
-        self.effects.append(Unwatch(email_id))
-
-    def label(self, email_id: int, changed: Mapping[str, Any]) -> None:
-        """Change labels. They concern no check, so only the roster's own stream guards them."""
-        self._changed = True
-        self.say(email_id, EmailUpdated(timestamp=self.now, email_id=email_id, **changed))
-
-    def group_proxy(self, group: str, proxy: Secret | None) -> None:
-        """Seal the proxy of a group, or drop it. Checks read it when they sign in, so none is disturbed."""
-        user_id = self.user_id
-        owner, name = roster_stream(user_id), group_secret(group)
-        if proxy is None:
-            self._drop_secrets.append((owner, name))
-            self.rows.append(RowDrop(GROUP_PROXIES, str(user_id), group_key(group)))
-        else:
-            self.secrets.append(SecretPut(owner, name, proxy))
-            self.rows.append(RowPut(GROUP_PROXIES, str(user_id), group_key(group), group.encode()))
-        fact = GroupProxySet(timestamp=self.now, group=group, on=proxy is not None)
-        self.events.append(of_roster(user_id, fact))
-        for row in self.state.rows.values():
-            if row.watched and row.group == group:
-                self.effects.append(Watch(row.id, row.server))
-
-    def request(self, email_id: int, check_id: int, host: str | None = None, *, login: bool = False) -> None:
-        """Queue a check. `host`: of a mailbox that this decision adds. `login`: it only signs in."""
-        if host is None:
-            host = self.state.rows[email_id].server
-            self._expect(email_id)
-        self.status(email_id, check_id, "queued", zh.CHECK_QUEUED)
-        self.fact(email_id, CheckRequested(timestamp=self.now, check_id=check_id))
-        user_id, trace = self.user_id, carried(self.context.command_id)
-        self.rows.append(check_put(email_id, user_id, check_id, host=host, login=login, trace=trace))
-        self.effects.append(StartCheck(email_id, check_id, host, user_id, login, trace))
-
-    def cancel(self, email_id: int) -> bool:
-        """Cancel the open check of the mailbox. False if it has none."""
-        check_id = self.state.checks.get(email_id)
-        if check_id is None:
-            return False
-        self._expect(email_id)
-        self.end(email_id, check_id, "cancelled", zh.CHECK_CANCELLED)
-        self.effects.append(StopCheck(check_id))
-        return True
-
-    def delete(self, email_id: int) -> None:
-        """Delete the mailbox: cancel its check, destroy its key, and purge its mails afterwards (`Purge`)."""
-        self._expect(email_id)
-        self._changed = True
-        self.cancel(email_id)
-        if self.state.rows[email_id].watched:
-            self._unwatch(email_id)
-        self.say(email_id, EmailDeleted(timestamp=self.now, email_id=email_id))
-        self.fact(email_id, MailboxDeleted(timestamp=self.now))
-        self._shred.append(mailbox_stream(email_id))
-        self.rows.append(RowPut(PURGES, "", email_key(email_id), b"{}"))
-        self.effects.append(Purge(email_id))
-
-    def _expect(self, email_id: int) -> None:
-        stream = mailbox_stream(email_id)
-        self._expected[stream] = self.context.head(stream)
-
-
-IDS_MAX: Final = 1_000
-MAILBOXES_MAX: Final = 100_000
-
-
-class RosterDecider(RosterFold):
-    """A roster's decisions. `mailboxes_max` bounds the mailboxes of one user; `providers` is the table."""
-
-    guarded: Final = False
-    """By its own stream it is not: `RosterWriting` guards each decision by `roster/<id>`."""
-
-    def __init__(
-        self,
-        *,
-        ids_max: int = IDS_MAX,
-        mailboxes_max: int = MAILBOXES_MAX,
-        providers: Providers = STANDARD,
-    ) -> None:
-        self._providers = providers
-        self._ids_max = ids_max
-        self._mailboxes_max = mailboxes_max
-
-    def decide(self, state: Roster, command: RosterCommand, context: Context) -> Decision[MailReply, Effect]:
-        """See `Decider`."""
-        writing = RosterWriting(state, context)
+    def _reply(self, command: RosterCommand) -> MailReply:
         match command:
             case AddEmail():
-                reply = self._add(writing, command)
+                return self._add(command)
             case UpdateEmail():
-                reply = self._update(writing, command)
+                return self._update(command)
             case ImportEmails():
-                reply = self._import(writing, command)
+                return self._import(command)
             case SetGroupProxy():
-                reply = _set_proxy(writing, command)
+                return self._set_proxy(command)
             case ClaimMailbox():
-                reply = _claim(writing, command)
+                return self._claim(command)
             case ReleaseMailbox():
-                reply = _release(writing, command)
+                return self._release(command)
             case CheckEmails() | CancelCheck() | DeleteEmails() | WatchEmails() | LabelEmails():
-                reply = self._many(writing, command)
-        return writing.decision(reply)
+                return self._many(command)
 
-    def _refusal(self, given: AddEmail | Account, kind: str) -> Refusal | None:
-        return (
-            refuse_settings(self._providers, kind, given.server, given.port)
-            or refuse_elsewhere(self._providers, kind, given.email, given.server)
-            or refuse_secrets(given.secrets)
-            or refuse_missing(self._providers, kind, given.secrets)
-        )
+    # -- new mailboxes ------------------------------------------------------------------------------
 
-    def _new(self, writing: RosterWriting, email_id: int, given: AddEmail | Account, kind: str) -> str:
-        """Add a mailbox. Its host."""
-        where = self._providers.endpoint(
-            kind, given.email, server=given.server, port=given.port, use_ssl=given.use_ssl
-        )
-        writing.add(email_id, given.email, kind, where, given.secrets)
-        return where.host
-
-    def _add(self, writing: RosterWriting, command: AddEmail) -> MailReply:
-        state = writing.state
+    def _add(self, command: AddEmail) -> MailReply:
         command = replace(command, email=command.email.strip())
         refusal = refuse_address(command.email) or self._refusal(command, command.mail_type)
         if refusal is not None:
             return refusal
-        if command.email.lower() in state.addresses:
+        if command.email.lower() in self.state.addresses:
             return Refusal("already_exists", zh.MAY_EXIST.format(command.email))
-        if len(state.rows) >= self._mailboxes_max:
-            return _full(self._mailboxes_max)
-        email_id = writing.context.take("mailbox", 1)
-        self._new(writing, email_id, command, command.mail_type)
+        if len(self.state.rows) >= self._mailboxes_max:
+            return Refusal("too_large", zh.MAILBOXES_MAX.format(self._mailboxes_max))
+        email_id = self.context.take("mailbox", 1)
+        self._new(email_id, command, command.mail_type)
         return Success(zh.MAILBOX_ADDED, email_id=email_id)
 
-    def _import(self, writing: RosterWriting, command: ImportEmails) -> MailReply:
-        state, data = writing.state, command.data
+    def _import(self, command: ImportEmails) -> MailReply:
+        state, data = self.state, command.data
         refusal = refuse_settings(self._providers, command.mail_type, "", None)
         if refusal is not None:
             return refusal
@@ -639,74 +481,112 @@ class RosterDecider(RosterFold):
             elif account.email.lower() in state.addresses:
                 failures.append(LineFailure(account.line, zh.ADDRESS_EXISTS))
             elif len(state.rows) + len(taken) >= self._mailboxes_max:
-                failures.append(LineFailure(account.line, _full(self._mailboxes_max).message))
+                failures.append(LineFailure(account.line, zh.MAILBOXES_MAX.format(self._mailboxes_max)))
             else:
                 taken.append(account)
-        first = writing.context.take("mailbox", len(taken)) if taken else 0
+        first = self.context.take("mailbox", len(taken)) if taken else 0
         hosts = [
-            (email_id, self._new(writing, email_id, account, account.mail_type or command.mail_type))
+            (email_id, self._new(email_id, account, account.mail_type or command.mail_type))
             for email_id, account in enumerate(taken, start=first)
         ]
         if command.validate and hosts:
-            first_check = writing.context.take("check", len(hosts))
+            first_check = self.context.take("check", len(hosts))
             for check_id, (email_id, host) in enumerate(hosts, start=first_check):
-                writing.request(email_id, check_id, host, login=command.validate == "login")
+                self._request(email_id, check_id, host, login=command.validate == "login")
         failures.sort(key=lambda failure: failure.line)
         return ImportResult(data.total, len(taken), len(failures), failures)
 
-    def _many(
-        self,
-        writing: RosterWriting,
-        command: CheckEmails | CancelCheck | DeleteEmails | WatchEmails | LabelEmails,
-    ) -> MailReply:
-        if not command.email_ids:
-            return Refusal("invalid_field", zh.NO_IDS, "email_ids")
-        if len(command.email_ids) > self._ids_max:
-            return Refusal("too_large", zh.IDS_MAX.format(self._ids_max), "email_ids")
-        owned = [i for i in dict.fromkeys(command.email_ids) if i in writing.state.rows]
-        match command:
-            case DeleteEmails():
-                for email_id in owned:
-                    writing.delete(email_id)
-                return Success(zh.DELETED.format(len(owned)), email_ids=owned)
-            case CancelCheck():
-                cancelled = [i for i in owned if writing.cancel(i)]
-                return Success(zh.CANCELLED.format(len(cancelled)), cancelled=cancelled)
-            case CheckEmails():
-                return _check(writing, owned, login=command.login)
-            case LabelEmails():
-                return _label(writing, owned, tidied(command.labels))
-            case WatchEmails():
-                for email_id in owned:
-                    writing.watch(writing.state.rows[email_id], on=command.on)
-                others = [i for i in dict.fromkeys(command.email_ids) if i not in writing.state.rows]
-                return watched(owned, others, on=command.on)
+    def _refusal(self, given: AddEmail | Account, kind: str) -> Refusal | None:
+        return (
+            refuse_settings(self._providers, kind, given.server, given.port)
+            or refuse_elsewhere(self._providers, kind, given.email, given.server)
+            or refuse_secrets(given.secrets)
+            or refuse_missing(self._providers, kind, given.secrets)
+        )
 
-    def _update(self, writing: RosterWriting, command: UpdateEmail) -> MailReply:
-        row = writing.state.rows.get(command.email_id)
+    def _new(self, email_id: int, given: AddEmail | Account, kind: str) -> str:
+        """Add a mailbox with its sealed secrets. Its host."""
+        where = self._providers.endpoint(
+            kind, given.email, server=given.server, port=given.port, use_ssl=given.use_ssl
+        )
+        owner = mailbox_stream(email_id)
+        self.secrets += [SecretPut(owner, name, secret) for name, secret in given.secrets.items()]
+        self._expected[owner] = 0
+        self._changed = True
+        reached: dict[str, Any] = {
+            "email": given.email,
+            "mail_type": kind,
+            "server": where.host,
+            "port": where.port,
+            "use_ssl": where.use_ssl,
+        }
+        names = tuple(given.secrets)
+        self.say(email_id, EmailAdded(timestamp=self.now, email_id=email_id, **reached))
+        self.fact(email_id, MailboxAdded(timestamp=self.now, user_id=self.user_id, secrets=names, **reached))
+        return where.host
+
+    # -- changes of one mailbox, or of a group -------------------------------------------------------
+
+    def _update(self, command: UpdateEmail) -> MailReply:
+        row = self.state.rows.get(command.email_id)
         if row is None:
             return Refusal("not_found", zh.NO_MAILBOX.format(command.email_id))
-        mail_type = command.mail_type or row.mail_type
+        mail_type, secrets = command.mail_type or row.mail_type, command.secrets
         refusal = refuse_settings(
             self._providers, command.mail_type, command.server, command.port
-        ) or refuse_secrets(command.secrets)
+        ) or refuse_secrets(secrets)
         if refusal is None and mail_type != row.mail_type:
             # Another type needs other secrets, and the sealed ones cannot be read here, so all must be given.
-            refusal = refuse_missing(self._providers, mail_type, command.secrets)
+            refusal = refuse_missing(self._providers, mail_type, secrets)
         folders = command.folders
         if refusal is None and folders:
             folders = tuple(dict.fromkeys(name.strip() for name in folders))
             refusal = refuse_folders(folders)
         where = self._moved(row, mail_type, command)
         moves = self._is_elsewhere(row, mail_type, where)
-        if refusal is None and moves and refuse_missing(self._providers, mail_type, command.secrets):
+        if refusal is None and moves and refuse_missing(self._providers, mail_type, secrets):
             refusal = Refusal("invalid_field", zh.SERVER_NEEDS_SECRETS, "server")
         if refusal is not None:
             return refusal
-        if moves:
-            writing.drop_secrets(row.id, without=command.secrets)
-        writing.update(row, mail_type, where, command.secrets, folders)
+        if moves:  # what the mailbox signs in with is destroyed, unless it is given anew
+            owner = mailbox_stream(row.id)
+            self._drop_secrets += [(owner, name) for name in SIGN_IN_SECRETS if name not in secrets]
+        self._change(row, mail_type, where, secrets, folders)
         return Success(zh.MAILBOX_UPDATED, email_id=row.id)
+
+    def _change(
+        self,
+        row: Row,
+        mail_type: str,
+        where: Endpoint,
+        secrets: Mapping[str, Secret],
+        folders: tuple[str, ...] | UnsetType | None,
+    ) -> None:
+        """Change settings. If the endpoint changes, an open check of the old one is cancelled first."""
+        before: tuple[Any, ...] = (row.mail_type, row.server, row.port, row.use_ssl)
+        after: tuple[Any, ...] = (mail_type, where.host, where.port, where.use_ssl)
+        if folders == (None if row.folders is UNSET else row.folders):
+            folders = UNSET
+        if before == after and not secrets and folders is UNSET:
+            return
+        self._expect(row.id)
+        self._changed = True
+        if before != after:
+            self._cancel(row.id)
+        names = ("mail_type", "server", "port", "use_ssl")
+        changed: dict[str, Any] = {
+            name: new for name, old, new in zip(names, before, after, strict=True) if old != new
+        }
+        self.say(row.id, EmailUpdated(timestamp=self.now, email_id=row.id, folders=folders, **changed))
+        if folders is not UNSET:
+            self.fact(row.id, FoldersChosen(timestamp=self.now, folders=folders))
+        if changed:
+            self.fact(row.id, MailboxUpdated(timestamp=self.now, **dict(zip(names, after, strict=True))))
+        for name, secret in secrets.items():
+            self.fact(row.id, SecretStored(timestamp=self.now, name=name))
+            self.secrets.append(SecretPut(mailbox_stream(row.id), name, secret))
+        if row.watched:
+            self._watch(row.id, where.host)
 
     def _is_elsewhere(self, row: Row, mail_type: str, where: Endpoint) -> bool:
         """Whether the sealed secrets would be sent to a host for which nobody gave them.
@@ -729,75 +609,157 @@ class RosterDecider(RosterFold):
             row.use_ssl if command.use_ssl is None else command.use_ssl,
         )
 
+    def _set_proxy(self, command: SetGroupProxy) -> MailReply:
+        """Seal the proxy of a group, or drop it. Checks read it when they sign in, so none is disturbed."""
+        group, proxy = command.group.strip(), command.proxy
+        refusal = refuse_group(group) or (None if proxy is None else refuse_secrets({"proxy": proxy}))
+        if refusal is not None:
+            return refusal
+        part, owner, name = str(self.user_id), roster_stream(self.user_id), group_secret(group)
+        if proxy is None:
+            self._drop_secrets.append((owner, name))
+            self.rows.append(RowDrop(GROUP_PROXIES, part, group_key(group)))
+        else:
+            self.secrets.append(SecretPut(owner, name, proxy))
+            self.rows.append(RowPut(GROUP_PROXIES, part, group_key(group), group.encode()))
+        fact = GroupProxySet(timestamp=self.now, group=group, on=proxy is not None)
+        self.events.append(of_roster(self.user_id, fact))
+        self.effects += [
+            Watch(row.id, row.server)
+            for row in self.state.rows.values()
+            if row.watched and row.group == group
+        ]
+        return Success(zh.GROUP_PROXY_TAKEN if proxy is None else zh.GROUP_PROXY_SET)
 
-def _label(writing: RosterWriting, owned: Sequence[int], labels: Labels) -> MailReply:
-    refusal = refuse_labels(labels)
-    if refusal is not None:
-        return refusal
-    changes = {email_id: changes_of(writing.state.rows[email_id], labels) for email_id in owned}
-    full = [email_id for email_id, changed in changes.items() if too_many(changed)]
-    touched = [email_id for email_id, changed in changes.items() if changed and email_id not in full]
-    for email_id in touched:
-        writing.label(email_id, changes[email_id])
-    if full:
-        made = Success if touched else Warned
-        return made(zh.TAGS.format(TAGS_MAX), email_ids=touched, skipped=full)
-    return Success(zh.LABELLED.format(len(touched)), email_ids=touched)
+    def _claim(self, command: ClaimMailbox) -> MailReply:
+        rows = self.state.rows.values()
+        row = next((row for row in rows if not row.claimed(self.now) and command.admits(row)), None)
+        if row is None:
+            return Refusal("not_found", zh.NONE_FREE)
+        local, _, domain = row.email.rpartition("@")
+        address = f"{local}+{command.alias}@{domain}" if command.alias else row.email
+        until = rfc3339(self.context.now_ms + command.seconds * 1000)
+        self._label(row.id, {"claim": Claim(address, self.now, until)})
+        return Success(zh.CLAIMED.format(address, until), email_id=row.id, address=address, until=until)
 
+    def _release(self, command: ReleaseMailbox) -> MailReply:
+        row = self.state.rows.get(command.email_id)
+        if row is None:
+            return Refusal("not_found", zh.NO_MAILBOX.format(command.email_id))
+        if row.claim is not UNSET:
+            self._label(row.id, {"claim": None})
+        return Success(zh.RELEASED.format(row.email), email_id=row.id)
 
-def _set_proxy(writing: RosterWriting, command: SetGroupProxy) -> MailReply:
-    group = command.group.strip()
-    refusal = refuse_group(group) or (
-        None if command.proxy is None else refuse_secrets({"proxy": command.proxy})
-    )
-    if refusal is not None:
-        return refusal
-    writing.group_proxy(group, command.proxy)
-    return Success(zh.GROUP_PROXY_TAKEN if command.proxy is None else zh.GROUP_PROXY_SET)
+    # -- many mailboxes -------------------------------------------------------------------------------
 
+    def _many(
+        self, command: CheckEmails | CancelCheck | DeleteEmails | WatchEmails | LabelEmails
+    ) -> MailReply:
+        if not command.email_ids:
+            return Refusal("invalid_field", zh.NO_IDS, "email_ids")
+        if len(command.email_ids) > self._ids_max:
+            return Refusal("too_large", zh.IDS_MAX.format(self._ids_max), "email_ids")
+        ids, rows = dict.fromkeys(command.email_ids), self.state.rows
+        owned = [i for i in ids if i in rows]
+        match command:
+            case DeleteEmails():
+                for email_id in owned:
+                    self._delete(email_id)
+                return Success(zh.DELETED.format(len(owned)), email_ids=owned)
+            case CancelCheck():
+                cancelled = [i for i in owned if self._cancel(i)]
+                return Success(zh.CANCELLED.format(len(cancelled)), cancelled=cancelled)
+            case CheckEmails():
+                return self._check(owned, login=command.login)
+            case LabelEmails():
+                return self._label_all(owned, tidied(command.labels))
+            case WatchEmails(_, on):
+                for email_id in owned:
+                    if rows[email_id].watched != on:
+                        self._label(email_id, {"watched": on})
+                        (self._watch if on else self._unwatch)(email_id, rows[email_id].server)
+                return watched(owned, [i for i in ids if i not in rows], on=on)
 
-def _claim(writing: RosterWriting, command: ClaimMailbox) -> MailReply:
-    context = writing.context
-    rows = writing.state.rows.values()
-    row = next((row for row in rows if not row.claimed(context.timestamp) and command.admits(row)), None)
-    if row is None:
-        return Refusal("not_found", zh.NONE_FREE)
-    local, _, domain = row.email.rpartition("@")
-    address = f"{local}+{command.alias}@{domain}" if command.alias else row.email
-    claim = Claim(address, context.timestamp, rfc3339(context.now_ms + command.seconds * 1000))
-    writing.label(row.id, {"claim": claim})
-    return Success(
-        zh.CLAIMED.format(address, claim.until), email_id=row.id, address=address, until=claim.until
-    )
+    def _delete(self, email_id: int) -> None:
+        """Delete the mailbox: cancel its check, destroy its key, and purge its mails afterwards (`Purge`)."""
+        self._expect(email_id)
+        self._changed = True
+        self._cancel(email_id)
+        row = self.state.rows[email_id]
+        if row.watched:
+            self._unwatch(email_id, row.server)
+        self.say(email_id, EmailDeleted(timestamp=self.now, email_id=email_id))
+        self.fact(email_id, MailboxDeleted(timestamp=self.now))
+        self._shred.append(mailbox_stream(email_id))
+        self.rows.append(RowPut(PURGES, "", email_key(email_id), b"{}"))
+        self.effects.append(Purge(email_id))
 
+    def _check(self, owned: Sequence[int], *, login: bool) -> MailReply:
+        if not owned:
+            return Refusal("not_found", zh.NONE_TO_CHECK)
+        skipped = [i for i in owned if i in self.state.checks]
+        accepted = [i for i in owned if i not in self.state.checks]
+        if not accepted:
+            return Warned(zh.ALL_BUSY, accepted=[], skipped=skipped)
+        first = self.context.take("check", len(accepted))
+        for check_id, email_id in enumerate(accepted, start=first):
+            self._expect(email_id)
+            self._request(email_id, check_id, self.state.rows[email_id].server, login=login)
+        return Success(zh.CHECKING.format(len(accepted)), accepted=accepted, skipped=skipped)
 
-def _release(writing: RosterWriting, command: ReleaseMailbox) -> MailReply:
-    row = writing.state.rows.get(command.email_id)
-    if row is None:
-        return Refusal("not_found", zh.NO_MAILBOX.format(command.email_id))
-    if row.claim is not UNSET:
-        writing.label(row.id, {"claim": None})
-    return Success(zh.RELEASED.format(row.email), email_id=row.id)
+    def _label_all(self, owned: Sequence[int], labels: Labels) -> MailReply:
+        refusal = refuse_labels(labels)
+        if refusal is not None:
+            return refusal
+        changes = {email_id: changes_of(self.state.rows[email_id], labels) for email_id in owned}
+        full = [email_id for email_id, changed in changes.items() if too_many(changed)]
+        touched = [email_id for email_id, changed in changes.items() if changed and email_id not in full]
+        for email_id in touched:
+            self._label(email_id, changes[email_id])
+        if full:
+            made = Success if touched else Warned
+            return made(zh.TAGS.format(TAGS_MAX), email_ids=touched, skipped=full)
+        return Success(zh.LABELLED.format(len(touched)), email_ids=touched)
 
+    # -- what several of them write -------------------------------------------------------------------
 
-def _check(writing: RosterWriting, owned: Sequence[int], *, login: bool) -> MailReply:
-    if not owned:
-        return Refusal("not_found", zh.NONE_TO_CHECK)
-    skipped = [i for i in owned if i in writing.state.checks]
-    accepted = [i for i in owned if i not in writing.state.checks]
-    if not accepted:
-        return Warned(zh.ALL_BUSY, accepted=[], skipped=skipped)
-    first = writing.context.take("check", len(accepted))
-    for check_id, email_id in enumerate(accepted, start=first):
-        writing.request(email_id, check_id, login=login)
-    return Success(zh.CHECKING.format(len(accepted)), accepted=accepted, skipped=skipped)
+    def _label(self, email_id: int, changed: Mapping[str, Any]) -> None:
+        """Change what concerns no check, so only the roster's own stream guards it."""
+        self._changed = True
+        self.say(email_id, EmailUpdated(timestamp=self.now, email_id=email_id, **changed))
+
+    def _watch(self, email_id: int, host: str) -> None:
+        self.rows.append(watched_put(email_id, host))
+        self.effects.append(Watch(email_id, host))
+
+    def _unwatch(self, email_id: int, _host: str) -> None:
+        self.rows.append(RowDrop(WATCHED, "", email_key(email_id)))
+        self.effects.append(Unwatch(email_id))
+
+    def _request(self, email_id: int, check_id: int, host: str, *, login: bool) -> None:
+        """Queue a check. `login`: it only signs in."""
+        self.status(email_id, check_id, "queued", zh.CHECK_QUEUED)
+        self.fact(email_id, CheckRequested(timestamp=self.now, check_id=check_id))
+        user_id, trace = self.user_id, carried(self.context.command_id)
+        self.rows.append(check_put(email_id, user_id, check_id, host=host, login=login, trace=trace))
+        self.effects.append(StartCheck(email_id, check_id, host, user_id, login, trace))
+
+    def _cancel(self, email_id: int) -> bool:
+        """Cancel the open check of the mailbox. False if it has none."""
+        check_id = self.state.checks.get(email_id)
+        if check_id is None:
+            return False
+        self._expect(email_id)
+        self.end(email_id, check_id, "cancelled", zh.CHECK_CANCELLED)
+        self.effects.append(StopCheck(check_id))
+        return True
+
+    def _expect(self, email_id: int) -> None:
+        stream = mailbox_stream(email_id)
+        self._expected[stream] = self.context.head(stream)
 
 
 def watched(accepted: list[int], refused: list[int], *, on: bool) -> Success:
     """The reply to `watch_emails`."""
     message = (zh.WATCH_ON if on else zh.WATCH_OFF).format(len(accepted))
     return Success(message, accepted=accepted, refused=refused)
-
-
-def _full(mailboxes_max: int) -> Refusal:
-    return Refusal("too_large", zh.MAILBOXES_MAX.format(mailboxes_max))
