@@ -150,14 +150,14 @@ class NodesDoor:
             known.startswith("sec-fetch-") for known, _ in request.headers
         ):
             return self._no("forbidden", "this is for nodes only", address=address)
-        found = request_signing.read_head(name, request.header)
-        if found is None:
+        header = request.header(request_signing.HEADER)
+        head = request_signing.read_head(header)
+        if header is None or head is None or head.name != name:
             return self._no("bad_message", "a signed request of a node is needed", address=address)
-        head, mark, mac = found
-        if mark != self._signer.mark:
+        if head.key != self._signer.mark:
             why = "its master key is another one than that of this node"
             return self._no(WRONG_KEY, why, node=head.from_, address=address)
-        if not self._signer.signed(head, mac):
+        if not self._signer.signed(header):
             return self._no("forbidden", "the signature does not fit", node=head.from_, address=address)
         return self._judged(head, address)
 
@@ -184,9 +184,8 @@ class NodesDoor:
 
     async def answer(self, visit: Visit, body: bytes) -> Answer:
         """Answer a request that was admitted."""
-        found = request_signing.read_head(visit.route.name, visit.request.header)
-        assert found is not None, "it was admitted"
-        head = found[0]
+        head = request_signing.read_head(visit.request.header(request_signing.HEADER))
+        assert head is not None, "it was admitted"
         if request_signing.digest_of(body) != head.digest:
             return self._no("bad_message", "the body is not what was signed", head=head)
         if self._running >= RUNNING_MAX:
@@ -227,7 +226,7 @@ class NodesDoor:
         return self._signed(head, status, body)
 
     def _signed(self, head: Head | None, status: HTTPStatus, body: bytes) -> Answer:
-        mac = () if head is None else ((request_signing.MAC, self._signer.answer(head.once, status, body)),)
+        mac = () if head is None else ((request_signing.MAC, self._signer.answer(head, status, body)),)
         headers = (("Content-Type", _TYPE), ("Cache-Control", NO_STORE), *mac)
         return Answer(status, headers, body, ends=head is None)
 
@@ -301,15 +300,15 @@ class Asker:
 
     def _head(self, url: str, node: str, name: str, body: bytes) -> Head:
         return Head(
-            name, self.node, node, self._lives.get(url, ""), self._log_id, self._ambient.now_ms(),
-            f"{self._process}.{next(self._numbers)}", request_signing.digest_of(body),
+            name, self.node, node, self._lives.get(url, ""), self._log_id, self._signer.mark,
+            self._ambient.now_ms(), self._process, next(self._numbers), request_signing.digest_of(body),
         )  # fmt: skip
 
     def _is_another_life(
         self, url: str, head: Head, status: int, headers: Sequence[tuple[bytes, bytes]], said: bytes
     ) -> bool:
         """Whether the request was refused because another process is there now. It is noted."""
-        if status != HTTPStatus.CONFLICT or not self._signer.answered(head.once, status, said, _mac(headers)):
+        if status != HTTPStatus.CONFLICT or not self._signer.answered(head, status, said, _mac(headers)):
             return False
         refusal = _refusal(said)
         if refusal is None or refusal.code != OTHER_LIFE:
@@ -323,7 +322,7 @@ class Asker:
         self, at: str, url: str, head: Head, status: int, headers: Sequence[tuple[bytes, bytes]],
         said: bytes, kind: type[T],
     ) -> T:  # fmt: skip
-        if not self._signer.answered(head.once, status, said, _mac(headers)):
+        if not self._signer.answered(head, status, said, _mac(headers)):
             refusal = _refusal(said)
             if refusal is not None and refusal.code == WRONG_KEY:
                 raise NodeRefused(at, WRONG_KEY, "it has another master key than this node")
@@ -356,7 +355,7 @@ class Asker:
             wire = h11.Connection(h11.CLIENT)
             given = [
                 ("host", parts.netloc), ("content-length", str(len(body))), ("connection", "close"),
-                ("content-type", "application/x-msgpack"), *self._signer.headers(head),
+                ("content-type", _TYPE), (request_signing.HEADER, self._signer.header(head)),
             ]  # fmt: skip
             target = parts.path.rstrip("/") + request_signing.NODES_PATH + head.name
             request = h11.Request(method="POST", target=target, headers=given)
