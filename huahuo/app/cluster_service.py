@@ -396,9 +396,7 @@ def serve_nodes(
         lending.over_nodes = borrowing = Borrowing(peers, ambient, lending.take, lambda: duty.holder)
         borrowing.start()
         parts.add("places over nodes", borrowing.stop)
-    clock = Clock(peers, duty, ambient, lambda why: setattr(pages, "unfit", why))
-    replica.clocks.ask_others = clock.others_ms
-    replica.clocks.ask_earliest = clock.earliest_ms
+    clock = Clock(replica.clocks, duty, lambda why: setattr(pages, "unfit", why))
     clock.start()
     parts.add("clocks of nodes", clock.stop)
     drain = Drain(duty, hub, ready, where)

@@ -61,16 +61,12 @@ class NodeBegins(NodeSilent):
 
 
 class NodeRefused(NodeError):  # noqa: N818  the condition is the name
-    """It said no. `code`: `wrong_key`, `not_found` (also: an older version), `busy`, or the request's own.
+    """It said no. `code`: `wrong_key`, `not_found` (also: an older version), `busy`, or the request's own."""
 
-    `now_ms`: what its clock shows, if that is why it said no; 0 if it did not tell.
-    """
-
-    def __init__(self, node: str, code: str, detail: str, now_ms: int = 0) -> None:
+    def __init__(self, node: str, code: str, detail: str) -> None:
         super().__init__(node, f"refused: {detail}")
         self.code = code
         self.detail = detail
-        self.now_ms = now_ms
 
 
 class Refused(Exception):  # noqa: N818  it is told to the node that asks
@@ -108,8 +104,6 @@ class Refusal(msgspec.Struct, frozen=True):
     detail: str
     life: str = ""
     """With `other_life`: the token of the process that was asked. It is to be named, and asked again."""
-    now_ms: int = 0
-    """With `stale`: what the clock of the node that was asked shows."""
 
 
 class NodesDoor:
@@ -171,11 +165,10 @@ class NodesDoor:
             return self._no("other_log", "it is of another log", head=head, address=address)
         if head.life != self.life:
             return self._signed(head, HTTPStatus.CONFLICT, _encoded(OTHER_LIFE, _RENEWED, self.life))
-        now_ms = self._ambient.now_ms()
-        apart_s = abs(head.time_ms - now_ms) / 1000
+        apart_s = abs(head.time_ms - self._ambient.now_ms()) / 1000
         if apart_s * 1000 > WINDOW_MS:
             why = f"its clock and the one of {self.node} are {apart_s:.0f} s apart: set them"
-            return self._no(STALE, why, head=head, address=address, now_ms=now_ms)
+            return self._no(STALE, why, head=head, address=address)
         if not self._replays.is_new(head.process, head.number, now_s):
             return self._no("replayed", "the same request came before", head=head, address=address)
         if self._limit.take(head.from_, now_s):
@@ -214,14 +207,13 @@ class NodesDoor:
         return await handler(head.from_, asked)
 
     def _no(
-        self, code: str, detail: str, *, head: Head | None = None, node: str = "", address: str = "",
-        now_ms: int = 0,
-    ) -> Answer:  # fmt: skip
+        self, code: str, detail: str, *, head: Head | None = None, node: str = "", address: str = ""
+    ) -> Answer:
         """A refusal; signed only for a node that has the secret."""
         if address:
             self.refused_count += 1
             self._tell(code, detail, head.from_ if head else node, address)
-        body = _encoded(code, detail, now_ms=now_ms)
+        body = _encoded(code, detail)
         status = _STATUS.get(code, HTTPStatus.CONFLICT if head else HTTPStatus.FORBIDDEN)
         return self._signed(head, status, body)
 
@@ -240,8 +232,8 @@ class NodesDoor:
             _log.warning("node_refused", node=node or "?", address=address, code=code, reason=detail)
 
 
-def _encoded(code: str, detail: str, life: str = "", now_ms: int = 0) -> bytes:
-    return msgspec.msgpack.encode(Refusal(code, detail, life, now_ms))
+def _encoded(code: str, detail: str, life: str = "") -> bytes:
+    return msgspec.msgpack.encode(Refusal(code, detail, life))
 
 
 TIMEOUT_S: Final = 5.0
@@ -333,7 +325,7 @@ class Asker:
             )
         if status != HTTPStatus.OK:
             refusal = _refusal(said) or Refusal(FAILED, f"status {status}")
-            raise NodeRefused(at, refusal.code, refusal.detail, refusal.now_ms)
+            raise NodeRefused(at, refusal.code, refusal.detail)
         try:
             return msgspec.msgpack.decode(said, type=kind)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
