@@ -13,7 +13,7 @@ import contextlib
 import os
 import shutil
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -33,12 +33,7 @@ type RowSums = dict[str, tuple[int, int]]
 """Of each table whose rows have checksums their number, and the sum of the checksums."""
 
 
-def row_sums(path: Path) -> RowSums:
-    """Those of the database `path`.
-
-    Raises:
-        Damaged: it cannot be read.
-    """
+def _row_sums(path: Path) -> RowSums:
     try:
         with contextlib.closing(connect_reader(path)) as connection:
             return {
@@ -47,14 +42,6 @@ def row_sums(path: Path) -> RowSums:
             }
     except sqlite3.DatabaseError as error:
         raise Damaged(0, str(error)) from None
-
-
-def must_sum_up_to(wanted: Mapping[str, tuple[int, int]], path: Path, made: str) -> None:
-    """Raises Damaged: a table of the database `path` has other rows than were `made` ("backed up")."""
-    found = row_sums(path)
-    for table, sums in wanted.items():
-        if (has := found.get(table, (0, 0))) != sums:
-            raise Corrupt(f"table {table}", f"its {has[0]} rows are not the {sums[0]} that were {made}")
 
 
 MANIFEST = "backup.json"
@@ -86,7 +73,7 @@ async def back_up(source: Path, target: Path, ambient: Ambient) -> Manifest:
     try:
         _copy(source, target / DATABASE)
         found = await check_file(target / DATABASE)
-        made_at, rows = rfc3339(ambient.now_ms()), row_sums(target / DATABASE)
+        made_at, rows = rfc3339(ambient.now_ms()), _row_sums(target / DATABASE)
         manifest = Manifest(found.log_id, found.position, found.chain.hex(), made_at, rows)
         _write(target / MANIFEST, msgspec.json.format(msgspec.json.encode(manifest)) + b"\n")
     except BaseException:
@@ -95,13 +82,15 @@ async def back_up(source: Path, target: Path, ambient: Ambient) -> Manifest:
     return manifest
 
 
-def copy_file(source: Path, target: Path) -> None:
-    """Copy a database whose writer may go on, in one transaction. Who takes the copy must check it.
+async def check_backup(backup: Path, tell: Tell = unheard) -> Verified:
+    """Check a backup where it lies. `tell`: as `verify`.
 
     Raises:
-        Damaged: it cannot be read.
+        Damaged: it is not what was written; Corrupt: its manifest or a table is not.
     """
-    _copy(source, target)
+    found = await check_file(backup / DATABASE, tell=tell)
+    must_be_as_made(backup, found, backup / DATABASE)
+    return found
 
 
 async def put_back(backup: Path, directory: Path) -> Verified:
@@ -251,7 +240,10 @@ def _must_be(manifest: Manifest, found: Verified, path: Path) -> None:
         )
     if manifest.chain != found.chain.hex():
         raise Damaged(found.position, "it is not the event at which the backup was made")
-    must_sum_up_to(manifest.rows, path, "backed up")
+    rows = _row_sums(path)
+    for table, sums in manifest.rows.items():
+        if (has := rows.get(table, (0, 0))) != sums:
+            raise Corrupt(f"table {table}", f"its {has[0]} rows are not the {sums[0]} that were backed up")
 
 
 def _make(directory: Path, *, fresh: bool) -> None:
@@ -315,7 +307,7 @@ def placing(directory: Path, source: Path) -> Iterator[Path]:
             if unfolded := _beside(staged):
                 raise EventStoreError(f"cannot restore into {directory}: {unfolded} is not empty at its end")
             left = left_of(staged)
-            _move(staged, directory)
+            move_log(staged, directory)
         finally:
             shutil.rmtree(staged, ignore_errors=True)
     finally:
@@ -347,8 +339,8 @@ def _size(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
 
 
-def _move(staged: Path, directory: Path) -> None:
-    """The log first: the mark of another log, which an earlier one left, is passed over beside it."""
+def move_log(staged: Path, directory: Path) -> None:
+    """Put a closed log into a directory. It goes first: the mark of an earlier one is passed over."""
     try:
         for name in (DATABASE, MARK):
             (staged / name).rename(directory / name)

@@ -11,7 +11,8 @@ people don't.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from statistics import median
 from typing import Literal
 
 import structlog
@@ -118,34 +119,86 @@ class Agreement:
         return "differs" if against >= behind else "others differ"
 
 
-AHEAD_MS = 60_000
+APART_MS = 60_000
 TOLD_EVERY_S = 60.0
+FRESH_S = 10.0
+_OTHERS_MIN = 2
+type _Seen = tuple[float, float]
+"""A time of another node, and the moment of this node's monotonic clock at which it had it."""
 _log = structlog.get_logger(__name__)
 
 
 class Clocks:
-    """Raises an alarm for a node whose clock is more than a minute ahead of ours; or ours is behind."""
+    """What time the other nodes have, by their proposals; and whether this node's clock is wrong by that.
 
-    def __init__(self) -> None:
+    `trouble`: why it is, None while it is good. It is judged by `look`, and changes if two looks say so: what
+    waited for a log that was away says too early a time.
+    """
+
+    def __init__(self, ambient: Ambient) -> None:
+        self.trouble: str | None = None
+        self._ambient = ambient
+        self._heard: dict[str, _Seen] = {}
+        self._others: _Seen | None = None
+        self._earliest: _Seen | None = None
+        self._changes = False
         self._told_s: dict[str, float] = {}
-        self.ask_others: Callable[[], int | None] | None = None
-        """See `others_ms`. Nobody knows before the node asks the others."""
-        self.ask_earliest: Callable[[], int | None] | None = None
-        """See `earliest_ms`."""
+
+    def hear(self, node: str, clock_ms: int) -> None:
+        """A proposal of this node was applied. It was made before now, so it can't be of later."""
+        now_s, known = self._ambient.monotonic_s(), self._heard.get(node)
+        if known is None or now_s - known[1] > FRESH_S or clock_ms >= _later(known, now_s):
+            self._heard[node] = clock_ms, now_s
+        ahead_ms = clock_ms - self._ambient.now_ms()
+        if ahead_ms > APART_MS and now_s - self._told_s.get(node, -TOLD_EVERY_S) >= TOLD_EVERY_S:
+            self._told_s[node] = now_s
+            _log.error(
+                "clocks_apart", node=node, ahead_s=round(ahead_ms / 1000), hint="set the clocks by NTP"
+            )
+
+    def look(self) -> None:
+        """Judge this node's clock by what was heard lately."""
+        now_ms, now_s = self._ambient.now_ms(), self._ambient.monotonic_s()
+        lately = (seen for seen in self._heard.values() if now_s - seen[1] <= 2 * FRESH_S)
+        times = [_later(seen, now_s) for seen in lately]
+        trouble = judged([one - now_ms for one in times])
+        near = any(abs(one - now_ms) <= APART_MS for one in times)
+        if times:
+            self._earliest = None if near else (min(times), now_s)
+        if trouble is None and self.trouble is not None and not near:
+            return  # too few say something: what is known to be wrong stays so until one agrees
+        changes = (trouble is None) != (self.trouble is None)
+        if changes and not self._changes:
+            self._changes = True
+            return
+        self._changes, self.trouble = False, trouble
+        self._others = None if trouble is None else (median(times), now_s)
 
     def others_ms(self) -> int | None:
-        """The time that most other nodes have, while it is known that this node's clock is wrong."""
-        return None if self.ask_others is None else self.ask_others()
+        """What time most other nodes have; None while this node's clock is good."""
+        return None if self._others is None else round(_later(self._others, self._ambient.monotonic_s()))
 
     def earliest_ms(self) -> int | None:
-        """The time of the node whose clock is furthest behind, while none agrees with this node's clock."""
-        return None if self.ask_earliest is None else self.ask_earliest()
+        """What time the node has whose clock is the last; None if one agrees with this node."""
+        seen = self._earliest
+        return None if seen is None else round(_later(seen, self._ambient.monotonic_s()))
 
-    def hear(self, node: str, clock_ms: int, ambient: Ambient) -> None:
-        """A proposal of this node was applied. It was made before now, so it can't be of later."""
-        ahead_ms = clock_ms - ambient.now_ms()
-        now_s = ambient.monotonic_s()
-        if ahead_ms <= AHEAD_MS or now_s - self._told_s.get(node, -TOLD_EVERY_S) < TOLD_EVERY_S:
-            return
-        self._told_s[node] = now_s
-        _log.error("clocks_apart", node=node, ahead_s=round(ahead_ms / 1000), hint="set the clocks by NTP")
+
+def _later(seen: _Seen, now_s: float) -> float:
+    then_ms, then_s = seen
+    return then_ms + (now_s - then_s) * 1000
+
+
+def judged(ahead_ms: Collection[float]) -> str | None:
+    """Why this node's clock is wrong, by how far each other one is ahead of it; None if it is not.
+
+    It takes two others that differ in the same direction, and more than half of all. Of two nodes it cannot
+    be told which one is wrong.
+    """
+    behind = [ms for ms in ahead_ms if ms > APART_MS]
+    ahead = [-ms for ms in ahead_ms if ms < -APART_MS]
+    most = max(_OTHERS_MIN, (len(ahead_ms) + 1) // 2 + 1)
+    for name, apart in (("behind", behind), ("ahead of", ahead)):
+        if len(apart) >= most:
+            return f"the clock of this node is {median(apart) / 1000:.0f} s {name} those of the others"
+    return None

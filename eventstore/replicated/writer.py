@@ -97,7 +97,7 @@ class ReplicaWriter(Writer):
         self.went_away = asyncio.Event()
         """Set once the ordered log could not be reached."""
         self.sequencer = sequencer
-        self.clocks = Clocks()
+        self.clocks = Clocks(ambient)
         self.newest = Newest(sequencer)
         self._log_id, self._key = loaded.log_id, key
         self._codec = Codec(key, loaded.log_id)
@@ -519,7 +519,8 @@ class ReplicaWriter(Writer):
             self._living.hear(proposal.node, proposal.epoch, self._ambient.monotonic_s())
         if proposal.node != self.node:
             self.agreement.hear(proposal.node, proposal.seen)
-            self.clocks.hear(proposal.node, proposal.clock_ms, self._ambient)
+            if proposer is not None:  # what is read of long ago says nothing of now
+                self.clocks.hear(proposal.node, proposal.clock_ms)
             return None
         if proposer is None or not step.applied:
             return None

@@ -603,9 +603,7 @@ class App:
             borrowing.start()
             parts.add("places over nodes", borrowing.stop)
         pages = self._pages
-        clock = Clock(peers, duty, ambient, lambda why: setattr(pages, "unfit", why))
-        replica.clocks.ask_others = clock.others_ms
-        replica.clocks.ask_earliest = clock.earliest_ms
+        clock = Clock(replica.clocks, duty, lambda why: setattr(pages, "unfit", why))
         clock.start()
         parts.add("clocks of nodes", clock.stop)
 

@@ -61,16 +61,12 @@ class NodeBegins(NodeSilent):
 
 
 class NodeRefused(NodeError):  # noqa: N818  the condition is the name
-    """It said no. `code`: `wrong_key`, `not_found` (also: an older version), `busy`, or the request's own.
+    """It said no. `code`: `wrong_key`, `not_found` (also: an older version), `busy`, or the request's own."""
 
-    `now_ms`: what its clock shows, if that is why it said no; 0 if it did not tell.
-    """
-
-    def __init__(self, node: str, code: str, detail: str, now_ms: int = 0) -> None:
+    def __init__(self, node: str, code: str, detail: str) -> None:
         super().__init__(node, f"refused: {detail}")
         self.code = code
         self.detail = detail
-        self.now_ms = now_ms
 
 
 class Refused(Exception):  # noqa: N818  it is told to the node that asks
@@ -108,8 +104,6 @@ class Refusal(msgspec.Struct, frozen=True):
     detail: str
     life: str = ""
     """With `other_life`: the token of the process that was asked. It is to be named, and asked again."""
-    now_ms: int = 0
-    """With `stale`: what the clock of the node that was asked shows."""
 
 
 class NodesDoor:
@@ -150,14 +144,14 @@ class NodesDoor:
             known.startswith("sec-fetch-") for known, _ in request.headers
         ):
             return self._no("forbidden", "this is for nodes only", address=address)
-        found = request_signing.read_head(name, request.header)
-        if found is None:
+        header = request.header(request_signing.HEADER)
+        head = request_signing.read_head(header)
+        if header is None or head is None or head.name != name:
             return self._no("bad_message", "a signed request of a node is needed", address=address)
-        head, mark, mac = found
-        if mark != self._signer.mark:
+        if head.key != self._signer.mark:
             why = "its master key is another one than that of this node"
             return self._no(WRONG_KEY, why, node=head.from_, address=address)
-        if not self._signer.signed(head, mac):
+        if not self._signer.signed(header):
             return self._no("forbidden", "the signature does not fit", node=head.from_, address=address)
         return self._judged(head, address)
 
@@ -171,11 +165,10 @@ class NodesDoor:
             return self._no("other_log", "it is of another log", head=head, address=address)
         if head.life != self.life:
             return self._signed(head, HTTPStatus.CONFLICT, _encoded(OTHER_LIFE, _RENEWED, self.life))
-        now_ms = self._ambient.now_ms()
-        apart_s = abs(head.time_ms - now_ms) / 1000
+        apart_s = abs(head.time_ms - self._ambient.now_ms()) / 1000
         if apart_s * 1000 > WINDOW_MS:
             why = f"its clock and the one of {self.node} are {apart_s:.0f} s apart: set them"
-            return self._no(STALE, why, head=head, address=address, now_ms=now_ms)
+            return self._no(STALE, why, head=head, address=address)
         if not self._replays.is_new(head.process, head.number, now_s):
             return self._no("replayed", "the same request came before", head=head, address=address)
         if self._limit.take(head.from_, now_s):
@@ -184,9 +177,8 @@ class NodesDoor:
 
     async def answer(self, visit: Visit, body: bytes) -> Answer:
         """Answer a request that was admitted."""
-        found = request_signing.read_head(visit.route.name, visit.request.header)
-        assert found is not None, "it was admitted"
-        head = found[0]
+        head = request_signing.read_head(visit.request.header(request_signing.HEADER))
+        assert head is not None, "it was admitted"
         if request_signing.digest_of(body) != head.digest:
             return self._no("bad_message", "the body is not what was signed", head=head)
         if self._running >= RUNNING_MAX:
@@ -215,19 +207,18 @@ class NodesDoor:
         return await handler(head.from_, asked)
 
     def _no(
-        self, code: str, detail: str, *, head: Head | None = None, node: str = "", address: str = "",
-        now_ms: int = 0,
-    ) -> Answer:  # fmt: skip
+        self, code: str, detail: str, *, head: Head | None = None, node: str = "", address: str = ""
+    ) -> Answer:
         """A refusal; signed only for a node that has the secret."""
         if address:
             self.refused_count += 1
             self._tell(code, detail, head.from_ if head else node, address)
-        body = _encoded(code, detail, now_ms=now_ms)
+        body = _encoded(code, detail)
         status = _STATUS.get(code, HTTPStatus.CONFLICT if head else HTTPStatus.FORBIDDEN)
         return self._signed(head, status, body)
 
     def _signed(self, head: Head | None, status: HTTPStatus, body: bytes) -> Answer:
-        mac = () if head is None else ((request_signing.MAC, self._signer.answer(head.once, status, body)),)
+        mac = () if head is None else ((request_signing.MAC, self._signer.answer(head, status, body)),)
         headers = (("Content-Type", _TYPE), ("Cache-Control", NO_STORE), *mac)
         return Answer(status, headers, body, ends=head is None)
 
@@ -241,8 +232,8 @@ class NodesDoor:
             _log.warning("node_refused", node=node or "?", address=address, code=code, reason=detail)
 
 
-def _encoded(code: str, detail: str, life: str = "", now_ms: int = 0) -> bytes:
-    return msgspec.msgpack.encode(Refusal(code, detail, life, now_ms))
+def _encoded(code: str, detail: str, life: str = "") -> bytes:
+    return msgspec.msgpack.encode(Refusal(code, detail, life))
 
 
 TIMEOUT_S: Final = 5.0
@@ -301,15 +292,15 @@ class Asker:
 
     def _head(self, url: str, node: str, name: str, body: bytes) -> Head:
         return Head(
-            name, self.node, node, self._lives.get(url, ""), self._log_id, self._ambient.now_ms(),
-            f"{self._process}.{next(self._numbers)}", request_signing.digest_of(body),
+            name, self.node, node, self._lives.get(url, ""), self._log_id, self._signer.mark,
+            self._ambient.now_ms(), self._process, next(self._numbers), request_signing.digest_of(body),
         )  # fmt: skip
 
     def _is_another_life(
         self, url: str, head: Head, status: int, headers: Sequence[tuple[bytes, bytes]], said: bytes
     ) -> bool:
         """Whether the request was refused because another process is there now. It is noted."""
-        if status != HTTPStatus.CONFLICT or not self._signer.answered(head.once, status, said, _mac(headers)):
+        if status != HTTPStatus.CONFLICT or not self._signer.answered(head, status, said, _mac(headers)):
             return False
         refusal = _refusal(said)
         if refusal is None or refusal.code != OTHER_LIFE:
@@ -323,7 +314,7 @@ class Asker:
         self, at: str, url: str, head: Head, status: int, headers: Sequence[tuple[bytes, bytes]],
         said: bytes, kind: type[T],
     ) -> T:  # fmt: skip
-        if not self._signer.answered(head.once, status, said, _mac(headers)):
+        if not self._signer.answered(head, status, said, _mac(headers)):
             refusal = _refusal(said)
             if refusal is not None and refusal.code == WRONG_KEY:
                 raise NodeRefused(at, WRONG_KEY, "it has another master key than this node")
@@ -334,7 +325,7 @@ class Asker:
             )
         if status != HTTPStatus.OK:
             refusal = _refusal(said) or Refusal(FAILED, f"status {status}")
-            raise NodeRefused(at, refusal.code, refusal.detail, refusal.now_ms)
+            raise NodeRefused(at, refusal.code, refusal.detail)
         try:
             return msgspec.msgpack.decode(said, type=kind)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
@@ -356,7 +347,7 @@ class Asker:
             wire = h11.Connection(h11.CLIENT)
             given = [
                 ("host", parts.netloc), ("content-length", str(len(body))), ("connection", "close"),
-                ("content-type", "application/x-msgpack"), *self._signer.headers(head),
+                ("content-type", _TYPE), (request_signing.HEADER, self._signer.header(head)),
             ]  # fmt: skip
             target = parts.path.rstrip("/") + request_signing.NODES_PATH + head.name
             request = h11.Request(method="POST", target=target, headers=given)

@@ -1,9 +1,10 @@
-"""Copies of a replica for nodes that join: given by a living node, fetched, checked, put in place.
+"""Backups of a replica for nodes that join: given by a living node, fetched, checked, put in place.
 
 A copy is made for the first node that asks and serves all that ask within `FRESH_S`. Its pieces can be
 asked for in any order and again, so a node whose connection broke goes on where it was.
 
     joining/log.db       what came so far
+    joining/backup.json  what the giver says of it
     joining/copy.json    which copy of which node it is: the same process or its next one goes on with it
 
 A copy counts once its pages, its chain, its end and the sums of its rows are right, it is of the right
@@ -11,10 +12,8 @@ log, and no other node that can say had another digest at that place.
 """
 
 import asyncio
-import contextlib
 import os
 import shutil
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
@@ -26,7 +25,7 @@ from huahuo.cluster import node_requests
 from huahuo.cluster.members import Member
 from huahuo.cluster.node_requests import Asker, NodeError, NodeRefused, NodeSilent, Peers, Refused
 from huahuo.eventstore.ambient import Ambient
-from huahuo.eventstore.care.backup import RowSums, check_file, must_sum_up_to
+from huahuo.eventstore.care.backup import MANIFEST, check_backup, move_log
 from huahuo.eventstore.care.verify import Verified
 from huahuo.eventstore.core.storage_port import Passed
 from huahuo.eventstore.errors import EventStoreError
@@ -35,6 +34,7 @@ from huahuo.eventstore.sqlite.directory_lock import DirectoryLock, Left
 from huahuo.eventstore.sqlite.log import held_in, must_know
 from huahuo.eventstore.sqlite.mark import MARK, Mark, MarkFile
 from huahuo.eventstore.sqlite.schema import DATABASE
+from huahuo.storage.copying import in_child
 
 BEGIN, PIECE, ENDS = "copy_begin", "copy_piece", "ends"
 PIECE_BYTES: Final = 4 << 20
@@ -49,23 +49,20 @@ _log = structlog.get_logger(__name__)
 class Begin(msgspec.Struct, frozen=True):
     """Make a copy, or name the one there is if the proposal `first` is the next that it needs, or older.
 
-    `first`: the oldest proposal that the ordered log keeps. Nodes of an older version do not heed it.
+    `first`: the oldest proposal that the ordered log keeps.
     """
 
     first: int = 0
 
 
 class Offered(msgspec.Struct, frozen=True):
-    """A copy: its name, its size, and the last offset that it has applied. Size 0: it is being made.
-
-    `rows`: what its tables sum up to. Nodes of an older version do not say it.
-    """
+    """A backup: its name, its size, and the last offset that it has applied. Size 0: it is being made."""
 
     name: str
     size: int = 0
     offset: int = 0
     digest: bytes = b""
-    rows: RowSums = {}
+    manifest: bytes = b""
 
     def leads_to(self, first: int) -> bool:
         """Whether an ordered log that begins at `first` still has all that comes after this copy."""
@@ -153,31 +150,18 @@ class Copies:
         self._watching = self._watching or asyncio.create_task(self._watch(), name="copies")
 
     async def _copied(self, name: str) -> Offered:
-        source, target = self._data / DATABASE, self._folder / DATABASE
         size = sum(file.stat().st_size for file in self._data.glob(f"{DATABASE}*"))
         if shutil.disk_usage(self._data).free < size + _ROOM:
             raise Refused("storage_full", f"its disk has no room for a copy of {size >> 20} MiB")
-        self._folder.mkdir(mode=0o700, exist_ok=True)
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "huahuo.cluster.copying", str(source), str(target),
-            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-        )  # fmt: skip
+        made = await in_child(self._data, str(self._folder))
         try:
-            sums, said = await process.communicate()
-        except asyncio.CancelledError:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
-            await process.wait()
-            raise
-        try:
-            held = held_in(self._folder) if process.returncode == 0 else None
+            held = None if made.error else held_in(self._folder)
         except EventStoreError as error:
             raise Refused(node_requests.FAILED, str(error)) from None
         if held is None:
-            lines = said.decode(errors="replace").strip().splitlines()
-            raise Refused(node_requests.FAILED, lines[-1] if lines else "the copy could not be made")
-        rows = msgspec.json.decode(sums, type=RowSums)
-        return Offered(name, target.stat().st_size, held.offset, held.digest, rows)
+            raise Refused(node_requests.FAILED, made.error or "the copy could not be made")
+        target, manifest = self._folder / DATABASE, (self._folder / MANIFEST).read_bytes()
+        return Offered(name, target.stat().st_size, held.offset, held.digest, manifest)
 
     async def _piece(self, _node: str, asked: Piece) -> bytes:
         if self._offered is None or asked.name != self._offered.name:
@@ -279,6 +263,7 @@ async def _fetched(folder: Path, node: str, url: str, asker: Asker, tell: Tell, 
     if begun != Noted(node, offered):
         path.unlink(missing_ok=True)
         (folder / COPY_NOTE).write_bytes(note_of(node, offered))
+    (folder / MANIFEST).write_bytes(offered.manifest)
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o600)
     with os.fdopen(descriptor, "ab") as file:
         while (at := file.tell()) < offered.size:
@@ -312,9 +297,7 @@ async def _check(
     try:
         must_know(folder)
         found = await _look_through(
-            folder / DATABASE,
-            offered.rows,
-            lambda done: tell(f"this node checks the copy that {giver} gave: {done:.0%}"),
+            folder, lambda done: tell(f"this node checks the copy that {giver} gave: {done:.0%}")
         )
         _must_be(folder, offered, log_id)
         others = {node: member.url for node, member in living.items() if node != giver}
@@ -326,21 +309,15 @@ async def _check(
     return found
 
 
-async def _look_through(path: Path, rows: RowSums, tell: Callable[[float], None]) -> Verified:
-    """Check pages, chain and rows, on another thread: `/readyz` still answers. Raises Damaged."""
-    executor = ThreadExecutor(1, "check")
-    loop = asyncio.get_running_loop()
+async def _look_through(folder: Path, tell: Callable[[float], None]) -> Verified:
+    """Check the backup on another thread: `/readyz` still answers. Raises Damaged."""
+    executor, loop = ThreadExecutor(1, "check"), asyncio.get_running_loop()
 
     def told(done: float) -> None:
         loop.call_soon_threadsafe(tell, done)
 
-    def look() -> Verified:
-        found = asyncio.run(check_file(path, tell=told))
-        must_sum_up_to(rows, path, "copied")
-        return found
-
     try:
-        return await executor.run(look)
+        return await executor.run(lambda: asyncio.run(check_backup(folder, told)))
     finally:
         executor.close(wait=False)
 
@@ -380,14 +357,9 @@ def _put(folder: Path, data: Path, mark: Mark) -> None:
     """Replace what `data` holds. What says where the older log ended goes first; `mark` is of this one."""
     for name in (MARK, f"{DATABASE}-wal", f"{DATABASE}-shm"):
         (data / name).unlink(missing_ok=True)
-    (folder / DATABASE).replace(data / DATABASE)
-    MarkFile(data / MARK, mark).close()
+    MarkFile(folder / MARK, mark).close()
+    move_log(folder, data)
     shutil.rmtree(folder, ignore_errors=True)
-    descriptor = os.open(data, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def note_of(node: str, offered: Offered) -> bytes:

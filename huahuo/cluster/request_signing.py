@@ -10,59 +10,40 @@ its clock; one is forgotten when none of its requests could pass as new any more
 """
 
 import hmac
-import re
+from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections import OrderedDict
-from collections.abc import Callable
 from hashlib import blake2b, sha256
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
+from msgspec import Meta
 
 PURPOSE: Final = "requests of nodes"
 """What the secret is derived for (`seal.derive`)."""
 NODES_PATH: Final = "/nodes/"
-FROM, TO, LIFE, LOG, KEY, TIME, ONCE, DIGEST, MAC = (
-    "huahuo-from", "huahuo-to", "huahuo-life", "huahuo-log", "huahuo-key", "huahuo-time", "huahuo-once",
-    "huahuo-digest", "huahuo-mac",
-)  # fmt: skip
-_FORMS: Final = {
-    FROM: re.compile(r"[A-Za-z0-9_-]{1,64}"),
-    TO: re.compile(r"[A-Za-z0-9_-]{0,64}"),
-    LIFE: re.compile(r"(?:[0-9a-f]{16})?"),
-    LOG: re.compile(r"[A-Za-z0-9_-]{1,64}"),
-    KEY: re.compile(r"[0-9a-f]{16}"),
-    TIME: re.compile(r"[0-9]{1,15}"),
-    ONCE: re.compile(r"[0-9a-f]{16}\.[0-9]{1,15}"),
-    DIGEST: re.compile(r"[0-9a-f]{64}"),
-    MAC: re.compile(r"[0-9a-f]{64}"),
-}
+HEADER, MAC = "huahuo-node", "huahuo-mac"
+"""Of a request, and of its answer."""
+type _Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+type _Token = Annotated[str, Meta(pattern=r"^([0-9a-f]{16})?$")]
 
 
-class Head(msgspec.Struct, frozen=True):
+class Head(msgspec.Struct, frozen=True, array_like=True):
     """What is signed of a request. `to` is empty if the asker does not know the node's name yet.
 
-    `life`: a token of the process that is asked, empty if the asker does not know it yet.
-    `once`: a token of the asking process, a dot, and a number that rises with each of its requests.
+    `life`: a token of the process that is asked, empty if the asker does not know it yet. `key`: see
+    `Signer.mark`. `process`: a token of the asking one. `number` rises with each of its requests.
     """
 
     name: str
-    from_: str
-    to: str
-    life: str
-    log: str
+    from_: _Name
+    to: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{0,64}$")]
+    life: _Token
+    log: _Name
+    key: _Token
     time_ms: int
-    once: str
+    process: _Token
+    number: Annotated[int, Meta(ge=0)]
     digest: str
-
-    @property
-    def process(self) -> str:
-        """The token of the asking process."""
-        return self.once.partition(".")[0]
-
-    @property
-    def number(self) -> int:
-        """The number of the request."""
-        return int(self.once.partition(".")[2])
 
 
 class Signer:
@@ -73,58 +54,39 @@ class Signer:
         self.mark = blake2b(secret, digest_size=8, person=b"huahuo nodes").hexdigest()
         """Tells whether two nodes have one secret, and nothing else of it."""
 
-    def headers(self, head: Head) -> tuple[tuple[str, str], ...]:
-        """The headers of a request."""
-        return (
-            (FROM, head.from_), (TO, head.to), (LIFE, head.life), (LOG, head.log), (KEY, self.mark),
-            (TIME, str(head.time_ms)), (ONCE, head.once), (DIGEST, head.digest),
-            (MAC, self._mac(_text(head))),
-        )  # fmt: skip
+    def header(self, head: Head) -> str:
+        """The value of the header of a request."""
+        text = urlsafe_b64encode(msgspec.msgpack.encode(head)).decode()
+        return f"{text}.{self._mac(text)}"
 
-    def signed(self, head: Head, mac: str) -> bool:
-        """Whether `mac` is the signature of this head. Compared in constant time."""
-        return hmac.compare_digest(self._mac(_text(head)), mac)
+    def signed(self, header: str) -> bool:
+        """Whether the header of a request has its signature. Compared in constant time."""
+        text, _, mac = header.rpartition(".")
+        return header.isascii() and hmac.compare_digest(self._mac(text), mac)
 
-    def answer(self, once: str, status: int, body: bytes) -> str:
-        """The signature of the answer to the request with this number."""
-        return self._mac(f"huahuo answer 1\n{once}\n{status}\n{digest_of(body)}")
+    def answer(self, head: Head, status: int, body: bytes) -> str:
+        """The signature of the answer to this request."""
+        return self._mac(f"huahuo answer 1\n{head.process}.{head.number}\n{status}\n{digest_of(body)}")
 
-    def answered(self, once: str, status: int, body: bytes, mac: str) -> bool:
+    def answered(self, head: Head, status: int, body: bytes, mac: str) -> bool:
         """Whether `mac` is the signature of this answer. Compared in constant time."""
-        return mac.isascii() and hmac.compare_digest(self.answer(once, status, body), mac)
+        return mac.isascii() and hmac.compare_digest(self.answer(head, status, body), mac)
 
     def _mac(self, text: str) -> str:
         return hmac.new(self._secret, text.encode(), sha256).hexdigest()
 
 
-def read_head(name: str, header: Callable[[str], str | None]) -> tuple[Head, str, str] | None:
-    """The head of a request, the mark of its key and its signature. None: a header is missing or has no form.
-
-    `header`: the value of a header that came once.
-    """
-    found: dict[str, str] = {}
-    for wanted, form in _FORMS.items():
-        value = header(wanted)
-        if value is None or not form.fullmatch(value):
-            return None
-        found[wanted] = value
-    head = Head(
-        name, found[FROM], found[TO], found[LIFE], found[LOG], int(found[TIME]), found[ONCE], found[DIGEST]
-    )  # fmt: skip
-    return head, found[KEY], found[MAC]
+def read_head(header: str | None) -> Head | None:
+    """The head of a request, which may be signed or not. None: it has no form."""
+    try:
+        return msgspec.msgpack.decode(urlsafe_b64decode((header or "").partition(".")[0]), type=Head)
+    except (ValueError, msgspec.MsgspecError):
+        return None
 
 
 def digest_of(body: bytes) -> str:
-    """The digest of a body, as headers have it."""
+    """The digest of a body."""
     return sha256(body).hexdigest()
-
-
-def _text(head: Head) -> str:
-    parts = (
-        "huahuo nodes 1", "POST", NODES_PATH + head.name, head.from_, head.to, head.life, head.log,
-        str(head.time_ms), head.once, head.digest,
-    )  # fmt: skip
-    return "\n".join(parts)
 
 
 WINDOW_MS: Final = 900_000

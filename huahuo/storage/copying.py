@@ -2,6 +2,8 @@
 
     python -m huahuo.storage.copying DATA TARGET KEEP EVERY_S
 
+KEEP 0: a single one, in TARGET itself, for a node that joins.
+
     TARGET/2026-11-26T020304Z/    as `huahuo backup` makes it; TARGET may be s3://BUCKET/PREFIX
     TARGET/2026-11-26T020304Z/backup.json    uploaded last: without it, no backup
 
@@ -20,7 +22,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -272,6 +274,9 @@ async def run(data: Path, target: str, keep: int, every_s: float, ambient: Ambie
 
 
 async def _run(data: Path, target: str, keep: int, every_s: float, ambient: Ambient) -> Outcome:
+    if not keep:
+        manifest = await back_up(data / DATABASE, Path(target), ambient)
+        return Outcome(made=target, position=manifest.position)
     far = Objects(target) if target.startswith(SCHEME) else None
     near = data if far else Path(target)
     store = far or Folder(near)
@@ -311,6 +316,26 @@ async def _test(made: Path, manifest: Manifest, into: Path) -> None:
     if (found.log_id, found.position) != (manifest.log, manifest.position):
         raise EventStoreError(f"the restored copy ends at {found.position}, not at {manifest.position}")
     shutil.rmtree(into)
+
+
+async def in_child(data: Path, target: str, keep: int = 0, every_s: float = 0.0) -> Outcome:
+    """As `run`, in a process of its own, so that copying and checking delay no client."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "huahuo.storage.copying", str(data), target, str(keep), str(every_s),
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        told, failed = await process.communicate()
+    except asyncio.CancelledError:
+        with suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
+        raise
+    try:
+        return msgspec.json.decode(told, type=Outcome)
+    except msgspec.MsgspecError:
+        lines = failed.decode(errors="replace").strip().splitlines()
+        return Outcome(error=lines[-1] if lines else f"it ended with {process.returncode}")
 
 
 def main() -> None:

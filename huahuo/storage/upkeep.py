@@ -8,9 +8,8 @@
 """
 
 import asyncio
-import contextlib
+import functools
 import re
-import sys
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from itertools import batched
@@ -31,7 +30,7 @@ from huahuo.eventstore.core.reader import AUDIT_STREAM
 from huahuo.eventstore.errors import EventStoreError
 from huahuo.eventstore.model import LOG_STREAM, Append, NewEvent, RowDrop, StoredEvent
 from huahuo.eventstore.port import Log
-from huahuo.storage.copying import Outcome, made_ms
+from huahuo.storage.copying import Outcome, in_child, made_ms
 from huahuo.terminal import seconds
 from huahuo.transport.access.revocations import AUTH_STREAM
 from huahuo.users.api_keys import KeyBook
@@ -50,27 +49,8 @@ type MakeBackup = Callable[[], Awaitable[Outcome]]
 
 
 def in_process(data: Path, target: str, keep: int, every_s: float) -> MakeBackup:
-    """Makes a backup in a process of its own (`huahuo.storage.copying`)."""
-
-    async def make() -> Outcome:
-        asked = (sys.executable, "-m", "huahuo.storage.copying", str(data), target, str(keep), str(every_s))
-        process = await asyncio.create_subprocess_exec(
-            *asked, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
-        )
-        try:
-            told, failed = await process.communicate()
-        except asyncio.CancelledError:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
-            await process.wait()
-            raise
-        try:
-            return msgspec.json.decode(told, type=Outcome)
-        except msgspec.MsgspecError:
-            lines = failed.decode(errors="replace").strip().splitlines()
-            return Outcome(error=lines[-1] if lines else f"it ended with {process.returncode}")
-
-    return make
+    """Makes a backup in a process of its own."""
+    return functools.partial(in_child, data, target, keep, every_s)
 
 
 class Backups:

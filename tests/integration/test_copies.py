@@ -163,7 +163,7 @@ async def test_a_copy_from_which_a_row_was_taken_on_its_way_is_thrown_away(tmp_p
             a.living["a"].url, "a", replica_copies.BEGIN, replica_copies.Begin(), replica_copies.Offered
         )
         (folder / replica_copies.COPY_NOTE).write_bytes(replica_copies.note_of("a", offered))
-        with pytest.raises(NoCopy, match=r"table command .* its 0 rows are not the 1 that were copied"):
+        with pytest.raises(NoCopy, match=r"table command .* its 0 rows are not the 1 that were backed up"):
             await a.fetch(tmp_path / "c")
         assert not (tmp_path / "c" / DATABASE).exists()
         assert await a.fetch(tmp_path / "c") == "a", "the next try begins again"

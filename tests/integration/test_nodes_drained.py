@@ -27,7 +27,7 @@ from huahuo.cluster.node_requests import (
     Peers,
     Refused,
 )
-from huahuo.cluster.request_signing import WINDOW_MS, Head, Signer
+from huahuo.cluster.request_signing import HEADER, WINDOW_MS, Head, Signer
 from huahuo.eventstore.ambient import FakeAmbient
 from huahuo.eventstore.model import Append
 from huahuo.transport.protocol.codes import CloseCode
@@ -108,8 +108,8 @@ async def pair() -> AsyncIterator[Pair]:
 def signed(p: Pair, body: bytes = b"", **fields: Any) -> dict[str, str]:
     """The headers of a good request; `fields` replace what is signed."""
     signer, digest = Signer(SECRET), request_signing.digest_of(body)
-    head = Head("double", "a", "b", p.door.life, LOG, p.clock.now_ms(), f"{'0' * 16}.1", digest)
-    return dict(signer.headers(msgspec.structs.replace(head, **fields)))
+    head = Head("double", "a", "b", p.door.life, LOG, signer.mark, p.clock.now_ms(), "0" * 16, 1, digest)
+    return {HEADER: signer.header(msgspec.structs.replace(head, **fields))}
 
 
 async def test_a_node_gets_an_answer_and_the_other_one_knows_who_asked() -> None:
@@ -211,17 +211,14 @@ async def test_a_node_that_was_restarted_answers_the_next_question() -> None:
         assert p.asked == 2
 
 
-@pytest.mark.parametrize(
-    "changed", ["huahuo-from", "huahuo-to", "huahuo-life", "huahuo-once", "huahuo-digest", "huahuo-mac"]
-)
-async def test_a_changed_header_ends_the_signature(changed: str) -> None:
+async def test_a_changed_header_ends_the_signature() -> None:
     async with pair() as p, httpx.AsyncClient(trust_env=False, timeout=WITHIN_S) as c:
         body = b"\x81\xa6number\x01"
-        headers = signed(p, body)
-        value = headers[changed]
-        headers[changed] = value[:-1] + ("0" if value[-1] != "0" else "1")
-        answer = await c.post(f"{p.url}/nodes/double", headers=headers, content=body)
-        assert answer.status_code == 403
+        value = signed(p, body)[HEADER]
+        for at in range(len(value)):
+            changed = value[:at] + ("0" if value[at] != "0" else "1") + value[at + 1 :]
+            answer = await c.post(f"{p.url}/nodes/double", headers={HEADER: changed}, content=body)
+            assert answer.status_code == 403
         assert p.asked == 0
 
 
@@ -255,7 +252,7 @@ async def test_a_body_over_the_bound_is_refused_before_it_is_read() -> None:
 async def test_a_node_that_asks_without_pause_is_told_to_wait() -> None:
     async with world() as w:
         p = Pair(w)
-        headers = [signed(p, once=f"{'1' * 16}.{number}") for number in range(1, 4 * REQUESTS_PER_S + 2)]
+        headers = [signed(p, number=number) for number in range(1, 4 * REQUESTS_PER_S + 2)]
         judged = [p.door.admit(_request(one), "double", "127.0.0.1") for one in headers]
         assert [hasattr(one, "principal") for one in judged].count(False) == 1
 
@@ -270,7 +267,9 @@ async def test_an_answer_that_nobody_signed_is_not_believed() -> None:
 
 @pytest.mark.parametrize("mac", ["\xff", "é" * 64])
 def test_a_signature_that_is_no_ascii_is_a_wrong_one(mac: str) -> None:
-    assert not Signer(SECRET).answered("0.1", 200, b"", mac)
+    head = Head("double", "a", "b", "", LOG, "", 0, "", 1, "")
+    assert not Signer(SECRET).answered(head, 200, b"", mac)
+    assert not Signer(SECRET).signed(f"x.{mac}")
 
 
 async def test_a_node_whose_url_cannot_be_asked_is_silent_and_fails_nobody() -> None:

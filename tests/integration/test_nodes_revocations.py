@@ -74,7 +74,8 @@ class Admitting:
         await self.watch.start()
 
     def knows_the_time_of(self, other: "Admitting") -> None:
-        self._clocks.ask_earliest = other.ambient.now_ms
+        self._clocks.hear("other", other.ambient.now_ms())
+        self._clocks.look()
 
     async def sign_in(self) -> str:
         found = await self.login.attempt("alice", PASSWORD, "192.0.2.1")

@@ -20,7 +20,7 @@ from huahuo.app.application import standard
 from huahuo.app.config import Table
 from huahuo.cluster import node_requests
 from huahuo.cluster.node_requests import Asker, NodeRefused, NodesDoor, NodeSilent
-from huahuo.cluster.request_signing import Head, Signer
+from huahuo.cluster.request_signing import HEADER, Head, Signer
 from huahuo.eventstore.ambient import FakeAmbient
 from huahuo.eventstore.audit.tables import match_of as audit_expression
 from huahuo.eventstore.fulltext import words as text_words
@@ -501,11 +501,11 @@ def nodes(data: bytes) -> None:
     door.on("double", _Question, _said)
     texts = [one.decode("latin-1") for one in (name, node, to, life)]
     head = Head(
-        texts[0], texts[1], texts[2], texts[3] or door.life, _LOG, ambient.now_ms(),
-        f"{'0' * 16}.1", sha256(body).hexdigest(),
+        texts[0], texts[1], texts[2], texts[3] or door.life, _LOG, _signer.mark, ambient.now_ms(),
+        "0" * 16, 1, sha256(body).hexdigest(),
     )  # fmt: skip
-    signed = _signer.headers(head)
-    stranger = [(known, value if known != "huahuo-mac" else "0" * 64) for known, value in signed]
+    header = _signer.header(head)
+    signed, stranger = [(HEADER, header)], [(HEADER, f"{header[:-64]}{'0' * 64}")]
     assert not isinstance(door.admit(_asked(stranger), texts[0], "1.2.3.4"), Verified)
     request = _asked(signed)
     admitted = door.admit(request, texts[0], "1.2.3.4")
@@ -536,7 +536,7 @@ def answers_of_nodes(data: bytes) -> None:
     asker = Asker(secret=_SECRET, node="a", log_id=_LOG, ambient=FakeAmbient())
     head = asker._head("http://b", "b", "double", b"")  # noqa: SLF001  a stranger gets no further
     status, headers, said = done(_answered(data))
-    signed = (b"huahuo-mac", _signer.answer(head.once, status, said).encode())
+    signed = (b"huahuo-mac", _signer.answer(head, status, said).encode())
     for given in (headers, [signed]):
         try:
             asker._read("b", "http://b", head, status, given, said, _Reply)  # noqa: SLF001
