@@ -1,6 +1,6 @@
 """The workers of a service and its port: started, watched, replaced when they die, and drained at the end.
 
-`limits` and `of_entities` give the settings of the service as the bounds of its floors.
+`of_transport` and `of_entities` give the settings of the service as the bounds of its floors.
 """
 
 import asyncio
@@ -304,8 +304,20 @@ async def open_port(
         ConfigError: the address is not available.
         HuahuoError: a worker did not start.
     """
+    sockets = [] if room is None else await room.hand_over()
     try:
-        return await _listen(server, settings, fleet, [] if room is None else await room.hand_over())
+        if fleet is not None:
+            server.begin()
+            try:
+                return await fleet.start(settings.host, settings.port, sockets)
+            except BaseException:
+                await fleet.drain(0.0)
+                raise
+        if not sockets:
+            return await server.start(settings.host, settings.port)
+        server.begin()
+        for sock in sockets[0]:
+            await server.serve_on(sock)
     except OSError as error:
         why = error.strerror or str(error)
         if error.errno == errno.EADDRINUSE:
@@ -314,27 +326,7 @@ async def open_port(
             bound = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
             why = f"this process may open {bound} files only. Raise that (`ulimit -n 65536`, LimitNOFILE=)"
         raise ConfigError(f"cannot listen on {settings.host}:{settings.port}: {why}") from None
-
-
-async def _listen(
-    server: Server, settings: Settings, fleet: Fleet | None, sockets: list[list[socket.socket]]
-) -> int:
-    if fleet is None and not sockets:
-        return await server.start(settings.host, settings.port)
-    server.begin()
-    if fleet is not None:
-        return await _start_workers(fleet, settings, sockets)
-    for sock in sockets[0]:
-        await server.serve_on(sock)
     return settings.port
-
-
-async def _start_workers(fleet: Fleet, settings: Settings, sockets: list[list[socket.socket]]) -> int:
-    try:
-        return await fleet.start(settings.host, settings.port, sockets)
-    except BaseException:
-        await fleet.drain(0.0)
-        raise
 
 
 def tell_address(settings: Settings, url: str, parts: Parts | None) -> None:
@@ -379,15 +371,10 @@ def of_transport(settings: Settings) -> TransportSettings:
     )
 
 
-def limits(settings: Settings) -> TransportSettings:
-    """The limits of one worker."""
-    return share(of_transport(settings), settings.workers)
-
-
 def manners(settings: Settings, dictionary: bytes) -> Manners:
     """What a worker is told of the settings."""
     return Manners(
-        settings=limits(settings),
+        settings=share(of_transport(settings), settings.workers),
         dictionary=dictionary,
         language=settings.language,
         trusted_proxies=settings.trusted_proxies,
