@@ -4,7 +4,6 @@ import asyncio
 import concurrent.futures
 import threading
 from collections.abc import Iterator
-from functools import partial
 
 import pytest
 
@@ -48,14 +47,6 @@ def test_a_call_from_the_loop_itself_is_refused_instead_of_hanging(
         return str(caught.value)
 
     assert asyncio.run_coroutine_threadsafe(caller(bridge), loop).result(WITHIN_S)
-
-
-def test_a_call_after_the_stop_is_refused(bridge: Bridge) -> None:
-    async def nothing() -> None: ...
-
-    bridge.stop()
-    with pytest.raises(RuntimeError, match="stopped"):
-        bridge.call(nothing, timeout_s=WITHIN_S)
 
 
 def test_a_call_that_waits_when_the_service_stops_ends_with_an_error(
@@ -125,29 +116,6 @@ def test_a_post_that_takes_too_long_is_given_up_and_the_next_one_works(
         with pytest.raises(TimeoutError):
             bridge.post(late.append, timeout_s=0.05)
     assert bridge.post(end_the_late_one_too, timeout_s=WITHIN_S) == 2
-
-
-def test_posts_of_many_threads_each_get_their_own_outcome_also_when_all_are_told_at_once(
-    bridge: Bridge,
-) -> None:
-    answers: dict[int, object] = {}
-    begun: list[tuple[object, int]] = []
-    threads_of = 16
-
-    def begin(n: int, post: object) -> None:
-        begun.append((post, 2 * n))
-        if len(begun) == threads_of:
-            bridge.heard(begun)
-
-    def caller(n: int) -> None:
-        answers[n] = bridge.post(partial(begin, n), timeout_s=60)
-
-    threads = [threading.Thread(target=caller, args=(n,)) for n in range(threads_of)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert answers == {n: 2 * n for n in range(threads_of)}
 
 
 class Commits:

@@ -122,41 +122,12 @@ def test_a_file_that_cannot_serve_is_refused(tmp_path: Path, data: bytes | None,
 # What is somebody's stays out
 
 
-def masker(*texts: str, streams: int = STREAMS_MIN) -> Masker:
-    made = Masker(FakeAmbient(1).random)
-    for number in range(streams):
-        for text in texts:
-            made.saw(f"user/{number}", msgspec.json.encode({"type": text}))
-    return made
-
-
-def test_a_text_of_few_streams_becomes_letters_of_chance() -> None:
-    masked = masker("check_progress", streams=STREAMS_MIN - 1).masked(b'{"type":"check_progress"}')
-    (value,) = msgspec.json.decode(masked, type=dict[str, str]).values()
-    assert len(value) == len("check_progress")
-    assert value != "check_progress"
-
-
-def test_a_text_of_many_streams_stays_but_for_its_digits() -> None:
-    masked = masker("第 15/20 封").masked('{"type":"第 15/20 封"}'.encode())
-    text = msgspec.json.decode(masked, type=dict[str, str])["type"]
-    assert text[:2] == "第 "
-    assert text != "第 15/20 封"
-
-
-def test_many_events_of_one_stream_do_not_make_a_text_common() -> None:
-    made = Masker(FakeAmbient(1).random)
-    for _ in range(100):
-        made.saw("user/1", b'{"type":"secret"}')
-    assert b"secret" not in made.masked(b'{"type":"secret"}')
-
-
-def test_names_of_members_are_texts_too() -> None:
-    assert b"alice" not in masker("type").masked(b'{"type":{"alice@example.org":1}}')
-
-
 def test_numbers_and_moments_keep_their_shape_only() -> None:
-    masked = masker("n", "t").masked(b'{"n":[123456789,-7,0,1.5,null,true],"t":"2026-11-24T10:31:07.114Z"}')
+    made = Masker(FakeAmbient(1).random)
+    for number in range(STREAMS_MIN):
+        for text in ("n", "t"):
+            made.saw(f"user/{number}", msgspec.json.encode({"type": text}))
+    masked = made.masked(b'{"n":[123456789,-7,0,1.5,null,true],"t":"2026-11-24T10:31:07.114Z"}')
     numbers, moment = msgspec.json.decode(masked, type=dict[str, list[object] | str]).values()
     assert isinstance(numbers, list)
     assert len(str(numbers[0])) == 9
@@ -185,6 +156,7 @@ async def test_a_dictionary_of_a_log_holds_its_shapes_and_nobodys_words(tmp_path
                     "station": "Alexanderplatz",
                     "note": f"canary-of-{user:03}-canary-of-{'abcdefgh'[user] * 12}",
                     "number": 987_000_000 + user,
+                    f"canary-{'abcdefgh'[user] * 9}@example.org": user,
                 }
             )
             for _ in range(60)

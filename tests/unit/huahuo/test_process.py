@@ -1,7 +1,6 @@
 """A process that serves: the end of its loop and of its parts, and what blocks the loop."""
 
 import asyncio
-import contextlib
 import subprocess
 import sys
 import threading
@@ -13,12 +12,10 @@ import structlog
 from structlog.testing import capture_logs
 
 from huahuo.actors.plugins.actions import SERVICE_ACTIONS
-from huahuo.app import logs, process
-from huahuo.app.process import STOP_WORK_S, AtStop, Parts, run
+from huahuo.app import process
+from huahuo.app.process import STOP_WORK_S, AtStop, Parts
 from huahuo.embedding.huahuo import Huahuo
 from huahuo.eventstore.ambient import SystemAmbient
-from huahuo.transport import native
-from huahuo.transport.wire.sends import Sends
 from tests.support.patience import WITHIN_S
 
 TIMEOUT_S = 10.0
@@ -44,16 +41,6 @@ class Stubborn:
 
 
 @pytest.mark.virtual_time
-async def test_parts_are_stopped_in_reverse_order_of_their_start() -> None:
-    seen: list[str] = []
-    parts = Parts()
-    for name in ("log", "entities", "connections"):
-        parts.add(name, lambda name=name: seen.append(name))  # type: ignore[misc]
-    await parts.stop(TIMEOUT_S)
-    assert seen == ["connections", "entities", "log"]
-
-
-@pytest.mark.virtual_time
 async def test_a_part_learns_how_long_it_may_take_and_the_time_is_shared() -> None:
     told: list[float] = []
 
@@ -69,19 +56,6 @@ async def test_a_part_learns_how_long_it_may_take_and_the_time_is_shared() -> No
     first, *others = told
     assert first > TIMEOUT_S / 2
     assert all(0 < left_s <= TIMEOUT_S - first for left_s in others)
-
-
-@pytest.mark.virtual_time
-async def test_parts_that_hang_hold_the_stop_no_longer_than_the_deadline() -> None:
-    parts = Parts()
-    stubborn = [Stubborn() for _ in range(12)]
-    for number, part in enumerate(stubborn):
-        parts.add(str(number), part.stop)
-    await parts.stop(TIMEOUT_S)
-    assert now_s() <= TIMEOUT_S + 0.001
-    assert all(part.cancelled for part in stubborn)
-    for part in stubborn:
-        part.released.set()
 
 
 @pytest.mark.virtual_time
@@ -133,74 +107,6 @@ async def test_a_stop_waits_for_work_that_ends_because_of_it_and_not_for_ever() 
     assert now_s() - began_s == pytest.approx(STOP_WORK_S)
     stuck.set()
     await work
-
-
-async def test_who_no_longer_wants_to_know_of_a_stop_is_not_told() -> None:
-    told, heard = AtStop(), list[str]()
-    told.add(lambda: heard.append("first"))
-    told.add(lambda: heard.append("second"))()
-    told.begin()
-    await told.finish(TIMEOUT_S)
-    assert heard == ["first"]
-
-
-def test_tasks_that_the_work_left_are_cancelled() -> None:
-    ended: list[str] = []
-
-    async def wait() -> None:
-        try:
-            await asyncio.get_running_loop().create_future()
-        finally:
-            ended.append("cancelled")
-
-    async def work() -> None:
-        task = asyncio.create_task(wait())
-        await asyncio.sleep(0)
-        assert not task.done()
-
-    run(work())
-    assert ended == ["cancelled"]
-
-
-@pytest.mark.slow
-def test_neither_a_task_that_ignores_its_cancellation_nor_a_thread_that_hangs_keeps_the_loop() -> None:
-    released = threading.Event()
-    stubborn: list[asyncio.Task[None]] = []
-
-    async def ignore() -> None:
-        while not released.is_set():
-            with contextlib.suppress(asyncio.CancelledError):
-                await asyncio.get_running_loop().create_future()
-
-    async def work() -> None:
-        stubborn.append(asyncio.create_task(ignore()))
-        asyncio.get_running_loop().run_in_executor(None, released.wait)
-        await asyncio.sleep(0)
-
-    try:
-        run(work())
-        assert not stubborn[0].done()
-    finally:
-        released.set()
-        stubborn[0]._log_destroy_pending = False  # type: ignore[attr-defined]  # noqa: SLF001  asyncio has no word for it
-
-
-def test_what_the_work_raises_is_raised() -> None:
-    async def fail() -> None:
-        raise LookupError("no port")
-
-    with pytest.raises(LookupError, match="no port"):
-        run(fail())
-
-
-def test_frames_pass_the_transports_by_where_the_extension_for_it_is_built() -> None:
-    ways: list[str] = []
-
-    async def work() -> None:
-        ways.append(Sends("auto").open())
-
-    run(work())
-    assert (ways != ["transport"]) == (native.found() is not None)
 
 
 DUMPS = """
@@ -276,12 +182,6 @@ def test_an_embedded_service_shows_no_local_variables_in_its_log(tmp_path: Path,
             assert structlog.processors.format_exc_info in structlog.get_config()["processors"]
 
     asyncio.run(test())
-
-
-def test_the_logging_of_the_application_stays(no_logging: None) -> None:
-    structlog.configure(processors=[])
-    logs.configure_unless_done("INFO", as_json=False)
-    assert structlog.get_config()["processors"] == []
 
 
 def test_an_application_cannot_take_an_action_that_every_service_registers(tmp_path: Path) -> None:
