@@ -11,7 +11,7 @@ import resource
 import socket
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import msgspec
@@ -44,8 +44,6 @@ _ANSWER_S: Final = 1.0
 
 _log = structlog.get_logger(__name__)
 
-type Start = Callable[[Sequence[int]], Awaitable[asyncio.subprocess.Process]]
-
 
 class _Seat:
     """One worker's place: its number and its sockets stay when its process is replaced."""
@@ -72,10 +70,9 @@ class Fleet:
     `start`, then `drain`.
     """
 
-    def __init__(self, owner: Owner, count: int, *, start: Start | None = None) -> None:
+    def __init__(self, owner: Owner, count: int) -> None:
         self._owner = owner
         self._count = count
-        self._start = start or _spawn
         self._seats: list[_Seat] = []
         self._keeping: list[asyncio.Task[None]] = []
         self._serving: set[asyncio.Task[None]] = set()
@@ -207,7 +204,7 @@ class Fleet:
         taking, giving = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:
             inherited = (theirs.fileno(), giving.fileno(), *(sock.fileno() for sock in seat.listeners))
-            seat.process = process = await self._start(inherited)
+            seat.process = process = await _spawn(inherited)
         except BaseException:
             for sock in (ours, taking):
                 sock.close()

@@ -18,7 +18,7 @@ from huahuo.eventstore.sqlite.log import SqliteLog
 from huahuo.eventstore.zstd_frames import Compressor, Dictionary
 from huahuo.mailcheck.plugin.samples import EventMix
 from huahuo.transport.protocol.frames import events_message
-from scripts.train_dictionary import SEED
+from scripts.train_dictionary import SEED, made_up
 from tests.support.proofs import WHOLE
 
 TRAINED_WITH = (1, 5, 7)
@@ -34,11 +34,8 @@ def test_the_shipped_dictionary_is_what_the_script_trains() -> None:
     if zstandard.ZSTD_VERSION != TRAINED_WITH:
         pytest.skip(f"zstd {zstandard.ZSTD_VERSION} trains in another way than {TRAINED_WITH}")
     if WHOLE:
-        assert (
-            zstd_dictionaries.made_up(standard(), SEED)
-            == zstd_dictionaries.find_dictionaries(Path("nowhere")).used
-        )
-    tried = zstd_dictionaries.made_up(standard(), SEED, tries=TRIES)
+        assert made_up(SEED) == zstd_dictionaries.find_dictionaries(Path("nowhere")).used
+    tried = made_up(SEED, tries=TRIES)
     assert blake2b(tried.data, digest_size=8).hexdigest() == TRIED, "samples or search are no longer the same"
 
 
@@ -90,8 +87,8 @@ def place(folder: Path, dictionary: Dictionary, name: str = "") -> Path:
 
 def test_a_file_by_name_is_used_and_the_others_stay_served(tmp_path: Path) -> None:
     kept, named = (
-        zstd_dictionaries.made_up(standard(), 1, 1024, tries=20),
-        zstd_dictionaries.made_up(standard(), 2, 1024, tries=20),
+        made_up(1, 1024, tries=20),
+        made_up(2, 1024, tries=20),
     )
     place(tmp_path, kept)
     dictionaries = zstd_dictionaries.find_dictionaries(tmp_path, str(place(tmp_path, named)))
@@ -100,7 +97,7 @@ def test_a_file_by_name_is_used_and_the_others_stay_served(tmp_path: Path) -> No
 
 
 def test_two_of_one_id_are_refused(tmp_path: Path) -> None:
-    made = zstd_dictionaries.made_up(standard(), 1, 1024, tries=20)
+    made = made_up(1, 1024, tries=20)
     place(tmp_path, made)
     place(tmp_path, Dictionary(made.id, made.data[:-1] + bytes([made.data[-1] ^ 1])), "other")
     with pytest.raises(ConfigError, match=f"has the id {made.id} already"):
