@@ -8,12 +8,20 @@ import sys
 from pathlib import Path
 
 from huahuo.app.application import standard
-from huahuo.dictionaries.zstd_dictionaries import made_up
+from huahuo.dictionaries.zstd_dictionaries import SIZE_BYTES, mixed, samples
+from huahuo.eventstore.zstd_frames import Dictionary
+from huahuo.eventstore.zstd_training import TRIES, train
 
 SEED = 20261124
 
+
+def made_up(seed: int, size_bytes: int = SIZE_BYTES, tries: int = TRIES) -> Dictionary:
+    """A dictionary trained on the random events of plug-ins."""
+    return train(samples(mixed(standard(), seed)), size_bytes, tries)
+
+
 if __name__ == "__main__":
-    dictionary = made_up(standard(), SEED)
+    dictionary = made_up(SEED)
     folder = Path(__file__).resolve().parent.parent / "huahuo" / "dictionaries"
     path = folder / f"{dictionary.id}.zdict"
     path.write_bytes(dictionary.data)

@@ -289,15 +289,14 @@ def settings() -> dict[str, Any]:
     return {} if _Chosen.app is None else dict(_Chosen.app.settings)
 
 
-def unserved(log: Log, plugins: Iterable[Plugin]) -> tuple[Literal["warning"], str] | None:
-    """A warning about a log that has mailboxes, if none of the plug-ins is mail."""
+def unserved(log: Log, plugins: Iterable[Plugin]) -> str:
+    """A warning about a log that has mailboxes, if none of the plug-ins is mail; else ""."""
     if any(plugin.name == "mail" for plugin in plugins) or not (count := len(log.streams("mailbox/"))):
-        return None
-    text = (
+        return ""
+    return (
         f"the log holds mailboxes ({count}), and this application is without mail: they stay in the log,"
         " nobody reads or checks them, and erasing a user leaves them. To serve them, write plugins=[mail()]"
     )
-    return "warning", text
 
 
 def with_mail() -> tuple[Plugin, ...]:

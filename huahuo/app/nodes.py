@@ -15,14 +15,11 @@ from typing import Final
 
 import structlog
 
-from huahuo.app import credentials
 from huahuo.app.config import Settings
 from huahuo.app.credentials import Keys
 from huahuo.app.service_port import WaitingRoom
 from huahuo.build import BUILD
-from huahuo.cluster import coordination, members, request_signing
-from huahuo.cluster.coordination import Call, Divide, Duty
-from huahuo.cluster.members import Load, Member
+from huahuo.cluster import members, request_signing
 from huahuo.cluster.node_requests import Asker
 from huahuo.cluster.replica_copies import NoCopy, fetch_copy
 from huahuo.errors import ConfigError, copied_again
@@ -381,57 +378,6 @@ def catch_up_of(log: Log) -> CatchUp | None:
     return catch_up
 
 
-def duty_of(
-    settings: Settings,
-    log: StoreLog,
-    ambient: Ambient,
-    work: Call,
-    rest: Call,
-    divide: Divide,
-    known: Call,
-    url: Callable[[], str],
-    connections: Callable[[], int],
-    takes_clients: Callable[[], bool],
-    version: str,
-) -> Duty | None:
-    """This node among the others; None if the service is alone.
-
-    `url`: where it listens, "" while it does not. `connections`: how many clients it serves.
-    `takes_clients`: whether a load balancer may send it clients, but for its replica. `version`: see
-    `Member`.
-    """
-    replica = replica_of(log)
-    if replica is None:
-        return None
-    secrets = credentials.read_keys(settings)
-    marks = ",".join(map(_mark, (secrets.jwt_secret, *secrets.previous)))
-
-    load = Load(ambient)
-
-    def tell(beat: int) -> Member:
-        return Member(
-            url=settings.advertise or reachable(url()),
-            build=BUILD,
-            keys=marks,
-            beat=beat,
-            at_ms=ambient.now_ms(),
-            applied=replica.shared.offset,
-            connections=connections(),
-            format=replica.format,
-            load=load.lately(),
-            takes_clients=takes_clients() and not replica.trouble,
-            version=version,
-        )
-
-    async def turned() -> None:
-        replica.write_format(await coordination.read_format(log))
-
-    return Duty(
-        log=log, ambient=ambient, node=replica.node, tell=tell, work=work, rest=rest, divide=divide,
-        known=known, turned=turned,
-    )  # fmt: skip
-
-
 def reachable(url: str) -> str:
     """A node that listens on all addresses is announced by the name of its machine."""
     for anywhere in ("//0.0.0.0:", "//[::]:"):
@@ -439,6 +385,6 @@ def reachable(url: str) -> str:
     return url
 
 
-def _mark(secret: bytes) -> str:
+def mark_of(secret: bytes) -> str:
     """Shows whether two nodes have one token key, and nothing else of it."""
     return blake2b(secret, digest_size=8, person=b"huahuo node keys"[:16]).hexdigest()

@@ -36,9 +36,10 @@ from huahuo.app.process import AtStop, Parts, release_free
 from huahuo.app.service_port import WaitingRoom
 from huahuo.app.workers import Fleet, open_port, tell_address
 from huahuo.build import BUILD
-from huahuo.cluster import request_signing
+from huahuo.cluster import coordination, request_signing
 from huahuo.cluster.clock import Clock
 from huahuo.cluster.coordination import Duty
+from huahuo.cluster.members import Load, Member
 from huahuo.cluster.node_requests import Asker, NodesDoor, Peers
 from huahuo.cluster.replica_copies import Copies
 from huahuo.cluster.shared_places import Borrowing
@@ -218,8 +219,8 @@ class App:
         self.publisher = Publisher(log, ambient, registry, self._may_publish, nodes.latest_of(log))
         self.publisher.register()
         self._bring()
-        if (told := unserved(log, self._plugins)) is not None:
-            _log.warning(told[1])
+        if told := unserved(log, self._plugins):
+            _log.warning(told)
         self._fairness.at_work = [brought.at_work for brought in self._brought.values()]
         if isinstance(log, StoreLog):
             self._bound_log(log)
@@ -536,17 +537,45 @@ class App:
         parts.add("hub", hub.stop)
         work = Work(self._brought)
         if isinstance(log, StoreLog):
-            self.duty = nodes.duty_of(
-                self.settings, log, self.clock, work.take_up, work.rest, work.divide, work.known,
-                lambda: self.url if hasattr(self, "port") else "", lambda: hub.joined_count,
-                lambda: self._pages.takes_clients, work.version,
-            )  # fmt: skip
+            self.duty = self._make_duty(log, work)
         ask = None
         if self.duty is not None:
             ask = self._serve_nodes(self.duty, work.finalize)
         cluster_service.register_node_actions(self.registry, self.duty, ask)
         work.duty, work.trimmer = self.duty, self.trimmer
         await work.begin(self.log, self._parts)
+
+    def _make_duty(self, log: StoreLog, work: Work) -> Duty | None:
+        """This node among the others; None if the service is alone."""
+        replica = nodes.replica_of(log)
+        if replica is None:
+            return None
+        settings, ambient, load = self.settings, self._awake, Load(self._awake)
+        secrets = credentials.read_keys(settings)
+        marks = ",".join(map(nodes.mark_of, (secrets.jwt_secret, *secrets.previous)))
+
+        def tell(beat: int) -> Member:
+            return Member(
+                url=settings.advertise or (nodes.reachable(self.url) if hasattr(self, "port") else ""),
+                build=BUILD,
+                keys=marks,
+                beat=beat,
+                at_ms=ambient.now_ms(),
+                applied=replica.shared.offset,
+                connections=self.hub.joined_count,
+                format=replica.format,
+                load=load.lately(),
+                takes_clients=self._pages.takes_clients and not replica.trouble,
+                version=work.version,
+            )
+
+        async def turned() -> None:
+            replica.write_format(await coordination.read_format(log))
+
+        return Duty(
+            log=log, ambient=ambient, node=replica.node, tell=tell, work=work.take_up, rest=work.rest,
+            divide=work.divide, known=work.known, turned=turned,
+        )  # fmt: skip
 
     def _trace(self) -> None:
         """Make spans of commands, commits, acks, timers, effects and jobs from now on.

@@ -1,6 +1,6 @@
 """The workers of a service and its port: started, watched, replaced when they die, and drained at the end.
 
-`limits` and `of_entities` give the settings of the service as the bounds of its floors.
+`of_transport` and `of_entities` give the settings of the service as the bounds of its floors.
 """
 
 import asyncio
@@ -11,7 +11,7 @@ import resource
 import socket
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import msgspec
@@ -44,8 +44,6 @@ _ANSWER_S: Final = 1.0
 
 _log = structlog.get_logger(__name__)
 
-type Start = Callable[[Sequence[int]], Awaitable[asyncio.subprocess.Process]]
-
 
 class _Seat:
     """One worker's place: its number and its sockets stay when its process is replaced."""
@@ -72,10 +70,9 @@ class Fleet:
     `start`, then `drain`.
     """
 
-    def __init__(self, owner: Owner, count: int, *, start: Start | None = None) -> None:
+    def __init__(self, owner: Owner, count: int) -> None:
         self._owner = owner
         self._count = count
-        self._start = start or _spawn
         self._seats: list[_Seat] = []
         self._keeping: list[asyncio.Task[None]] = []
         self._serving: set[asyncio.Task[None]] = set()
@@ -207,7 +204,7 @@ class Fleet:
         taking, giving = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:
             inherited = (theirs.fileno(), giving.fileno(), *(sock.fileno() for sock in seat.listeners))
-            seat.process = process = await self._start(inherited)
+            seat.process = process = await _spawn(inherited)
         except BaseException:
             for sock in (ours, taking):
                 sock.close()
@@ -302,8 +299,20 @@ async def open_port(
         ConfigError: the address is not available.
         HuahuoError: a worker did not start.
     """
+    sockets = [] if room is None else await room.hand_over()
     try:
-        return await _listen(server, settings, fleet, [] if room is None else await room.hand_over())
+        if fleet is not None:
+            server.begin()
+            try:
+                return await fleet.start(settings.host, settings.port, sockets)
+            except BaseException:
+                await fleet.drain(0.0)
+                raise
+        if not sockets:
+            return await server.start(settings.host, settings.port)
+        server.begin()
+        for sock in sockets[0]:
+            await server.serve_on(sock)
     except OSError as error:
         why = error.strerror or str(error)
         if error.errno == errno.EADDRINUSE:
@@ -312,27 +321,7 @@ async def open_port(
             bound = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
             why = f"this process may open {bound} files only. Raise that (`ulimit -n 65536`, LimitNOFILE=)"
         raise ConfigError(f"cannot listen on {settings.host}:{settings.port}: {why}") from None
-
-
-async def _listen(
-    server: Server, settings: Settings, fleet: Fleet | None, sockets: list[list[socket.socket]]
-) -> int:
-    if fleet is None and not sockets:
-        return await server.start(settings.host, settings.port)
-    server.begin()
-    if fleet is not None:
-        return await _start_workers(fleet, settings, sockets)
-    for sock in sockets[0]:
-        await server.serve_on(sock)
     return settings.port
-
-
-async def _start_workers(fleet: Fleet, settings: Settings, sockets: list[list[socket.socket]]) -> int:
-    try:
-        return await fleet.start(settings.host, settings.port, sockets)
-    except BaseException:
-        await fleet.drain(0.0)
-        raise
 
 
 def tell_address(settings: Settings, url: str, parts: Parts | None) -> None:
@@ -377,15 +366,10 @@ def of_transport(settings: Settings) -> TransportSettings:
     )
 
 
-def limits(settings: Settings) -> TransportSettings:
-    """The limits of one worker."""
-    return share(of_transport(settings), settings.workers)
-
-
 def manners(settings: Settings, dictionary: bytes) -> Manners:
     """What a worker is told of the settings."""
     return Manners(
-        settings=limits(settings),
+        settings=share(of_transport(settings), settings.workers),
         dictionary=dictionary,
         language=settings.language,
         trusted_proxies=settings.trusted_proxies,

@@ -49,8 +49,13 @@ _OLD_S = 3600.0
 """An effect that has been open for this long may never return."""
 _ADVICE = "it may never return: look at it in the service's log, and end it with CancelEffects"
 
-type Told = tuple[str, str] | None
-"""The level and the text of a finding, None if there is nothing to say."""
+
+class Finding(msgspec.Struct, frozen=True):
+    """`level`: `ok`, `warning` (works with limits) or `error` (will not work)."""
+
+    level: str
+    about: str
+    text: str
 
 
 def metrics_of(url: str, prefix: str) -> dict[str, float]:
@@ -62,7 +67,7 @@ def metrics_of(url: str, prefix: str) -> dict[str, float]:
         return {}
 
 
-def effects_of_service(url: str) -> Told:
+def effects_of_service(url: str) -> Finding | None:
     """From the metrics of a running service."""
     told = metrics_of(url, "huahuo_effects_")
     count = int(told.get("huahuo_effects_open", 0))
@@ -72,7 +77,7 @@ def effects_of_service(url: str) -> Told:
     return _told_effects(oldest_s, f"{count} open, the oldest for {age(oldest_s)}")
 
 
-async def effects_of_log(log: Log, ambient: Ambient) -> Told:
+async def effects_of_log(log: Log, ambient: Ambient) -> Finding | None:
     """From the table of a log that no service has open. Raises as `Log.rows`."""
     rows = await log.rows(TABLE, "", limit=1)
     if not rows:
@@ -86,8 +91,10 @@ async def effects_of_log(log: Log, ambient: Ambient) -> Told:
     )
 
 
-def _told_effects(age_s: float, text: str) -> Told:
-    return ("warning", f"{text}: {_ADVICE}") if age_s >= _OLD_S else ("ok", text)
+def _told_effects(age_s: float, text: str) -> Finding:
+    if age_s >= _OLD_S:
+        return Finding("warning", "effects", f"{text}: {_ADVICE}")
+    return Finding("ok", "effects", text)
 
 
 def age(seconds: float) -> str:
@@ -107,7 +114,7 @@ _LOST = (
 _LIST = "see `huahuo projections list`"
 
 
-def followers_of_service(url: str) -> Told:
+def followers_of_service(url: str) -> Finding | None:
     """From the metrics of a running service."""
     told = metrics_of(url, "huahuo_followers")
     count = int(told.get("huahuo_followers", 0))
@@ -122,16 +129,17 @@ def followers_of_service(url: str) -> Told:
     )
     if busy_s < _STUCK_S:
         return found
-    return "warning", f"{found[1]}; a delivery has been under way for {age(busy_s)}: it may never return"
+    stuck = f"{found.text}; a delivery has been under way for {age(busy_s)}: it may never return"
+    return Finding("warning", "followers", stuck)
 
 
-async def followers_of_log(log: Log) -> Told:
+async def followers_of_log(log: Log) -> Finding | None:
     """From the rows of a log that no service has open. Raises as `Log.rows`."""
     kept = [await record.standing(log, name) for name in await record.names(log)]
     if not kept:
         return None
     if lost := [one.name for one in kept if one.state == record.LOST]:
-        return "error", _LOST.format(", ".join(lost), lost[0])
+        return Finding("error", "followers", _LOST.format(", ".join(lost), lost[0]))
     return _told_followers(
         len(kept),
         lag=max(one.lag for one in kept),
@@ -140,39 +148,34 @@ async def followers_of_log(log: Log) -> Told:
     )
 
 
-def _told_followers(count: int, *, lag: int, dead: int, paused: int) -> tuple[str, str]:
+def _told_followers(count: int, *, lag: int, dead: int, paused: int) -> Finding:
     text = f"{count}, the last of them {lag} events behind"
     if paused:
         text += f", {paused} paused"
-    if not dead:
-        return ("ok", text) if not paused else ("warning", f"{text}: {_LIST}")
-    return "warning", f"{text}, {dead} dead letters: {_LIST}, and `huahuo projections retry NAME`"
+    if dead:
+        text += f", {dead} dead letters: {_LIST}, and `huahuo projections retry NAME`"
+    elif paused:
+        text += f": {_LIST}"
+    return Finding("warning" if dead or paused else "ok", "followers", text)
 
 
 SHREDS_LATE_S = 86_400.0
 """A shred is trimmed within a day."""
 
 
-def shreds_of_service(url: str) -> Told:
+def shreds_of_service(url: str) -> Finding | None:
     """From the metrics of a running node."""
     told = metrics_of(url, "huahuo_shreds_untrimmed")
     if "huahuo_shreds_untrimmed" not in told:
         return None
     count, since_s = int(told["huahuo_shreds_untrimmed"]), told.get("huahuo_shreds_untrimmed_seconds", 0.0)
     if not count:
-        return "ok", "the ordered log has no key that was shredded"
+        return Finding("ok", "ordered log", "the ordered log has no key that was shredded")
     text = f"the ordered log still has the keys of {count} shreds, the oldest of {age(since_s)} ago"
     if since_s <= SHREDS_LATE_S:
-        return "ok", text
-    return "warning", f"{text}: run `huahuo cluster trim`, which says what it waits for"
-
-
-class Finding(msgspec.Struct, frozen=True):
-    """`level`: `ok`, `warning` (works with limits) or `error` (will not work)."""
-
-    level: str
-    about: str
-    text: str
+        return Finding("ok", "ordered log", text)
+    text += ": run `huahuo cluster trim`, which says what it waits for"
+    return Finding("warning", "ordered log", text)
 
 
 NONE_YET: Final = Finding("ok", "log", "none yet; the node gets a copy at its start, or follows the others")
@@ -262,13 +265,9 @@ async def log_findings(settings: Settings, ambient: Ambient) -> AsyncIterator[Fi
         yield _running(settings)
         service = service_port.read_address(settings.data)
         if service is not None:
-            for about, told in (
-                ("effects", effects_of_service(service.url)),
-                ("followers", followers_of_service(service.url)),
-                ("ordered log", shreds_of_service(service.url)),
-            ):
-                if told is not None:
-                    yield Finding(told[0], about, told[1])
+            for told in (effects_of_service, followers_of_service, shreds_of_service):
+                if (said := told(service.url)) is not None:
+                    yield said
         for finding in _content(path, restore):
             yield finding
         return
@@ -300,13 +299,11 @@ async def log_findings(settings: Settings, ambient: Ambient) -> AsyncIterator[Fi
         if reason == log.corruption.sentence():
             reason = None
         yield Finding("error" if reason else "ok", "write", reason or "a durable write works")
-        for about, told in (
-            ("effects", await effects_of_log(log, ambient)),
-            ("followers", await followers_of_log(log)),
-            ("plug-ins", unserved(log, standard())),
-        ):
-            if told is not None:
-                yield Finding(told[0], about, told[1])
+        for one in (await effects_of_log(log, ambient), await followers_of_log(log)):
+            if one is not None:
+                yield one
+        if text := unserved(log, standard()):
+            yield Finding("warning", "plug-ins", text)
     except Corrupt as error:
         yield Finding("error", "log", str(error))
     finally:

@@ -96,9 +96,9 @@ class Report:
         self.left_out: dict[str, Counter[str]] = {}
         self.attachments = 0
 
-    def leave_out(self, kind: str, why: str, count: int = 1) -> None:
+    def leave_out(self, kind: str, why: str) -> None:
         """One of a kind was not brought."""
-        self.left_out.setdefault(kind, Counter())[why] += count
+        self.left_out.setdefault(kind, Counter())[why] += 1
 
     def lines(self) -> Iterator[str]:
         """The report."""

@@ -195,13 +195,6 @@ class Part(NamedTuple):
     bodies: Sequence[bytes]
 
 
-def made_up(
-    plugins: Sequence[Plugin], seed: int, size_bytes: int = SIZE_BYTES, tries: int = TRIES
-) -> Dictionary:
-    """A dictionary trained on the random events of plug-ins."""
-    return train(samples(mixed(plugins, seed)), size_bytes, tries)
-
-
 async def from_log(
     plugins: Sequence[Plugin], directory: Path, seed: int, size_bytes: int = SIZE_BYTES, tries: int = TRIES
 ) -> Dictionary:

@@ -11,14 +11,13 @@ from websockets.datastructures import Headers
 from websockets.http11 import Request, Response
 from websockets.typing import Subprotocol
 
-from huahuo.app.application import standard
-from huahuo.dictionaries import zstd_dictionaries
 from huahuo.eventstore.zstd_frames import Compressor, Dictionary
 from huahuo.transport.client.client import Client
 from huahuo.transport.client.model import Offline, Online, Problem
 from huahuo.transport.protocol.codes import CloseCode
 from huahuo.transport.protocol.dialects import dictionary_path
 from huahuo.transport.wire.site import Asset
+from scripts.train_dictionary import made_up
 from tests.support.drivers.clients import STREAM, Heard, behind_proxy, client_of, collect, texts
 from tests.support.drivers.rawclient import raw
 from tests.support.worlds.compressed import compression, dictionary
@@ -79,7 +78,7 @@ def naming(one: Dictionary) -> zstandard.ZstdCompressor:
 
 
 def other() -> Dictionary:
-    return zstd_dictionaries.made_up(standard(), 9, 1024, tries=20)
+    return made_up(9, 1024, tries=20)
 
 
 EVENTS = msgspec.json.encode(

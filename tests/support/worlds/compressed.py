@@ -2,15 +2,14 @@
 
 from functools import cache
 
-from huahuo.app.application import standard
-from huahuo.dictionaries.zstd_dictionaries import made_up
 from huahuo.eventstore.zstd_frames import Decompressor, Dictionary
 from huahuo.transport.protocol.dialects import Compression
+from scripts.train_dictionary import made_up
 
 
 @cache
 def dictionary() -> Dictionary:
-    return made_up(standard(), 1, 2048, tries=100)
+    return made_up(1, 2048, tries=100)
 
 
 def compression() -> Compression:

@@ -10,7 +10,6 @@ from huahuo.actors.plugins.actions import Registry
 from huahuo.admin import LogCare
 from huahuo.eventstore.core.log import StoreLog
 from huahuo.eventstore.executor import InlineExecutor
-from huahuo.eventstore.model import Append, NewEvent, Secret, SecretPut
 from huahuo.options import known
 from huahuo.transport.commands.gate import Gate
 from tests.support.worlds.logs import MemoryEngine, append, event, opened
@@ -68,22 +67,6 @@ async def test_a_record_has_a_bound() -> None:
         assert (await actions.do("audit_record", doing="x", what={"a": "x" * 20_000}))[
             "code"
         ] == "invalid_field"
-
-
-async def test_shredding_twice_with_one_id_leaves_one_receipt() -> None:
-    async with opened(MemoryEngine()) as log:
-        secret = SecretPut("mailbox/1", "password", Secret("geheim"))
-        await log.append(
-            Append(ts_ms=0, events=(NewEvent("mailbox/1", "mailbox_added", b"{}"),), secrets=(secret,))
-        )
-        actions = Actions(log)
-        first = await actions.do("shred", id="c-1", email_id=1)
-        again = await actions.do("shred", id="c-1", email_id=1)
-        assert first["type"] == "success"
-        assert again == first | {"duplicate": True}
-        assert await log.secret("mailbox/1", "password") is None
-        assert [e.type for e in await log.read("audit", 0, events_max=9)] == ["secrets_shredded"]
-        assert (await actions.do("shred", email_id=2))["code"] == "not_found"
 
 
 async def test_facts_cannot_be_pruned() -> None:

@@ -49,14 +49,6 @@ def test_a_call_from_the_loop_itself_is_refused_instead_of_hanging(
     assert asyncio.run_coroutine_threadsafe(caller(bridge), loop).result(WITHIN_S)
 
 
-def test_a_call_after_the_stop_is_refused(bridge: Bridge) -> None:
-    async def nothing() -> None: ...
-
-    bridge.stop()
-    with pytest.raises(RuntimeError, match="stopped"):
-        bridge.call(nothing, timeout_s=WITHIN_S)
-
-
 def test_a_call_that_waits_when_the_service_stops_ends_with_an_error(
     bridge: Bridge, loop: asyncio.AbstractEventLoop
 ) -> None:

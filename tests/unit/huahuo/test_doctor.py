@@ -13,7 +13,7 @@ from huahuo.actors.followers import record
 from huahuo.actors.followers.record import DeadLetter
 from huahuo.cli import doctor_log
 from huahuo.cli.doctor import unusable
-from huahuo.cli.doctor_log import Told
+from huahuo.cli.doctor_log import Finding
 from huahuo.eventstore.ambient import FakeAmbient
 from huahuo.eventstore.model import Append
 from tests.support.models.faulty_log import faulty_log, write
@@ -21,7 +21,7 @@ from tests.support.models.faulty_log import faulty_log, write
 LETTER = DeadLetter("order/1", 1, "t", 3, "KeyError", 1)
 
 
-async def told(*, paused: bool = False, dead: bool = False) -> Told:
+async def told(*, paused: bool = False, dead: bool = False) -> Finding | None:
     log = await faulty_log()
     assert await doctor_log.followers_of_log(log) is None
     await write(log, "order/1", "order/2", "order/3")
@@ -49,7 +49,7 @@ async def told(*, paused: bool = False, dead: bool = False) -> Told:
 def test_followers_are_told_with_what_to_do(of: dict[str, bool], level: str, text: str) -> None:
     found = asyncio.run(told(**of))
     assert found is not None
-    assert (found[0], text in found[1]) == (level, True)
+    assert (found.level, text in found.text) == (level, True)
 
 
 @pytest.mark.parametrize(("busy_s", "level"), [(5, "ok"), (900, "warning")])
@@ -60,7 +60,7 @@ def test_a_delivery_that_may_never_return_is_a_warning(
     monkeypatch.setattr(doctor_log, "metrics_of", lambda *_: metrics)
     found = doctor_log.followers_of_service("http://127.0.0.1:1")
     assert found is not None
-    assert found[0] == level
+    assert found.level == level
 
 
 def test_a_service_that_does_not_answer_says_nothing() -> None:
@@ -68,7 +68,7 @@ def test_a_service_that_does_not_answer_says_nothing() -> None:
     assert doctor_log.effects_of_service("http://127.0.0.1:1") is None
 
 
-async def told_after(seconds: float) -> doctor_log.Told:
+async def told_after(seconds: float) -> Finding | None:
     log, ambient = await faulty_log(), FakeAmbient()
     assert await doctor_log.effects_of_log(log, ambient) is None
     row = facts.OpenEffect("order", "1", "pack", Raw(b"{}"), since_ms=ambient.now_ms())
@@ -86,7 +86,7 @@ async def told_after(seconds: float) -> doctor_log.Told:
 async def test_open_effects_are_named_by_the_oldest(seconds: float, level: str, text: str) -> None:
     told = await told_after(seconds)
     assert told is not None
-    assert (told[0], text in told[1]) == (level, True)
+    assert (told.level, text in told.text) == (level, True)
 
 
 _NOBODY = 65534

@@ -14,6 +14,7 @@ from huahuo.app import process
 from huahuo.app.process import STOP_WORK_S, AtStop, Parts, run
 from huahuo.eventstore.ambient import SystemAmbient
 from tests.support.patience import WITHIN_S
+from huahuo.app.process import STOP_WORK_S, AtStop, Parts
 
 TIMEOUT_S = 10.0
 
@@ -35,19 +36,6 @@ class Stubborn:
                 await self.released.wait()
             except asyncio.CancelledError:
                 self.cancelled += 1
-
-
-@pytest.mark.virtual_time
-async def test_parts_that_hang_hold_the_stop_no_longer_than_the_deadline() -> None:
-    parts = Parts()
-    stubborn = [Stubborn() for _ in range(12)]
-    for number, part in enumerate(stubborn):
-        parts.add(str(number), part.stop)
-    await parts.stop(TIMEOUT_S)
-    assert now_s() <= TIMEOUT_S + 0.001
-    assert all(part.cancelled for part in stubborn)
-    for part in stubborn:
-        part.released.set()
 
 
 @pytest.mark.virtual_time
@@ -99,47 +87,6 @@ async def test_a_stop_waits_for_work_that_ends_because_of_it_and_not_for_ever() 
     assert now_s() - began_s == pytest.approx(STOP_WORK_S)
     stuck.set()
     await work
-
-
-def test_tasks_that_the_work_left_are_cancelled() -> None:
-    ended: list[str] = []
-
-    async def wait() -> None:
-        try:
-            await asyncio.get_running_loop().create_future()
-        finally:
-            ended.append("cancelled")
-
-    async def work() -> None:
-        task = asyncio.create_task(wait())
-        await asyncio.sleep(0)
-        assert not task.done()
-
-    run(work())
-    assert ended == ["cancelled"]
-
-
-@pytest.mark.slow
-def test_neither_a_task_that_ignores_its_cancellation_nor_a_thread_that_hangs_keeps_the_loop() -> None:
-    released = threading.Event()
-    stubborn: list[asyncio.Task[None]] = []
-
-    async def ignore() -> None:
-        while not released.is_set():
-            with contextlib.suppress(asyncio.CancelledError):
-                await asyncio.get_running_loop().create_future()
-
-    async def work() -> None:
-        stubborn.append(asyncio.create_task(ignore()))
-        asyncio.get_running_loop().run_in_executor(None, released.wait)
-        await asyncio.sleep(0)
-
-    try:
-        run(work())
-        assert not stubborn[0].done()
-    finally:
-        released.set()
-        stubborn[0]._log_destroy_pending = False  # type: ignore[attr-defined]  # noqa: SLF001  asyncio has no word for it
 
 
 DUMPS = """

@@ -86,14 +86,6 @@ def test_clients_of_a_newer_event_make_spans_however_many_acked_the_older_ones()
     assert traced.delivered() == [1, 1, 2, 2, 3, 3]
 
 
-@pytest.mark.parametrize("command_id", ["c1", "", str(Place(1, 2, sampled=False)), "0" * 55])
-def test_any_other_command_leaves_no_trace(command_id: str) -> None:
-    traced = Traced()
-    traced.commit(1, command_id)
-    traced.ack(1)
-    assert (traced.seen(), traced.spans.waiting) == ([], 0)
-
-
 def test_signals_that_were_lost_are_no_commit() -> None:
     Traced().spans.committed(None)
 

@@ -87,17 +87,6 @@ async def world(_quick_hashes: None) -> AsyncIterator[World]:
     await made.log.close()
 
 
-async def test_a_user_signs_in_with_name_and_password(world: World) -> None:
-    user_id = await world.add(is_admin=True)
-    found = await world.sign_in()
-    assert isinstance(found, SignedIn)
-    verified = world.authenticator.verify(found.token, world.ambient.now_ms())
-    assert isinstance(verified, Verified)
-    assert (verified.principal.user_id, verified.principal.username) == (user_id, "alice")
-    assert verified.principal.is_admin
-    assert found.body()["user"] == {"user_id": user_id, "username": "alice", "is_admin": True}
-
-
 async def test_neither_password_nor_hash_is_stored_in_clear(world: World) -> None:
     await world.add()
     stored = world.disk.read()
