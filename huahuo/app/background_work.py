@@ -192,7 +192,7 @@ class Storing:
         if not isinstance(log, StoreLog):
             return
         if settings.streams_begun_per_day:
-            log.tell_begun(self.room.count_begun(settings.streams_begun_per_day, host.ambient).note)
+            log.writer.began = self.room.count_begun(settings.streams_begun_per_day, host.ambient).note
         files = [settings.data / name for plugin in plugins for name in plugin.projections.values()]
         self.quotas = Quotas(
             log, host.ambient, self.room, settings.user_bytes_max, lambda: size_of_files(*files)
@@ -343,10 +343,14 @@ def bound_log(
 ) -> None:
     """Bound what may wait for the log, measure it, and charge its work to the users."""
     log.bill(charge)
-    log.observe_commits(metrics.committed)
-    log.bound_queue(bytes_per_user=settings.log_queue_bytes_per_user, bytes_max=settings.log_queue_bytes_max)
-    rounds.room.append(log.has_room)
-    log.bound_reads(waiting_per_user=settings.jobs_waiting_per_user, waiting_max=settings.jobs_waiting_max)
+    writer, reads = log.writer, log.readers
+    writer.observe = metrics.committed
+    writer.queue_bytes_per_user = settings.log_queue_bytes_per_user
+    writer.queue_bytes_max = settings.log_queue_bytes_max
+    rounds.room.append(writer.has_room)
+    if isinstance(reads, FairExecutor):
+        reads.waiting_per_user_max = settings.jobs_waiting_per_user
+        reads.waiting_max = settings.jobs_waiting_max
     service_http.queue_metrics(metrics, log, executor)
     if isinstance(log, SqliteLog):
         service_http.kept_metrics(metrics, log)

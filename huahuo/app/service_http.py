@@ -72,21 +72,22 @@ def bound_metrics(metrics: Metrics, server: Server, directory: Directory, pages:
 
 def queue_metrics(metrics: Metrics, log: StoreLog, executor: FairExecutor) -> None:
     """Metrics of what waits for the log's writer and for threads."""
-    metrics.gauge("log_queue_bytes", "Appends that wait for their commit.", lambda: log.queue_bytes)
+    writer, fair = log.writer, [one for one in (executor, log.readers) if isinstance(one, FairExecutor)]
+    metrics.gauge("log_queue_bytes", "Appends that wait for their commit.", lambda: writer.queue_bytes)
     metrics.total(
         "log_appends_refused",
         "Appends refused because too much of their user waits.",
-        lambda: log.appends_refused,
+        lambda: writer.refused,
     )
     metrics.gauge(
         "jobs_waiting",
         "Reads, and texts to parse, that wait for a thread.",
-        lambda: executor.waiting + log.reads_waiting,
+        lambda: sum(one.waiting for one in fair),
     )
     metrics.total(
         "jobs_refused",
         "The same, refused because too many wait.",
-        lambda: executor.refused + log.reads_refused,
+        lambda: sum(one.refused for one in fair),
     )
 
 
