@@ -15,11 +15,11 @@ index.
 import contextlib
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import msgspec
 import structlog
@@ -45,6 +45,9 @@ from huahuo.eventstore.executor import Executor, ThreadExecutor
 from huahuo.eventstore.limits import PAGE_ROWS_MAX
 from huahuo.eventstore.model import LOG_STREAM, StoredEvent
 from huahuo.eventstore.model import Page as LogPage
+
+if TYPE_CHECKING:
+    import sqlite_utils
 
 COUNTED_MAX = 5_000
 """At most this many matches are counted and sorted into facets; beyond it the count is `more than` this."""
@@ -169,147 +172,6 @@ DATABASE = "audit.db"
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
-class Consumed(msgspec.Struct, frozen=True):
-    """How far an index was brought: the log's id, the position, and the link of the chain there."""
-
-    log_id: str
-    position: int
-    chain: bytes
-
-
-class AuditIndex:
-    """One connection to an index. Calls must not overlap: run them as jobs of one thread."""
-
-    def __init__(self, path: Path | None) -> None:
-        """Open the index at `path` (None: in memory). It is made anew if it is missing or unusable."""
-        self._path = path
-        self._kept = 0
-        try:
-            self._db = open_tables(self._path)
-        except sqlite3.DatabaseError:
-            tables.discard(self._path)
-            self._db = open_tables(self._path)
-
-    def discard(self) -> None:
-        """Delete the file and begin with an empty one."""
-        self.close()
-        tables.discard(self._path)
-        self._db = open_tables(self._path)
-
-    def close(self) -> None:
-        """Close the file."""
-        self._db.conn.close()
-
-    def consumed(self) -> Consumed | None:
-        """How far it is; None if it holds nothing."""
-        found = facts_of(self._db.conn)
-        if "log" not in found:
-            return None
-        return Consumed(found["log"], int(found["position"]), bytes.fromhex(found["chain"]))
-
-    def is_whole(self) -> bool:
-        """Whether its pages agree and no row is missing: a copy made during a write may be torn."""
-        try:
-            if self._db.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
-                return False
-            self._db.execute("INSERT INTO event_fts(event_fts, rank) VALUES ('integrity-check', 0)")
-            return not self.lacks_rows()
-        except sqlite3.DatabaseError:
-            return False
-
-    def lacks_rows(self) -> bool:
-        """Whether another program deleted rows, which answers would lack. Some ms for a million rows."""
-        # In one statement, since another process may add some.
-        counted, noted = self._db.execute(
-            "SELECT (SELECT count(*) FROM event), (SELECT value FROM meta WHERE key = 'rows')"
-        ).fetchone()
-        return str(counted) != (noted or "0")
-
-    def reset(self) -> None:
-        """Forget everything: the index was of another history."""
-        with self._transaction():
-            for sql in (
-                "DELETE FROM event",
-                "INSERT INTO event_fts(event_fts) VALUES ('delete-all')",
-                "DELETE FROM stretch",
-                "DELETE FROM meta",
-            ):
-                self._db.execute(sql)
-
-    def add(self, log_id: str, events: Sequence[StoredEvent]) -> None:
-        """Index `events`, which follow what was consumed. Events that another process added are skipped."""
-        with self._transaction():
-            known = self.consumed()
-            after = 0 if known is None else known.position
-            fresh = [event for event in events if event.position > after]
-            if not fresh:
-                return
-            rows, texts = [], []
-            for event in fresh:
-                row, value = columns_of(event)
-                rows.append(row)
-                texts.append(searched(event.position, row, value))
-            connection = self._db.conn
-            self._kept = int(facts_of(self._db.conn).get("rows", "0")) + len(rows)
-            connection.executemany("INSERT INTO event VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
-            connection.executemany(PUT_TEXT, texts)
-            for event in fresh:
-                if is_receipt(event):
-                    self._drop(read_receipt(event).ranges)
-            last = fresh[-1]
-            facts = {"log": log_id, "position": str(last.position), "chain": last.chain.hex()}
-            facts |= self._keep_time(fresh)
-            facts["rows"] = str(self._kept)
-            connection.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", facts.items())
-
-    def settle(self) -> None:
-        """Update SQLite's statistics, which it needs after many events to choose the rarest condition."""
-        self._db.execute("PRAGMA analysis_limit=1000")
-        self._db.execute("ANALYZE")
-
-    def find(self, where: Where, after: int, upto: int, limit: int) -> list[Row]:
-        """See `query.find`."""
-        return find(self._db.conn, where, after, upto, limit)
-
-    def count(self, where: Where, upto: int) -> Counted:
-        """See `query.count`."""
-        return count(self._db.conn, where, upto)
-
-    def _keep_time(self, events: Sequence[StoredEvent]) -> dict[str, str]:
-        """Note the newest time before these events, and how far the clock ever went back.
-
-        So no event before a stretch is newer than its `clock`, and no event in it or after it is older than
-        its `clock` minus the time that the clock went back.
-        """
-        known = facts_of(self._db.conn)
-        newest_ms, back_ms = int(known.get("newest_ms", "0")), int(known.get("back_ms", "0"))
-        self._db.execute("INSERT INTO stretch VALUES (?, ?)", (events[0].position, rfc3339(newest_ms)))
-        for event in events:
-            newest_ms = max(newest_ms, event.ts_ms)
-            back_ms = max(back_ms, newest_ms - event.ts_ms)
-        return {"newest_ms": str(newest_ms), "back_ms": str(back_ms)}
-
-    def _drop(self, ranges: Sequence[tuple[int, int]]) -> None:
-        for first, count in ranges:
-            bounds = (first, first + count - 1)
-            sql = f"SELECT {ROW} FROM event WHERE position BETWEEN ? AND ?"  # noqa: S608  a constant
-            for row in self._db.execute(sql, bounds).fetchall():
-                self._db.execute(DROP_TEXT, searched(row[0], row, msgspec.json.decode(row[-1])))
-            self._kept -= self._db.execute(
-                "DELETE FROM event WHERE position BETWEEN ? AND ?", bounds
-            ).rowcount
-
-    @contextlib.contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-        except BaseException:
-            self._db.execute("ROLLBACK")
-            raise
-        self._db.execute("COMMIT")
-
-
 def is_damaged(error: sqlite3.Error) -> bool:
     """Whether the file is damaged, not only busy or full. A text that is not UTF-8 comes without a code."""
     code = getattr(error, "sqlite_errorcode", None)
@@ -338,11 +200,13 @@ class AuditPage(msgspec.Struct, frozen=True):
 
 
 class Audit:
-    """Questions to one log. Calls wait for one another: the index has one connection."""
+    """Questions to one log. Calls wait for one another: the index has one connection, of one thread."""
 
-    def __init__(self, log: LogReader, index: AuditIndex, executor: Executor) -> None:
+    _db: "sqlite_utils.Database"
+
+    def __init__(self, log: LogReader, path: Path | None, executor: Executor) -> None:
         self._log = log
-        self._index = index
+        self._path = path
         self._executor = executor
 
     @classmethod
@@ -356,22 +220,24 @@ class Audit:
         Raises:
             EventStoreError: the index cannot be made.
         """
-        jobs = executor or ThreadExecutor(1, "audit-index")
+        audit = cls(log, path, executor or ThreadExecutor(1, "audit-index"))
         try:
-            index = await jobs.run(lambda: AuditIndex(path))
+            await audit._executor.run(audit._open)
         except sqlite3.Error as error:
-            jobs.close()
+            audit._executor.close()
             raise EventStoreError(f"the audit index cannot be made: {error}") from None
-        audit = cls(log, index, jobs)
-        if copied and not await audit._job(index.is_whole):
-            await audit._job(index.discard)
-        elif not await audit._belongs() or await audit._lacks_rows():
-            await audit._job(index.reset)
+        try:
+            if copied and not await audit._job(audit._has_whole_pages):
+                await audit._job(audit._discard)
+            elif not await audit._belongs():
+                await audit._job(audit._forget)
+        except IndexDamaged:  # it is empty now
+            pass
         return audit
 
     async def close(self) -> None:
         """Close the index and the executor."""
-        await self._job(self._index.close)
+        await self._job(self._db.conn.close)
         self._executor.close()
 
     async def behind(self) -> int:
@@ -390,7 +256,7 @@ class Audit:
             if not page:
                 break
             try:
-                await self._job(partial(self._index.add, self._log.log_id, page))
+                await self._job(partial(self._add, page))
             except IndexDamaged:
                 at = 0
                 continue
@@ -399,7 +265,7 @@ class Audit:
             if told is not None:
                 told(at, upto)
         if taken >= _SETTLE_EVENTS:
-            await self._job(self._index.settle)
+            await self._job(self._settle)
         return at >= upto
 
     async def page(
@@ -408,12 +274,12 @@ class Audit:
         """The matches after `after` up to `upto`: at most `limit`, and at most `PAGE_ROWS_MAX`.
 
         Raises:
-            ValueError: the text to search for holds no word.
+            ValueError: the text to search for holds no word, or is malformed.
             IndexDamaged: what can be answered is known only after `catch_up`.
         """
         end = self._log.position if upto is None else upto
         count = max(1, min(limit, PAGE_ROWS_MAX))
-        found = await self._job(lambda: self._index.find(where, after, end, count + 1))
+        found = await self._job(lambda: find(self._db.conn, where, after, end, count + 1))
         rows = _within(found[:count])
         written = await self._written(rows)
         if wrong := await self._executor.run(lambda: _wrong(rows, written)):
@@ -423,7 +289,7 @@ class Audit:
     async def count(self, where: Where, *, upto: int | None = None) -> Counted:
         """How many events match, and their commonest values. Raises as `page`."""
         end = self._log.position if upto is None else upto
-        return await self._job(lambda: self._index.count(where, end))
+        return await self._job(lambda: count(self._db.conn, where, end))
 
     async def _job[T](self, job: Callable[[], T]) -> T:
         try:
@@ -448,7 +314,7 @@ class Audit:
     async def _make_anew(self, error: sqlite3.Error | str) -> None:
         """Empty a file that is damaged. Raises IndexDamaged, or EventStoreError: it cannot be emptied."""
         try:
-            await self._executor.run(self._index.discard)
+            await self._executor.run(self._discard)
         except (sqlite3.Error, OSError) as again:
             raise EventStoreError(f"the audit index is damaged, delete it: {again}") from None
         _log.warning("audit_index_made_again", reason=str(error))
@@ -457,33 +323,138 @@ class Audit:
         ) from None
 
     async def _position(self) -> int:
-        known = await self._consumed()
-        return 0 if known is None else known.position
-
-    async def _consumed(self) -> Consumed | None:
         try:
-            return await self._job(self._index.consumed)
+            return await self._job(lambda: int(facts_of(self._db.conn).get("position", "0")))
         except IndexDamaged:
-            return None
-
-    async def _lacks_rows(self) -> bool:
-        try:
-            return await self._job(self._index.lacks_rows)
-        except IndexDamaged:  # it is empty now
-            return False
+            return 0
 
     async def _belongs(self) -> bool:
-        """Whether the history that the index consumed is still the log's history."""
-        try:
-            known = await self._consumed()
-        except (KeyError, ValueError):  # what it says of itself is damaged
+        """Whether it lacks no row, and the history that it consumed is still the log's history."""
+        counted, facts = await self._job(self._counted)
+        if counted != int(facts.get("rows", "0")):
             return False
-        if known is None:
+        if not facts:
             return True
         log = self._log
-        if known.log_id != log.log_id or known.position > log.position:
+        try:
+            position, chain = int(facts["position"]), bytes.fromhex(facts["chain"])
+        except (KeyError, ValueError):  # what it says of itself is damaged
             return False
-        return await log.chains(known.position - 1, known.position) == [known.chain]
+        if facts.get("log") != log.log_id or position > log.position:
+            return False
+        return await log.chains(position - 1, position) == [chain]
+
+    # Jobs.
+
+    def _open(self) -> None:
+        """Open the file. It is made anew if it is missing or unusable."""
+        try:
+            self._db = open_tables(self._path)
+        except sqlite3.DatabaseError:
+            tables.discard(self._path)
+            self._db = open_tables(self._path)
+
+    def _discard(self) -> None:
+        """Delete the file and begin with an empty one."""
+        self._db.conn.close()
+        tables.discard(self._path)
+        self._db = open_tables(self._path)
+
+    def _has_whole_pages(self) -> bool:
+        """Whether its pages agree: a copy made during a write may be torn."""
+        try:
+            if self._db.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
+                return False
+            self._db.execute("INSERT INTO event_fts(event_fts, rank) VALUES ('integrity-check', 0)")
+        except sqlite3.DatabaseError:
+            return False
+        return True
+
+    def _counted(self) -> tuple[int, dict[str, str]]:
+        """How many rows there are, and what is noted: another program may delete some."""
+        with self._transaction():  # since another process may add some
+            [counted] = self._db.execute("SELECT count(*) FROM event").fetchone()
+            return counted, facts_of(self._db.conn)
+
+    def _forget(self) -> None:
+        """Forget everything: the index was of another history."""
+        with self._transaction():
+            for sql in (
+                "DELETE FROM event",
+                "INSERT INTO event_fts(event_fts) VALUES ('delete-all')",
+                "DELETE FROM stretch",
+                "DELETE FROM meta",
+            ):
+                self._db.execute(sql)
+
+    def _add(self, events: Sequence[StoredEvent]) -> None:
+        """Index `events`, which follow what was consumed. Events that another process added are skipped."""
+        with self._transaction():
+            known = facts_of(self._db.conn)
+            after = int(known.get("position", "0"))
+            fresh = [event for event in events if event.position > after]
+            if not fresh:
+                return
+            rows, texts = [], []
+            for event in fresh:
+                row, value = columns_of(event)
+                rows.append(row)
+                texts.append(searched(event.position, row, value))
+            connection = self._db.conn
+            connection.executemany("INSERT INTO event VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
+            connection.executemany(PUT_TEXT, texts)
+            kept = int(known.get("rows", "0")) + len(rows)
+            for event in fresh:
+                if is_receipt(event):
+                    kept -= self._drop(read_receipt(event).ranges)
+            newest_ms, back_ms = self._keep_time(known, fresh)
+            connection.executemany(
+                "INSERT OR REPLACE INTO meta VALUES (?, ?)",
+                (
+                    ("log", self._log.log_id), ("position", str(fresh[-1].position)),
+                    ("chain", fresh[-1].chain.hex()), ("rows", str(kept)),
+                    ("newest_ms", str(newest_ms)), ("back_ms", str(back_ms)),
+                ),
+            )  # fmt: skip
+
+    def _settle(self) -> None:
+        """Update SQLite's statistics, which it needs after many events to choose the rarest condition."""
+        self._db.execute("PRAGMA analysis_limit=1000")
+        self._db.execute("ANALYZE")
+
+    def _keep_time(self, known: Mapping[str, str], events: Sequence[StoredEvent]) -> tuple[int, int]:
+        """Note the newest time before these events. Returns that after them, and how far the clock went back.
+
+        So no event before a stretch is newer than its `clock`, and no event in it or after it is older than
+        its `clock` minus the time that the clock went back.
+        """
+        newest_ms, back_ms = int(known.get("newest_ms", "0")), int(known.get("back_ms", "0"))
+        self._db.execute("INSERT INTO stretch VALUES (?, ?)", (events[0].position, rfc3339(newest_ms)))
+        for event in events:
+            newest_ms = max(newest_ms, event.ts_ms)
+            back_ms = max(back_ms, newest_ms - event.ts_ms)
+        return newest_ms, back_ms
+
+    def _drop(self, ranges: Sequence[tuple[int, int]]) -> int:
+        """Remove the rows of pruned events. How many."""
+        dropped = 0
+        for first, count in ranges:
+            bounds = (first, first + count - 1)
+            sql = f"SELECT {ROW} FROM event WHERE position BETWEEN ? AND ?"  # noqa: S608  a constant
+            for row in self._db.execute(sql, bounds).fetchall():
+                self._db.execute(DROP_TEXT, searched(row[0], row, msgspec.json.decode(row[-1])))
+            dropped += self._db.execute("DELETE FROM event WHERE position BETWEEN ? AND ?", bounds).rowcount
+        return dropped
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            raise
+        self._db.execute("COMMIT")
 
 
 def _wrong(rows: Sequence[Row], written: Sequence[StoredEvent | None]) -> int:

@@ -12,7 +12,7 @@ The link of a pruned event stays, so that the chain continues after it. A receip
 (`huahuo.eventstore.core.reader`) proves that it was pruned on purpose.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from hashlib import blake2b
 
 import msgspec
@@ -81,19 +81,6 @@ def check(
     Raises:
         Damaged: a position or a seq is missing, or an event is not what was written.
     """
-    for event in misfits(before, after, seqs, events := list(events)):
-        raise Damaged(event.position, "the event does not fit its hash")
-    return events[-1].chain if events else before
-
-
-def misfits(
-    before: bytes, after: int, seqs: dict[str, int], events: Iterable[StoredEvent | Tombstone]
-) -> Iterator[StoredEvent]:
-    """As `check`, but continues after an event that is not what was written, and yields each such event.
-
-    Raises:
-        Damaged: a position or a seq is missing.
-    """
     chain, position = before, after
     for event in events:
         position += 1
@@ -103,9 +90,10 @@ def misfits(
         if known is not None and event.seq != known + 1:
             raise Damaged(position, f"{event.stream} goes from seq {known} to {event.seq}")
         if isinstance(event, StoredEvent) and relink(chain, event) != event.chain:
-            yield event
+            raise Damaged(position, "the event does not fit its hash")
         chain = event.chain
         seqs[event.stream] = event.seq
+    return chain
 
 
 def merged(events: list[StoredEvent], pruned: list[Tombstone]) -> list[StoredEvent | Tombstone]:

@@ -113,59 +113,16 @@ class StoreLog(LogReader):
         """See `Log`."""
         return self.writer.listen(listener)
 
-    def observe_commits(self, observe: Callable[[float], None]) -> None:
-        """From now on, call `observe` with the seconds that each group commit took. It must not raise."""
-        self.writer.observe = observe
-
     def bill(self, charge: Charge) -> None:
         """From now on, report to `charge` the cost of each principal's appends and of each user's reads."""
         self.writer.charge = charge
-        if isinstance(self._readers, FairExecutor):
-            self._readers.bill(charge, self._ambient.thread_s)
-
-    def tell_begun(self, began: Callable[[str], None]) -> None:
-        """From now on, call `began` with the principal of each stream that begins. It must not raise."""
-        self.writer.began = began
-
-    def bound_queue(self, *, bytes_per_user: int, bytes_max: int) -> None:
-        """Bound the bytes of appends that wait for their commit: of one user, and of all together."""
-        self.writer.queue_bytes_per_user = bytes_per_user
-        self.writer.queue_bytes_max = bytes_max
-
-    def has_room(self, principal: str) -> bool:
-        """Whether so few appends of this principal wait that what it asks for next may be looked at."""
-        return self.writer.has_room(principal)
-
-    def bound_reads(self, *, waiting_per_user: int, waiting_max: int) -> None:
-        """Bound the reads that wait for a thread: of one user, and of all together."""
-        if isinstance(self._readers, FairExecutor):
-            self._readers.waiting_per_user_max = waiting_per_user
-            self._readers.waiting_max = waiting_max
-
-    @property
-    def reads_waiting(self) -> int:
-        """Reads that wait for a thread."""
-        return self._readers.waiting if isinstance(self._readers, FairExecutor) else 0
-
-    @property
-    def reads_refused(self) -> int:
-        """Reads that were refused because too many waited."""
-        return self._readers.refused if isinstance(self._readers, FairExecutor) else 0
+        if isinstance(self.readers, FairExecutor):
+            self.readers.bill(charge, self._ambient.thread_s)
 
     @property
     def streams_in_memory(self) -> int:
         """Streams whose heads are in memory: all but those that ended."""
         return self.writer.place.count
-
-    @property
-    def queue_bytes(self) -> int:
-        """Bytes of the appends that wait for their commit, including `ITEM_BYTES` for each."""
-        return self.writer.queue_bytes
-
-    @property
-    def appends_refused(self) -> int:
-        """Appends that were refused because the queue was full."""
-        return self.writer.refused
 
     def take(self, counter: str, count: int = 1) -> int:
         """See `Log`."""

@@ -155,7 +155,7 @@ class LogReader:
         self.log_id = log_id
         """See `Log`. No property: each client that comes back asks three times."""
         self._reads = reads
-        self._readers = readers
+        self.readers = readers
         self._place = place
         self._reading = 0
         self._read_done = asyncio.Event()
@@ -440,7 +440,7 @@ class LogReader:
         self._check_open()
         self._reading += 1
         try:
-            return await self._readers.run(job)
+            return await self.readers.run(job)
         except Corrupt as error:
             self.corruption.note(error)
             raise

@@ -7,20 +7,21 @@ clear, or the waiting callers. Calls of a `Store` never overlap. Calls of `Reads
 other and with calls of the `Store`.
 
 `Loaded` is what a start reads from the disk, `Place` what the log keeps in memory; an engine may keep the
-heads of streams that rest packed (`Packed`), without an object for each. `Carried` is what an append
+heads of streams that rest packed (`PackedHeads`), without an object for each. `Carried` is what an append
 brings besides its plain content: boxes under named keys, and packed blobs (`huahuo.eventstore.core.seal`
 makes one). A decision only compares it: a secret that was sealed under a key which is not its owner's any
 more is refused.
 """
 
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from hashlib import blake2b
 from typing import NamedTuple, Protocol
 
 import msgspec
 
 from huahuo.eventstore.core.command_records import AgeNote
+from huahuo.eventstore.core.packed_heads import NOTHING_PACKED, PackedHeads
 from huahuo.eventstore.corruption import Corruption
 from huahuo.eventstore.model import (
     Ack,
@@ -244,53 +245,6 @@ UNPACKED_MAX = 65_536
 """At most this many packed streams have their head as an object as well: 20 MB."""
 
 
-class Packed(Protocol):
-    """Heads that are not entries of `Place.heads`, or are not as new as those."""
-
-    def head(self, stream: str) -> Head | None:
-        """The head of `stream`, without its link; None if it is not here."""
-        ...
-
-    def put(self, stream: str, head: Head) -> bool:
-        """Hold `head` for a stream that is here. False if it cannot be packed: then nothing changes."""
-        ...
-
-    def drop(self, stream: str) -> None:
-        """Forget the head of `stream`, if it is here."""
-        ...
-
-    def streams(self, prefix: str) -> Iterator[str]:
-        """The streams that begin with `prefix` and have an event."""
-        ...
-
-    def __len__(self) -> int: ...
-
-
-class NothingPacked:
-    """Implements `Packed` for engines that pack none."""
-
-    def head(self, _stream: str) -> Head | None:
-        """See `Packed`."""
-        return None
-
-    def put(self, _stream: str, _head: Head) -> bool:
-        """See `Packed`."""
-        return False
-
-    def drop(self, stream: str) -> None:
-        """See `Packed`."""
-
-    def streams(self, _prefix: str) -> Iterator[str]:
-        """See `Packed`."""
-        return iter(())
-
-    def __len__(self) -> int:
-        return 0
-
-
-NOTHING_PACKED: Packed = NothingPacked()
-
-
 class Loaded(msgspec.Struct, frozen=True):
     """The durable state of a log; `counters` maps a counter to its next number.
 
@@ -309,7 +263,7 @@ class Loaded(msgspec.Struct, frozen=True):
     age: AgeNote | None = None
     shared: bytes = b""
     passed: tuple[Passed, ...] = ()
-    packed: Packed = NOTHING_PACKED
+    packed: PackedHeads = NOTHING_PACKED
 
     def place(self) -> "Place":
         """Where a log begins that was loaded so."""
@@ -327,7 +281,7 @@ class Place(msgspec.Struct):
     chain: bytes
     heads: dict[str, Head]
     """Of all streams that are not packed, and of those that were written to lately, or asked for a link."""
-    packed: Packed = NOTHING_PACKED
+    packed: PackedHeads = NOTHING_PACKED
     unpacked: OrderedDict[str, None] = msgspec.field(default_factory=OrderedDict)
     """The streams that are in both; what `heads` says is newer."""
 

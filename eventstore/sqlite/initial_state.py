@@ -17,6 +17,7 @@ from itertools import compress
 from typing import Final
 
 from huahuo.eventstore.core.chain import GENESIS
+from huahuo.eventstore.core.packed_heads import NOT_HERE, PackedHeads
 from huahuo.eventstore.core.storage_port import Loaded
 from huahuo.eventstore.errors import MISREAD, Corrupt, Damaged
 from huahuo.eventstore.model import Head
@@ -25,13 +26,7 @@ from huahuo.eventstore.sqlite.connections import passing_through, translated
 from huahuo.eventstore.sqlite.damage import read_counters, sum_of_counters
 from huahuo.eventstore.sqlite.directory_lock import Left
 from huahuo.eventstore.sqlite.events import is_pruned
-from huahuo.eventstore.sqlite.names import (
-    NOT_HERE,
-    EndedFilter,
-    Names,
-    Naming,
-    PackedHeads,
-)
+from huahuo.eventstore.sqlite.names import EndedFilter, Names, Naming
 from huahuo.eventstore.sqlite.schema import get_meta
 from huahuo.eventstore.sqlite.seq_index import Links
 from huahuo.eventstore.sqlite.unindexed import Unindexed

@@ -150,7 +150,7 @@ class Storing:
         if not isinstance(log, StoreLog):
             return
         if settings.streams_begun_per_day:
-            log.tell_begun(self.room.count_begun(settings.streams_begun_per_day, host.ambient).note)
+            log.writer.began = self.room.count_begun(settings.streams_begun_per_day, host.ambient).note
         files = [settings.data / name for plugin in plugins for name in plugin.projections.values()]
         self.quotas = Quotas(
             log, host.ambient, self.room, settings.user_bytes_max, lambda: size_of_files(*files)

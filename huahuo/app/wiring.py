@@ -51,7 +51,7 @@ from huahuo.eventstore.audit.index import DATABASE as AUDIT_DATABASE
 from huahuo.eventstore.core.log import StoreLog
 from huahuo.eventstore.core.seal import derive
 from huahuo.eventstore.errors import Corrupt
-from huahuo.eventstore.executor import InlineExecutor
+from huahuo.eventstore.executor import FairExecutor, InlineExecutor
 from huahuo.eventstore.port import Log
 from huahuo.eventstore.sqlite.connections import no_room
 from huahuo.eventstore.sqlite.log import SqliteLog
@@ -337,14 +337,14 @@ class App:
         """Bound what may wait for the log, and charge its work to the users."""
         settings = self.settings
         log.bill(self._fairness.charge)
-        log.observe_commits(self._metrics.committed)
-        log.bound_queue(
-            bytes_per_user=settings.log_queue_bytes_per_user, bytes_max=settings.log_queue_bytes_max
-        )
-        self._turns.rounds.room.append(log.has_room)
-        log.bound_reads(
-            waiting_per_user=settings.jobs_waiting_per_user, waiting_max=settings.jobs_waiting_max
-        )
+        writer, reads = log.writer, log.readers
+        writer.observe = self._metrics.committed
+        writer.queue_bytes_per_user = settings.log_queue_bytes_per_user
+        writer.queue_bytes_max = settings.log_queue_bytes_max
+        self._turns.rounds.room.append(writer.has_room)
+        if isinstance(reads, FairExecutor):
+            reads.waiting_per_user_max = settings.jobs_waiting_per_user
+            reads.waiting_max = settings.jobs_waiting_max
 
     def _look_after(self, log: StoreLog) -> None:
         """Offer the actions of administrators on the log."""
@@ -472,21 +472,22 @@ class App:
         total("http_calls_refused", "Requests with a token answered 429.", lambda: api.users.refused_count)
         if not isinstance(log, StoreLog):
             return
-        gauge("log_queue_bytes", "Appends that wait for their commit.", lambda: log.queue_bytes)
+        writer, fair = log.writer, [one for one in (executor, log.readers) if isinstance(one, FairExecutor)]
+        gauge("log_queue_bytes", "Appends that wait for their commit.", lambda: writer.queue_bytes)
         total(
             "log_appends_refused",
             "Appends refused because too much of their user waits.",
-            lambda: log.appends_refused,
+            lambda: writer.refused,
         )
         gauge(
             "jobs_waiting",
             "Reads, and texts to parse, that wait for a thread.",
-            lambda: executor.waiting + log.reads_waiting,
+            lambda: sum(one.waiting for one in fair),
         )
         total(
             "jobs_refused",
             "The same, refused because too many wait.",
-            lambda: executor.refused + log.reads_refused,
+            lambda: sum(one.refused for one in fair),
         )
         if not isinstance(log, SqliteLog):
             return

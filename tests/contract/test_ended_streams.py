@@ -157,7 +157,7 @@ async def test_a_stream_that_ended_and_goes_on_has_not_begun(engine: Engine) -> 
     began: list[str] = []
     async with opened(engine) as log:
         await fill(log)
-        log.tell_begun(began.append)
+        log.writer.began = began.append
         await log.append(Append(ts_ms=1, events=(event(GONE, b"4"), event(GONE, b"5")), principal="user/1"))
         assert (began, log.head(GONE).seq) == ([], 4)
         new = (event("mailbox/3", b"6"), event("mailbox/3", b"7"), event(GONE, b"8"))

@@ -450,7 +450,7 @@ async def test_a_command_that_answers_with_an_earlier_append_keeps_that_place(en
 async def test_each_group_commit_tells_how_long_it_took(engine: Engine) -> None:
     async with opened(engine) as log:
         seconds: list[float] = []
-        log.observe_commits(seconds.append)
+        log.writer.observe = seconds.append
         await log.append(append(event()))
         assert len(seconds) == 1
         assert seconds[0] >= 0

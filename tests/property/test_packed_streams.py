@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from huahuo.eventstore.core.packed_heads import NOT_HERE, PackedHeads, PackedNames
 from huahuo.eventstore.core.storage_port import Place
 from huahuo.eventstore.model import Head
-from huahuo.eventstore.sqlite.names import NOT_HERE, PackedHeads, PackedNames
 
 texts = st.text(max_size=5) | st.sampled_from(["user/1", "user/11", "匣子/7", "a", "aa"])
 named = st.dictionaries(st.integers(1, 60) | st.integers(1, 1 << 40), texts, max_size=40).map(
@@ -113,10 +113,3 @@ def test_a_head_that_cannot_be_packed_stays_as_it_is(monkeypatch: pytest.MonkeyP
     place.pack()
     assert (place.head("s0"), packed.head("s0")) == (Head(5, 9), None)
     assert (place.count, len(place.unpacked)) == (1, 0)
-
-
-def test_an_engine_that_packs_nothing_has_no_head_there_and_takes_none() -> None:
-    packed = Place(0, b"", {}).packed
-    packed.drop("s0")
-    assert not packed.put("s0", Head(1, 1))
-    assert (packed.head("s0"), [*packed.streams("")], len(packed)) == (None, [], 0)

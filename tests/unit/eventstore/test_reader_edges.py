@@ -10,7 +10,7 @@ from huahuo.eventstore.ambient import FakeAmbient
 from huahuo.eventstore.care.pruning import CompactionPolicy, compact
 from huahuo.eventstore.core.log import StoreLog
 from huahuo.eventstore.errors import Closed, Damaged, EventStoreError, QueueFull, Unavailable
-from huahuo.eventstore.executor import acting_for
+from huahuo.eventstore.executor import FairExecutor, acting_for
 from huahuo.eventstore.model import Ack, Append, CommandKey, CommandRecord, Head, Keyframe
 from tests.support.worlds.logs import (
     MemoryEngine,
@@ -176,11 +176,13 @@ async def test_reads_are_charged_to_their_user_and_bounded(tmp_path: Path) -> No
         log.bill(lambda user, _: paid.append(user))
         await asyncio.create_task(read_for(log, "user/7"))
         assert paid == ["user/7"]
-        log.bound_reads(waiting_per_user=1, waiting_max=2)
+        reads = log.readers
+        assert isinstance(reads, FairExecutor)
+        reads.waiting_per_user_max, reads.waiting_max = 1, 2
         many = [asyncio.create_task(read_for(log, "user/7")) for _ in range(50)]
         outcomes = await asyncio.gather(*many, return_exceptions=True)
         assert any(isinstance(one, QueueFull) for one in outcomes)
-        assert log.reads_refused == sum(isinstance(one, QueueFull) for one in outcomes)
+        assert reads.refused == sum(isinstance(one, QueueFull) for one in outcomes)
 
 
 @pytest.mark.parametrize("name", ["memory", "sqlite", "replica"])

@@ -153,7 +153,7 @@ async def test_a_hearer_is_told_that_the_outcome_of_a_failed_commit_is_unknown()
 async def test_a_user_whose_backlog_is_too_large_is_told_so_and_nothing_is_written() -> None:
     executor = HeldExecutor()
     log = await opened(ModelDisk(), executor)
-    log.bound_queue(bytes_per_user=10_000, bytes_max=1 << 20)
+    log.writer.queue_bytes_per_user, log.writer.queue_bytes_max = 10_000, 1 << 20
     executor.held = True
     first = start(log, by("user/1"))
     await turns()
@@ -168,8 +168,8 @@ async def test_a_user_whose_backlog_is_too_large_is_told_so_and_nothing_is_writt
     executor.held = False
     await executor.let_one_go()
     await asyncio.gather(*first, *waiting, *others)
-    assert (log.head("user/1").seq, log.head("user/2").seq, log.appends_refused) == (3, 1, 2)
-    assert log.queue_bytes == 0
+    assert (log.head("user/1").seq, log.head("user/2").seq, log.writer.refused) == (3, 1, 2)
+    assert log.writer.queue_bytes == 0
     await log.append(by("user/1", 4000))
     await log.close()
 
@@ -177,24 +177,28 @@ async def test_a_user_whose_backlog_is_too_large_is_told_so_and_nothing_is_writt
 async def test_a_user_has_room_for_the_next_message_while_little_of_it_waits() -> None:
     executor = HeldExecutor()
     log = await opened(ModelDisk(), executor)
-    log.bound_queue(bytes_per_user=40_000, bytes_max=1 << 20)
+    log.writer.queue_bytes_per_user, log.writer.queue_bytes_max = 40_000, 1 << 20
     executor.held = True
     tasks = start(log, by("user/1"))
     await turns()
     tasks += start(log, *[by("user/1", 4_000)] * 2)
     await turns()
-    assert (log.has_room("user/1"), log.has_room("user/2"), log.has_room("service")) == (False, True, True)
+    assert (log.writer.has_room("user/1"), log.writer.has_room("user/2"), log.writer.has_room("service")) == (
+        False,
+        True,
+        True,
+    )
     executor.held = False
     await executor.let_one_go()
     await asyncio.gather(*tasks)
-    assert log.has_room("user/1")
+    assert log.writer.has_room("user/1")
     await log.close()
 
 
 async def test_few_users_that_fill_the_queue_do_not_keep_another_one_out() -> None:
     executor = HeldExecutor()
     log = await opened(ModelDisk(), executor)
-    log.bound_queue(bytes_per_user=10_000, bytes_max=20_000)
+    log.writer.queue_bytes_per_user, log.writer.queue_bytes_max = 10_000, 20_000
     executor.held = True
     tasks = start(log, by("user/1"))
     await turns()
@@ -212,7 +216,7 @@ async def test_few_users_that_fill_the_queue_do_not_keep_another_one_out() -> No
 
 async def test_an_append_larger_than_a_users_share_is_taken_when_nothing_of_the_user_waits() -> None:
     log = await opened(ModelDisk(), HeldExecutor())
-    log.bound_queue(bytes_per_user=1000, bytes_max=1 << 20)
+    log.writer.queue_bytes_per_user, log.writer.queue_bytes_max = 1000, 1 << 20
     await log.append(by("user/1", 50_000))
     assert log.head("user/1").seq == 1
     await log.close()

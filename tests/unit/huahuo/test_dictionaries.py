@@ -16,7 +16,7 @@ from huahuo.eventstore.sqlite.log import SqliteLog
 from huahuo.eventstore.zstd_frames import Compressor, Dictionary
 from huahuo.mailcheck.plugin.samples import EventMix
 from huahuo.transport.protocol.frames import events_message
-from scripts.train_dictionary import SEED, made_up
+from scripts.train_dictionary import made_up
 
 TRIES, TRIED = 400, "782484b9fdf86302"
 """A twentieth of the tries of the shipped one, and the digest of what they make of the same samples."""

@@ -1,7 +1,6 @@
 """A process that serves: the end of its loop and of its parts, and what blocks the loop."""
 
 import asyncio
-import contextlib
 import subprocess
 import sys
 import threading
@@ -11,10 +10,9 @@ import structlog
 from structlog.testing import capture_logs
 
 from huahuo.app import process
-from huahuo.app.process import STOP_WORK_S, AtStop, Parts, run
+from huahuo.app.process import STOP_WORK_S, AtStop, Parts
 from huahuo.eventstore.ambient import SystemAmbient
 from tests.support.patience import WITHIN_S
-from huahuo.app.process import STOP_WORK_S, AtStop, Parts
 
 TIMEOUT_S = 10.0
 
