@@ -18,7 +18,6 @@ from huahuo.transport.client.model import (
     Goaway,
     Live,
     LogReplaced,
-    NotSubscribed,
     Offline,
     Outcome,
     Problem,
@@ -27,15 +26,13 @@ from huahuo.transport.client.model import (
     Reached,
     Readable,
     Replied,
-    Skipped,
     Snapshot,
     Stopped,
-    StreamDenied,
     StreamEnded,
     StreamInUse,
 )
 from huahuo.transport.client.retry import Retry
-from huahuo.transport.client.session import ACK_AFTER_S, SAVE_EVERY_S, AckTimer
+from huahuo.transport.client.session import SAVE_EVERY_S
 from huahuo.transport.protocol.codes import CLOSES, CloseFact, Rule
 from huahuo.transport.protocol.kinds import Assembly
 from tests.support.drivers.client_session import LOG, STREAM, Bench
@@ -47,17 +44,6 @@ def _closed_with(close_code: int | None, **goaway: object) -> Bench:
         bench.tell("goaway", reason="because", **goaway)
     bench.session.closed(close_code, "", bench.now)
     return bench
-
-
-def test_authenticate_says_who_how_much_and_from_where() -> None:
-    assert Bench(window=8).connect() == {
-        "action": "authenticate",
-        "token": "jwt",
-        "client": "dev-1",
-        "window": 8,
-        "parts": True,
-        "resume": {"log": None, "cursors": {}},
-    }
 
 
 def test_the_window_is_what_the_server_grants() -> None:
@@ -168,13 +154,6 @@ def test_a_heartbeat_of_the_server_is_answered() -> None:
     assert {"action": "heartbeat_response"} in bench.said()
 
 
-def test_a_message_of_an_unknown_type_is_passed_over() -> None:
-    bench = Bench().follow("start").online()
-    bench.tell("invented_later", stream=STREAM, seq=1)
-    bench.events(1, 1)
-    assert bench.take() == [1]
-
-
 @pytest.mark.parametrize(
     "raw", ["", "[]", "{", '{"type":"events","stream":1}', b"\xff\xfe", '{"type":"x","a":' + "[" * 200_000]
 )
@@ -196,20 +175,6 @@ def test_once_stopped_nothing_starts_it_again() -> None:
     assert bench.session.phase == "stopped"
     assert len(bench.happened(Stopped)) == 1
     assert bench.happened(Offline) == []
-
-
-def test_what_is_in_the_buffer_can_be_consumed_while_offline() -> None:
-    bench = Bench().follow("start").online()
-    bench.events(1, 4)
-    bench.session.closed(None, "lost", bench.now)
-    assert bench.take() == [1, 2, 3, 4]
-    assert bench.connect()["resume"]["cursors"] == {STREAM: 4}
-
-
-def test_a_place_at_the_head_is_a_cursor_even_if_nothing_ever_came() -> None:
-    bench = Bench().follow("head").online("fresh", after=9)
-    bench.session.closed(None, "lost", bench.now)
-    assert bench.connect()["resume"]["cursors"] == {STREAM: 9}
 
 
 def test_a_place_at_the_head_is_kept_in_the_store() -> None:
@@ -236,58 +201,11 @@ def test_a_number_counts_in_the_present_log_if_none_was_named() -> None:
     assert (subscribe["after"], subscribe["log"]) == (17, LOG)
 
 
-@pytest.mark.parametrize("outcome", ["gap", "reset", "snapshot"])
-def test_nothing_counts_before_the_snapshot_that_was_announced(outcome: str) -> None:
-    bench = Bench().follow("start", Cursor(LOG, 3)).online(outcome, after=20)
-    bench.events(4, 5)
-    bench.tell("snapshot", stream=STREAM, seq=20, state={"emails": []})
-    bench.events(21, 21)
-    item = bench.session.take(STREAM)
-    assert isinstance(item, Snapshot)
-    assert (item.last, item.outcome, item.state) == (20, outcome, {"emails": []})
-    assert bench.take() == [21]
-
-
 def test_a_place_that_was_not_asked_for_breaks_the_protocol() -> None:
     bench = Bench().follow("start", Cursor(LOG, 3))
     bench.connect()
     with pytest.raises(ProtocolViolation):
         bench.accept(streams={STREAM: {"outcome": "resumed", "after": 4}})
-
-
-def test_a_skipped_range_moves_the_cursor_and_is_told() -> None:
-    bench = Bench().follow("start").online()
-    bench.events(1, 1)
-    bench.tell("skipped", stream=STREAM, seq=2, to=8, reason="compacted")
-    bench.events(9, 9)
-    assert bench.take() == [1, 8, 9]
-
-
-def test_a_skip_that_comes_again_or_overlaps_is_told_once() -> None:
-    bench = Bench().follow("start").online()
-    bench.events(1, 3)
-    bench.tell("skipped", stream=STREAM, seq=2, to=8, reason="compacted")
-    bench.tell("skipped", stream=STREAM, seq=2, to=7, reason="compacted")
-    bench.events(9, 9)
-    bench.session.take(STREAM)
-    skipped = bench.session.take(STREAM)
-    assert isinstance(skipped, Skipped)
-    assert (skipped.first, skipped.last) == (4, 8)
-    assert bench.take() == [9]
-
-
-def test_a_skip_that_begins_too_late_is_a_gap() -> None:
-    bench = Bench().follow("start").online()
-    bench.tell("skipped", stream=STREAM, seq=2, to=8, reason="compacted")
-    assert bench.take() == []
-    assert [m["action"] for m in bench.said()] == ["subscribe"]
-
-
-def test_a_right_that_was_lost_ends_the_consumer() -> None:
-    bench = Bench().follow("start").online()
-    bench.tell("unsubscribed", stream=STREAM, reason="forbidden")
-    [ended] = bench.happened(StreamEnded)
-    assert isinstance(ended.error, StreamDenied)
 
 
 def test_a_subscription_that_was_refused_ends_the_consumer_with_the_reason() -> None:
@@ -322,12 +240,6 @@ def test_a_subscription_that_the_server_cannot_serve_now_is_asked_for_again_when
     assert [m["action"] for m in bench.said()] == ["subscribe"]
 
 
-def test_a_stream_has_one_consumer() -> None:
-    bench = Bench().follow("start")
-    with pytest.raises(StreamInUse):
-        bench.follow("start")
-
-
 def test_events_of_a_stream_without_consumer_count_as_processed() -> None:
     bench = Bench()
     bench.connect()
@@ -343,16 +255,6 @@ def test_the_servers_own_subscription_goes_on_unread_when_its_consumer_leaves() 
     bench.session.unsubscribe(STREAM, bench.now)
     bench.events(3, 6)
     assert [m["action"] for m in bench.said()] == ["ack"]
-
-
-def test_another_stream_is_unsubscribed_when_its_consumer_leaves() -> None:
-    bench = Bench()
-    bench.session.subscribe("group/ops", "head", None, bench.now)
-    bench.connect()
-    bench.accept()
-    bench.said()
-    bench.session.unsubscribe("group/ops", bench.now)
-    assert bench.said() == [{"action": "unsubscribe", "stream": "group/ops"}]
 
 
 def test_a_server_that_ignores_the_window_breaks_the_protocol() -> None:
@@ -378,14 +280,6 @@ def test_live_is_told_once_the_stream_is_where_the_consumer_wants_it() -> None:
     assert bench.happened(Outcome) == [Outcome(STREAM, "resumed", 0, 9)]
 
 
-def test_a_place_that_has_been_passed_is_reached_at_once() -> None:
-    bench = Bench().follow("start").online()
-    bench.events(1, 3)
-    bench.take()
-    token = bench.session.wait_for(STREAM, 2)
-    assert bench.happened(Reached) == [Reached(token)]
-
-
 def test_a_place_in_a_log_that_was_replaced_is_never_reached() -> None:
     bench = Bench().follow("start").online()
     bench.events(1, 1)
@@ -395,11 +289,6 @@ def test_a_place_in_a_log_that_was_replaced_is_never_reached() -> None:
     bench.online("reset", after=7)
     [reached] = bench.happened(Reached)
     assert isinstance(reached.error, LogReplaced)
-
-
-def test_nobody_can_wait_for_a_stream_that_is_not_followed() -> None:
-    with pytest.raises(NotSubscribed):
-        Bench().session.wait_for("group/ops", 1)
 
 
 def test_an_ack_leaves_a_quarter_of_a_second_after_an_event_was_processed() -> None:
@@ -420,24 +309,6 @@ def test_an_ack_leaves_at_once_at_half_a_window() -> None:
     assert bench.acks() == [{STREAM: 4}]
 
 
-def test_what_the_consumer_has_not_finished_is_not_acked() -> None:
-    bench = Bench().follow("start").online()
-    bench.events(1, 4)
-    bench.session.take(STREAM)
-    bench.wait(1)
-    assert bench.acks() == []
-
-
-def test_the_deadline_is_when_the_ack_is_due() -> None:
-    bench = Bench().follow("start").online()
-    bench.wait(1)
-    bench.wait(1)
-    bench.said()
-    bench.events(1, 1)
-    bench.take()
-    assert bench.session.deadline() == bench.now + 0.25
-
-
 def test_work_on_an_older_era_says_nothing_about_the_new_one() -> None:
     bench = Bench().follow("start").online()
     bench.events(1, 8)
@@ -450,26 +321,6 @@ def test_work_on_an_older_era_says_nothing_about_the_new_one() -> None:
     bench.wait(1)
     assert bench.acks() == []
     assert all(told.cursors[STREAM].seq == 0 for told in bench.happened(Processed))
-
-
-def test_after_a_reconnect_what_was_processed_is_said_again() -> None:
-    bench = Bench().follow("start").online()
-    bench.events(1, 2)
-    bench.take()
-    bench.session.closed(None, "the ack was never sent", bench.now)
-    bench.online(after=2)
-    bench.wait(0.25)
-    assert bench.acks() == [{STREAM: 2}]
-
-
-def test_what_was_processed_offline_reaches_the_cursor_store() -> None:
-    bench = Bench().follow("start").online()
-    bench.events(1, 4)
-    bench.session.closed(None, "lost", bench.now)
-    bench.take()
-    bench.wait(1)
-    bench.wait(1)
-    assert bench.happened(Processed)[-1].cursors == {STREAM: Cursor(LOG, 4)}
 
 
 def test_the_cursor_store_is_not_written_for_every_ack() -> None:
@@ -515,23 +366,6 @@ def come_back(bench: Bench) -> dict[str, Any]:
     return resume
 
 
-def test_a_client_without_a_check_sends_none() -> None:
-    bench = Bench().follow("start").online()
-    bench.events(1, 3)
-    bench.take()
-    assert come_back(bench) == {"log": LOG, "cursors": {STREAM: 3}}
-
-
-def test_the_check_of_live_is_sent_with_the_cursor() -> None:
-    bench = Bench().follow("start").online()
-    bench.events(1, 3)
-    bench.take()
-    bench.tell("live", stream=STREAM, seq=3, check="c3")
-    bench.events(4, 5)
-    bench.take()
-    assert come_back(bench) == {"log": LOG, "cursors": {STREAM: 5}, "checks": {STREAM: [3, "c3"]}}
-
-
 def test_a_check_ahead_of_the_consumer_waits_for_it() -> None:
     bench = Bench().follow("start").online()
     bench.events(1, 3)
@@ -558,20 +392,6 @@ def test_the_check_of_a_snapshot_never_vouches_for_the_state_before_it() -> None
     assert come_back(bench)["checks"] == {STREAM: [9, "new"]}
 
 
-def test_a_place_beyond_the_head_is_not_resumed_from_when_the_log_has_grown_past_it() -> None:
-    bench = Bench().follow("start", Cursor(LOG, 7)).online("reset", after=5, head=5)
-    assert come_back(bench) == {"log": LOG, "cursors": {}}
-    bench.accept()
-    assert [(m["after"], m["log"]) for m in bench.said()] == [(7, "")]
-
-
-def test_when_events_are_lost_behind_a_new_state_the_old_place_is_not_asked_for() -> None:
-    bench = Bench().follow("start", Cursor(LOG, 3, (3, "old"))).online("reset", after=3, head=3)
-    bench.tell("snapshot", stream=STREAM, seq=3, check="new", state={})
-    bench.events(5, 5)  # 4 was lost, and the state was not taken yet
-    assert [(m["after"], m["log"]) for m in bench.said()] == [(3, "")]
-
-
 def test_a_place_in_replaced_events_is_stored_with_the_check_that_tells_of_it() -> None:
     """The next run of the application is then told of the reset as well."""
     bench = Bench().follow("start", Cursor(LOG, 3, (3, "old"))).online(after=3)
@@ -583,31 +403,6 @@ def test_a_place_in_replaced_events_is_stored_with_the_check_that_tells_of_it() 
     bench.session.processed(STREAM, item.era, item.last, bench.now)
     bench.session.flush(bench.now)
     assert bench.happened(Processed)[-1].cursors == {STREAM: Cursor(LOG, 4, (3, "old"))}
-
-
-def test_a_snapshot_without_a_check_ends_the_one_before() -> None:
-    bench = Bench().follow("start", Cursor(LOG, 3, (3, "old"))).online("reset", after=9)
-    bench.tell("snapshot", stream=STREAM, seq=9, state={})
-    bench.take()
-    assert come_back(bench) == {"log": LOG, "cursors": {STREAM: 9}}
-
-
-def test_a_check_that_comes_after_the_place_was_stored_is_stored_too() -> None:
-    bench = Bench().follow("head").online("fresh", after=7)
-    bench.wait(1)
-    bench.wait(1)
-    assert bench.happened(Processed)[-1].cursors == {STREAM: Cursor(LOG, 7)}
-    bench.tell("live", stream=STREAM, seq=7, check="c7")
-    bench.wait(1)
-    bench.wait(1)
-    assert bench.happened(Processed)[-1].cursors == {STREAM: Cursor(LOG, 7, (7, "c7"))}
-
-
-def test_a_stored_check_is_sent_by_the_next_run_of_the_application(tmp_path: Path) -> None:
-    FileCursors(tmp_path / "c.json").save({STREAM: Cursor(LOG, 7, (5, "c5"))})
-    stored = FileCursors(tmp_path / "c.json").load()[STREAM]
-    resume = Bench().follow("head", stored).connect()["resume"]
-    assert resume == {"log": LOG, "cursors": {STREAM: 7}, "checks": {STREAM: [5, "c5"]}}
 
 
 def test_a_file_of_an_older_version_has_cursors_without_checks(tmp_path: Path) -> None:
@@ -637,16 +432,6 @@ def test_a_state_in_parts_is_one_item_and_events_follow_it() -> None:
     assert (batch.first, batch.last) == (10, 11)
 
 
-def test_a_first_part_begins_anew() -> None:
-    bench = waiting()
-    part(bench, 1, 1, more=True)
-    part(bench, 1, 5, more=True, seq=12)
-    part(bench, 2, 6, seq=12)
-    item = bench.session.take(STREAM)
-    assert isinstance(item, Snapshot)
-    assert (item.last, item.state) == (12, {"emails": [5, 6]})
-
-
 def test_after_a_cut_what_came_before_is_forgotten() -> None:
     bench = waiting()
     part(bench, 1, 1, more=True)
@@ -661,13 +446,6 @@ def test_a_part_that_does_not_follow_breaks_the_protocol() -> None:
     part(bench, 1, 1, more=True)
     with pytest.raises(ProtocolViolation):
         part(bench, 3, 3)
-
-
-def test_parts_of_a_stream_that_nobody_waits_for_a_state_of_are_ignored() -> None:
-    bench = Bench().follow("head").online("fresh", after=20)
-    part(bench, 1, 1, more=True)
-    part(bench, 2, 2)
-    assert bench.session.take(STREAM) is None
 
 
 def test_an_answer_in_parts_is_one_answer() -> None:
@@ -721,24 +499,12 @@ def test_what_is_put_together_is_bounded(monkeypatch: pytest.MonkeyPatch) -> Non
         part(bench, 2, 2)
 
 
-def test_a_state_of_a_stream_without_events_is_handed_over_too() -> None:
-    bench = Bench().follow("snapshot").online("snapshot", after=0)
-    part(bench, 1, seq=0)
-    assert bench.happened(Readable) == [Readable(STREAM)]
-
-
 def _online(**options: Any) -> Bench:
     bench = Bench(**options)
     bench.connect()
     bench.accept()
     bench.said()
     return bench
-
-
-def test_ids_differ() -> None:
-    bench = _online(commands_max=100)
-    ids = {bench.session.command("do", {}) for _ in range(50)}
-    assert len(ids) == 50
 
 
 @pytest.mark.parametrize("code", ["unavailable", "rate_limited"])
@@ -765,14 +531,6 @@ def test_it_does_not_try_for_ever() -> None:
         bench.tell("pong_of_some_kind")
     [told] = bench.happened(Replied)
     assert told.id == command_id
-
-
-def test_a_command_that_was_given_up_is_not_sent() -> None:
-    bench = Bench()
-    bench.session.forget(bench.session.command("do", {}))
-    bench.connect()
-    bench.accept()
-    assert bench.said() == []
 
 
 @pytest.mark.parametrize("field", ["id", "action"])
@@ -892,39 +650,7 @@ def test_the_cursors_of_streams_that_were_left_are_stored_together() -> None:
     assert bench.session.left_at(names[0]) is None
 
 
-WINDOW = 8
-
-
-def test_an_ack_is_due_a_moment_after_the_first_event_it_covers() -> None:
-    timer = AckTimer()
-    timer.count(1)
-    assert timer.ack_soon(WINDOW, 10.0)
-    timer.count(1)
-    assert not timer.ack_soon(WINDOW, 10.1), "the deadline stays"
-    assert not timer.ack_due(10.0 + ACK_AFTER_S / 2)
-    assert timer.ack_due(10.0 + ACK_AFTER_S)
-
-
-def test_half_a_window_of_events_is_acked_at_once() -> None:
-    timer = AckTimer()
-    timer.count(WINDOW // 2)
-    assert timer.ack_soon(WINDOW, 10.0)
-    assert timer.ack_due(10.0)
-
-
-def test_a_new_connection_begins_without_unacked_events() -> None:
-    timer = AckTimer()
-    timer.count(WINDOW)
-    timer.forget()
-    timer.ack_soon(WINDOW, 10.0)
-    assert not timer.ack_due(10.0)
-
-
-def test_cursors_are_stored_at_the_ack_but_not_twice_within_the_least_time() -> None:
-    timer = AckTimer()
-    assert not timer.save_due(10.0)
-    timer.acked(10.0)
-    assert timer.save_due(10.0)
-    timer.acked(10.1)
-    assert not timer.save_due(10.1)
-    assert timer.save_due(10.0 + SAVE_EVERY_S)
+def test_a_stream_has_one_consumer() -> None:
+    bench = Bench().follow("start")
+    with pytest.raises(StreamInUse):
+        bench.follow("start")

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
 
-import h11
 import msgspec
 import pytest
 
@@ -14,7 +13,6 @@ from huahuo.actors.plugins.words import Words
 from huahuo.eventstore.model import Head
 from huahuo.transport.client.model import CommandError
 from huahuo.transport.http import messages
-from huahuo.transport.http.messages import Answer
 from huahuo.transport.http.stream_pages import (
     After,
     AskedWrongly,
@@ -293,10 +291,6 @@ def test_the_refusal_of_a_field_that_is_missing_inside_another_has_the_id_of_its
     assert (refused.id, refused.details) == ("7", f"to.street: {en.MISSING}")
 
 
-def _request(*headers: tuple[str, str], method: str = "POST") -> h11.Request:
-    return h11.Request(method=method, target="/", headers=[("Host", "a"), *headers])
-
-
 @pytest.mark.parametrize(
     ("head", "status"),
     [
@@ -314,41 +308,6 @@ def test_a_head_is_refused_that_is_too_large_or_has_a_bare_end_of_line_or_anothe
     head: bytes, status: HTTPStatus | None
 ) -> None:
     assert messages.refusal_of(head) == status
-
-
-@pytest.mark.parametrize(
-    ("headers", "announced", "size"),
-    [
-        ((), False, 0),
-        ((("Content-Length", "0"),), False, 0),
-        ((("Content-Length", "7"),), True, 7),
-        ((("Content-Length", "00"),), False, 0),
-        ((("Transfer-Encoding", "chunked"),), True, None),
-        ((("Content-Length", "0"), ("Transfer-Encoding", "chunked")), True, None),
-    ],
-)
-def test_a_body_is_as_large_as_its_head_announces(
-    headers: tuple[tuple[str, str], ...], announced: bool, size: int | None
-) -> None:
-    request = _request(*headers)
-    assert (messages.has_body(request), messages.body_bytes(request)) == (announced, size)
-
-
-def test_an_answer_to_a_head_request_has_a_length_and_no_body() -> None:
-    answer = Answer(HTTPStatus.OK, (), b"abc")
-    assert messages.without_body(answer, _request(method="HEAD"))
-    assert (b"content-length", b"3") in messages.head_of(answer, ends=False).headers
-
-
-def test_an_answer_whose_status_has_no_body_has_no_length() -> None:
-    answer = Answer(HTTPStatus.NO_CONTENT, (), b"")
-    assert messages.without_body(answer, None)
-    assert b"content-length" not in dict(messages.head_of(answer, ends=False).headers)
-
-
-def test_an_answer_that_ends_its_connection_says_so() -> None:
-    head = messages.head_of(Answer(HTTPStatus.OK, (), b""), ends=True)
-    assert (b"connection", b"close") in head.headers
 
 
 HEAD = Head(first=11, seq=120)
@@ -408,11 +367,6 @@ def test_a_number_beyond_its_bounds_is_refused_with_its_name(
 ) -> None:
     with pytest.raises(AskedWrongly, match=f"{name}:"):
         read({name: text})
-
-
-def test_without_parameters_a_page_is_short_and_comes_at_once() -> None:
-    assert (limit_of({}), wait_s_of({})) == (100, 0.0)
-    assert (limit_of({"limit": "1000"}), wait_s_of({"wait": "0.5"})) == (1000, 0.5)
 
 
 def test_every_code_of_the_protocol_has_a_sentence() -> None:
