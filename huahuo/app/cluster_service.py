@@ -33,11 +33,11 @@ from huahuo.eventstore.errors import EventStoreError
 from huahuo.eventstore.port import Log
 from huahuo.eventstore.sequencer.port import SequencerError
 from huahuo.transport.http.api import Api
+from huahuo.transport.http.site import Phase, Site
 from huahuo.transport.load.metrics import Metrics
 from huahuo.transport.protocol.codes import CloseCode, ErrorCode
 from huahuo.transport.server.hub import ClientRow, Clients, Hub, OfNodes
 from huahuo.transport.wire.ports import LiveConnection
-from huahuo.transport.wire.site import Phase, Site
 from huahuo.transport.words import en, zh
 from huahuo.users.login import Login
 

@@ -25,10 +25,10 @@ from huahuo.transport.durable_streams.serving import DurableStreams
 from huahuo.transport.http import routes
 from huahuo.transport.http.api import Api
 from huahuo.transport.http.sign_in import SignIn
+from huahuo.transport.http.site import Asset, Site
 from huahuo.transport.load.metrics import Metrics
 from huahuo.transport.server.hub import Hub
 from huahuo.transport.server.server import Server
-from huahuo.transport.wire.site import Asset, Site
 
 
 def part_metrics(

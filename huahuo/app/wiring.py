@@ -50,10 +50,10 @@ from huahuo.transport.commands.gate import Gate
 from huahuo.transport.commands.publishing import Publisher
 from huahuo.transport.http.api import Api
 from huahuo.transport.http.native import NativeHttp
+from huahuo.transport.http.site import Phase, Site
 from huahuo.transport.protocol.dialects import Compression
 from huahuo.transport.server.hub import Clients, Hub
 from huahuo.transport.server.server import Server
-from huahuo.transport.wire.site import Phase, Site
 from huahuo.transport.workers.owner import Owner
 from huahuo.users.api_keys import KeyBook, WithKeys, admit_keys
 from huahuo.users.book import UserBook
