@@ -22,11 +22,11 @@ from huahuo.cluster.trimming import NotTrimmed, Trimmer
 from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.errors import EventStoreError
 from huahuo.eventstore.sequencer.port import SequencerError
+from huahuo.transport.http.site import Site
 from huahuo.transport.load.metrics import Metrics
 from huahuo.transport.protocol.codes import CloseCode, ErrorCode
 from huahuo.transport.server.hub import ClientRow, Clients, Hub, OfNodes
 from huahuo.transport.wire.ports import LiveConnection
-from huahuo.transport.wire.site import Site
 from huahuo.transport.words import en, zh
 
 CLIENTS, FACTS = "clients", "facts"

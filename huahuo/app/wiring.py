@@ -66,13 +66,13 @@ from huahuo.transport.durable_streams.serving import DurableStreams
 from huahuo.transport.http import routes
 from huahuo.transport.http.api import Api
 from huahuo.transport.http.native import NativeHttp
+from huahuo.transport.http.site import Asset, Phase, Site
 from huahuo.transport.load.fair_queueing import Turns
 from huahuo.transport.load.metrics import Metrics
 from huahuo.transport.load.shares import Shares
 from huahuo.transport.protocol.dialects import Compression
 from huahuo.transport.server.hub import Clients, Hub
 from huahuo.transport.server.server import Server
-from huahuo.transport.wire.site import Asset, Phase, Site
 from huahuo.transport.workers.owner import Owner
 from huahuo.users.api_keys import KeyBook, WithKeys, admit_keys
 from huahuo.users.book import UserBook

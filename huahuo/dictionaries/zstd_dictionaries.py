@@ -27,9 +27,9 @@ from huahuo.eventstore.errors import EventStoreError
 from huahuo.eventstore.sqlite.view import SqliteView
 from huahuo.eventstore.zstd_frames import DICTIONARY_BYTES_MAX, BadDictionary, Dictionary
 from huahuo.eventstore.zstd_training import TRIES, Samples, train
+from huahuo.transport.http.site import CACHE_FOR_EVER, Asset
 from huahuo.transport.protocol.dialects import dictionary_path
 from huahuo.transport.protocol.frames import events_message
-from huahuo.transport.wire.site import CACHE_FOR_EVER, Asset
 
 SHIPPED: Final = (55193, 48058)
 """Ids of the files next to this module, oldest first. The last is used. None may ever be removed."""

@@ -23,7 +23,7 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from huahuo.transport.wire.site import CACHE_ASK_AGAIN, CACHE_FOR_EVER, Asset
+from huahuo.transport.http.site import CACHE_ASK_AGAIN, CACHE_FOR_EVER, Asset
 
 MAIL_FRAME_PATH = "/mail-frame"
 REMOTE_FRAME_PATH = "/mail-frame/remote"

@@ -43,11 +43,11 @@ from huahuo.transport.commands.gate import Gate
 from huahuo.transport.commands.publishing import Publisher
 from huahuo.transport.http.api import Api
 from huahuo.transport.http.native import NativeHttp
+from huahuo.transport.http.site import Phase, Site
 from huahuo.transport.load.metrics import Metrics
 from huahuo.transport.protocol.flow_control import TransportSettings
 from huahuo.transport.server.hub import Hub
 from huahuo.transport.server.server import Server
-from huahuo.transport.wire.site import Phase, Site
 
 SAME, DIFFERENT = 0, 1
 EVENTS_MAX = 2_000_000

@@ -14,9 +14,9 @@ from websockets.typing import Subprotocol
 from huahuo.eventstore.zstd_frames import Compressor, Dictionary
 from huahuo.transport.client.client import Client
 from huahuo.transport.client.model import Offline, Online, Problem
+from huahuo.transport.http.site import Asset
 from huahuo.transport.protocol.codes import CloseCode
 from huahuo.transport.protocol.dialects import dictionary_path
-from huahuo.transport.wire.site import Asset
 from scripts.train_dictionary import made_up
 from tests.support.drivers.clients import STREAM, Heard, behind_proxy, client_of, collect, texts
 from tests.support.drivers.rawclient import raw

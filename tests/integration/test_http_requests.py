@@ -25,6 +25,7 @@ from tests.support.worlds.people import ALICE, BOB
 from tests.support.worlds.wire import World, http, until, world
 
 HANDSHAKE = "Host: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+LONG = "Content-Length: "
 KEY = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
 
 
@@ -71,6 +72,10 @@ async def test_what_is_no_request_that_is_served_is_a_problem(said: str, status:
         ("GET /healthz HTTP/1.1\r\nHost: x\r\nBad Name: 1\r\n\r\n", 400, "bad_message"),
         ("GET /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}", 400, "bad_message"),
         ("GET x:443 HTTP/1.1\r\nHost: x\r\n\r\n", 400, "bad_message"),
+        ("POST /%ff HTTP/1.1\r\nHost: x\r\n\r\n", 400, "bad_message"),
+        (f"POST /publish HTTP/1.1\r\nHost: x\r\n{LONG}1\r\n{LONG}2\r\n\r\nab", 400, "bad_message"),
+        ("POST /publish HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\n\r\n", 501, "bad_message"),
+        (f"POST /publish HTTP/1.1\r\nHost: x\r\nA: {'a' * 600_000}\r\n\r\n", 431, "too_large"),
         (f"GET / HTTP/1.1\r\n{HANDSHAKE}\r\n", 400, "bad_message"),
         (f"GET / HTTP/1.1\r\n{HANDSHAKE}{KEY}X: {'y' * 20_000}\r\n\r\n", 431, "too_large"),
         (f"GET / HTTP/1.1\r\n{HANDSHAKE.replace('Host: x', 'A: b')}{KEY}\r\n", 400, "bad_message"),

@@ -13,9 +13,9 @@ from websockets.frames import BINARY, CONT, PING, PONG, TEXT, Frame, Opcode
 
 from huahuo.transport.access.door import AddressDoor
 from huahuo.transport.http import native
+from huahuo.transport.http.site import Asset
 from huahuo.transport.protocol.codes import CloseCode
 from huahuo.transport.protocol.flow_control import TransportSettings
-from huahuo.transport.wire.site import Asset
 from huahuo.transport.wire.web_socket import CONTROLS_MAX
 from tests.support.drivers.rawclient import raw
 from tests.support.drivers.session import types

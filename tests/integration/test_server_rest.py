@@ -12,11 +12,11 @@ from structlog.testing import capture_logs
 
 from huahuo.app.forking_loop import ForkingLoop
 from huahuo.transport.access.door import AddressDoor
+from huahuo.transport.http.site import Asset
 from huahuo.transport.protocol.flow_control import TransportSettings
 from huahuo.transport.server.connection import Connection
 from huahuo.transport.session.liveness import LOOK_S_MAX
 from huahuo.transport.wire.sends import Way
-from huahuo.transport.wire.site import Asset
 from tests.support.drivers.rawclient import raw
 from tests.support.sends import WAYS, need
 from tests.support.worlds.wire import World, until, world

@@ -19,8 +19,6 @@ from urllib.parse import quote
 
 import msgspec
 import structlog
-from websockets.datastructures import Headers as SiteHeaders
-from websockets.http11 import Request as SiteRequest
 
 from huahuo.actors import ActorDeadError
 from huahuo.actors.plugins.actions import HttpRoute, is_coded
@@ -46,17 +44,16 @@ from huahuo.transport.http.messages import (
 from huahuo.transport.http.reading import Acked, Arrivals, Denied, Reading, Seeing
 from huahuo.transport.http.routes import PluginRoutes, Target, told
 from huahuo.transport.http.sign_in import BODY_BYTES_MAX, TICKET_S, SignIn, login
+from huahuo.transport.http.site import Site
 from huahuo.transport.http.stream_pages import AskedWrongly
 from huahuo.transport.load.fair_queueing import Crowded, Turns
 from huahuo.transport.load.intake import ROOM_S
 from huahuo.transport.protocol.codes import ErrorCode
 from huahuo.transport.protocol.dialects import SERVER_SENT
 from huahuo.transport.protocol.frames import ServerSent
-from huahuo.transport.protocol.problem import PROBLEM
 from huahuo.transport.server.server import Server
 from huahuo.transport.server.wires import Wires
 from huahuo.transport.session.outgoing import REFUSED, Speech, shown_user, timestamp
-from huahuo.transport.wire.ports import Site
 from huahuo.transport.words import http_zh
 
 
@@ -155,11 +152,6 @@ def _may_connect(principal: Principal) -> bool:
     return principal.rights is None or not {CODES, ADMIN}.issuperset(principal.rights)
 
 
-_NOT_OURS: Final = frozenset({"connection", "date", "content-length"})
-"""Headers of the site's answers that the shells write."""
-
-_FOR_SITE: Final = frozenset({"accept-encoding", "if-none-match"})
-"""Headers that the site reads."""
 _WITH_BODY: Final = ("POST", "PUT")
 
 _log = structlog.get_logger(__name__)
@@ -402,18 +394,12 @@ class Api:
 
     async def site(self, request: Request) -> Answer:
         """Answer a request that is not the API's."""
-        asked = ((name, value) for name, value in request.headers if name in _FOR_SITE)
-        headers = SiteHeaders([one for one in asked if one[1].isascii() and one[1].isprintable()])
         address = self._server.admission.address_of(request.peer, request.all("x-forwarded-for"))
-        method = "GET" if request.method == "HEAD" else request.method  # the shells leave its body out
         prefixes = request.all("x-forwarded-prefix")
         root = quote(request.root) or self._server.admission.root_of(request.peer, prefixes)
-        found = await self._site.respond(SiteRequest(request.path, headers, method), address, root)
-        kept = tuple((k, v) for k, v in found.headers.raw_items() if k.lower() not in _NOT_OURS)
-        answer = Answer(HTTPStatus(found.status_code), kept, bytes(found.body or b""), ends=True)
-        if found.status_code < HTTPStatus.BAD_REQUEST:
+        answer = await self._site.respond(request, address, root)
+        if answer.status < HTTPStatus.BAD_REQUEST:
             return answer
-        answer = msgspec.structs.replace(answer, is_refusal=found.headers.get("Content-Type") == PROBLEM)
         # A page of another origin must be able to read why.
         return answer.adding(cors_headers(request, self._wires.shared.settings.origins) or ())
 

@@ -12,8 +12,6 @@ from collections.abc import Awaitable, Callable, Sequence
 from enum import Enum, auto
 from typing import Any, Final, Protocol
 
-from websockets.http11 import Request, Response
-
 from huahuo.actors.plugins.actions import Action
 from huahuo.actors.plugins.calls import Call, Reply
 from huahuo.transport.access.rights import Verified
@@ -159,17 +157,6 @@ class PlainHttp(Protocol):
 
     def drain(self) -> None:
         """Let every connection end after the answer that it waits for."""
-        ...
-
-
-class Site(Protocol):
-    """Answers plain HTTP (`huahuo.transport.wire.site`)."""
-
-    async def respond(self, request: Request, address: str, root: str = "") -> Response:
-        """The answer to a client with this address (`Door.address`).
-
-        `root`: the path at which the client finds the service.
-        """
         ...
 
 

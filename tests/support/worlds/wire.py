@@ -27,6 +27,7 @@ from huahuo.transport.durable_streams.serving import DurableStreams
 from huahuo.transport.http.api import Api
 from huahuo.transport.http.asgi import AsgiTransport
 from huahuo.transport.http.native import NativeHttp
+from huahuo.transport.http.site import Asset, Phase, Site
 from huahuo.transport.load.metrics import Metrics
 from huahuo.transport.protocol.dialects import Compression
 from huahuo.transport.protocol.flow_control import TransportSettings
@@ -35,7 +36,6 @@ from huahuo.transport.server.hub import CONNECTIONS_PER_USER, Hub
 from huahuo.transport.server.server import Server
 from huahuo.transport.wire.connection_ref import ConnectionRef
 from huahuo.transport.wire.ports import LiveConnection
-from huahuo.transport.wire.site import Asset, Phase, Site
 from huahuo.transport.workers.channel import Manners, WorkerPort
 from huahuo.transport.workers.desk import Desk, tell_commits
 from huahuo.transport.workers.owner import Owner

@@ -9,7 +9,7 @@ import pytest
 
 from huahuo.pages import site
 from huahuo.pages.site import classic_policy_of, classic_site
-from huahuo.transport.wire.site import CACHE_ASK_AGAIN, CACHE_FOR_EVER, CSP
+from huahuo.transport.http.site import CACHE_ASK_AGAIN, CACHE_FOR_EVER, CSP
 
 
 @pytest.fixture

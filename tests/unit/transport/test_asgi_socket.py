@@ -79,13 +79,3 @@ async def test_a_queue_is_full_until_three_quarters_of_it_were_taken() -> None:
     await taking.take(3)
     await sending
     assert [message["n"] for message in taking.got] == [*range(11), "last"]
-
-
-async def test_a_server_that_gives_up_ends_the_sending() -> None:
-    async def send(_message: Message) -> None:
-        raise OSError("the client is gone")
-
-    queue = OutQueue(lambda: None, lambda: None)
-    queue.put({"n": 1}, 1)
-    with pytest.raises(OSError, match="gone"):
-        await queue.run(send)

@@ -12,7 +12,6 @@ from huahuo.transport.client.commands import ATTEMPTS_MAX
 from huahuo.transport.client.model import (
     CommandError,
     Cursor,
-    NotSubscribed,
     Offline,
     Problem,
     Processed,
@@ -96,13 +95,6 @@ def test_a_heartbeat_of_the_server_is_answered() -> None:
     assert {"action": "heartbeat_response"} in bench.said()
 
 
-def test_a_message_of_an_unknown_type_is_passed_over() -> None:
-    bench = Bench().follow("start").online()
-    bench.tell("invented_later", stream=STREAM, seq=1)
-    bench.events(1, 1)
-    assert bench.take() == [1]
-
-
 @pytest.mark.parametrize(
     "raw", ["", "[]", "{", '{"type":"events","stream":1}', b"\xff\xfe", '{"type":"x","a":' + "[" * 200_000]
 )
@@ -131,13 +123,6 @@ def test_a_place_that_was_not_asked_for_breaks_the_protocol() -> None:
     bench.connect()
     with pytest.raises(ProtocolViolation):
         bench.accept(streams={STREAM: {"outcome": "resumed", "after": 4}})
-
-
-def test_a_skip_that_begins_too_late_is_a_gap() -> None:
-    bench = Bench().follow("start").online()
-    bench.tell("skipped", stream=STREAM, seq=2, to=8, reason="compacted")
-    assert bench.take() == []
-    assert [m["action"] for m in bench.said()] == ["subscribe"]
 
 
 def test_a_subscription_that_was_refused_ends_the_consumer_with_the_reason() -> None:
@@ -188,22 +173,10 @@ def test_a_server_that_ignores_the_window_breaks_the_protocol() -> None:
         bench.events(1, 9)
 
 
-def test_nobody_can_wait_for_a_stream_that_is_not_followed() -> None:
-    with pytest.raises(NotSubscribed):
-        Bench().session.wait_for("group/ops", 1)
-
-
 def come_back(bench: Bench) -> dict[str, Any]:
     bench.session.closed(None, "lost", bench.now)
     resume: dict[str, Any] = bench.connect()["resume"]
     return resume
-
-
-def test_a_place_beyond_the_head_is_not_resumed_from_when_the_log_has_grown_past_it() -> None:
-    bench = Bench().follow("start", Cursor(LOG, 7)).online("reset", after=5, head=5)
-    assert come_back(bench) == {"log": LOG, "cursors": {}}
-    bench.accept()
-    assert [(m["after"], m["log"]) for m in bench.said()] == [(7, "")]
 
 
 def waiting() -> Bench:
@@ -220,13 +193,6 @@ def test_a_part_that_does_not_follow_breaks_the_protocol() -> None:
     part(bench, 1, 1, more=True)
     with pytest.raises(ProtocolViolation):
         part(bench, 3, 3)
-
-
-def test_parts_of_a_stream_that_nobody_waits_for_a_state_of_are_ignored() -> None:
-    bench = Bench().follow("head").online("fresh", after=20)
-    part(bench, 1, 1, more=True)
-    part(bench, 2, 2)
-    assert bench.session.take(STREAM) is None
 
 
 def test_parts_of_an_answer_that_was_given_up_are_dropped() -> None:
@@ -287,14 +253,6 @@ def test_it_does_not_try_for_ever() -> None:
         bench.tell("pong_of_some_kind")
     [told] = bench.happened(Replied)
     assert told.id == command_id
-
-
-def test_a_command_that_was_given_up_is_not_sent() -> None:
-    bench = Bench()
-    bench.session.forget(bench.session.command("do", {}))
-    bench.connect()
-    bench.accept()
-    assert bench.said() == []
 
 
 @pytest.mark.parametrize("field", ["id", "action"])

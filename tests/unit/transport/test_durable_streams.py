@@ -10,18 +10,10 @@ from huahuo.eventstore.model import NewEvent, StoredEvent
 from huahuo.transport.access.door import AddressDoor
 from huahuo.transport.durable_streams import stream_rules
 from huahuo.transport.durable_streams.stream_rules import (
-    Accepted,
-    Addition,
-    Creation,
-    Producer,
-    Repeated,
     State,
     Wrong,
-    created_before,
     creation_of,
-    cursor,
     is_near,
-    judge,
     location_of,
     may_use,
     offset_of,
@@ -31,7 +23,6 @@ from huahuo.transport.durable_streams.stream_rules import (
 from huahuo.transport.http.messages import Request
 
 STATE = State(start=1, tail=3, content_type="text/plain", seen_ms=0)
-TEXT = Addition(content_type="text/plain")
 NOW_MS = 1_790_000_000_000
 AT = "2026-01-01T00:00:00.000Z"
 
@@ -41,75 +32,11 @@ def request(target: str = "/ds/a", **headers: str) -> Request:
     return Request.of("PUT", target, raw, "127.0.0.1")
 
 
-def status_of(state: State, last: Producer | None, asked: Addition, size: int = 1) -> int:
-    try:
-        return judge(state, last, asked, size).status
-    except Wrong as wrong:
-        return wrong.status
-
-
-def by(epoch: int, seq: int) -> Addition:
-    return Addition(content_type="text/plain", producer=Producer("p", epoch, seq))
-
-
 def stored(events: list[NewEvent]) -> list[StoredEvent]:
     return [
         StoredEvent(n, e.stream, n, e.type, e.body, 1, NOW_MS, "", "", "", 0, "", b"")
         for n, e in enumerate(events, 1)
     ]
-
-
-@pytest.mark.parametrize(
-    ("last", "epoch", "seq", "status"),
-    [
-        (None, 0, 0, 200),
-        (None, 0, 1, 409),
-        (None, 7, 0, 200),
-        (Producer("p", 1, 4), 1, 5, 200),
-        (Producer("p", 1, 4), 1, 4, 204),
-        (Producer("p", 1, 4), 1, 0, 204),
-        (Producer("p", 1, 4), 1, 6, 409),
-        (Producer("p", 1, 4), 2, 0, 200),
-        (Producer("p", 1, 4), 2, 1, 400),
-        (Producer("p", 1, 4), 0, 5, 403),
-    ],
-)
-def test_a_producer_goes_on_repeats_or_is_fenced_off(
-    last: Producer | None, epoch: int, seq: int, status: int
-) -> None:
-    assert status_of(STATE, last, by(epoch, seq)) == status
-
-
-def test_a_closed_stream_takes_nothing_but_says_again_that_it_is_closed() -> None:
-    closed = msgspec.structs.replace(STATE, closed=True)
-    assert status_of(closed, None, TEXT) == HTTPStatus.CONFLICT
-    assert isinstance(judge(closed, None, Addition(closes=True), 0), Repeated)
-    assert status_of(closed, Producer("p", 0, 0), by(0, 0)) == HTTPStatus.NO_CONTENT
-    assert status_of(closed, Producer("p", 1, 0), by(0, 1)) == HTTPStatus.FORBIDDEN
-    assert isinstance(judge(STATE, None, Addition(closes=True), 0), Accepted)
-
-
-def test_an_append_has_the_type_of_the_stream_and_a_body() -> None:
-    assert status_of(STATE, None, Addition(content_type="TEXT/PLAIN; charset=utf-8")) == HTTPStatus.NO_CONTENT
-    assert status_of(STATE, None, Addition(content_type="application/json")) == HTTPStatus.CONFLICT
-    assert status_of(STATE, None, Addition()) == status_of(STATE, None, TEXT, 0) == HTTPStatus.BAD_REQUEST
-
-
-def test_the_order_of_writers_is_that_of_texts() -> None:
-    state = msgspec.structs.replace(STATE, order="2")
-    assert status_of(state, None, Addition(content_type="text/plain", order="10")) == HTTPStatus.CONFLICT
-    assert status_of(state, None, Addition(content_type="text/plain", order="3")) == HTTPStatus.NO_CONTENT
-
-
-def test_a_stream_is_created_again_only_as_it_is() -> None:
-    assert created_before(STATE, Creation("TEXT/plain")).status == HTTPStatus.OK
-    for other in (
-        Creation("text/html"),
-        Creation("text/plain", ttl_s=1),
-        Creation("text/plain", closed=True),
-    ):
-        with pytest.raises(Wrong):
-            created_before(STATE, other)
 
 
 @pytest.mark.parametrize("ttl", ["-1", "+1", "01", "1.0", "1e3", "", "x", "9" * 17])
@@ -126,12 +53,6 @@ def test_offsets_are_in_the_order_of_texts_and_nothing_else_is_one() -> None:
     for wrong in ("", "7", "0,1", "0%201", "-2", "NOW"):
         with pytest.raises(Wrong):
             offset_of(request(f"/ds/a?offset={wrong}"))
-
-
-def test_a_cursor_is_always_greater_than_the_one_that_came() -> None:
-    first = cursor(request(), NOW_MS, 0.5)
-    assert int(cursor(request(f"/ds/a?cursor={first}"), NOW_MS, 0.0)) > int(first)
-    assert cursor(request("/ds/a?cursor=1"), NOW_MS, 0.5) == first
 
 
 @pytest.mark.parametrize("path", ["", "/a", "a/", "a//b", "a/../b", ".", "a b", "ä", "a" * 121, "a\n"])

@@ -12,7 +12,6 @@ import pytest
 from huahuo.actors.plugins.words import Words
 from huahuo.eventstore.model import Head
 from huahuo.transport.http import messages
-from huahuo.transport.http.messages import Answer
 from huahuo.transport.http.stream_pages import (
     AskedWrongly,
     after_of,
@@ -249,12 +248,6 @@ def test_a_head_is_refused_that_is_too_large_or_has_a_bare_end_of_line_or_anothe
     head: bytes, status: HTTPStatus | None
 ) -> None:
     assert messages.refusal_of(head) == status
-
-
-def test_an_answer_whose_status_has_no_body_has_no_length() -> None:
-    answer = Answer(HTTPStatus.NO_CONTENT, (), b"")
-    assert messages.without_body(answer, None)
-    assert b"content-length" not in dict(messages.head_of(answer, ends=False).headers)
 
 
 HEAD = Head(first=11, seq=120)

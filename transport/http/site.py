@@ -5,23 +5,21 @@
 
 import gzip
 import hashlib
-import math
 from collections.abc import Awaitable, Callable, Mapping
-from email.utils import formatdate
 from enum import StrEnum
 from http import HTTPStatus
 from typing import Self
 
 import msgspec
 import structlog
-from websockets.datastructures import Headers
-from websockets.http11 import Request, Response
 
 from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.port import Log
 from huahuo.transport.access.door import RequestLimit, is_loopback
+from huahuo.transport.http.messages import NO_STORE, Answer, Headers, Request, problem, wrong_method
+from huahuo.transport.http.stream_pages import matches
 from huahuo.transport.load.metrics import CONTENT_TYPE, Metrics
-from huahuo.transport.protocol.problem import PROBLEM, code_of, problem_body
+from huahuo.transport.protocol.codes import ErrorCode
 from huahuo.transport.words import http_zh
 
 PATH_CHARS_MAX = 2048
@@ -38,8 +36,6 @@ CACHE_ASK_AGAIN = "no-cache"
 _PROBES = ("/healthz", "/readyz")
 _NO_PAGES = ("/api/", "/assets/", "/client/")
 """Below these, a path without a file is an error and no page."""
-_NO_STORE = "no-store"
-_TEXT = "text/plain; charset=utf-8"
 _GZIP_LEVEL = 6
 """The highest level takes twice as long at each start, for half a per cent."""
 _COMPRESSED = ("text/", "application/javascript", "application/json", "application/wasm", "image/svg")
@@ -125,7 +121,7 @@ class Site:
         """Whether `/readyz` says so, but for the log."""
         return self.phase is Phase.READY and self.unfit is None
 
-    async def respond(self, request: Request, address: str, root: str = "") -> Response:
+    async def respond(self, request: Request, address: str, root: str = "") -> Answer:
         """The answer to a request. `address`: see `Door.address`.
 
         `root`: the path at which a client finds the service, if that is known, without a slash at its end.
@@ -134,47 +130,42 @@ class Site:
         if not (is_loopback(address) and request.path in _PROBES):
             wait_s = self.limit.take(address, self._ambient.monotonic_s())
         if wait_s > 0:
-            retry_after = [("Retry-After", str(math.ceil(wait_s)))]
-            response = self._refusal(HTTPStatus.TOO_MANY_REQUESTS, http_zh.TOO_MANY_REQUESTS, retry_after)
-        else:
-            response = await self._answer(request, root)
-        if request.method == "HEAD":
-            response.body = b""  # Content-Length stays that of a GET
-        return response
+            return _strict(problem(ErrorCode.RATE_LIMITED, http_zh.TOO_MANY_REQUESTS, retry_s=wait_s))
+        return await self._answer(request, root)
 
-    async def _answer(self, request: Request, root: str) -> Response:
+    async def _answer(self, request: Request, root: str) -> Answer:
+        path = request.path
         if request.method not in {"GET", "HEAD"}:
-            said = http_zh.WRONG_METHOD.format("GET, HEAD")
-            return self._refusal(HTTPStatus.METHOD_NOT_ALLOWED, said, [("Allow", "GET, HEAD")])
-        if len(request.path) > PATH_CHARS_MAX:
-            return self._refusal(HTTPStatus.REQUEST_URI_TOO_LONG, http_zh.PATH_TOO_LONG)
-        path = request.path.partition("?")[0]
+            return _strict(wrong_method(("GET", "HEAD")))
+        if len(path) > PATH_CHARS_MAX:
+            status = HTTPStatus.REQUEST_URI_TOO_LONG
+            return _strict(problem(ErrorCode.TOO_LARGE, http_zh.PATH_TOO_LONG, status=status))
         match path:
             case "/healthz":
-                return self._text(HTTPStatus.OK, "ok")
+                return _text(HTTPStatus.OK, "ok")
             case "/readyz":
                 return await self._ready()
             case "/metrics":
                 text = self._metrics.text() if self.gather is None else await self.gather()
-                return self._response(HTTPStatus.OK, CONTENT_TYPE, text, _NO_STORE)
+                return _page(HTTPStatus.OK, CONTENT_TYPE, text, NO_STORE)
         asset = self._assets.get(path)
         if asset is None and not (path.startswith(_NO_PAGES) or "." in path.rpartition("/")[2]):
             asset = self._elsewhere
         if asset is None:
-            return self._refusal(HTTPStatus.NOT_FOUND, http_zh.NOTHING_HERE)
+            return _strict(problem(ErrorCode.NOT_FOUND, http_zh.NOTHING_HERE))
         if root and asset.below:  # also without a slash at the end of the address
             body = asset.body.replace(f'="{asset.below}'.encode(), f'="{root}/'.encode())
             asset = Asset.of(asset.content_type, body, asset.cache, asset.csp)
-        return self._file(request, asset)
+        return _file(request, asset)
 
-    async def _ready(self) -> Response:
+    async def _ready(self) -> Answer:
         if self.phase is not Phase.READY:
-            return self._text(HTTPStatus.SERVICE_UNAVAILABLE, self.phase.value)
+            return _text(HTTPStatus.SERVICE_UNAVAILABLE, self.phase.value)
         reason = self.unfit or await self._ask_log()
         if reason is not None:
-            return self._text(HTTPStatus.SERVICE_UNAVAILABLE, reason)
+            return _text(HTTPStatus.SERVICE_UNAVAILABLE, reason)
         told = self.told()
-        return self._text(HTTPStatus.OK, "ready" if told is None else f"ready; {told}")
+        return _text(HTTPStatus.OK, "ready" if told is None else f"ready; {told}")
 
     async def _ask_log(self) -> str | None:
         try:
@@ -183,63 +174,46 @@ class Site:
             _log.exception("probe_failed")
             return "the log cannot be asked"
 
-    def _file(self, request: Request, asset: Asset) -> Response:
-        extra = [("ETag", asset.etag)]
-        if asset.any_origin:
-            extra += [("Access-Control-Allow-Origin", "*"), ("Cross-Origin-Resource-Policy", "cross-origin")]
-        body = asset.body
-        if asset.gzipped:
-            extra.append(("Vary", "Accept-Encoding"))
-            if _accepts_gzip(request):
-                extra.append(("Content-Encoding", "gzip"))
-                body = asset.gzipped
-        if asset.etag in _listed(request, "If-None-Match"):
-            return self._response(
-                HTTPStatus.NOT_MODIFIED, asset.content_type, b"", asset.cache, extra, asset.csp
-            )
-        return self._response(HTTPStatus.OK, asset.content_type, body, asset.cache, extra, asset.csp)
 
-    def _refusal(self, status: HTTPStatus, text: str, extra: list[tuple[str, str]] | None = None) -> Response:
-        return self._response(status, PROBLEM, problem_body(code_of(status), text, status), _NO_STORE, extra)
+def _file(request: Request, asset: Asset) -> Answer:
+    extra = [("ETag", asset.etag)]
+    if asset.any_origin:
+        extra += [("Access-Control-Allow-Origin", "*"), ("Cross-Origin-Resource-Policy", "cross-origin")]
+    status, body = HTTPStatus.OK, asset.body
+    if asset.gzipped:
+        extra.append(("Vary", "Accept-Encoding"))
+        if _accepts_gzip(request):
+            extra.append(("Content-Encoding", "gzip"))
+            body = asset.gzipped
+    if matches(asset.etag, request.all("if-none-match")):
+        status, body = HTTPStatus.NOT_MODIFIED, b""
+    return _page(status, asset.content_type, body, asset.cache, tuple(extra), asset.csp)
 
-    def _text(self, status: HTTPStatus, text: str) -> Response:
-        return self._response(status, _TEXT, f"{text}\n".encode(), _NO_STORE)
 
-    def _response(
-        self,
-        status: HTTPStatus,
-        content_type: str,
-        body: bytes,
-        cache: str,
-        extra: list[tuple[str, str]] | None = None,
-        csp: str = CSP,
-    ) -> Response:
-        # A 304 has no body; a Content-Length in it would have to be that of the 200 (RFC 9110, 8.6).
-        length = [] if status is HTTPStatus.NOT_MODIFIED else [("Content-Length", str(len(body)))]
-        headers = Headers(
-            [
-                ("Date", formatdate(self._ambient.now_ms() / 1000, usegmt=True)),
-                ("Connection", "close"),
-                *length,
-                ("Content-Type", content_type),
-                ("Cache-Control", cache),
-                ("Content-Security-Policy", csp),
-                ("X-Content-Type-Options", "nosniff"),
-                ("Referrer-Policy", "no-referrer"),
-                *(extra or []),
-            ]
-        )
-        return Response(status.value, status.phrase, headers, body)
+def _text(status: HTTPStatus, text: str) -> Answer:
+    return _page(status, "text/plain; charset=utf-8", f"{text}\n".encode(), NO_STORE)
+
+
+def _page(
+    status: HTTPStatus, content_type: str, body: bytes, cache: str, extra: Headers = (), csp: str = CSP
+) -> Answer:
+    headers = (("Content-Type", content_type), ("Cache-Control", cache))
+    return _strict(Answer(status, headers, body), csp).adding(extra)
+
+
+def _strict(answer: Answer, csp: str = CSP) -> Answer:
+    """The same with what a browser may do with it; its connection ends."""
+    rules = (
+        ("Content-Security-Policy", csp),
+        ("X-Content-Type-Options", "nosniff"),
+        ("Referrer-Policy", "no-referrer"),
+    )
+    return msgspec.structs.replace(answer.adding(rules), ends=True)
 
 
 def _accepts_gzip(request: Request) -> bool:
-    for item in _listed(request, "Accept-Encoding"):
+    for item in ",".join(request.all("accept-encoding")).split(","):
         coding, _, weight = item.lower().replace(" ", "").partition(";")
         if coding == "gzip":
             return weight not in {"q=0", "q=0.0", "q=0.00", "q=0.000"}
     return False
-
-
-def _listed(request: Request, header: str) -> list[str]:
-    """The items of a comma-separated header, which may be repeated."""
-    return [item.strip() for value in request.headers.get_all(header) for item in value.split(",")]
