@@ -1,6 +1,6 @@
 """Revocations and sign-ins on nodes of which one has a clock that is wrong."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import pytest
@@ -124,27 +124,36 @@ async def test_a_revocation_on_a_node_whose_clock_is_behind_ends_what_other_node
         assert [await node.takes(token) for node in (right, behind)] == ["token_revoked", "token_revoked"]
 
 
+async def by_sign_in(node: Admitting) -> str:
+    return await node.sign_in()
+
+
+async def by_api_key(node: Admitting) -> str:
+    made = await node.keys.add(Principal(1, "alice"), "mine", ("publish",), 1, by="alice")
+    assert not isinstance(made, Duplicate)
+    return made[1]
+
+
+async def by_the_application(node: Admitting) -> str:
+    await node.sign_in()  # its clock goes on
+    return "a cookie"
+
+
+async def by_its_program(node: Admitting) -> str:
+    await node.takes("")
+    return mint(SECRET, node.ambient, user_id=1, username="alice", by=node.authenticator)
+
+
 @WHICHEVER
-async def test_a_sign_in_behind_a_revocation_is_good_on_whichever_node_each_happened(
-    revoking: int, off_ms: int
+@pytest.mark.parametrize("made", [by_sign_in, by_api_key, by_the_application, by_its_program])
+async def test_what_is_made_behind_a_revocation_is_good_on_whichever_node_each_happened(
+    made: Callable[[Admitting], Awaitable[str]], revoking: int, off_ms: int
 ) -> None:
     async with nodes(off_ms) as both:
         await both[revoking].publisher.revoke(user_id=1)
-        for node in both:
-            token = await node.sign_in()
+        for node in both[:1] if made is by_the_application else both:
+            token = await made(node)
             assert [await other.takes(token) for other in both] == ["ok", "ok"]
-
-
-@WHICHEVER
-async def test_an_api_key_made_behind_a_revocation_is_good_on_whichever_node_each_happened(
-    revoking: int, off_ms: int
-) -> None:
-    async with nodes(off_ms) as both:
-        await both[revoking].publisher.revoke(user_id=1)
-        for node in both:
-            made = await node.keys.add(Principal(1, "alice"), "mine", ("publish",), 1, by="alice")
-            assert not isinstance(made, Duplicate)
-            assert [await other.takes(made[1]) for other in both] == ["ok", "ok"]
 
 
 @pytest.mark.parametrize("revoking", [None, 1], ids=["dated back", "dated behind a revocation"])
@@ -159,28 +168,6 @@ async def test_an_api_key_ends_its_days_after_it_was_made_of_whenever_it_is(revo
         assert not isinstance(made, Duplicate)
         left_ms = made[0].expires_at_ms - maker.ambient.now_ms()
         assert abs(left_ms - 24 * HOUR_MS) <= LOG_AHEAD_MS_MAX
-
-
-@WHICHEVER
-async def test_whom_the_application_vouches_for_behind_a_revocation_may_come_in(
-    revoking: int, off_ms: int
-) -> None:
-    async with nodes(off_ms) as both:
-        await both[revoking].publisher.revoke(user_id=1)
-        await both[0].sign_in()  # its clock goes on
-        assert [await node.takes("a cookie") for node in both] == ["ok", "ok"]
-
-
-@WHICHEVER
-async def test_a_token_that_the_program_of_a_node_makes_behind_a_revocation_is_good(
-    revoking: int, off_ms: int
-) -> None:
-    async with nodes(off_ms) as both:
-        await both[revoking].publisher.revoke(user_id=1)
-        for node in both:
-            await node.takes("")
-            token = mint(SECRET, node.ambient, user_id=1, username="alice", by=node.authenticator)
-            assert [await other.takes(token) for other in both] == ["ok", "ok"]
 
 
 def test_the_program_of_a_node_that_knows_that_its_clock_is_ahead_has_tokens_made() -> None:

@@ -1,6 +1,7 @@
 """Acks on a real socket: however they arrive, they count once, and never for another message."""
 
 import asyncio
+from typing import Any
 
 import msgspec
 import pytest
@@ -118,3 +119,35 @@ async def test_acks_are_heard_while_commands_wait_for_their_turn() -> None:
         client.ws.transport.write(ack(3))
         assert seqs([await client.until("events")], STREAM) == [4, 5, 6]
         w.hold.set()
+
+
+async def reading(w: World, client: RawClient, *texts: str) -> None:
+    """A client that has been sent these events, and whose two acks were alike."""
+    await client.authenticate(w.token(), client="c1")
+    await w.append(STREAM, *texts)
+    while len(client.events(STREAM)) < len(texts):
+        await client.next()
+    client.ws.transport.write(ack(1) + ack(2))
+    await client.quiet()
+
+
+async def test_an_ack_like_the_last_one_is_processed_and_kept() -> None:
+    async with world() as w, raw(w.url, V1) as client:
+        await reading(w, client, *"abcde")
+        for seq in (3, 4, 5):
+            client.ws.transport.write(ack(seq))
+            await until(lambda left=5 - seq: outstanding(w) == left)  # type: ignore[misc]
+        await w.hub.write_acks()
+        assert {one.stream: one.seq for one in await w.log.acks(client="c1")} == {STREAM: 5}
+
+
+async def test_an_ack_makes_room_at_once_for_the_events_that_wait() -> None:
+    async with world(TransportSettings(window=3)) as w, raw(w.url, V1) as client:
+        await reading(w, client, *"abc")
+        await w.append(STREAM, *"defgh")
+        assert seqs([await client.until("events")], STREAM) == [4, 5]
+        (connection,) = w.connections
+        socket: Any = connection._ws  # noqa: SLF001  it is fed as the loop feeds it
+        for seq in (3, 4, 5):
+            socket.data_received(ack(seq))
+            assert connection.session.delivery.cursors()[STREAM] == seq + 3, "at once, not at the next tick"

@@ -88,14 +88,6 @@ async def test_a_request_with_a_body_or_none_at_all_is_answered(
     await is_answered(head, body, status)
 
 
-@pytest.mark.parametrize(
-    ("head", "body"),
-    [("GET /healthz HTTP/1.1\r\nContent-Length: 5", b"hello"), ("GET /healthz HTTP/1.1\nHost: x\n", b"")],
-)
-async def test_a_get_with_a_body_and_lines_that_end_early_are_refused(head: str, body: bytes) -> None:
-    await is_answered(head, body, b"400")
-
-
 async def is_answered(head: str, body: bytes, status: bytes) -> None:
     async with world() as w:
         answer = await exchange(w, f"{head}\r\nHost: x\r\n\r\n".encode() + body)

@@ -3,7 +3,6 @@
 import asyncio
 import socket
 import struct
-from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
@@ -17,9 +16,10 @@ from huahuo.transport.protocol.flow_control import TransportSettings
 from huahuo.transport.server.connection import Connection
 from huahuo.transport.session.liveness import LOOK_S_MAX
 from huahuo.transport.wire.sends import Way
-from tests.support.drivers.rawclient import raw
 from tests.support.sends import WAYS, need
 from tests.support.worlds.wire import World, until, world
+from collections.abc import AsyncIterator, Awaitable, Callable
+from tests.support.drivers.rawclient import RawClient, raw
 
 pytestmark = pytest.mark.loop(factory=ForkingLoop)
 V1 = "huahuo.v1"
@@ -67,15 +67,6 @@ async def test_events_and_acks_do_not_end_its_rest() -> None:
         assert rests_for_s(connection, w) == pytest.approx(HEARTBEAT_S)
 
 
-async def test_a_message_ends_its_rest_so_that_its_time_is_charged_within_a_second() -> None:
-    async with still_world() as w, raw(w.url, V1) as client:
-        await client.authenticate(w.token())
-        await client.quiet()
-        connection = resting(w)
-        await client.quiet()
-        assert rests_for_s(connection, w) == 0
-
-
 async def test_events_that_must_wait_end_its_rest() -> None:
     async with still_world() as w, raw(w.url, V1) as client:
         await client.authenticate(w.token(), window=10)
@@ -104,31 +95,34 @@ async def test_a_socket_that_is_full_ends_its_rest(way: Way) -> None:
         assert w.delivering.budget.used > 0, "what is not sent counts in the budget at once"
 
 
-async def test_bytes_that_count_in_the_budget_end_its_rest() -> None:
+async def a_message(_w: World, _connection: Connection, client: RawClient) -> None:
+    await client.quiet()
+
+
+async def bytes_in_the_budget(_w: World, connection: Connection, _client: RawClient) -> None:
+    assert connection.pump.purse is not None
+
+
+async def time_to_be_charged(_w: World, connection: Connection, _client: RawClient) -> None:
+    connection.went_on(connection.now_s - 0.001)  # as after a message that had to wait
+
+
+async def a_sleep_of_the_process(w: World, _connection: Connection, _client: RawClient) -> None:
+    [ref] = w.ticked
+    ref.wake_up(w.ambient.monotonic_s())
+
+
+@pytest.mark.parametrize(
+    "happens", [a_message, bytes_in_the_budget, time_to_be_charged, a_sleep_of_the_process]
+)
+async def test_what_must_be_looked_at_within_a_second_ends_its_rest(
+    happens: Callable[[World, Connection, RawClient], Awaitable[None]],
+) -> None:
     async with still_world() as w, raw(w.url, V1) as client:
         await client.authenticate(w.token())
         await client.quiet()
         connection = resting(w)
-        assert connection.pump.purse is not None
-        assert rests_for_s(connection, w) == 0
-
-
-async def test_time_that_is_to_be_charged_ends_its_rest() -> None:
-    async with still_world() as w, raw(w.url, V1) as client:
-        await client.authenticate(w.token())
-        await client.quiet()
-        connection = resting(w)
-        connection.went_on(connection.now_s - 0.001)  # as after a message that had to wait
-        assert rests_for_s(connection, w) == 0
-
-
-async def test_a_sleep_of_the_process_ends_its_rest() -> None:
-    async with still_world() as w, raw(w.url, V1) as client:
-        await client.authenticate(w.token())
-        await client.quiet()
-        connection = resting(w)
-        [ref] = w.ticked
-        ref.wake_up(w.ambient.monotonic_s())
+        await happens(w, connection, client)
         assert rests_for_s(connection, w) == 0
 
 
@@ -167,17 +161,6 @@ async def test_a_reader_of_server_sent_events_that_reads_nothing_ends_its_rest()
             assert w.log.head("user/42").seq < 1_000
         assert w.delivering.budget.used > 0
         writer.transport.abort()
-
-
-async def test_a_peer_that_does_not_read_cannot_hold_the_drain() -> None:
-    settings = TransportSettings(close_timeout_s=0.1)
-    async with world(settings) as w, raw(w.url, "huahuo.v1") as wedged:
-        await wedged.authenticate(w.token(), window=4096)
-        wedged.ws.transport.pause_reading()
-        for _ in range(40):
-            await w.append("user/42", *["x" * 60_000] * 4)
-        await w.delivering.drain(2)
-        assert len(w.ticked) == 0
 
 
 async def test_a_client_that_leaves_right_after_the_request_is_no_fault() -> None:

@@ -20,6 +20,8 @@ MORE: Final = (
 )  # fmt: skip
 OF_ONE_PROCESS: Final = frozenset(
     {
+        "test_an_ack_like_the_last_one_is_processed_and_kept",
+        "test_an_ack_makes_room_at_once_for_the_events_that_wait",
         # They break a part that a worker asks its owner for, or look at what happens within one turn.
         "test_a_client_whose_snapshot_cannot_be_had_for_long_is_told_when_to_come_back",
         "test_a_client_welcomed_in_the_very_turn_of_the_drain_is_told_too",
