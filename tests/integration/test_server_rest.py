@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import struct
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
@@ -16,10 +17,9 @@ from huahuo.transport.protocol.flow_control import TransportSettings
 from huahuo.transport.server.connection import Connection
 from huahuo.transport.session.liveness import LOOK_S_MAX
 from huahuo.transport.wire.sends import Way
+from tests.support.drivers.rawclient import RawClient, raw
 from tests.support.sends import WAYS, need
 from tests.support.worlds.wire import World, until, world
-from collections.abc import AsyncIterator, Awaitable, Callable
-from tests.support.drivers.rawclient import RawClient, raw
 
 pytestmark = pytest.mark.loop(factory=ForkingLoop)
 V1 = "huahuo.v1"
