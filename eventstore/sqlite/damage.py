@@ -129,62 +129,49 @@ def corrupt_table(place: str, said: list[str]) -> Corrupt:
 
 _ROW_KEYS = {
     "command": ("user", "client", "id"), "projection": ("tbl", "part", "key"), "sealed": ("owner", "name"),
+    "data_key": ("owner",),
 }  # fmt: skip
 _SIDES = (("<", "DESC"), (">", "ASC"))
-_OWNERS_A_STATEMENT = 256
+_KEYS_A_STATEMENT = 256
 
 
-def _neighbours_sql(table: str, columns: tuple[str, ...]) -> str:
-    key, asked = ", ".join(columns), ", ".join("?" * len(columns))
-    sides = " UNION ALL ".join(
-        f"SELECT * FROM (SELECT rowid AS at, {key} FROM {table} WHERE ({key}) {side} ({asked})"  # noqa: S608
-        f" ORDER BY {', '.join(f'{column} {way}' for column in columns)} LIMIT 1)"
-        for side, way in _SIDES
-    )
-    differs = " OR ".join(f"found.{column} IS NOT near.{column}" for column in columns)
-    return (
-        f"SELECT 1 FROM ({sides}) AS near LEFT JOIN {table} AS found ON found.rowid = near.at WHERE {differs}"  # noqa: S608
-    )
+def must_be_absent(
+    connection: sqlite3.Connection, table: str, keys: Sequence[tuple[str | bytes, ...]]
+) -> None:
+    """Call it when the rows of `table` with these keys were not found.
 
-
-_NEIGHBOURS_SQL = {table: _neighbours_sql(table, columns) for table, columns in _ROW_KEYS.items()}
-
-
-def must_be_absent(connection: sqlite3.Connection, table: str, *key: str | bytes) -> None:
-    """Call it when the row of `table` with this key was not found.
+    Each statement of the writer must get the interpreter back, and an import has thousands of new owners. So
+    many are asked for in few statements.
 
     Raises:
-        Corrupt: the index may hide it.
+        Corrupt: the index may hide one.
     """
-    if connection.execute(_NEIGHBOURS_SQL[table], key * len(_SIDES)).fetchone() is not None:
-        raise _may_be_hidden(table)
+    for some in batched(keys, _KEYS_A_STATEMENT):
+        values = [value for key in some for value in key]
+        if connection.execute(_neighbours_sql(table, len(some)), values).fetchone() is not None:
+            raise Corrupt(index_of(table), "an entry is not the key of its row")
 
 
-def owners_must_be_absent(connection: sqlite3.Connection, owners: Sequence[str]) -> None:
-    """As `must_be_absent`, for owners without a row in `data_key`: many of them in few statements.
-
-    Each statement of the writer must get the interpreter back, and an import has thousands of new owners.
-    """
-    for some in batched(owners, _OWNERS_A_STATEMENT):
-        if connection.execute(_owners_sql(len(some)), some).fetchone() is not None:
-            raise _may_be_hidden("data_key")
-
-
-def _owners_sql(count: int) -> str:
-    entry = "SELECT {} FROM data_key WHERE owner {} asked.owner ORDER BY owner {} LIMIT 1"
-    sides = " UNION ALL ".join(
-        f"SELECT ({entry.format('owner', side, way)}), ({entry.format('rowid', side, way)}) FROM asked"  # noqa: S608
+@functools.lru_cache(maxsize=64)
+def _neighbours_sql(table: str, count: int) -> str:
+    """Finds an entry of SQLite's index next to one of `count` keys that is not the key of its row."""
+    columns = _ROW_KEYS[table]
+    key, asked = ", ".join(columns), ", ".join(f"asked.{column}" for column in columns)
+    nearest = [
+        ", ".join(
+            f"(SELECT {column} FROM {table} WHERE ({key}) {side} ({asked})"  # noqa: S608  constants
+            f" ORDER BY {', '.join(f'{one} {way}' for one in columns)} LIMIT 1)"
+            for column in (*columns, "rowid")
+        )
         for side, way in _SIDES
-    )
+    ]
+    sides = " UNION ALL ".join(f"SELECT {side} FROM asked" for side in nearest)  # noqa: S608  constants
+    row = f"({', '.join('?' * len(columns))})"
     return (
-        f"WITH asked (owner) AS (VALUES {', '.join(['(?)'] * count)}), near (owner, at) AS ({sides})"  # noqa: S608
-        " SELECT 1 FROM near LEFT JOIN data_key AS found ON found.rowid = near.at"
-        " WHERE found.owner IS NOT near.owner LIMIT 1"
+        f"WITH asked ({key}) AS (VALUES {', '.join([row] * count)}), near ({key}, at) AS ({sides})"  # noqa: S608
+        f" SELECT 1 FROM near LEFT JOIN {table} AS found ON found.rowid = near.at"
+        f" WHERE {' OR '.join(f'found.{column} IS NOT near.{column}' for column in columns)} LIMIT 1"
     )
-
-
-def _may_be_hidden(table: str) -> Corrupt:
-    return Corrupt(index_of(table), "an entry is not the key of its row")
 
 
 def sum_of_counters(counters: Mapping[str, int]) -> str:

@@ -30,11 +30,8 @@ from huahuo.eventstore.model import (
 from huahuo.eventstore.sqlite.connections import ReaderPool
 from huahuo.eventstore.sqlite.damage import index_of, must_be_absent
 from huahuo.eventstore.sqlite.events import (
-    EVENTS_AT,
     EVENTS_BY_POSITION,
     Asked,
-    Found,
-    as_json,
     prove_events,
     prove_positions,
     prove_stream,
@@ -50,7 +47,6 @@ from huahuo.eventstore.sqlite.names import (
     select_ended,
     select_head,
     select_number,
-    select_positions,
 )
 from huahuo.eventstore.sqlite.schema import SELECT_COUNTED, SELECT_USAGE, get_meta, must_fit, row_crc
 from huahuo.eventstore.sqlite.unindexed import Unindexed
@@ -101,10 +97,6 @@ _SELECT_ACKS = (
 )
 
 
-_LINKS_A_STATEMENT = 16
-"""Few, because a link is proven by its event, whose body may be large."""
-
-
 class SqliteReads:
     """Implements `storage_port.Reads`; any number of calls at once.
 
@@ -122,7 +114,7 @@ class SqliteReads:
         with self._pool.connection(f"command record {key.user} {key.client} {key.id}") as connection:
             record = select_command(connection, key)
             if record is None:
-                must_be_absent(connection, "command", key.user, key.client, key.id)
+                must_be_absent(connection, "command", [(key.user, key.client, key.id)])
             return record
 
     def sealed(self, owner: str, name: str) -> tuple[bytes, bytes] | None:
@@ -134,7 +126,7 @@ class SqliteReads:
         with self._pool.connection(f"secret {name} of {owner}") as connection:
             row = connection.execute(sql, (owner, name)).fetchone()
             if row is None:
-                must_be_absent(connection, "sealed", owner, name)
+                must_be_absent(connection, "sealed", [(owner, name)])
                 return None
             wrapped, box, key_crc, box_crc = row
             if wrapped is None:  # a key goes together with all that is sealed under it
@@ -176,7 +168,7 @@ class SqliteReads:
         with self._pool.connection(f"projection {table} {part}") as connection:
             row = connection.execute(sql, (table, part, key)).fetchone()
             if row is None:
-                must_be_absent(connection, "projection", table, part, key)
+                must_be_absent(connection, "projection", [(table, part, key)])
                 return None
             must_fit(row[1], "projection", table, part, key, row[0])
             value: bytes = row[0]
@@ -333,40 +325,15 @@ class SqliteReads:
 
     def links(self, places: Sequence[tuple[str, int]]) -> list[bytes | None]:
         """See `Reads`. A damaged one is noted, and counts as unknown."""
-        with self._pool.connection() as connection:
-            by_seq = [(self._number(connection, stream), seq) for stream, seq in places]
-            positions = select_positions(connection, self._unindexed, by_seq)
-            for n, (stream, seq) in enumerate(places):
-                if stream == LOG_STREAM:
-                    positions[n] = seq
-            events: dict[int, StoredEvent] = {}
-            for start in range(0, len(positions), _LINKS_A_STATEMENT):
-                part = positions[start : start + _LINKS_A_STATEMENT]
-                events.update((event.position, event) for event in self._proven_at(connection, part))
         links: list[bytes | None] = []
-        for position, place in zip(positions, places, strict=True):
-            event = events.get(position)
-            fits = event is not None and place in ((event.stream, event.seq), (LOG_STREAM, position))
-            links.append(event.chain if event is not None and fits else None)
+        for stream, seq in places:
+            try:
+                found = self.events(stream, seq - 1, seq, 1, 0)
+            except Corrupt as error:
+                self.corruption.note(error)
+                found = []
+            links.append(found[0].chain if found else None)
         return links
-
-    def _proven_at(self, connection: sqlite3.Connection, positions: Sequence[int]) -> list[StoredEvent]:
-        """The events at `positions` that fit the chain."""
-        at = (as_json(positions), len(positions))
-        found = select_events(connection, self._names, EVENTS_AT, at, 1 << 62)
-        try:
-            prove_events(connection, self._names, found)
-        except Corrupt as error:
-            self.corruption.note(error)
-            return [event for event in found.events if self._fits(connection, event)]
-        return found.events
-
-    def _fits(self, connection: sqlite3.Connection, event: StoredEvent) -> bool:
-        try:
-            prove_events(connection, self._names, Found([event], [None]))
-        except Corrupt:
-            return False
-        return True
 
     def _number(self, connection: sqlite3.Connection, stream: str) -> int:
         """The number of `stream`, 0 if it has none."""

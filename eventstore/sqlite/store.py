@@ -39,7 +39,7 @@ from huahuo.eventstore.model import CommandKey, CommandRecord, Head, StoredEvent
 from huahuo.eventstore.sqlite import seq_index, wal
 from huahuo.eventstore.sqlite.changes import insert_events, number_streams, statements_of, with_passed
 from huahuo.eventstore.sqlite.connections import connect_writer, is_corrupt, of_commit, text_of, translated
-from huahuo.eventstore.sqlite.damage import owners_must_be_absent
+from huahuo.eventstore.sqlite.damage import must_be_absent
 from huahuo.eventstore.sqlite.directory_lock import LOCK, DirectoryLock, Files, Left
 from huahuo.eventstore.sqlite.initial_state import load, note_of_end
 from huahuo.eventstore.sqlite.mark import MarkFile
@@ -442,7 +442,8 @@ class SqliteStore:
                 for owner, wrapped, crc in self.connection.execute(sql, some):
                     must_fit(crc, "data_key", owner, wrapped)
                     found[owner] = wrapped
-            owners_must_be_absent(self.connection, [owner for owner in owners if owner not in found])
+            absent = [(owner,) for owner in owners if owner not in found]
+            must_be_absent(self.connection, "data_key", absent)
         except sqlite3.Error as error:
             raise translated(error) from None
         if len(found) < len(set(owners)):  # a new key in a hidden one's place would lose what that one sealed
