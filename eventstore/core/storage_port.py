@@ -153,17 +153,11 @@ class PutKeyframe(_Change, frozen=True):
     frame: Keyframe
 
 
-class PutAge(_Change, frozen=True):
-    """Note the clock of the command records (`huahuo.eventstore.core.command_records`)."""
+class PutMeta(_Change, frozen=True):
+    """Write a single value of the log's own."""
 
-    age: AgeNote
-
-
-class Touch(_Change, frozen=True):
-    """Write the time `at_ms` and `pad_bytes` of padding: a real write, for a probe."""
-
-    at_ms: int
-    pad_bytes: int = 0
+    key: str
+    value: bytes
 
 
 class Passed(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -203,9 +197,8 @@ type Change = (
     | PutCommand
     | PutAcks
     | PutKeyframe
-    | PutAge
+    | PutMeta
     | PutPassed
-    | Touch
 )
 
 

@@ -18,10 +18,10 @@ from typing import Any, Self
 import msgspec
 
 from huahuo.eventstore.ambient import Ambient
-from huahuo.eventstore.core.command_records import DEFAULT_LIMITS, AgeNote, KeptLimits
+from huahuo.eventstore.core.command_records import AGE_KEY, DEFAULT_LIMITS, AgeNote, KeptLimits
 from huahuo.eventstore.core.log import StoreLog
 from huahuo.eventstore.core.seal import Vault
-from huahuo.eventstore.core.storage_port import Loaded, Passed, PutPassed
+from huahuo.eventstore.core.storage_port import Loaded, Passed, PutMeta, PutPassed
 from huahuo.eventstore.core.writer import Writer, WriterOf
 from huahuo.eventstore.errors import MISREAD, Corrupt, EventStoreError, WrongKey
 from huahuo.eventstore.executor import Executor, FairExecutor, ThreadExecutor
@@ -31,7 +31,6 @@ from huahuo.eventstore.replicated.state_machine import after_birth, dump_shared,
 from huahuo.eventstore.sequencer.port import Sequencer
 from huahuo.eventstore.sqlite import seq_index
 from huahuo.eventstore.sqlite.changes import (
-    AGE_KEY,
     MAKE_PASSED,
     follows_an_order,
     leave_order,
@@ -325,10 +324,7 @@ class SqliteLog(StoreLog):
 
     async def put_single(self, key: str, value: bytes) -> None:
         """Keep a single value under a key of the caller's. Raises EventStoreError: it was not written."""
-        store = self._store
-        await self.writer.between_commits(
-            lambda: store.between_commits(lambda connection: put_meta(connection, key, value))
-        )
+        await self._write((PutMeta(key, value),), len(value))
 
     @property
     def command_records(self) -> int:

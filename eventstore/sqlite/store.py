@@ -9,7 +9,7 @@ follow (`Kept`).
 import contextlib
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from itertools import batched
 from pathlib import Path
@@ -282,28 +282,6 @@ class SqliteStore:
             self.kept.count(connection)
         if not _ERASING.isdisjoint(kinds):
             self.wal.erase()
-
-    def between_commits(self, change: Callable[[sqlite3.Connection], None]) -> None:
-        """Make `change` in a transaction of its own.
-
-        Raises:
-            EventStoreError: it was not made.
-        """
-        if self._files.lost:
-            raise Detached(self._files.lost)
-        if self.connection.in_transaction:
-            raise Unavailable("a commit failed, and it is not known yet what it wrote")
-        try:
-            self.connection.execute("BEGIN IMMEDIATE")
-            self._fence()
-            change(self.connection)
-            self.connection.execute("COMMIT")
-        except BaseException as error:
-            with contextlib.suppress(sqlite3.Error):
-                self._roll_back()
-            if isinstance(error, sqlite3.Error):
-                raise translated(error) from None
-            raise
 
     def recover(self) -> Loaded:
         """See `Store`. Rolling back on the same connection hides unsynced frames for good.
