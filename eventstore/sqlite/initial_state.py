@@ -17,8 +17,7 @@ from itertools import compress
 from typing import Final
 
 from huahuo.eventstore.core.chain import GENESIS
-from huahuo.eventstore.core.packed_heads import NOT_HERE, PackedHeads
-from huahuo.eventstore.core.storage_port import Loaded
+from huahuo.eventstore.core.storage_port import NOT_HERE, Loaded, PackedHeads
 from huahuo.eventstore.errors import MISREAD, Corrupt, Damaged
 from huahuo.eventstore.model import Head
 from huahuo.eventstore.sqlite import seq_index

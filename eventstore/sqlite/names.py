@@ -1,6 +1,6 @@
 """The numbers of streams and of repeating texts: in memory, packed, or looked up in their tables.
 
-Streams that rest are packed (`huahuo.eventstore.core.packed_heads`); one that is written to also gets entries
+Streams that rest are packed (`huahuo.eventstore.core.storage_port`); one that is written to also gets entries
 (`Names.unpack`), which are found first.
 
 Of streams that ended, neither head nor name is in memory. The table `ended` only says what need not be
@@ -16,7 +16,7 @@ from itertools import batched
 
 import msgspec
 
-from huahuo.eventstore.core.packed_heads import PackedNames
+from huahuo.eventstore.core.storage_port import PackedNames
 from huahuo.eventstore.model import Head
 from huahuo.eventstore.sqlite.connections import passing_through
 from huahuo.eventstore.sqlite.schema import fitting, must_all_fit, must_fit

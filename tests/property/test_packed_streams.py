@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from huahuo.eventstore.core.packed_heads import NOT_HERE, PackedHeads, PackedNames
-from huahuo.eventstore.core.storage_port import Place
+from huahuo.eventstore.core.storage_port import NOT_HERE, PackedHeads, PackedNames, Place
 from huahuo.eventstore.model import Head
 
 texts = st.text(max_size=5) | st.sampled_from(["user/1", "user/11", "匣子/7", "a", "aa"])
