@@ -16,8 +16,6 @@ from huahuo.eventstore.sqlite.log import SqliteLog
 from huahuo.eventstore.sqlite.schema import DATABASE
 from tests.support.worlds.logs import MASTER_KEY
 
-DAY_S = 24 * 3600.0
-
 
 async def opened(
     directory: Path, limits: KeptLimits | None = None, ambient: FakeAmbient | None = None
@@ -34,46 +32,6 @@ async def opened(
 def command(user: str, id_: str) -> Append:
     record = CommandRecord(CommandKey(user, "dev", id_), b"f", b"{}")
     return Append(ts_ms=0, command=record, command_id=id_)
-
-
-class Jumping(FakeAmbient):
-    """A wall clock that can be set."""
-
-    jump_ms = 0
-
-    def now_ms(self) -> int:
-        return super().now_ms() + self.jump_ms
-
-
-@pytest.mark.parametrize("days", [8, 400, -8])
-async def test_a_wall_clock_that_jumps_forgets_no_command(tmp_path: Path, days: int) -> None:
-    ambient = Jumping(1)
-    log = await opened(tmp_path, ambient=ambient)
-    await log.append(command("u", "first"))
-    ambient.jump_ms = days * int(DAY_S) * 1000
-    for number in range(5):
-        ambient.advance(120)
-        await log.append(command("u", f"later-{number}"))
-    assert isinstance(await log.append(command("u", "first")), Duplicate)
-    await log.close()
-    log = await opened(tmp_path, ambient=ambient)
-    await log.append(command("u", "after the restart"))
-    assert isinstance(await log.append(command("u", "first")), Duplicate)
-    await log.close()
-
-
-async def test_records_are_forgotten_after_eight_days_of_true_time(tmp_path: Path) -> None:
-    ambient = FakeAmbient(1)
-    log = await opened(tmp_path, ambient=ambient)
-    await log.append(command("u", "first"))
-    ambient.advance(7 * DAY_S)
-    await log.append(command("u", "later"))
-    assert log.command_records == 2
-    ambient.advance(DAY_S + 5)
-    await log.append(command("u", "last"))
-    assert log.command_records == 2
-    assert not isinstance(await log.append(command("u", "first")), Duplicate)
-    await log.close()
 
 
 @pytest.mark.parametrize("commands_a_second", [100, 400])

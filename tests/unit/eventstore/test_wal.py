@@ -2,18 +2,11 @@
 
 import errno
 import os
-import shutil
-import sqlite3
-from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from huahuo.eventstore.ambient import FakeAmbient
-from huahuo.eventstore.errors import InUse
-from huahuo.eventstore.model import Append, Secret, SecretPut
-from huahuo.eventstore.sqlite import store as sqlite_store
-from huahuo.eventstore.sqlite.connections import WAL_CHECKPOINT_BYTES
 from huahuo.eventstore.sqlite.log import SqliteLog
 from huahuo.eventstore.sqlite.schema import DATABASE
 from huahuo.eventstore.sqlite.wal import WAL_ROOM_BYTES
@@ -45,40 +38,6 @@ async def sizes_of(log: SqliteLog, directory: Path, count: int) -> list[int]:
     return sizes
 
 
-async def test_lone_appends_find_room_up_to_the_checkpoint_and_need_none_behind_it(tmp_path: Path) -> None:
-    log = await opened(tmp_path)
-    sizes = await sizes_of(log, tmp_path, 900)
-    assert sizes == sorted(sizes)
-    first, *grown, second, last = sorted(set(sizes))
-    assert (first, second) == (WAL_ROOM_BYTES, WAL_CHECKPOINT_BYTES)
-    assert all(WAL_ROOM_BYTES < size < WAL_ROOM_BYTES + 16 * (24 + 8192) for size in grown), (
-        "a few commits late"
-    )
-    # The commit that passes this size also checkpoints; then SQLite writes from the file's start again.
-    assert second < last < second + 4 * (24 + 8192)
-    assert sizes.count(last) > 500
-    assert (tmp_path / DATABASE).stat().st_size > 8 * 8192, "pages went into the database"
-    await log.close()
-
-
-async def test_a_copy_taken_at_any_time_holds_everything(tmp_path: Path) -> None:
-    log = await opened(tmp_path / "log")
-    for number in range(1, 45):
-        await sizes_of(log, tmp_path / "log", 1)
-        raw = wal_of(tmp_path / "log").read_bytes()
-        room = len(raw) - len(raw.rstrip(b"\0"))
-        for cut_bytes in {0, max(0, room - 512) // 2, max(0, room - 512)}:  # a page may end in zeros, too
-            copy = tmp_path / f"{number}-{cut_bytes}"
-            copy.mkdir()
-            shutil.copyfile(tmp_path / "log" / DATABASE, copy / DATABASE)
-            wal_of(copy).write_bytes(raw[: len(raw) - cut_bytes])
-            with closing(sqlite3.connect(copy / DATABASE)) as connection:
-                assert connection.execute("SELECT count(*) FROM event").fetchone() == (number,)
-                assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-            shutil.rmtree(copy)
-    await log.close()
-
-
 async def test_a_write_ahead_log_of_zeros_alone_is_an_empty_one(tmp_path: Path) -> None:
     log = await opened(tmp_path)
     await log.append(append(event("a")))
@@ -91,16 +50,6 @@ async def test_a_write_ahead_log_of_zeros_alone_is_an_empty_one(tmp_path: Path) 
     await log.close()
     log = await opened(tmp_path)
     assert await log.verify() == 2
-    await log.close()
-
-
-async def test_erasing_empties_the_file_and_the_next_append_finds_room_again(tmp_path: Path) -> None:
-    log = await opened(tmp_path)
-    secrets = (SecretPut("mailbox/1", "password", Secret("a secret")),)
-    await log.append(Append(ts_ms=0, events=(event("a"),), secrets=secrets))
-    await log.append(Append(ts_ms=0, events=(event("a"),), shred=("mailbox/1",)))
-    assert wal_of(tmp_path).stat().st_size == 0
-    assert (await sizes_of(log, tmp_path, 1))[0] >= WAL_ROOM_BYTES
     await log.close()
 
 
@@ -125,22 +74,4 @@ async def test_without_room_appends_go_on_and_nothing_is_kept(
     assert sizes[0] == tried[0], "what was taken is given back"
     assert sizes == sorted(set(sizes)), "each append makes its own room"
     assert await log.verify() == 20
-    await log.close()
-
-
-async def test_a_log_that_was_taken_over_is_not_lengthened(tmp_path: Path) -> None:
-    """Else zeros could overwrite frames that the other writer appended after this one saw the file's end."""
-    log = await opened(tmp_path)
-    store = log.store
-    assert isinstance(store, sqlite_store.SqliteStore)
-    with closing(sqlite3.connect(tmp_path / DATABASE, isolation_level=None)) as other:
-        other.execute("UPDATE meta SET value = X'3939' WHERE key = 'writer_epoch'")
-        size = wal_of(tmp_path).stat().st_size
-        assert store.care_due()
-        store.wal.commits = 1  # as if the other writer's commit had been its own
-        with pytest.raises(InUse):
-            store.care()
-        assert wal_of(tmp_path).stat().st_size == size
-        assert not store.care_due()
-        other.execute("UPDATE meta SET value = X'3938' WHERE key = 'writer_epoch'")  # no lock was left held
     await log.close()
