@@ -32,8 +32,8 @@ ALLOWED = {
     (f"{PACKAGE}.model", "hash"),
     (f"{PACKAGE}.sqlite.changes", ""),
 }
-"""`give_way` lets other threads run and returns nothing; a `Secret` is hashed, and never applied; names that are
-packed are found by their hash, and listed in the order in which they came; `sys` tells how many rows one
+"""`give_way` lets other threads run and returns nothing; a `Secret` is hashed, and never applied; packed
+names are found by their hash, and listed in the order in which they came; `sys` tells how many rows one
 statement binds best, and the rows are the same."""
 
 
