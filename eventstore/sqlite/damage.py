@@ -28,11 +28,11 @@ from typing import Final, Literal
 import structlog
 
 from huahuo.eventstore.corruption import Corruption
-from huahuo.eventstore.errors import MISREAD, Corrupt, Damaged, EventStoreError
+from huahuo.eventstore.errors import Corrupt, Damaged, EventStoreError
 from huahuo.eventstore.executor import Executor
 from huahuo.eventstore.sqlite import seq_index
 from huahuo.eventstore.sqlite.changes import read_passed
-from huahuo.eventstore.sqlite.connections import FAULTS, connect_reader, connect_writer, text_of, translated
+from huahuo.eventstore.sqlite.connections import FAULTS, connect_reader, connect_writer, translated
 from huahuo.eventstore.sqlite.directory_lock import Left
 from huahuo.eventstore.sqlite.mark import Mark
 from huahuo.eventstore.sqlite.names import Naming, read_naming
@@ -72,29 +72,13 @@ def damage_of(connection: sqlite3.Connection, table: str) -> Corrupt | None:
     """
     said = faults_said(connection, f"PRAGMA integrity_check('{table}')")
     if not said:
-        if table in SUMS_LOOKED_AT and has_misfits(connection, table):
+        if table in SUMS_LOOKED_AT and any(_row_damages(connection, table)):
             return Corrupt(rows_of(table), "some do not fit their checksum")
         return None
     hiding = [line for line in said if not _HIDES_NOTHING.match(line)]
     if not hiding and len(said) < _TOLD_MAX:
         return corrupt_table(f"a row of table {table}", said)
     return corrupt_table(f"table {table}", hiding or said)
-
-
-def has_misfits(connection: sqlite3.Connection, table: str) -> bool:
-    """Whether a row of `table` does not fit its checksum, or the rows cannot be read.
-
-    Its own key may be what is damaged. Then its place in the index is right, and must stay.
-    """
-    columns = ", ".join(SUMMED[table])
-    before, connection.text_factory = connection.text_factory, text_of
-    try:
-        rows = connection.execute(f"SELECT {columns}, crc FROM {table} NOT INDEXED")  # noqa: S608  constants
-        return any(row_crc(table, *values) != crc for *values, crc in rows)
-    except (sqlite3.Error, *MISREAD):
-        return True
-    finally:
-        connection.text_factory = before
 
 
 def index_of(table: str) -> str:
@@ -326,20 +310,28 @@ def page_faults(
     return faults_said(connection, f"PRAGMA {check}({most})")[:most]
 
 
+def _faults_by_table(
+    connection: sqlite3.Connection, check: Literal["quick_check", "integrity_check"], most: int
+) -> dict[str, list[str]]:
+    """The faults of the file's pages, "" for those that are in no table; in all about `most`."""
+    everywhere = page_faults(connection, check, most)
+    found = {
+        table: faults
+        for table in sorted(tables(connection) if everywhere else ())
+        if (faults := faults_said(connection, f"PRAGMA {check}('{table}')"))
+    }
+    return found or ({"": everywhere} if everywhere else {})
+
+
 def check_pages(connection: sqlite3.Connection) -> None:
     """Look at every page of the file. Damage in a table that is looked at otherwise is passed over.
 
     Raises:
         Damaged: another page is damaged.
     """
-    said = page_faults(connection, "quick_check", 1)
-    if not said:
-        return
-    harmed = {
-        table for table in tables(connection) if faults_said(connection, f"PRAGMA quick_check('{table}')")
-    }
-    if not harmed or not harmed <= {*SCANNED_TABLES}:
-        raise Damaged(0, said[0])
+    for table, faults in _faults_by_table(connection, "quick_check", 1).items():
+        if table not in SCANNED_TABLES:
+            raise Damaged(0, faults[0])
 
 
 def give_free_pages_back(path: Path) -> str:
@@ -434,16 +426,9 @@ def _damages(connection: sqlite3.Connection) -> Iterator[str]:
 
 def _page_damages(connection: sqlite3.Connection) -> Iterator[str]:
     """What SQLite says of the pages, table by table."""
-    everywhere = page_faults(connection, "integrity_check", DAMAGES_MAX)
-    if not everywhere:
-        return
-    told = False
-    for table in sorted(tables(connection)):
-        if lines := faults_said(connection, f"PRAGMA integrity_check('{table}')")[:_LINES_MAX]:
-            told = True
-            yield f"a page of the file: table {table}: {'; '.join(lines)}"
-    if not told:
-        yield f"a page of the file: {'; '.join(everywhere[:_LINES_MAX])}"
+    for table, faults in _faults_by_table(connection, "integrity_check", DAMAGES_MAX).items():
+        where = f"table {table}: " if table else ""
+        yield f"a page of the file: {where}{'; '.join(faults[:_LINES_MAX])}"
 
 
 def _row_damages(connection: sqlite3.Connection, table: str) -> Iterator[str]:

@@ -131,11 +131,14 @@ def _joined_by_rows(connection: sqlite3.Connection, page: Asked, bytes_max: int)
 
 def is_pruned(connection: sqlite3.Connection, stream: int, seqs: range) -> bool:
     """Whether all of `seqs` were pruned: an event that is absent for another reason was lost."""
-    if not seqs:
-        return True
+    return not seqs or count_pruned(connection, stream, seqs) == len(seqs)
+
+
+def count_pruned(connection: sqlite3.Connection, stream: int, seqs: range) -> int:
+    """How many of `seqs` were pruned."""
     sql = "SELECT count(DISTINCT seq) FROM pruned WHERE stream = ? AND seq >= ? AND seq < ?"
     found: int = connection.execute(sql, (stream, seqs.start, seqs.stop)).fetchone()[0]
-    return found == len(seqs)
+    return found
 
 
 def _bodies(

@@ -62,11 +62,6 @@ _COMMANDS = {
 }
 
 
-def select_command(connection: sqlite3.Connection, key: CommandKey) -> CommandRecord | None:
-    """The record of a command, if any. Raises Corrupt."""
-    return select_commands(connection, (key,)).get(key)
-
-
 def select_commands(
     connection: sqlite3.Connection, keys: Sequence[CommandKey], since_ms: int = -INT64_MAX
 ) -> dict[CommandKey, CommandRecord]:
@@ -112,7 +107,7 @@ class SqliteReads:
     def command(self, key: CommandKey) -> CommandRecord | None:
         """See `Reads`."""
         with self._pool.connection(f"command record {key.user} {key.client} {key.id}") as connection:
-            record = select_command(connection, key)
+            record = select_commands(connection, (key,)).get(key)
             if record is None:
                 must_be_absent(connection, "command", [(key.user, key.client, key.id)])
             return record

@@ -204,7 +204,7 @@ class SqliteStore:
         self._reads = reads
         self._path = path
         self._wal = f"{path}-wal"
-        self._unindexed = unindexed
+        self.unindexed = unindexed
         self._lock = lock
         self._epoch = str(epoch).encode()
         self._log_id = loaded.log_id
@@ -222,11 +222,6 @@ class SqliteStore:
         if self.written_before:
             _log.error("log_written_by_others", told=self.written_before)
         _keep_wal_at_close(connection, keep=True)
-
-    @property
-    def unindexed_count(self) -> int:
-        """Events that are not in the index by stream and seq yet."""
-        return self._unindexed.count
 
     def commit(self, group: Group) -> None:
         """See `Store`. Erased data is then in no file any more (a little later if a reader blocks that)."""
@@ -255,8 +250,8 @@ class SqliteStore:
             if not self._lock.wal_noted:
                 self._lock.note_wal(frames=True)
             if moving is not NOTHING:
-                self._unindexed.moved(moving)
-            self._unindexed.add(rows)
+                self.unindexed.moved(moving)
+            self.unindexed.add(rows)
             for change in changes if EndStream in kinds else ():
                 if type(change) is EndStream:
                     self._sums.drop(names.end(change.stream) or 0)
@@ -319,7 +314,7 @@ class SqliteStore:
 
     def is_indexed(self, position: int) -> bool:
         """See `Store`."""
-        return position <= self._unindexed.complete_to
+        return position <= self.unindexed.complete_to
 
     def care_due(self) -> bool:
         """See `Store`."""
@@ -375,7 +370,7 @@ class SqliteStore:
     def load(self) -> Loaded:
         """Read the durable state of the log."""
         naming = read_naming(self.connection)
-        loaded = load(self.connection, self._names, self._unindexed, naming, summed=True)
+        loaded = load(self.connection, self._names, self.unindexed, naming, summed=True)
         return with_passed(self.connection, loaded)
 
     def _load_durable(self) -> Loaded:
@@ -395,7 +390,7 @@ class SqliteStore:
         """Complete the index, so that the next opening need not search."""
         self.connection.execute("BEGIN IMMEDIATE")
         self._fence()
-        seq_index.write(self.connection, self._unindexed.all())
+        seq_index.write(self.connection, self.unindexed.all())
         self.connection.execute("COMMIT")
 
     # -- what the log already has
@@ -454,10 +449,10 @@ class SqliteStore:
         wanted = 0
         for change in group.changes if Prune in kinds or IndexMore in kinds else ():
             if isinstance(change, Prune) and not self.is_indexed(max(change.positions, default=0)):
-                return self._unindexed.all()
+                return self.unindexed.all()
             if isinstance(change, IndexMore):
                 wanted += change.events
-        return self._unindexed.due(len(group.events), wanted)
+        return self.unindexed.due(len(group.events), wanted)
 
     def _fence(self) -> None:
         """Raise InUse if the epoch changed: another writer took the directory over in spite of the lock."""
