@@ -104,21 +104,6 @@ async def test_a_closed_log_joins_nothing(engine: Engine) -> None:
         await read_joined(log, "a", 0, events_max=10)
 
 
-async def test_links_are_those_of_the_events_asked_for_wherever_they_stand(engine: Engine) -> None:
-    async with opened(engine) as log:
-        for _ in range(3):
-            await log.append(append(event("a"), event("b")))
-        events = await log.read("log", 0, events_max=99)
-    async with opened(engine) as log:
-        await log.append(append(event("a")))
-        events += await log.read("log", len(events), events_max=99)
-        places = [(one.stream, one.seq) for one in events]
-        assert await log.links(places) == [one.chain for one in events]
-        assert await log.links([("log", one.position) for one in events]) == [one.chain for one in events]
-        nowhere = [("a", 0), ("a", 5), ("b", 4), ("c", 1), ("log", 0), ("log", 8)]
-        assert await log.links(nowhere) == [None] * len(nowhere)
-
-
 async def test_a_head_knows_its_link_once_it_was_written_or_asked_for(engine: Engine) -> None:
     async with opened(engine) as log:
         await log.append(append(event("a"), event("b")))
@@ -128,20 +113,6 @@ async def test_a_head_knows_its_link_once_it_was_written_or_asked_for(engine: En
     async with opened(engine) as log:
         assert await log.links([("a", 1)]) == [link]
         assert log.head("a").link == link
-
-
-async def test_streams_are_listed_by_prefix_and_in_order(engine: Engine) -> None:
-    async with opened(engine) as log:
-        await log.append(append(event("user/2"), event("mailbox/1"), event("user/1")))
-        assert log.streams("user/") == ["user/1", "user/2"]
-        assert log.streams("") == ["mailbox/1", "user/1", "user/2"]
-
-
-async def test_the_whole_log_can_be_expected_too(engine: Engine) -> None:
-    async with opened(engine) as log:
-        await log.append(append(event("a"), expected={"log": 0}))
-        with pytest.raises(Conflict):
-            await log.append(append(event("b"), expected={"log": 0}))
 
 
 async def test_heads_move_then_the_append_resolves_then_listeners_hear(engine: Engine) -> None:

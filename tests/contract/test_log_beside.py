@@ -85,36 +85,6 @@ async def test_a_number_is_safe_although_the_append_before_it_was_refused(lone_e
 # Secrets
 
 
-async def test_a_secret_is_unsealed_by_owner_and_name_until_it_is_dropped(engine: Engine) -> None:
-    async with opened(engine) as log:
-        secrets = (
-            SecretPut("mailbox/1", "password", Secret("pässword")),
-            SecretPut("mailbox/1", "token", Secret("t")),
-        )
-        await log.append(Append(ts_ms=1, secrets=secrets))
-        assert await log.secret("mailbox/1", "password") == Secret("pässword")
-        assert await log.secret("mailbox/2", "password") is None
-        await log.append(Append(ts_ms=1, drop_secrets=(("mailbox/1", "password"),)))
-        assert await log.secret("mailbox/1", "password") is None
-        assert await log.secret("mailbox/1", "token") == Secret("t")
-
-
-async def test_several_secrets_of_one_owner_are_read_at_once_in_the_order_of_their_names(
-    engine: Engine,
-) -> None:
-    async with opened(engine) as log:
-        secrets = (
-            SecretPut("mailbox/1", "password", Secret("pässword")),
-            SecretPut("mailbox/1", "token", Secret("t")),
-            SecretPut("mailbox/2", "proxy", Secret("another's")),
-        )
-        await log.append(Append(ts_ms=1, secrets=secrets))
-        read = await log.secrets("mailbox/1", ("token", "proxy", "password"))
-        assert read == [Secret("t"), None, Secret("pässword")]
-        await log.append(Append(ts_ms=1, shred=("mailbox/1",)))
-        assert await log.secrets("mailbox/1", ("token", "password")) == [None, None]
-
-
 async def test_many_secrets_of_one_append_are_kept_also_where_an_owner_had_some(engine: Engine) -> None:
     async with opened(engine) as log:
         old = SecretPut("mailbox/7", "token", Secret("old"))
@@ -123,15 +93,6 @@ async def test_many_secrets_of_one_append_are_kept_also_where_an_owner_had_some(
         await log.append(Append(ts_ms=1, secrets=tuple(many)))
         for put in (old, *many):
             assert await log.secret(put.owner, put.name) == put.value
-
-
-async def test_a_group_seals_and_shreds_in_the_order_of_its_appends(engine: Engine) -> None:
-    async with opened(engine) as log:
-        put = Append(ts_ms=1, secrets=(SecretPut("o", "p", Secret("s")),))
-        await asyncio.gather(log.append(put), log.append(Append(ts_ms=1, shred=("o",))))
-        assert await log.secret("o", "p") is None
-        await asyncio.gather(log.append(Append(ts_ms=1, shred=("o",))), log.append(put))
-        assert await log.secret("o", "p") == Secret("s")
 
 
 # Projections

@@ -44,6 +44,7 @@ from tests.support.worlds.logs import (
     read_joined,
 )
 
+OWNERS = ("o1", "o2")
 STREAMS = ("user/1", "user/2", "mailbox/1", "系统")
 names = st.sampled_from(STREAMS)
 parts = st.sampled_from("pq")
@@ -72,7 +73,7 @@ class LogMachine(RuleBasedStateMachine):
         self.events: list[StoredEvent] = []
         self.commands: dict[str, CommandRecord] = {}
         self.rows: dict[str, dict[bytes, bytes]] = {"p": {}, "q": {}}
-        self.secrets: dict[str, str] = {}
+        self.secrets: dict[str, dict[str, str]] = {owner: {} for owner in OWNERS}
         self.acks: dict[str, int] = {}
         self.blobs = Counter[bytes]()
         self.taken = 0
@@ -122,12 +123,13 @@ class LogMachine(RuleBasedStateMachine):
         """Several at once; the heads that each expects count those before it."""
 
         async def all_at_once() -> list[Appended | Duplicate | BaseException]:
-            heads = {stream: self.head(stream) for stream in STREAMS}
+            heads = {stream: self.head(stream) for stream in STREAMS} | {"log": len(self.events)}
             appends = []
             for some, right in groups:
                 made = self.unique(some)
-                expected = {stream: heads[stream] if right else heads[stream] + 1 for stream in STREAMS[:2]}
+                expected = {stream: heads[stream] + (not right) for stream in (*STREAMS[:2], "log")}
                 if right:
+                    heads["log"] += len(made)
                     for event in made:
                         heads[event.stream] += 1
                 appends.append(Append(ts_ms=1, events=made, expected=expected))
@@ -199,23 +201,37 @@ class LogMachine(RuleBasedStateMachine):
         assert self.do(self.log.rows("t", part, after=key, limit=limit)) == above[:limit]
         assert self.do(self.log.row("t", part, key)) == self.rows[part].get(key)
 
-    @rule(owner=st.sampled_from(["o1", "o2"]), secret=texts, shred=st.booleans())
-    def secret(self, owner: str, secret: str, shred: bool) -> None:
-        outcome = self.do(
-            self.log.append(
+    @rule(
+        changes=st.lists(
+            st.tuples(st.sampled_from(OWNERS), st.sampled_from("pq"), texts | st.none(), st.booleans()),
+            max_size=3,
+        )
+    )
+    def secrets_at_once(self, changes: list[tuple[str, str, str | None, bool]]) -> None:
+        """Each in an append of its own, which may shred what its owner had; without a text one is dropped."""
+        appends = []
+        for owner, name, text, shred in changes:
+            if shred:
+                self.secrets[owner].clear()
+            if text is None:
+                self.secrets[owner].pop(name, None)
+            else:
+                self.secrets[owner][name] = text
+            appends.append(
                 Append(
                     ts_ms=1,
                     shred=(owner,) if shred else (),
-                    secrets=() if shred else (SecretPut(owner, "p", Secret(secret)),),
+                    secrets=() if text is None else (SecretPut(owner, name, Secret(text)),),
+                    drop_secrets=((owner, name),) if text is None else (),
                 )
             )
-        )
-        assert isinstance(outcome, Appended)
-        self.note(outcome)
-        if shred:
-            self.secrets.pop(owner, None)
-        else:
-            self.secrets[owner] = secret
+
+        async def all_at_once() -> Sequence[Appended | Duplicate]:
+            return await asyncio.gather(*map(self.log.append, appends))
+
+        for outcome in self.do(all_at_once()):
+            assert isinstance(outcome, Appended)
+            self.note(outcome)
 
     @rule(client=st.sampled_from(["c1", "c2"]), seq=st.integers(0, 9))
     def ack(self, client: str, seq: int) -> None:
@@ -276,10 +292,18 @@ class LogMachine(RuleBasedStateMachine):
             if (event.position > after if stream == "log" else event.stream == stream and event.seq > after)
         ][:count]
         assert self.do(self.log.read(stream, after, events_max=count)) == wanted
+        places = [(stream, event.position if stream == "log" else event.seq) for event in wanted]
+        nowhere = [(stream, 0), (stream, self.log.head(stream).seq + 1), ("never", 1)]
+        links = self.do(self.log.links([*places, *nowhere]))
+        assert links == [*(event.chain for event in wanted), None, None, None]
         if stream != "log":
             joined = self.do(read_joined(self.log, stream, after, events_max=count))
             bodies = b",".join(event.body for event in wanted)
             assert joined == (Joined(wanted[0].seq, len(wanted), bodies) if wanted else None)
+
+    @rule(start=st.integers(0, 30))
+    def verify_a_part(self, start: int) -> None:
+        assert self.do(self.log.verify(start)) == max(0, len(self.events) - start)
 
     @invariant()
     def heads_and_chain_hold(self) -> None:
@@ -288,6 +312,9 @@ class LogMachine(RuleBasedStateMachine):
         assert self.log.position == len(self.events)
         assert {s: self.log.head(s).seq for s in STREAMS} == {s: self.head(s) for s in STREAMS}
         assert self.do(self.log.verify()) == len(self.events)
+        for prefix in ("", "user/"):
+            begun = {event.stream for event in self.events if event.stream.startswith(prefix)}
+            assert self.log.streams(prefix) == sorted(begun)
 
     @invariant()
     def what_lies_beside_holds(self) -> None:
@@ -295,9 +322,9 @@ class LogMachine(RuleBasedStateMachine):
             return
         for part, rows in self.rows.items():
             assert self.do(self.log.rows("t", part, limit=99)) == sorted(rows.items(), reverse=True)
-        for owner in ("o1", "o2"):
-            kept = self.do(self.log.secret(owner, "p"))
-            assert (None if kept is None else kept.reveal()) == self.secrets.get(owner)
+        for owner, secrets in self.secrets.items():
+            told = [one and one.reveal() for one in self.do(self.log.secrets(owner, "qp"))]
+            assert told == [secrets.get("q"), secrets.get("p")]
         acks = self.do(self.log.acks())
         assert acks == [Ack("user/1", client, "user/1", seq) for client, seq in sorted(self.acks.items())]
         for blob, count in self.blobs.items():
@@ -370,19 +397,19 @@ class ReplicaLogMachine(LogMachine):
 _checks = [HealthCheck.too_slow, HealthCheck.data_too_large]
 TestMemoryLog = MemoryLogMachine.TestCase
 TestMemoryLog.settings = settings(
-    max_examples=examples(60),
-    stateful_step_count=25,
+    max_examples=examples(600),
+    stateful_step_count=40,
     deadline=None,
     derandomize=True,
     suppress_health_check=_checks,
 )
 TestReplicaLog = ReplicaLogMachine.TestCase
-TestReplicaLog.settings = settings(TestMemoryLog.settings, max_examples=examples(20))
+TestReplicaLog.settings = settings(TestMemoryLog.settings, max_examples=examples(300))
 TestSqliteLog = SqliteLogMachine.TestCase
 pytest.mark.timeout(400)(TestSqliteLog)  # some thousand syncs, and a disk that others use too
 TestSqliteLog.settings = settings(
-    max_examples=examples(12),
-    stateful_step_count=20,
+    max_examples=examples(120),
+    stateful_step_count=40,
     deadline=None,
     derandomize=True,
     suppress_health_check=_checks,
