@@ -2,19 +2,10 @@
 
 import asyncio
 import threading
-from functools import partial
 
 import pytest
 
 from huahuo.eventstore.executor import ThreadExecutor
-
-
-async def test_jobs_of_one_thread_run_in_the_order_in_which_they_were_given() -> None:
-    executor = ThreadExecutor(1, "work")
-    done: list[int] = []
-    await asyncio.gather(*(executor.run(partial(done.append, n)) for n in range(50)))
-    executor.close()
-    assert done == list(range(50))
 
 
 async def test_a_job_whose_caller_is_cancelled_before_it_began_is_left_out() -> None:

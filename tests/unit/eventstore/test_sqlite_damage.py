@@ -1,7 +1,6 @@
 """A changed, cut or torn SQLite log is found out when it is opened or read, or by `verify`."""
 
 import json
-import os
 import sqlite3
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from huahuo.eventstore.ambient import FakeAmbient
 from huahuo.eventstore.errors import Damaged, Unavailable
 from huahuo.eventstore.model import Append
 from huahuo.eventstore.sqlite import store as sqlite_store
-from huahuo.eventstore.sqlite.directory_lock import LOCK, DirectoryLock, Left
+from huahuo.eventstore.sqlite.directory_lock import LOCK, DirectoryLock
 from huahuo.eventstore.sqlite.schema import DATABASE
 from tests.support.worlds.logs import append, event
 from tests.support.worlds.sqlite_logs import filled, opened, verified
@@ -66,19 +65,6 @@ def test_pages_are_looked_at_after_the_machine_stopped_and_not_only_the_process(
     after = DirectoryLock(tmp_path)
     assert after.lost_power is looked_at
     after.leave(None)
-
-
-def test_after_a_fault_of_the_disk_pages_are_looked_at_also_after_a_killed_process(tmp_path: Path) -> None:
-    lock = DirectoryLock(tmp_path)
-    lock.hold()
-    lock.distrust()
-    lock.leave(None)
-    after = DirectoryLock(tmp_path)
-    assert (after.lost_power, after.left.pid) == (True, os.getpid())
-    after.leave(Left())
-    clean = DirectoryLock(tmp_path)
-    assert not clean.lost_power
-    clean.leave(None)
 
 
 async def test_a_commit_that_failed_leaves_a_note_for_the_next_opening(

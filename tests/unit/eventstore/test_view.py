@@ -18,23 +18,6 @@ def state(directory: Path) -> dict[str, tuple[bytes, int]]:
     return {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in directory.iterdir()}
 
 
-async def test_a_live_log_is_read_and_followed_while_it_is_written(tmp_path: Path) -> None:
-    log = await opened(tmp_path)
-    await log.append(append(event("a", b"1")))
-    view = await SqliteView.open(tmp_path)
-    assert (view.live, view.log_id, view.position) == (True, log.log_id, 1)
-    assert await view.refresh() is False
-    await log.append(append(event("a", b"2"), event("b", b"3")))
-    assert view.head("a").seq == 1, "a view stands still until it is told to look"
-    assert await view.refresh() is True
-    assert [e.body for e in await view.read("log", 0, events_max=9)] == [b"1", b"2", b"3"]
-    assert view.streams("") == ["a", "b"]
-    assert await view.verify() == 3
-    await view.close()
-    await log.append(append(event("a")))
-    await log.close()
-
-
 async def test_a_copy_is_left_as_it_is_to_the_byte(tmp_path: Path) -> None:
     log = await opened(tmp_path / "live")
     await log.append(append(*[event("a")] * 500))
