@@ -32,11 +32,11 @@ from huahuo.eventstore.errors import Corrupt, Damaged, EventStoreError
 from huahuo.eventstore.executor import Executor
 from huahuo.eventstore.sqlite import seq_index
 from huahuo.eventstore.sqlite.changes import read_passed
-from huahuo.eventstore.sqlite.connections import FAULTS, connect_reader, connect_writer, translated
+from huahuo.eventstore.sqlite.connections import FAULTS, connect_reader, connect_writer, snapshot, translated
 from huahuo.eventstore.sqlite.directory_lock import Left
 from huahuo.eventstore.sqlite.mark import Mark
 from huahuo.eventstore.sqlite.names import Naming, read_naming
-from huahuo.eventstore.sqlite.schema import SUMMED, get_meta, must_fit, row_crc, tables
+from huahuo.eventstore.sqlite.schema import SUMMED, fitting, get_meta, must_fit, row_crc, tables
 from huahuo.eventstore.sqlite.seq_index import walk
 
 FIRST_TABLES = ("meta", "name", "stream", "counter")
@@ -186,11 +186,7 @@ def check_small(path: Path, marks: Sequence[Mark], left: Left) -> None:
 
 def read_counters(connection: sqlite3.Connection) -> dict[str, int]:
     """The next number of each counter. Raises Corrupt: a row does not fit its checksum."""
-    counters: dict[str, int] = {}
-    for name, following, crc in connection.execute("SELECT name, next, crc FROM counter"):
-        must_fit(crc, "counter", name, following)
-        counters[name] = following
-    return counters
+    return dict(fitting("counter", connection.execute("SELECT name, next, crc FROM counter")))
 
 
 SCANNED_TABLES = ("projection", "data_key", "command", "ack", "usage", "sealed", "keyframe", "blob")
@@ -463,12 +459,10 @@ def _event_damages(connection: sqlite3.Connection, naming: Naming) -> Iterator[s
 
 def _passed_damages(connection: sqlite3.Connection) -> Iterator[str]:
     """Of a node's replica: what it says that it has applied. In one snapshot, since its node may go on."""
-    connection.execute("BEGIN")
     try:
-        read_passed(connection)
+        with snapshot(connection):
+            read_passed(connection)
     except Corrupt as error:
         yield str(error)
     except FAULTS as error:
         yield f"table passed: {error}"
-    finally:
-        connection.execute("ROLLBACK")

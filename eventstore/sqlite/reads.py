@@ -27,7 +27,7 @@ from huahuo.eventstore.model import (
     Usage,
     joined_of,
 )
-from huahuo.eventstore.sqlite.connections import ReaderPool
+from huahuo.eventstore.sqlite.connections import ReaderPool, snapshot
 from huahuo.eventstore.sqlite.damage import index_of, must_be_absent
 from huahuo.eventstore.sqlite.events import (
     EVENTS_BY_POSITION,
@@ -48,7 +48,7 @@ from huahuo.eventstore.sqlite.names import (
     select_head,
     select_number,
 )
-from huahuo.eventstore.sqlite.schema import SELECT_COUNTED, SELECT_USAGE, get_meta, must_fit, row_crc
+from huahuo.eventstore.sqlite.schema import SELECT_COUNTED, SELECT_USAGE, fitting, get_meta, must_fit, row_crc
 from huahuo.eventstore.sqlite.unindexed import Unindexed
 
 _IDS_A_STATEMENT = 256
@@ -184,13 +184,9 @@ class SqliteReads:
 
     def acks(self, user: str | None, client: str | None, stream: str | None) -> list[Ack]:
         """See `Reads`."""
-        found = []
+        asked = {"user": user, "client": client, "stream": stream}
         with self._pool.connection("acks") as connection:
-            asked = {"user": user, "client": client, "stream": stream}
-            for *row, crc in connection.execute(_SELECT_ACKS, asked):
-                must_fit(crc, "ack", *row)
-                found.append(Ack(*row))
-        return found
+            return [Ack(*row) for row in fitting("ack", connection.execute(_SELECT_ACKS, asked))]
 
     def single(self, key: str) -> bytes | None:
         """A single value of the log's, None if it has none. Raises Corrupt: it is not what was written."""
@@ -205,17 +201,10 @@ class SqliteReads:
 
     def usage(self) -> tuple[int, list[Usage]]:
         """See `Reads`."""
-        with self._pool.connection() as connection:
-            connection.execute("BEGIN")  # both from one moment
-            try:
-                row = connection.execute(SELECT_COUNTED).fetchone()
-                found = []
-                for *one, crc in connection.execute(SELECT_USAGE):
-                    must_fit(crc, "usage", *one)
-                    found.append(Usage(*one))
-                return int(row[0]) if row else 0, found
-            finally:
-                connection.execute("COMMIT")
+        with self._pool.connection() as connection, snapshot(connection):
+            row = connection.execute(SELECT_COUNTED).fetchone()
+            found = [Usage(*one) for one in fitting("usage", connection.execute(SELECT_USAGE))]
+            return int(row[0]) if row else 0, found
 
     def close(self) -> None:
         """Close all connections. One that a call still has is closed when that ends."""
@@ -223,13 +212,8 @@ class SqliteReads:
 
     def load(self) -> Loaded:
         """The log's end, heads and counters now."""
-        with self._pool.connection() as connection:
-            connection.execute("BEGIN")
-            try:
-                naming = read_naming(connection)
-                return load(connection, self._names, self._unindexed, naming, summed=False)
-            finally:
-                connection.execute("COMMIT")
+        with self._pool.connection() as connection, snapshot(connection):
+            return load(connection, self._names, self._unindexed, read_naming(connection), summed=False)
 
     def events(
         self, stream: str, after: int, upto: int, events_max: int, bytes_max: int
@@ -305,13 +289,9 @@ class SqliteReads:
     def chains(self, after: int, upto: int) -> list[bytes]:
         """See `Reads`."""
         sql = "SELECT position, chain FROM {} WHERE position > ? AND position <= ? ORDER BY position"
-        with self._pool.connection() as connection:
-            connection.execute("BEGIN")  # one snapshot for both tables
-            try:
-                kept = connection.execute(sql.format("event"), (after, upto)).fetchall()
-                pruned = connection.execute(sql.format("pruned"), (after, upto)).fetchall()
-            finally:
-                connection.execute("COMMIT")
+        with self._pool.connection() as connection, snapshot(connection):
+            kept = connection.execute(sql.format("event"), (after, upto)).fetchall()
+            pruned = connection.execute(sql.format("pruned"), (after, upto)).fetchall()
         links = sorted(kept + pruned) if pruned else kept
         for position, link in enumerate(links, after + 1):
             if link[0] != position:

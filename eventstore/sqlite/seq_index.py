@@ -25,6 +25,7 @@ import structlog
 from huahuo.eventstore.core.chain import GENESIS, link
 from huahuo.eventstore.errors import Corrupt, Damaged
 from huahuo.eventstore.model import StoredEvent
+from huahuo.eventstore.sqlite.connections import snapshot
 from huahuo.eventstore.sqlite.names import Names, Naming
 from huahuo.eventstore.sqlite.schema import (
     crc_after,
@@ -308,8 +309,7 @@ def damages(connection: sqlite3.Connection, naming: Naming) -> Iterator[Damaged]
     The hash chain, read by position, cannot tell: readers would take a lost row for a pruned event.
     """
     names, found, last, before = naming.streams, 0, (0, 0), 0
-    connection.execute("BEGIN")  # all from one moment
-    try:
+    with snapshot(connection):
         mark = _mark(connection)
         for stream, seq, position, crc, *event, body in connection.execute(_ROWS):
             name = names.get(stream, "")
@@ -327,8 +327,6 @@ def damages(connection: sqlite3.Connection, naming: Naming) -> Iterator[Damaged]
         if found != connection.execute(_COUNT, (mark,)).fetchone()[0]:
             [lost] = connection.execute(_LOST, (mark,)).fetchone()
             yield Damaged(lost or 0, "it is not in the index by stream and seq")
-    finally:
-        connection.execute("COMMIT")
 
 
 _ROWS = (
