@@ -27,6 +27,7 @@ from typing import Final, Literal
 
 import structlog
 
+from huahuo.eventstore.atomic_file import sync_folder
 from huahuo.eventstore.corruption import Corruption
 from huahuo.eventstore.errors import Corrupt, Damaged, EventStoreError
 from huahuo.eventstore.executor import Executor
@@ -366,11 +367,7 @@ def put_in_place(copy: Path, path: Path) -> None:
     finally:
         os.close(file)
     copy.rename(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    sync_folder(path.parent)
 
 
 DAMAGES_MAX = 20

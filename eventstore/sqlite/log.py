@@ -18,6 +18,7 @@ from typing import Self
 import msgspec
 
 from huahuo.eventstore.ambient import Ambient
+from huahuo.eventstore.atomic_file import sync_folder
 from huahuo.eventstore.core.command_records import AGE_KEY, DEFAULT_LIMITS, AgeNote, KeptLimits
 from huahuo.eventstore.core.log import StoreLog
 from huahuo.eventstore.core.seal import Vault
@@ -362,11 +363,7 @@ def _make_file(path: Path) -> None:
         # Do not open it here: closing any descriptor of it would drop SQLite's locks in this process.
         path.chmod(0o600)
         return
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    sync_folder(path.parent)
 
 
 async def open_log(
