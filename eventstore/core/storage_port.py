@@ -562,8 +562,8 @@ class Span(NamedTuple):
 class Reads(Protocol):
     """The reading half. `upto` bounds what is visible: a head that the caller knows to be durable.
 
-    A stored value that does not fit its checksum raises `Corrupt`. Damage that the engine could repair while
-    reading is only noted in `corruption`.
+    A stored value that does not fit its checksum raises `Corrupt`. Where another proof stands for it, the
+    damage is only noted in `corruption`.
     """
 
     corruption: Corruption

@@ -205,13 +205,8 @@ class Names:
 
 def names_of(connection: sqlite3.Connection, names: Names, numbers: set[int]) -> Mapping[int, str]:
     """The names of the streams with these numbers, from the disk for those that ended."""
-    known = names.stream_names
-    if numbers <= known.keys():
-        return known
     found = {number: name for number in numbers if (name := names.name(number)) is not None}
-    if len(found) == len(numbers):
-        return found
-    return found | select_names(connection, numbers - found.keys())
+    return found | select_names(connection, ended) if (ended := numbers - found.keys()) else found
 
 
 _PACKED_AT_ONCE = 1000
