@@ -408,7 +408,7 @@ TestReplicaLog.settings = settings(TestMemoryLog.settings, max_examples=examples
 TestSqliteLog = SqliteLogMachine.TestCase
 pytest.mark.timeout(400)(TestSqliteLog)  # some thousand syncs, and a disk that others use too
 TestSqliteLog.settings = settings(
-    max_examples=examples(120),
+    max_examples=examples(60),
     stateful_step_count=40,
     deadline=None,
     derandomize=True,
