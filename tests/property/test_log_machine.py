@@ -397,14 +397,14 @@ class ReplicaLogMachine(LogMachine):
 _checks = [HealthCheck.too_slow, HealthCheck.data_too_large]
 TestMemoryLog = MemoryLogMachine.TestCase
 TestMemoryLog.settings = settings(
-    max_examples=examples(600),
+    max_examples=examples(300),
     stateful_step_count=40,
     deadline=None,
     derandomize=True,
     suppress_health_check=_checks,
 )
 TestReplicaLog = ReplicaLogMachine.TestCase
-TestReplicaLog.settings = settings(TestMemoryLog.settings, max_examples=examples(300))
+TestReplicaLog.settings = settings(TestMemoryLog.settings, max_examples=examples(150))
 TestSqliteLog = SqliteLogMachine.TestCase
 pytest.mark.timeout(400)(TestSqliteLog)  # some thousand syncs, and a disk that others use too
 TestSqliteLog.settings = settings(
