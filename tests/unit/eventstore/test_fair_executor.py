@@ -123,7 +123,7 @@ async def test_a_job_that_is_cancelled_while_it_waits_leaves_no_trace(called: bo
     await settle()
     jobs.slow.release.set()
     await asyncio.gather(*jobs.start("user/3", 3))
-    assert (jobs.fair.waiting, jobs.fair.free, jobs.fair.users_waiting) == (0, 1, 0)
+    assert (jobs.fair.waiting, jobs.fair.free) == (0, 1)
 
 
 async def test_jobs_of_a_user_that_wait_leave_together() -> None:
@@ -151,7 +151,7 @@ async def test_a_turn_that_took_long_leaves_the_rest_first_in_line() -> None:
     await asyncio.gather(*tasks)
     assert ran == list(range(7))
     assert jobs.slow.begun == 1 + 3, "the first alone, then six in turns of two"
-    assert (jobs.fair.waiting, jobs.fair.free, jobs.fair.users_waiting) == (0, 1, 0)
+    assert (jobs.fair.waiting, jobs.fair.free) == (0, 1)
 
 
 async def test_a_job_that_fails_fails_alone_and_is_let_go_of() -> None:
@@ -194,7 +194,7 @@ async def test_when_the_executor_has_ended_each_job_that_waits_is_told() -> None
     found = await asyncio.gather(*tasks, return_exceptions=True)
     assert [str(one) for one in found[1:]] == ["the executor is closed"] * 4
     assert len({id(one) for one in found[1:]}) == 4
-    assert (jobs.fair.waiting, jobs.fair.free, jobs.fair.users_waiting) == (0, 1, 0)
+    assert (jobs.fair.waiting, jobs.fair.free) == (0, 1)
 
 
 async def test_the_processor_time_of_a_turn_is_charged_to_its_user() -> None:
