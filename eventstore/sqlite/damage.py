@@ -53,11 +53,11 @@ _REASONS_MAX = 3
 """At most this many of them are in a sentence."""
 _HIDES_NOTHING = re.compile(r"non-|NULL value in|NUMERIC|TEXT value in|Fragmentation of")
 """How SQLite's words begin for a fault inside a row, or in the free space of a page. Every table in
-`looking_over.LATER` has an index, so a row that a page lost is told in other words as well."""
+`SCANNED_TABLES` has an index, so a row that a page lost is told in other words as well."""
 
 
 def check_first(connection: sqlite3.Connection) -> None:
-    """Raises Corrupt for the first table in `FIRST` of which a page is damaged. A new file has none."""
+    """Raises Corrupt for the first of `FIRST_TABLES` of which a page is damaged. A new file has none."""
     made = tables(connection)
     for table in FIRST_TABLES:
         if table in made:
@@ -205,7 +205,7 @@ _STOP_AGAIN_S = 0.05
 
 
 class TableScan:
-    """One look at all tables in `LATER`, by an executor that it closes. Damage is an alarm, and 503."""
+    """One look at all `SCANNED_TABLES`, by an executor that it closes. Damage is an alarm, and 503."""
 
     def __init__(self, path: Path, corruption: Corruption, executor: Executor) -> None:
         self._path = path

@@ -2,7 +2,7 @@
 
 The table `seq_index` maps a seq to its position; for the newest events `Unindexed` does. SQLite joins the
 bodies, many in one step: fetched row by row, each row would need the interpreter's lock. A join is
-returned only if it fits the running checksums (`huahuo.eventstore.sqlite.checksums`).
+returned only if it fits the running checksums (`huahuo.eventstore.sqlite.schema`).
 """
 
 import contextlib

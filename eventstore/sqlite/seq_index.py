@@ -8,7 +8,7 @@ waits until all have moved.
 
 The table holds every event up to the position `meta.indexed`, and perhaps some after it. An opening log
 finds the rest by reading the events after that position, each checked against the hash chain (`walk`).
-Each row also has the running checksum of the stream (`huahuo.eventstore.sqlite.checksums`).
+Each row also has the running checksum of the stream (`huahuo.eventstore.sqlite.schema`).
 """
 
 import sqlite3
