@@ -13,11 +13,9 @@ the log measures commits on other threads, so it has the inner clock. Consecutiv
 """
 
 import math
-import os
 import random
 import secrets
 import time
-from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
@@ -67,36 +65,6 @@ class Ambient(Protocol):
         ...
 
 
-class _Drawn:
-    """Unpredictable bytes, drawn 4 KiB at a time.
-
-    Each draw is a system call during which other threads may take the interpreter, and after a restart
-    thousands of clients need an id at once. Several threads may ask.
-    """
-
-    def __init__(self) -> None:
-        self._pieces: deque[bytes] = deque()
-        os.register_at_fork(after_in_child=self._pieces.clear)  # a child must not repeat what its parent drew
-
-    def take(self, count: int) -> bytes:
-        """`count` bytes that no other caller gets."""
-        if count > _PIECE_BYTES:
-            return secrets.token_bytes(count)
-        while True:
-            try:
-                return self._pieces.popleft()[:count]
-            except IndexError:
-                drawn = secrets.token_bytes(_PIECES * _PIECE_BYTES)
-                self._pieces.extend(
-                    drawn[at : at + _PIECE_BYTES] for at in range(0, len(drawn), _PIECE_BYTES)
-                )
-
-
-_PIECE_BYTES = 16
-_PIECES = 256
-_drawn = _Drawn()
-
-
 class SystemAmbient:
     """The machine's own clock and chance."""
 
@@ -133,7 +101,7 @@ class SystemAmbient:
 
     def token(self, count: int = 12) -> str:
         """See `Ambient`."""
-        return _drawn.take(count).hex()
+        return secrets.token_hex(count)
 
 
 class FakeAmbient:

@@ -29,7 +29,12 @@ def make_file(path: Path, data: bytes) -> None:
         _name(Path(unfinished), path)
     finally:
         Path(unfinished).unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY)
+    sync_folder(path.parent)
+
+
+def sync_folder(path: Path) -> None:
+    """Make the names of the files in a folder durable. Raises OSError."""
+    folder = os.open(path, os.O_RDONLY)
     try:
         os.fsync(folder)
     finally:

@@ -15,7 +15,7 @@ def blob_id(data: bytes) -> str:
 
 
 def unpack(packed: bytes, bytes_max: int = BLOB_BYTES_MAX) -> bytes:
-    """What `pack` (`core.packing`) was given.
+    """What `pack` (`core.seal`) was given.
 
     Raises:
         EventStoreError: it is not readable, or larger than `bytes_max`.

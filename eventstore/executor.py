@@ -192,29 +192,16 @@ class FairExecutor:
         self.waiting_per_user_max = waiting_per_user_max
         self.waiting_max = waiting_max
         self._inner = inner
-        self._free = at_once
+        self.free = at_once
+        """How many jobs may start at once."""
         self._jobs_a_turn = jobs_a_turn
         self._now_s = now_s
         self._charge: Charge | None = None
         self._thread_s: Callable[[], float] = float
-        self._waiting = 0
+        self.waiting = 0
+        """How many jobs wait for their turn."""
         self._queue: FairQueue[_WaitingJob] = FairQueue()
         self._turns: set[asyncio.Task[None]] = set()
-
-    @property
-    def free(self) -> int:
-        """How many jobs may start at once."""
-        return self._free
-
-    @property
-    def users_waiting(self) -> int:
-        """How many users have a job that waits."""
-        return len(self._queue.lines)
-
-    @property
-    def waiting(self) -> int:
-        """How many jobs wait for their turn."""
-        return self._waiting
 
     def bill(self, charge: Charge, thread_s: Callable[[], float]) -> None:
         """From now on, report the processor time of each job to `charge`, measured by `thread_s`."""
@@ -226,15 +213,15 @@ class FairExecutor:
         Raises:
             QueueFull: too many jobs of this user, or of all users together, wait already.
         """
-        if not self._free:
+        if not self.free:
             return await self._in_line(job)
-        self._free -= 1
+        self.free -= 1
         try:
             if self._charge is None:
                 return await self._inner.run(job)
             return await self._charged(job, self._charge)
         finally:
-            self._free += 1
+            self.free += 1
             self._call()
 
     async def _charged[T](self, job: Callable[[], T], charge: Charge) -> T:
@@ -262,35 +249,35 @@ class FairExecutor:
     async def _in_line[T](self, job: Callable[[], T]) -> T:
         user, queue = acting_user(), self._queue
         if user and not has_share(
-            len(queue.lines.get(user, ())), 1, self._waiting, len(queue.lines),
+            len(queue.lines.get(user, ())), 1, self.waiting, len(queue.lines),
             per_owner=self.waiting_per_user_max, most=self.waiting_max,
         ):  # fmt: skip
             self.refused += 1
             raise QueueFull(f"too many requests of {user} wait to be read: try again later")
         done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         queue.put(user, (job, done))
-        self._waiting += 1
+        self.waiting += 1
         try:
             return await done
         except asyncio.CancelledError:
-            self._waiting -= queue.remove(user, (job, done))
+            self.waiting -= queue.remove(user, (job, done))
             raise
         finally:
             del done, job  # an exception holds this frame, and the future its exception
 
     def _call(self) -> None:
-        while self._free > 0 and (turn := self._queue.next()) is not None:
+        while self.free > 0 and (turn := self._queue.next()) is not None:
             user = turn[2]
             line, jobs = self._queue.lines[user], list[_WaitingJob]()
             while line and len(jobs) < self._jobs_a_turn:
                 one = line.popleft()
-                self._waiting -= 1
+                self.waiting -= 1
                 if not one[1].done():
                     jobs.append(one)
             self._queue.charge(user, TURN_S)
             self._queue.back(turn)
             if jobs:
-                self._free -= 1
+                self.free -= 1
                 task = asyncio.get_running_loop().create_task(
                     self._turn(user, jobs), name="turn at an executor"
                 )
@@ -319,7 +306,7 @@ class FairExecutor:
             # An exception holds the frames that its job ran in, and one of those holds `jobs`.
             jobs.clear()
             outcomes.clear()
-            self._free += 1
+            self.free += 1
             self._call()
 
     def _put_back(self, user: str, jobs: Sequence[_WaitingJob]) -> None:
@@ -328,7 +315,7 @@ class FairExecutor:
         if left:
             line = self._queue.lines.get(user)
             (self._queue.begin(user, 0.0) if line is None else line).extendleft(reversed(left))
-            self._waiting += len(left)
+            self.waiting += len(left)
 
 
 def _tell(jobs: Sequence[_WaitingJob], outcomes: Sequence[_Outcome]) -> None:

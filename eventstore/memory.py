@@ -25,7 +25,7 @@ import msgspec
 
 from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.core.chain import GENESIS, check, merged
-from huahuo.eventstore.core.command_records import AgeNote
+from huahuo.eventstore.core.command_records import AGE_KEY, AgeNote
 from huahuo.eventstore.core.log import StoreLog
 from huahuo.eventstore.core.seal import Vault
 from huahuo.eventstore.core.storage_port import (
@@ -41,18 +41,17 @@ from huahuo.eventstore.core.storage_port import (
     Passed,
     Prune,
     PutAcks,
-    PutAge,
     PutBlob,
     PutCommand,
     PutCounter,
     PutKey,
     PutKeyframe,
+    PutMeta,
     PutPassed,
     PutRow,
     PutSealed,
     Shred,
     Span,
-    Touch,
 )
 from huahuo.eventstore.core.writer import Writer, WriterOf
 from huahuo.eventstore.corruption import Corruption
@@ -93,7 +92,7 @@ class Tables:
         self.rows: dict[tuple[str, str], dict[bytes, bytes]] = {}
         self.frames: dict[tuple[str, str], list[Keyframe]] = {}
         self.acks: dict[tuple[str, str, str], int] = {}
-        self.age: AgeNote | None = None
+        self.meta: dict[str, bytes] = {}
         self.shared = b""
         self.passed: tuple[Passed, ...] = ()
 
@@ -151,13 +150,11 @@ class Tables:
                     self.acks[key] = max(ack.seq, self.acks.get(key, 0))
             case PutKeyframe(frame):
                 self._keep(frame)
-            case PutAge(age):
-                self.age = age
+            case PutMeta(key, value):
+                self.meta[key] = value
             case PutPassed(shared, passed):
                 self.shared = shared
                 self.passed = (*self.passed, *passed)[-PASSED_KEPT:]
-            case Touch():
-                pass
 
     def _prune(self, positions: frozenset[int]) -> None:
         gone = [event for event in self.events if event.position in positions]
@@ -393,9 +390,11 @@ class MemoryStore:
             for name, events in tables.streams.items()
             if name not in tables.ended
         }
+        noted = tables.meta.get(AGE_KEY)
+        age = None if noted is None else msgspec.json.decode(noted, type=AgeNote)
         return Loaded(
             self._birth.log_id, len(history), chain, heads, dict(tables.counters),
-            age=tables.age, shared=tables.shared, passed=tables.passed,
+            age=age, shared=tables.shared, passed=tables.passed,
         )  # fmt: skip
 
     def is_indexed(self, _position: int) -> bool:

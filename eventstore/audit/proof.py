@@ -18,7 +18,7 @@ the path from its leaf to the root that a checkpoint names. Checking it needs on
 """
 
 import base64
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from hashlib import sha256
 from pathlib import Path
 
@@ -191,38 +191,28 @@ def node_hash(left: bytes, right: bytes) -> bytes:
     return sha256(b"\x01" + left + right).digest()
 
 
-def root(leaves: Iterable[bytes]) -> bytes:
-    """The root of the tree over leaf hashes; keeps only one hash per level in memory."""
-    pending: list[tuple[int, bytes]] = []
-    for leaf in leaves:
-        level, node = 0, leaf
-        while pending and pending[-1][0] == level:
-            node = node_hash(pending.pop()[1], node)
-            level += 1
-        pending.append((level, node))
-    if not pending:
-        return EMPTY_ROOT
-    node = pending.pop()[1]
-    while pending:
-        node = node_hash(pending.pop()[1], node)
-    return node
+def _levels(leaves: Sequence[bytes]) -> Iterator[list[bytes]]:
+    """The levels of the tree over leaf hashes, from the leaves up to the root."""
+    level = [*leaves]
+    while len(level) > 1:
+        yield level
+        above = [node_hash(level[n], level[n + 1]) for n in range(0, len(level) - 1, 2)]
+        level = above + level[2 * len(above) :]
+    yield level
+
+
+def root(leaves: Sequence[bytes]) -> bytes:
+    """The root of the tree over leaf hashes."""
+    *_, top = _levels(leaves)
+    return top[0] if top else EMPTY_ROOT
 
 
 def inclusion_path(leaves: Sequence[bytes], index: int) -> list[bytes]:
     """The hashes that lead from leaf `index` to the root, nearest first."""
     if not 0 <= index < len(leaves):
         raise IndexError(f"a tree of {len(leaves)} leaves has no leaf {index}")
-    path: list[bytes] = []
-    level = list(leaves)
-    while len(level) > 1:
-        sibling = index ^ 1
-        if sibling < len(level):
-            path.append(level[sibling])
-        above = [node_hash(level[n], level[n + 1]) for n in range(0, len(level) - 1, 2)]
-        if len(level) % 2:
-            above.append(level[-1])
-        level, index = above, index // 2
-    return path
+    siblings = ((level, (index >> height) ^ 1) for height, level in enumerate(_levels(leaves)))
+    return [level[sibling] for level, sibling in siblings if sibling < len(level)]
 
 
 _PAGE_EVENTS = 50_000

@@ -20,6 +20,10 @@ NOTE_EVERY_MS = 60_000
 _TICK_MS = 1000
 
 
+AGE_KEY = "command_age"
+"""The key of the log's single value that is the last `AgeNote`, as JSON."""
+
+
 class AgeNote(msgspec.Struct, frozen=True, array_like=True):
     """The time of this clock (`age_ms`) when the wall clock showed `wall_ms`."""
 

@@ -19,9 +19,9 @@ from huahuo.eventstore.core.storage_port import (
     Loaded,
     PutAcks,
     PutKeyframe,
+    PutMeta,
     Reads,
     Store,
-    Touch,
 )
 from huahuo.eventstore.core.writer import Writer, WriterOf
 from huahuo.eventstore.errors import EventStoreError
@@ -33,6 +33,8 @@ from huahuo.eventstore.port import Hearer, Listener
 PROBE_EVERY_S = 1.0
 PROBE_TIMEOUT_S = 5.0
 _INDEXED_AT_ONCE = 1024
+_TOUCHED_KEY = "touched"
+"""A probe writes its time there."""
 _PREPARED_MIN = 64
 """An append with at least this many secrets has them sealed before it is queued."""
 
@@ -213,7 +215,8 @@ class StoreLog(LogReader):
         try:
             async with asyncio.timeout(PROBE_TIMEOUT_S):
                 pad_bytes = self.writer.failed_bytes
-                await self._write((Touch(self._ambient.now_ms(), pad_bytes),), pad_bytes)
+                padded = str(self._ambient.now_ms()).encode().ljust(pad_bytes)
+                await self._write((PutMeta(_TOUCHED_KEY, padded),), pad_bytes)
         except TimeoutError:
             reason = f"a write to the log takes longer than {PROBE_TIMEOUT_S:g} s"
         except EventStoreError as error:

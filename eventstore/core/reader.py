@@ -251,10 +251,9 @@ class LogReader:
     async def command(self, key: CommandKey) -> CommandRecord | None:
         """See `Log`."""
         found = await self._read(lambda: self._reads.command(key))
-        if found is None and self.before_commands is not None:
-            await self.before_commands()
-            found = await self._read(lambda: self._reads.command(key))
         if found is None:
+            if self.before_commands is not None:
+                await self.before_commands()
             self.corruption.must_not_hide("command")
         return found
 
@@ -295,17 +294,10 @@ class LogReader:
 
     async def row(self, table: str, part: str, key: bytes) -> bytes | None:
         """See `Log`."""
-        wait = self.before_lists  # now: the look may end while this is read
-        try:
-            found = await self._read(lambda: self._reads.row(table, part, key))
-        except Corrupt:
-            if wait is None:
-                raise
-            found = None  # what the look finds damaged is made again where it can be
-        if found is None and wait is not None:
-            await wait()
-            found = await self._read(lambda: self._reads.row(table, part, key))
+        found = await self._read(lambda: self._reads.row(table, part, key))
         if found is None:
+            if self.before_lists is not None:
+                await self.before_lists()
             self.corruption.must_not_hide("projection")
         return found
 

@@ -23,11 +23,11 @@ import msgspec
 import structlog
 
 from huahuo.eventstore.ambient import Ambient
-from huahuo.eventstore.core.command_records import AgeClock
+from huahuo.eventstore.core.command_records import AGE_KEY, AgeClock
 from huahuo.eventstore.core.draft import Draft, Outcome
 from huahuo.eventstore.core.group_queue import GroupQueue, cost_of
 from huahuo.eventstore.core.seal import Prepared, Vault, carry
-from huahuo.eventstore.core.storage_port import Change, Loaded, PutAge, PutCounter, Reads, Store
+from huahuo.eventstore.core.storage_port import Change, Loaded, PutCounter, PutMeta, Reads, Store
 from huahuo.eventstore.errors import (
     Closed,
     Corrupt,
@@ -530,7 +530,7 @@ class Writer:
             draft.changes[:0] = counters
             note = self._ages.note_due()
             if note is not None:
-                draft.changes.append(PutAge(note))
+                draft.changes.append(PutMeta(AGE_KEY, msgspec.json.encode(note)))
             self._store.commit(draft.group())
             if note is not None:
                 self._ages.noted(note)

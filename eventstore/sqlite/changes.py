@@ -31,17 +31,16 @@ from huahuo.eventstore.core.storage_port import (
     Passed,
     Prune,
     PutAcks,
-    PutAge,
     PutBlob,
     PutCommand,
     PutCounter,
     PutKey,
     PutKeyframe,
+    PutMeta,
     PutPassed,
     PutRow,
     PutSealed,
     Shred,
-    Touch,
 )
 from huahuo.eventstore.errors import Corrupt
 from huahuo.eventstore.limits import KEYFRAME_SPAN, KEYFRAMES_KEPT
@@ -123,9 +122,6 @@ def _passed_rows(connection: sqlite3.Connection) -> Iterator[Passed]:
         must_fit(crc, "passed", offset, after, digest)
         yield Passed(offset, after, digest)
 
-
-AGE_KEY = "command_age"
-"""Key in `meta` of the clock of the command records, an `AgeNote`."""
 
 _PUT_META = "INSERT OR REPLACE INTO meta VALUES (?, ?, ?)"
 _PUT_COUNTER = (
@@ -290,12 +286,10 @@ def _statements(change: Change) -> Iterator[tuple[str, Values]]:
                     "span": KEYFRAME_SPAN,
                 },
             )
-        case PutAge(age):
-            yield _PUT_META, _summed("meta", AGE_KEY, msgspec.json.encode(age))
+        case PutMeta(key, value):
+            yield _PUT_META, _summed("meta", key, value)
         case PutPassed():
             yield from statements_of_passed(change)
-        case Touch(at_ms, pad_bytes):
-            yield _PUT_META, _summed("meta", "touched", str(at_ms).encode().ljust(pad_bytes))
 
 
 def _summed(table: str, *values: Value) -> tuple[Value, ...]:

@@ -84,6 +84,17 @@ def sqlite_version() -> str:
     return sqlite3.sqlite_version
 
 
+@contextlib.contextmanager
+def snapshot(connection: sqlite3.Connection) -> Iterator[None]:
+    """What is read inside is all from one moment."""
+    connection.execute("BEGIN")
+    try:
+        yield
+    finally:
+        if connection.in_transaction:  # else an error ended it
+            connection.execute("ROLLBACK")
+
+
 _PASSING_KIB = 2048
 
 

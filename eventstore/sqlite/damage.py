@@ -27,16 +27,17 @@ from typing import Final, Literal
 
 import structlog
 
+from huahuo.eventstore.atomic_file import sync_folder
 from huahuo.eventstore.corruption import Corruption
-from huahuo.eventstore.errors import MISREAD, Corrupt, Damaged, EventStoreError
+from huahuo.eventstore.errors import Corrupt, Damaged, EventStoreError
 from huahuo.eventstore.executor import Executor
 from huahuo.eventstore.sqlite import seq_index
 from huahuo.eventstore.sqlite.changes import read_passed
-from huahuo.eventstore.sqlite.connections import FAULTS, connect_reader, connect_writer, text_of, translated
+from huahuo.eventstore.sqlite.connections import FAULTS, connect_reader, connect_writer, snapshot, translated
 from huahuo.eventstore.sqlite.directory_lock import Left
 from huahuo.eventstore.sqlite.mark import Mark
 from huahuo.eventstore.sqlite.names import Naming, read_naming
-from huahuo.eventstore.sqlite.schema import SUMMED, get_meta, must_fit, row_crc, tables
+from huahuo.eventstore.sqlite.schema import SUMMED, fitting, get_meta, must_fit, row_crc, tables
 from huahuo.eventstore.sqlite.seq_index import walk
 
 FIRST_TABLES = ("meta", "name", "stream", "counter")
@@ -52,11 +53,11 @@ _REASONS_MAX = 3
 """At most this many of them are in a sentence."""
 _HIDES_NOTHING = re.compile(r"non-|NULL value in|NUMERIC|TEXT value in|Fragmentation of")
 """How SQLite's words begin for a fault inside a row, or in the free space of a page. Every table in
-`looking_over.LATER` has an index, so a row that a page lost is told in other words as well."""
+`SCANNED_TABLES` has an index, so a row that a page lost is told in other words as well."""
 
 
 def check_first(connection: sqlite3.Connection) -> None:
-    """Raises Corrupt for the first table in `FIRST` of which a page is damaged. A new file has none."""
+    """Raises Corrupt for the first of `FIRST_TABLES` of which a page is damaged. A new file has none."""
     made = tables(connection)
     for table in FIRST_TABLES:
         if table in made:
@@ -72,29 +73,13 @@ def damage_of(connection: sqlite3.Connection, table: str) -> Corrupt | None:
     """
     said = faults_said(connection, f"PRAGMA integrity_check('{table}')")
     if not said:
-        if table in SUMS_LOOKED_AT and has_misfits(connection, table):
+        if table in SUMS_LOOKED_AT and any(_row_damages(connection, table)):
             return Corrupt(rows_of(table), "some do not fit their checksum")
         return None
     hiding = [line for line in said if not _HIDES_NOTHING.match(line)]
     if not hiding and len(said) < _TOLD_MAX:
         return corrupt_table(f"a row of table {table}", said)
     return corrupt_table(f"table {table}", hiding or said)
-
-
-def has_misfits(connection: sqlite3.Connection, table: str) -> bool:
-    """Whether a row of `table` does not fit its checksum, or the rows cannot be read.
-
-    Its own key may be what is damaged. Then its place in the index is right, and must stay.
-    """
-    columns = ", ".join(SUMMED[table])
-    before, connection.text_factory = connection.text_factory, text_of
-    try:
-        rows = connection.execute(f"SELECT {columns}, crc FROM {table} NOT INDEXED")  # noqa: S608  constants
-        return any(row_crc(table, *values) != crc for *values, crc in rows)
-    except (sqlite3.Error, *MISREAD):
-        return True
-    finally:
-        connection.text_factory = before
 
 
 def index_of(table: str) -> str:
@@ -129,62 +114,49 @@ def corrupt_table(place: str, said: list[str]) -> Corrupt:
 
 _ROW_KEYS = {
     "command": ("user", "client", "id"), "projection": ("tbl", "part", "key"), "sealed": ("owner", "name"),
+    "data_key": ("owner",),
 }  # fmt: skip
 _SIDES = (("<", "DESC"), (">", "ASC"))
-_OWNERS_A_STATEMENT = 256
+_KEYS_A_STATEMENT = 256
 
 
-def _neighbours_sql(table: str, columns: tuple[str, ...]) -> str:
-    key, asked = ", ".join(columns), ", ".join("?" * len(columns))
-    sides = " UNION ALL ".join(
-        f"SELECT * FROM (SELECT rowid AS at, {key} FROM {table} WHERE ({key}) {side} ({asked})"  # noqa: S608
-        f" ORDER BY {', '.join(f'{column} {way}' for column in columns)} LIMIT 1)"
-        for side, way in _SIDES
-    )
-    differs = " OR ".join(f"found.{column} IS NOT near.{column}" for column in columns)
-    return (
-        f"SELECT 1 FROM ({sides}) AS near LEFT JOIN {table} AS found ON found.rowid = near.at WHERE {differs}"  # noqa: S608
-    )
+def must_be_absent(
+    connection: sqlite3.Connection, table: str, keys: Sequence[tuple[str | bytes, ...]]
+) -> None:
+    """Call it when the rows of `table` with these keys were not found.
 
-
-_NEIGHBOURS_SQL = {table: _neighbours_sql(table, columns) for table, columns in _ROW_KEYS.items()}
-
-
-def must_be_absent(connection: sqlite3.Connection, table: str, *key: str | bytes) -> None:
-    """Call it when the row of `table` with this key was not found.
+    Each statement of the writer must get the interpreter back, and an import has thousands of new owners. So
+    many are asked for in few statements.
 
     Raises:
-        Corrupt: the index may hide it.
+        Corrupt: the index may hide one.
     """
-    if connection.execute(_NEIGHBOURS_SQL[table], key * len(_SIDES)).fetchone() is not None:
-        raise _may_be_hidden(table)
+    for some in batched(keys, _KEYS_A_STATEMENT):
+        values = [value for key in some for value in key]
+        if connection.execute(_neighbours_sql(table, len(some)), values).fetchone() is not None:
+            raise Corrupt(index_of(table), "an entry is not the key of its row")
 
 
-def owners_must_be_absent(connection: sqlite3.Connection, owners: Sequence[str]) -> None:
-    """As `must_be_absent`, for owners without a row in `data_key`: many of them in few statements.
-
-    Each statement of the writer must get the interpreter back, and an import has thousands of new owners.
-    """
-    for some in batched(owners, _OWNERS_A_STATEMENT):
-        if connection.execute(_owners_sql(len(some)), some).fetchone() is not None:
-            raise _may_be_hidden("data_key")
-
-
-def _owners_sql(count: int) -> str:
-    entry = "SELECT {} FROM data_key WHERE owner {} asked.owner ORDER BY owner {} LIMIT 1"
-    sides = " UNION ALL ".join(
-        f"SELECT ({entry.format('owner', side, way)}), ({entry.format('rowid', side, way)}) FROM asked"  # noqa: S608
+@functools.lru_cache(maxsize=64)
+def _neighbours_sql(table: str, count: int) -> str:
+    """Finds an entry of SQLite's index next to one of `count` keys that is not the key of its row."""
+    columns = _ROW_KEYS[table]
+    key, asked = ", ".join(columns), ", ".join(f"asked.{column}" for column in columns)
+    nearest = [
+        ", ".join(
+            f"(SELECT {column} FROM {table} WHERE ({key}) {side} ({asked})"  # noqa: S608  constants
+            f" ORDER BY {', '.join(f'{one} {way}' for one in columns)} LIMIT 1)"
+            for column in (*columns, "rowid")
+        )
         for side, way in _SIDES
-    )
+    ]
+    sides = " UNION ALL ".join(f"SELECT {side} FROM asked" for side in nearest)  # noqa: S608  constants
+    row = f"({', '.join('?' * len(columns))})"
     return (
-        f"WITH asked (owner) AS (VALUES {', '.join(['(?)'] * count)}), near (owner, at) AS ({sides})"  # noqa: S608
-        " SELECT 1 FROM near LEFT JOIN data_key AS found ON found.rowid = near.at"
-        " WHERE found.owner IS NOT near.owner LIMIT 1"
+        f"WITH asked ({key}) AS (VALUES {', '.join([row] * count)}), near ({key}, at) AS ({sides})"  # noqa: S608
+        f" SELECT 1 FROM near LEFT JOIN {table} AS found ON found.rowid = near.at"
+        f" WHERE {' OR '.join(f'found.{column} IS NOT near.{column}' for column in columns)} LIMIT 1"
     )
-
-
-def _may_be_hidden(table: str) -> Corrupt:
-    return Corrupt(index_of(table), "an entry is not the key of its row")
 
 
 def sum_of_counters(counters: Mapping[str, int]) -> str:
@@ -215,11 +187,7 @@ def check_small(path: Path, marks: Sequence[Mark], left: Left) -> None:
 
 def read_counters(connection: sqlite3.Connection) -> dict[str, int]:
     """The next number of each counter. Raises Corrupt: a row does not fit its checksum."""
-    counters: dict[str, int] = {}
-    for name, following, crc in connection.execute("SELECT name, next, crc FROM counter"):
-        must_fit(crc, "counter", name, following)
-        counters[name] = following
-    return counters
+    return dict(fitting("counter", connection.execute("SELECT name, next, crc FROM counter")))
 
 
 SCANNED_TABLES = ("projection", "data_key", "command", "ack", "usage", "sealed", "keyframe", "blob")
@@ -237,7 +205,7 @@ _STOP_AGAIN_S = 0.05
 
 
 class TableScan:
-    """One look at all tables in `LATER`, by an executor that it closes. Damage is an alarm, and 503."""
+    """One look at all `SCANNED_TABLES`, by an executor that it closes. Damage is an alarm, and 503."""
 
     def __init__(self, path: Path, corruption: Corruption, executor: Executor) -> None:
         self._path = path
@@ -339,20 +307,28 @@ def page_faults(
     return faults_said(connection, f"PRAGMA {check}({most})")[:most]
 
 
+def _faults_by_table(
+    connection: sqlite3.Connection, check: Literal["quick_check", "integrity_check"], most: int
+) -> dict[str, list[str]]:
+    """The faults of the file's pages, "" for those that are in no table; in all about `most`."""
+    everywhere = page_faults(connection, check, most)
+    found = {
+        table: faults
+        for table in sorted(tables(connection) if everywhere else ())
+        if (faults := faults_said(connection, f"PRAGMA {check}('{table}')"))
+    }
+    return found or ({"": everywhere} if everywhere else {})
+
+
 def check_pages(connection: sqlite3.Connection) -> None:
     """Look at every page of the file. Damage in a table that is looked at otherwise is passed over.
 
     Raises:
         Damaged: another page is damaged.
     """
-    said = page_faults(connection, "quick_check", 1)
-    if not said:
-        return
-    harmed = {
-        table for table in tables(connection) if faults_said(connection, f"PRAGMA quick_check('{table}')")
-    }
-    if not harmed or not harmed <= {*SCANNED_TABLES}:
-        raise Damaged(0, said[0])
+    for table, faults in _faults_by_table(connection, "quick_check", 1).items():
+        if table not in SCANNED_TABLES:
+            raise Damaged(0, faults[0])
 
 
 def give_free_pages_back(path: Path) -> str:
@@ -391,11 +367,7 @@ def put_in_place(copy: Path, path: Path) -> None:
     finally:
         os.close(file)
     copy.rename(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    sync_folder(path.parent)
 
 
 DAMAGES_MAX = 20
@@ -447,16 +419,9 @@ def _damages(connection: sqlite3.Connection) -> Iterator[str]:
 
 def _page_damages(connection: sqlite3.Connection) -> Iterator[str]:
     """What SQLite says of the pages, table by table."""
-    everywhere = page_faults(connection, "integrity_check", DAMAGES_MAX)
-    if not everywhere:
-        return
-    told = False
-    for table in sorted(tables(connection)):
-        if lines := faults_said(connection, f"PRAGMA integrity_check('{table}')")[:_LINES_MAX]:
-            told = True
-            yield f"a page of the file: table {table}: {'; '.join(lines)}"
-    if not told:
-        yield f"a page of the file: {'; '.join(everywhere[:_LINES_MAX])}"
+    for table, faults in _faults_by_table(connection, "integrity_check", DAMAGES_MAX).items():
+        where = f"table {table}: " if table else ""
+        yield f"a page of the file: {where}{'; '.join(faults[:_LINES_MAX])}"
 
 
 def _row_damages(connection: sqlite3.Connection, table: str) -> Iterator[str]:
@@ -491,12 +456,10 @@ def _event_damages(connection: sqlite3.Connection, naming: Naming) -> Iterator[s
 
 def _passed_damages(connection: sqlite3.Connection) -> Iterator[str]:
     """Of a node's replica: what it says that it has applied. In one snapshot, since its node may go on."""
-    connection.execute("BEGIN")
     try:
-        read_passed(connection)
+        with snapshot(connection):
+            read_passed(connection)
     except Corrupt as error:
         yield str(error)
     except FAULTS as error:
         yield f"table passed: {error}"
-    finally:
-        connection.execute("ROLLBACK")

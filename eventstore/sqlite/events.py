@@ -2,7 +2,7 @@
 
 The table `seq_index` maps a seq to its position; for the newest events `Unindexed` does. SQLite joins the
 bodies, many in one step: fetched row by row, each row would need the interpreter's lock. A join is
-returned only if it fits the running checksums (`huahuo.eventstore.sqlite.checksums`).
+returned only if it fits the running checksums (`huahuo.eventstore.sqlite.schema`).
 """
 
 import contextlib
@@ -131,11 +131,14 @@ def _joined_by_rows(connection: sqlite3.Connection, page: Asked, bytes_max: int)
 
 def is_pruned(connection: sqlite3.Connection, stream: int, seqs: range) -> bool:
     """Whether all of `seqs` were pruned: an event that is absent for another reason was lost."""
-    if not seqs:
-        return True
+    return not seqs or count_pruned(connection, stream, seqs) == len(seqs)
+
+
+def count_pruned(connection: sqlite3.Connection, stream: int, seqs: range) -> int:
+    """How many of `seqs` were pruned."""
     sql = "SELECT count(DISTINCT seq) FROM pruned WHERE stream = ? AND seq >= ? AND seq < ?"
     found: int = connection.execute(sql, (stream, seqs.start, seqs.stop)).fetchone()[0]
-    return found == len(seqs)
+    return found
 
 
 def _bodies(

@@ -17,15 +17,14 @@ from itertools import compress
 from typing import Final
 
 from huahuo.eventstore.core.chain import GENESIS
-from huahuo.eventstore.core.packed_heads import NOT_HERE, PackedHeads
-from huahuo.eventstore.core.storage_port import Loaded
+from huahuo.eventstore.core.storage_port import NOT_HERE, Loaded, PackedHeads
 from huahuo.eventstore.errors import MISREAD, Corrupt, Damaged
 from huahuo.eventstore.model import Head
 from huahuo.eventstore.sqlite import seq_index
 from huahuo.eventstore.sqlite.connections import passing_through, translated
 from huahuo.eventstore.sqlite.damage import read_counters, sum_of_counters
 from huahuo.eventstore.sqlite.directory_lock import Left
-from huahuo.eventstore.sqlite.events import is_pruned
+from huahuo.eventstore.sqlite.events import count_pruned, is_pruned
 from huahuo.eventstore.sqlite.names import EndedFilter, Names, Naming
 from huahuo.eventstore.sqlite.schema import get_meta
 from huahuo.eventstore.sqlite.seq_index import Links
@@ -110,13 +109,7 @@ def _has_all(
     if low != naming.first(number):
         return False
     kept = high - low + 1
-    return count == kept or count + _pruned_between(connection, number, low, high) == kept
-
-
-def _pruned_between(connection: sqlite3.Connection, number: int, low: int, high: int) -> int:
-    sql = "SELECT count(DISTINCT seq) FROM pruned WHERE stream = ? AND seq > ? AND seq < ?"
-    found: int = connection.execute(sql, (number, low, high)).fetchone()[0]
-    return found
+    return count == kept or count + count_pruned(connection, number, range(low + 1, high)) == kept
 
 
 def _sought(connection: sqlite3.Connection, naming: Naming, lasts: Lasts) -> set[int]:

@@ -13,15 +13,16 @@ import functools
 import os
 import sqlite3
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import msgspec
 
 from huahuo.eventstore.ambient import Ambient
-from huahuo.eventstore.core.command_records import DEFAULT_LIMITS, AgeNote, KeptLimits
+from huahuo.eventstore.atomic_file import sync_folder
+from huahuo.eventstore.core.command_records import AGE_KEY, DEFAULT_LIMITS, AgeNote, KeptLimits
 from huahuo.eventstore.core.log import StoreLog
 from huahuo.eventstore.core.seal import Vault
-from huahuo.eventstore.core.storage_port import Loaded, Passed, PutPassed
+from huahuo.eventstore.core.storage_port import Loaded, Passed, PutMeta, PutPassed
 from huahuo.eventstore.core.writer import Writer, WriterOf
 from huahuo.eventstore.errors import MISREAD, Corrupt, EventStoreError, WrongKey
 from huahuo.eventstore.executor import Executor, FairExecutor, ThreadExecutor
@@ -31,7 +32,6 @@ from huahuo.eventstore.replicated.state_machine import after_birth, dump_shared,
 from huahuo.eventstore.sequencer.port import Sequencer
 from huahuo.eventstore.sqlite import seq_index
 from huahuo.eventstore.sqlite.changes import (
-    AGE_KEY,
     MAKE_PASSED,
     follows_an_order,
     leave_order,
@@ -107,27 +107,19 @@ def prepare(connection: sqlite3.Connection) -> bool:
     return True
 
 
-def check_log(path: Path, **how: Any) -> tuple[SqliteStore, SqliteReads, Loaded]:
-    """Open the database at `path` to write it. `how`, and what it raises: as `_checked`."""
-    connection = connect_writer(path)
-    try:
-        return _checked_store(path, connection, **how)
-    except BaseException:
-        connection.close()
-        raise
+class _How(msgspec.Struct, frozen=True):
+    """How a directory is opened: see `SqliteLog.open`. `alone`: not as the replica of an ordered log."""
+
+    ambient: Ambient
+    vault: Vault
+    restored: bool
+    limits: KeptLimits
+    log_id: str
+    alone: bool
 
 
 def _checked_store(
-    path: Path,
-    connection: sqlite3.Connection,
-    *,
-    lock: DirectoryLock,
-    ambient: Ambient,
-    vault: Vault,
-    restored: bool,
-    limits: KeptLimits,
-    log_id: str,
-    alone: bool,
+    path: Path, connection: sqlite3.Connection, lock: DirectoryLock, how: _How
 ) -> tuple[SqliteStore, SqliteReads, Loaded]:
     """Everything that must hold before the log may be written again."""
     # The commits of a killed process may be in the page cache only: make them durable before they are read.
@@ -140,17 +132,17 @@ def _checked_store(
     # since SQLite writes no more in a transaction that met a damaged page.
     with contextlib.closing(connect_reader(path)) as looking:
         check_first(looking)
-    _identify(connection, path, ambient, vault, log_id=log_id, anew=restored, alone=alone)
+    _identify(connection, path, how)
     naming = read_naming(connection)
-    links = seq_index.catch_up(connection, naming, whole=not restored)
+    links = seq_index.catch_up(connection, naming, whole=not how.restored)
     lasts = prove_index(connection, naming, select_end(connection)[0])
     master_key, old_epoch = (_must_have(connection, key) for key in ("master_key", "writer_epoch"))
-    if not vault.knows(master_key):
+    if not how.vault.knows(master_key):
         raise WrongKey(f"the log in {path.parent} was made with another master key")
     epoch = int(old_epoch) + 1
     put_meta(connection, "writer_epoch", str(epoch).encode())
     connection.execute("COMMIT")
-    if restored:
+    if how.restored:
         # The new id must not be lost with the write-ahead log: the mark belongs to it.
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
@@ -165,7 +157,7 @@ def _checked_store(
     counted = sum(loaded.counters.values())
     mark = MarkFile(path.with_name(MARK), Mark(loaded.log_id, loaded.position, loaded.chain, counted))
     try:
-        store = SqliteStore(path, connection, names, unindexed, reads, lock, epoch, loaded, mark, limits)
+        store = SqliteStore(path, connection, names, unindexed, reads, lock, epoch, loaded, mark, how.limits)
         lock.hold()
     except BaseException:
         mark.close()
@@ -173,25 +165,16 @@ def _checked_store(
     return store, reads, loaded
 
 
-def _identify(
-    connection: sqlite3.Connection,
-    path: Path,
-    ambient: Ambient,
-    vault: Vault,
-    *,
-    log_id: str,
-    anew: bool,
-    alone: bool,
-) -> None:
+def _identify(connection: sqlite3.Connection, path: Path, how: _How) -> None:
     """Give a new log its id, and one that was restored another."""
     if prepare(connection):
-        put_meta(connection, "log", (log_id or ambient.token()).encode())
+        put_meta(connection, "log", (how.log_id or how.ambient.token()).encode())
         put_meta(connection, "writer_epoch", b"0")
-        put_meta(connection, "master_key", vault.mark())
-    elif anew:
-        put_meta(connection, "log", ambient.token().encode())
+        put_meta(connection, "master_key", how.vault.mark())
+    elif how.restored:
+        put_meta(connection, "log", how.ambient.token().encode())
         leave_order(connection)
-    elif alone and follows_an_order(connection):
+    elif how.alone and follows_an_order(connection):
         raise EventStoreError(
             f"{path.parent} is a replica of a log that several nodes share: only its node writes it, by"
             " `huahuo serve --log …`. Ask that node, or restore a backup of it as a single service"
@@ -278,12 +261,8 @@ class SqliteLog(StoreLog):
             owned.append(readers)
         vault = Vault(master_key, ambient)
         try:
-            opening = functools.partial(
-                _open, directory, ambient, vault,
-                restored=restored, limits=limits, log_id=log_id,
-                alone=writer_of is Writer,
-            )  # fmt: skip
-            store, reads, loaded = await writer.run(opening)
+            how = _How(ambient, vault, restored, limits, log_id, writer_of is Writer)
+            store, reads, loaded = await writer.run(lambda: _open(directory, how))
         except BaseException:
             for executor in owned:
                 executor.close()
@@ -325,10 +304,7 @@ class SqliteLog(StoreLog):
 
     async def put_single(self, key: str, value: bytes) -> None:
         """Keep a single value under a key of the caller's. Raises EventStoreError: it was not written."""
-        store = self._store
-        await self.writer.between_commits(
-            lambda: store.between_commits(lambda connection: put_meta(connection, key, value))
-        )
+        await self._write((PutMeta(key, value),), len(value))
 
     @property
     def command_records(self) -> int:
@@ -346,16 +322,7 @@ class SqliteLog(StoreLog):
         return len(self._store.kept.ack_clients)
 
 
-def _open(
-    directory: Path,
-    ambient: Ambient,
-    vault: Vault,
-    *,
-    restored: bool,
-    limits: KeptLimits,
-    log_id: str,
-    alone: bool,
-) -> tuple[SqliteStore, SqliteReads, Loaded]:
+def _open(directory: Path, how: _How) -> tuple[SqliteStore, SqliteReads, Loaded]:
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = DirectoryLock(directory)
@@ -364,15 +331,17 @@ def _open(
     try:
         path = directory / DATABASE
         path.with_name(COPY).unlink(missing_ok=True)
-        if not restored:
+        if not how.restored:
             check_loss(directory, lock.left, whole=not lock.lost_power)
         _make_file(path)
-        if not restored:
+        if not how.restored:
             check_small(path, read_marks(directory) or [], lock.left)
-        return check_log(
-            path, lock=lock, ambient=ambient, vault=vault,
-            restored=restored, limits=limits, log_id=log_id, alone=alone,
-        )  # fmt: skip
+        connection = connect_writer(path)
+        try:
+            return _checked_store(path, connection, lock, how)
+        except BaseException:
+            connection.close()
+            raise
     except BaseException as error:
         lock.leave(None)
         if isinstance(error, sqlite3.Error | OSError) and (full := no_room(error, directory)) is not None:
@@ -394,11 +363,7 @@ def _make_file(path: Path) -> None:
         # Do not open it here: closing any descriptor of it would drop SQLite's locks in this process.
         path.chmod(0o600)
         return
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    sync_folder(path.parent)
 
 
 async def open_log(

@@ -1,6 +1,6 @@
 """The numbers of streams and of repeating texts: in memory, packed, or looked up in their tables.
 
-Streams that rest are packed (`huahuo.eventstore.core.packed_heads`); one that is written to also gets entries
+Streams that rest are packed (`huahuo.eventstore.core.storage_port`); one that is written to also gets entries
 (`Names.unpack`), which are found first.
 
 Of streams that ended, neither head nor name is in memory. The table `ended` only says what need not be
@@ -11,39 +11,16 @@ the log closed.
 
 import sqlite3
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from itertools import batched
 
 import msgspec
 
-from huahuo.eventstore.core.packed_heads import PackedNames
+from huahuo.eventstore.core.storage_port import PackedNames
 from huahuo.eventstore.model import Head
 from huahuo.eventstore.sqlite.connections import passing_through
 from huahuo.eventstore.sqlite.schema import fitting, must_all_fit, must_fit
 from huahuo.eventstore.sqlite.unindexed import Unindexed
-
-POSITIONS_BY_SEQ = (
-    "SELECT asked.key, found.position FROM json_each(?) AS asked CROSS JOIN seq_index AS found"
-    " ON found.stream = json_extract(asked.value, '$[0]') AND found.seq = json_extract(asked.value, '$[1]')"
-)
-
-
-def select_positions(
-    connection: sqlite3.Connection, unindexed: Unindexed, places: Sequence[tuple[int, int]]
-) -> list[int]:
-    """The position of the event at each (stream, seq), 0 where there is none.
-
-    If the index is damaged, a position may be that of another event.
-    """
-    # Before the query of the table, see `Unindexed`.
-    positions = [unindexed.position(stream, seq) for stream, seq in places]
-    in_table = [index for index, position in enumerate(positions) if not position]
-    if in_table:
-        asked = msgspec.json.encode([places[index] for index in in_table]).decode()
-        for key, position in connection.execute(POSITIONS_BY_SEQ, (asked,)):
-            positions[in_table[key]] = position
-    return positions
-
 
 _FILTER_BITS = 1 << 24
 _SHIFTS = (0, 20, 40)
@@ -52,6 +29,7 @@ _SHIFTS = (0, 20, 40)
 PUT_ENDED = "INSERT OR IGNORE INTO ended SELECT id FROM stream WHERE name = ?"
 MAKE_ENDED = "CREATE TABLE IF NOT EXISTS ended (stream INTEGER PRIMARY KEY) STRICT"
 
+_POSITION = "SELECT position FROM seq_index WHERE stream = ? AND seq = ?"
 _END = "SELECT max(seq) FROM seq_index WHERE stream = ?"
 _FIRST = "SELECT first FROM stream WHERE id = ?"
 _BY_NUMBERS = "SELECT id, name, first, crc FROM stream WHERE id IN (SELECT value FROM json_each(?))"
@@ -121,9 +99,16 @@ def select_head(connection: sqlite3.Connection, unindexed: Unindexed, number: in
     [first] = connection.execute(_FIRST, (number,)).fetchone()
     seq = held or (first - 1 if seq is None else seq)
     # A commit that nobody heard of yet may have added to it.
-    while seq and select_positions(connection, unindexed, [(number, seq)])[0] > upto:
+    while seq and _position(connection, unindexed, number, seq) > upto:
         seq -= 1
     return Head(first, seq) if seq else None
+
+
+def _position(connection: sqlite3.Connection, unindexed: Unindexed, stream: int, seq: int) -> int:
+    """The position of an event, 0 if the index does not have it."""
+    held = unindexed.position(stream, seq)  # before the query of the table, see `Unindexed`
+    row = None if held else connection.execute(_POSITION, (stream, seq)).fetchone()
+    return held if row is None else int(row[0])
 
 
 def _fitting(rows: Iterable[tuple[int, str, int, int]]) -> Iterable[tuple[int, str]]:
@@ -220,13 +205,8 @@ class Names:
 
 def names_of(connection: sqlite3.Connection, names: Names, numbers: set[int]) -> Mapping[int, str]:
     """The names of the streams with these numbers, from the disk for those that ended."""
-    known = names.stream_names
-    if numbers <= known.keys():
-        return known
     found = {number: name for number in numbers if (name := names.name(number)) is not None}
-    if len(found) == len(numbers):
-        return found
-    return found | select_names(connection, numbers - found.keys())
+    return found | select_names(connection, ended) if (ended := numbers - found.keys()) else found
 
 
 _PACKED_AT_ONCE = 1000

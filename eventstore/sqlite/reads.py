@@ -27,14 +27,11 @@ from huahuo.eventstore.model import (
     Usage,
     joined_of,
 )
-from huahuo.eventstore.sqlite.connections import ReaderPool
+from huahuo.eventstore.sqlite.connections import ReaderPool, snapshot
 from huahuo.eventstore.sqlite.damage import index_of, must_be_absent
 from huahuo.eventstore.sqlite.events import (
-    EVENTS_AT,
     EVENTS_BY_POSITION,
     Asked,
-    Found,
-    as_json,
     prove_events,
     prove_positions,
     prove_stream,
@@ -50,9 +47,8 @@ from huahuo.eventstore.sqlite.names import (
     select_ended,
     select_head,
     select_number,
-    select_positions,
 )
-from huahuo.eventstore.sqlite.schema import SELECT_COUNTED, SELECT_USAGE, get_meta, must_fit, row_crc
+from huahuo.eventstore.sqlite.schema import SELECT_COUNTED, SELECT_USAGE, fitting, get_meta, must_fit, row_crc
 from huahuo.eventstore.sqlite.unindexed import Unindexed
 
 _IDS_A_STATEMENT = 256
@@ -64,11 +60,6 @@ _COMMANDS = {
     size: _COMMAND.format(", ".join("?" * size))
     for size in (1 << power for power in range(_IDS_A_STATEMENT.bit_length()))
 }
-
-
-def select_command(connection: sqlite3.Connection, key: CommandKey) -> CommandRecord | None:
-    """The record of a command, if any. Raises Corrupt."""
-    return select_commands(connection, (key,)).get(key)
 
 
 def select_commands(
@@ -101,10 +92,6 @@ _SELECT_ACKS = (
 )
 
 
-_LINKS_A_STATEMENT = 16
-"""Few, because a link is proven by its event, whose body may be large."""
-
-
 class SqliteReads:
     """Implements `storage_port.Reads`; any number of calls at once.
 
@@ -120,9 +107,9 @@ class SqliteReads:
     def command(self, key: CommandKey) -> CommandRecord | None:
         """See `Reads`."""
         with self._pool.connection(f"command record {key.user} {key.client} {key.id}") as connection:
-            record = select_command(connection, key)
+            record = select_commands(connection, (key,)).get(key)
             if record is None:
-                must_be_absent(connection, "command", key.user, key.client, key.id)
+                must_be_absent(connection, "command", [(key.user, key.client, key.id)])
             return record
 
     def sealed(self, owner: str, name: str) -> tuple[bytes, bytes] | None:
@@ -134,7 +121,7 @@ class SqliteReads:
         with self._pool.connection(f"secret {name} of {owner}") as connection:
             row = connection.execute(sql, (owner, name)).fetchone()
             if row is None:
-                must_be_absent(connection, "sealed", owner, name)
+                must_be_absent(connection, "sealed", [(owner, name)])
                 return None
             wrapped, box, key_crc, box_crc = row
             if wrapped is None:  # a key goes together with all that is sealed under it
@@ -176,7 +163,7 @@ class SqliteReads:
         with self._pool.connection(f"projection {table} {part}") as connection:
             row = connection.execute(sql, (table, part, key)).fetchone()
             if row is None:
-                must_be_absent(connection, "projection", table, part, key)
+                must_be_absent(connection, "projection", [(table, part, key)])
                 return None
             must_fit(row[1], "projection", table, part, key, row[0])
             value: bytes = row[0]
@@ -197,13 +184,9 @@ class SqliteReads:
 
     def acks(self, user: str | None, client: str | None, stream: str | None) -> list[Ack]:
         """See `Reads`."""
-        found = []
+        asked = {"user": user, "client": client, "stream": stream}
         with self._pool.connection("acks") as connection:
-            asked = {"user": user, "client": client, "stream": stream}
-            for *row, crc in connection.execute(_SELECT_ACKS, asked):
-                must_fit(crc, "ack", *row)
-                found.append(Ack(*row))
-        return found
+            return [Ack(*row) for row in fitting("ack", connection.execute(_SELECT_ACKS, asked))]
 
     def single(self, key: str) -> bytes | None:
         """A single value of the log's, None if it has none. Raises Corrupt: it is not what was written."""
@@ -218,17 +201,10 @@ class SqliteReads:
 
     def usage(self) -> tuple[int, list[Usage]]:
         """See `Reads`."""
-        with self._pool.connection() as connection:
-            connection.execute("BEGIN")  # both from one moment
-            try:
-                row = connection.execute(SELECT_COUNTED).fetchone()
-                found = []
-                for *one, crc in connection.execute(SELECT_USAGE):
-                    must_fit(crc, "usage", *one)
-                    found.append(Usage(*one))
-                return int(row[0]) if row else 0, found
-            finally:
-                connection.execute("COMMIT")
+        with self._pool.connection() as connection, snapshot(connection):
+            row = connection.execute(SELECT_COUNTED).fetchone()
+            found = [Usage(*one) for one in fitting("usage", connection.execute(SELECT_USAGE))]
+            return int(row[0]) if row else 0, found
 
     def close(self) -> None:
         """Close all connections. One that a call still has is closed when that ends."""
@@ -236,13 +212,8 @@ class SqliteReads:
 
     def load(self) -> Loaded:
         """The log's end, heads and counters now."""
-        with self._pool.connection() as connection:
-            connection.execute("BEGIN")
-            try:
-                naming = read_naming(connection)
-                return load(connection, self._names, self._unindexed, naming, summed=False)
-            finally:
-                connection.execute("COMMIT")
+        with self._pool.connection() as connection, snapshot(connection):
+            return load(connection, self._names, self._unindexed, read_naming(connection), summed=False)
 
     def events(
         self, stream: str, after: int, upto: int, events_max: int, bytes_max: int
@@ -318,13 +289,9 @@ class SqliteReads:
     def chains(self, after: int, upto: int) -> list[bytes]:
         """See `Reads`."""
         sql = "SELECT position, chain FROM {} WHERE position > ? AND position <= ? ORDER BY position"
-        with self._pool.connection() as connection:
-            connection.execute("BEGIN")  # one snapshot for both tables
-            try:
-                kept = connection.execute(sql.format("event"), (after, upto)).fetchall()
-                pruned = connection.execute(sql.format("pruned"), (after, upto)).fetchall()
-            finally:
-                connection.execute("COMMIT")
+        with self._pool.connection() as connection, snapshot(connection):
+            kept = connection.execute(sql.format("event"), (after, upto)).fetchall()
+            pruned = connection.execute(sql.format("pruned"), (after, upto)).fetchall()
         links = sorted(kept + pruned) if pruned else kept
         for position, link in enumerate(links, after + 1):
             if link[0] != position:
@@ -333,40 +300,15 @@ class SqliteReads:
 
     def links(self, places: Sequence[tuple[str, int]]) -> list[bytes | None]:
         """See `Reads`. A damaged one is noted, and counts as unknown."""
-        with self._pool.connection() as connection:
-            by_seq = [(self._number(connection, stream), seq) for stream, seq in places]
-            positions = select_positions(connection, self._unindexed, by_seq)
-            for n, (stream, seq) in enumerate(places):
-                if stream == LOG_STREAM:
-                    positions[n] = seq
-            events: dict[int, StoredEvent] = {}
-            for start in range(0, len(positions), _LINKS_A_STATEMENT):
-                part = positions[start : start + _LINKS_A_STATEMENT]
-                events.update((event.position, event) for event in self._proven_at(connection, part))
         links: list[bytes | None] = []
-        for position, place in zip(positions, places, strict=True):
-            event = events.get(position)
-            fits = event is not None and place in ((event.stream, event.seq), (LOG_STREAM, position))
-            links.append(event.chain if event is not None and fits else None)
+        for stream, seq in places:
+            try:
+                found = self.events(stream, seq - 1, seq, 1, 0)
+            except Corrupt as error:
+                self.corruption.note(error)
+                found = []
+            links.append(found[0].chain if found else None)
         return links
-
-    def _proven_at(self, connection: sqlite3.Connection, positions: Sequence[int]) -> list[StoredEvent]:
-        """The events at `positions` that fit the chain."""
-        at = (as_json(positions), len(positions))
-        found = select_events(connection, self._names, EVENTS_AT, at, 1 << 62)
-        try:
-            prove_events(connection, self._names, found)
-        except Corrupt as error:
-            self.corruption.note(error)
-            return [event for event in found.events if self._fits(connection, event)]
-        return found.events
-
-    def _fits(self, connection: sqlite3.Connection, event: StoredEvent) -> bool:
-        try:
-            prove_events(connection, self._names, Found([event], [None]))
-        except Corrupt:
-            return False
-        return True
 
     def _number(self, connection: sqlite3.Connection, stream: str) -> int:
         """The number of `stream`, 0 if it has none."""

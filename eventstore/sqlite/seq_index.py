@@ -8,7 +8,7 @@ waits until all have moved.
 
 The table holds every event up to the position `meta.indexed`, and perhaps some after it. An opening log
 finds the rest by reading the events after that position, each checked against the hash chain (`walk`).
-Each row also has the running checksum of the stream (`huahuo.eventstore.sqlite.checksums`).
+Each row also has the running checksum of the stream (`huahuo.eventstore.sqlite.schema`).
 """
 
 import sqlite3
@@ -25,6 +25,7 @@ import structlog
 from huahuo.eventstore.core.chain import GENESIS, link
 from huahuo.eventstore.errors import Corrupt, Damaged
 from huahuo.eventstore.model import StoredEvent
+from huahuo.eventstore.sqlite.connections import snapshot
 from huahuo.eventstore.sqlite.names import Names, Naming
 from huahuo.eventstore.sqlite.schema import (
     crc_after,
@@ -113,12 +114,6 @@ def walk(connection: sqlite3.Connection, after: int, naming: Naming) -> Iterator
             pruned = connection.execute(_PRUNED, (position, end)).fetchall()
             rows = sorted(concatenated(rows, pruned), key=lambda row: row[0])
         crcs = crcs_at(connection, _places_before(rows, known))
-        if rows is events and before is not None:
-            found = _all_proven(rows, before, known, crcs, naming)
-            if found:
-                position, before = end, found[-1].link
-                yield from found
-                continue
         for row in rows:
             position, stream, seq = row[:3]
             held = known.get(stream)
@@ -152,45 +147,6 @@ def walk(connection: sqlite3.Connection, after: int, naming: Naming) -> Iterator
                     continue
             known[stream] = (seq, crc)
             yield Walked(stream, seq, position, crc, is_pruned, fits, row[-1])
-
-
-def _all_proven(
-    events: Sequence[tuple[Any, ...]], before: bytes, known: Known, crcs: dict[int, int], naming: Naming
-) -> list[Walked]:
-    """What `walk` yields of `events`, of which none was pruned, if all are what was written; else nothing.
-
-    A start after a kill reads tens of thousands of events. Column by column takes half the time. `before`:
-    the link before the first one. `known` changes only if all are proven.
-    """
-    positions, streams, seqs, types, *columns, builds, links = zip(*events, strict=True)
-    bodies = columns[0]
-    try:
-        names = {number: naming.streams[number] for number in dict.fromkeys(streams)}
-        texts = naming.texts
-        facts = zip(
-            positions, map(names.__getitem__, streams), seqs, map(texts.__getitem__, types), *columns,
-            map(texts.__getitem__, builds), strict=True,
-        )  # fmt: skip
-        if [*map(link, (before, *links[:-1]), facts)] != [*links]:
-            return []
-        found: list[Walked] = []
-        newest: Known = {}
-        for position, stream, seq, body, linked in zip(positions, streams, seqs, bodies, links, strict=True):
-            if stream in newest:
-                last, crc = newest[stream]
-            elif stream in known:
-                last, crc = known[stream]
-            else:
-                last, crc = seq - 1, crcs[stream] if seq > 1 else crc_of_name(names[stream])
-            if seq != last + 1:
-                return []
-            crc = crc_after(crc, body)
-            newest[stream] = (seq, crc)
-            found.append(Walked(stream, seq, position, crc, False, True, linked))
-    except (KeyError, TypeError, ValueError):
-        return []
-    known.update(newest)
-    return found
 
 
 def _last(connection: sqlite3.Connection, stream: int) -> int:
@@ -353,8 +309,7 @@ def damages(connection: sqlite3.Connection, naming: Naming) -> Iterator[Damaged]
     The hash chain, read by position, cannot tell: readers would take a lost row for a pruned event.
     """
     names, found, last, before = naming.streams, 0, (0, 0), 0
-    connection.execute("BEGIN")  # all from one moment
-    try:
+    with snapshot(connection):
         mark = _mark(connection)
         for stream, seq, position, crc, *event, body in connection.execute(_ROWS):
             name = names.get(stream, "")
@@ -372,8 +327,6 @@ def damages(connection: sqlite3.Connection, naming: Naming) -> Iterator[Damaged]
         if found != connection.execute(_COUNT, (mark,)).fetchone()[0]:
             [lost] = connection.execute(_LOST, (mark,)).fetchone()
             yield Damaged(lost or 0, "it is not in the index by stream and seq")
-    finally:
-        connection.execute("COMMIT")
 
 
 _ROWS = (

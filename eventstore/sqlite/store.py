@@ -9,13 +9,12 @@ follow (`Kept`).
 import contextlib
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from itertools import batched
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import structlog
 
 from huahuo.eventstore.core.command_records import AckClients, CommandCounts, KeptLimits
@@ -39,7 +38,7 @@ from huahuo.eventstore.model import CommandKey, CommandRecord, Head, StoredEvent
 from huahuo.eventstore.sqlite import seq_index, wal
 from huahuo.eventstore.sqlite.changes import insert_events, number_streams, statements_of, with_passed
 from huahuo.eventstore.sqlite.connections import connect_writer, is_corrupt, of_commit, text_of, translated
-from huahuo.eventstore.sqlite.damage import owners_must_be_absent
+from huahuo.eventstore.sqlite.damage import must_be_absent
 from huahuo.eventstore.sqlite.directory_lock import LOCK, DirectoryLock, Files, Left
 from huahuo.eventstore.sqlite.initial_state import load, note_of_end
 from huahuo.eventstore.sqlite.mark import MarkFile
@@ -53,11 +52,9 @@ from huahuo.eventstore.sqlite.wal import WalCare
 _LOOKED_UP_AT_ONCE = 256
 _PRUNE_PAUSE_MS = 1000
 _PRUNE_ROWS_MIN = 64
-_SWEEP_ROWS_MIN = 256
-_SWEEP_ROWS_EACH = 64
-"""Old records examined for each new one: enough to keep a user at its bound who owns one record in 64."""
-_SWEEP_USERS = 4
-_SWEPT_MAX = 10_000
+_USERS_AT_ONCE = 4
+_AHEAD = 256
+"""To find a user's oldest record takes 9 ms where it has 100,000: one in this many more is forgotten then."""
 
 _OLDEST = "(SELECT rowid, * FROM command ORDER BY rowid LIMIT :limit) WHERE ts < :before_ms"
 _FORGET_OLDEST = (
@@ -67,6 +64,10 @@ _FORGET_OLDEST = (
 """Rows are ordered by age. A row with a damaged `ts` is deleted with a later row, so never too early."""
 
 
+_FORGET_OF_USER = (
+    "DELETE FROM command WHERE rowid IN (SELECT rowid FROM command WHERE user = ? ORDER BY rowid LIMIT ?)"
+    " RETURNING user"
+)
 _ACK_CLIENTS = "SELECT user, client FROM ack GROUP BY user, client ORDER BY max(rowid)"
 _OLDEST_TS = "SELECT ts FROM command ORDER BY rowid LIMIT 1"
 _COMMAND_COUNTS = "SELECT user, count(*) FROM command GROUP BY user"
@@ -79,7 +80,6 @@ class Kept:
         self.connection = connection
         self._limits = limits
         self._damaged = False
-        self._swept: dict[str, int] = {}  # by user with too many records: the last row examined
         self.count(connection)
 
     def count(self, connection: sqlite3.Connection) -> None:
@@ -137,8 +137,9 @@ class Kept:
         if counts.too_many:
             self._forget_oldest(min(_PRUNE_ROWS_MIN + 2 * new, counts.too_many), INT64_MAX)
         if counts.over:
-            for user in list(counts.over)[:_SWEEP_USERS]:
-                self._sweep(user, _SWEEP_ROWS_MIN + _SWEEP_ROWS_EACH * new)
+            ahead = self._limits.command_records_per_user // _AHEAD
+            for user in list(counts.over)[:_USERS_AT_ONCE]:
+                self._forgotten(_FORGET_OF_USER, (user, counts.over[user] + ahead))
 
     def _bound_acks(self, put: PutAcks) -> None:
         gone = [one for ack in put.acks for one in self.ack_clients.use(ack.user, ack.client)]
@@ -155,23 +156,6 @@ class Kept:
     def _forget_oldest(self, limit: int, before_ms: int) -> int:
         """Forget those of the `limit` oldest records that are older than `before_ms`. Returns how many."""
         return self._forgotten(_FORGET_OLDEST, {"limit": limit, "before_ms": before_ms})
-
-    def _sweep(self, user: str, limit: int) -> None:
-        """Examine the next `limit` records and forget those of a user with too many."""
-        sql = "SELECT rowid, user FROM command WHERE rowid > ? ORDER BY rowid LIMIT ?"
-        rows = self.connection.execute(sql, (self._swept.get(user, 0), limit)).fetchall()
-        chosen = [row for row, owner in rows if owner == user][: self.commands.over[user]]
-        if len(self._swept) > _SWEPT_MAX:
-            self._swept.clear()
-        if len(chosen) == self.commands.over[user]:
-            self._swept[user] = chosen[-1]
-        else:
-            self._swept[user] = rows[-1][0] if rows else 0  # at the end: start over
-        if chosen:
-            self._forgotten(
-                "DELETE FROM command WHERE rowid IN (SELECT value FROM json_each(?)) RETURNING user",
-                (msgspec.json.encode(chosen).decode(),),
-            )
 
     def _forgotten(self, sql: str, values: Values) -> int:
         users = Counter(user for (user,) in self.connection.execute(sql, values).fetchall())
@@ -204,7 +188,7 @@ class SqliteStore:
         self._reads = reads
         self._path = path
         self._wal = f"{path}-wal"
-        self._unindexed = unindexed
+        self.unindexed = unindexed
         self._lock = lock
         self._epoch = str(epoch).encode()
         self._log_id = loaded.log_id
@@ -222,11 +206,6 @@ class SqliteStore:
         if self.written_before:
             _log.error("log_written_by_others", told=self.written_before)
         _keep_wal_at_close(connection, keep=True)
-
-    @property
-    def unindexed_count(self) -> int:
-        """Events that are not in the index by stream and seq yet."""
-        return self._unindexed.count
 
     def commit(self, group: Group) -> None:
         """See `Store`. Erased data is then in no file any more (a little later if a reader blocks that)."""
@@ -255,8 +234,8 @@ class SqliteStore:
             if not self._lock.wal_noted:
                 self._lock.note_wal(frames=True)
             if moving is not NOTHING:
-                self._unindexed.moved(moving)
-            self._unindexed.add(rows)
+                self.unindexed.moved(moving)
+            self.unindexed.add(rows)
             for change in changes if EndStream in kinds else ():
                 if type(change) is EndStream:
                     self._sums.drop(names.end(change.stream) or 0)
@@ -282,28 +261,6 @@ class SqliteStore:
             self.kept.count(connection)
         if not _ERASING.isdisjoint(kinds):
             self.wal.erase()
-
-    def between_commits(self, change: Callable[[sqlite3.Connection], None]) -> None:
-        """Make `change` in a transaction of its own.
-
-        Raises:
-            EventStoreError: it was not made.
-        """
-        if self._files.lost:
-            raise Detached(self._files.lost)
-        if self.connection.in_transaction:
-            raise Unavailable("a commit failed, and it is not known yet what it wrote")
-        try:
-            self.connection.execute("BEGIN IMMEDIATE")
-            self._fence()
-            change(self.connection)
-            self.connection.execute("COMMIT")
-        except BaseException as error:
-            with contextlib.suppress(sqlite3.Error):
-                self._roll_back()
-            if isinstance(error, sqlite3.Error):
-                raise translated(error) from None
-            raise
 
     def recover(self) -> Loaded:
         """See `Store`. Rolling back on the same connection hides unsynced frames for good.
@@ -341,7 +298,7 @@ class SqliteStore:
 
     def is_indexed(self, position: int) -> bool:
         """See `Store`."""
-        return position <= self._unindexed.complete_to
+        return position <= self.unindexed.complete_to
 
     def care_due(self) -> bool:
         """See `Store`."""
@@ -397,7 +354,7 @@ class SqliteStore:
     def load(self) -> Loaded:
         """Read the durable state of the log."""
         naming = read_naming(self.connection)
-        loaded = load(self.connection, self._names, self._unindexed, naming, summed=True)
+        loaded = load(self.connection, self._names, self.unindexed, naming, summed=True)
         return with_passed(self.connection, loaded)
 
     def _load_durable(self) -> Loaded:
@@ -417,7 +374,7 @@ class SqliteStore:
         """Complete the index, so that the next opening need not search."""
         self.connection.execute("BEGIN IMMEDIATE")
         self._fence()
-        seq_index.write(self.connection, self._unindexed.all())
+        seq_index.write(self.connection, self.unindexed.all())
         self.connection.execute("COMMIT")
 
     # -- what the log already has
@@ -442,7 +399,8 @@ class SqliteStore:
                 for owner, wrapped, crc in self.connection.execute(sql, some):
                     must_fit(crc, "data_key", owner, wrapped)
                     found[owner] = wrapped
-            owners_must_be_absent(self.connection, [owner for owner in owners if owner not in found])
+            absent = [(owner,) for owner in owners if owner not in found]
+            must_be_absent(self.connection, "data_key", absent)
         except sqlite3.Error as error:
             raise translated(error) from None
         if len(found) < len(set(owners)):  # a new key in a hidden one's place would lose what that one sealed
@@ -475,10 +433,10 @@ class SqliteStore:
         wanted = 0
         for change in group.changes if Prune in kinds or IndexMore in kinds else ():
             if isinstance(change, Prune) and not self.is_indexed(max(change.positions, default=0)):
-                return self._unindexed.all()
+                return self.unindexed.all()
             if isinstance(change, IndexMore):
                 wanted += change.events
-        return self._unindexed.due(len(group.events), wanted)
+        return self.unindexed.due(len(group.events), wanted)
 
     def _fence(self) -> None:
         """Raise InUse if the epoch changed: another writer took the directory over in spite of the lock."""

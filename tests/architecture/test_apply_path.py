@@ -28,13 +28,13 @@ ROOMS = {
 CALLS = {"hash", "id", "input", "open", "vars", "globals", "__import__", "eval", "exec"}
 ALLOWED = {
     (f"{PACKAGE}.core.draft", "give_way"),
-    (f"{PACKAGE}.core.packed_heads", "hash"),
+    (f"{PACKAGE}.core.storage_port", "hash"),
     (f"{PACKAGE}.model", "hash"),
     (f"{PACKAGE}.sqlite.changes", ""),
 }
-"""`give_way` lets other threads run and returns nothing; a `Secret` is hashed, and never applied; names of
-streams are found in memory by their hash, in no order; `sys` tells how many rows one statement binds best,
-and the rows are the same."""
+"""`give_way` lets other threads run and returns nothing; a `Secret` is hashed, and never applied; packed
+names are found by their hash, and listed in the order in which they came; `sys` tells how many rows one
+statement binds best, and the rows are the same."""
 
 
 def path_of(module: str) -> Path | None:

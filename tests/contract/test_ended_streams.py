@@ -6,9 +6,9 @@ import pytest
 
 from huahuo.eventstore.care.pruning import CompactionPolicy, compact
 from huahuo.eventstore.core.log import StoreLog
-from huahuo.eventstore.errors import Conflict, TooLarge
-from huahuo.eventstore.model import Append, Appended, Head, NewEvent, Page
-from tests.support.worlds.logs import ENGINES, Engine, append, event, looped, make_engine, opened, read_joined
+from huahuo.eventstore.errors import TooLarge
+from huahuo.eventstore.model import Append, Appended, Head, NewEvent
+from tests.support.worlds.logs import ENGINES, Engine, append, event, looped, make_engine, opened
 
 GONE = "mailbox/1"
 
@@ -38,61 +38,6 @@ async def test_an_ended_stream_is_not_kept_in_memory_also_after_an_opening(engin
 
 
 @looped
-async def test_an_ended_stream_still_has_its_head_its_events_and_its_links(engine: Engine) -> None:
-    async with opened(engine) as log:
-        await fill(log)
-    for _ in range(2):
-        async with opened(engine) as log:
-            assert log.head(GONE) == Head(1, 2)
-            found = await log.read(GONE, 0, events_max=9)
-            assert [(e.stream, e.seq, e.body) for e in found] == [(GONE, 1, b"1"), (GONE, 2, b"3")]
-            pages = [Page(GONE, 0, 9, 99), Page("mailbox/2", 0, 9, 99), Page("mailbox/3", 0, 9, 99)]
-            joined = await log.read_joined_pages(pages)
-            assert [one.bodies if one else None for one in joined] == [b"1,3", b"2", None]
-            assert await log.links([(GONE, 1), (GONE, 2), (GONE, 3)]) == [*(e.chain for e in found), None]
-
-
-@looped
-async def test_a_list_of_all_streams_has_the_ended_ones(engine: Engine) -> None:
-    async with opened(engine) as log:
-        await fill(log)
-    async with opened(engine) as log:
-        assert log.streams("mailbox/") == [GONE, "mailbox/2"]
-        assert log.streams("user/") == []
-        assert [e.stream for e in await log.read("log", 0, events_max=9)] == [GONE, "mailbox/2", GONE]
-        assert await log.verify() == 3
-
-
-@looped
-async def test_an_append_to_an_ended_stream_continues_at_its_head(engine: Engine) -> None:
-    async with opened(engine) as log:
-        await fill(log)
-        done = await log.append(append(event(GONE, b"4"), expected={GONE: 2}))
-        assert isinstance(done, Appended)
-        assert [e.seq for e in done.events] == [3]
-        assert log.head(GONE).seq == 3
-    async with opened(engine) as log:
-        assert log.head(GONE).seq == 3
-        done = await log.append(append(event(GONE, b"5"), event(GONE, b"6")))
-        assert isinstance(done, Appended)
-        assert [e.seq for e in done.events] == [4, 5]
-        joined = await read_joined(log, GONE, 0, events_max=9)
-        assert joined is not None
-        assert joined.bodies == b"1,3,4,5,6"
-        assert await log.verify() == 6
-
-
-@looped
-async def test_a_wrong_expectation_of_an_ended_stream_is_a_conflict(engine: Engine) -> None:
-    async with opened(engine) as log:
-        await fill(log)
-        with pytest.raises(Conflict):
-            await log.append(append(event(GONE), expected={GONE: 0}))
-        assert log.head(GONE) == Head(1, 2)
-        assert log.streams_in_memory == 1
-
-
-@looped
 async def test_a_stream_may_begin_and_end_in_one_append_and_a_name_without_events_may_end(
     engine: Engine,
 ) -> None:
@@ -104,15 +49,6 @@ async def test_a_stream_may_begin_and_end_in_one_append_and_a_name_without_event
         done = await log.append(append(event("never")))
         assert isinstance(done, Appended)
         assert done.events[0].seq == 1
-
-
-@looped
-async def test_the_end_of_a_stream_survives_a_crash(engine: Engine) -> None:
-    log = await engine.open()
-    await fill(log)
-    await engine.crash(log)
-    async with opened(engine) as log:
-        assert (log.streams_in_memory, log.head(GONE).seq) == (1, 2)
 
 
 @looped

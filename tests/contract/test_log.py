@@ -8,7 +8,7 @@ import pytest
 
 from huahuo.eventstore.errors import Closed, Conflict, InUse, TooLarge, WrongKey
 from huahuo.eventstore.limits import APPEND_EVENTS_MAX, EVENT_BYTES_MAX
-from huahuo.eventstore.model import Append, Appended, Head, Joined, NewEvent, Page, StoredEvent
+from huahuo.eventstore.model import Append, Appended, Joined, NewEvent, Page, StoredEvent
 from tests.support.patience import WITHIN_S
 from tests.support.worlds.logs import ENGINES, Engine, append, event, make_engine, opened, read_joined
 
@@ -16,16 +16,6 @@ from tests.support.worlds.logs import ENGINES, Engine, append, event, make_engin
 @pytest.fixture(params=ENGINES)
 def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Engine:
     return make_engine(request.param, tmp_path)
-
-
-async def test_an_empty_log_stands_at_zero_everywhere(engine: Engine) -> None:
-    async with opened(engine) as log:
-        assert log.position == 0
-        assert log.head("user/1") == Head(1, 0)
-        assert log.head("log") == Head(1, 0)
-        assert log.streams("") == []
-        assert await log.read("user/1", 0, events_max=10) == []
-        assert await log.verify() == 0
 
 
 async def test_a_log_knows_its_types_also_after_an_opening(engine: Engine) -> None:
@@ -37,18 +27,6 @@ async def test_a_log_knows_its_types_also_after_an_opening(engine: Engine) -> No
     async with opened(engine) as log:
         assert log.has_type(written.type)
         assert not log.has_type("never")
-
-
-async def test_seq_counts_in_each_stream_and_position_over_all(engine: Engine) -> None:
-    async with opened(engine) as log:
-        first = await log.append(append(event("a"), event("b"), event("a")))
-        second = await log.append(append(event("b")))
-        assert isinstance(first, Appended)
-        assert isinstance(second, Appended)
-        places = [(e.position, e.stream, e.seq) for e in first.events + second.events]
-        assert places == [(1, "a", 1), (2, "b", 1), (3, "a", 2), (4, "b", 2)]
-        assert (first.position, second.position, log.position) == (3, 4, 4)
-        assert first.seq_of("a") == 2
 
 
 async def test_what_is_submitted_has_its_place_at_once_and_fails_alone(engine: Engine) -> None:
@@ -78,47 +56,11 @@ async def test_a_stored_event_carries_all_that_was_said_about_it(engine: Engine)
         assert (stored.command_id, stored.cause, stored.build) == ("c-1", 9, "test-1")
 
 
-async def test_what_append_returned_is_what_is_read(engine: Engine) -> None:
-    async with opened(engine) as log:
-        done = await log.append(append(event("a", b"1"), event("b", b"2"), event("a", b"3")))
-        assert isinstance(done, Appended)
-        assert tuple(await log.read("log", 0, events_max=10)) == done.events
-        assert [e.body for e in await log.read("a", 0, events_max=10)] == [b"1", b"3"]
-
-
-async def test_reading_goes_on_after_a_seq_and_stops_at_the_count(engine: Engine) -> None:
-    async with opened(engine) as log:
-        await log.append(append(*(event("a", b"%d" % n) for n in range(1, 11))))
-        assert [e.seq for e in await log.read("a", 3, events_max=4)] == [4, 5, 6, 7]
-        assert [e.seq for e in await log.read("a", 8, events_max=4)] == [9, 10]
-        assert await log.read("a", 10, events_max=4) == []
-        assert await log.read("a", 10**30, events_max=4) == []
-        assert [e.seq for e in await log.read("a", -5, events_max=2)] == [1, 2]
-
-
 async def test_reading_stops_at_the_bytes_but_gives_at_least_one(engine: Engine) -> None:
     async with opened(engine) as log:
         await log.append(append(*(event("a", b"x" * 100) for _ in range(5))))
         assert len(await log.read("a", 0, events_max=10, bytes_max=250)) == 2
         assert len(await log.read("a", 0, events_max=10, bytes_max=1)) == 1
-
-
-async def test_joined_bodies_are_the_stored_bytes_with_commas_between(engine: Engine) -> None:
-    bodies = [b'{"a":"\xe7\x81\xab"}', b'{"b":"a\\u0000,\\"b"}', b"{}", b"\xff\x00\xfe", b'{"c":1}']
-    async with opened(engine) as log:
-        await log.append(append(*(event(s, body) for body in bodies for s in ("a", "other"))))
-        assert await read_joined(log, "a", 0, events_max=10) == Joined(1, 5, b",".join(bodies))
-        assert await read_joined(log, "a", 1, events_max=3) == Joined(2, 3, b",".join(bodies[1:4]))
-        assert await read_joined(log, "a", -7, events_max=1) == Joined(1, 1, bodies[0])
-
-
-async def test_nothing_is_joined_where_nothing_follows(engine: Engine) -> None:
-    async with opened(engine) as log:
-        await log.append(append(event("a")))
-        assert await read_joined(log, "a", 1, events_max=10) is None
-        assert await read_joined(log, "a", 10**30, events_max=10) is None
-        assert await read_joined(log, "a", 0, events_max=0) is None
-        assert await read_joined(log, "never", 0, events_max=10) is None
 
 
 async def test_joined_bodies_fit_the_bytes_commas_included_but_one_comes_always(engine: Engine) -> None:
@@ -162,21 +104,6 @@ async def test_a_closed_log_joins_nothing(engine: Engine) -> None:
         await read_joined(log, "a", 0, events_max=10)
 
 
-async def test_links_are_those_of_the_events_asked_for_wherever_they_stand(engine: Engine) -> None:
-    async with opened(engine) as log:
-        for _ in range(3):
-            await log.append(append(event("a"), event("b")))
-        events = await log.read("log", 0, events_max=99)
-    async with opened(engine) as log:
-        await log.append(append(event("a")))
-        events += await log.read("log", len(events), events_max=99)
-        places = [(one.stream, one.seq) for one in events]
-        assert await log.links(places) == [one.chain for one in events]
-        assert await log.links([("log", one.position) for one in events]) == [one.chain for one in events]
-        nowhere = [("a", 0), ("a", 5), ("b", 4), ("c", 1), ("log", 0), ("log", 8)]
-        assert await log.links(nowhere) == [None] * len(nowhere)
-
-
 async def test_a_head_knows_its_link_once_it_was_written_or_asked_for(engine: Engine) -> None:
     async with opened(engine) as log:
         await log.append(append(event("a"), event("b")))
@@ -186,48 +113,6 @@ async def test_a_head_knows_its_link_once_it_was_written_or_asked_for(engine: En
     async with opened(engine) as log:
         assert await log.links([("a", 1)]) == [link]
         assert log.head("a").link == link
-
-
-async def test_streams_are_listed_by_prefix_and_in_order(engine: Engine) -> None:
-    async with opened(engine) as log:
-        await log.append(append(event("user/2"), event("mailbox/1"), event("user/1")))
-        assert log.streams("user/") == ["user/1", "user/2"]
-        assert log.streams("") == ["mailbox/1", "user/1", "user/2"]
-
-
-async def test_a_right_expectation_passes_and_a_wrong_one_writes_nothing(engine: Engine) -> None:
-    async with opened(engine) as log:
-        await log.append(append(event("a"), expected={"a": 0, "b": 0}))
-        with pytest.raises(Conflict) as caught:
-            await log.append(append(event("a"), event("c"), expected={"a": 0}))
-        assert (caught.value.stream, caught.value.expected, caught.value.actual) == ("a", 0, 1)
-        assert log.position == 1
-        assert log.head("c") == Head(1, 0)
-
-
-async def test_the_whole_log_can_be_expected_too(engine: Engine) -> None:
-    async with opened(engine) as log:
-        await log.append(append(event("a"), expected={"log": 0}))
-        with pytest.raises(Conflict):
-            await log.append(append(event("b"), expected={"log": 0}))
-
-
-async def test_of_two_appends_in_flight_with_one_expectation_one_wins(engine: Engine) -> None:
-    async with opened(engine) as log:
-        outcomes = await asyncio.gather(
-            *(log.append(append(event("a"), expected={"a": 0})) for _ in range(20)),
-            return_exceptions=True,
-        )
-        assert sum(isinstance(o, Appended) for o in outcomes) == 1
-        assert sum(isinstance(o, Conflict) for o in outcomes) == 19
-        assert log.head("a").seq == 1
-
-
-async def test_appends_of_one_caller_commit_in_the_order_of_their_calls(engine: Engine) -> None:
-    async with opened(engine) as log:
-        await asyncio.gather(*(log.append(append(event("a", b"%d" % n))) for n in range(3000)))
-        bodies = [e.body for e in await log.read("a", 0, events_max=3000)]
-        assert bodies == [b"%d" % n for n in range(3000)]
 
 
 async def test_heads_move_then_the_append_resolves_then_listeners_hear(engine: Engine) -> None:
@@ -334,29 +219,6 @@ async def test_closing_commits_what_waits(engine: Engine) -> None:
     assert all(isinstance(done, Appended) for done in await asyncio.gather(*waiting))
     async with opened(engine) as again:
         assert again.head("a").seq == 2500
-
-
-async def test_a_log_opened_again_goes_on_where_it_stood(engine: Engine) -> None:
-    async with opened(engine) as log:
-        await log.append(append(event("a"), event("b")))
-        log_id, before = log.log_id, await log.read("log", 0, events_max=9)
-    async with opened(engine) as log:
-        assert (log.log_id, log.position) == (log_id, 2)
-        assert await log.read("log", 0, events_max=9) == before
-        done = await log.append(append(event("a"), expected={"a": 1, "b": 1}))
-        assert isinstance(done, Appended)
-        assert done.events[0].position == 3
-        assert await log.verify() == 3
-
-
-async def test_what_was_acknowledged_survives_a_crash(engine: Engine) -> None:
-    log = await engine.open()
-    done = await asyncio.gather(*(log.append(append(event(f"s/{n % 3}", b"%d" % n))) for n in range(100)))
-    acked = [e for one in done if isinstance(one, Appended) for e in one.events]
-    await engine.crash(log)
-    async with opened(engine) as again:
-        assert await again.read("log", 0, events_max=200) == sorted(acked, key=lambda e: e.position)
-        assert await again.verify() == 100
 
 
 async def test_a_second_writer_is_refused(engine: Engine) -> None:

@@ -1,16 +1,14 @@
 """The contract of the log: the records that commit with the events. Every engine keeps it."""
 
 import asyncio
-import struct
 from pathlib import Path
 
 import pytest
 
 from huahuo.eventstore.blobs import blob_id
-from huahuo.eventstore.errors import CommandMismatch, Conflict
+from huahuo.eventstore.errors import Conflict
 from huahuo.eventstore.limits import KEYFRAME_SPAN, weigh
 from huahuo.eventstore.model import (
-    Ack,
     Append,
     Appended,
     CommandRecord,
@@ -45,65 +43,7 @@ def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Engine:
     return make_engine(request.param, tmp_path)
 
 
-def key(number: int) -> bytes:
-    return struct.pack(">Q", number)
-
-
 # Commands
-
-
-async def test_a_repeated_command_gets_the_first_answer_and_writes_nothing(engine: Engine) -> None:
-    async with opened(engine) as log:
-        first = await log.append(command("c1", event("a"), event("b"), reply=b"first"))
-        again = await log.append(command("c1", event("a"), reply=b"second"))
-        assert isinstance(first, Appended)
-        assert isinstance(again, Duplicate)
-        assert again.command == first.command
-        assert (again.command.reply, again.command.at_stream, again.command.at_seq) == (b"first", "b", 1)
-        assert log.position == 2
-
-
-async def test_a_repeat_in_the_same_group_gets_the_first_answer(engine: Engine) -> None:
-    async with opened(engine) as log:
-        outcomes = await asyncio.gather(*(log.append(command("c1", event("a"))) for _ in range(10)))
-        assert [isinstance(o, Appended) for o in outcomes] == [True] + [False] * 9
-        assert log.head("a").seq == 1
-
-
-async def test_a_command_id_with_another_content_is_refused(engine: Engine) -> None:
-    async with opened(engine) as log:
-        await log.append(command("c1", event("a"), fingerprint=b"one"))
-        with pytest.raises(CommandMismatch):
-            await log.append(command("c1", event("a"), fingerprint=b"two"))
-        assert log.position == 1
-
-
-async def test_a_known_command_wins_over_a_failed_expectation(engine: Engine) -> None:
-    async with opened(engine) as log:
-        await log.append(command("c1", event("a")))
-        repeat = command("c1", event("a"))
-        stale = Append(ts_ms=1, events=repeat.events, command=repeat.command, expected={"a": 0})
-        assert isinstance(await log.append(stale), Duplicate)
-
-
-async def test_a_command_that_was_refused_may_be_tried_again(engine: Engine) -> None:
-    async with opened(engine) as log:
-        record = command("c1").command
-        with pytest.raises(Conflict):
-            await log.append(Append(ts_ms=1, events=(event("a"),), command=record, expected={"a": 5}))
-        assert await log.command(command_key("c1")) is None
-        assert isinstance(await log.append(command("c1", event("a"))), Appended)
-
-
-async def test_commands_are_remembered_across_a_crash(engine: Engine) -> None:
-    log = await engine.open()
-    await log.append(command("c1", event("a"), reply=b"done"))
-    await engine.crash(log)
-    async with opened(engine) as again:
-        record = await again.command(command_key("c1"))
-        assert record is not None
-        assert (record.reply, record.at_seq) == (b"done", 1)
-        assert isinstance(await again.append(command("c1", event("a"))), Duplicate)
 
 
 async def test_a_command_is_remembered_for_seven_days_whatever_else_happens(engine: Engine) -> None:
@@ -117,20 +57,6 @@ async def test_a_command_is_remembered_for_seven_days_whatever_else_happens(engi
 
 
 # Counters
-
-
-async def test_numbers_are_handed_out_once_and_without_a_gap(lone_engine: Engine) -> None:
-    async with opened(lone_engine) as log:
-        assert (log.take("mail"), log.take("mail", 5), log.take("mail"), log.take("other")) == (1, 2, 7, 1)
-
-
-async def test_a_number_that_reached_the_log_never_comes_again(lone_engine: Engine) -> None:
-    log = await lone_engine.open()
-    used = [log.take("mail") for _ in range(3)]
-    await log.append(append(event("a", b"%d" % used[-1])))
-    await lone_engine.crash(log)
-    async with opened(lone_engine) as again:
-        assert again.take("mail") > used[-1]
 
 
 async def test_a_number_taken_during_a_commit_is_safe_with_the_next(lone_engine: Engine) -> None:
@@ -159,44 +85,6 @@ async def test_a_number_is_safe_although_the_append_before_it_was_refused(lone_e
 # Secrets
 
 
-async def test_a_secret_is_unsealed_by_owner_and_name_until_it_is_dropped(engine: Engine) -> None:
-    async with opened(engine) as log:
-        secrets = (
-            SecretPut("mailbox/1", "password", Secret("pässword")),
-            SecretPut("mailbox/1", "token", Secret("t")),
-        )
-        await log.append(Append(ts_ms=1, secrets=secrets))
-        assert await log.secret("mailbox/1", "password") == Secret("pässword")
-        assert await log.secret("mailbox/2", "password") is None
-        await log.append(Append(ts_ms=1, drop_secrets=(("mailbox/1", "password"),)))
-        assert await log.secret("mailbox/1", "password") is None
-        assert await log.secret("mailbox/1", "token") == Secret("t")
-
-
-async def test_several_secrets_of_one_owner_are_read_at_once_in_the_order_of_their_names(
-    engine: Engine,
-) -> None:
-    async with opened(engine) as log:
-        secrets = (
-            SecretPut("mailbox/1", "password", Secret("pässword")),
-            SecretPut("mailbox/1", "token", Secret("t")),
-            SecretPut("mailbox/2", "proxy", Secret("another's")),
-        )
-        await log.append(Append(ts_ms=1, secrets=secrets))
-        read = await log.secrets("mailbox/1", ("token", "proxy", "password"))
-        assert read == [Secret("t"), None, Secret("pässword")]
-        await log.append(Append(ts_ms=1, shred=("mailbox/1",)))
-        assert await log.secrets("mailbox/1", ("token", "password")) == [None, None]
-
-
-async def test_the_later_secret_of_a_name_holds(engine: Engine) -> None:
-    async with opened(engine) as log:
-        await asyncio.gather(
-            *(log.append(Append(ts_ms=1, secrets=(SecretPut("o", "p", Secret(str(n))),))) for n in range(10))
-        )
-        assert await log.secret("o", "p") == Secret("9")
-
-
 async def test_many_secrets_of_one_append_are_kept_also_where_an_owner_had_some(engine: Engine) -> None:
     async with opened(engine) as log:
         old = SecretPut("mailbox/7", "token", Secret("old"))
@@ -205,51 +93,6 @@ async def test_many_secrets_of_one_append_are_kept_also_where_an_owner_had_some(
         await log.append(Append(ts_ms=1, secrets=tuple(many)))
         for put in (old, *many):
             assert await log.secret(put.owner, put.name) == put.value
-
-
-async def test_secrets_survive_a_crash_and_end_with_their_owner(engine: Engine) -> None:
-    log = await engine.open()
-    await log.append(Append(ts_ms=1, secrets=(SecretPut("o", "p", Secret("s")),)))
-    await engine.crash(log)
-    async with opened(engine) as again:
-        assert await again.secret("o", "p") == Secret("s")
-        await again.append(Append(ts_ms=1, events=(event("a"),), shred=("o",)))
-        assert await again.secret("o", "p") is None
-        await again.append(Append(ts_ms=1, secrets=(SecretPut("o", "q", Secret("new")),)))
-        assert await again.secret("o", "q") == Secret("new")
-        assert await again.secret("o", "p") is None
-
-
-async def test_a_group_seals_and_shreds_in_the_order_of_its_appends(engine: Engine) -> None:
-    async with opened(engine) as log:
-        put = Append(ts_ms=1, secrets=(SecretPut("o", "p", Secret("s")),))
-        await asyncio.gather(log.append(put), log.append(Append(ts_ms=1, shred=("o",))))
-        assert await log.secret("o", "p") is None
-        await asyncio.gather(log.append(Append(ts_ms=1, shred=("o",))), log.append(put))
-        assert await log.secret("o", "p") == Secret("s")
-
-
-# Blobs
-
-
-async def test_a_blob_is_found_by_its_content(engine: Engine) -> None:
-    async with opened(engine) as log:
-        blobs = (b"", b"mail " * 1000, bytes(range(256)))
-        await log.append(Append(ts_ms=1, blobs=blobs))
-        assert [await log.blob(blob_id(b)) for b in blobs] == list(blobs)
-        assert await log.blob(blob_id(b"other")) is None
-
-
-async def test_a_blob_lives_as_long_as_something_refers_to_it(engine: Engine) -> None:
-    async with opened(engine) as log:
-        name = blob_id(b"x")
-        await log.append(Append(ts_ms=1, blobs=(b"x", b"x")))
-        await log.append(Append(ts_ms=1, drop_blobs=(name,)))
-        assert await log.blob(name) == b"x"
-        await log.append(Append(ts_ms=1, drop_blobs=(name, name)))
-        assert await log.blob(name) is None
-        await log.append(Append(ts_ms=1, blobs=(b"x",)))
-        assert await log.blob(name) == b"x"
 
 
 # Projections
@@ -304,41 +147,6 @@ async def test_a_wall_clock_far_ahead_at_a_restart_in_the_first_minute_forgets_n
     engine.ambient.advance(40 * 24 * 3600)
     async with opened(engine) as log:
         assert isinstance(await log.append(command("c", event())), Duplicate)
-
-
-async def test_rows_come_in_both_orders_and_page_by_the_last_key(engine: Engine) -> None:
-    async with opened(engine) as log:
-        rows = tuple(RowPut("mail", "1", key(n), b"%d" % n) for n in (3, 1, 300, 2))
-        await log.append(Append(ts_ms=1, rows=rows))
-        assert await log.rows("mail", "1", limit=2) == [(key(300), b"300"), (key(3), b"3")]
-        assert await log.rows("mail", "1", before=key(3), limit=9) == [(key(2), b"2"), (key(1), b"1")]
-        assert await log.rows("mail", "1", after=b"", limit=2) == [(key(1), b"1"), (key(2), b"2")]
-        assert await log.rows("mail", "1", after=key(2), limit=9) == [(key(3), b"3"), (key(300), b"300")]
-        assert await log.rows("mail", "1", after=key(300), limit=9) == []
-        assert await log.rows("mail", "2", limit=9) == []
-        assert await log.row("mail", "1", key(300)) == b"300"
-        assert await log.row("mail", "2", key(300)) is None
-
-
-async def test_rows_are_replaced_and_dropped_singly_or_as_a_part(engine: Engine) -> None:
-    async with opened(engine) as log:
-        await log.append(
-            Append(
-                ts_ms=1,
-                rows=(
-                    RowPut("t", "1", b"a", b"old"),
-                    RowPut("t", "1", b"a", b"new"),
-                    RowPut("t", "1", b"b", b""),
-                    RowPut("t", "2", b"a", b"other"),
-                    RowDrop("t", "1", b"b"),
-                    RowDrop("t", "1", b"never there"),
-                ),
-            )
-        )
-        assert await log.rows("t", "1", limit=9) == [(b"a", b"new")]
-        await log.append(Append(ts_ms=1, rows=(RowDrop("t", "1"), RowPut("t", "1", b"z", b"z"))))
-        assert await log.rows("t", "1", limit=9) == [(b"z", b"z")]
-        assert await log.rows("t", "2", limit=9) == [(b"a", b"other")]
 
 
 async def test_what_a_refused_append_carried_is_not_written(engine: Engine) -> None:
@@ -405,36 +213,6 @@ async def test_of_older_keyframes_one_a_span_stays_so_that_any_moment_is_near_on
             kept = await log.keyframe("a", "roster", "v1", at=at)
             assert kept is not None
             assert at - kept.seq < KEYFRAME_SPAN + 500
-
-
-# Acks
-
-
-async def test_a_stored_ack_never_decreases(engine: Engine) -> None:
-    async with opened(engine) as log:
-        await log.save_acks([Ack("user/1", "dev", "a", 5), Ack("user/1", "dev", "a", 3)])
-        await log.save_acks([Ack("user/1", "dev", "a", 4), Ack("user/2", "dev", "a", 1)])
-        await log.save_acks([])
-        assert await log.acks("user/1") == [Ack("user/1", "dev", "a", 5)]
-        assert await log.acks() == [Ack("user/1", "dev", "a", 5), Ack("user/2", "dev", "a", 1)]
-
-
-async def test_acks_survive_a_crash(engine: Engine) -> None:
-    log = await engine.open()
-    await log.save_acks([Ack("user/1", "dev", "a", 5)])
-    await engine.crash(log)
-    async with opened(engine) as again:
-        assert await again.acks() == [Ack("user/1", "dev", "a", 5)]
-
-
-async def test_nothing_but_events_moves_the_position(engine: Engine) -> None:
-    async with opened(engine) as log:
-        heard: list[int] = []
-        log.listen(lambda events: heard.append(len(events)))
-        done = await log.append(Append(ts_ms=1, rows=(RowPut("t", "1", b"k", b"v"),), blobs=(b"x",)))
-        await log.save_acks([Ack("user/1", "dev", "a", 5)])
-        assert isinstance(done, Appended)
-        assert (done.position, log.position, heard) == (0, 0, [])
 
 
 async def test_a_command_that_answers_with_an_earlier_append_keeps_that_place(engine: Engine) -> None:

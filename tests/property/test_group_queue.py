@@ -1,8 +1,6 @@
 """The queue before the writer: owners take turns, and the items of each keep their order."""
 
-import sys
-from collections import Counter, defaultdict
-from types import FrameType
+from collections import defaultdict
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -142,43 +140,6 @@ def test_what_the_service_writes_by_itself_makes_no_groups_small() -> None:
         queue.put("", 0, 0, 100)
         assert 0 in queue.take(2_048, 1 << 20)
         assert groups_of_one(queue, 1) == [2_048]
-
-
-def test_one_owner_has_a_whole_group() -> None:
-    queue: GroupQueue[int] = GroupQueue()
-    for number in range(40):
-        queue.put("one", number, 64, 64 * 256)
-    assert queue.owners == 1
-    assert queue.take(2_048, 1 << 20) == list(range(32))
-    assert queue.take(2_048, 1 << 20) == list(range(32, 40))
-
-
-def test_a_backlog_is_one_owners_again_when_the_others_have_left() -> None:
-    queue: GroupQueue[int] = GroupQueue()
-    for number in range(3_000):
-        queue.put("one", number, 1, 100)
-    queue.put("other", -1, 0, 100)
-    group = queue.take(2_048, 1 << 20)
-    assert group[0] == -1
-
-    calls = Counter[str]()
-
-    def count(_frame: FrameType, event: str, _what: object) -> None:
-        calls[event] += 1
-
-    taken: list[int] = []
-    sys.setprofile(count)
-    try:
-        for number in range(3_000, 9_000):
-            queue.put("one", number, 1, 100)
-        for _ in range(4):
-            taken += queue.take(2_048, 1 << 20)
-    finally:
-        sys.setprofile(None)
-    first = len(group) - 1
-    assert taken == list(range(first, first + 4 * 2_048))
-    # A call and four appends for each item that comes; those that stood in a line cost two more.
-    assert calls["call"] + calls["c_call"] < 7 * len(taken)
 
 
 def test_who_comes_to_a_backlog_of_one_owner_leaves_in_the_next_group() -> None:

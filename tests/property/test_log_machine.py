@@ -6,22 +6,48 @@ One machine for each engine; the in-memory one also loses power in the middle of
 import asyncio
 import errno
 import tempfile
-from collections.abc import Coroutine
+from collections import Counter
+from collections.abc import Coroutine, Sequence
 from pathlib import Path
 
 import hypothesis.strategies as st
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from msgspec.structs import replace
 
+from huahuo.eventstore.blobs import blob_id
 from huahuo.eventstore.core.log import StoreLog
-from huahuo.eventstore.errors import Conflict, Unavailable
-from huahuo.eventstore.model import Append, Appended, Duplicate, NewEvent, RowDrop, RowPut, Secret, SecretPut
+from huahuo.eventstore.errors import CommandMismatch, Conflict, Unavailable
+from huahuo.eventstore.model import (
+    Ack,
+    Append,
+    Appended,
+    CommandRecord,
+    Duplicate,
+    Joined,
+    NewEvent,
+    RowDrop,
+    RowPut,
+    Secret,
+    SecretPut,
+    StoredEvent,
+)
 from tests.support.proofs import examples
-from tests.support.worlds.logs import Engine, MemoryEngine, SqliteEngine, command, read_joined
+from tests.support.worlds.logs import (
+    Engine,
+    MemoryEngine,
+    ReplicaEngine,
+    SqliteEngine,
+    command,
+    command_key,
+    read_joined,
+)
 
+OWNERS = ("o1", "o2")
 STREAMS = ("user/1", "user/2", "mailbox/1", "系统")
 names = st.sampled_from(STREAMS)
+parts = st.sampled_from("pq")
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 events = st.lists(
     st.builds(
@@ -44,10 +70,12 @@ class LogMachine(RuleBasedStateMachine):
         self.runner = asyncio.Runner()
         self.engine = self.make_engine()
         self.nonce = 0
-        self.events: list[tuple[str, int, bytes]] = []
-        self.commands: dict[str, int] = {}
-        self.rows: dict[bytes, bytes] = {}
-        self.secrets: dict[str, str] = {}
+        self.events: list[StoredEvent] = []
+        self.commands: dict[str, CommandRecord] = {}
+        self.rows: dict[str, dict[bytes, bytes]] = {"p": {}, "q": {}}
+        self.secrets: dict[str, dict[str, str]] = {owner: {} for owner in OWNERS}
+        self.acks: dict[str, int] = {}
+        self.blobs = Counter[bytes]()
         self.taken = 0
         self.safe = 0
 
@@ -68,11 +96,13 @@ class LogMachine(RuleBasedStateMachine):
         self.runner.close()
 
     def head(self, stream: str) -> int:
-        return sum(1 for name, _, _ in self.events if name == stream)
+        return sum(event.stream == stream for event in self.events)
 
     def note(self, done: Appended, *, wrote: bool = True) -> None:
         """What was acknowledged is in the model from now on. If a commit `wrote`, numbers taken are kept."""
-        self.events += [(e.stream, e.seq, e.body) for e in done.events]
+        for event in done.events:
+            assert event.seq == self.head(event.stream) + 1
+            self.events.append(event)
         if wrote:
             self.safe = self.taken
         assert [e.position for e in done.events] == list(
@@ -93,12 +123,13 @@ class LogMachine(RuleBasedStateMachine):
         """Several at once; the heads that each expects count those before it."""
 
         async def all_at_once() -> list[Appended | Duplicate | BaseException]:
-            heads = {stream: self.head(stream) for stream in STREAMS}
+            heads = {stream: self.head(stream) for stream in STREAMS} | {"log": len(self.events)}
             appends = []
             for some, right in groups:
                 made = self.unique(some)
-                expected = {stream: heads[stream] if right else heads[stream] + 1 for stream in STREAMS[:2]}
+                expected = {stream: heads[stream] + (not right) for stream in (*STREAMS[:2], "log")}
                 if right:
+                    heads["log"] += len(made)
                     for event in made:
                         heads[event.stream] += 1
                 appends.append(Append(ts_ms=1, events=made, expected=expected))
@@ -111,47 +142,110 @@ class LogMachine(RuleBasedStateMachine):
             else:
                 assert isinstance(outcome, Conflict)
 
-    @rule(number=st.integers(0, 5), some=events)
-    def command(self, number: int, some: tuple[NewEvent, ...]) -> None:
-        outcome = self.do(self.log.append(command(f"c{number}", *self.unique(some))))
-        known = self.commands.get(f"c{number}")
-        if known is None:
-            assert isinstance(outcome, Appended)
-            self.note(outcome)
-            assert outcome.command is not None
-            self.commands[f"c{number}"] = outcome.command.at_seq
-        else:
-            assert isinstance(outcome, Duplicate)
-            assert outcome.command.at_seq == known
+    @rule(number=st.integers(0, 5), some=events, stale=st.booleans(), other=st.booleans())
+    def command(self, number: int, some: tuple[NewEvent, ...], stale: bool, other: bool) -> None:
+        """Sent twice at once. The record of its id is asked for before the heads that it expects."""
+        self.nonce += 1
+        name = f"c{number}"
+        asked = command(
+            name, *self.unique(some), fingerprint=b"g" if other else b"f", reply=b"%d" % self.nonce
+        )
+        if stale:
+            asked = replace(asked, expected={STREAMS[0]: self.head(STREAMS[0]) + 1})
 
-    @rule(key=st.binary(max_size=3), value=st.binary(max_size=3), drop=st.booleans())
-    def row(self, key: bytes, value: bytes, drop: bool) -> None:
-        change = RowDrop("t", "p", key) if drop else RowPut("t", "p", key, value)
-        outcome = self.do(self.log.append(Append(ts_ms=1, rows=(change,))))
-        assert isinstance(outcome, Appended)
-        self.note(outcome)
-        if drop:
-            self.rows.pop(key, None)
-        else:
-            self.rows[key] = value
+        async def twice() -> Sequence[Appended | Duplicate | BaseException]:
+            return await asyncio.gather(
+                self.log.append(asked), self.log.append(asked), return_exceptions=True
+            )
 
-    @rule(owner=st.sampled_from(["o1", "o2"]), secret=texts, shred=st.booleans())
-    def secret(self, owner: str, secret: str, shred: bool) -> None:
-        outcome = self.do(
-            self.log.append(
+        first, second = self.do(twice())
+        known = self.commands.get(name)
+        if known is None and not stale:
+            assert isinstance(first, Appended)
+            assert first.command is not None
+            self.note(first)
+            known = self.commands[name] = first.command
+            first = second
+        assert asked.command is not None
+        for outcome in (first, second):
+            if known is None:
+                assert isinstance(outcome, Conflict)
+            elif known.fingerprint != asked.command.fingerprint:
+                assert isinstance(outcome, CommandMismatch)
+            else:
+                assert isinstance(outcome, Duplicate)
+                assert outcome.command == known
+        assert self.do(self.log.command(command_key(name))) == known
+
+    @rule(changes=st.lists(st.tuples(parts, st.binary(max_size=2) | st.none(), st.binary() | st.none())))
+    def change_rows(self, changes: list[tuple[str, bytes | None, bytes | None]]) -> None:
+        """Without a key a whole part is dropped, without a value a row."""
+        rows: list[RowPut | RowDrop] = []
+        for part, key, value in changes:
+            if key is None:
+                rows.append(RowDrop("t", part))
+                self.rows[part].clear()
+            elif value is None:
+                rows.append(RowDrop("t", part, key))
+                self.rows[part].pop(key, None)
+            else:
+                rows.append(RowPut("t", part, key, value))
+                self.rows[part][key] = value
+        self.note(self.appended(Append(ts_ms=1, rows=tuple(rows))), wrote=bool(rows))
+
+    @rule(part=parts, key=st.binary(max_size=2), limit=st.integers(1, 3))
+    def list_rows(self, part: str, key: bytes, limit: int) -> None:
+        rows = sorted(self.rows[part].items())
+        below, above = ([row for row in rows if row[0] < key], [row for row in rows if row[0] > key])
+        assert self.do(self.log.rows("t", part, before=key, limit=limit)) == below[::-1][:limit]
+        assert self.do(self.log.rows("t", part, after=key, limit=limit)) == above[:limit]
+        assert self.do(self.log.row("t", part, key)) == self.rows[part].get(key)
+
+    @rule(
+        changes=st.lists(
+            st.tuples(st.sampled_from(OWNERS), st.sampled_from("pq"), texts | st.none(), st.booleans()),
+            max_size=3,
+        )
+    )
+    def secrets_at_once(self, changes: list[tuple[str, str, str | None, bool]]) -> None:
+        """Each in an append of its own, which may shred what its owner had; without a text one is dropped."""
+        appends = []
+        for owner, name, text, shred in changes:
+            if shred:
+                self.secrets[owner].clear()
+            if text is None:
+                self.secrets[owner].pop(name, None)
+            else:
+                self.secrets[owner][name] = text
+            appends.append(
                 Append(
                     ts_ms=1,
                     shred=(owner,) if shred else (),
-                    secrets=() if shred else (SecretPut(owner, "p", Secret(secret)),),
+                    secrets=() if text is None else (SecretPut(owner, name, Secret(text)),),
+                    drop_secrets=((owner, name),) if text is None else (),
                 )
             )
-        )
-        assert isinstance(outcome, Appended)
-        self.note(outcome)
-        if shred:
-            self.secrets.pop(owner, None)
+
+        async def all_at_once() -> Sequence[Appended | Duplicate]:
+            return await asyncio.gather(*map(self.log.append, appends))
+
+        for outcome in self.do(all_at_once()):
+            assert isinstance(outcome, Appended)
+            self.note(outcome)
+
+    @rule(client=st.sampled_from(["c1", "c2"]), seq=st.integers(0, 9))
+    def ack(self, client: str, seq: int) -> None:
+        self.do(self.log.save_acks([Ack("user/1", client, "user/1", seq)]))
+        self.acks[client] = max(seq, self.acks.get(client, 0))
+
+    @rule(blob=st.binary(max_size=2), drop=st.booleans())
+    def blob(self, blob: bytes, drop: bool) -> None:
+        if drop:
+            self.appended(Append(ts_ms=1, drop_blobs=(blob_id(blob),)))
         else:
-            self.secrets[owner] = secret
+            self.appended(Append(ts_ms=1, blobs=(blob,)))
+        self.safe = self.taken
+        self.blobs[blob] = max(0, self.blobs[blob] + (-1 if drop else 1))
 
     @rule(stream=names, some=events)
     def end(self, stream: str, some: tuple[NewEvent, ...]) -> None:
@@ -166,6 +260,7 @@ class LogMachine(RuleBasedStateMachine):
 
     @rule(count=st.integers(1, 3))
     def take(self, count: int) -> None:
+        self.do(self.log.reserve("n", count))
         first = self.log.take("n", count)
         assert first > self.safe
         assert first == self.taken + 1 or self.taken == self.safe
@@ -185,18 +280,30 @@ class LogMachine(RuleBasedStateMachine):
         assert self.log.log_id == self.log_id
         self.taken = self.safe
 
-    @rule(stream=st.sampled_from((*STREAMS, "log")), after=st.integers(-1, 30), count=st.integers(1, 9))
+    @rule(
+        stream=st.sampled_from((*STREAMS, "log")),
+        after=st.integers(-1, 30) | st.just(10**30),
+        count=st.integers(0, 9),
+    )
     def read(self, stream: str, after: int, count: int) -> None:
         wanted = [
-            (name, seq, body)
-            for position, (name, seq, body) in enumerate(self.events, 1)
-            if (position > after if stream == "log" else name == stream and seq > after)
-        ]
-        found = self.do(self.log.read(stream, after, events_max=count))
-        assert [(e.stream, e.seq, e.body) for e in found] == wanted[:count]
+            event
+            for event in self.events
+            if (event.position > after if stream == "log" else event.stream == stream and event.seq > after)
+        ][:count]
+        assert self.do(self.log.read(stream, after, events_max=count)) == wanted
+        places = [(stream, event.position if stream == "log" else event.seq) for event in wanted]
+        nowhere = [(stream, 0), (stream, self.log.head(stream).seq + 1), ("never", 1)]
+        links = self.do(self.log.links([*places, *nowhere]))
+        assert links == [*(event.chain for event in wanted), None, None, None]
         if stream != "log":
             joined = self.do(read_joined(self.log, stream, after, events_max=count))
-            assert (joined.bodies if joined else b"") == b",".join(e.body for e in found)
+            bodies = b",".join(event.body for event in wanted)
+            assert joined == (Joined(wanted[0].seq, len(wanted), bodies) if wanted else None)
+
+    @rule(start=st.integers(0, 30))
+    def verify_a_part(self, start: int) -> None:
+        assert self.do(self.log.verify(start)) == max(0, len(self.events) - start)
 
     @invariant()
     def heads_and_chain_hold(self) -> None:
@@ -205,16 +312,23 @@ class LogMachine(RuleBasedStateMachine):
         assert self.log.position == len(self.events)
         assert {s: self.log.head(s).seq for s in STREAMS} == {s: self.head(s) for s in STREAMS}
         assert self.do(self.log.verify()) == len(self.events)
+        for prefix in ("", "user/"):
+            begun = {event.stream for event in self.events if event.stream.startswith(prefix)}
+            assert self.log.streams(prefix) == sorted(begun)
 
     @invariant()
     def what_lies_beside_holds(self) -> None:
         if not hasattr(self, "log"):
             return
-        rows = self.do(self.log.rows("t", "p", limit=99))
-        assert rows == sorted(self.rows.items(), reverse=True)
-        for owner in ("o1", "o2"):
-            kept = self.do(self.log.secret(owner, "p"))
-            assert (None if kept is None else kept.reveal()) == self.secrets.get(owner)
+        for part, rows in self.rows.items():
+            assert self.do(self.log.rows("t", part, limit=99)) == sorted(rows.items(), reverse=True)
+        for owner, secrets in self.secrets.items():
+            told = [one and one.reveal() for one in self.do(self.log.secrets(owner, "qp"))]
+            assert told == [secrets.get("q"), secrets.get("p")]
+        acks = self.do(self.log.acks())
+        assert acks == [Ack("user/1", client, "user/1", seq) for client, seq in sorted(self.acks.items())]
+        for blob, count in self.blobs.items():
+            assert self.do(self.log.blob(blob_id(blob))) == (blob if count else None)
 
 
 class MemoryLogMachine(LogMachine):
@@ -253,11 +367,10 @@ class MemoryLogMachine(LogMachine):
         self.taken = self.safe
         outcome = self.do(self.log.append(command(name, *made)))
         if isinstance(outcome, Duplicate):
-            counts = {stream: self.head(stream) for stream in STREAMS}
-            for event in made:
-                counts[event.stream] += 1
-                self.events.append((event.stream, counts[event.stream], event.body))
-            self.commands[name] = outcome.command.at_seq
+            found = self.do(self.log.read("log", len(self.events), events_max=9))
+            assert [(one.stream, one.body) for one in found] == [(one.stream, one.body) for one in made]
+            self.events += found
+            self.commands[name] = outcome.command
         else:
             self.note(outcome)
 
@@ -274,20 +387,29 @@ class SqliteLogMachine(LogMachine):
         self.directory.cleanup()
 
 
+class ReplicaLogMachine(LogMachine):
+    """The in-memory engine as the one replica of an ordered log."""
+
+    def make_engine(self) -> Engine:
+        return ReplicaEngine()
+
+
 _checks = [HealthCheck.too_slow, HealthCheck.data_too_large]
 TestMemoryLog = MemoryLogMachine.TestCase
 TestMemoryLog.settings = settings(
-    max_examples=examples(60),
-    stateful_step_count=25,
+    max_examples=examples(300),
+    stateful_step_count=40,
     deadline=None,
     derandomize=True,
     suppress_health_check=_checks,
 )
+TestReplicaLog = ReplicaLogMachine.TestCase
+TestReplicaLog.settings = settings(TestMemoryLog.settings, max_examples=examples(150))
 TestSqliteLog = SqliteLogMachine.TestCase
 pytest.mark.timeout(400)(TestSqliteLog)  # some thousand syncs, and a disk that others use too
 TestSqliteLog.settings = settings(
-    max_examples=examples(12),
-    stateful_step_count=20,
+    max_examples=examples(60),
+    stateful_step_count=40,
     deadline=None,
     derandomize=True,
     suppress_health_check=_checks,

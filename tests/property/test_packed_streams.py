@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from huahuo.eventstore.core.packed_heads import NOT_HERE, PackedHeads, PackedNames
-from huahuo.eventstore.core.storage_port import Place
+from huahuo.eventstore.core.storage_port import NOT_HERE, PackedHeads, PackedNames, Place
 from huahuo.eventstore.model import Head
 
 texts = st.text(max_size=5) | st.sampled_from(["user/1", "user/11", "匣子/7", "a", "aa"])
@@ -102,14 +101,3 @@ def test_heads_that_are_packed_and_unpacked_answer_as_a_dictionary(
                 assert len(place.unpacked) <= 2
             assert place.count == len(model)
             assert place.streams("s") == {name for name, head in model.items() if head.seq}
-
-
-def test_a_head_that_cannot_be_packed_stays_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("huahuo.eventstore.core.storage_port.UNPACKED_MAX", 0)
-    packed = PackedHeads(packed_of({"s0": 1}), array("I", [7]))
-    place = Place(0, b"", {}, packed)
-    place.unpack("s0")
-    place.heads["s0"] = Head(5, 9)  # its first events were pruned
-    place.pack()
-    assert (place.head("s0"), packed.head("s0")) == (Head(5, 9), None)
-    assert (place.count, len(place.unpacked)) == (1, 0)

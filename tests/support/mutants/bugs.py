@@ -200,7 +200,7 @@ _ALL: Final = (
         "huahuo.eventstore.core.draft",
         "                if actual != expected:",
         "                if False:",
-        tests=_unit("contract/test_log"),
+        tests=_unit("property/test_log_machine"),
     ),
     Bug(
         "a command id is not looked up",
@@ -361,7 +361,7 @@ _ALL: Final = (
         "huahuo.eventstore.memory",
         "self.acks[key] = max(ack.seq, self.acks.get(key, 0))",
         "self.acks[key] = ack.seq",
-        tests=_unit("contract/test_log_beside"),
+        tests=_unit("property/test_log_machine"),
     ),
     Bug(
         "every user may read every parcel",

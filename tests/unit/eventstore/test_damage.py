@@ -71,5 +71,5 @@ async def test_a_link_is_told_only_if_its_event_fits_the_chain(tmp_path: Path) -
     changed(tmp_path, "UPDATE seq_index SET position = 5 WHERE position = 2")
     log = await opened(tmp_path)
     assert await log.links(places) == [whole[0], None, None, whole[3]]
-    assert list(log.corruption.places) == ["stream a"]
+    assert sorted(log.corruption.places) == ["stream a", "stream b"]
     await log.close()

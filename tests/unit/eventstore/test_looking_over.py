@@ -1,14 +1,13 @@
 """Rows that a damaged page hides: numbers are not given out again, and the probe tells of the rest."""
 
 import asyncio
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from huahuo.eventstore.corruption import PLACES_MAX, Corruption
 from huahuo.eventstore.errors import Corrupt
-from huahuo.eventstore.executor import InlineExecutor, ThreadExecutor
+from huahuo.eventstore.executor import ThreadExecutor
 from huahuo.eventstore.model import (
     Append,
     CommandKey,
@@ -127,34 +126,6 @@ def test_a_damaged_table_is_remembered_however_many_places_are() -> None:
     corruption.note(Corrupt("table command", "damaged"))
     with pytest.raises(Corrupt):
         corruption.must_not_hide("command")
-
-
-class Stuck(InlineExecutor):
-    """Its jobs never end."""
-
-    waits: bool | None = None
-
-    async def run[T](self, job: Callable[[], T]) -> T:
-        """See `Executor`."""
-        never: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        return await never
-
-    def close(self, *, wait: bool = True) -> None:
-        """See `Executor`."""
-        self.waits = wait
-
-
-async def test_a_stop_that_is_given_up_frees_its_thread_and_does_not_wait_for_it(tmp_path: Path) -> None:
-    await filled(tmp_path)
-    log = await opened(tmp_path)
-    executor = Stuck()
-    stopping = asyncio.create_task(log.look_over(executor).stop())
-    await asyncio.sleep(0)
-    stopping.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await stopping
-    assert executor.waits is False
-    await log.close()
 
 
 async def test_a_damaged_page_refuses_only_the_appends_that_write_to_it(tmp_path: Path) -> None:

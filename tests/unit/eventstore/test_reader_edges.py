@@ -9,14 +9,13 @@ import pytest
 from huahuo.eventstore.ambient import FakeAmbient
 from huahuo.eventstore.care.pruning import CompactionPolicy, compact
 from huahuo.eventstore.core.log import StoreLog
-from huahuo.eventstore.errors import Closed, Damaged, EventStoreError, QueueFull, Unavailable
+from huahuo.eventstore.errors import Closed, QueueFull, Unavailable
 from huahuo.eventstore.executor import FairExecutor, acting_for
 from huahuo.eventstore.model import Ack, Append, CommandKey, CommandRecord, Head, Keyframe
 from tests.support.worlds.logs import (
     MemoryEngine,
     SqliteEngine,
     append,
-    command_key,
     event,
     looped,
     make_engine,
@@ -31,21 +30,6 @@ def raising(error: Exception) -> Any:
         raise error
 
     return job
-
-
-@looped
-async def test_a_command_is_called_unknown_only_after_what_may_hide_its_record_was_looked_at() -> None:
-    async with opened(MemoryEngine()) as log:
-        record = CommandRecord(command_key("c"), b"", b"{}")
-
-        async def look() -> None:
-            await log.append(Append(ts_ms=1, command=record))
-
-        assert await log.command(record.key) is None
-        log.before_commands = look
-        found = await log.command(record.key)
-        assert found is not None
-        assert found.key == record.key
 
 
 @pytest.mark.parametrize("error", [Closed("closed"), Unavailable("not now")])
@@ -63,18 +47,6 @@ async def test_a_keyframe_that_cannot_be_read_now_is_not_called_absent(
 
 
 @looped
-async def test_a_keyframe_that_does_not_unpack_counts_as_none_and_as_damage(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    async with opened(MemoryEngine()) as log:
-        await log.append(append(event()))
-        await log.put_keyframe(FRAME)
-        monkeypatch.setattr(log.store, "keyframe", raising(EventStoreError("no frame of zstd")))
-        assert await log.keyframe("user/1", "fold", "print") is None
-        assert "keyframe fold of user/1" in (log.corruption.sentence() or "")
-
-
-@looped
 async def test_a_state_too_large_to_keep_is_not_kept_and_nothing_fails(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -83,26 +55,6 @@ async def test_a_state_too_large_to_keep_is_not_kept_and_nothing_fails(
         await log.append(append(event()))
         await log.put_keyframe(FRAME)
         assert await log.keyframe("user/1", "fold", "print") is None
-
-
-@looped
-async def test_a_log_that_cannot_show_all_of_its_events_is_damaged_where_they_end(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    async with opened(MemoryEngine()) as log:
-        await log.append(append(event()))
-        monkeypatch.setattr(log.store, "events", lambda *_: [])
-        with pytest.raises(Damaged, match="missing, the log should go to 1"):
-            await log.verify()
-
-
-@looped
-async def test_a_log_that_ends_with_another_event_than_was_written_is_damaged() -> None:
-    async with opened(MemoryEngine()) as log:
-        await log.append(append(event()))
-        log.writer.place.chain = bytes(32)
-        with pytest.raises(Damaged, match="not the one that was written"):
-            await log.verify()
 
 
 async def pruned(log: StoreLog, count: int) -> None:
@@ -131,20 +83,6 @@ async def test_a_stream_whose_end_cannot_be_asked_for_now_seems_empty_and_nothin
         monkeypatch.setattr(log.store, "ended_head", raising(Unavailable("not now")))
         assert log.head("user/1") == Head()
         assert log.corruption.sentence() is None
-
-
-@looped
-async def test_the_link_of_a_newest_event_is_read_once_and_then_in_memory(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    async with opened(MemoryEngine()) as log:
-        await log.append(append(event(), event()))
-        link = log.head("user/1").link
-        log.writer.place.heads["user/1"] = Head(1, 2)
-        [older, newest] = await log.links([("user/1", 1), ("user/1", 2)])
-        assert newest == log.head("user/1").link == link != older
-        monkeypatch.setattr(log.store, "links", raising(AssertionError("read again")))
-        assert await log.links([("user/1", 2)]) == [link]
 
 
 @looped

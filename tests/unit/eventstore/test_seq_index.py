@@ -54,7 +54,7 @@ async def test_every_event_is_read_wherever_the_index_stands(tmp_path: Path) -> 
     partly = 0
     for _ in range(30):
         await fill(log, rng, written, 3)
-        held = store.unindexed_count
+        held = store.unindexed.count
         assert held <= 2 * 40 + 40
         partly += 0 < held < log.position
         for stream in STREAMS:

@@ -88,19 +88,6 @@ async def test_a_reader_that_stays_in_holds_up_nothing_but_the_size(
 # After a failure
 
 
-async def test_a_connection_that_broke_is_replaced_and_nothing_is_lost(tmp_path: Path) -> None:
-    log = await opened(tmp_path)
-    await log.append(append(event("a")))
-    store = log.store
-    assert isinstance(store, sqlite_store.SqliteStore)
-    store.connection.close()
-    with pytest.raises(Unavailable):
-        await log.append(append(event("a")))
-    await log.append(append(event("a"), expected={"a": 1}))
-    assert await log.verify() == 2
-    await log.close()
-
-
 async def test_a_new_connection_is_not_trusted_before_its_write_ahead_log_was_emptied(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

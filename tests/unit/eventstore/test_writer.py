@@ -1,7 +1,6 @@
 """Group commit: which appends are grouped, which wait, and what a blocked disk means for the callers."""
 
 import asyncio
-import errno
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -138,16 +137,6 @@ async def test_a_hearer_that_fails_ends_neither_the_writer_nor_what_others_are_t
     await turns()
     assert good.told == [[("two", 2)]]
     assert isinstance(await log.append(append(event("a"))), Appended)
-
-
-async def test_a_hearer_is_told_that_the_outcome_of_a_failed_commit_is_unknown() -> None:
-    disk = ModelDisk()
-    log = await opened(disk, HeldExecutor())
-    hears = Hears(log)
-    disk.fail_syncs.append(errno.EIO)
-    hears.ask("one", "two")
-    await turns()
-    assert hears.told == [[("one", "Unavailable"), ("two", "Unavailable")]]
 
 
 async def test_a_user_whose_backlog_is_too_large_is_told_so_and_nothing_is_written() -> None:

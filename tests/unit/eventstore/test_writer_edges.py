@@ -7,12 +7,10 @@ import msgspec
 import pytest
 
 from huahuo.eventstore.ambient import FakeAmbient
-from huahuo.eventstore.core.group_queue import ITEM_BYTES
-from huahuo.eventstore.core.writer import PETTY_S, Pending, bill
 from huahuo.eventstore.errors import Corrupt, Unavailable
 from huahuo.eventstore.executor import InlineExecutor
 from huahuo.eventstore.memory import MemoryLog, ModelDisk
-from huahuo.eventstore.model import Append, Appended, StoredEvent
+from huahuo.eventstore.model import StoredEvent
 from tests.support.models.failing_store import blind, failing
 from tests.support.worlds.logs import MASTER_KEY, append, event
 
@@ -37,62 +35,21 @@ async def opened(executor: Held | None = None) -> MemoryLog:
     )
 
 
-class Cared:
-    """A store whose files want care until it was given `wanted` times."""
-
-    def __init__(self, log: MemoryLog, patch: pytest.MonkeyPatch, wanted: int) -> None:
-        self.at_s: list[float] = []
-        self.wanted = wanted
-        patch.setattr(log.store, "care_due", lambda: len(self.at_s) < self.wanted)
-        patch.setattr(log.store, "care", self.care)
-
-    def care(self) -> None:
-        self.at_s.append(asyncio.get_running_loop().time())
-
-
-async def test_a_closed_log_is_cared_for_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    log = await opened()
-    cared = Cared(log, monkeypatch, 100)
-    await log.append(append(event()))
-    await asyncio.sleep(0)
-    await log.close()
-    times = len(cared.at_s)
-    await asyncio.sleep(10)
-    assert len(cared.at_s) == times > 0
-
-
-async def test_care_that_comes_due_while_a_commit_runs_disturbs_nothing(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    executor = Held()
-    log = await opened(executor)
-    cared = Cared(log, monkeypatch, 2)
-    await log.append(append(event()))
-    await asyncio.sleep(0.5)
-    executor.open.clear()
-    waiting = log.submit(append(event()))
-    await asyncio.sleep(2)
-    assert (waiting.done(), len(cared.at_s)) == (False, 1)
-    executor.open.set()
-    assert isinstance(await waiting, Appended)
-    await asyncio.sleep(0.1)
-    assert len(cared.at_s) == 2
-    await log.close()
-
-
 async def test_care_that_fails_costs_no_append(monkeypatch: pytest.MonkeyPatch) -> None:
     log = await opened()
-    cared = Cared(log, monkeypatch, 1)
+    tried = 0
 
     def fail() -> None:
-        cared.care()
+        nonlocal tried
+        tried += 1
         raise OSError("no room")
 
+    monkeypatch.setattr(log.store, "care_due", lambda: not tried)
     monkeypatch.setattr(log.store, "care", fail)
     for _ in range(2):
         await log.append(append(event()))
     await asyncio.sleep(1)
-    assert (len(cared.at_s), log.position) == (1, 2)
+    assert (tried, log.position) == (1, 2)
     await log.close()
 
 
@@ -147,17 +104,3 @@ async def test_a_log_whose_acknowledged_events_are_gone_takes_no_more(
         await log.append(append(event()))
     assert log.position == 1
     await log.close()
-
-
-def test_nobody_pays_for_what_the_service_writes_for_itself_nor_for_a_petty_part() -> None:
-    def pending(user: str, size: int) -> Pending:
-        return Pending(Append(ts_ms=1, principal=user), (), size, None)
-
-    paid: dict[str, float] = {}
-    large, small = pending("user/1", 10_000 * ITEM_BYTES), pending("user/2", 0)
-    own = Pending(None, (), 1 << 20, None)
-    bill([large, small, own], 2000 * PETTY_S, paid.__setitem__)
-    assert list(paid) == ["user/1"]
-    assert paid["user/1"] == pytest.approx(2000 * PETTY_S, rel=0.01)
-    bill([pending("user/3", 1)], PETTY_S, paid.__setitem__)
-    assert list(paid) == ["user/1"], "alone in its group, too"
