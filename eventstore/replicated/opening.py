@@ -123,7 +123,7 @@ async def find_beginning(sequencer: Sequencer, master_key: bytes, ambient: Ambie
             last = await sequencer.last()
             if last == 0:
                 made = Birth(proposal.BIRTH_FORMAT, ambient.token())
-                last = await sequencer.propose(proposal.dump_birth(made, key), f"birth.{made.log_id}")
+                last = await sequencer.propose(proposal.dump_birth(made, key))
             break
         except (Unreachable, InDoubt):
             await asyncio.sleep(AGAIN_S)

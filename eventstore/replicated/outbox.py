@@ -45,10 +45,6 @@ class Incarnation(msgspec.Struct, frozen=True):
     epoch: int
     token: str
 
-    def id_of(self, number: int) -> str:
-        """The id of its proposal with this number."""
-        return f"{self.node}.{self.epoch}.{self.token}.{number}"
-
 
 class Sent(msgspec.Struct, eq=False):
     """A proposal under way. `done` is resolved once it is applied, or will never be."""
@@ -232,13 +228,13 @@ class Outbox:
             self._task(self._deliver(proposer, sent, before))
             before = sent
 
-    def send_once(self, proposer: Proposer, made: Made) -> None:
+    def send_once(self, made: Made) -> None:
         """Propose these without waiting for them."""
 
         async def send() -> None:
-            for head, data, _ in made.proposals:
+            for _, data, _ in made.proposals:
                 with suppress(SequencerError):
-                    await self._sequencer.propose(data, proposer.incarnation.id_of(head.number))
+                    await self._sequencer.propose(data)
 
         self._task(send())
 
@@ -263,13 +259,9 @@ class Outbox:
 
     async def _deliver(self, proposer: Proposer, sent: Sent, before: Sent | None) -> None:
         """Propose until it is applied. One that overtook the one before it is ignored: propose it again."""
-        first_id = proposer.incarnation.id_of(sent.number)
-        ignored = 0
         while not sent.done.done():
-            # A log that knows the id would give the place at which it was ignored, again and again.
-            id_ = f"{first_id}.{ignored}" if ignored else first_id
             try:
-                offset = await self._sequencer.propose(sent.data, id_)
+                offset = await self._sequencer.propose(sent.data)
                 await self._arrivals.applied(offset)
                 self._reached(None)  # not before: a log may take proposals and give none back
             except ProposalTooLarge as error:
@@ -286,7 +278,6 @@ class Outbox:
             except Unavailable:
                 return
             else:
-                ignored += 1
                 if not sent.done.done() and before is not None and not before.done.done():
                     await asyncio.wait([before.done])
         self._reached(None)  # it is applied, also if the answer never came

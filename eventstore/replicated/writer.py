@@ -396,7 +396,7 @@ class ReplicaWriter(Writer):
             SequencerError: as `Sequencer.propose`.
         """
         again = proposal.dump_birth(Birth(proposal.BIRTH_FORMAT, self._log_id), self._key)
-        return await self.sequencer.propose(again, f"birth.{self.node}.{self._ambient.token(8)}")
+        return await self.sequencer.propose(again)
 
     async def trim(self, before: int) -> None:
         """Let the ordered log forget what is before a birth told again. Raises as `Sequencer.trim`."""
@@ -549,7 +549,7 @@ class ReplicaWriter(Writer):
             return
         if self.proposer is not None:  # the others judge too; no task waits for it
             farewell = self.proposer.make((), self.agreement.last, 0)
-            self._outbox.send_once(self.proposer, farewell)
+            self._outbox.send_once(farewell)
         reason = (
             f"the history of this node differs from that of {others}: it serves nothing new; keep a copy of"
             " its directory before you rebuild it from a node that is right"

@@ -217,11 +217,11 @@ class Twice(MemorySequencer):
         super().__init__(order)
         self._more = more
 
-    async def propose(self, proposal: bytes, proposal_id: str) -> int:
-        first = await super().propose(proposal, proposal_id)
-        await super().propose(proposal, proposal_id)
+    async def propose(self, proposal: bytes) -> int:
+        first = await super().propose(proposal)
+        await super().propose(proposal)
         if self._more:
-            await super().propose(self._more, "more")
+            await super().propose(self._more)
         return first
 
 

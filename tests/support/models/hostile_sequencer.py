@@ -17,7 +17,6 @@ from huahuo.eventstore.sequencer.port import (
     SequencerError,
     Unreachable,
 )
-from tests.support.models.memory_sequencer import MemoryOrder, MemorySequencer
 
 
 class HostileSequencer:
@@ -55,7 +54,7 @@ class HostileSequencer:
     def proposal_bytes_max(self) -> int:
         return self._inner.proposal_bytes_max
 
-    async def propose(self, proposal: bytes, proposal_id: str) -> int:
+    async def propose(self, proposal: bytes) -> int:
         """Late, perhaps behind a later call; perhaps twice; perhaps without an answer, done or not."""
         await self._wait()
         if self.cut or self._closed:
@@ -66,11 +65,11 @@ class HostileSequencer:
             raise Unreachable("not sent")
         if self._strikes():
             if self._strikes(0.5):
-                self._later(proposal, proposal_id)
+                self._later(proposal)
             raise InDoubt("no answer came")
         if self._strikes():
-            self._later(proposal, proposal_id)
-        offset = await self._inner.propose(proposal, proposal_id)
+            self._later(proposal)
+        offset = await self._inner.propose(proposal)
         await self._wait()
         if self._strikes():
             raise InDoubt("the answer was lost")
@@ -108,14 +107,14 @@ class HostileSequencer:
         self.faults += strikes
         return strikes
 
-    def _later(self, proposal: bytes, proposal_id: str) -> None:
+    def _later(self, proposal: bytes) -> None:
         """The proposal gets its place at some later time, whatever its sender was told."""
 
         async def put() -> None:
             for _ in range(self._chance.randrange(4)):
                 await self._wait()
             with suppress(SequencerError):
-                await self._inner.propose(proposal, proposal_id)
+                await self._inner.propose(proposal)
 
         task = asyncio.get_running_loop().create_task(put())
         self._late.add(task)
@@ -127,28 +126,3 @@ class HostileSequencer:
         else:
             for _ in range(self._chance.randrange(3)):
                 await asyncio.sleep(0)
-
-
-class OneLate(MemorySequencer):
-    """As PostgreSQL, a proposal whose id has a place keeps that one, and is not put in order again.
-
-    While `late`, the next proposal does not get through until another one has.
-    """
-
-    def __init__(self, order: MemoryOrder, known: dict[str, int]) -> None:
-        """`known` is shared by all that use the order."""
-        super().__init__(order)
-        self.late = False
-        self.refused = asyncio.Event()
-        self._known = known
-        self._held = ""
-
-    async def propose(self, proposal: bytes, proposal_id: str) -> int:
-        if self.late and self._held in ("", proposal_id):
-            self._held = proposal_id
-            self.refused.set()
-            raise Unreachable("not yet")
-        self.late = False
-        if proposal_id not in self._known:
-            self._known[proposal_id] = await super().propose(proposal, proposal_id)
-        return self._known[proposal_id]

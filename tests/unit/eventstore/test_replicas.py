@@ -16,8 +16,7 @@ from huahuo.eventstore.errors import (
 )
 from huahuo.eventstore.model import Append, Appended, Secret, SecretPut
 from huahuo.eventstore.replicated.proposal import VERSION, Codec
-from tests.support.models.hostile_sequencer import OneLate
-from tests.support.models.memory_sequencer import MemoryOrder, MemorySequencer
+from tests.support.models.memory_sequencer import MemorySequencer
 from tests.support.worlds.logs import MASTER_KEY, append, event
 from tests.support.worlds.replicas import Cluster, Node, cluster
 
@@ -89,25 +88,6 @@ async def test_no_number_is_handed_out_by_two_nodes() -> None:
         numbers = [number for first in handed for number in (first, first + 1)]
         assert len(numbers) == len(set(numbers))
         await same_everywhere(made)
-
-
-async def test_a_proposal_that_came_too_early_is_taken_later_also_by_a_log_that_knows_its_id() -> None:
-    known: dict[str, int] = {}
-    ways: list[OneLate] = []
-
-    def way(order: MemoryOrder, _name: str) -> OneLate:
-        ways.append(OneLate(order, known))
-        return ways[-1]
-
-    async with cluster("ab", way=way) as made, asyncio.timeout(60):
-        node = made.nodes[0]
-        ways[0].late = True
-        first = asyncio.create_task(node.log.append(append(event("s", b"first"))))
-        await ways[0].refused.wait()
-        await node.log.append(append(event("s", b"second")))
-        await first
-        await same_everywhere(made)
-        assert [e.body for e in await node.log.read("s", 0, events_max=9)] == [b"first", b"second"]
 
 
 async def test_a_node_that_meets_a_newer_format_stops_there_and_says_so() -> None:

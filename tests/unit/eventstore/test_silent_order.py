@@ -22,11 +22,11 @@ class Silent(MemorySequencer):
     lost = False
     hint = ""
 
-    async def propose(self, proposal: bytes, proposal_id: str) -> int:
+    async def propose(self, proposal: bytes) -> int:
         if self.lost:
             await asyncio.sleep(2)
             raise InDoubt("no answer came", self.hint)
-        return await super().propose(proposal, proposal_id)
+        return await super().propose(proposal)
 
 
 async def wait(node: Node, seconds: float) -> None:
