@@ -88,8 +88,6 @@ async def open_replica[L: StoreLog](
     refused = writer.foreign
     if log.log_id != log_id:
         refused = f"this directory holds the log {log.log_id}, and the ordered log is that of {log_id}"
-    elif log.position and not writer.shared.offset:
-        refused = "this directory holds the log of a single service: adopt it into a cluster first"
     if refused:
         await log.close()
         raise EventStoreError(refused)

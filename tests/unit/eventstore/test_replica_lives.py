@@ -4,16 +4,12 @@ import functools
 
 import pytest
 
-from huahuo.eventstore.errors import (
-    EventStoreError,
-)
-from huahuo.eventstore.memory import MemoryLog
 from huahuo.eventstore.model import Appended
 from huahuo.eventstore.replicated.opening import Held, open_replica
 from huahuo.eventstore.replicated.peers import LIVING_S
 from huahuo.eventstore.sequencer.port import InDoubt, Unreachable
 from tests.support.models.failing_store import Way, one_node
-from tests.support.models.memory_sequencer import MemoryOrder, MemorySequencer
+from tests.support.models.memory_sequencer import MemoryOrder
 from tests.support.worlds.logs import MASTER_KEY, append, event
 from tests.support.worlds.replicas import Node, cluster
 
@@ -61,16 +57,3 @@ async def test_a_node_counts_itself_and_each_that_was_heard_lately_as_living() -
             one.ambient.advance(1.0)
             await one.log.append(append(event("s")))
         assert one.log.living() == {"a.1"}
-
-
-async def test_a_directory_of_a_single_service_does_not_join_before_it_is_adopted() -> None:
-    async with one_node() as made:
-        [node] = made.nodes
-        lone = Node("b", made.order, lambda order, _: MemorySequencer(order), 1)
-        single = await MemoryLog.open(
-            lone.disk, ambient=lone.ambient, master_key=MASTER_KEY, build="b", log_id=node.log.log_id
-        )
-        await single.append(append(event("s")))
-        await single.close()
-        with pytest.raises(EventStoreError, match="adopt it into a cluster first"):
-            await lone.start()

@@ -12,11 +12,9 @@ from huahuo.eventstore.errors import (
     KeyConflict,
     NumbersSpent,
     TooLarge,
-    WrongKey,
 )
 from huahuo.eventstore.model import Append, Appended, Secret, SecretPut
 from huahuo.eventstore.replicated.proposal import VERSION, Codec
-from tests.support.models.memory_sequencer import MemorySequencer
 from tests.support.worlds.logs import MASTER_KEY, append, event
 from tests.support.worlds.replicas import Cluster, Node, cluster
 
@@ -191,13 +189,6 @@ async def test_an_append_is_refused_by_its_size_alone_and_what_is_behind_it_goes
         sizes = [len(made.order.get(offset) or b"") for offset in range(1, made.order.last + 1)]
         assert max(sizes) <= 20_000
         assert made.nodes[1].log.head("s").seq == 51
-
-
-async def test_a_node_with_another_master_key_does_not_start() -> None:
-    async with cluster("ab") as made:
-        stranger = Node("c", made.order, lambda order, _: MemorySequencer(order), 1)
-        with pytest.raises(WrongKey, match="another master key"):
-            await stranger.start(master_key=b"x" * 32)
 
 
 async def test_the_replica_of_another_ordered_log_does_not_start() -> None:

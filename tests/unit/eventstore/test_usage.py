@@ -13,7 +13,6 @@ from huahuo.eventstore.care.pruning import CompactionPolicy, compact
 from huahuo.eventstore.core.log import StoreLog
 from huahuo.eventstore.errors import Unavailable
 from huahuo.eventstore.model import Append
-from huahuo.eventstore.sqlite import schema
 from huahuo.eventstore.sqlite.log import SqliteLog
 from huahuo.eventstore.sqlite.schema import EVENT_BYTES
 from tests.support.worlds.logs import event
@@ -62,16 +61,6 @@ async def test_an_event_counts_for_the_user_of_its_stream_else_for_the_user_that
     await log.close()
 
 
-async def test_it_is_counted_in_slices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    log = await opened(tmp_path)
-    await put(log, "user/1", schema.SLICE_EVENTS + 10)
-    assert await log.count_usage(log.position)
-    upto, [one] = await log.usage()
-    assert (upto, one.events) == (schema.SLICE_EVENTS, schema.SLICE_EVENTS * ONE)
-    assert await counted(log) == {"user/1": ((schema.SLICE_EVENTS + 10) * ONE, 0)}
-    await log.close()
-
-
 async def test_blobs_count_for_their_owner_each_reference_whole_until_it_is_dropped(tmp_path: Path) -> None:
     log = await opened(tmp_path)
     blob = bytes(range(256)) * 8
@@ -106,20 +95,6 @@ async def test_counts_are_those_of_all_events_whatever_was_appended_pruned_faile
             case "restart" if chance.random() < 0.3:
                 await log.close()
                 log = await opened(tmp_path)
-    assert {user: events for user, (events, _) in (await counted(log)).items()} == await recounted(log)
-    await log.close()
-
-
-async def test_with_too_many_users_at_once_they_are_counted_by_reading(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(schema, "TALLY_USERS_MAX", 3)
-    log = await opened(tmp_path)
-    await put(log, "user/0")
-    await counted(log)
-    for number in range(9):
-        await put(log, f"user/{number}")
-    assert len(await counted(log)) == 9
     assert {user: events for user, (events, _) in (await counted(log)).items()} == await recounted(log)
     await log.close()
 

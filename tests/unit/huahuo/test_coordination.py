@@ -83,14 +83,6 @@ async def workers() -> AsyncIterator[tuple[Cluster, list[Worker]]]:
             await worker.duty.stop()
 
 
-async def test_the_first_node_works_and_keeps_the_work_while_it_lives() -> None:
-    async with workers() as (made, each):
-        await made.pass_s(3 * SILENT_S)
-        assert [worker.working for worker in each] == [True, False, False]
-        assert {worker.duty.holder for worker in each} == {"a"}
-        assert set(each[2].duty.members) == {"a", "b", "c"}
-
-
 async def test_a_node_with_other_token_keys_is_refused_and_told_whose_differ() -> None:
     async with workers() as (made, each):
         await each[2].duty.stop()
@@ -192,42 +184,6 @@ async def test_work_that_could_not_begin_because_the_log_did_not_answer_is_begun
         await made.pass_s(2.0)
         assert sorted(worker.fails for worker in each[1:]) == [0, 1]
         assert sum(worker.working and worker.duty.works for worker in each[1:]) == 1
-
-
-def parts(each: list[Worker]) -> list[tuple[str, ...]]:
-    """The nodes that each of these divides the work with, none for one that has no part."""
-    return [worker.share.nodes for worker in each]
-
-
-@pytest.mark.parametrize("dies", [0, 1])
-async def test_the_part_of_a_node_that_died_is_done_by_others_within_ten_seconds(dies: int) -> None:
-    async with workers() as (made, each):
-        await made.pass_s(4.0)
-        await made.nodes[dies].crash()
-        others = [worker for worker in each if worker is not each[dies]]
-        await made.pass_s(10.0)
-        assert parts(others) == [tuple(worker.node.name for worker in others)] * 2
-        await made.nodes[dies].start()
-
-
-async def test_a_drained_node_has_no_part_and_gets_one_when_it_is_taken_back() -> None:
-    async with workers() as (made, each):
-        await made.pass_s(4.0)
-        await each[2].duty.unfit()
-        assert each[2].share == NOTHING
-        await made.pass_s(1.0)
-        assert parts(each[:2]) == [("a", "b")] * 2
-        each[2].duty.fit()
-        await made.pass_s(4.0)
-        assert parts(each) == [("a", "b", "c")] * 3
-
-
-async def test_a_node_that_stops_leaves_its_part_to_the_others_at_once() -> None:
-    async with workers() as (made, each):
-        await made.pass_s(4.0)
-        await each[1].duty.stop()
-        await made.pass_s(1.0)
-        assert parts([each[0], each[2]]) == [("a", "c")] * 2
 
 
 async def test_a_row_of_a_node_that_is_long_gone_gets_no_part() -> None:

@@ -12,13 +12,13 @@ import pytest
 
 from huahuo.actors.plugins.past import Past
 from huahuo.eventstore.ambient import FakeAmbient
-from huahuo.eventstore.care.backup import MANIFEST, put_back
+from huahuo.eventstore.care.backup import put_back
 from huahuo.eventstore.care.pruning import RetentionRule
 from huahuo.eventstore.core.reader import AUDIT_STREAM
 from huahuo.eventstore.sqlite.log import SqliteLog
 from huahuo.eventstore.sqlite.schema import DATABASE
 from huahuo.storage import copying
-from huahuo.storage.copying import Outcome, made_ms, name_at, run, staged
+from huahuo.storage.copying import Outcome, name_at, run, staged
 from huahuo.storage.upkeep import RETRY_S, Backups, facts_of, rules_of
 from tests.support.worlds.logs import MemoryEngine, append, event, opened
 
@@ -127,16 +127,6 @@ async def test_a_backup_that_is_being_made_is_left_alone(place: Place) -> None:
         assert kept(place) == [made, other.name]
 
 
-async def test_a_target_that_cannot_be_made_is_named(place: Place) -> None:
-    place.target.write_text("a file")
-    assert "backups" in (await backed_up(place)).error
-
-
-def test_the_name_of_a_backup_tells_its_time() -> None:
-    now_ms = FakeAmbient().now_ms()
-    assert abs(made_ms(name_at(now_ms)) - now_ms) < 1000
-
-
 class Maker:
     """Gives one outcome after the other."""
 
@@ -169,12 +159,6 @@ async def test_after_a_restart_the_age_of_the_newest_backup_is_known_and_none_is
         assert await backups.once() == 600
         assert backups.age_s == pytest.approx(3000, abs=1)
         assert backups.made == 0
-
-
-async def test_a_manifest_is_what_makes_a_backup(place: Place) -> None:
-    made = (await backed_up(place)).made
-    assert (place.target / made / MANIFEST).is_file()
-    assert [one.name for one in (place.target / made).iterdir() if "key" in one.name] == []
 
 
 DAY_MS = 86_400_000

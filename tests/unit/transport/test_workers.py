@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, cast
 
-import msgspec
 import pytest
 
 from huahuo.actors.actor.messages import AskTimeout, HandlerCancelled, InboxFull
@@ -28,7 +27,6 @@ from huahuo.transport.workers.channel import (
     columns_of,
     error_named,
     error_raised,
-    events_of,
     message,
 )
 from huahuo.transport.workers.owner import PartsKept
@@ -80,14 +78,6 @@ async def ends() -> AsyncIterator[tuple[Channel, End]]:
         there.channel.close()
 
 
-async def test_calls_arrive_whole_and_in_order() -> None:
-    async with ends() as (here, there):
-        sent = ["x" * (n * 997) for n in range(200)]
-        for text in sent:
-            here.say(OwnerPort.left, text)
-        assert await there.until(200) == [("left", text) for text in sent]
-
-
 async def test_a_call_gets_its_answer_at_once_or_later_or_the_error() -> None:
     async with ends() as (here, there), asyncio.timeout(WITHIN_S):
         assert await here.ask(OwnerPort.enter, "10.0.0.1") == "admitted"
@@ -119,15 +109,6 @@ async def test_a_commit_leaves_before_those_who_have_the_loop_next() -> None:
         await asyncio.sleep(0)
         assert came == [message(OwnerPort.ready) + message(OwnerPort.left, "10.0.0.1")]
         here.close()
-
-
-async def test_what_was_sent_before_the_end_still_arrives() -> None:
-    async with ends() as (here, there):
-        here.say(OwnerPort.ready)
-        here.close()
-        assert await there.until(1) == [("ready",)]
-        async with asyncio.timeout(WITHIN_S):
-            await there.lost.wait()
 
 
 _LEFT = message(OwnerPort.left, "a")
@@ -207,18 +188,6 @@ async def test_a_commit_moves_the_heads_that_are_known_and_no_others() -> None:
     assert (log.head("a").seq, log.head("a").link) == (9, bytes([9]) * 32)
     assert not log.knows("c")
     assert (log.position, log.head("log").seq) == (3, 3)
-
-
-@pytest.mark.parametrize("different", [False, True])
-def test_what_all_events_of_a_commit_share_is_told_once(different: bool) -> None:
-    events = [event(n, f"user/{n}", 1) for n in range(1, 51)]
-    if different:
-        events[7] = msgspec.structs.replace(events[7], type="other", principal="user/1", version=2, cause=9)
-    columns = columns_of(events)
-    assert isinstance(columns[3], list) is different
-    assert isinstance(columns[9], str), "no event has a command"
-    assert events_of(columns) == events
-    assert events_of(columns_of([])) == []
 
 
 async def test_an_answer_that_was_overtaken_by_a_commit_moves_no_head_back() -> None:
