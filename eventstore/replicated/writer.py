@@ -63,8 +63,8 @@ UNDER_WAY_MAX = 4
 """Proposals of this node that may be under way: more gain nothing, since the next ones gather meanwhile."""
 CLOSE_S = 5.0
 """How long closing waits for what is under way. After that the outcome of the rest is unknown."""
-PARTS = 100
-"""In how many steps a node that joins says how far it is."""
+PROGRESS_S = 0.25
+"""How often a node that joins says how far it is."""
 _log = structlog.get_logger(__name__)
 
 
@@ -455,10 +455,7 @@ class ReplicaWriter(Writer):
             self.compared.set()
         self._task(self._arrivals.follow(before), "log follower")
         try:
-            for part in range(PARTS + 1):
-                upto = before + (last - before) * part // PARTS
-                if self.shared.offset < upto:
-                    await meanwhile(self.applied(upto), lambda: self._tell_progress(last), HEARTBEAT_S)
+            await meanwhile(self.applied(last), lambda: self._tell_progress(last), PROGRESS_S)
             self._must_run()
         except Unavailable:
             return
