@@ -302,56 +302,6 @@ BLOCK = 1024
 """Numbers reserved at a time: a node hands out about half of them while the next block is under way."""
 
 
-class _Counter(msgspec.Struct):
-    ranges: list[tuple[int, int]]
-    """(first, end) of what is left, ascending; one ends where the next begins in another block."""
-
-    @property
-    def left(self) -> int:
-        return sum(end - first for first, end in self.ranges)
-
-
-class Blocks:
-    """Numbers of counters that a node has reserved: blocks that no other node hands out from."""
-
-    def __init__(self) -> None:
-        self._counters: dict[str, _Counter] = {}
-
-    def add(self, counter: str, first: int, count: int) -> None:
-        """A block was reserved."""
-        held = self._counters.setdefault(counter, _Counter([]))
-        if held.ranges and held.ranges[-1][1] == first:
-            held.ranges[-1] = (held.ranges[-1][0], first + count)
-        else:
-            held.ranges.append((first, first + count))
-
-    def take(self, counter: str, count: int) -> int | None:
-        """The first of `count` consecutive numbers, None if no block has that many left.
-
-        What is left of a block that is too short is given up, so that numbers rise.
-        """
-        held = self._counters.get(counter)
-        while held is not None and held.ranges:
-            first, end = held.ranges[0]
-            if end - first >= count:
-                held.ranges[0] = (first + count, end)
-                return first
-            if len(held.ranges) == 1:
-                break
-            held.ranges.pop(0)
-        return None
-
-    def has(self, counter: str, count: int) -> bool:
-        """Whether `take` would find a block."""
-        held = self._counters.get(counter)
-        return held is not None and any(end - first >= count for first, end in held.ranges)
-
-    def is_low(self, counter: str) -> bool:
-        """Whether fewer than half a block is left."""
-        held = self._counters.get(counter)
-        return held is None or held.left < BLOCK // 2
-
-
 class Reservations:
     """Reserving numbers of counters for this node: what is wanted, what is under way, and who waits for it.
 
@@ -361,7 +311,8 @@ class Reservations:
     def __init__(self, wake: Callable[[], None]) -> None:
         self.wanted: dict[str, int] = {}
         self._wake = wake
-        self._blocks = Blocks()
+        self._blocks: dict[str, list[tuple[int, int]]] = {}
+        """(first, end) of what is left, ascending; one ends where the next begins in another block."""
         self._coming: dict[str, asyncio.Future[None]] = {}
 
     def take(self, counter: str, count: int) -> int:
@@ -370,16 +321,24 @@ class Reservations:
         Raises:
             NumbersSpent: fewer are reserved.
         """
-        first = self._blocks.take(counter, count)
-        if first is None or self._blocks.is_low(counter):
+        blocks, found = self._blocks.get(counter, []), None
+        while blocks and found is None:
+            first, end = blocks[0]
+            if end - first >= count:
+                blocks[0], found = (first + count, end), first
+            elif len(blocks) == 1:
+                break
+            else:  # what is left of it is given up, so that numbers rise
+                blocks.pop(0)
+        if found is None or sum(end - first for first, end in blocks) < BLOCK // 2:
             self._want(counter, count)
-        if first is None:
+        if found is None:
             raise NumbersSpent(counter, count)
-        return first
+        return found
 
     async def reserve(self, counter: str, count: int) -> None:
         """Wait until `count` numbers are reserved. Raises Unavailable."""
-        while not self._blocks.has(counter, count):
+        while not any(end - first >= count for first, end in self._blocks.get(counter, ())):
             await asyncio.shield(self._want(counter, count))
 
     def next_wanted(self) -> list[Reserve]:
@@ -394,7 +353,10 @@ class Reservations:
 
     def came(self, reserved: Reserved) -> None:
         """A block is this node's."""
-        self._blocks.add(reserved.counter, reserved.first, reserved.count)
+        blocks, first = self._blocks.setdefault(reserved.counter, []), reserved.first
+        if blocks and blocks[-1][1] == first:
+            first, _ = blocks.pop()
+        blocks.append((first, reserved.first + reserved.count))
         waiter = self._coming.pop(reserved.counter, None)
         if waiter is not None:
             waiter.set_result(None)

@@ -17,6 +17,7 @@ from collections.abc import AsyncGenerator, Awaitable, Sequence
 from typing import Any
 
 import asyncpg
+import msgspec
 
 from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.sequencer.address import LogAddress
@@ -40,17 +41,13 @@ from huahuo.eventstore.sequencer.postgres_link import (
 )
 
 
-class Entry:
-    """One proposal on its way to PostgreSQL, and the future of its caller."""
+class Entry(msgspec.Struct, eq=False):
+    """One proposal on its way to PostgreSQL, and the future of its caller. `hint`: see `InDoubt`."""
 
-    __slots__ = ("body", "future", "hint", "sent")
-
-    def __init__(self, body: bytes, future: asyncio.Future[int]) -> None:
-        self.body = body
-        self.future = future
-        self.sent = False
-        self.hint = ""
-        """See `InDoubt`."""
+    body: bytes
+    future: asyncio.Future[int]
+    sent: bool = False
+    hint: str = ""
 
     def expire(self, stuck: str) -> None:
         """The caller has waited for long enough. `stuck`: why the commit before it may not end, or ""."""
@@ -75,22 +72,15 @@ class OwnNewest:
     """The newest proposals of this node that are durable, by their offset."""
 
     def __init__(self) -> None:
-        self._bodies: dict[int, bytes] = {}
+        self.bodies: dict[int, bytes] = {}
         self._bytes = 0
 
     def keep(self, offset: int, body: bytes) -> None:
         """Keep a proposal, and drop the oldest ones beyond the bounds."""
-        self._bodies[offset] = body
+        self.bodies[offset] = body
         self._bytes += len(body)
-        while len(self._bodies) > OWN_MAX or self._bytes > OWN_BYTES_MAX:
-            self._bytes -= len(self._bodies.pop(next(iter(self._bodies))))
-
-    def __contains__(self, offset: int) -> bool:
-        return offset in self._bodies
-
-    def get(self, offset: int) -> bytes | None:
-        """The proposal at `offset`; None: it is not kept."""
-        return self._bodies.get(offset)
+        while len(self.bodies) > OWN_MAX or self._bytes > OWN_BYTES_MAX:
+            self._bytes -= len(self.bodies.pop(next(iter(self.bodies))))
 
 
 def judge_page(rows: Sequence[Any], last: int) -> list[bytes]:
@@ -275,9 +265,9 @@ class PostgresSequencer:
                             last, digest = last + 1, hashlib.sha256(body).digest()
                             yield Ordered(last, body)
                         if rows[0]["position"] is None:
-                            while await self._hinted(hint) and last + 1 in self._own:
+                            while await self._hinted(hint) and last + 1 in self._own.bodies:
                                 hint.clear()
-                                while (own := self._own.get(last + 1)) is not None:
+                                while (own := self._own.bodies.get(last + 1)) is not None:
                                     last, digest = last + 1, hashlib.sha256(own).digest()
                                     yield Ordered(last, own)
                 except (*LOST, asyncpg.PostgresError) as error:

@@ -34,19 +34,6 @@ def order() -> Iterator[Postgres]:
         yield running
 
 
-@pytest.mark.slow
-def test_what_a_killed_node_acknowledged_is_on_the_other_and_on_it_when_it_is_back(
-    tmp_path: Path, order: Postgres
-) -> None:
-    with nodes(tmp_path, f"{order.url}?name=killed") as cluster:
-        one, other = cluster.add("a"), cluster.add("b")
-        publish(one, 0)
-        publish(other, 1)
-        one.kill()
-        publish(other, 2)
-        one.start()
-        publish(one, 3)
-        until(lambda: history(one) == history(other) == [0, 1, 2, 3], lambda: (history(one), history(other)))
 
 
 @pytest.mark.slow
