@@ -34,8 +34,6 @@ def order() -> Iterator[Postgres]:
         yield running
 
 
-
-
 @pytest.mark.slow
 def test_one_entity_that_both_nodes_command_at_once_gives_each_seat_to_one_of_them(
     tmp_path: Path, order: Postgres

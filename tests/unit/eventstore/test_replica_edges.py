@@ -1,7 +1,5 @@
 """A node over an ordered log when its store, its log or its end come in the way: nothing is told wrongly."""
 
-import asyncio
-
 import pytest
 
 from huahuo.eventstore.errors import (
@@ -10,10 +8,9 @@ from huahuo.eventstore.errors import (
     InUse,
     Unavailable,
 )
-from huahuo.eventstore.model import Appended, Keyframe
-from huahuo.eventstore.replicated.writer import RETRY_S
+from huahuo.eventstore.model import Keyframe
 from huahuo.eventstore.sequencer.port import Misconfigured, Unreachable
-from tests.support.models.failing_store import Way, blind, failing, one_node
+from tests.support.models.failing_store import Way, failing, one_node
 from tests.support.models.memory_sequencer import MemoryOrder
 from tests.support.worlds.logs import append, event
 from tests.support.worlds.replicas import Cluster, Node
@@ -26,23 +23,6 @@ def way_of(node: Node) -> Way:
     way = node.sequencer
     assert isinstance(way, Way)
     return way
-
-
-async def test_what_is_durable_though_nobody_could_look_is_found_before_it_would_be_applied_twice(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    async with one_node() as made:
-        [node] = made.nodes
-        blind(node.log.store, monkeypatch)
-        failing(node.log.store, monkeypatch, OSError("lost"), behind=True)
-        written = await node.log.append(append(event("s", b"one")))
-        assert isinstance(written, Appended)
-        loop = asyncio.get_running_loop()
-        found_s = loop.time()
-        await node.log.append(append(event("s", b"two")))
-        assert loop.time() - found_s < RETRY_S, "finding it was no failure after which a node rests"
-        assert [one.body for one in await node.history()] == [b"one", b"two"]
-        assert await node.log.verify() == 2
 
 
 async def test_a_replica_whose_directory_was_taken_over_stops_for_good(

@@ -1,7 +1,6 @@
 """Several nodes over one ordered log: one history everywhere, whatever each node does at once."""
 
 import asyncio
-import errno
 
 import pytest
 
@@ -16,7 +15,7 @@ from huahuo.eventstore.errors import (
 from huahuo.eventstore.model import Append, Appended, Secret, SecretPut
 from huahuo.eventstore.replicated.proposal import VERSION, Codec
 from tests.support.worlds.logs import MASTER_KEY, append, event
-from tests.support.worlds.replicas import Cluster, Node, cluster
+from tests.support.worlds.replicas import Cluster, cluster
 
 pytestmark = [pytest.mark.anyio, pytest.mark.virtual_time]
 
@@ -105,28 +104,6 @@ async def test_a_node_that_meets_a_newer_format_stops_there_and_says_so() -> Non
         assert [e.body for e in await other.history()] == [b"{}"], "reads go on"
 
 
-async def begun(node: Node) -> None:
-    """Wait until it may propose: between its last look at the order and its first proposal."""
-    while node.writer.proposer is None:  # noqa: ASYNC110
-        await asyncio.sleep(0)
-
-
-async def test_what_an_earlier_life_had_under_way_does_not_stop_the_next_one() -> None:
-    async with cluster("a") as made:
-        [node] = made.nodes
-        await node.log.append(append(event("s", b"one")))
-        proposer = node.writer.proposer
-        assert proposer is not None
-        [(_, late, _)] = proposer.make((), node.writer.agreement.last, 0).proposals
-        await node.crash()
-        await node.start(joined=False)
-        await begun(node)
-        made.order.put(late)
-        await node.log.append(append(event("s", b"two")))
-        assert node.writer.trouble is None
-        assert [e.body for e in await node.history()] == [b"one", b"two"]
-
-
 async def test_two_processes_with_one_name_do_not_both_go_on() -> None:
     made = Cluster("aab")
     await asyncio.gather(*(node.start(joined=False) for node in made.nodes))
@@ -159,21 +136,6 @@ async def test_a_replica_that_differs_from_two_others_stops_and_they_go_on() -> 
         with pytest.raises(Closed):
             await wrong.log.append(append(event("s")))
         assert [await node.log.probe() for node in right] == [None, None]
-
-
-async def test_a_commit_that_fails_is_applied_again_and_nothing_is_lost() -> None:
-    async with cluster("ab") as made:
-        one, other = made.nodes
-        one.disk.fail_writes += [errno.ENOSPC, errno.ENOSPC]
-        waiting = one.log.submit(append(event("s", b"mine")))
-        await other.log.append(append(event("s", b"other")))
-        await asyncio.sleep(0.5)
-        assert not waiting.done(), "its outcome is not known before it is applied"
-        assert "No space left on device" in (await one.log.probe() or "")
-        await waiting
-        one.ambient.advance(2)
-        assert await one.log.probe() is None
-        await same_everywhere(made)
 
 
 async def test_an_append_is_refused_by_its_size_alone_and_what_is_behind_it_goes_through() -> None:

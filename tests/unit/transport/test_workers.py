@@ -24,7 +24,6 @@ from huahuo.transport.workers.channel import (
     LinksFound,
     OwnerFailed,
     OwnerPort,
-    columns_of,
     error_named,
     error_raised,
     message,
@@ -76,20 +75,6 @@ async def ends() -> AsyncIterator[tuple[Channel, End]]:
     finally:
         here.channel.close()
         there.channel.close()
-
-
-async def test_a_call_gets_its_answer_at_once_or_later_or_the_error() -> None:
-    async with ends() as (here, there), asyncio.timeout(WITHIN_S):
-        assert await here.ask(OwnerPort.enter, "10.0.0.1") == "admitted"
-        assert await here.ask(OwnerPort.piece, 7) == b"text"
-        there.cannot = "part"
-        with pytest.raises(Busy, match="canary"):
-            await here.ask(OwnerPort.part, 7, 0, 100)
-        there.channel.close()
-        with pytest.raises(Unavailable):
-            await here.ask(OwnerPort.enter, "10.0.0.1")
-        with pytest.raises(Unavailable):
-            await here.ask(OwnerPort.enter, "10.0.0.1")
 
 
 async def test_a_commit_leaves_before_those_who_have_the_loop_next() -> None:
@@ -171,31 +156,6 @@ def log_of(**heads: int) -> RemoteLog:
 
 def event(position: int, stream: str, seq: int) -> StoredEvent:
     return StoredEvent(position, stream, seq, "noted", b"{}", 1, 0, "", "", "", 0, "t", bytes([seq]) * 32)
-
-
-async def test_a_head_is_known_once_it_was_asked_for() -> None:
-    log = log_of(a=7)
-    assert (log.knows("a"), log.head("a").seq) == (False, 0)
-    await log.links([("a", 0), ("b", 0)])
-    assert (log.knows("a"), log.head("a").seq) == (True, 7)
-    assert (log.knows("b"), log.head("b").seq) == (True, 0)
-
-
-async def test_a_commit_moves_the_heads_that_are_known_and_no_others() -> None:
-    log = log_of(a=7)
-    await log.links([("a", 0)])
-    log.committed(columns_of([event(1, "a", 8), event(2, "c", 1), event(3, "a", 9)]))
-    assert (log.head("a").seq, log.head("a").link) == (9, bytes([9]) * 32)
-    assert not log.knows("c")
-    assert (log.position, log.head("log").seq) == (3, 3)
-
-
-async def test_an_answer_that_was_overtaken_by_a_commit_moves_no_head_back() -> None:
-    log = log_of(a=7)
-    await log.links([("a", 0)])
-    log.committed(columns_of([event(1, "a", 8)]))
-    await log.links([("a", 0)])
-    assert log.head("a").seq == 8
 
 
 async def test_heads_of_streams_that_nobody_reads_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
