@@ -455,7 +455,8 @@ class ReplicaWriter(Writer):
             self.compared.set()
         self._task(self._arrivals.follow(before), "log follower")
         try:
-            await meanwhile(self.applied(last), lambda: self._tell_progress(last), PROGRESS_S)
+            if self.shared.offset < last:
+                await meanwhile(self.applied(last), lambda: self._tell_progress(last), PROGRESS_S)
             self._must_run()
         except Unavailable:
             return
