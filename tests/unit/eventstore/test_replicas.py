@@ -1,10 +1,13 @@
 """Several nodes over one ordered log: one history everywhere, whatever each node does at once."""
 
 import asyncio
+import errno
 
 import pytest
+from structlog.testing import capture_logs
 
 from huahuo.eventstore.core.seal import derive
+from huahuo.eventstore.core.storage_port import Group
 from huahuo.eventstore.errors import (
     Closed,
     EventStoreError,
@@ -14,8 +17,9 @@ from huahuo.eventstore.errors import (
 )
 from huahuo.eventstore.model import Append, Appended, Secret, SecretPut
 from huahuo.eventstore.replicated.proposal import VERSION, Codec
+from huahuo.eventstore.replicated.writer import RETRY_S
 from tests.support.worlds.logs import MASTER_KEY, append, event
-from tests.support.worlds.replicas import Cluster, cluster
+from tests.support.worlds.replicas import Cluster, Node, cluster
 
 pytestmark = [pytest.mark.anyio, pytest.mark.virtual_time]
 
@@ -169,3 +173,64 @@ async def test_the_replica_of_another_ordered_log_does_not_start() -> None:
 async def test_a_node_needs_a_plain_name(name: str) -> None:
     with pytest.raises(EventStoreError, match="not the name of a node"):
         await Cluster([name]).nodes[0].start()
+
+
+async def begun(node: Node) -> None:
+    """Wait until it may propose: between its last look at the order and its first proposal."""
+    while node.writer.proposer is None:  # noqa: ASYNC110
+        await asyncio.sleep(0)
+
+
+async def test_what_an_earlier_life_had_under_way_does_not_stop_the_next_one() -> None:
+    async with cluster("a") as made:
+        [node] = made.nodes
+        await node.log.append(append(event("s", b"one")))
+        proposer = node.writer.proposer
+        assert proposer is not None
+        [(_, late, _)] = proposer.make((), node.writer.agreement.last, 0).proposals
+        await node.crash()
+        await node.start(joined=False)
+        await begun(node)
+        made.order.put(late)
+        await node.log.append(append(event("s", b"two")))
+        assert node.writer.trouble is None
+        assert [e.body for e in await node.history()] == [b"one", b"two"]
+
+
+async def test_a_commit_that_fails_is_applied_again_and_nothing_is_lost() -> None:
+    async with cluster("ab") as made:
+        one, other = made.nodes
+        one.disk.fail_writes += [errno.ENOSPC, errno.ENOSPC]
+        waiting = one.log.submit(append(event("s", b"mine")))
+        await other.log.append(append(event("s", b"other")))
+        await asyncio.sleep(0.5)
+        assert not waiting.done(), "its outcome is not known before it is applied"
+        assert "No space left on device" in (await one.log.probe() or "")
+        await waiting
+        one.ambient.advance(2)
+        assert await one.log.probe() is None
+        await same_everywhere(made)
+
+
+async def test_a_node_that_has_room_for_a_probe_and_not_for_what_is_ordered_says_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with cluster("ab") as made:
+        one, other = made.nodes
+        commit, full = one.log.store.commit, [True]
+
+        def large_ones_fail(group: Group) -> None:
+            if group.events and full:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            commit(group)
+
+        monkeypatch.setattr(one.log.store, "commit", large_ones_fail)
+        with capture_logs() as said:
+            await other.log.append(append(event("s", b"other")))
+            await asyncio.sleep(2.5 * RETRY_S)
+            assert "cannot apply what is ordered" in (await one.log.probe() or "")
+        assert [line["event"] for line in said].count("not_applied") == 1, "it is tried again without a word"
+        full.clear()
+        await one.caught_up()
+        one.ambient.advance(2)
+        assert await one.log.probe() is None
