@@ -14,10 +14,12 @@ from huahuo.eventstore.errors import (
     KeyConflict,
     NumbersSpent,
     TooLarge,
+    WrongKey,
 )
 from huahuo.eventstore.model import Append, Appended, Secret, SecretPut
 from huahuo.eventstore.replicated.proposal import VERSION, Codec
 from huahuo.eventstore.replicated.writer import RETRY_S
+from tests.support.models.memory_sequencer import MemorySequencer
 from tests.support.worlds.logs import MASTER_KEY, append, event
 from tests.support.worlds.replicas import Cluster, Node, cluster
 
@@ -234,3 +236,10 @@ async def test_a_node_that_has_room_for_a_probe_and_not_for_what_is_ordered_says
         await one.caught_up()
         one.ambient.advance(2)
         assert await one.log.probe() is None
+
+
+async def test_a_node_with_another_master_key_does_not_start() -> None:
+    async with cluster("ab") as made:
+        stranger = Node("c", made.order, lambda order, _: MemorySequencer(order), 1)
+        with pytest.raises(WrongKey, match="another master key"):
+            await stranger.start(master_key=b"x" * 32)

@@ -13,6 +13,7 @@ from huahuo.eventstore.care.pruning import CompactionPolicy, compact
 from huahuo.eventstore.core.log import StoreLog
 from huahuo.eventstore.errors import Unavailable
 from huahuo.eventstore.model import Append
+from huahuo.eventstore.sqlite import schema
 from huahuo.eventstore.sqlite.log import SqliteLog
 from huahuo.eventstore.sqlite.schema import EVENT_BYTES
 from tests.support.worlds.logs import event
@@ -113,3 +114,17 @@ async def fail(log: SqliteLog, stream: str) -> None:
             await put(log, stream, 2)
     finally:
         del kept.bound
+
+
+async def test_with_too_many_users_at_once_they_are_counted_by_reading(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(schema, "TALLY_USERS_MAX", 3)
+    log = await opened(tmp_path)
+    await put(log, "user/0")
+    await counted(log)
+    for number in range(9):
+        await put(log, f"user/{number}")
+    assert len(await counted(log)) == 9
+    assert {user: events for user, (events, _) in (await counted(log)).items()} == await recounted(log)
+    await log.close()
