@@ -88,8 +88,6 @@ async def open_replica[L: StoreLog](
     refused = writer.foreign
     if log.log_id != log_id:
         refused = f"this directory holds the log {log.log_id}, and the ordered log is that of {log_id}"
-    elif log.position and not writer.shared.offset:
-        refused = "this directory holds the log of a single service: adopt it into a cluster first"
     if refused:
         await log.close()
         raise EventStoreError(refused)
@@ -123,7 +121,7 @@ async def find_beginning(sequencer: Sequencer, master_key: bytes, ambient: Ambie
             last = await sequencer.last()
             if last == 0:
                 made = Birth(proposal.BIRTH_FORMAT, ambient.token())
-                last = await sequencer.propose(proposal.dump_birth(made, key), f"birth.{made.log_id}")
+                last = await sequencer.propose(proposal.dump_birth(made, key))
             break
         except (Unreachable, InDoubt):
             await asyncio.sleep(AGAIN_S)

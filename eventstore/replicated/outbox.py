@@ -45,10 +45,6 @@ class Incarnation(msgspec.Struct, frozen=True):
     epoch: int
     token: str
 
-    def id_of(self, number: int) -> str:
-        """The id of its proposal with this number."""
-        return f"{self.node}.{self.epoch}.{self.token}.{number}"
-
 
 class Sent(msgspec.Struct, eq=False):
     """A proposal under way. `done` is resolved once it is applied, or will never be."""
@@ -232,13 +228,13 @@ class Outbox:
             self._task(self._deliver(proposer, sent, before))
             before = sent
 
-    def send_once(self, proposer: Proposer, made: Made) -> None:
+    def send_once(self, made: Made) -> None:
         """Propose these without waiting for them."""
 
         async def send() -> None:
-            for head, data, _ in made.proposals:
+            for _, data, _ in made.proposals:
                 with suppress(SequencerError):
-                    await self._sequencer.propose(data, proposer.incarnation.id_of(head.number))
+                    await self._sequencer.propose(data)
 
         self._task(send())
 
@@ -263,13 +259,9 @@ class Outbox:
 
     async def _deliver(self, proposer: Proposer, sent: Sent, before: Sent | None) -> None:
         """Propose until it is applied. One that overtook the one before it is ignored: propose it again."""
-        first_id = proposer.incarnation.id_of(sent.number)
-        ignored = 0
         while not sent.done.done():
-            # A log that knows the id would give the place at which it was ignored, again and again.
-            id_ = f"{first_id}.{ignored}" if ignored else first_id
             try:
-                offset = await self._sequencer.propose(sent.data, id_)
+                offset = await self._sequencer.propose(sent.data)
                 await self._arrivals.applied(offset)
                 self._reached(None)  # not before: a log may take proposals and give none back
             except ProposalTooLarge as error:
@@ -286,7 +278,6 @@ class Outbox:
             except Unavailable:
                 return
             else:
-                ignored += 1
                 if not sent.done.done() and before is not None and not before.done.done():
                     await asyncio.wait([before.done])
         self._reached(None)  # it is applied, also if the answer never came
@@ -311,56 +302,6 @@ BLOCK = 1024
 """Numbers reserved at a time: a node hands out about half of them while the next block is under way."""
 
 
-class _Counter(msgspec.Struct):
-    ranges: list[tuple[int, int]]
-    """(first, end) of what is left, ascending; one ends where the next begins in another block."""
-
-    @property
-    def left(self) -> int:
-        return sum(end - first for first, end in self.ranges)
-
-
-class Blocks:
-    """Numbers of counters that a node has reserved: blocks that no other node hands out from."""
-
-    def __init__(self) -> None:
-        self._counters: dict[str, _Counter] = {}
-
-    def add(self, counter: str, first: int, count: int) -> None:
-        """A block was reserved."""
-        held = self._counters.setdefault(counter, _Counter([]))
-        if held.ranges and held.ranges[-1][1] == first:
-            held.ranges[-1] = (held.ranges[-1][0], first + count)
-        else:
-            held.ranges.append((first, first + count))
-
-    def take(self, counter: str, count: int) -> int | None:
-        """The first of `count` consecutive numbers, None if no block has that many left.
-
-        What is left of a block that is too short is given up, so that numbers rise.
-        """
-        held = self._counters.get(counter)
-        while held is not None and held.ranges:
-            first, end = held.ranges[0]
-            if end - first >= count:
-                held.ranges[0] = (first + count, end)
-                return first
-            if len(held.ranges) == 1:
-                break
-            held.ranges.pop(0)
-        return None
-
-    def has(self, counter: str, count: int) -> bool:
-        """Whether `take` would find a block."""
-        held = self._counters.get(counter)
-        return held is not None and any(end - first >= count for first, end in held.ranges)
-
-    def is_low(self, counter: str) -> bool:
-        """Whether fewer than half a block is left."""
-        held = self._counters.get(counter)
-        return held is None or held.left < BLOCK // 2
-
-
 class Reservations:
     """Reserving numbers of counters for this node: what is wanted, what is under way, and who waits for it.
 
@@ -370,7 +311,8 @@ class Reservations:
     def __init__(self, wake: Callable[[], None]) -> None:
         self.wanted: dict[str, int] = {}
         self._wake = wake
-        self._blocks = Blocks()
+        self._blocks: dict[str, list[tuple[int, int]]] = {}
+        """(first, end) of what is left, ascending; one ends where the next begins in another block."""
         self._coming: dict[str, asyncio.Future[None]] = {}
 
     def take(self, counter: str, count: int) -> int:
@@ -379,16 +321,24 @@ class Reservations:
         Raises:
             NumbersSpent: fewer are reserved.
         """
-        first = self._blocks.take(counter, count)
-        if first is None or self._blocks.is_low(counter):
+        blocks, found = self._blocks.get(counter, []), None
+        while blocks and found is None:
+            first, end = blocks[0]
+            if end - first >= count:
+                blocks[0], found = (first + count, end), first
+            elif len(blocks) == 1:
+                break
+            else:  # what is left of it is given up, so that numbers rise
+                blocks.pop(0)
+        if found is None or sum(end - first for first, end in blocks) < BLOCK // 2:
             self._want(counter, count)
-        if first is None:
+        if found is None:
             raise NumbersSpent(counter, count)
-        return first
+        return found
 
     async def reserve(self, counter: str, count: int) -> None:
         """Wait until `count` numbers are reserved. Raises Unavailable."""
-        while not self._blocks.has(counter, count):
+        while not any(end - first >= count for first, end in self._blocks.get(counter, ())):
             await asyncio.shield(self._want(counter, count))
 
     def next_wanted(self) -> list[Reserve]:
@@ -403,7 +353,10 @@ class Reservations:
 
     def came(self, reserved: Reserved) -> None:
         """A block is this node's."""
-        self._blocks.add(reserved.counter, reserved.first, reserved.count)
+        blocks, first = self._blocks.setdefault(reserved.counter, []), reserved.first
+        if blocks and blocks[-1][1] == first:
+            first, _ = blocks.pop()
+        blocks.append((first, reserved.first + reserved.count))
         waiter = self._coming.pop(reserved.counter, None)
         if waiter is not None:
             waiter.set_result(None)

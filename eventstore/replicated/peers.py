@@ -103,12 +103,10 @@ class Agreement:
 
     def hear(self, node: str, seen: Passed) -> None:
         """Compare what another node says it had, if this replica still knows what it had itself then."""
-        if not self._passed:
-            return
-        at = seen.offset - self._passed[0].offset
-        if 0 <= at < len(self._passed) and seen.offset >= self._heard.get(node, 0):
+        mine = self.at(seen.offset)
+        if mine is not None and seen.offset >= self._heard.get(node, 0):
             self._heard[node] = seen.offset
-            self._agrees[node] = self._passed[at] == seen
+            self._agrees[node] = mine == seen
 
     def verdict(self) -> Verdict:
         """What follows for this node from each node's last word."""

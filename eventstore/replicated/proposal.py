@@ -16,9 +16,8 @@ ignored.
 """
 
 import hmac
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from hashlib import blake2b
-from typing import Any
 
 import msgspec
 
@@ -90,14 +89,7 @@ class NewerFormat(EventStoreError):  # noqa: N818  the condition is the name
     """A newer version wrote the proposal: this node cannot apply it, and stops."""
 
 
-def _plain(value: Any) -> Any:
-    """What MessagePack cannot hold as it is: the read-only mapping of an append that expects nothing."""
-    if isinstance(value, Mapping):
-        return dict(value)
-    raise TypeError(f"no part of a proposal: {type(value).__name__}")
-
-
-_encoder = msgspec.msgpack.Encoder(enc_hook=_plain)
+_encoder = msgspec.msgpack.Encoder(enc_hook=dict)  # the read-only mapping of an append that expects nothing
 _decode = msgspec.msgpack.Decoder(Proposal).decode
 
 

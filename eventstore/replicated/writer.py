@@ -63,8 +63,8 @@ UNDER_WAY_MAX = 4
 """Proposals of this node that may be under way: more gain nothing, since the next ones gather meanwhile."""
 CLOSE_S = 5.0
 """How long closing waits for what is under way. After that the outcome of the rest is unknown."""
-PARTS = 100
-"""In how many steps a node that joins says how far it is."""
+PROGRESS_S = 0.25
+"""How often a node that joins says how far it is."""
 _log = structlog.get_logger(__name__)
 
 
@@ -396,7 +396,7 @@ class ReplicaWriter(Writer):
             SequencerError: as `Sequencer.propose`.
         """
         again = proposal.dump_birth(Birth(proposal.BIRTH_FORMAT, self._log_id), self._key)
-        return await self.sequencer.propose(again, f"birth.{self.node}.{self._ambient.token(8)}")
+        return await self.sequencer.propose(again)
 
     async def trim(self, before: int) -> None:
         """Let the ordered log forget what is before a birth told again. Raises as `Sequencer.trim`."""
@@ -455,10 +455,8 @@ class ReplicaWriter(Writer):
             self.compared.set()
         self._task(self._arrivals.follow(before), "log follower")
         try:
-            for part in range(PARTS + 1):
-                upto = before + (last - before) * part // PARTS
-                if self.shared.offset < upto:
-                    await meanwhile(self.applied(upto), lambda: self._tell_progress(last), HEARTBEAT_S)
+            if self.shared.offset < last:
+                await meanwhile(self.applied(last), lambda: self._tell_progress(last), PROGRESS_S)
             self._must_run()
         except Unavailable:
             return
@@ -549,7 +547,7 @@ class ReplicaWriter(Writer):
             return
         if self.proposer is not None:  # the others judge too; no task waits for it
             farewell = self.proposer.make((), self.agreement.last, 0)
-            self._outbox.send_once(self.proposer, farewell)
+            self._outbox.send_once(farewell)
         reason = (
             f"the history of this node differs from that of {others}: it serves nothing new; keep a copy of"
             " its directory before you rebuild it from a node that is right"

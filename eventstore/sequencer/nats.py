@@ -119,7 +119,7 @@ TAKES_NOTHING = (
     "it takes no proposal, though the connection lives: too few NATS servers live, or the disk of one is full"
     " (its log says so; give it room and restart it)"
 )
-ID, OBJECT = "Huahuo-Id", "Huahuo-Object"
+OBJECT = "Huahuo-Object"
 
 
 class NatsSequencer:
@@ -161,12 +161,12 @@ class NatsSequencer:
             warnings.append(f"three servers could keep it: nats stream edit {self.address.name} --replicas 3")
         return warnings
 
-    async def propose(self, proposal: bytes, proposal_id: str) -> int:
+    async def propose(self, proposal: bytes) -> int:
         """See `Sequencer`."""
         if len(proposal) > PROPOSAL_BYTES_MAX:
             raise ProposalTooLarge(f"a proposal may have at most {PROPOSAL_BYTES_MAX} bytes")
         link = await self._connect()
-        headers = {ID: proposal_id, "Nats-Expected-Stream": self.address.name}
+        headers = {"Nats-Expected-Stream": self.address.name}
         if len(proposal) > self.proposal_bytes_max:
             try:
                 replicas = self._stream.replicas if self._stream is not None else 1

@@ -34,11 +34,10 @@ class Sequencer(Protocol):
         """Why the log can't be read now; "" if it can."""
         ...
 
-    async def propose(self, proposal: bytes, proposal_id: str) -> int:
+    async def propose(self, proposal: bytes) -> int:
         """Put `proposal` in order; returns its offset once the log keeps it durably.
 
-        `proposal_id`: text of at most 128 characters that is this proposal's own. Proposed again under the
-        same id, it may get a second offset: nodes must recognise it by its content.
+        Proposed again, it gets a second offset: nodes must recognise it by its content.
 
         Raises:
             InDoubt: whether it has an offset is not known. It may still get one.

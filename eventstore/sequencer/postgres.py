@@ -17,6 +17,7 @@ from collections.abc import AsyncGenerator, Awaitable, Sequence
 from typing import Any
 
 import asyncpg
+import msgspec
 
 from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.sequencer.address import LogAddress
@@ -40,18 +41,13 @@ from huahuo.eventstore.sequencer.postgres_link import (
 )
 
 
-class Entry:
-    """One proposal on its way to PostgreSQL, and the future of its caller."""
+class Entry(msgspec.Struct, eq=False):
+    """One proposal on its way to PostgreSQL, and the future of its caller. `hint`: see `InDoubt`."""
 
-    __slots__ = ("body", "future", "hint", "id", "sent")
-
-    def __init__(self, body: bytes, proposal_id: str, future: asyncio.Future[int]) -> None:
-        self.body = body
-        self.id = proposal_id
-        self.future = future
-        self.sent = False
-        self.hint = ""
-        """See `InDoubt`."""
+    body: bytes
+    future: asyncio.Future[int]
+    sent: bool = False
+    hint: str = ""
 
     def expire(self, stuck: str) -> None:
         """The caller has waited for long enough. `stuck`: why the commit before it may not end, or ""."""
@@ -71,30 +67,20 @@ class Entry:
 OWN_MAX, OWN_BYTES_MAX = 64, 4 << 20
 """Of this node's own newest proposals, those that a follower takes from memory: a question less each."""
 
-PLACE = "proposals_pkey"
-"""The constraint that such a row breaks."""
-
 
 class OwnNewest:
     """The newest proposals of this node that are durable, by their offset."""
 
     def __init__(self) -> None:
-        self._bodies: dict[int, bytes] = {}
+        self.bodies: dict[int, bytes] = {}
         self._bytes = 0
 
     def keep(self, offset: int, body: bytes) -> None:
         """Keep a proposal, and drop the oldest ones beyond the bounds."""
-        self._bodies[offset] = body
+        self.bodies[offset] = body
         self._bytes += len(body)
-        while len(self._bodies) > OWN_MAX or self._bytes > OWN_BYTES_MAX:
-            self._bytes -= len(self._bodies.pop(next(iter(self._bodies))))
-
-    def __contains__(self, offset: int) -> bool:
-        return offset in self._bodies
-
-    def get(self, offset: int) -> bytes | None:
-        """The proposal at `offset`; None: it is not kept."""
-        return self._bodies.get(offset)
+        while len(self.bodies) > OWN_MAX or self._bytes > OWN_BYTES_MAX:
+            self._bytes -= len(self.bodies.pop(next(iter(self.bodies))))
 
 
 def judge_page(rows: Sequence[Any], last: int) -> list[bytes]:
@@ -142,13 +128,12 @@ def compare_known(found: Sequence[Any], last: int, digest: bytes) -> None:
 
 
 INSERT_SQL = """
-WITH place AS (UPDATE {s}.head SET last = last + cardinality($1::text[])
-               RETURNING last - cardinality($1::text[]) AS base)
-INSERT INTO {s}.proposals (position, id, body)
-SELECT base + n, id, body FROM place, unnest($1::text[], $2::bytea[]) WITH ORDINALITY AS new(id, body, n)
+WITH place AS (UPDATE {s}.head SET last = last + cardinality($1::bytea[])
+               RETURNING last - cardinality($1::bytea[]) AS base)
+INSERT INTO {s}.proposals (position, body)
+SELECT base + n, body FROM place, unnest($1::bytea[]) WITH ORDINALITY AS new(body, n)
 RETURNING position
 """
-KNOWN_SQL = "SELECT position FROM {s}.proposals WHERE id = $1"
 LAST_SQL = "UPDATE {s}.head SET last = last RETURNING last"
 PAGE_SQL = """
 SELECT head.first, head.last, page.position, page.body
@@ -229,14 +214,14 @@ class PostgresSequencer:
             ]
         return []
 
-    async def propose(self, proposal: bytes, proposal_id: str) -> int:
+    async def propose(self, proposal: bytes) -> int:
         """See `Sequencer`."""
         if len(proposal) > PROPOSAL_BYTES_MAX:
             raise ProposalTooLarge(f"a proposal may have at most {PROPOSAL_BYTES_MAX} bytes")
         if self._closed or len(self._queue) >= QUEUE_MAX:
             raise Unreachable("the log is closed" if self._closed else "the log's queue is full")
         loop = asyncio.get_running_loop()
-        entry = Entry(proposal, proposal_id, loop.create_future())
+        entry = Entry(proposal, loop.create_future())
         self._queue.append(entry)
         self._wake.set()
         if self._writing is None:
@@ -280,9 +265,9 @@ class PostgresSequencer:
                             last, digest = last + 1, hashlib.sha256(body).digest()
                             yield Ordered(last, body)
                         if rows[0]["position"] is None:
-                            while await self._hinted(hint) and last + 1 in self._own:
+                            while await self._hinted(hint) and last + 1 in self._own.bodies:
                                 hint.clear()
-                                while (own := self._own.get(last + 1)) is not None:
+                                while (own := self._own.bodies.get(last + 1)) is not None:
                                     last, digest = last + 1, hashlib.sha256(own).digest()
                                     yield Ordered(last, own)
                 except (*LOST, asyncpg.PostgresError) as error:
@@ -355,21 +340,12 @@ class PostgresSequencer:
             entry.sent, entry.hint = True, link.stuck
         try:
             with self.links.succession.attended(link):
-                rows = await link.connection.fetch(
-                    self._sql(INSERT_SQL),
-                    [entry.id for entry in batch],
-                    [entry.body for entry in batch],
-                )
+                rows = await link.connection.fetch(self._sql(INSERT_SQL), [one.body for one in batch])
             if not rows:
                 return self._refuse(batch, HEAD_LOST)
             first = min(row["position"] for row in rows)
-        except asyncpg.UniqueViolationError as error:
-            # Nothing of the batch was written: at least one id is known, or a place is taken.
-            if error.constraint_name == PLACE:
-                return self._refuse(batch, OCCUPIED)
-            if len(batch) > 1:
-                return all([await self._commit(link, [entry]) for entry in batch])
-            return await self._find(link, batch[0])
+        except asyncpg.UniqueViolationError:
+            return self._refuse(batch, OCCUPIED)
         except LOST:
             return self._doubt(batch)
         except asyncpg.PostgresError as error:
@@ -382,31 +358,14 @@ class PostgresSequencer:
             return self._doubt(batch)
         for n, entry in enumerate(batch):
             self._own.keep(first + n, entry.body)
-        self._settle([(entry, first + n) for n, entry in enumerate(batch)])
-        return True
-
-    async def _find(self, link: Link, entry: Entry) -> bool:
-        """The offset of a proposal that the log has already, once a later commit of ours is durable too."""
-        try:
-            with self.links.succession.attended(link):
-                known = await link.connection.fetchval(self._sql(KNOWN_SQL), entry.id)
-                await link.connection.fetchval(self._sql(LAST_SQL))
-        except (*LOST, asyncpg.PostgresError):
-            return self._doubt([entry])
-        if link.broken_wait or known is None:
-            return self._doubt([entry])
-        self._settle([(entry, known)])
-        return True
-
-    def _settle(self, settled: list[tuple[Entry, int]]) -> None:
-        for entry, offset in settled:
             if not entry.future.done():
-                entry.future.set_result(offset)
+                entry.future.set_result(first + n)
         for hint in self._hints:
             hint.set()
         self._announce_again = True
         if self._announcing is None or self._announcing.done():
             self._announcing = asyncio.get_running_loop().create_task(self._announce())
+        return True
 
     def _refuse(self, batch: Sequence[Entry], why: str) -> bool:
         for entry in batch:

@@ -117,7 +117,7 @@ CREATE TABLE IF NOT EXISTS {schema}.head (
     format integer NOT NULL, log text NOT NULL, first bigint NOT NULL, last bigint NOT NULL
 ) WITH (fillfactor = 10);
 CREATE TABLE IF NOT EXISTS {schema}.proposals (
-    position bigint PRIMARY KEY, id text NOT NULL UNIQUE, body bytea NOT NULL
+    position bigint PRIMARY KEY, body bytea NOT NULL
 );
 ALTER TABLE {schema}.proposals ALTER COLUMN body SET STORAGE EXTERNAL;
 """

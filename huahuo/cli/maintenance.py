@@ -441,7 +441,7 @@ async def _bear(sequencer: Sequencer, made: Birth, key: bytes) -> None:
     """
     if await sequencer.last() == 0:
         try:
-            await sequencer.propose(proposal.dump_birth(made, key), f"birth.{made.log_id}")
+            await sequencer.propose(proposal.dump_birth(made, key))
         except InDoubt as error:
             raise HuahuoError(f"{error}: run `huahuo cluster adopt` again") from None
     if not await _holds_only(sequencer, made.log_id, key):

@@ -6,8 +6,8 @@ always begins with a birth: a new node finds there whose log it is. Later is aft
 * every living node has applied it, and
 * another node lives, or a backup was made since: else one lost disk could be the last copy.
 
-A row says how far it is trimmed, and one for each birth says where it is and how old, by the time that all
-nodes share. So the node that takes the work over goes on where the other one was.
+A row says how far it is trimmed, and where each birth since is and how old, by the time that all nodes
+share. So the node that takes the work over goes on where the other one was.
 
 A secret's wrapped key also lies in the ordered log, so what was shredded since the trimmed position can still
 be read with the master key and the ordered log.
@@ -25,7 +25,7 @@ from huahuo.cluster.members import MEMBERS_TABLE
 from huahuo.eventstore.ambient import Ambient, json_bytes
 from huahuo.eventstore.core.reader import AUDIT_STREAM
 from huahuo.eventstore.errors import EventStoreError
-from huahuo.eventstore.model import Append, RowDrop, RowPut
+from huahuo.eventstore.model import Append, RowPut
 from huahuo.eventstore.port import Log
 from huahuo.eventstore.replicated.writer import ReplicaWriter
 from huahuo.eventstore.sequencer.port import SequencerError
@@ -40,9 +40,6 @@ LIVES_S: Final = 10.0
 LOOK_S, LOOKS_MAX = 0.5, 60
 """Seconds between two looks whether all nodes have applied a mark, and how many looks at most."""
 _PART, _KEY = "trimmed", b"newest"
-_BIRTHS: Final = "births"
-_OFFSET_BYTES: Final = 8
-_BIRTHS_READ_MAX: Final = 1_000
 _PAGE_EVENTS: Final = 500
 _log = structlog.get_logger(__name__)
 
@@ -54,6 +51,13 @@ class Mark(msgspec.Struct, frozen=True):
     position: int
     at_ms: int
     log_ms: int = 0
+
+
+class _Kept(msgspec.Struct, frozen=True):
+    """What the row says."""
+
+    trimmed: Mark = Mark(0, 0, 0)
+    births: list[Mark] = []
 
 
 class NotTrimmed(Exception):  # noqa: N818  the condition is the name
@@ -154,11 +158,12 @@ class Trimmer:
 
     async def _keep(self, mark: Mark) -> None:
         """Let this node, or the one that takes the work over, trim before it later."""
-        row = RowPut(MEMBERS_TABLE, _BIRTHS, _key(mark), json_bytes(msgspec.to_builtins(mark)))
-        kept = [*self._marks, mark][-MARKS_MAX:]
-        past = [RowDrop(MEMBERS_TABLE, _BIRTHS, _key(one)) for one in self._marks if one not in kept]
-        await self._log.append(Append(ts_ms=self._ambient.now_ms(), rows=(row, *past)))
-        self._marks = kept
+        await self._put(_Kept(self.trimmed, [*self._marks, mark][-MARKS_MAX:]))
+
+    async def _put(self, kept: _Kept) -> None:
+        row = RowPut(MEMBERS_TABLE, _PART, _KEY, json_bytes(msgspec.to_builtins(kept)))
+        await self._log.append(Append(ts_ms=self._ambient.now_ms(), rows=(row,)))
+        self.trimmed, self._marks = kept.trimmed, kept.births
 
     def _behind(self, mark: Mark) -> list[str]:
         """The living nodes that have not said yet that they have applied it."""
@@ -184,13 +189,9 @@ class Trimmer:
         return None
 
     async def _trim(self, mark: Mark) -> None:
-        await self._look()  # births that another node has told since are dropped too
         await self._replica.trim(mark.offset)
-        row = RowPut(MEMBERS_TABLE, _PART, _KEY, json_bytes(msgspec.to_builtins(mark)))
-        past = [
-            RowDrop(MEMBERS_TABLE, _BIRTHS, _key(one)) for one in self._marks if one.offset <= mark.offset
-        ]
-        await self._log.append(Append(ts_ms=self._ambient.now_ms(), rows=(row, *past)))
+        await self._look()  # for births that another node has told since
+        await self._put(_Kept(mark, [one for one in self._marks if one.offset > mark.offset]))
         self._told = ""
         _log.info("trimmed", before=mark.offset)
         await self._look()
@@ -199,9 +200,8 @@ class Trimmer:
         """How far the log is trimmed, maybe by another node, and which shreds it has still."""
         rows = await self._log.rows(MEMBERS_TABLE, _PART, after=b"", limit=1)
         for _, value in rows:
-            self.trimmed = msgspec.json.decode(value, type=Mark)
-        births = await self._log.rows(MEMBERS_TABLE, _BIRTHS, after=b"", limit=_BIRTHS_READ_MAX)
-        self._marks = [msgspec.json.decode(value, type=Mark) for _, value in births]
+            kept = msgspec.json.decode(value, type=_Kept)
+            self.trimmed, self._marks = kept.trimmed, kept.births
         while True:
             events = await self._log.read(AUDIT_STREAM, self._audited, events_max=_PAGE_EVENTS)
             if not events:
@@ -209,8 +209,3 @@ class Trimmer:
             self._audited = events[-1].seq
             self.shreds |= {one.position: one.ts_ms for one in events if one.type in SHREDS}
         self.shreds = {at: ms for at, ms in self.shreds.items() if at > self.trimmed.position}
-
-
-def _key(mark: Mark) -> bytes:
-    """Rows of births are in the order of their offsets."""
-    return mark.offset.to_bytes(_OFFSET_BYTES)

@@ -78,14 +78,6 @@ async def test_the_log_stays_whole_through_compactions_and_restarts(engine: Engi
         await check_against(log, before)
 
 
-async def test_the_oldest_seq_that_is_kept_is_told(engine: Engine) -> None:
-    async with opened(engine) as log:
-        await fill(log)
-        await compact(log, ALL, engine.ambient, "")
-        assert stands(log, "user/1", "user/2") == [(4, 6), (3, 3)]
-        assert log.head("log").first == 1
-
-
 async def test_a_reader_is_told_of_what_was_skipped(engine: Engine) -> None:
     async with opened(engine) as log:
         await fill(log)
@@ -151,25 +143,6 @@ async def test_the_link_of_a_pruned_event_is_not_told_and_that_of_a_kept_one_is(
         kept = (await log.read("user/1", 3, events_max=1))[0].chain
         await compact(log, ALL, engine.ambient, "")
         assert await log.links([("user/1", 3), ("user/1", 4)]) == [None, kept]
-
-
-async def test_two_compactions_at_once_leave_one_receipt_for_each_event(engine: Engine) -> None:
-    async with opened(engine) as log:
-        await fill(log)
-        counts = await asyncio.gather(*(compact(log, ALL, engine.ambient, "") for _ in range(2)))
-        assert sum(counts) == 5
-        assert await log.check_receipts() == 5
-        assert await log.verify() == log.position
-
-
-async def test_a_compaction_goes_on_when_something_else_is_audited_meanwhile(engine: Engine) -> None:
-    async with opened(engine) as log:
-        await fill(log)
-        pruned = asyncio.ensure_future(compact(log, ALL, engine.ambient, ""))
-        audited = log.submit(append(event("audit", b"{}")))
-        assert await pruned == 5
-        await audited
-        assert await log.check_receipts() == 5
 
 
 async def test_two_nodes_that_compact_at_once_prune_each_event_once() -> None:

@@ -69,7 +69,7 @@ async def test_a_proposal_larger_than_a_message_is_kept_whole_and_in_its_place(
         assert offsets == sorted(offsets)
         assert [ordered.proposal for ordered in await read(other, 0, 3, once=True)] == proposals
         with pytest.raises(ProposalTooLarge, match=str(PROPOSAL_BYTES_MAX)):
-            await one.propose(bytes(PROPOSAL_BYTES_MAX + 1), "huge")
+            await one.propose(bytes(PROPOSAL_BYTES_MAX + 1))
 
 
 async def test_a_large_proposal_whose_object_is_missing_is_waited_for_and_not_skipped(
@@ -306,13 +306,13 @@ async def test_a_stream_that_is_full_one_day_is_warned_of_and_says_so_with_the_l
         assert any("--max-msgs=-1 --max-bytes=-1" in warning for warning in await answered(one.check))
         while not await answered(one.last):
             with contextlib.suppress(InDoubt, Unreachable):
-                await one.propose(bytes(20), "first")
+                await one.propose(bytes(20))
         hint = ""
         async with asyncio.timeout(WITHIN_S):
             while "--max-msgs=-1 --max-bytes=-1" not in hint:  # an answer may be late
                 with contextlib.suppress(Unreachable):
                     try:
-                        await one.propose(bytes(300), "more")
+                        await one.propose(bytes(300))
                     except InDoubt as refused:
                         hint = refused.hint
 
@@ -385,7 +385,7 @@ async def test_a_wrong_password_is_told_without_any_password(servers: NatsServer
 
 async def test_a_log_that_is_not_reachable_says_so_at_each_call(name: str) -> None:
     one = NatsSequencer(LogAddress(f"nats://127.0.0.1:1?name={name}"), SystemAmbient())
-    for call in (one.propose(b"a", "a"), one.last(), one.trim(1), one.check()):
+    for call in (one.propose(b"a"), one.last(), one.trim(1), one.check()):
         with pytest.raises(Unreachable, match=r"127\.0\.0\.1:1"):
             await call
     assert one.trouble

@@ -5,7 +5,6 @@ The contract itself runs over it in test_sequencer.py.
 
 import asyncio
 import contextlib
-import itertools
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import aclosing
@@ -50,19 +49,11 @@ async def opened(server: Postgres, name: str) -> AsyncIterator[PostgresSequencer
         await sequencer.close()
 
 
-async def test_what_is_proposed_again_under_its_id_keeps_its_offset(server: Postgres, name: str) -> None:
-    async with opened(server, name) as one, opened(server, name) as other:
-        assert await one.propose(b"a", "x.1") == 1
-        assert await other.propose(b"a", "x.1") == 1
-        assert await asyncio.gather(*(one.propose(b"b", id_) for id_ in ("x.2", "x.1", "x.2"))) == [2, 1, 2]
-        assert await one.last() == 2
-
-
 async def test_proposals_that_wait_share_a_commit_in_the_order_of_the_calls(
     server: Postgres, name: str
 ) -> None:
     async with opened(server, name) as one:
-        offsets = await asyncio.gather(*(one.propose(b"%d" % n, f"x.{n}") for n in range(500)))
+        offsets = await asyncio.gather(*(one.propose(b"%d" % n) for n in range(500)))
         assert offsets == list(range(1, 501))
         assert [ordered.proposal for ordered in await read(one, 0, 500)] == [b"%d" % n for n in range(500)]
 
@@ -70,17 +61,17 @@ async def test_proposals_that_wait_share_a_commit_in_the_order_of_the_calls(
 async def test_large_proposals_are_read_whole_and_over_the_bound_refused(server: Postgres, name: str) -> None:
     async with opened(server, name) as one:
         large = bytes(range(256)) * 4096 * 5
-        await put(one, large, "large")
+        await put(one, large)
         await put(one, b"small")
         assert [ordered.proposal for ordered in await read(one, 0, 2)] == [large, b"small"]
         with pytest.raises(ProposalTooLarge, match=str(PROPOSAL_BYTES_MAX)):
-            await one.propose(bytes(PROPOSAL_BYTES_MAX + 1), "huge")
+            await one.propose(bytes(PROPOSAL_BYTES_MAX + 1))
 
 
 async def test_a_cancelled_call_does_not_cancel_its_commit(server: Postgres, name: str) -> None:
     async with opened(server, name) as one:
         await put(one, b"first")
-        call = asyncio.ensure_future(one.propose(b"second", "second"))
+        call = asyncio.ensure_future(one.propose(b"second"))
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         call.cancel()
@@ -177,13 +168,13 @@ async def test_a_row_behind_the_logs_end_is_read_by_nobody_and_told_by_what_it_i
 ) -> None:
     async with opened(server, name) as one, opened(server, name) as other:
         await put(one, b"a")
-        server.run(f"INSERT INTO {name}.proposals VALUES (2, 'hand', 'hand')")
+        server.run(f"INSERT INTO {name}.proposals VALUES (2, 'hand')")
         async with aclosing(other.follow(0)) as following:
             assert (await anext(following)).proposal == b"a"
             with pytest.raises(
                 Unreachable, match="a row behind the log's end: somebody wrote into its tables"
             ):
-                await one.propose(b"b", "b")
+                await one.propose(b"b")
             server.run(f"DELETE FROM {name}.proposals WHERE position = 2")
             assert await put(one, b"b") == 2
             assert (await anext(following)).proposal == b"b"
@@ -199,7 +190,7 @@ async def test_a_head_that_somebody_deleted_is_told_to_readers_and_writers(
             server.run(f"DELETE FROM {name}.head")
             with pytest.raises(Misconfigured, match="head has lost its row"):
                 await anext(following)
-        for asked in (one.propose(b"b", "b"), one.propose(b"c", "c"), one.last()):
+        for asked in (one.propose(b"b"), one.propose(b"c"), one.last()):
             with pytest.raises((Unreachable, Misconfigured), match="head has lost its row"):
                 await asked
 
@@ -215,7 +206,7 @@ async def test_tables_that_somebody_dropped_are_not_made_anew_by_a_node_that_run
             with pytest.raises(Misconfigured, match=f"the log's tables are gone from the schema {name}"):
                 await anext(following)
         with pytest.raises(Unreachable):
-            await one.propose(b"b", "b")
+            await one.propose(b"b")
     assert server.run(f"SELECT count(*) FROM pg_namespace WHERE nspname = '{name}'") == "0"
 
 
@@ -237,7 +228,7 @@ async def known(one: PostgresSequencer, proposal: bytes) -> int:
     """Propose until the outcome is known."""
     while True:
         with contextlib.suppress(InDoubt):
-            return await one.propose(proposal, proposal.decode())
+            return await one.propose(proposal)
 
 
 _END_ALL = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'huahuo'"
@@ -298,7 +289,7 @@ async def test_a_wrong_password_is_told_without_any_password(
 
 async def test_a_log_that_is_not_reachable_says_so_at_each_call(name: str) -> None:
     one = PostgresSequencer(LogAddress(f"postgres://127.0.0.1:1/x?name={name}"), SystemAmbient())
-    for call in (one.propose(b"a", "a"), one.last(), one.trim(1), one.check()):
+    for call in (one.propose(b"a"), one.last(), one.trim(1), one.check()):
         with pytest.raises(Unreachable, match=r"127\.0\.0\.1:1"):
             await call
     assert one.trouble
@@ -350,14 +341,11 @@ async def test_a_commit_that_waits_for_an_absent_standby_says_so_to_all_nodes_an
             # A connection knows the setting as it was when it was opened.
             while server.run("SHOW synchronous_standby_names") != "absent":  # noqa: ASYNC110  it is a state
                 await asyncio.sleep(0.01)
-            numbers = itertools.count()
-            said = await told(lambda: one.propose(b"a", f"{next(numbers)}"), "standby may be away")
+            said = await told(lambda: one.propose(b"a"), "standby may be away")
             assert "see pg_stat_replication on the primary" in said
-            said = await told(
-                lambda: one.propose(b"c", f"{next(numbers)}"), "an earlier commit has not ended"
-            )
+            said = await told(lambda: one.propose(b"c"), "an earlier commit has not ended")
             assert "standby may be away" in said, "also what waits behind it on the same node"
-            said = await told(lambda: other.propose(b"b", "b"), "an earlier commit has not ended")
+            said = await told(lambda: other.propose(b"b"), "an earlier commit has not ended")
             assert "standby may be away" in said
             assert "standby may be away" in await told(other.last, "an earlier commit has not ended")
         finally:
@@ -437,7 +425,7 @@ if WHOLE:  # a minute: `make check-all`
             one = PostgresSequencer(LogAddress(server.url), SystemAmbient())
             await put(one, b"first")
             standby.kill()
-            call = asyncio.ensure_future(one.propose(b"second", "second"))
+            call = asyncio.ensure_future(one.propose(b"second"))
             waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
             async with asyncio.timeout(WITHIN_S):
                 while await asyncio.to_thread(server.run, waiting) == "0":  # noqa: ASYNC110  a state of it
@@ -447,5 +435,5 @@ if WHOLE:  # a minute: `make check-all`
             with pytest.raises(InDoubt):
                 await call
             standby.start()
-            assert await put(one, b"second", "second") == 2
+            assert await put(one, b"second") == 2
             await one.close()

@@ -1,6 +1,5 @@
 """The contract of retention: which events leave by themselves, which stay, and that the log remains whole."""
 
-import asyncio
 from pathlib import Path
 
 import pytest
@@ -65,15 +64,6 @@ async def test_of_a_stream_without_an_entity_everything_old_goes_but_what_is_you
         await all_steps(retention(log, week("group/*")))
         assert await seqs(log, "group/ops") == [5, 6, 7]  # the last old one goes when another one is old
         assert (log.head("group/ops").first, log.head("group/ops").seq) == (5, 7)
-
-
-async def test_the_newest_event_of_a_stream_always_stays_so_that_its_numbers_go_on(engine: Engine) -> None:
-    async with opened(engine) as log:
-        await put(log, "group/ops", 3, OLD)
-        await all_steps(retention(log, week("group/*")))
-        assert await seqs(log, "group/ops") == [3]
-        await put(log, "group/ops", 1, NOW)
-        assert await seqs(log, "group/ops") == [3, 4]
 
 
 @pytest.mark.parametrize("rule", [week("group/*"), RetentionRule(streams="group/*", bytes_max=200)])
@@ -179,14 +169,6 @@ async def test_two_rules_about_one_stream_never_prune_an_event_twice(engine: Eng
         await all_steps(one)
         assert await seqs(log, "group/ops") == [10, 11, 12]
         assert await log.check_receipts() == 9
-
-
-async def test_retentions_at_the_same_time_never_prune_an_event_twice(engine: Engine) -> None:
-    async with opened(engine) as log:
-        await put(log, "group/ops", 300, OLD)
-        several = [retention(log, week("group/*")) for _ in range(3)]
-        await asyncio.gather(*(all_steps(one) for one in several))
-        assert await log.check_receipts() == sum(one.pruned for one in several) == 299
 
 
 async def test_after_a_prune_by_others_it_counts_again(engine: Engine) -> None:

@@ -173,4 +173,4 @@ async def test_a_closed_one_takes_nothing(open_one: Open) -> None:
     one = open_one()
     await one.close()
     with pytest.raises((Unreachable, InDoubt)):
-        await one.propose(b"late", "late")
+        await one.propose(b"late")

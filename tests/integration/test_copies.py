@@ -131,25 +131,6 @@ async def test_a_copy_from_before_what_the_ordered_log_keeps_is_made_anew(tmp_pa
         assert held_in(tmp_path / "b") == new
 
 
-async def test_a_copy_that_was_damaged_on_its_way_is_thrown_away(tmp_path: Path) -> None:
-    async with giver(tmp_path / "a") as a:
-        await a.fetch(tmp_path / "b")
-        folder = tmp_path / "c" / JOINING_FOLDER
-        folder.mkdir(parents=True)
-        whole = bytearray((tmp_path / "b" / DATABASE).read_bytes())
-        at = whole.index(b"7xxxx")
-        whole[at + 100 : at + 104] = b"EVIL"
-        offered = await a.asker.ask(
-            a.living["a"].url, "a", replica_copies.BEGIN, replica_copies.Begin(), replica_copies.Offered
-        )
-        (folder / DATABASE).write_bytes(whole)
-        (folder / replica_copies.COPY_NOTE).write_bytes(replica_copies.note_of("a", offered))
-        with pytest.raises(NoCopy):
-            await a.fetch(tmp_path / "c")
-        assert not (tmp_path / "c" / DATABASE).exists()
-        assert not (folder / DATABASE).exists(), "the next try begins again"
-
-
 async def test_a_copy_from_which_a_row_was_taken_on_its_way_is_thrown_away(tmp_path: Path) -> None:
     async with giver(tmp_path / "a") as a:
         await a.log.append(command("once", event("s")))

@@ -27,7 +27,7 @@ from huahuo.cluster.members import Member
 from huahuo.errors import ConfigError, HuahuoError
 from huahuo.eventstore.ambient import SystemAmbient
 from huahuo.eventstore.executor import InlineExecutor
-from huahuo.eventstore.replicated.writer import PARTS, ReplicaWriter
+from huahuo.eventstore.replicated.writer import ReplicaWriter
 from huahuo.eventstore.sequencer.port import Ordered
 from huahuo.eventstore.sqlite.log import held_in, open_log
 from huahuo.options import table
@@ -39,6 +39,8 @@ from tests.support.servers.ports import held_port
 from tests.support.worlds.logs import MASTER_KEY
 from tests.support.worlds.storing import stored
 from tests.support.worlds.wire import until
+
+PARTS = 100
 
 
 class Slow(MemorySequencer):

@@ -27,7 +27,7 @@ from huahuo.cluster.members import Member
 from huahuo.cluster.shared_facts import Telling, Told
 from huahuo.errors import ConfigError, HuahuoError
 from huahuo.eventstore.ambient import FakeAmbient, SystemAmbient
-from huahuo.eventstore.errors import EventStoreError, WrongKey
+from huahuo.eventstore.errors import EventStoreError
 from huahuo.eventstore.limits import EVENT_BYTES_MAX
 from huahuo.eventstore.model import Append, NewEvent
 from huahuo.eventstore.port import Log
@@ -89,24 +89,6 @@ async def test_an_empty_directory_takes_over_the_id_of_the_log(order: NatsServer
             assert replica is not None
             await replica.joined()
             assert (log.log_id, log.position) == (one.log_id, 1)
-
-
-async def test_a_node_with_another_master_key_is_refused(order: NatsServers, tmp_path: Path) -> None:
-    async with opened(settings(order, tmp_path / "a", "keys")):
-        pass
-    wrong = msgspec.structs.replace(settings(order, tmp_path / "b", "keys"), master_key="6b" * 32)
-    with pytest.raises(WrongKey, match="another master key"):
-        async with opened(wrong):
-            pass
-
-
-async def test_a_log_of_another_directory_is_refused(order: NatsServers, tmp_path: Path) -> None:
-    for log in ("one", "two"):
-        async with opened(settings(order, tmp_path / log, log)) as made:
-            await made.append(event())
-    with pytest.raises(EventStoreError, match="is that of"):
-        async with opened(settings(order, tmp_path / "one", "two")):
-            pass
 
 
 async def adopted(given: Settings) -> None:
@@ -217,11 +199,11 @@ class Twice(MemorySequencer):
         super().__init__(order)
         self._more = more
 
-    async def propose(self, proposal: bytes, proposal_id: str) -> int:
-        first = await super().propose(proposal, proposal_id)
-        await super().propose(proposal, proposal_id)
+    async def propose(self, proposal: bytes) -> int:
+        first = await super().propose(proposal)
+        await super().propose(proposal)
         if self._more:
-            await super().propose(self._more, "more")
+            await super().propose(self._more)
         return first
 
 

@@ -7,9 +7,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import pytest
 
 from huahuo.cluster import shared_places
-from huahuo.cluster.members import SILENT_S
 from huahuo.cluster.node_requests import LIVES_S, Peers
-from huahuo.cluster.shared_places import ALONE_S, Borrowing, Lent, Want, Wants
+from huahuo.cluster.shared_places import ALONE_S, Borrowing
 from huahuo.eventstore.ambient import FakeAmbient
 from huahuo.mailcheck.checks.connections import Places
 from tests.support.patience import WITHIN_S
@@ -151,23 +150,6 @@ async def test_a_node_that_has_the_work_again_waits_until_the_others_have_told()
         assert world.most == 2
 
 
-async def test_places_of_a_node_that_died_with_the_work_are_lent_by_the_next_one() -> None:
-    async with nodes() as world, AsyncExitStack() as died, AsyncExitStack() as stack:
-        a, b, c = world.all
-        await _enter(died, world, a)
-        await _enter(stack, world, c)
-        world.all.remove(a)
-        world.silent_s["a"], world.holder = SILENT_S + 1, "b"
-        await died.aclose()  # the host sees its connection end
-        await _enter(stack, world, b)
-        late = asyncio.create_task(_read_once(b, world))
-        for _ in range(3):
-            await world.turn()
-        assert (world.connections, late.done()) == (2, False), "what the living ones read counts"
-        await stack.aclose()
-        await world.until(late)
-
-
 async def test_a_node_that_comes_back_reads_on_at_the_places_that_it_had() -> None:
     async with nodes() as world, AsyncExitStack() as stack:
         a, b, c = world.all
@@ -203,24 +185,3 @@ async def test_a_node_that_nobody_answers_goes_on_after_a_while() -> None:
 async def _read_once(node: Node, world: Nodes) -> None:
     async with node.reads(world):
         pass
-
-
-@asynccontextmanager
-async def _always(_key: str, _places_max: int, _in_use: bool) -> AsyncIterator[None]:
-    yield
-
-
-async def test_a_silent_node_has_nothing_and_late_news_do_not_count() -> None:
-    granted: list[tuple[str, str]] = []
-    lent = Lent(_always, lambda node, id_: granted.append((node, id_)))
-    want = Want("b.1", KEY, 2, False)
-    lent.hear("b", Wants("life", 2, [want]))
-    lent.look({"b"}, {"b"})
-    for _ in range(3):
-        await asyncio.sleep(0)
-    assert granted == [("b", "b.1")]
-    lent.hear("b", Wants("life", 1, []))
-    assert lent.granted_to("b") == ["b.1"]
-    lent.look(set(), set())
-    assert lent.granted_to("b") == []
-    lent.close()

@@ -110,8 +110,7 @@ class Desk(OwnerPort):
         self._told_ready()
 
     def beat(self) -> None:
-        """See `OwnerPort`."""
-        self._calls.settle()
+        """See `OwnerPort`. The channel notes when it was heard."""
 
     def enter(self, address: str) -> str:
         """See `OwnerPort`."""

@@ -23,7 +23,7 @@ from huahuo.replay.feed import Feed
 from huahuo.transport.access.door import AddressDoor
 from huahuo.transport.access.rights import Verifier
 from huahuo.transport.commands.gate import UNKNOWN, Gate
-from huahuo.transport.load.fair_queueing import CHARGED_S, Turns
+from huahuo.transport.load.fair_queueing import Turns
 from huahuo.transport.load.metrics import Metrics
 from huahuo.transport.protocol import incoming
 from huahuo.transport.protocol.codes import ErrorCode
@@ -178,7 +178,6 @@ class CallsOf:
         self._turns = owner.server.turns
         self._waiting: dict[str, deque[tuple[int, Command]]] = {}
         self._letting: set[asyncio.Task[None]] = set()
-        self._spent_s: dict[str, float] = {}
 
     def take(self, n: int, asked: Command) -> None:
         """Answer the call `n`, when it is its user's turn. Those of one user begin in the order they came."""
@@ -194,15 +193,8 @@ class CallsOf:
         else:
             self._begin(n, asked)
 
-    def settle(self) -> None:
-        """Charge the users for what is not charged yet."""
-        spent_s, self._spent_s = self._spent_s, {}
-        for user, seconds in spent_s.items():
-            self._turns.charge(user, seconds)
-
     def end(self) -> None:
         """The worker is gone. Commands go on: leaving cancels none."""
-        self.settle()
         for task in self._letting:
             task.cancel()
         for line in tuple(self._waiting.values()):
@@ -228,13 +220,7 @@ class CallsOf:
             correlation_id = self._owner.ambient.token(8)
             _log.exception("command_failed", action=asked.action, correlation_id=correlation_id)
             self._tell(n, error_reply(Refusal(ErrorCode.INTERNAL, zh.INTERNAL, correlation_id)))
-        user = asked.principal.name
-        spent_s = self._spent_s.get(user, 0.0) + self._owner.ambient.monotonic_s() - began_s
-        if spent_s > CHARGED_S:
-            self._spent_s.pop(user, None)
-            self._turns.charge(user, spent_s)
-        else:
-            self._spent_s[user] = spent_s
+        self._turns.charge_since(asked.principal.name, began_s)
 
     def _answer(self, n: int, asked: Command) -> None:
         owner, tell = self._owner, partial(self._tell, n)

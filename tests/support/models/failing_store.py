@@ -48,10 +48,10 @@ class Way(MemorySequencer):
         self.away: list[Exception] = []
         self.answers = 0
 
-    async def propose(self, proposal: bytes, proposal_id: str) -> int:
+    async def propose(self, proposal: bytes) -> int:
         if self.refuses:
             raise self.refuses.pop(0)
-        return await super().propose(proposal, proposal_id)
+        return await super().propose(proposal)
 
     async def last(self) -> int:
         self.answers -= 1

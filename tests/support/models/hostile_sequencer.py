@@ -54,7 +54,7 @@ class HostileSequencer:
     def proposal_bytes_max(self) -> int:
         return self._inner.proposal_bytes_max
 
-    async def propose(self, proposal: bytes, proposal_id: str) -> int:
+    async def propose(self, proposal: bytes) -> int:
         """Late, perhaps behind a later call; perhaps twice; perhaps without an answer, done or not."""
         await self._wait()
         if self.cut or self._closed:
@@ -65,11 +65,11 @@ class HostileSequencer:
             raise Unreachable("not sent")
         if self._strikes():
             if self._strikes(0.5):
-                self._later(proposal, proposal_id)
+                self._later(proposal)
             raise InDoubt("no answer came")
         if self._strikes():
-            self._later(proposal, proposal_id)
-        offset = await self._inner.propose(proposal, proposal_id)
+            self._later(proposal)
+        offset = await self._inner.propose(proposal)
         await self._wait()
         if self._strikes():
             raise InDoubt("the answer was lost")
@@ -107,14 +107,14 @@ class HostileSequencer:
         self.faults += strikes
         return strikes
 
-    def _later(self, proposal: bytes, proposal_id: str) -> None:
+    def _later(self, proposal: bytes) -> None:
         """The proposal gets its place at some later time, whatever its sender was told."""
 
         async def put() -> None:
             for _ in range(self._chance.randrange(4)):
                 await self._wait()
             with suppress(SequencerError):
-                await self._inner.propose(proposal, proposal_id)
+                await self._inner.propose(proposal)
 
         task = asyncio.get_running_loop().create_task(put())
         self._late.add(task)

@@ -74,9 +74,8 @@ class MemorySequencer:
         """See `Sequencer`."""
         return self._order.proposal_bytes_max
 
-    async def propose(self, proposal: bytes, proposal_id: str) -> int:
+    async def propose(self, proposal: bytes) -> int:
         """See `Sequencer`."""
-        del proposal_id
         self._must_be_open()
         if len(proposal) > self._order.proposal_bytes_max:
             raise ProposalTooLarge(

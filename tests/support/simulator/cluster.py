@@ -151,10 +151,10 @@ class _Way(HostileSequencer):
         self._marks = marks
         self._doubted: set[bytes] = set()
 
-    async def propose(self, proposal: bytes, proposal_id: str) -> int:
+    async def propose(self, proposal: bytes) -> int:
         """As `Sequencer`."""
         try:
-            offset = await super().propose(proposal, proposal_id)
+            offset = await super().propose(proposal)
         except InDoubt:
             self._doubted.add(proposal)
             raise

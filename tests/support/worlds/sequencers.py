@@ -9,10 +9,9 @@ from huahuo.eventstore.sequencer.port import InDoubt, Ordered, Sequencer, Unreac
 from tests.support.patience import WITHIN_S
 
 
-async def put(sequencer: Sequencer, proposal: bytes, id_: str = "") -> int:
-    """Propose until there is an offset. `id_`: of the proposal, if not made of its beginning."""
-    id_ = id_ or f"id-{proposal[:60].hex()}"
-    return await answered(lambda: sequencer.propose(proposal, id_))
+async def put(sequencer: Sequencer, proposal: bytes) -> int:
+    """Propose until there is an offset."""
+    return await answered(lambda: sequencer.propose(proposal))
 
 
 async def answered[T](call: Callable[[], Awaitable[T]]) -> T:

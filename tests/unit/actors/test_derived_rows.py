@@ -357,9 +357,9 @@ async def test_what_was_decided_before_another_version_became_final_is_decided_a
     assert isinstance(replica, ReplicaWriter)
     propose = replica.sequencer.propose
 
-    async def later(proposal: bytes, id_: str) -> int:
+    async def later(proposal: bytes) -> int:
         await asyncio.sleep(0.1)
-        return await propose(proposal, id_)
+        return await propose(proposal)
 
     monkeypatch.setattr(replica.sequencer, "propose", later)
     late = asyncio.create_task(older.send("pay_account", cents=100))

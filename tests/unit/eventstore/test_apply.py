@@ -77,3 +77,8 @@ def test_a_node_that_as_many_contradict_as_agree_with_differs() -> None:
         for node, what in words.items():
             agreement.hear(node, passed(1, what))
         assert agreement.verdict() == verdict, words
+
+
+def test_an_item_that_holds_nothing_changes_nothing() -> None:
+    [step] = apply(encoded(proposal(1, Item())))[2]
+    assert step.results == [Appended(0, ())]

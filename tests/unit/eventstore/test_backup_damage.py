@@ -3,7 +3,6 @@
 import random
 import shutil
 import sqlite3
-from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -130,27 +129,6 @@ async def test_a_flipped_bit_is_refused_or_was_in_unused_space(
         else:
             assert content(data / DATABASE) == held
     assert refused
-
-
-def damaged_names(backup: Path) -> None:
-    """Text that is no UTF-8 in SQLite's own table of tables."""
-    data = bytearray((backup / DATABASE).read_bytes())
-    data[data.index(b"CREATE TABLE") + 1] ^= 0x80
-    (backup / DATABASE).write_bytes(data)
-
-
-def half(backup: Path) -> None:
-    data = (backup / DATABASE).read_bytes()
-    (backup / DATABASE).write_bytes(data[: len(data) // 2])
-
-
-@pytest.mark.parametrize("harm", [damaged_names, half])
-async def test_a_file_that_sqlite_cannot_read_is_damaged_in_words(
-    backup: Path, tmp_path: Path, harm: Callable[[Path], None]
-) -> None:
-    harm(backup)
-    with pytest.raises(Damaged):
-        await put_back(backup, tmp_path / "data")
 
 
 def manifest(backup: Path) -> Manifest:

@@ -7,6 +7,7 @@ import pytest
 from huahuo.eventstore.ambient import FakeAmbient
 from huahuo.eventstore.core.seal import derive
 from huahuo.eventstore.errors import EventStoreError, WrongKey
+from huahuo.eventstore.memory import ModelDisk
 from huahuo.eventstore.replicated import proposal
 from huahuo.eventstore.replicated.opening import Held, find_beginning, open_replica
 from huahuo.eventstore.replicated.proposal import Birth, NewerFormat
@@ -75,4 +76,16 @@ async def test_a_replica_whose_ordered_log_is_another_one_is_told_at_once(
                 engine, ambient=node.ambient, master_key=MASTER_KEY, sequencer=MemorySequencer(node.order),
                 node="a", held=held,
             )  # fmt: skip
+        made.nodes.pop()
+
+
+async def test_an_empty_node_does_not_begin_in_the_middle_of_a_history() -> None:
+    async with cluster("ab") as made:
+        again = await made.nodes[0].writer.tell_birth_again()
+        await made.caught_up()
+        await made.nodes[0].writer.trim(again)
+        made.nodes[1].disk = ModelDisk()  # its own is lost
+        await made.nodes[1].log.close()
+        with pytest.raises(EventStoreError, match="needs a copy of another one"):
+            await made.nodes[1].start()
         made.nodes.pop()

@@ -1,6 +1,4 @@
 """A directory as a node's replica: how far the order is applied is written with what was applied."""
-
-import asyncio
 import contextlib
 import sqlite3
 from pathlib import Path
@@ -83,22 +81,6 @@ async def test_a_first_start_that_was_cut_off_is_begun_again(tmp_path: Path) -> 
     log = await open_replica(tmp_path, MemoryOrder())
     assert isinstance(await log.append(append(event("s"))), Appended)
     await log.close()
-
-
-async def test_an_append_that_waits_when_the_node_closes_is_told_that_nobody_knows(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("huahuo.eventstore.replicated.writer.CLOSE_S", 0.05)
-    order = MemoryOrder()
-    log = await open_replica(tmp_path, order)
-    assert isinstance(log.writer, ReplicaWriter)
-    await log.writer.joined()
-    await log.writer.sequencer.close()  # as if the ordered log were gone
-    waiting = log.submit(append(event("s")))
-    closing = asyncio.ensure_future(log.close())
-    with pytest.raises(Unavailable):
-        await waiting
-    await closing
 
 
 async def test_a_node_whose_damage_keeps_it_from_applying_stops_for_good(

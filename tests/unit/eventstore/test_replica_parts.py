@@ -5,9 +5,16 @@ from collections.abc import AsyncGenerator
 
 import pytest
 
+from huahuo.eventstore.core.chain import GENESIS
+from huahuo.eventstore.core.draft import Draft
+from huahuo.eventstore.core.storage_port import Place
+from huahuo.eventstore.errors import EventStoreError, NumbersSpent, Unavailable
 from huahuo.eventstore.replicated.order_reader import READ_AHEAD_MAX, Arrivals
-from huahuo.eventstore.sequencer.port import Ordered, SequencerError
+from huahuo.eventstore.replicated.outbox import BLOCK, Reservations
+from huahuo.eventstore.replicated.state_machine import Reserved, Run, Shared, apply_all
+from huahuo.eventstore.sequencer.port import Misconfigured, Ordered, SequencerError
 from tests.support.models.memory_sequencer import MemoryOrder, MemorySequencer
+from tests.support.worlds.proposals import CODEC, Nothing, encoded, proposal
 
 pytestmark = pytest.mark.anyio
 
@@ -48,3 +55,53 @@ async def test_no_more_is_read_ahead_than_can_be_applied_soon() -> None:
     coming.drop(2 * READ_AHEAD_MAX)
     await reading
     assert (order.given, halted) == (2 * READ_AHEAD_MAX, [])
+
+
+def run() -> tuple[Run, Draft]:
+    draft = Draft(Place(0, GENESIS, {}), Nothing(), "", 0)
+    return Run(draft, Shared(), {}, 1, CODEC), draft
+
+
+def test_a_hole_in_the_order_is_not_passed_over() -> None:
+    begun, draft = run()
+    with pytest.raises(EventStoreError, match="proposal 1 is missing"):
+        apply_all(begun, draft, [Ordered(2, encoded(proposal()))])
+    assert begun.shared.offset == 0
+
+
+async def test_numbers_that_come_for_nobody_are_kept_and_those_who_wait_at_the_end_are_told() -> None:
+    reservations = Reservations(lambda: None)
+    reservations.came(Reserved("c", 1, 2 * BLOCK))
+    assert reservations.take("c", 1) == 1
+    waiting = asyncio.ensure_future(reservations.reserve("d", 1))
+    await asyncio.sleep(0)
+    reservations.end("the end")
+    with pytest.raises(Unavailable, match="the end"):
+        await waiting
+    assert reservations.wanted == {}
+
+
+async def test_an_order_that_refuses_to_be_read_stops_the_node_with_its_reason() -> None:
+    coming, halted = arrivals(Scripted(1, Misconfigured("the log went back")))
+    await coming.follow(0)
+    assert halted == ["the log went back"]
+
+
+async def test_who_waits_at_the_end_is_told_and_who_gave_up_is_not() -> None:
+    coming, _ = arrivals(Scripted(0))
+    waits, gives_up = (asyncio.ensure_future(coming.applied(3)) for _ in range(2))
+    await asyncio.sleep(0)
+    gives_up.cancel()
+    coming.end("the end")
+    with pytest.raises(Unavailable, match="the end"):
+        await waits
+    assert (await asyncio.gather(gives_up, return_exceptions=True))[0].__class__ is asyncio.CancelledError
+
+
+async def test_blocks_that_follow_one_another_are_one_and_what_is_too_short_is_given_up() -> None:
+    reservations = Reservations(lambda: None)
+    for first in (1, 11, 41):
+        reservations.came(Reserved("c", first, 10))
+    assert [reservations.take("c", count) for count in (15, 5, 9)] == [1, 16, 41]
+    with pytest.raises(NumbersSpent):
+        reservations.take("c", 2)

@@ -19,6 +19,9 @@ from huahuo.eventstore.replicated.proposal import VERSION, Codec
 from tests.support.models.memory_sequencer import MemorySequencer
 from tests.support.worlds.logs import MASTER_KEY, append, event
 from tests.support.worlds.replicas import Cluster, Node, cluster
+from structlog.testing import capture_logs
+from huahuo.eventstore.core.storage_port import Group
+from huahuo.eventstore.replicated.writer import RETRY_S
 
 pytestmark = [pytest.mark.anyio, pytest.mark.virtual_time]
 
@@ -176,6 +179,30 @@ async def test_a_commit_that_fails_is_applied_again_and_nothing_is_lost() -> Non
         one.ambient.advance(2)
         assert await one.log.probe() is None
         await same_everywhere(made)
+
+
+async def test_a_node_that_has_room_for_a_probe_and_not_for_what_is_ordered_says_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with cluster("ab") as made:
+        one, other = made.nodes
+        commit, full = one.log.store.commit, [True]
+
+        def large_ones_fail(group: Group) -> None:
+            if group.events and full:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            commit(group)
+
+        monkeypatch.setattr(one.log.store, "commit", large_ones_fail)
+        with capture_logs() as said:
+            await other.log.append(append(event("s", b"other")))
+            await asyncio.sleep(2.5 * RETRY_S)
+            assert "cannot apply what is ordered" in (await one.log.probe() or "")
+        assert [line["event"] for line in said].count("not_applied") == 1, "it is tried again without a word"
+        full.clear()
+        await one.caught_up()
+        one.ambient.advance(2)
+        assert await one.log.probe() is None
 
 
 async def test_an_append_is_refused_by_its_size_alone_and_what_is_behind_it_goes_through() -> None:

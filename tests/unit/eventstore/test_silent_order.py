@@ -20,13 +20,12 @@ class Silent(MemorySequencer):
     """While `lost`, nobody hears what is proposed, and no answer comes."""
 
     lost = False
-    hint = ""
 
-    async def propose(self, proposal: bytes, proposal_id: str) -> int:
+    async def propose(self, proposal: bytes) -> int:
         if self.lost:
             await asyncio.sleep(2)
-            raise InDoubt("no answer came", self.hint)
-        return await super().propose(proposal, proposal_id)
+            raise InDoubt("no answer came")
+        return await super().propose(proposal)
 
 
 async def wait(node: Node, seconds: float) -> None:
@@ -54,28 +53,6 @@ async def test_a_node_that_gets_no_answers_says_so_and_takes_it_back_when_they_c
             await wait(node, 3)
             assert node.writer.trouble is None
         assert about_the_order(said) == ["ordered_log_away", "ordered_log_back"]
-
-
-async def test_a_silent_order_is_told_with_what_may_be_wrong_with_it_and_for_how_long_it_is_silent() -> None:
-    async with cluster("ab", way=lambda order, _: Silent(order)) as made:
-        node = made.nodes[0]
-        assert isinstance(node.sequencer, Silent)
-        node.sequencer.lost, node.sequencer.hint = True, "its disk is full"
-        waiting = node.log.submit(append(event("s")))
-        await wait(node, SILENT_S + 5)
-        first = str(node.writer.trouble)
-        assert first.endswith(" s: its disk is full")
-        await wait(node, 30)
-        assert node.writer.trouble not in (None, first), "the time goes on"
-        node.sequencer.lost = False
-        await waiting
-        await wait(node, 3)
-        node.sequencer.lost, node.sequencer.hint = True, ""
-        waiting = node.log.submit(append(event("s")))
-        await wait(node, SILENT_S + 5)
-        assert "disk" not in str(node.writer.trouble), "what was so before is not told again"
-        node.sequencer.lost = False
-        await waiting
 
 
 class Mute(MemorySequencer):

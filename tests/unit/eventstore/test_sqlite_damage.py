@@ -1,4 +1,5 @@
 """A changed, cut or torn SQLite log is found out when it is opened or read, or by `verify`."""
+
 import json
 from pathlib import Path
 
@@ -6,10 +7,10 @@ import pytest
 
 from huahuo.eventstore.ambient import FakeAmbient
 from huahuo.eventstore.errors import Damaged
+from huahuo.eventstore.sqlite.directory_lock import LOCK, DirectoryLock
 from huahuo.eventstore.sqlite.schema import DATABASE
 from tests.support.worlds.logs import append, event
 from tests.support.worlds.sqlite_logs import filled, opened, verified
-from huahuo.eventstore.sqlite.directory_lock import LOCK, DirectoryLock
 
 
 async def test_a_restored_older_log_opens_only_when_said_so_and_has_a_new_id(tmp_path: Path) -> None:

@@ -50,16 +50,6 @@ async def put(log: StoreLog, stream: str, count: int = 1, principal: str = "serv
     await log.append(Append(ts_ms=1, events=events, principal=principal))
 
 
-async def test_it_is_counted_in_slices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    log = await opened(tmp_path)
-    await put(log, "user/1", schema.SLICE_EVENTS + 10)
-    assert await log.count_usage(log.position)
-    upto, [one] = await log.usage()
-    assert (upto, one.events) == (schema.SLICE_EVENTS, schema.SLICE_EVENTS * ONE)
-    assert await counted(log) == {"user/1": ((schema.SLICE_EVENTS + 10) * ONE, 0)}
-    await log.close()
-
-
 async def test_blobs_count_for_their_owner_each_reference_whole_until_it_is_dropped(tmp_path: Path) -> None:
     log = await opened(tmp_path)
     blob = bytes(range(256)) * 8

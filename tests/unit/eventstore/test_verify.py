@@ -1,6 +1,5 @@
 """Checking a whole SQLite log: each change to the file is found, with its position."""
 
-import shutil
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
@@ -124,21 +123,6 @@ async def test_history_with_a_new_chain_of_its_own_is_found_by_the_checkpoint(
     assert (await found(directory)).position == EVENTS  # the note of the clean close shows it too
 
 
-async def test_a_log_that_lost_its_end_is_found_by_the_checkpoint(directory: Path, tmp_path: Path) -> None:
-    view = await SqliteView.open(directory)
-    signed = await checkpoint_of(view)
-    await view.close()
-    copy = tmp_path / "copy"
-    copy.mkdir()
-    shutil.copyfile(directory / "log.db", copy / "log.db")
-    changed(copy, "DELETE FROM event WHERE position > 30")
-    view = await SqliteView.open(copy)
-    with pytest.raises(Damaged) as caught:
-        await check_against(view, signed)
-    assert caught.value.position == 31
-    await view.close()
-
-
 async def test_a_forged_tombstone_is_found(directory: Path) -> None:
     def remove(connection: sqlite3.Connection) -> None:
         connection.execute(
@@ -174,26 +158,6 @@ def test_a_change_of_tombstones_or_receipts_is_found(directory: Path, change: st
         assert (await found(directory)).position == position
 
     check()
-
-
-def test_a_part_that_does_not_go_on_where_the_one_before_ended_is_found(directory: Path) -> None:
-    path = str(directory / "log.db")
-    first, third = verifying.check_part(path, 0, 10), verifying.check_part(path, 20, 30)
-    with pytest.raises(Damaged, match="goes from seq 5 to 11"):
-        verifying.joined([first, third])
-
-
-def test_a_page_that_cannot_be_read_is_found_at_the_first_event_on_it(directory: Path) -> None:
-    path = directory / "log.db"
-    with closing(sqlite3.connect(path)) as connection:
-        [page] = connection.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'event'").fetchone()
-        [size] = connection.execute("PRAGMA page_size").fetchone()
-    data = bytearray(path.read_bytes())
-    data[(page - 1) * size : page * size] = bytes(size)
-    path.write_bytes(data)
-    with pytest.raises(Damaged) as caught:
-        check_log(path, 0, EVENTS)
-    assert caught.value.position == 1
 
 
 def test_several_processes_find_the_first_damage(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:

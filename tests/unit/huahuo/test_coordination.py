@@ -172,22 +172,6 @@ async def test_work_that_could_not_begin_because_the_log_did_not_answer_is_begun
         assert sum(worker.working and worker.duty.works for worker in each[1:]) == 1
 
 
-def parts(each: list[Worker]) -> list[tuple[str, ...]]:
-    """The nodes that each of these divides the work with, none for one that has no part."""
-    return [worker.share.nodes for worker in each]
-
-
-@pytest.mark.parametrize("dies", [0, 1])
-async def test_the_part_of_a_node_that_died_is_done_by_others_within_ten_seconds(dies: int) -> None:
-    async with workers() as (made, each):
-        await made.pass_s(4.0)
-        await made.nodes[dies].crash()
-        others = [worker for worker in each if worker is not each[dies]]
-        await made.pass_s(10.0)
-        assert parts(others) == [tuple(worker.node.name for worker in others)] * 2
-        await made.nodes[dies].start()
-
-
 async def test_a_row_of_a_node_that_is_long_gone_gets_no_part() -> None:
     async with workers() as (made, each):
         for worker in each:

@@ -4,41 +4,7 @@ from structlog.testing import capture_logs
 
 from huahuo.eventstore.ambient import FakeAmbient
 from huahuo.eventstore.executor import InlineExecutor
-from huahuo.storage.room import RETRY_S, USERS_MAX, Begun, Looking, Room
-
-
-def test_on_a_nearly_full_disk_everybody_is_refused_and_told_when_to_come_back() -> None:
-    room = Room(1000)
-    room.look(10)
-    for principal in ("user/1", "service"):
-        refusal = room.refuse(principal)
-        assert refusal is not None
-        assert (refusal.code, refusal.retry_s) == ("storage_full", RETRY_S)
-    assert room.refused == 2
-    room.look(5000)
-    assert room.refuse("user/1") is None
-
-
-def test_a_user_over_the_quota_is_refused_and_no_other() -> None:
-    room = Room(0)
-    room.set_over(frozenset({"user/1"}))
-    refusal = room.refuse("user/1")
-    assert refusal is not None
-    assert refusal.code == "quota_exceeded"
-    assert room.refuse("user/2") is None
-    assert not room.has_room(1)
-    assert room.has_room(2)
-
-
-def test_readyz_says_how_much_is_free_and_how_much_must_be() -> None:
-    room = Room(256 << 20)
-    room.look(100 << 20)
-    said = room.sentence()
-    assert said is not None
-    assert "100 MiB are free" in said
-    assert "320 MiB" in said
-    room.look(1 << 40)
-    assert room.sentence() is None
+from huahuo.storage.room import USERS_MAX, Begun, Looking, Room
 
 
 def counted(per_day: int) -> tuple[Room, Begun, FakeAmbient]:

@@ -127,11 +127,6 @@ async def test_a_backup_that_is_being_made_is_left_alone(place: Place) -> None:
         assert kept(place) == [made, other.name]
 
 
-async def test_a_target_that_cannot_be_made_is_named(place: Place) -> None:
-    place.target.write_text("a file")
-    assert "backups" in (await backed_up(place)).error
-
-
 class Maker:
     """Gives one outcome after the other."""
 

@@ -5,8 +5,6 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, cast
-
-import msgspec
 import pytest
 
 from huahuo.actors.actor.messages import AskTimeout, HandlerCancelled, InboxFull
@@ -32,6 +30,15 @@ from huahuo.transport.workers.channel import (
 from huahuo.transport.workers.owner import PartsKept
 from huahuo.transport.workers.owner_proxies import RemoteLog
 from tests.support.patience import WITHIN_S
+from huahuo.transport.workers.channel import (
+    Channel,
+    LinksFound,
+    OwnerFailed,
+    OwnerPort,
+    error_named,
+    error_raised,
+    message,
+)
 
 
 class End:
@@ -76,20 +83,6 @@ async def ends() -> AsyncIterator[tuple[Channel, End]]:
     finally:
         here.channel.close()
         there.channel.close()
-
-
-async def test_a_call_gets_its_answer_at_once_or_later_or_the_error() -> None:
-    async with ends() as (here, there), asyncio.timeout(WITHIN_S):
-        assert await here.ask(OwnerPort.enter, "10.0.0.1") == "admitted"
-        assert await here.ask(OwnerPort.piece, 7) == b"text"
-        there.cannot = "part"
-        with pytest.raises(Busy, match="canary"):
-            await here.ask(OwnerPort.part, 7, 0, 100)
-        there.channel.close()
-        with pytest.raises(Unavailable):
-            await here.ask(OwnerPort.enter, "10.0.0.1")
-        with pytest.raises(Unavailable):
-            await here.ask(OwnerPort.enter, "10.0.0.1")
 
 
 _LEFT = message(OwnerPort.left, "a")
@@ -152,35 +145,6 @@ def log_of(**heads: int) -> RemoteLog:
 
 def event(position: int, stream: str, seq: int) -> StoredEvent:
     return StoredEvent(position, stream, seq, "noted", b"{}", 1, 0, "", "", "", 0, "t", bytes([seq]) * 32)
-
-
-async def test_a_commit_moves_the_heads_that_are_known_and_no_others() -> None:
-    log = log_of(a=7)
-    await log.links([("a", 0)])
-    log.committed(columns_of([event(1, "a", 8), event(2, "c", 1), event(3, "a", 9)]))
-    assert (log.head("a").seq, log.head("a").link) == (9, bytes([9]) * 32)
-    assert not log.knows("c")
-    assert (log.position, log.head("log").seq) == (3, 3)
-
-
-@pytest.mark.parametrize("different", [False, True])
-def test_what_all_events_of_a_commit_share_is_told_once(different: bool) -> None:
-    events = [event(n, f"user/{n}", 1) for n in range(1, 51)]
-    if different:
-        events[7] = msgspec.structs.replace(events[7], type="other", principal="user/1", version=2, cause=9)
-    columns = columns_of(events)
-    assert isinstance(columns[3], list) is different
-    assert isinstance(columns[9], str), "no event has a command"
-    assert events_of(columns) == events
-    assert events_of(columns_of([])) == []
-
-
-async def test_an_answer_that_was_overtaken_by_a_commit_moves_no_head_back() -> None:
-    log = log_of(a=7)
-    await log.links([("a", 0)])
-    log.committed(columns_of([event(1, "a", 8)]))
-    await log.links([("a", 0)])
-    assert log.head("a").seq == 8
 
 
 async def test_heads_of_streams_that_nobody_reads_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
