@@ -168,9 +168,7 @@ async def test_a_client_that_leaves_right_after_the_request_is_not_counted_for_e
                 gone.sendall(head.encode())
         async with raw(w.url, V1) as client:  # the server has seen the others by now
             await client.authenticate(w.token())
-            await until(
-                lambda: not w.delivering.unauthenticated_count and len(w.delivering.handler_tasks) == 1
-            )
+            await until(lambda: not w.delivering.unauthenticated_count and len(w.delivering.sockets) == 1)
             await until(lambda: w.door.connection_count("127.0.0.1") == 1)
 
 
@@ -649,7 +647,7 @@ async def test_of_several_requests_in_one_segment_the_first_is_answered(second: 
         assert b"\r\nConnection: close\r\n" in answer
         assert answer.count(b"HTTP/1.1 ") == 1
         assert answer.endswith(b"\r\n\r\nok\n")
-        await until(lambda: not (w.delivering.unauthenticated_count or w.delivering.handler_tasks))
+        await until(lambda: not (w.delivering.unauthenticated_count or w.delivering.sockets))
 
 
 @pytest.mark.parametrize("path", [b"/healthz", b"/readyz", b"/metrics", b"/nothing"])
@@ -658,7 +656,7 @@ async def test_a_request_with_a_half_close_is_answered(path: bytes) -> None:
         answer = await exchange(w, GET.replace(b"/healthz", path), half_close=True)
         assert answer.startswith(b"HTTP/1.1 404 " if path == b"/nothing" else b"HTTP/1.1 200 ")
         assert b"\r\nConnection: close\r\n" in answer
-        await until(lambda: not (w.delivering.unauthenticated_count or w.delivering.handler_tasks))
+        await until(lambda: not (w.delivering.unauthenticated_count or w.delivering.sockets))
 
 
 async def test_a_large_answer_after_a_half_close_is_complete(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -672,7 +670,7 @@ async def test_a_large_answer_after_a_half_close_is_complete(monkeypatch: pytest
 async def test_half_a_request_with_a_half_close_leaves_nothing_behind() -> None:
     async with world() as w:
         assert await exchange(w, GET[:-2], half_close=True) == b""
-        await until(lambda: not (w.delivering.unauthenticated_count or w.delivering.handler_tasks))
+        await until(lambda: not (w.delivering.unauthenticated_count or w.delivering.sockets))
 
 
 @both_ways
@@ -698,9 +696,7 @@ async def test_what_was_said_before_a_half_close_is_carried_out_and_answered(con
         assert answer.startswith(b"HTTP/1.1 101 ")
         assert answer.index(b"authentication_result") < answer.index(b'"type":"success"')
         await until(lambda: w.log.head("user/42").seq == 1)
-        await until(
-            lambda: not (w.delivering.unauthenticated_count or len(w.ticked) or w.delivering.handler_tasks)
-        )
+        await until(lambda: not (w.delivering.unauthenticated_count or len(w.ticked) or w.delivering.sockets))
 
 
 @both_ways
@@ -711,7 +707,7 @@ async def test_a_sign_in_before_a_half_close_is_answered(connection: str, good: 
         frames = text(action="authenticate", token=token)
         answer = await exchange(w, upgrade(connection) + frames, half_close=True)
         assert b'"type":"authentication_result","success":%s' % str(good).lower().encode() in answer
-        await until(lambda: not (w.delivering.unauthenticated_count or w.delivering.handler_tasks))
+        await until(lambda: not (w.delivering.unauthenticated_count or w.delivering.sockets))
 
 
 async def test_a_client_that_asked_nothing_more_is_gone_with_its_half_close() -> None:
@@ -722,7 +718,7 @@ async def test_a_client_that_asked_nothing_more_is_gone_with_its_half_close() ->
             await reader.readuntil(b"authentication_result")
             writer.write_eof()
             await reader.read()
-        await until(lambda: not (len(w.ticked) or w.delivering.handler_tasks))
+        await until(lambda: not (len(w.ticked) or w.delivering.sockets))
         writer.close()
 
 
@@ -734,7 +730,7 @@ async def test_a_command_that_is_never_answered_holds_a_half_closed_socket_for_a
             answer = await exchange(w, upgrade("Upgrade") + frames, half_close=True)
             assert b'"type":"success"' not in answer
         w.hold.set()
-        await until(lambda: not (len(w.ticked) or w.delivering.handler_tasks))
+        await until(lambda: not (len(w.ticked) or w.delivering.sockets))
 
 
 @both_ways
@@ -762,4 +758,4 @@ async def test_a_client_that_resets_while_its_request_is_answered_leaves_nothing
                 gone.sendall(said)
                 gone.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
         assert (await exchange(w, GET)).startswith(b"HTTP/1.1 200")
-        await until(lambda: not (w.delivering.unauthenticated_count or w.delivering.handler_tasks))
+        await until(lambda: not (w.delivering.unauthenticated_count or w.delivering.sockets))

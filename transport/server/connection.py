@@ -1,12 +1,11 @@
 """One WebSocket as an actor: the shell around a session.
 
-The socket's task (`read`) hands every message to the actor, one at a time, and waits for room in
-its inbox, so back-pressure reaches TCP. A connection's first message is handled at once. All else comes
+The socket offers every message of its client (`on_receive`). Those that cannot be handled yet stay at the
+socket, so back-pressure reaches TCP, and whatever they waited for calls `go_on` of the socket. All else comes
 through the door for urgent messages, as methods of `ConnectionRef`: plain acks at the socket, ticks of the
 hub's one timer, and the steps of the tasks that make answers and fetch events. Such a step may come while
-a message waits for its turn. Only the fan-out calls without the door: it hands in frames that many
-connections share (`Delivery.take`, ADR 3). An idle connection keeps no timer and no task except the
-handler's.
+a message is being handled. Only the fan-out calls without the door: it hands in frames that many
+connections share (`Delivery.take`, ADR 3). An idle connection keeps no timer and no task.
 
 `PlaceInLine`: the users share the loop (`fair_queueing`). What a user's share does not allow at once stands
 in line here. Before a client has authenticated it has no user, and waits for nobody.
@@ -18,14 +17,14 @@ carries out what the session says.
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 import structlog
 
 from huahuo.actors import LoopActor, LoopRef
 from huahuo.actors.actor.inbox import IDLE
-from huahuo.transport.load.fair_queueing import CHARGED_S, FEW, Place, Turns
-from huahuo.transport.load.intake import ROOM_S, SMALL_BYTES, Load, weight
+from huahuo.transport.load.fair_queueing import CHARGED_S, CROWDED_S, FEW, Place, Turns
+from huahuo.transport.load.intake import Load
 from huahuo.transport.protocol.codes import CloseCode
 from huahuo.transport.protocol.dialects import Dialect
 from huahuo.transport.server.answering import CarryingOut
@@ -37,6 +36,7 @@ from huahuo.transport.session import interface
 from huahuo.transport.session.interface import Now, Output
 from huahuo.transport.session.session import Session
 from huahuo.transport.wire.connection_ref import (
+    Batch,
     Close,
     ConnectionEnded,
     ConnectionRef,
@@ -45,7 +45,7 @@ from huahuo.transport.wire.connection_ref import (
     Tick,
     WakeUp,
 )
-from huahuo.transport.wire.ports import Batch, Socket, is_utf8
+from huahuo.transport.wire.ports import Socket
 from huahuo.transport.wire.web_socket import ACK
 from huahuo.transport.words import en
 
@@ -95,95 +95,77 @@ class QuickAcks:
         return True
 
 
+_AT_ONCE_S: Final = 0.002
+"""How long one connection's messages are handled at once; the last one may take longer."""
+
+
 class PlaceInLine:
     """When the messages of one connection are handled, and the loop's time that is charged for them.
 
     The small sums of time that are not charged yet are kept: a charge costs 2 µs.
     """
 
-    __slots__ = ("_intake", "_session", "_shell", "_spent_s", "_turns", "_ws", "in_line", "slowed")
+    __slots__ = ("_paid", "_session", "_shell", "_spent_s", "_turns", "_ws", "waits")
 
     def __init__(self, shell: "Connection", supply: Supply, *, ws: Socket, session: Session) -> None:
         self._shell = shell
-        self._turns, self._intake = supply.turns, supply.intake
+        self._turns = supply.turns
         self._ws = ws
         self._session = session
         self._spent_s = 0.0
-        self.slowed = False
-        """The actor's message waits for the user's turn."""
-        self.in_line = False
-        """Messages at the socket wait for the user's turn."""
+        self.waits = False
+        """Messages at the socket wait for the user's turn, or until it owes less."""
+        self._paid = False
+        """It has waited for that: the next message is handled whatever is owed."""
 
     @property
     def at_rest(self) -> bool:
         """Whether nothing waits, and all time is charged."""
-        return not (self._spent_s or self.slowed or self.in_line)
+        return not (self._spent_s or self.waits)
 
     def may_begin(self, count: int) -> bool:
-        """Whether the first of `count` messages may be handled in this turn of the loop.
-
-        If not, they stand in line for a later one.
-        """
+        """Whether the first of `count` messages may be handled now. If not, they stand in line."""
         user = self._session.user
-        if not user or self._turns.rounds.may_begin(user):
+        if not user:
             return True
-        if not self.in_line:
+        if self.waits:
+            return False
+        if not self._turns.rounds.may_begin(user):
             self._stand_in_line(user, short=count <= FEW)
-        return False
+        elif not self._paid and self._turns.must_wait(user):
+            self._wait_until_paid(user)
+        else:
+            self._paid = False
+        return not self.waits
 
     def wait_again(self) -> None:
         """This turn has handled its part of the messages."""
-        user = self._session.user
-        if user:
+        if user := self._session.user:
             self._stand_in_line(user, short=False)
-        else:
-            self._ws.go_on_soon()
 
     def _stand_in_line(self, user: str, *, short: bool) -> None:
-        self.in_line = True
+        self.waits = True
         self._shell.stir()
         self._turns.rounds.wait(user, self._go_on, short=short)
 
+    def _wait_until_paid(self, user: str) -> None:
+        self.waits = True
+        self._shell.stir()
+        loop = asyncio.get_running_loop()
+        if self._turns.crowded(user):  # the line moves often
+            loop.call_later(CROWDED_S, self._go_on)
+        else:
+            self._turns.work.stand(user, self._has_paid)
+
+    def _has_paid(self, place: Place) -> None:
+        self._paid = True
+        loop = asyncio.get_running_loop()
+        loop.call_soon(self._go_on)
+        loop.call_soon(place.leave)  # it is charged before
+
     def _go_on(self) -> None:
-        self.in_line = False
+        self.waits = False
         self._ws.go_on()
-
-    # The actor's message ------------------------------------------------------------------------------
-
-    def owes_time(self) -> bool:
-        """Whether the user must wait because it used more than its share."""
-        user = self._session.user
-        return bool(user) and self._turns.must_wait(user)
-
-    def must_wait_a_turn(self) -> bool:
-        """Whether a single message must wait for a later turn of the loop."""
-        user = self._session.user
-        return bool(user) and not self._turns.rounds.may_begin(user)
-
-    def lacks_room(self, size: int) -> bool:
-        """Whether a long message, which came in one read, must wait for room."""
-        if size <= SMALL_BYTES or self._ws.load is None or self._ws.load.is_in:
-            return False
-        return not self._intake.fits(self._session.user, weight(size))
-
-    async def come_up(self, size: int) -> Load:
-        """Wait until the user's next message may be handled. Close what counts it when it has been."""
-        user = self._session.user
-        load = Load(self._intake, user)
-        if not user:
-            return load
-        self.slowed = True
-        try:
-            await self._turns.fair(user)
-            await self._turns.rounds.turn(user)
-            if self.lacks_room(size) and not load.take(size):
-                await load.waited(size, ROOM_S)
-        except asyncio.CancelledError:
-            load.close()
-            raise
-        finally:
-            self.slowed = False
-        return load
 
     # The bill -----------------------------------------------------------------------------------------
 
@@ -213,9 +195,6 @@ class Connection(LoopActor):
     _actor_ref: ConnectionRef
 
     ref_class: ClassVar[type[LoopRef[Any]]] = ConnectionRef
-
-    # Small, because each queued message may be as large as the message limit.
-    inbox_limit: ClassVar[int] = 4
 
     def __init__(self, ws: Socket, dialect: Dialect, wires: Wires) -> None:
         super().__init__()
@@ -337,8 +316,7 @@ class Connection(LoopActor):
                 self._pump.count_unsent()
             case Signal.DRAINED:
                 self._pump.count_unsent()
-                self._tell_free()
-                self._pump.run()
+                self.go_on()
             case Signal.DISCONNECTED:
                 self._tell_free()
                 self._cancel_tasks()
@@ -394,7 +372,7 @@ class Connection(LoopActor):
         return self.place.at_rest and not self._session.busy and self._pump.at_rest
 
     def _tick(self, now_s: float) -> None:
-        if self.place.slowed or self.place.in_line:
+        if self.place.waits:
             self._session.heard(now_s)  # While we are not reading, the client's silence does not count.
         now = Now(now_s, self._wires.ambient.now_ms())
         self._out.do(self._session.tick(now))
@@ -417,31 +395,40 @@ class Connection(LoopActor):
     def _close(self, code: CloseCode, reason: str) -> None:
         self._out.do(self._session.close(code, reason))
 
-    @property
-    def now_s(self) -> float:
-        """The time."""
-        return self._wires.ambient.monotonic_s()
-
-    @property
-    def full(self) -> bool:
-        """Whether as many commands run as one connection may have. It reads on after the next answer."""
-        return self._session.full
-
     # The actor: one message at a time ---------------------------------------------------------------
 
-    def on_receive(self, message: str | bytes | Signal | Batch) -> Coroutine[Any, Any, None] | None:
-        """Handle a message of the client. A coroutine is returned if it must wait; the inbox waits too."""
+    def on_receive(self, batch: Batch) -> Coroutine[Any, Any, None] | None:
+        """Handle messages of the client until one must wait. The socket keeps those that were not handled.
+
+        A coroutine is returned if what was handled last takes long. Of a client that is gone, messages that
+        only ask for something are passed over.
+        """
         self.stir()
-        if isinstance(message, Signal):  # `END`
+        session, ambient, ws, texts = self._session, self._wires.ambient, self._ws, batch.texts
+        if not self.place.may_begin(len(texts) - batch.at):
             return None
-        must_wait = self._session.busy or self._ws.paused or self.place.owes_time()
-        if isinstance(message, Batch):  # whose turn it is
-            if not must_wait:
-                return self._handle_batch(message)
-            message.at += 1
-            return self._handle_when_free(message.texts[message.at - 1])
-        must_wait = must_wait or self.place.must_wait_a_turn() or self.place.lacks_room(len(message))
-        return self._handle_when_free(message) if must_wait else self._handle(message)
+        began_s = ambient.monotonic_s()
+        now, until_s = Now(began_s, ambient.now_ms()), began_s + _AT_ONCE_S
+        while batch.at < len(texts) and not (ws.is_open and (session.full or ws.paused)):
+            if batch.at and ambient.monotonic_s() > until_s:
+                self.place.wait_again()
+                break
+            text = texts[batch.at]
+            batch.at += 1
+            if text.startswith(ACK) and self._take_ack(text):
+                continue
+            if not ws.is_open and session.needless(text):
+                continue
+            todo = session.received(text, now)
+            if len(todo) == 1 and todo[0].__class__ is interface.Execute:  # most are commands
+                self._out.answering.execute(todo[0], len(text))
+            elif (asked := self._out.do(todo, len(text))) is not None:
+                waits = self._signing_in.do(asked, now)
+                if waits is not None:
+                    return waits
+        self._pump.run()  # an ack made room, a subscription began
+        self.place.charge(began_s, ambient.monotonic_s())
+        return None
 
     def on_stop(self) -> None:
         """The handler has nothing more to read, or the runtime stops."""
@@ -456,53 +443,6 @@ class Connection(LoopActor):
         finally:
             self._ws.end(CloseCode.SERVER_FAULT, en.FAULT, self._wires.shared.settings.close_timeout_s)
             self._lost()
-
-    async def _handle_when_free(self, message: str | bytes) -> None:
-        while (self._session.busy or self._ws.paused) and self._ws.is_open:
-            await self.change()
-        load = await self.place.come_up(len(message))
-        try:
-            pending = self._handle(message)
-        finally:
-            load.close()
-        if pending is not None:
-            await pending
-
-    def _handle_batch(self, batch: Batch) -> Coroutine[Any, Any, None] | None:
-        """Handle messages until one must wait. The first one may be handled now."""
-        session, ambient, texts = self._session, self._wires.ambient, batch.texts
-        began_s = batch.now_s
-        now = Now(began_s, ambient.now_ms())
-        waits: Coroutine[Any, Any, None] | None = None
-        while batch.at < len(texts):
-            text = texts[batch.at]
-            if not (text.isascii() or is_utf8(text)):
-                batch.odd = True
-                break
-            batch.at += 1
-            if not (text.startswith(ACK) and self._take_ack(text)):
-                todo = session.received(text, now)
-                if len(todo) == 1 and todo[0].__class__ is interface.Execute:  # most are commands
-                    self._out.answering.execute(todo[0], len(text))
-                elif (asked := self._out.do(todo, len(text))) is not None:
-                    waits = self._signing_in.do(asked, now)
-                    break
-            if batch.at == len(texts) or not session.takes_more or self._ws.paused:
-                break
-            if ambient.monotonic_s() > batch.until_s:
-                break
-        if waits is None:
-            self._pump.run()  # an ack made room, a subscription began
-            self.place.charge(began_s, ambient.monotonic_s())
-        return waits
-
-    def _handle(self, message: str | bytes) -> Coroutine[Any, Any, None] | None:
-        now = self._now()
-        asked = self._out.do(self._session.received(message, now), len(message))
-        if asked is not None:
-            return self._signing_in.do(asked, now)
-        self.went_on(now.s)  # an ack made room, a subscription began
-        return None
 
     @property
     def _signing_in(self) -> SigningIn:
@@ -527,14 +467,14 @@ class Connection(LoopActor):
         """See `pump.Shell`."""
         self._tell_free()
         self._pump.run()
+        if not self.place.waits:
+            self._ws.go_on_soon()
 
     def went_on(self, began_s: float) -> None:
         """See `pump.Shell`."""
         self.stir()
         self.go_on()
         self.place.charge(began_s, self._wires.ambient.monotonic_s())
-        if not self.place.in_line:
-            self._ws.go_on_soon()
 
     # The end ------------------------------------------------------------------------------------------
 
@@ -545,6 +485,7 @@ class Connection(LoopActor):
         self._session.gone()
         self._pump.gone()
         self._ws.listener = None
+        self._ws.go_on_soon()
         self.leave()
         self._cancel_tasks()
 
