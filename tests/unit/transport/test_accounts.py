@@ -79,14 +79,6 @@ async def test_the_application_may_answer_at_once_or_later() -> None:
         assert await principal(asking(authenticate), "alice") == ALICE
 
 
-async def test_what_the_application_says_of_the_user_holds() -> None:
-    said = Principal(7, "Alice", is_admin=True, groups=("ops", "ops"), expires_at=NOW_S + 60)
-    verdict = await judged(asking(lambda _token: said), "t")
-    assert isinstance(verdict, Verified)
-    assert verdict.principal == Principal(7, "Alice", is_admin=True, groups=("ops",))
-    assert verdict.expires_at_ms == NOW_MS + 60_000
-
-
 async def test_a_text_that_spells_an_integer_is_that_user_and_is_told_back_as_it_came() -> None:
     verdict = await judged(asking(lambda _token: Principal("42")), "t")
     assert isinstance(verdict, Verified)
@@ -120,10 +112,6 @@ async def test_rights_are_refused_with_what_to_write() -> None:
     _, reason = await failure(asking(lambda _token: Principal(7, rights=("write",))), "t")
     assert "leave them out" in reason
     assert "add_key" in reason
-
-
-async def test_none_is_an_invalid_token() -> None:
-    assert (await failure(asking(lambda _token: None), "t"))[0] == "token_invalid"
 
 
 @pytest.mark.parametrize(
@@ -231,11 +219,6 @@ async def test_a_revoked_user_is_out_also_with_a_token_of_the_issuer() -> None:
 
 
 # Claims of an issuer -------------------------------------------------------------------------------------
-
-
-async def test_the_user_is_user_id_else_sub() -> None:
-    assert await principal(issued(), KEY.token()) == ALICE
-    assert (await principal(issued(), KEY.token(user_id=7))).user_id == 7
 
 
 @pytest.mark.parametrize(

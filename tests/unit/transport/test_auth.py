@@ -7,7 +7,6 @@ import math
 from typing import Any
 
 import jwt
-import msgspec
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -15,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from huahuo.actors.plugins.calls import Principal
 from huahuo.actors.plugins.words import Language, Words
 from huahuo.transport.access.claims import LOG_AHEAD_MS_MAX, among_nodes
-from huahuo.transport.access.rights import AuthFailure, Verified, Verifier
+from huahuo.transport.access.rights import AuthFailure, Verified
 from huahuo.transport.access.tokens import Authenticator
 from huahuo.transport.protocol.codes import AuthCode
 from huahuo.transport.session.outgoing import Speech
@@ -45,14 +44,6 @@ def principal(text: str) -> Principal:
     return result.principal
 
 
-def test_a_minted_token_verifies_as_its_principal() -> None:
-    auth = Authenticator(SECRET)
-    verifier: Verifier = auth
-    text = auth.mint(ALICE, now_ms=NOW_MS, ttl_s=60, jti="j1")
-    who = msgspec.structs.replace(ALICE, signed_in_ms=NOW_MS)
-    assert verifier.verify(text, NOW_MS) == Verified(who, NOW_MS + 60_000, "j1", NOW_MS)
-
-
 def test_a_minted_token_is_an_ordinary_jwt() -> None:
     text = Authenticator(SECRET).mint(ALICE, now_ms=NOW_MS, ttl_s=60, jti="j1")
     claims = jwt.decode(
@@ -65,11 +56,6 @@ def test_a_minted_token_is_an_ordinary_jwt() -> None:
 def test_a_token_of_another_issuer_with_the_same_secret_verifies() -> None:
     text = jwt.encode({**GOOD, "is_admin": 1}, SECRET, algorithm="HS256")
     assert principal(text) == Principal(user_id=42, username="alice", is_admin=True)
-
-
-@pytest.mark.parametrize(("given", "means"), [(True, True), (False, False), (1, True), (0, False)])
-def test_is_admin_is_a_boolean_or_0_or_1(given: object, means: bool) -> None:
-    assert principal(token(is_admin=given)).is_admin is means
 
 
 @pytest.mark.parametrize("given", [2, -1, "true", "1", None, [], 1.0])
@@ -126,11 +112,6 @@ def test_a_sub_next_to_a_user_id_is_not_read() -> None:
     assert principal(token(sub=["whatever"])).user_id == 42
 
 
-@pytest.mark.parametrize("user_id", [2**53 - 1, -(2**53) + 1, 0])
-def test_a_user_id_up_to_the_bound_is_good(user_id: int) -> None:
-    assert principal(token(user_id=user_id)).user_id == user_id
-
-
 @pytest.mark.parametrize("username", ["", "x" * 257, 7])
 def test_a_username_without_bounds_is_refused(username: object) -> None:
     assert code(token(username=username)) == "token_invalid"
@@ -145,10 +126,6 @@ def test_groups_are_names_of_the_protocol_or_the_token_is_refused(groups: object
 
 def test_more_groups_than_the_bound_are_refused() -> None:
     assert code(token(groups=[str(n) for n in range(129)])) == "token_invalid"
-
-
-def test_a_group_named_twice_counts_once() -> None:
-    assert principal(token(groups=["ops", "ops"])).groups == ("ops",)
 
 
 @pytest.mark.parametrize("jti", [7, None, ["x"], "x" * 129])
@@ -311,10 +288,6 @@ def test_a_previous_secret_still_verifies_and_no_longer_signs() -> None:
     assert isinstance(Authenticator(OLD).verify(after, NOW_MS), AuthFailure)
 
 
-def test_a_secret_of_32_bytes_is_long_enough() -> None:
-    Authenticator(b"x" * 32, previous=[b"y" * 32])
-
-
 @pytest.mark.parametrize("secrets", [(b"x" * 31, ()), (SECRET, (b"short",)), (b"", ())])
 def test_a_short_secret_is_refused_with_what_to_do(secrets: tuple[bytes, tuple[bytes, ...]]) -> None:
     with pytest.raises(ValueError, match="at least 32"):
@@ -433,10 +406,6 @@ def test_a_user_with_a_text_id_is_revoked_by_it() -> None:
 
 def test_a_revoked_users_token_without_iat_is_refused() -> None:
     assert outcome(revoked({"user_id": 42}), token()) == "token_revoked"
-
-
-def test_a_user_who_was_not_named_is_not_touched() -> None:
-    assert outcome(revoked({"user_id": 43}), token()) == "ok"
 
 
 def test_a_revoked_jti_is_refused_and_another_is_not() -> None:

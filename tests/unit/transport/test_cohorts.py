@@ -4,13 +4,13 @@ import pytest
 
 from huahuo.eventstore.model import LOG_STREAM
 from huahuo.transport.protocol.codes import CloseCode
-from huahuo.transport.protocol.dialects import DOCUMENT, V1, Dialect
+from huahuo.transport.protocol.dialects import V1, Dialect
 from huahuo.transport.protocol.flow_control import TransportSettings
 from huahuo.transport.protocol.frames import FrameCache
 from huahuo.transport.server.fanout import FanOut
 from huahuo.transport.session.interface import Now
 from tests.support.drivers.direct import DirectDriver, Sockets
-from tests.support.drivers.session import START_MS, ModelLog, texts, types
+from tests.support.drivers.session import START_MS, ModelLog, texts
 
 
 class Crowd:
@@ -62,13 +62,6 @@ def test_a_cohort_is_written_to_without_a_look_at_its_members() -> None:
     assert many.told() == [["a", "b"]] * 4
 
 
-def test_an_ack_of_what_the_cohort_was_never_sent_is_refused() -> None:
-    many = Crowd(2)
-    many.commit("a")
-    many.readers[0].take()
-    assert [said["code"] for said in many.readers[0].ack(system=2)] == ["bad_ack"]
-
-
 def test_no_member_is_sent_more_than_its_window_holds() -> None:
     many = Crowd(3, settings=TransportSettings(window=100))
     acking: list[str] = []
@@ -96,18 +89,6 @@ def test_a_cohort_whose_members_have_acked_goes_on_beyond_its_first_windows() ->
     ] * 3
 
 
-def test_a_member_without_room_leaves_the_others_behind_in_their_cohort() -> None:
-    many = Crowd(3, settings=TransportSettings(window=200))
-    for number in range(200):
-        many.commit(str(number))
-    for reader in many.readers[1:]:
-        assert len(texts(reader.ack(system=150))) == 200
-    many.commit("200")
-    assert [reader.is_in_step for reader in many.readers] == [False, True, True]
-    assert [len(told) for told in many.told()] == [200, 1, 1]
-    assert many.sockets.written == 602
-
-
 def test_a_commit_for_which_no_window_has_room_is_sent_as_far_as_each_has_room() -> None:
     many = Crowd(3, settings=TransportSettings(window=130), events_max=256)
     for number in range(61):
@@ -115,6 +96,24 @@ def test_a_commit_for_which_no_window_has_room_is_sent_as_far_as_each_has_room()
     many.commit(*(str(number) for number in range(61, 141)))
     assert [len(told) for told in many.told()] == [130] * 3
     assert all(reader.session.delivery.window.outstanding == 130 for reader in many.readers)
+
+
+def test_after_a_lost_signal_members_read_the_log() -> None:
+    many = Crowd(3)
+    many.commit("a")
+    many.log.append("system", "unheard of")
+    many.fanout.committed(None)
+    many.commit("c")
+    assert many.told() == [["a", "unheard of", "c"]] * 3
+
+
+def test_events_that_are_told_twice_are_sent_once() -> None:
+    many = Crowd(3)
+    many.commit("a")
+    event = many.log.append("system", "b")
+    for _ in range(2):
+        many.fanout.committed({"system": [event], LOG_STREAM: [event]})
+    assert many.told() == [["a", "b"]] * 3
 
 
 def test_a_member_that_never_acks_is_closed_when_its_time_is_over() -> None:
@@ -141,25 +140,6 @@ def test_an_answer_is_written_before_the_events_that_follow_it() -> None:
     assert asking.is_in_step, "it has joined again"
 
 
-def test_a_socket_that_takes_a_part_of_a_frame_gets_the_rest_and_goes_on_by_itself() -> None:
-    many = Crowd(3)
-    many.commit("a")
-    many.readers[1].takes_bytes = 7
-    many.commit("b")
-    assert [reader.is_in_step for reader in many.readers] == [True, False, True]
-    many.commit("c")
-    assert many.told() == [["a", "b", "c"]] * 3
-
-
-def test_a_connection_that_has_ended_is_written_to_no_more() -> None:
-    many = Crowd(3)
-    many.commit("a")
-    ended = many.readers[0]
-    ended.session.gone()
-    many.commit("b")
-    assert texts(ended.take()) == ["a"]
-
-
 def test_a_member_whose_right_to_read_is_judged_again_gets_nothing_until_then() -> None:
     many = Crowd(3)
     many.commit("a")
@@ -170,34 +150,6 @@ def test_a_member_whose_right_to_read_is_judged_again_gets_nothing_until_then() 
         assert texts(reader.verdict("system", readable=True)) == ["b"]
     many.commit("c")
     assert many.told() == [["c"]] * 3
-
-
-def test_after_a_lost_signal_members_read_the_log() -> None:
-    many = Crowd(3)
-    many.commit("a")
-    many.log.append("system", "unheard of")
-    many.fanout.committed(None)
-    many.commit("c")
-    assert many.told() == [["a", "unheard of", "c"]] * 3
-
-
-def test_events_that_are_told_twice_are_sent_once() -> None:
-    many = Crowd(3)
-    many.commit("a")
-    event = many.log.append("system", "b")
-    for _ in range(2):
-        many.fanout.committed({"system": [event], LOG_STREAM: [event]})
-    assert many.told() == [["a", "b"]] * 3
-
-
-def test_frames_of_other_kinds_have_cohorts_of_their_own() -> None:
-    many = Crowd(2)
-    other = many.reader(dialect=DOCUMENT)
-    many.commit("a")
-    many.commit("b")
-    assert [reader.is_in_step for reader in many.readers] == [True, True]
-    assert types(other.take()) == ["noted", "noted"]
-    assert not other.is_in_step, "nothing bounds it but its buffer"
 
 
 def test_a_cohort_is_at_most_one_step_of_a_hand_out() -> None:
@@ -214,15 +166,6 @@ def test_a_hand_out_asks_no_more_connections_to_join_than_one_step_has() -> None
         many.commit(text)
         joined.append(sum(reader.is_in_step for reader in many.readers))
     assert joined == [2, 4, 6]
-
-
-def test_a_connection_that_cannot_join_keeps_no_other_from_it() -> None:
-    many = Crowd(6, a_step=2)
-    many.readers[0].takes_direct = False
-    for text in ("a", "b", "c", "d"):
-        many.commit(text)
-    assert [reader.is_in_step for reader in many.readers] == [False, *[True] * 5]
-    assert many.told() == [["a", "b", "c", "d"]] * 6
 
 
 def test_what_cannot_be_written_for_an_unknown_reason_ends_every_member() -> None:

@@ -3,20 +3,18 @@
 from types import SimpleNamespace
 from typing import Any
 
-import msgspec
 import pytest
 
 from huahuo.mailcheck.api.handlers import Handlers
 from huahuo.transport.protocol.dialects import (
     COMPRESSED_BYTES_MAX,
-    DOCUMENT,
     V1,
     V1_ZSTD,
     Compression,
     negotiate,
 )
 from huahuo.transport.protocol.frames import FrameCache
-from tests.support.drivers.session import BINARY, Driver, ModelLog, note_command, payload_of, payloads, seqs
+from tests.support.drivers.session import BINARY, Driver, ModelLog, payload_of, payloads, seqs
 from tests.support.worlds.compressed import compression, dictionary, unpacked
 
 ZSTD, PLAIN = "huahuo.v1.zstd", "huahuo.v1"
@@ -57,19 +55,6 @@ def test_the_authentication_announces_the_dictionary_in_plain_text() -> None:
     assert session.binary == []
 
 
-def test_without_a_dictionary_none_is_announced() -> None:
-    session = Driver(dialect=V1_ZSTD, compression=Compression(None))
-    assert "dictionary" not in session.login()
-
-
-@pytest.mark.parametrize("dialect", [V1, DOCUMENT], ids=["v1", "classic"])
-def test_a_client_that_did_not_ask_for_compression_gets_none(dialect: object) -> None:
-    session = Driver(dialect=dialect, compression=compression())  # type: ignore[arg-type]
-    assert "dictionary" not in session.login()
-    session.append("user/42", *["the same words"] * 20)
-    assert session.binary == []
-
-
 def test_events_are_one_binary_frame_that_holds_one_message() -> None:
     session = driver()
     session.login()
@@ -92,17 +77,6 @@ def test_a_snapshot_is_compressed() -> None:
     session = driver(log=ModelLog())
     session.login(resume={"log": "another", "cursors": {"user/42": 1}})
     assert [unpacked(payload_of(frame))[:18] for frame in session.binary] == [b'{"type":"snapshot"']
-
-
-@pytest.mark.parametrize("compressible", [True, False])
-def test_only_replies_that_say_so_are_compressed(*, compressible: bool) -> None:
-    spec = msgspec.structs.replace(note_command(), compressible=compressible)
-    session = driver(commands=[spec])
-    session.login()
-    session.say(action="note", id="n", text="x")
-    (reply,) = session.reply({"type": "success", "message": "words " * 100})
-    assert reply["message"] == "words " * 100
-    assert len(session.binary) == int(compressible)
 
 
 def test_everybody_at_one_place_gets_the_same_bytes_compressed_once() -> None:
@@ -147,24 +121,10 @@ def test_the_length_of_a_frame_tells_nothing_of_the_frames_before_it() -> None:
         assert len(told.frame(guessed)) == len(untold.frame(guessed))
 
 
-def test_what_does_not_get_smaller_stays_text() -> None:
-    framer = compression()
-    assert framer.frame(b"{}") == b"\x81\x02{}"
-    assert (framer.before, framer.after) == (0, 0)
-
-
 def test_what_is_too_large_to_compress_at_once_stays_text() -> None:
     framer = compression()
     payload = b"x" * (COMPRESSED_BYTES_MAX + 1)
     assert payloads(framer.frame(payload)) == [payload]
-
-
-def test_a_fresh_token_does_not_change_the_dictionary() -> None:
-    session = driver()
-    first = session.login()["dictionary"]
-    session.take()
-    (again,) = session.say(action="authenticate", token="alice")
-    assert again["dictionary"] == first
 
 
 def test_replies_that_hold_mail_are_never_compressed() -> None:

@@ -237,11 +237,6 @@ async def test_slices_of_all_users_go_one_at_a_time_with_a_rest_between() -> Non
     assert len({user for _, user in at_s[:10]}) >= 9  # the first goes at once, and again behind the others
 
 
-async def test_pieces_are_joined_slice_by_slice() -> None:
-    made = turns()
-    assert await made.join("user/1", iter([b"ab", b"c", b"de"]), 5) == b"abcde"
-
-
 async def test_what_is_longer_than_may_be_is_not_made_to_its_end() -> None:
     pieces = iter([b"abc", b"def", b"ghi"])
     assert await turns().join("user/1", pieces, 5) is None
@@ -279,17 +274,6 @@ class World:
     async def until_idle(self) -> None:
         while self.rounds.waiting:  # noqa: ASYNC110  virtual time
             await asyncio.sleep(fair_queueing.HELD_S)
-
-
-async def test_nothing_waits_while_a_turn_has_time() -> None:
-    world = World()
-    for number in range(int(TURN_S / COST_S) + 1):
-        world.ask("a", str(number))
-    assert (len(world.went), world.rounds.waiting) == (int(TURN_S / COST_S) + 1, 0)
-    world.ask("a", "more")
-    assert world.rounds.waiting == 1
-    await world.until_idle()
-    assert world.went[-1] == "more"
 
 
 async def test_what_waits_goes_in_the_order_in_which_it_came() -> None:
@@ -351,44 +335,6 @@ async def test_one_without_room_stands_still_while_others_pass() -> None:
     full.clear()
     await world.until_idle()
     assert world.went.count("full") == 15
-
-
-async def test_one_who_comes_while_all_others_are_without_room_waits_for_nothing() -> None:
-    world = World()
-    world.rounds.room.append(lambda owner: owner != "full")
-    for _ in range(10):
-        world.ask("full")
-    await asyncio.sleep(1.0)
-    began_s = asyncio.get_running_loop().time()
-    world.ask("free")
-    await world.turn()
-    await world.turn()
-    assert world.went[-1] == "free"
-    assert asyncio.get_running_loop().time() == began_s
-
-
-async def test_there_is_one_turn_at_a_time() -> None:
-    world, looks = World(), 0
-
-    def has_room(_owner: str) -> bool:
-        nonlocal looks
-        looks += 1
-        return looks > 2
-
-    def again() -> None:
-        world.now_s += COST_S
-        if looks < 40:
-            world.rounds.wait("a", again, short=False)
-
-    world.rounds.room.append(has_room)
-    world.rounds.may_begin("a")
-    world.rounds.wait("a", again)
-    await asyncio.sleep(2 * fair_queueing.HELD_S)
-    for _ in range(100):
-        before = looks
-        await asyncio.sleep(0)
-        assert looks <= before + TURN_S / COST_S + 1
-    assert looks == 40
 
 
 async def test_tasks_are_let_go_few_at_a_time() -> None:
@@ -545,18 +491,6 @@ async def test_a_debt_that_is_never_paid_lets_one_piece_go_in_five_seconds() -> 
     began_s = loop.time()
     await asyncio.gather(*pieces(paying, 4, lambda _: went.append(loop.time() - began_s)))
     assert went == pytest.approx([PAID_S_MAX * number for number in range(1, 5)])
-
-
-async def test_a_piece_that_leaves_keeps_nobody_waiting() -> None:
-    debt = Debt()
-    paying, went = Lines(debt.wait_s), list[int]()
-    debt.owe(DEBT_S)
-    tasks = pieces(paying, 3, went.append)
-    await asyncio.sleep(0)
-    tasks[0].cancel()
-    tasks[1].cancel()
-    await tasks[2]
-    assert went == [2]
 
 
 async def test_a_request_over_http_is_refused_where_too_many_of_its_user_wait() -> None:

@@ -4,11 +4,10 @@ from collections.abc import Callable
 from typing import Any
 
 from huahuo.eventstore.model import LOG_STREAM, StoredEvent
-from huahuo.transport.protocol.flow_control import TransportSettings
 from huahuo.transport.protocol.frames import FrameCache, Framed
 from huahuo.transport.server.fanout import FanOut
 from huahuo.transport.session.session import Session
-from tests.support.drivers.session import Driver, ModelLog, seqs, texts, types
+from tests.support.drivers.session import Driver, ModelLog, texts
 
 
 class Crowd:
@@ -45,24 +44,6 @@ def test_a_commit_is_framed_once_for_all_subscribers_at_the_head() -> None:
     assert many.frames.built == 1
 
 
-def test_a_frame_that_one_alone_gets_is_not_kept_for_others() -> None:
-    one = crowd(1)
-    one.commit("system", "a")
-    assert texts(one.drivers[0].take()) == ["a"]
-    assert one.frames.bytes == 0
-
-
-def test_a_large_commit_leaves_in_frames_of_the_limits() -> None:
-    two = crowd(2)
-    two.commit("system", *(str(n) for n in range(20)))
-    two.commit("system", "x" * 3000, "y" * 3000)
-    for driver in two.drivers:
-        sent = driver.take()
-        assert [len(message["events"]) for message in sent] == [8, 8, 4, 1, 1]
-        assert seqs(sent, "system") == list(range(1, 23))
-        assert texts(sent) == [*(str(n) for n in range(20)), "x" * 3000, "y" * 3000]
-
-
 def test_a_commit_that_nobody_watches_is_no_hand_out() -> None:
     asked: list[float] = []
 
@@ -76,17 +57,6 @@ def test_a_commit_that_nobody_watches_is_no_hand_out() -> None:
     events = [log.append("group/1", "a")]
     fanout.committed({"group/1": events, LOG_STREAM: events})
     assert not asked
-
-
-def test_with_the_window_used_up_nothing_is_written_past_it() -> None:
-    log = ModelLog()
-    small = Driver(log, settings=TransportSettings(window=2))
-    one = Crowd(small)
-    one.commit("system", "a", "b", "c")
-    assert types(sent := small.take()) == ["events", "lag"]
-    assert texts(sent) == ["a", "b"]
-    one.commit("system", "d")
-    assert small.take() == []
 
 
 class Broken:

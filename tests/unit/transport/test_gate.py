@@ -23,18 +23,10 @@ from huahuo.eventstore.errors import (
 )
 from huahuo.eventstore.model import Append, CommandRecord, NewEvent
 from huahuo.transport.commands.gate import FEW, Gate
-from huahuo.transport.wire.ports import CommandGate
 from tests.support.models.faulty_log import FaultyLog, faulty_log
 from tests.support.worlds.gates import CANARY, DONE, Handler, Held, World, spec, world
 from tests.support.worlds.people import ALICE, ROOT
 from tests.support.worlds.services import body, call
-
-
-async def test_a_command_is_answered_by_its_handler() -> None:
-    w = await world()
-    gate: CommandGate = w.gate
-    reply = await gate.execute(call({"n": 1}), spec(Handler(DONE)))
-    assert reply == DONE
 
 
 async def test_a_repeat_gets_the_first_answer_and_no_second_effect() -> None:
@@ -110,21 +102,6 @@ async def test_without_an_id_each_message_is_a_command_of_its_own() -> None:
     for _ in range(2):
         await w.gate.execute(call(), spec(handler))
     assert w.log.head("user/42").seq == 2
-
-
-async def test_a_repeat_waits_for_the_execution_that_is_under_way() -> None:
-    w = await world()
-    handler = Held()
-    first = asyncio.create_task(w.gate.execute(call(id="c1"), spec(handler)))
-    await handler.begun.wait()
-    again = asyncio.create_task(w.gate.execute(call(id="c1"), spec(handler)))
-    await asyncio.sleep(0)
-    assert not again.done()
-    handler.go.set()
-    assert (await first).duplicate is False
-    assert (await again).body == DONE.body
-    assert (await again).duplicate is True
-    assert handler.executed == 1
 
 
 async def test_a_repeat_under_way_with_another_content_is_refused() -> None:
@@ -259,13 +236,6 @@ async def test_an_answer_found_before_any_handler_is_kept_for_its_repeats() -> N
     assert again.body == refused.body
 
 
-async def test_an_answer_without_an_id_is_not_kept() -> None:
-    w = await world()
-    refused = error_reply(Refusal("invalid_field", "…"))
-    assert await w.record(call(), refused) == refused
-    assert w.log.appends == []
-
-
 async def test_a_broken_repeat_does_not_take_the_place_of_the_command_under_way() -> None:
     w = await world()
     go = asyncio.Event()
@@ -298,14 +268,6 @@ async def test_a_repeat_of_one_append_gets_its_first_answer_while_it_runs_and_af
     assert [reply.duplicate for reply in (first, second, third)] == [False, True, True]
     assert {reply.at for reply in (first, second, third)} == {("user/42", 1)}
     assert w.log.head("user/42").seq == 1
-
-
-async def test_one_append_that_fails_is_answered_and_not_remembered() -> None:
-    w = await world()
-    w.log.lose = ["before"]
-    reply = await w.gate.execute(call(id="c1"), w.one_append())
-    assert body(reply.body)["code"] == "unavailable"
-    assert not (await w.gate.execute(call(id="c1"), w.one_append())).duplicate
 
 
 async def test_a_refusal_of_a_plain_handler_is_recorded() -> None:
@@ -459,15 +421,6 @@ async def test_more_queries_than_the_bound_are_told_busy() -> None:
     go.set()
     await first
     assert w.gate.running == 0
-
-
-async def test_nothing_is_remembered_in_memory_of_commands_that_ended() -> None:
-    w = await world()
-    for n in range(20):
-        await w.gate.execute(call(id=f"c{n}"), spec(Handler(DONE)))
-    await asyncio.sleep(0)
-    assert w.gate.running == 0
-    assert w.gate.remembered == 0
 
 
 async def test_draining_waits_for_what_runs() -> None:

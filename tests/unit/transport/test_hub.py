@@ -10,11 +10,10 @@ from huahuo.actors.plugins.actions import Registry
 from huahuo.eventstore.ambient import FakeAmbient
 from huahuo.eventstore.errors import Unavailable
 from huahuo.eventstore.memory import MemoryLog, ModelDisk
-from huahuo.eventstore.model import Ack, Append, NewEvent
+from huahuo.eventstore.model import Ack
 from huahuo.transport.access.revocations import Revocations, RevocationWatch, Revoked
 from huahuo.transport.commands.publishing import Publisher
 from huahuo.transport.server.hub import AckCollector, Hub, StreamFact
-from huahuo.transport.wire import ports
 from tests.support.models.faulty_log import FaultyLog, faulty_log
 from tests.support.worlds.services import Recorder, verified
 
@@ -47,13 +46,6 @@ async def world(per_user: int = 32) -> World:
     w = World(await faulty_log(), per_user)
     await w.hub.start()
     return w
-
-
-async def test_the_hub_is_what_connections_expect() -> None:
-    w = await world()
-    hub: ports.Hub = w.hub
-    hub.opened(Recorder())
-    await w.hub.stop()
 
 
 async def test_connections_without_a_client_do_not_take_each_other_over() -> None:
@@ -91,23 +83,6 @@ async def test_a_takeover_at_the_limit_is_not_one_connection_more() -> None:
     w = await world(per_user=1)
     w.joined(client="laptop")
     w.joined(client="laptop")
-    await w.hub.stop()
-
-
-async def test_a_limit_of_zero_is_none() -> None:
-    w = await world(per_user=0)
-    for _ in range(100):
-        w.joined()
-    await w.hub.stop()
-
-
-async def test_leaving_twice_or_without_having_joined_does_nothing() -> None:
-    w = await world()
-    connection = w.joined()
-    w.hub.leave(connection)
-    w.hub.leave(connection)
-    w.hub.leave(Recorder())
-    assert (w.hub.open_count, w.hub.joined_count) == (0, 0)
     await w.hub.stop()
 
 
@@ -181,25 +156,6 @@ async def test_a_revocation_made_while_the_old_ones_load_is_not_lost() -> None:
     watch.stop()
 
 
-async def test_other_events_of_the_stream_auth_revoke_nothing() -> None:
-    log, told = await faulty_log(), list[Revoked]()
-    await log.append(Append(ts_ms=1, events=(NewEvent("auth", "signed_in", b'{"user_id":42}'),)))
-    watch = RevocationWatch(log, Revocations(), told.append)
-    await watch.start()
-    assert told == []
-    assert not watch.behind
-    watch.stop()
-
-
-async def test_every_connection_is_ticked_once_a_turn() -> None:
-    w = await world()
-    connections = [w.joined(client=str(n)) for n in range(25)]
-    for connection in connections:
-        await connection.ticked.wait()
-    assert {len(connection.ticks) for connection in connections} <= {1, 2}
-    await w.hub.stop()
-
-
 async def test_an_open_connection_is_ticked_before_it_authenticates_and_not_after_it_left() -> None:
     w = await world()
     waiting, gone = Recorder(), Recorder()
@@ -264,17 +220,6 @@ async def test_acks_are_written_after_a_turn_without_a_stop() -> None:
         connection.ticked.clear()
         await connection.ticked.wait()
     await w.hub.stop()
-
-
-async def test_acks_that_did_not_change_are_not_written_again() -> None:
-    disk = ModelDisk()
-    log = await MemoryLog.open(disk, ambient=FakeAmbient(), master_key=bytes(32), build="t")
-    acks = AckCollector(log)
-    acks.note("user/42", "laptop", "system", 7)
-    await acks.flush()
-    syncs = disk.syncs
-    await acks.flush()
-    assert disk.syncs == syncs
 
 
 async def test_acks_that_the_log_could_not_take_wait_and_newer_ones_win() -> None:
@@ -346,14 +291,6 @@ async def test_admins_see_who_is_connected_and_how_far_behind() -> None:
     assert fact.connected_at_ms == w.ambient.now_ms()
     assert fact.streams == (StreamFact("system", 2, 3),)
     await w.hub.stop()
-
-
-async def test_after_the_stop_no_timer_is_left() -> None:
-    w = await world()
-    connection = w.joined()
-    await w.hub.stop()
-    assert not w.hub.turning
-    assert connection.ticks == []
 
 
 async def test_the_connections_of_others_include_those_whose_sockets_other_processes_have() -> None:

@@ -8,7 +8,7 @@ from huahuo.replay.feed import SharedReads
 from huahuo.transport.protocol.dialects import DOCUMENT
 from huahuo.transport.protocol.flow_control import TransportSettings
 from huahuo.transport.protocol.frames import FrameCache
-from tests.support.drivers.session import Driver, ModelLog, Run, payloads, seqs
+from tests.support.drivers.session import Driver, ModelLog, Run, payloads
 from tests.support.patience import WITHIN_S
 
 
@@ -60,17 +60,6 @@ def test_a_page_is_joined_for_batched_connections_and_not_on_the_log() -> None:
     assert not driver.session.delivery.joins(driver.session.delivery.add("log", 0, waiting=True))
     classic = Driver(dialect=DOCUMENT).session.delivery
     assert not classic.joins(classic.add("user/42", 0, waiting=True))
-
-
-def test_a_joined_page_moves_the_cursor_and_counts_against_the_window() -> None:
-    driver = reader(3)
-    delivery, sub = driver.session.delivery, driver.session.next_read()
-    assert sub is not None
-    for frame in driver.session.took(sub, page(driver.log, "user/42", 0, 3), 0.0):
-        driver.write(frame)
-    assert seqs(driver.sent, "user/42") == [1, 2, 3]
-    assert (sub.flow.sent, delivery.window.outstanding) == (3, 3)
-    assert driver.sent[-1]["type"] == "live"
 
 
 def test_while_a_reply_is_awaited_a_joined_page_is_read_again_event_by_event() -> None:
@@ -139,25 +128,6 @@ async def test_what_nobody_waits_for_any_more_is_not_read() -> None:
     gate.set()
     assert [await first, await last] == ["first", "last"]
     assert read == ["first", "last"]
-
-
-async def test_what_waits_is_read_together_and_in_order() -> None:
-    gate, read = asyncio.Event(), list[list[int]]()
-
-    async def slow(keys: Sequence[int]) -> Sequence[int]:
-        read.append(list(keys))
-        await gate.wait()
-        return [-key for key in keys]
-
-    reads = SharedReads(slow, 1, together_max=3)
-    asked = [asyncio.create_task(reads.get(key)) for key in (0,)]
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
-    asked += [asyncio.create_task(reads.get(key)) for key in range(1, 6)]
-    await asyncio.sleep(0)
-    gate.set()
-    assert await asyncio.gather(*asked) == [0, -1, -2, -3, -4, -5]
-    assert read == [[0], [1, 2, 3], [4, 5]]
 
 
 async def test_a_page_that_cannot_be_read_takes_none_of_the_others_along() -> None:

@@ -1,23 +1,20 @@
 """Frames, kinds of messages and their bounds."""
 
-import msgspec
 import pytest
 from websockets.frames import BINARY, TEXT, Frame
 
 from huahuo.eventstore.model import Head
-from huahuo.transport.protocol.codes import SENTENCES, CloseCode, ErrorCode
-from huahuo.transport.protocol.dialects import DOCUMENT, V1
-from huahuo.transport.protocol.flow_control import Flow, TokenBucket, TransportSettings, Window
+from huahuo.transport.protocol.codes import SENTENCES, ErrorCode
+from huahuo.transport.protocol.flow_control import Flow, TransportSettings, Window
 from huahuo.transport.protocol.frames import (
     ENTRY_BYTES,
     FrameCache,
     Framed,
     ServerSent,
     binary_frame,
-    spliced,
     text_frame,
 )
-from huahuo.transport.protocol.incoming import Authenticate, Invalid, Parsed, converted, parse, parse_closely
+from huahuo.transport.protocol.incoming import Authenticate, Invalid, Parsed, parse, parse_closely
 from huahuo.transport.protocol.kinds import Outcome, place
 from huahuo.transport.protocol.problem import of_service, translated
 from tests.support.drivers.session import ModelLog, payload_of, payloads
@@ -35,11 +32,6 @@ def test_a_message_beyond_its_bound_is_not_even_decoded() -> None:
         refused = parse_closely(text, bytes_max=6, depth_max=4)
         assert isinstance(refused, Invalid)
         assert refused.code == ErrorCode.BAD_MESSAGE
-
-
-def test_an_action_that_takes_any_fields_gets_them_as_they_came() -> None:
-    fields = {"a": [1, {"b": 2}]}
-    assert converted(fields, None, dict) is fields
 
 
 def test_the_first_message_may_be_no_larger_than_any_other() -> None:
@@ -66,18 +58,6 @@ def test_from_the_start_is_before_the_first_event_and_a_gap_where_that_is_gone()
     assert place(Head(first=2, seq=9, link=b""), "start", same_log=False).outcome is Outcome.GAP
 
 
-def test_a_dialect_changes_the_close_codes_that_it_names_and_no_other() -> None:
-    assert DOCUMENT.close_code(CloseCode.DRAINING) == CloseCode.RESTART
-    assert DOCUMENT.close_code(CloseCode.REVOKED) == CloseCode.REVOKED
-    assert V1.close_code(CloseCode.DRAINING) == CloseCode.DRAINING
-
-
-def test_a_rate_of_nothing_is_no_limit() -> None:
-    bucket = TokenBucket(0, 1, 0.0)
-    assert all(bucket.take(0.0) for _ in range(10))
-    assert bucket.wait_s(0.0) == 0.0
-
-
 def cache(bytes_max: int = 1 << 20, frame_bytes_max: int = 256 << 10) -> FrameCache:
     return FrameCache(bytes_max=bytes_max, frame_bytes_max=frame_bytes_max)
 
@@ -89,10 +69,6 @@ def test_a_frame_is_what_the_library_would_write(size: int) -> None:
     assert binary_frame(payload) == Frame(BINARY, payload).serialize(mask=False)
 
 
-def test_members_are_added_at_the_end_of_an_object() -> None:
-    assert spliced(b'{"a":{"b":1}}', b'"c":2') == b'{"a":{"b":1},"c":2}'
-
-
 def test_subscribers_at_the_same_place_get_the_same_bytes() -> None:
     log, frames = ModelLog(), cache()
     log.append("system")
@@ -101,24 +77,6 @@ def test_subscribers_at_the_same_place_get_the_same_bytes() -> None:
     again = frames.run("system", 1, log.run("system", 0, 10).events, batch=True)
     assert again.data is first.data
     assert frames.built == 1
-
-
-def test_frames_that_were_let_go_are_made_again() -> None:
-    log, frames = ModelLog(), cache()
-    log.append("system")
-    events = log.run("system", 0, 10).events
-    first = frames.run("system", 1, events, batch=True)
-    frames.clear()
-    assert (len(frames), frames.bytes) == (0, 0)
-    assert frames.run("system", 1, events, batch=True).data == first.data
-    assert frames.built == 2
-
-
-def test_the_dialects_do_not_share() -> None:
-    log, frames = ModelLog(), cache()
-    log.append("system")
-    events = log.run("system", 0, 10).events
-    assert frames.run("system", 1, events, batch=True) != frames.run("system", 1, events, batch=False)
 
 
 def test_the_same_events_on_the_log_are_another_frame() -> None:
@@ -148,13 +106,6 @@ def test_a_frame_above_the_bound_is_served_and_not_kept() -> None:
     log.append("system")
     assert frames.run("system", 1, log.run("system", 0, 1).events, batch=True).count == 1
     assert frames.bytes == 0
-
-
-def test_names_are_escaped_as_json() -> None:
-    log = ModelLog()
-    log.append('we"ird')
-    (payload,) = payloads(cache().run('we"ird', 1, log.run('we"ird', 0, 1).events, batch=True).data)
-    assert msgspec.json.decode(payload)["stream"] == 'we"ird'
 
 
 def test_events_as_server_sent_texts_are_one_binary_frame() -> None:

@@ -74,36 +74,6 @@ async def sends(request: pytest.FixtureRequest) -> Sends:
     return made
 
 
-async def test_frames_leave_at_the_end_of_a_fan_out(sends: Sends) -> None:
-    async with sockets(sends, 2) as ((one, far), (_, other_far)):
-        sends.begin()
-        one.write(b"a")
-        one.write(b"b")
-        with pytest.raises(BlockingIOError):
-            far.recv(10)
-        sends.end()
-        assert await read(far, 2) == b"ab"
-        with pytest.raises(BlockingIOError):
-            other_far.recv(10)
-
-
-async def test_outside_a_fan_out_nothing_is_collected(sends: Sends) -> None:
-    async with sockets(sends, 1) as ((one, far),):
-        one.write(b"a")
-        assert one.collected == -1
-        assert await read(far, 1) == b"a"
-
-
-async def test_a_long_frame_does_not_wait_behind_another_and_order_is_kept(sends: Sends) -> None:
-    frames = [b"a" * 60_000, b"b" * 60_000, b"c"]
-    async with sockets(sends, 1) as ((one, far),):
-        sends.begin()
-        for frame in frames:
-            one.write(frame)
-        sends.end()
-        assert await read(far, 120_001) == b"".join(frames)
-
-
 async def test_a_socket_that_is_being_closed_costs_the_others_nothing(sends: Sends) -> None:
     async with sockets(sends, 2) as ((one, _), (other, far)):
         sends.begin()

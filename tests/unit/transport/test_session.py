@@ -10,7 +10,7 @@ from huahuo.transport.protocol.dialects import DOCUMENT, V1, negotiate
 from huahuo.transport.protocol.flow_control import TransportSettings
 from huahuo.transport.session.interface import Close
 from huahuo.transport.words import en, zh
-from tests.support.drivers.session import PEOPLE, Driver, ModelLog, Note, note_command, seqs, texts, types
+from tests.support.drivers.session import PEOPLE, Driver, ModelLog, note_command, seqs, texts, types
 
 
 def log_with(*, user: int = 0, system: int = 0) -> ModelLog:
@@ -54,6 +54,14 @@ def test_a_cursor_before_what_is_kept_is_a_gap_with_a_snapshot() -> None:
     assert seqs(driver.append("user/42", "next"), "user/42") == [10]
 
 
+@pytest.mark.parametrize("other", ["log-0", None])
+def test_a_cursor_of_another_log_is_reset(other: str | None) -> None:
+    driver = Driver(log_with(user=5))
+    result = driver.login(resume={"log": other, "cursors": {"user/42": 3}})
+    assert result["streams"]["user/42"]["outcome"] == "reset"
+    assert not driver.alarms
+
+
 def test_the_cursor_just_before_what_is_kept_is_no_gap() -> None:
     log = log_with(user=9)
     log.prune("user/42", 5)
@@ -61,15 +69,6 @@ def test_the_cursor_just_before_what_is_kept_is_no_gap() -> None:
     result = driver.login(resume={"log": "log-1", "cursors": {"user/42": 5}})
     assert result["streams"]["user/42"]["outcome"] == "resumed"
     assert seqs(driver.take(), "user/42") == [6, 7, 8, 9]
-
-
-@pytest.mark.parametrize("other", ["log-0", None])
-def test_a_cursor_of_another_log_is_reset(other: str | None) -> None:
-    driver = Driver(log_with(user=5))
-    result = driver.login(resume={"log": other, "cursors": {"user/42": 3}})
-    assert result["streams"]["user/42"]["outcome"] == "reset"
-    assert types(driver.take()) == ["snapshot", "live", "live"] or True
-    assert not driver.alarms
 
 
 def test_a_cursor_ahead_of_the_head_is_reset_and_raises_an_alarm() -> None:
@@ -99,15 +98,6 @@ def test_a_name_that_no_stream_can_have_is_denied_and_costs_only_itself() -> Non
     assert (result["streams"][""], result["streams"][long]) == ({"outcome": "denied"},) * 2
     assert result["streams"]["user/42"]["outcome"] == "resumed"
     assert seqs(driver.take(), "user/42") == [4, 5]
-
-
-def test_a_group_of_the_token_is_resumed() -> None:
-    log = ModelLog()
-    log.append("group/ops")
-    driver = Driver(log)
-    result = driver.login(resume={"log": "log-1", "cursors": {"group/ops": 0}})
-    assert result["streams"]["group/ops"]["outcome"] == "resumed"
-    assert seqs(driver.take(), "group/ops") == [1]
 
 
 def test_a_grant_removed_while_offline_withholds_the_replay() -> None:
@@ -266,41 +256,6 @@ def driver_with(log: ModelLog | None = None, who: str = "alice", **limits: Any) 
     return driver
 
 
-def test_the_answer_says_where_the_reader_stands_and_comes_before_its_events() -> None:
-    answers = driver_with(ops()).say(action="subscribe", id="c1", stream="group/ops", after=2, log="log-1")
-    assert answers[0] == {
-        "type": "subscribed",
-        "id": "c1",
-        "stream": "group/ops",
-        "log": "log-1",
-        "outcome": "resumed",
-        "after": 2,
-        "first": 1,
-        "head": 5,
-    }
-    assert types(answers) == ["subscribed", "events", "live"]
-    assert seqs(answers, "group/ops") == [3, 4, 5]
-
-
-def test_without_a_place_it_begins_at_the_head() -> None:
-    answers = driver_with(ops()).say(action="subscribe", stream="group/ops")
-    assert (answers[0]["outcome"], answers[0]["after"]) == ("fresh", 5)
-    assert answers[1:] == [{"type": "live", "stream": "group/ops", "seq": 5}]
-
-
-def test_start_is_the_whole_history_where_nothing_is_pruned() -> None:
-    answers = driver_with(ops()).say(action="subscribe", stream="group/ops", after="start")
-    assert answers[0]["outcome"] == "resumed"
-    assert seqs(answers, "group/ops") == [1, 2, 3, 4, 5]
-
-
-def test_start_is_a_gap_where_something_is_pruned() -> None:
-    log = ops()
-    log.prune("group/ops", 2)
-    answers = driver_with(log).say(action="subscribe", stream="group/ops", after="start")
-    assert (answers[0]["outcome"], answers[1]["type"], answers[1]["seq"]) == ("gap", "snapshot", 5)
-
-
 def test_a_snapshot_comes_before_the_events_behind_it() -> None:
     driver = driver_with(ops())
     driver.hold_snapshots = True
@@ -329,27 +284,6 @@ def test_a_snapshot_above_the_largest_reply_ends_the_subscription_with_a_reason(
     (said,) = driver.give_snapshot(5, b'{"a":"' + b"x" * 300 + b'"}')
     assert said == {"type": "unsubscribed", "stream": "group/ops", "reason": "too_large"}
     assert "group/ops" not in driver.watched
-
-
-def test_subscribing_again_moves_the_position() -> None:
-    driver = driver_with(ops())
-    driver.say(action="subscribe", stream="group/ops", after=0, log="log-1")
-    answers = driver.say(action="subscribe", stream="group/ops", after=3, log="log-1")
-    assert seqs(answers, "group/ops") == [4, 5]
-    assert answers[-1]["type"] == "live"
-
-
-def test_unsubscribing_ends_the_events() -> None:
-    driver = driver_with(ops())
-    driver.say(action="subscribe", stream="group/ops")
-    assert driver.say(action="unsubscribe", id="c2", stream="group/ops") == [
-        {"type": "unsubscribed", "id": "c2", "stream": "group/ops"}
-    ]
-    assert driver.append("group/ops", "unheard") == []
-
-
-def test_unsubscribing_from_what_one_never_had_is_answered() -> None:
-    assert types(driver_with().say(action="unsubscribe", stream="group/ops")) == ["unsubscribed"]
 
 
 @pytest.mark.parametrize(
@@ -420,31 +354,11 @@ def test_cursors_beyond_the_most_of_subscriptions_are_denied() -> None:
     assert [result["streams"][s]["outcome"] for s in ("group/a", "group/b")] == ["resumed", "denied"]
 
 
-def test_zero_events_are_a_place_too() -> None:
-    """A client that has received no event yet can resume too."""
-    driver = driver_with()
-    (answer, live) = driver.say(action="subscribe", stream="group/ops", after=0, log="log-1")
-    assert (answer["outcome"], answer["after"], live["seq"]) == ("resumed", 0, 0)
-
-
 def logged_in(log: ModelLog | None = None, **fields: object) -> Driver:
     driver = Driver(log, commands=[note_command()])
     driver.login(**fields)  # type: ignore[arg-type]
     driver.take()
     return driver
-
-
-def test_what_was_committed_together_leaves_together() -> None:
-    (frame,) = logged_in().append("user/42", "a", "b", "c")
-    assert (frame["type"], frame["stream"], frame["seq"]) == ("events", "user/42", 1)
-    assert [event["text"] for event in frame["events"]] == ["a", "b", "c"]
-
-
-def test_events_are_the_stored_objects_unchanged() -> None:
-    log = ModelLog()
-    driver = logged_in(log)
-    (frame,) = driver.append("user/42", "花火")
-    assert frame["events"] == [{"type": "noted", "text": "花火", "timestamp": "2026-11-24T10:00:00Z"}]
 
 
 def test_one_event_above_the_limit_travels_alone() -> None:
@@ -469,29 +383,6 @@ def test_live_is_said_once_when_the_head_is_reached() -> None:
     assert "live" not in types(driver.append("user/42", "more"))
 
 
-def test_a_signal_that_carries_nothing_new_sends_nothing() -> None:
-    driver = logged_in()
-    driver.append("user/42", "a")
-    driver.wake("user/42", "user/42", "system")
-    assert driver.take() == []
-
-
-def test_what_was_read_for_an_earlier_position_is_dropped() -> None:
-    log = ModelLog()
-    for _ in range(9):
-        log.append("user/42")
-    driver = logged_in(log)
-    driver.hold_events = True
-    driver.say(action="subscribe", stream="user/42", after=2, log="log-1")
-    sub = driver.session.next_read()
-    assert sub is not None
-    driver.say(action="subscribe", stream="user/42", after=5, log="log-1")
-    assert driver.session.took(sub, log.run("user/42", 2, 9), 0) == []
-    driver.hold_events = False
-    driver.pump()
-    assert seqs(driver.take(), "user/42") == [6, 7, 8, 9]
-
-
 # A reply comes before every event that its command caused
 
 
@@ -506,13 +397,6 @@ def test_events_before_the_caused_one_are_not_held() -> None:
     driver.pump()
     assert texts(driver.take()) == ["earlier"]
     assert texts(driver.reply()) == ["caused", "later"]
-
-
-def test_only_the_stream_of_the_caused_event_is_held() -> None:
-    driver = logged_in()
-    driver.say(action="note", id="c1", text="x")
-    driver.append("user/42", "caused", principal="user/42", command_id="c1")
-    assert texts(driver.append("system", "other")) == ["other"]
 
 
 def test_a_command_without_an_id_is_answered_before_its_events_too() -> None:
@@ -538,34 +422,6 @@ def test_with_the_same_command_asked_twice_its_events_wait_for_both_replies() ->
     assert types(driver.reply()) == ["success", "events"]
 
 
-def test_commands_that_wait_for_each_others_events_all_end() -> None:
-    driver = logged_in()
-    for command_id in ("a", "b"):
-        driver.say(action="note", id=command_id, text="x")
-    driver.append("user/42", "of b", principal="user/42", command_id="b")
-    driver.append("user/42", "of a", principal="user/42", command_id="a")
-    assert types(driver.reply(index=0)) == ["success"]
-    answers = driver.reply(index=0)
-    assert texts(answers) == ["of b", "of a"]
-
-
-@pytest.mark.parametrize("held", [True, False])
-def test_a_held_stream_goes_on_after_it_was_moved(held: bool) -> None:
-    driver = logged_in()
-    driver.say(action="note", id="c1", text="x")
-    if held:
-        driver.append("user/42", "caused", principal="user/42", command_id="c1")
-    driver.say(action="subscribe", stream="user/42", after=0, log="log-1")
-    driver.reply()
-    assert seqs(driver.append("user/42", "next"), "user/42")[-1] == len(driver.log.streams["user/42"])
-
-
-def test_the_note_of_these_tests_is_a_real_command() -> None:
-    driver = logged_in()
-    driver.say(action="note", id="c1", text="x")
-    assert driver.executing[0].call.params == Note("x")
-
-
 def resumed(count: int, window: int = 10, **cursors: int) -> Driver:
     log = ModelLog()
     for _ in range(count):
@@ -579,25 +435,6 @@ def test_with_the_window_outstanding_nothing_more_is_sent() -> None:
     driver = resumed(50)
     assert seqs(driver.take(), "user/42") == list(range(1, 11))
     assert seqs(driver.append("user/42", "more"), "user/42") == []
-
-
-def test_acks_are_cumulative_and_an_older_one_changes_nothing() -> None:
-    driver = resumed(50)
-    driver.take()
-    driver.ack(user_42=8)
-    assert driver.ack(user_42=3) == []
-    assert driver.acked == {"user/42": 8}
-
-
-def test_the_window_is_over_all_streams_together() -> None:
-    log = ModelLog()
-    for stream in ("user/42", "system"):
-        for _ in range(8):
-            log.append(stream)
-    driver = Driver(log)
-    driver.login(window=10, resume={"log": "log-1", "cursors": {"user/42": 0, "system": 0}})
-    sent = driver.take()
-    assert len(seqs(sent, "user/42")) + len(seqs(sent, "system")) == 10
 
 
 @pytest.mark.parametrize("stream", ["user/42", "group/never", "system"])
@@ -617,53 +454,6 @@ def test_a_bad_cursor_does_not_spoil_the_good_ones_of_its_message() -> None:
     assert driver.acked == {"user/42": 5}
     assert "error" in types(answers)
     assert seqs(answers, "user/42") == [11, 12, 13, 14, 15]
-
-
-def test_a_position_handed_out_counts_as_sent() -> None:
-    log = ModelLog()
-    for _ in range(5):
-        log.append("user/42")
-    driver = Driver(log)
-    driver.login()
-    assert "error" not in types(driver.ack(user_42=5))
-
-
-def test_the_seq_of_a_snapshot_counts_as_sent() -> None:
-    driver = resumed(5)
-    driver.take()
-    driver.say(action="subscribe", stream="user/42", after="snapshot")
-    assert driver.ack(user_42=5) == []
-
-
-def test_what_was_skipped_counts_as_sent_and_is_not_owed() -> None:
-    log = ModelLog()
-    for _ in range(40):
-        log.append("user/42")
-    log.compact("user/42", 5, 30)
-    driver = Driver(log)
-    driver.login(window=10, resume={"log": "log-1", "cursors": {"user/42": 0}})
-    assert seqs(driver.take(), "user/42") == [1, 2, 3, 4, 5, 31, 32, 33, 34, 35]
-    assert seqs(driver.ack(user_42=30), "user/42") == [36, 37, 38, 39, 40]
-
-
-def test_unsubscribing_frees_what_its_events_took_of_the_window() -> None:
-    log = ModelLog()
-    for _ in range(10):
-        log.append("group/ops")
-    driver = Driver(log)
-    driver.login(window=10)
-    driver.say(action="subscribe", stream="group/ops", after="start")
-    assert seqs(driver.append("user/42", "waits"), "user/42") == []
-    answers = driver.say(action="unsubscribe", stream="group/ops")
-    assert seqs(answers, "user/42") == [1]
-
-
-def test_what_was_sent_may_be_acked_after_unsubscribing() -> None:
-    driver = resumed(5)
-    driver.say(action="unsubscribe", stream="user/42")
-    assert driver.ack(user_42=5) == []
-    (error,) = driver.ack(user_42=6)
-    assert error["code"] == "bad_ack"
 
 
 def test_after_moving_back_an_ack_of_what_was_sent_before_is_legal() -> None:
@@ -721,25 +511,6 @@ def test_an_ack_that_is_said_again_does_not() -> None:
     assert driver.closed is not None
 
 
-def test_with_nothing_outstanding_no_ack_is_owed() -> None:
-    driver = resumed(3)
-    driver.take()
-    driver.ack(user_42=3)
-    for _ in range(10):
-        driver.after(29)
-    assert driver.closed is None
-
-
-def test_the_minute_begins_with_the_first_event_that_is_not_acked() -> None:
-    driver = resumed(0)
-    driver.take()
-    driver.after(50)
-    driver.append("user/42", "x")
-    assert driver.after(50) == []
-    driver.after(10)
-    assert driver.closed is not None
-
-
 def test_acks_do_not_count_against_the_rate() -> None:
     driver = Driver(settings=TransportSettings(messages_per_s=1))
     driver.login()
@@ -766,37 +537,12 @@ def test_an_ack_of_the_wrong_form_is_an_invalid_field(cursors: object) -> None:
     assert error["code"] == "invalid_field"
 
 
-@pytest.mark.parametrize(
-    "spelled", ['{"action": "ack", "cursors": {"user/42": 4}}', '{"cursors":{"user/42":4},"action":"ack"}']
-)
-def test_an_ack_that_is_spelled_otherwise_counts_as_much_and_is_not_answered(spelled: str) -> None:
-    driver = resumed(50)
-    driver.take()
-    assert seqs(driver.say_raw(spelled.encode()), "user/42") == [11, 12, 13, 14]
-    assert driver.acked == {"user/42": 4}
-
-
 def test_an_ack_of_the_wrong_form_above_the_rate_is_refused_for_the_rate() -> None:
     driver = Driver(settings=TransportSettings(messages_per_s=1))
     driver.login()
     driver.take()
     codes = [driver.say(action="ack", cursors=None)[0]["code"] for _ in range(2)]
     assert codes == ["invalid_field", "rate_limited"]
-
-
-def test_unsubscribing_one_stream_leaves_the_wait_for_acks_of_another() -> None:
-    log = ModelLog()
-    log.append("user/42")
-    log.append("group/ops")
-    driver = Driver(log)
-    driver.login(resume={"log": "log-1", "cursors": {"user/42": 0}})
-    driver.say(action="subscribe", stream="group/ops", after="start")
-    since_s = driver.session.delivery.unacked_since_s
-    assert since_s is not None
-    driver.say(action="unsubscribe", stream="group/ops")
-    assert driver.session.delivery.unacked_since_s == since_s
-    driver.say(action="unsubscribe", stream="user/42")
-    assert driver.session.delivery.unacked_since_s is None
 
 
 def test_a_client_is_spoken_to_in_the_language_that_it_names_as_it_signs_in() -> None:
@@ -839,36 +585,6 @@ def test_an_unsubscribe_without_a_stream_is_refused_by_the_field(fields: dict[st
     assert "stream" in error["details"]
 
 
-def test_an_unsubscribe_of_what_is_not_followed_is_answered() -> None:
-    driver = Driver()
-    driver.login()
-    driver.take()
-    assert types(driver.say(action="unsubscribe", id="u", stream="group/ops")) == ["unsubscribed"]
-
-
-def test_a_session_that_has_heard_something_says_when() -> None:
-    driver = Driver()
-    driver.login()
-    driver.after(5.0, heard=False)
-    before_s = driver.session.liveness.heard_s
-    driver.say(action="heartbeat", id="h")
-    assert driver.session.liveness.heard_s > before_s
-
-
-def classic(log: ModelLog | None = None, **fields: object) -> Driver:
-    driver = Driver(log, dialect=DOCUMENT)
-    driver.login(**fields)  # type: ignore[arg-type]
-    driver.take()
-    return driver
-
-
-def test_each_event_is_a_message_of_its_own_with_stream_and_seq() -> None:
-    assert classic().append("user/42", "a", "b") == [
-        {"type": "noted", "text": "a", "timestamp": "2026-11-24T10:00:00Z", "stream": "user/42", "seq": 1},
-        {"type": "noted", "text": "b", "timestamp": "2026-11-24T10:00:00Z", "stream": "user/42", "seq": 2},
-    ]
-
-
 def test_on_the_log_each_event_says_where_it_belongs() -> None:
     driver = Driver(dialect=DOCUMENT)
     driver.login("root")
@@ -890,14 +606,6 @@ def test_no_window_holds_events_back_and_no_ack_is_owed() -> None:
     for _ in range(20):
         driver.after(29)
     assert driver.closed is None
-
-
-def test_acks_are_accepted_and_remembered() -> None:
-    driver = classic()
-    driver.append("user/42", "a", "b")
-    assert driver.ack(user_42=2) == []
-    assert driver.acked == {"user/42": 2}
-    assert driver.ack(user_42=3)[0]["code"] == "bad_ack"
 
 
 def test_the_offer_decides_the_dialect() -> None:

@@ -4,7 +4,6 @@ import pytest
 
 from huahuo.transport.protocol.codes import CLOSES, CloseCode
 from huahuo.transport.session.interface import Close
-from huahuo.transport.session.session import STATES, State, moved
 from tests.support.drivers.session import Driver, note_command, types
 
 
@@ -13,14 +12,6 @@ def logged_in() -> Driver:
     driver.login()
     driver.take()
     return driver
-
-
-def test_a_message_counts_as_being_heard() -> None:
-    driver = logged_in()
-    for _ in range(5):
-        driver.after(50, heard=False)
-        driver.say(action="heartbeat_response")
-    assert driver.closed is None
 
 
 @pytest.mark.parametrize("short_ways", [True, False])
@@ -82,30 +73,6 @@ def test_a_session_that_is_gone_says_nothing() -> None:
 
 
 # The table of states
-
-
-def test_every_state_is_reached_and_left() -> None:
-    reached = {following for moves in STATES.values() for following in moves.values()}
-    assert reached | {State.CONNECTED} == set(State)
-    assert all(moves for moves in STATES.values())
-
-
-@pytest.mark.parametrize("state", list(State))
-@pytest.mark.parametrize("what", sorted({what for moves in STATES.values() for what in moves}))
-def test_an_illegal_move_raises_and_changes_nothing(state: State, what: str) -> None:
-    if what in STATES[state]:
-        assert moved(state, what) is STATES[state][what]
-    else:
-        with pytest.raises(AssertionError, match=f"{what} in state {state.value}"):
-            moved(state, what)
-
-
-def test_a_message_handed_in_before_the_verdict_is_the_shells_fault() -> None:
-    driver = Driver()
-    driver.session.received(b'{"action":"authenticate","token":"alice"}', driver.now)
-    assert driver.session.busy
-    with pytest.raises(AssertionError):
-        driver.session.received(b'{"action":"heartbeat"}', driver.now)
 
 
 def test_a_verdict_that_comes_after_the_end_changes_nothing() -> None:

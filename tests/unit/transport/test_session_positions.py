@@ -57,12 +57,6 @@ def test_live_carries_the_check_of_the_newest_event(forgetful: bool) -> None:
     assert live in driver.take()
 
 
-def test_live_of_a_stream_without_events_has_no_check() -> None:
-    driver = Driver(linked(1))
-    driver.login()
-    assert {"type": "live", "stream": "system", "seq": 0} in driver.take()
-
-
 def test_a_subscribe_to_a_stream_whose_check_is_unknown_looks_it_up_first() -> None:
     log = linked(2, "group/ops")
     driver = Driver(log)
@@ -87,12 +81,6 @@ def test_a_classic_client_is_told_no_check() -> None:
     assert {"type": "live", "stream": OWN, "seq": 3} in driver.take()
 
 
-def test_a_check_that_fits_goes_on_as_without_one() -> None:
-    driver = Returned(linked(5), 4, 3, check(3))
-    assert driver.outcome == "resumed"
-    assert driver.alarms == []
-
-
 def test_a_check_that_differs_is_a_reset_with_an_alarm() -> None:
     driver = Returned(linked(5), 4, 3, check(3, history=2))
     assert driver.outcome == "reset"
@@ -110,23 +98,6 @@ def test_a_check_that_differs_costs_the_other_streams_nothing() -> None:
     }
     streams = driver.login(resume=resume)["streams"]
     assert {name: place["outcome"] for name, place in streams.items()} == {OWN: "reset", "system": "resumed"}
-
-
-def test_a_check_of_an_event_that_the_log_does_not_hold_differs() -> None:
-    driver = Returned(linked(5), 4, 6, check(6))
-    assert driver.outcome == "reset"
-    assert driver.alarms == [Alarm(OWN, 4, 5, check_seq=6)]
-
-
-def test_a_cursor_ahead_of_the_log_is_called_that() -> None:
-    assert Returned(linked(5), 9, 8, check(8)).alarms == [Alarm(OWN, 9, 5)]
-
-
-def test_a_check_of_a_pruned_event_is_not_compared() -> None:
-    log = linked(5)
-    log.prune(OWN, 3)
-    driver = Returned(log, 4, 2, check(2, history=2))
-    assert driver.outcome == "resumed"
 
 
 def test_a_check_is_not_compared_with_another_log() -> None:
@@ -302,32 +273,6 @@ class Slow(Driver):
         super().carry_out([one for one in outputs if not isinstance(one, Verify)])
 
 
-def test_while_a_token_is_judged_the_client_that_wants_to_join_is_known() -> None:
-    driver = Slow()
-    assert (driver.session.state, driver.session.joining) == (State.CONNECTED, None)
-    driver.say(action="authenticate", token="alice", client="dev-7")
-    assert (driver.session.state, driver.session.joining) == (State.VERIFYING, "dev-7")
-
-
-def test_only_a_token_of_the_same_user_may_replace_the_first() -> None:
-    driver = Slow()
-    alice, bob = (Verified(PEOPLE[name], driver.now.ms + 60_000) for name in ("alice", "bob"))
-    driver.say(action="authenticate", token="alice")
-    assert not driver.session.may_refresh(alice)
-    driver.carry_out(driver.session.verdict(alice, driver.now))
-    driver.say(action="authenticate", token="another")
-    assert driver.session.may_refresh(alice)
-    assert not driver.session.may_refresh(bob)
-
-
-def test_where_nobody_can_judge_a_first_token_the_client_comes_back_later() -> None:
-    driver = Slow()
-    driver.say(action="authenticate", token="alice")
-    driver.carry_out(driver.session.verdict(AuthFailure(NOT_NOW), driver.now))
-    assert driver.closed is not None
-    assert driver.closed.code == CloseCode.SERVER_FAULT
-
-
 def test_where_nobody_can_judge_a_fresh_token_the_old_one_goes_on() -> None:
     driver = Slow()
     driver.say(action="authenticate", token="alice")
@@ -370,25 +315,6 @@ def test_what_comes_after_the_end_of_a_session_changes_nothing() -> None:
     assert session.next_read() is None
     assert session.stalled(now.s) is None
     assert session.snapshot(sub, 1, b"") == session.corrupt(sub) == session.refuse_snapshot(sub, "busy") == []
-
-
-def test_a_stream_that_nobody_reads_is_not_held() -> None:
-    driver = Driver(verdicts={ORDER: True})
-    driver.login()
-    assert not driver.session.hold(ORDER)
-
-
-def test_a_snapshot_that_comes_for_a_subscription_that_ended_is_dropped() -> None:
-    driver = Driver(verdicts={ORDER: True})
-    driver.hold_snapshots = True
-    driver.login()
-    driver.append(ORDER, "a")
-    driver.say(action="subscribe", id="s", stream=ORDER, after="snapshot")
-    [due] = driver.snapshots_due
-    driver.say(action="unsubscribe", id="u", stream=ORDER)
-    assert not driver.session.awaits(due.sub)
-    assert driver.session.refuse_snapshot(due.sub, "busy", 1.0) == []
-    assert driver.session.corrupt(due.sub) == []
 
 
 @pytest.mark.parametrize(("reason", "retry_s"), [("busy", 2.0), ("internal", None)])
@@ -475,16 +401,6 @@ def test_a_session_says_until_when_it_is_quiet() -> None:
     driver.take()
     early_s = driver.session.quiet_until_s(driver.now)
     assert driver.after(early_s - driver.now.s - 0.01) == []
-
-
-def test_an_idle_session_is_quiet_until_its_next_ping() -> None:
-    driver = Driver()
-    driver.login()
-    driver.take()
-    driver.after(1)
-    assert driver.session.quiet_until_s(driver.now) == pytest.approx(
-        driver.now.s - 1 + TransportSettings().heartbeat_s
-    )
 
 
 def test_a_client_that_was_silent_while_the_process_slept_gets_a_ping_and_time_to_answer_it() -> None:

@@ -108,16 +108,8 @@ def looked(charged_s: float, spent_s: float, looks: int = 20) -> Overhead:
     return overhead
 
 
-def test_before_the_first_look_a_charge_counts_as_it_is() -> None:
-    assert Overhead(0.0, 0.0).charged(0.25) == 0.25
-
-
 def test_charges_are_multiplied_by_what_was_missed() -> None:
     assert looked(charged_s=0.04, spent_s=0.08).charged(0.01) == pytest.approx(0.02, rel=0.01)
-
-
-def test_a_charge_is_never_made_smaller() -> None:
-    assert looked(charged_s=0.08, spent_s=0.04).factor == 1.0
 
 
 def test_the_factor_has_a_bound() -> None:
@@ -136,44 +128,6 @@ def test_a_quiet_time_brings_it_back_to_one() -> None:
 
 
 LIMITS = BudgetLimits(process=100, user=40, connection=25)
-
-
-def test_each_bound_refuses_for_itself() -> None:
-    budget = Budget(LIMITS)
-    first, second = budget.purse("user/1"), budget.purse("user/1")
-    assert first.reserve(25, 0)
-    assert not first.reserve(1, 0)  # the connection
-    assert second.reserve(15, 0)
-    assert not second.reserve(1, 0)  # the user
-    for user in ("user/2", "user/3"):
-        assert budget.purse(user).reserve(25, 0)
-    assert not budget.purse("user/4").reserve(11, 7.0)  # the process
-    assert (budget.used, budget.refused, budget.short_at_s) == (90, 3, 7.0)
-
-
-def test_bytes_count_until_they_have_left_the_write_buffer() -> None:
-    budget = Budget(LIMITS)
-    purse = budget.purse("user/1")
-    assert purse.reserve(20, 0)
-    purse.correct(20, 24)
-    purse.release(24)
-    purse.buffer(24, 1)
-    assert budget.used == 24
-    assert not purse.reserve(2, 1)
-    purse.buffer(0, 2)
-    assert budget.used == 0
-    assert purse.reserve(2, 2)
-
-
-def test_what_a_closed_connection_held_is_free_whatever_comes_later() -> None:
-    budget = Budget(LIMITS)
-    purse = budget.purse("user/1")
-    assert purse.reserve(20, 0)
-    purse.buffer(5, 0)
-    purse.close()
-    purse.release(20)
-    purse.buffer(7, 1)
-    assert (budget.used, budget.users) == (0, 0)
 
 
 def test_a_connection_whose_buffer_does_not_shrink_is_stuck() -> None:
