@@ -11,7 +11,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.frames import BINARY, CONT, PING, PONG, TEXT, Frame, Opcode
 
-from huahuo.transport.access.door import AddressDoor
+from huahuo.transport.access.door import AddressDoor, RequestLimit
 from huahuo.transport.http import native
 from huahuo.transport.protocol.codes import CloseCode
 from huahuo.transport.protocol.flow_control import TransportSettings
@@ -759,3 +759,17 @@ async def test_a_client_that_resets_while_its_request_is_answered_leaves_nothing
                 gone.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
         assert (await exchange(w, GET)).startswith(b"HTTP/1.1 200")
         await until(lambda: not (w.delivering.unauthenticated_count or w.delivering.sockets))
+
+
+async def test_a_request_for_a_websocket_is_not_counted() -> None:
+    """The requests of an address are bounded. A sign-in after a storm of them must still come in."""
+    async with world() as w:
+        w.site.limit = RequestLimit(1)
+        for _ in range(20):
+            async with raw(w.url, V1) as client:
+                await client.authenticate(w.token())
+        answers = [await http(w, "GET /healthz2 HTTP/1.1", "Host: x") for _ in range(20)]
+        assert answers[0].startswith(b"HTTP/1.1 404 ")
+        assert answers[-1].startswith(b"HTTP/1.1 429 ")
+        async with raw(w.url, V1) as client:
+            await client.authenticate(w.token())
