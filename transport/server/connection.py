@@ -10,8 +10,7 @@ connections share (`Delivery.take`, ADR 3). An idle connection keeps no timer an
 `PlaceInLine`: the users share the loop (`fair_queueing`). What a user's share does not allow at once stands
 in line here. Before a client has authenticated it has no user, and waits for nobody.
 
-`QuickAcks` takes the acks that the part in C has read, to the session in one step (ADR 13). `answering`
-carries out what the session says.
+`QuickAcks` takes the acks that the part in C has read, to the session in one step (ADR 13).
 """
 
 import asyncio
@@ -27,9 +26,9 @@ from huahuo.transport.load.fair_queueing import CHARGED_S, CROWDED_S, FEW, Place
 from huahuo.transport.load.intake import Load
 from huahuo.transport.protocol.codes import CloseCode
 from huahuo.transport.protocol.dialects import Dialect
-from huahuo.transport.server.answering import CarryingOut
+from huahuo.transport.server.answering import Answering
 from huahuo.transport.server.pump import Pump
-from huahuo.transport.server.signing_in import SigningIn
+from huahuo.transport.server.signing_in import SigningIn, tell_alarm
 from huahuo.transport.server.snapshots import Supply
 from huahuo.transport.server.wires import Wires
 from huahuo.transport.session import interface
@@ -95,6 +94,8 @@ class QuickAcks:
         return True
 
 
+_REVOKED_DEADLINE_S: Final = 0.5
+"""The transport of a revoked client is aborted after this, so that its socket is closed within 1 s."""
 _AT_ONCE_S: Final = 0.002
 """How long one connection's messages are handled at once; the last one may take longer."""
 
@@ -215,9 +216,7 @@ class Connection(LoopActor):
         """When its messages are handled."""
         settings = wires.shared.settings
         self._pump = Pump(self, self._actor_ref, ws=ws, session=self._session, wires=wires)
-        self._out = CarryingOut(
-            self, self._actor_ref, ws=ws, session=self._session, pump=self._pump, wires=wires
-        )
+        self._answers: Answering | None = None
         ws.bound_buffer(
             settings.write_buffer_bytes_max if dialect.batched else settings.classic_buffer_bytes_max
         )
@@ -325,13 +324,13 @@ class Connection(LoopActor):
             case Signal.CURSORS:
                 return self._session.delivery.cursors()
             case WakeUp():
-                self._out.do(self._session.wake_up(Now(message.now_s, self._wires.ambient.now_ms())))
+                self.carry_out(self._session.wake_up(Now(message.now_s, self._wires.ambient.now_ms())))
                 self._pump.retry()
             case Close():
                 self._close(CloseCode(message.code), message.reason)
             case Fault():
                 if message.asked is not None:
-                    self._out.answering.say_internal(message.asked)
+                    self._answering.say_internal(message.asked)
                 raise message.error
         return None
 
@@ -346,7 +345,7 @@ class Connection(LoopActor):
             acked = session.acked(text, now_s)
             if acked is None:
                 return False
-            self._out.note(acked)
+            self._note(acked)
         if not self.rests_until_s and self._session.delivery.backlog:  # at rest there is none
             self._pump.run()
         return True
@@ -375,7 +374,7 @@ class Connection(LoopActor):
         if self.place.waits:
             self._session.heard(now_s)  # While we are not reading, the client's silence does not count.
         now = Now(now_s, self._wires.ambient.now_ms())
-        self._out.do(self._session.tick(now))
+        self.carry_out(self._session.tick(now))
         self._pump.retry()
         self.place.settle(now_s)
         if self._pump.stuck(now_s, self._wires.shared.settings.unsent_stuck_s):
@@ -393,7 +392,7 @@ class Connection(LoopActor):
         return self._pump
 
     def _close(self, code: CloseCode, reason: str) -> None:
-        self._out.do(self._session.close(code, reason))
+        self.carry_out(self._session.close(code, reason))
 
     # The actor: one message at a time ---------------------------------------------------------------
 
@@ -421,8 +420,8 @@ class Connection(LoopActor):
                 continue
             todo = session.received(text, now)
             if len(todo) == 1 and todo[0].__class__ is interface.Execute:  # most are commands
-                self._out.answering.execute(todo[0], len(text))
-            elif (asked := self._out.do(todo, len(text))) is not None:
+                self._answering.execute(todo[0], len(text))
+            elif (asked := self.carry_out(todo, len(text))) is not None:
                 waits = self._signing_in.do(asked, now)
                 if waits is not None:
                     return waits
@@ -448,9 +447,62 @@ class Connection(LoopActor):
     def _signing_in(self) -> SigningIn:
         return SigningIn(self, self._actor_ref, ws=self._ws, session=self._session, wires=self._wires)
 
-    def carry_out(self, todo: Iterable[Output]) -> interface.Verify | interface.LookUp | None:
-        """See `pump.Shell`."""
-        return self._out.do(todo)
+    @property
+    def _answering(self) -> Answering:
+        """Made at the first command: many connections only read."""
+        if self._answers is None:
+            self._answers = Answering(
+                self, self._actor_ref, ws=self._ws, session=self._session, pump=self._pump, wires=self._wires
+            )
+        return self._answers
+
+    def carry_out(self, todo: Iterable[Output], size: int = 0) -> interface.Verify | interface.LookUp | None:
+        """See `pump.Shell`. `size`: of the message that asked for it."""
+        asked = None
+        frames: list[bytes] = []  # written together: each write is a system call
+        for one in todo:
+            match one:
+                case bytes():
+                    frames.append(one)
+                case interface.Execute():
+                    self._answering.execute(one, size)
+                case interface.Record():
+                    self._answering.record(one)
+                case interface.Acked():
+                    self._note((one,))
+                case interface.Verify() | interface.LookUp():
+                    asked = one
+                case interface.Watch():
+                    self._wires.meter.resumed(one.outcome)
+                    self._pump.watch(one.stream)
+                case interface.Unwatch():
+                    self._pump.unwatch(one.stream)
+                case interface.TakeSnapshot():
+                    self._pump.take_snapshot(one.sub)
+                case interface.Alarm():
+                    self._wires.meter.cursor_ahead()
+                    tell_alarm(one)
+                case interface.Close():
+                    self._pump.write_all(frames)
+                    frames.clear()
+                    self._end_socket(one)
+        if frames:
+            self._pump.write_all(frames)
+        return asked
+
+    def _note(self, acked: Iterable[interface.Acked]) -> None:
+        """Tell the hub how far the client has processed its streams."""
+        user = self._session.user
+        assert user, "an ack before any event was sent"
+        for one in acked:
+            self._wires.hub.note_ack(user, self._session.client, one.stream, one.seq)
+
+    def _end_socket(self, said: interface.Close) -> None:
+        settings = self._wires.shared.settings
+        self._wires.meter.closed(said.code)
+        deadline_s = _REVOKED_DEADLINE_S if said.code is CloseCode.REVOKED else settings.close_timeout_s
+        self._ws.end(said.code, said.reason, deadline_s)
+        self.leave()
 
     def hold(self, stream: str) -> None:
         """Send nothing more of `stream` until its readers have been judged again."""
@@ -494,10 +546,11 @@ class Connection(LoopActor):
 
         Tasks that have not ended yet hold what they use. Their steps are not taken any more.
         """
-        self._out.let_go()
+        if self._answers is not None:
+            self._answers.let_go()
         self._pump.let_go()
         self._acks = self.quick_acks = None
-        del self._out, self._pump, self.place
+        del self._answers, self._pump, self.place
 
     def leave(self) -> None:
         """See `pump.Shell`."""
