@@ -14,7 +14,8 @@ in line here. Before a client has authenticated it has no user, and waits for no
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable
+import contextlib
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from functools import partial
 from typing import Any, ClassVar, Final
 
@@ -22,13 +23,14 @@ import structlog
 
 from huahuo.actors import LoopActor, LoopRef
 from huahuo.actors.actor.inbox import IDLE
+from huahuo.transport.access.rights import AuthFailure, Verdict, Verified
 from huahuo.transport.load.fair_queueing import CHARGED_S, CROWDED_S, FEW, Place, Turns
 from huahuo.transport.load.intake import Load
 from huahuo.transport.protocol.codes import CloseCode
 from huahuo.transport.protocol.dialects import Dialect
 from huahuo.transport.server.answering import Answering
 from huahuo.transport.server.pump import Pump
-from huahuo.transport.server.signing_in import SigningIn, tell_alarm
+from huahuo.transport.server.signing_in import found_links, note_verdict, tell_alarm
 from huahuo.transport.server.snapshots import Supply
 from huahuo.transport.server.wires import Wires
 from huahuo.transport.session import interface
@@ -422,7 +424,7 @@ class Connection(LoopActor):
             if len(todo) == 1 and todo[0].__class__ is interface.Execute:  # most are commands
                 self._answering.execute(todo[0], len(text))
             elif (asked := self.carry_out(todo, len(text))) is not None:
-                waits = self._signing_in.do(asked, now)
+                waits = self._find_out(asked, now)
                 if waits is not None:
                     return waits
         self._pump.run()  # an ack made room, a subscription began
@@ -442,10 +444,6 @@ class Connection(LoopActor):
         finally:
             self._ws.end(CloseCode.SERVER_FAULT, en.FAULT, self._wires.shared.settings.close_timeout_s)
             self._lost()
-
-    @property
-    def _signing_in(self) -> SigningIn:
-        return SigningIn(self, self._actor_ref, ws=self._ws, session=self._session, wires=self._wires)
 
     @property
     def _answering(self) -> Answering:
@@ -504,12 +502,119 @@ class Connection(LoopActor):
         self._ws.end(said.code, said.reason, deadline_s)
         self.leave()
 
+    # Tokens, subscriptions, rights ----------------------------------------------------------------
+
+    def _find_out(
+        self, asked: interface.Verify | interface.LookUp, now: Now
+    ) -> Coroutine[Any, Any, None] | None:
+        """Do what the session asked for. A coroutine is returned if it must wait."""
+        return self._verify(asked, now) if isinstance(asked, interface.Verify) else self._look_up(asked, now)
+
     def hold(self, stream: str) -> None:
         """Send nothing more of `stream` until its readers have been judged again."""
-        self._signing_in.hold(stream)
+        principal = self._session.principal
+        if principal is not None and self._session.hold(stream):
+            verdict = self._wires.verdicts.of(principal, stream)
+            self.start_task(self._judged_late(stream, verdict))
 
-    def token_judged(self) -> None:
-        """See `pump.Shell`."""
+    def _verify(self, asked: interface.Verify, now: Now) -> Coroutine[Any, Any, None] | None:
+        verdict = self._wires.verifier.verify(asked.token, now.ms)
+        if not isinstance(verdict, Verified | AuthFailure):
+            return self._later(verdict, self._tell_verdict)
+        return self._tell_verdict(verdict, now)
+
+    async def _later[T](
+        self, fact: Awaitable[T], then: Callable[[T], Coroutine[Any, Any, None] | None]
+    ) -> None:
+        pending = then(await fact)
+        if pending is not None:
+            await pending
+
+    def _tell_verdict(self, verdict: Verdict, now: Now | None = None) -> Coroutine[Any, Any, None] | None:
+        hold_s = note_verdict(self._wires, verdict, self._ws.address)
+        return self._judge(verdict, now) if hold_s == 0.0 else self._hold_back(verdict, hold_s)
+
+    async def _hold_back(self, verdict: Verdict, hold_s: float | Awaitable[float]) -> None:
+        if not isinstance(hold_s, float):
+            hold_s = await hold_s
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(hold_s):
+                while hold_s > 0 and self._ws.is_open:
+                    await self.change()
+        if (pending := self._judge(verdict)) is not None:
+            await pending
+
+    def _judge(
+        self, verdict: Verified | AuthFailure, now: Now | None = None
+    ) -> Coroutine[Any, Any, None] | None:
+        hub = self._wires.hub
+        admitted: bool | Awaitable[bool] = True
+        if isinstance(verdict, Verified):
+            client = self._session.joining
+            if client is not None:
+                admitted = hub.join(self._actor_ref, verdict, client)
+            elif self._session.may_refresh(verdict):
+                hub.refreshed(self._actor_ref, verdict)
+        if isinstance(admitted, bool):
+            return self._admit(verdict, admitted, now)
+        return self._later(admitted, partial(self._admit, verdict))
+
+    def _admit(
+        self, verdict: Verdict, admitted: bool, now: Now | None = None
+    ) -> Coroutine[Any, Any, None] | None:
+        now = now or self._now()
+        asked = self.carry_out(self._session.verdict(verdict, now, admitted=admitted))
+        self._token_judged()
+        if isinstance(asked, interface.LookUp):
+            return self._look_up(asked, now)
+        self.go_on()
+        return None
+
+    def _look_up(self, asked: interface.LookUp, now: Now) -> Coroutine[Any, Any, None] | None:
+        """Look up links in memory, else in the store. A link that cannot be read stays unknown."""
+        if asked.judge:
+            return self._look_up_and_judge(asked)
+        feed = self._wires.feed
+        links = {place: link for place in asked.places if (link := feed.peek_link(*place))}
+        if len(links) < len(asked.places):
+            return self._look_up_in_store(asked)
+        self._looked_up(links, now=now)
+        return None
+
+    async def _look_up_in_store(self, asked: interface.LookUp) -> None:
+        self._looked_up(await found_links(self._wires.feed, asked.places))
+
+    async def _look_up_and_judge(self, asked: interface.LookUp) -> None:
+        principal = asked.principal
+        assert principal is not None, "only a user's right is judged"
+        # The links first: where they wait for other nodes, the entities that are asked are there afterwards.
+        links = await found_links(self._wires.feed, asked.places) if asked.places else {}
+        verdicts, late = await self._wires.verdicts.in_time(principal, asked.judge)
+        self._looked_up(links, verdicts)
+        for stream, verdict in late.items():
+            self.start_task(self._judged_late(stream, verdict))
+
+    async def _judged_late(self, stream: str, verdict: Awaitable[bool | None]) -> None:
+        readable = await verdict
+
+        def step() -> None:
+            self.carry_out(self._session.judged(stream, readable=readable))
+            self.go_on()
+
+        self._actor_ref.step(step)
+
+    def _looked_up(
+        self,
+        links: Mapping[tuple[str, int], bytes],
+        verdicts: Mapping[str, bool | None] | None = None,
+        *,
+        now: Now | None = None,
+    ) -> None:
+        self.carry_out(self._session.looked_up(links, now or self._now(), verdicts))
+        self._token_judged()
+        self.go_on()
+
+    def _token_judged(self) -> None:
         if self._session.principal is not None:
             self._ws.trust()
             if self._ws.load is None:
