@@ -74,7 +74,7 @@ OF_THE_SOCKET: Final = frozenset(
         "test_a_sign_in_before_a_half_close_is_answered",
         "test_what_was_said_before_a_half_close_is_carried_out_and_answered",
         "test_frames_behind_a_refused_upgrade_are_dropped",
-        "test_an_idle_connection_has_one_task_and_no_timer",
+        "test_an_idle_connection_has_no_task_and_no_timer",
         "test_what_waits_behind_the_most_commands_is_bounded",
         # They look at the own socket: its buffers, how it reads several messages in a turn, how it sends,
         # what it keeps of a handshake.

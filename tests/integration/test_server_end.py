@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import gc
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
@@ -12,7 +12,6 @@ from huahuo.transport.protocol.codes import CloseCode
 from huahuo.transport.protocol.flow_control import TransportSettings
 from huahuo.transport.server.connection import Connection
 from huahuo.transport.session.session import Session
-from huahuo.transport.wire.connection_ref import ConnectionRef
 from huahuo.transport.wire.lobby import Greeting
 from huahuo.transport.wire.web_socket import WebSocket
 from tests.support.drivers.rawclient import raw
@@ -110,54 +109,34 @@ async def test_a_close_that_raises_ends_only_its_own_connection() -> None:
         assert w.delivering.wires.feed.tap_count == 0
 
 
-def stuck_until(ends: asyncio.Event, monkeypatch: pytest.MonkeyPatch, *, heeds_cancel: bool) -> asyncio.Event:
-    """From now on the handler of a connection waits for `ends`, whatever happens to its socket."""
-    entered = asyncio.Event()
-
-    async def read(_ws: WebSocket, _ref: ConnectionRef) -> None:
-        entered.set()
-        while not ends.is_set():
-            try:
-                await ends.wait()
-            except asyncio.CancelledError:
-                if heeds_cancel:
-                    raise
-
-    monkeypatch.setattr("huahuo.transport.server.server.read", read)
-    return entered
+@contextlib.asynccontextmanager
+async def signing_in(w: World) -> AsyncIterator[None]:
+    """A client whose token is judged for ever."""
+    w.delivering.wires.verifier.verify = lambda *_: asyncio.get_running_loop().create_future()  # type: ignore[method-assign]
+    async with raw(w.url, V1) as client:
+        await client.say(action="authenticate", token="t")
+        await until(lambda: any(one.session.busy for one in w.connections))
+        yield
 
 
-@pytest.mark.parametrize("heeds_cancel", [True, False])
-async def test_a_stuck_handler_cannot_hold_it(monkeypatch: pytest.MonkeyPatch, heeds_cancel: bool) -> None:
+async def test_a_connection_that_never_finishes_a_message_cannot_hold_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr("huahuo.transport.server.server.CANCEL_TIMEOUT_S", 0.05)
-
-    ends = asyncio.Event()
-    async with world() as w:
-        entered = stuck_until(ends, monkeypatch, heeds_cancel=heeds_cancel)
-        async with raw(w.url, V1):
-            await entered.wait()
-            await w.delivering.drain(0.05)
-            if heeds_cancel:
-                await until(lambda: not w.delivering.handler_tasks)
-            else:
-                assert w.delivering.handler_tasks
-            assert w.delivering.wires.feed.tap_count == 0
-            ends.set()
-            await until(lambda: not w.delivering.handler_tasks)
+    async with world() as w, signing_in(w):
+        await w.delivering.drain(0.05)
+        await until(lambda: not w.delivering.sockets)
+        assert w.delivering.wires.feed.tap_count == 0
 
 
-async def test_a_drain_that_was_cancelled_may_be_called_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    ends = asyncio.Event()
-    async with world() as w:
-        entered = stuck_until(ends, monkeypatch, heeds_cancel=True)
-        async with raw(w.url, V1):
-            await entered.wait()
-            with pytest.raises(TimeoutError):
-                async with asyncio.timeout(0.05):
-                    await w.delivering.drain(5)
-            assert w.delivering.handler_tasks
-            await w.delivering.drain(0.05)
-            await until(lambda: not w.delivering.handler_tasks)
+async def test_a_drain_that_was_cancelled_may_be_called_again() -> None:
+    async with world() as w, signing_in(w):
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.05):
+                await w.delivering.drain(5)
+        assert w.delivering.sockets
+        await w.delivering.drain(0.05)
+        await until(lambda: not w.delivering.sockets)
 
 
 async def test_queries_of_a_client_that_left_wait_for_no_turn_and_its_commands_are_carried_out() -> None:

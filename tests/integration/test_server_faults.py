@@ -162,7 +162,7 @@ async def test_what_is_told_to_a_connection_after_its_end_is_ignored() -> None:
         ref.close(CloseCode.DRAINING, "late")
         ref.drained()
         assert not ref.took(b'{"action":"ack","cursors":{"user/42":1}}')
-        assert ref.began(b"{}")
+        assert ref.heard([b"{}"]) == 1
         assert ref.cursors() == {}
         with pytest.raises(ConnectionEnded):
             ref.step(breaks)

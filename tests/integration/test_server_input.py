@@ -11,7 +11,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.frames import BINARY, CONT, PING, PONG, TEXT, Frame, Opcode
 
-from huahuo.transport.access.door import AddressDoor
+from huahuo.transport.access.door import AddressDoor, RequestLimit
 from huahuo.transport.http import native
 from huahuo.transport.http.site import Asset
 from huahuo.transport.protocol.codes import CloseCode
@@ -163,9 +163,7 @@ async def test_a_client_that_leaves_right_after_the_request_is_not_counted_for_e
                 gone.sendall(upgrade(connection))
         async with raw(w.url, V1) as client:  # the server has seen the others by now
             await client.authenticate(w.token())
-            await until(
-                lambda: not w.delivering.unauthenticated_count and len(w.delivering.handler_tasks) == 1
-            )
+            await until(lambda: not w.delivering.unauthenticated_count and len(w.delivering.sockets) == 1)
             await until(lambda: w.door.connection_count("127.0.0.1") == 1)
 
 
@@ -596,7 +594,7 @@ async def test_of_several_requests_in_one_segment_the_first_is_answered(second: 
         assert b"\r\nConnection: close\r\n" in answer
         assert answer.count(b"HTTP/1.1 ") == 1
         assert answer.endswith(b"\r\n\r\nok\n")
-        await until(lambda: not (w.delivering.unauthenticated_count or w.delivering.handler_tasks))
+        await until(lambda: not (w.delivering.unauthenticated_count or w.delivering.sockets))
 
 
 @pytest.mark.parametrize("path", [b"/healthz", b"/readyz", b"/metrics", b"/nothing"])
@@ -605,7 +603,7 @@ async def test_a_request_with_a_half_close_is_answered(path: bytes) -> None:
         answer = await exchange(w, GET.replace(b"/healthz", path), half_close=True)
         assert answer.startswith(b"HTTP/1.1 404 " if path == b"/nothing" else b"HTTP/1.1 200 ")
         assert b"\r\nConnection: close\r\n" in answer
-        await until(lambda: not (w.delivering.unauthenticated_count or w.delivering.handler_tasks))
+        await until(lambda: not (w.delivering.unauthenticated_count or w.delivering.sockets))
 
 
 async def test_a_large_answer_after_a_half_close_is_complete(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -619,7 +617,7 @@ async def test_a_large_answer_after_a_half_close_is_complete(monkeypatch: pytest
 async def test_half_a_request_with_a_half_close_leaves_nothing_behind() -> None:
     async with world() as w:
         assert await exchange(w, GET[:-2], half_close=True) == b""
-        await until(lambda: not (w.delivering.unauthenticated_count or w.delivering.handler_tasks))
+        await until(lambda: not (w.delivering.unauthenticated_count or w.delivering.sockets))
 
 
 @both_ways
@@ -630,9 +628,7 @@ async def test_what_was_said_before_a_half_close_is_carried_out_and_answered(con
         assert answer.startswith(b"HTTP/1.1 101 ")
         assert answer.index(b"authentication_result") < answer.index(b'"type":"success"')
         await until(lambda: w.log.head("user/42").seq == 1)
-        await until(
-            lambda: not (w.delivering.unauthenticated_count or len(w.ticked) or w.delivering.handler_tasks)
-        )
+        await until(lambda: not (w.delivering.unauthenticated_count or len(w.ticked) or w.delivering.sockets))
 
 
 @both_ways
@@ -643,7 +639,7 @@ async def test_a_sign_in_before_a_half_close_is_answered(connection: str, good: 
         frames = text(action="authenticate", token=token)
         answer = await exchange(w, upgrade(connection) + frames, half_close=True)
         assert b'"type":"authentication_result","success":%s' % str(good).lower().encode() in answer
-        await until(lambda: not (w.delivering.unauthenticated_count or w.delivering.handler_tasks))
+        await until(lambda: not (w.delivering.unauthenticated_count or w.delivering.sockets))
 
 
 async def test_a_client_that_asked_nothing_more_is_gone_with_its_half_close() -> None:
@@ -654,7 +650,7 @@ async def test_a_client_that_asked_nothing_more_is_gone_with_its_half_close() ->
             await reader.readuntil(b"authentication_result")
             writer.write_eof()
             await reader.read()
-        await until(lambda: not (len(w.ticked) or w.delivering.handler_tasks))
+        await until(lambda: not (len(w.ticked) or w.delivering.sockets))
         writer.close()
 
 
@@ -666,7 +662,7 @@ async def test_a_command_that_is_never_answered_holds_a_half_closed_socket_for_a
             answer = await exchange(w, upgrade("Upgrade") + frames, half_close=True)
             assert b'"type":"success"' not in answer
         w.hold.set()
-        await until(lambda: not (len(w.ticked) or w.delivering.handler_tasks))
+        await until(lambda: not (len(w.ticked) or w.delivering.sockets))
 
 
 @both_ways
@@ -694,4 +690,19 @@ async def test_a_client_that_resets_while_its_request_is_answered_leaves_nothing
                 gone.sendall(said)
                 gone.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
         assert (await exchange(w, GET)).startswith(b"HTTP/1.1 200")
-        await until(lambda: not (w.delivering.unauthenticated_count or w.delivering.handler_tasks))
+        await until(lambda: not (w.delivering.unauthenticated_count or w.delivering.sockets))
+
+
+async def test_a_request_for_a_websocket_is_not_counted() -> None:
+    """The requests of an address are bounded. A sign-in after a storm of them must still come in."""
+    async with world() as w:
+        w.site.limit = RequestLimit(1)
+        for _ in range(20):
+            async with raw(w.url, V1) as client:
+                await client.authenticate(w.token())
+        asked = GET.replace(b"healthz", b"healthz2")
+        answers = [await exchange(w, asked, half_close=True) for _ in range(20)]
+        assert answers[0].startswith(b"HTTP/1.1 404 ")
+        assert answers[-1].startswith(b"HTTP/1.1 429 ")
+        async with raw(w.url, V1) as client:
+            await client.authenticate(w.token())

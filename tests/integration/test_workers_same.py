@@ -26,7 +26,7 @@ OF_ONE_PROCESS: Final = frozenset(
         "test_a_client_whose_snapshot_cannot_be_had_for_long_is_told_when_to_come_back",
         "test_a_client_welcomed_in_the_very_turn_of_the_drain_is_told_too",
         "test_a_connection_that_ended_is_freed_without_the_collector",
-        "test_an_idle_connection_has_one_task_and_no_timer",
+        "test_an_idle_connection_has_no_task_and_no_timer",
         # They send plain requests, which a worker hands to its owner to count.
         "test_sockets_that_keep_too_many_bytes_are_cut_off_and_a_quiet_one_stays",
         "test_who_is_about_to_sign_in_counts_as_unauthenticated",

@@ -12,7 +12,8 @@ from websockets.frames import BINARY, CONT, TEXT, Frame, Opcode
 from huahuo.transport.protocol import incoming
 from huahuo.transport.protocol.incoming import Acks, Invalid, ListedEvent, Parsed, fingerprint, listed
 from huahuo.transport.protocol.strict_json import compact_object
-from huahuo.transport.wire.frame_reader import as_frames, short_text, texts_in
+from huahuo.transport.wire.frame_reader import short_text, texts_in
+from tests.support.fuzz.sockets import as_frames
 
 JSON = st.recursive(
     st.one_of(

@@ -20,7 +20,6 @@ from urllib.parse import quote
 import msgspec
 import structlog
 
-from huahuo.actors import ActorDeadError
 from huahuo.actors.plugins.actions import HttpRoute, is_coded
 from huahuo.actors.plugins.calls import Principal, RefuseGrowth, error_reply
 from huahuo.eventstore.executor import acting_for
@@ -382,14 +381,10 @@ class Api:
         log = self._wires.shared.log
         subscribe = after.subscription(stream, log.head(stream), log.log_id)
         socket = EventSocket(outlet, self._texts, visit.address, visit.cors, self._gone)
-        ref = self._server.follow(socket, SERVER_SENT)
+        self._server.follow(socket, SERVER_SENT)
         self.readers += 1
-        try:
-            sign_in = {"action": "authenticate", "token": visit.token, "language": visit.speech.language}
-            for said in (sign_in, subscribe):
-                ref.tell_now(msgspec.json.encode(said).decode())
-        except ActorDeadError:
-            socket.lost()
+        sign_in = {"action": "authenticate", "token": visit.token, "language": visit.speech.language}
+        socket.ask([msgspec.json.encode(said) for said in (sign_in, subscribe)])
         return socket
 
     async def site(self, request: Request) -> Answer:

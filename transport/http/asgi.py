@@ -18,7 +18,7 @@ from huahuo.transport.access.door import Entry, origin_allowed
 from huahuo.transport.commands.gate import Paced
 from huahuo.transport.http.admission import Visit
 from huahuo.transport.http.api import Api
-from huahuo.transport.http.asgi_socket import AsgiSocket, Message, OutQueue, Receive, Send, Unwrapped
+from huahuo.transport.http.asgi_socket import AsgiWire, Message, OutQueue, Receive, Send, Unwrapped
 from huahuo.transport.http.event_socket import Reader
 from huahuo.transport.http.messages import (
     HEAD_BYTES_MAX,
@@ -30,7 +30,7 @@ from huahuo.transport.http.messages import (
     worded,
 )
 from huahuo.transport.http.native import LINGER_S, LINGER_SILENCE_S
-from huahuo.transport.protocol.codes import CloseCode, ErrorCode
+from huahuo.transport.protocol.codes import ErrorCode
 from huahuo.transport.protocol.problem import code_of
 from huahuo.transport.server.server import Server
 from huahuo.transport.session.outgoing import Speech
@@ -419,29 +419,30 @@ class AsgiTransport:
             await deny(scope, send, refusal)
             return
         negotiated = self._server.handshakes.negotiate(tuple(scope.get("subprotocols") or ()))
-        serving: asyncio.Task[None] | None = None
+        reading: asyncio.Task[None] | None = None
 
         def abort() -> None:
-            if serving is not None:
-                serving.cancel()
+            if reading is not None:
+                reading.cancel()
 
-        socket = AsgiSocket(
-            receive, abort, server=self._server, settings=self._settings, unwrapped=self._unwrapped,
-            address=address, root=root_of(scope),
-        )  # fmt: skip
-        self._server.connected(socket)
-        serving = asyncio.ensure_future(self._server.attend(socket, negotiated.dialect, over_limit=over))
+        def gave_up(sent: asyncio.Future[None]) -> None:
+            if not sent.cancelled() and sent.exception() is not None:
+                abort()  # the client is gone
+
+        wire = AsgiWire(self._unwrapped, abort)
         sending: asyncio.Future[None] | None = None
+        socket = self._server.handshakes.open(wire, negotiated.dialect, address, root_of(scope), over=over)
+        reading = asyncio.create_task(wire.read(receive))
         try:
             await send({"type": "websocket.accept", "subprotocol": negotiated.subprotocol})
-            sending = asyncio.ensure_future(socket.out.run(send))
-            sending.add_done_callback(socket.sent)
-            await asyncio.wait({serving})
-            socket.end(CloseCode.NORMAL, "", self._settings.close_timeout_s)
+            sending = asyncio.ensure_future(wire.out.run(send))
+            sending.add_done_callback(gave_up)
+            await asyncio.wait({reading})
+            wire.close()
             await asyncio.wait({sending}, timeout=self._settings.close_timeout_s)
         finally:
-            socket.gone()
-            await end_all(serving, *(() if sending is None else (sending,)))
+            socket.connection_lost(None)
+            await end_all(reading, *(() if sending is None else (sending,)))
 
     def _admitted(
         self, headers: Sequence[tuple[str, str]], peer: str

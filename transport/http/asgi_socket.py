@@ -1,6 +1,6 @@
-"""A WebSocket that an ASGI server has, as a connection sees it, and what waits for that server to take it.
+"""The transport of a `WebSocket` that an ASGI server has, and what waits for that server to take it.
 
-The connection writes WebSocket frames; here they are taken apart again, because ASGI servers frame by
+A `WebSocket` reads and writes frames; here they are made and taken apart again, because ASGI servers frame by
 themselves. What many connections get is taken apart once. Pings are the ASGI server's: one of ours counts
 as answered if the server takes what we send, so a client is silent only if that server says so.
 
@@ -9,17 +9,18 @@ as answered if the server takes what we send, so a client is silent only if that
 """
 
 import asyncio
+import contextlib
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
-from huahuo.transport.http.event_socket import UnframedSocket
+from websockets.exceptions import ProtocolError
+from websockets.frames import Close
+
 from huahuo.transport.protocol.codes import CloseCode
-from huahuo.transport.protocol.flow_control import TransportSettings
-from huahuo.transport.protocol.frames import BINARY, TEXT, text_frame, unframed
-from huahuo.transport.server.server import Server
-from huahuo.transport.wire.lobby import Aborted
-from huahuo.transport.words import en
+from huahuo.transport.protocol.frames import BINARY, TEXT, unframed
+from huahuo.transport.wire.frame_reader import masked_frame
+from huahuo.transport.wire.web_socket import WebSocket
 
 type Message = dict[str, Any]
 type Send = Callable[[Message], Awaitable[None]]
@@ -114,8 +115,8 @@ class OutQueue:
             self._wake.set_result(None)
 
 
-_ACK_CHARS_MAX: Final = 125
-_CLOSE_REASON_BYTES_MAX: Final = 120
+_CLOSE: Final = 0x88
+_PONG: Final = 0x8A
 
 
 class Unwrapped:
@@ -133,12 +134,12 @@ class Unwrapped:
         self._forgets = False
 
     def messages(self, frame: bytes) -> list[tuple[Message, int]]:
-        """Each message in `frame` as ASGI has it, with its size. Pings are left out."""
+        """Each message in `frame` as ASGI has it, with its size. Pings and pongs are left out."""
         if frame is not self._frame:
             self._messages = [
                 (_message(kind, payload), len(payload))
                 for kind, payload in unframed(frame)
-                if kind in (TEXT, BINARY)
+                if kind in (TEXT, BINARY, _CLOSE)
             ]
             self._frame = frame
             if not self._forgets:
@@ -153,134 +154,96 @@ class Unwrapped:
 def _message(kind: int, payload: bytes) -> Message:
     if kind == TEXT:
         return {"type": "websocket.send", "text": payload.decode()}
-    return {"type": "websocket.send", "bytes": payload}
+    if kind == BINARY:
+        return {"type": "websocket.send", "bytes": payload}
+    said = Close.parse(payload)
+    return {"type": "websocket.close", "code": said.code, "reason": said.reason}
 
 
-class AsgiSocket(UnframedSocket):
-    """A WebSocket that an ASGI server has, as a connection sees it.
+class AsgiWire(asyncio.Transport):
+    """In place of the transport of a `WebSocket`, whose frames an ASGI server makes and reads.
 
-    Implements `wire.ports.Socket`. `abort` is called where no close is possible.
+    `abort` is called where no close is possible.
     """
 
-    __slots__ = (
-        "_abort", "_closing", "_deadline", "_held_bytes", "_if_too_large", "_receive", "_server",
-        "_settings", "_unwrapped", "out",
-    )  # fmt: skip
+    __slots__ = ("_abort", "_resumed", "_socket", "_unwrapped", "out")
 
-    def __init__(
-        self,
-        receive: Receive,
-        abort: Callable[[], None],
-        *,
-        server: Server,
-        settings: TransportSettings,
-        unwrapped: Unwrapped,
-        address: str,
-        root: str,
-    ) -> None:
-        self.out = OutQueue(self.filled, self.drained)
-        super().__init__(self.out, address, root=root)
-        self._receive = receive
-        self._abort = abort
-        self._server = server
-        self._settings = settings
+    def __init__(self, unwrapped: Unwrapped, abort: Callable[[], None]) -> None:
+        super().__init__()
         self._unwrapped = unwrapped
-        self._closing = False
-        self._held_bytes = 0
-        self._if_too_large: Sequence[bytes] = ()
-        self._deadline: asyncio.TimerHandle | None = None
+        self._abort = abort
+        self._resumed: asyncio.Future[None] | None = None
 
-    @property
-    def transport(self) -> Aborted:
-        """See `Socket`."""
-        return self
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        """The socket whose frames it takes."""
+        assert isinstance(protocol, WebSocket), "no other one speaks frames"
+        self._socket = protocol
+        self.out = OutQueue(protocol.pause_writing, protocol.resume_writing)
 
-    def trust(self, if_too_large: Sequence[bytes] = ()) -> None:
-        """See `Socket`."""
-        self._if_too_large = if_too_large
-        if not self.trusted:
-            self.trusted = True
-            self._server.authenticated(self)
-
-    def handled(self) -> None:
-        """See `Socket`."""
-        if not self.trusted and self._held_bytes:
-            self._held_bytes = 0
-            self._server.holds(self, 0)
-
-    def write(self, frame: bytes) -> None:
-        """See `Socket`."""
-        if not self._open:
-            return
-        messages = self._unwrapped.messages(frame)
+    def write(self, data: Any) -> None:
+        """Take the messages in a frame. A ping is the ASGI server's business."""
+        messages = self._unwrapped.messages(data)
         for message, size in messages:
-            self.out.put(message, size)
-        if not messages and not self.out.unsent_bytes and self.listener is not None:
-            self.listener.ponged()
+            if message["type"] == "websocket.close":
+                self.out.end(message)
+            else:
+                self.out.put(message, size)
+        if not messages and not self.out.unsent_bytes:
+            asyncio.get_running_loop().call_soon(self._socket.data_received, masked_frame(_PONG, b""))
 
-    def end(self, code: int, reason: str, deadline_s: float) -> None:
-        """See `Socket`."""
-        if self._open:
-            self._open, self._closing = False, True
-            self.close_code = code
-            short = reason.encode()[:_CLOSE_REASON_BYTES_MAX].decode(errors="ignore")
-            self.out.end({"type": "websocket.close", "code": int(code), "reason": short})
-        if self._deadline is None:
-            self._deadline = asyncio.get_running_loop().call_later(deadline_s, self._abort)
+    def can_write_eof(self) -> bool:
+        """See `asyncio.Transport`."""
+        return False
 
-    def abort(self) -> None:
-        """See `Aborted`."""
-        self._open = False
-        self._abort()
+    def get_write_buffer_size(self) -> int:
+        """See `asyncio.Transport`."""
+        return self.out.unsent_bytes
 
-    async def recv(self) -> str | bytes | None:
-        """See `Socket`. An ack needs no turn of the connection."""
-        while True:
-            message = await self._receive()
-            if message["type"] != "websocket.receive":
-                self._lost(int(message.get("code") or CloseCode.LOST))
-                return None
-            text: str | None = message.get("text")
-            data: str | bytes = message.get("bytes") or b"" if text is None else text
-            if self._closing:
-                continue  # our close is on its way; what came before the peer's is still handled
-            if not self._fits(data):
-                self.write(b"".join(map(text_frame, self._if_too_large)))
-                self.end(CloseCode.TOO_LARGE, en.MESSAGE_TOO_LARGE, self._settings.close_timeout_s)
-                continue
-            listener = self.listener
-            if (
-                text is None
-                or listener is None
-                or len(text) > _ACK_CHARS_MAX
-                or not listener.took(text.encode())
-            ):
-                return data
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """See `asyncio.Transport`."""
+        del low
+        assert high is not None, "a socket bounds its buffer"
+        self.out.bound(high)
 
-    def sent(self, sending: asyncio.Future[None]) -> None:
-        """Nothing is sent any more. If the server gave up, the client is gone; else all is sent."""
-        if not sending.cancelled() and sending.exception() is not None:
-            self._lost(CloseCode.LOST)
+    def is_closing(self) -> bool:
+        """See `asyncio.Transport`."""
+        return self.out.ended
 
-    def gone(self) -> None:
-        """The ASGI server has no more business with it."""
-        self._open = False
-        if self._deadline is not None:
-            self._deadline.cancel()
+    def pause_reading(self) -> None:
+        """See `asyncio.Transport`."""
+        self._resumed = asyncio.get_running_loop().create_future()
+
+    def resume_reading(self) -> None:
+        """See `asyncio.Transport`."""
+        if self._resumed is not None and not self._resumed.done():
+            self._resumed.set_result(None)
+        self._resumed = None
+
+    def close(self) -> None:
+        """Send nothing more."""
         self.out.end(None)
 
-    def _fits(self, data: str | bytes) -> bool:
-        size = len(data)
-        if self.trusted:
-            return size <= self._settings.message_bytes_max
-        self._held_bytes += size
-        self._server.holds(self, self._held_bytes)
-        return size <= self._settings.first_bytes_max
+    def abort(self) -> None:
+        """See `asyncio.Transport`."""
+        self.close()
+        self._abort()
 
-    def _lost(self, code: int) -> None:
-        self._open = False
-        if self.close_code is None:
-            self.close_code = code
-        self.out.end(None)  # else a sender waits until the close times out
-        if self.listener is not None:
-            self.listener.disconnected()
+    async def read(self, receive: Receive) -> None:
+        """Hand in what the ASGI server brings, until the client is gone."""
+        while True:
+            if self._resumed is not None:
+                await self._resumed
+            message = await receive()
+            if message["type"] != "websocket.receive":
+                break
+            text: str | None = message.get("text")
+            frame = (
+                masked_frame(BINARY, message.get("bytes") or b"")
+                if text is None
+                else masked_frame(TEXT, text.encode())
+            )
+            self._socket.data_received(frame)
+        self.close()
+        with contextlib.suppress(ProtocolError):  # no close frame has such a code
+            closed = Close(int(message.get("code") or CloseCode.LOST), "")
+            self._socket.data_received(masked_frame(_CLOSE, closed.serialize()))

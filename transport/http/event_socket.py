@@ -33,8 +33,8 @@ from huahuo.transport.wire.ports import Listener
 from huahuo.transport.words import http_zh, zh
 
 
-class Buffer(Protocol):
-    """What waits to be sent."""
+class Outlet(Protocol):
+    """The way out to one reader, by whatever server has its socket."""
 
     @property
     def paused(self) -> bool:
@@ -49,10 +49,6 @@ class Buffer(Protocol):
     def bound(self, bytes_max: int) -> None:
         """Be paused from `bytes_max` on."""
         ...
-
-
-class Outlet(Buffer, Protocol):
-    """The way out to one reader, by whatever server has its socket."""
 
     def refuse(self, answer: Answer) -> None:
         """Answer with this instead of events. Nothing else is written."""
@@ -155,84 +151,15 @@ def chunk_of(text: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(text), text)
 
 
-class UnframedSocket:
-    """A socket of another protocol, as a connection sees it: frames are taken apart here again.
-
-    The base of those that implement `wire.ports.Socket` beside the service's own WebSockets.
-    """
-
-    __slots__ = (
-        "_buffer", "_open", "address", "close_code", "listener", "load", "root", "trusted",
-    )  # fmt: skip
-
-    def __init__(self, buffer: Buffer, address: str, *, root: str = "") -> None:
-        self.listener: Listener | None = None
-        self.address = address
-        self.root = root
-        self.load: Load | None = None
-        self.trusted = False
-        self.close_code: int | None = None
-        self._buffer = buffer
-        self._open = True
-
-    @property
-    def paused(self) -> bool:
-        """See `Socket`."""
-        return self._buffer.paused
-
-    @property
-    def is_open(self) -> bool:
-        """See `Socket`."""
-        return self._open
-
-    @property
-    def unsent_bytes(self) -> int:
-        """See `Socket`."""
-        return self._buffer.unsent_bytes
-
-    def has_room(self) -> bool:
-        """See `Socket`."""
-        return self._open and not self._buffer.paused
-
-    def direct(self, leave: Callable[[], None]) -> None:
-        """See `Socket`: it is always written to by `write`."""
-
-    def on_its_own(self) -> None:
-        """See `Socket`."""
-
-    def bound_buffer(self, bytes_max: int) -> None:
-        """See `Socket`."""
-        self._buffer.bound(bytes_max)
-
-    def handed_over(self) -> None:
-        """See `Socket`."""
-
-    def go_on(self) -> None:
-        """See `Socket`. Nothing is offered before its turn, except for acks."""
-
-    def go_on_soon(self) -> None:
-        """See `go_on`."""
-
-    def filled(self) -> None:
-        """The buffer is full."""
-        if self.listener is not None:
-            self.listener.filled()
-
-    def drained(self) -> None:
-        """The buffer has room again."""
-        if self.listener is not None:
-            self.listener.drained()
-
-
-class EventSocket(UnframedSocket):
-    """A reader of server-sent events, as a connection sees its socket.
+class EventSocket:
+    """A reader of server-sent events, as a connection sees its socket: frames are taken apart here again.
 
     Implements `wire.ports.Socket`. `gone` is called once, when the reader is gone.
     """
 
     __slots__ = (
-        "_after", "_begun", "_cors", "_expiring", "_gone", "_heartbeat_s", "_outcome", "_outlet", "_shared",
-        "_stuck",
+        "_after", "_asked", "_begun", "_cors", "_expiring", "_gone", "_heartbeat_s", "_open", "_outcome",
+        "_outlet", "_shared", "_stuck", "address", "close_code", "listener", "load", "root", "trusted",
     )  # fmt: skip
 
     def __init__(
@@ -243,8 +170,13 @@ class EventSocket(UnframedSocket):
         cors: Headers,
         gone: Callable[["EventSocket"], None],
     ) -> None:
-        super().__init__(outlet, address)
+        self.listener: Listener | None = None
+        self.address = address
+        self.root = ""
+        self.load: Load | None = None
         self.trusted = True
+        self.close_code: int | None = None
+        self._open = True
         self._outlet = outlet
         self._shared = shared
         self._cors = cors
@@ -256,6 +188,7 @@ class EventSocket(UnframedSocket):
         self._outcome = ""
         self._after = 0
         self._stuck = 0
+        self._asked: list[bytes] = []
 
     # What a connection needs (`wire.ports.Socket`) --------------------------------------------------
 
@@ -267,11 +200,59 @@ class EventSocket(UnframedSocket):
     def trust(self, if_too_large: Sequence[bytes] = ()) -> None:
         """See `Socket`. Its request said all that it will ever say."""
 
-    def handled(self) -> None:
+    @property
+    def paused(self) -> bool:
+        """See `Socket`."""
+        return self._outlet.paused
+
+    @property
+    def is_open(self) -> bool:
+        """See `Socket`."""
+        return self._open
+
+    @property
+    def unsent_bytes(self) -> int:
+        """See `Socket`."""
+        return self._outlet.unsent_bytes
+
+    def has_room(self) -> bool:
+        """See `Socket`."""
+        return self._open and not self._outlet.paused
+
+    def direct(self, leave: Callable[[], None]) -> None:
+        """See `Socket`: it is always written to by `write`."""
+
+    def on_its_own(self) -> None:
         """See `Socket`."""
 
-    async def recv(self) -> None:
-        """See `Socket`. Nothing comes from a reader."""
+    def bound_buffer(self, bytes_max: int) -> None:
+        """See `Socket`."""
+        self._outlet.bound(bytes_max)
+
+    def ask(self, messages: list[bytes]) -> None:
+        """Say what its request asked for. Nothing more comes from a reader."""
+        self._asked = messages
+        self.go_on()
+
+    def go_on(self) -> None:
+        """See `Socket`."""
+        if self._asked and self.listener is not None:
+            del self._asked[: self.listener.heard(self._asked)]
+
+    def go_on_soon(self) -> None:
+        """See `Socket`."""
+        if self._asked:
+            asyncio.get_running_loop().call_soon(self.go_on)
+
+    def filled(self) -> None:
+        """The outlet is full."""
+        if self.listener is not None:
+            self.listener.filled()
+
+    def drained(self) -> None:
+        """The outlet has room again."""
+        if self.listener is not None:
+            self.listener.drained()
 
     def write(self, frame: bytes) -> None:
         """See `Socket`."""

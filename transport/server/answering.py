@@ -1,4 +1,4 @@
-"""Does what one connection's session says, in order; its commands and queries up to the written answer.
+"""Commands and queries of one connection, up to the written answer.
 
 Commands whose answers come together are answered in one write. Each step of a task or of the gate goes
 through the actor's door (`step`).
@@ -9,7 +9,7 @@ part, or as one message for a client that takes no parts.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Iterable
+from collections.abc import Awaitable, Callable, Collection
 from functools import partial
 from typing import Any
 
@@ -20,12 +20,10 @@ from huahuo.actors.plugins.calls import BUSY_RETRY_S, Parted, Refusal, Reply, er
 from huahuo.transport.load.fair_queueing import Crowded, Place
 from huahuo.transport.load.intake import weight
 from huahuo.transport.load.shares import SMALL_BYTES
-from huahuo.transport.protocol.codes import CloseCode, ErrorCode
+from huahuo.transport.protocol.codes import ErrorCode
 from huahuo.transport.protocol.kinds import ONLY, Part
 from huahuo.transport.server.pump import Pump, Shell
-from huahuo.transport.server.signing_in import tell_alarm
 from huahuo.transport.server.wires import Wires
-from huahuo.transport.session import interface
 from huahuo.transport.session.interface import Execute, Output, Record
 from huahuo.transport.session.session import Session
 from huahuo.transport.wire.connection_ref import ConnectionEnded, ConnectionRef
@@ -50,7 +48,7 @@ class Answering:
     """One connection's commands and queries, from the session's `Execute` to the written answer."""
 
     __slots__ = (
-        "_answered", "_begun", "_carry_out", "_pump", "_ref", "_session", "_shell", "_weights", "_wires",
+        "_answered", "_begun", "_pump", "_ref", "_session", "_shell", "_weights", "_wires",
         "_ws",
     )  # fmt: skip
 
@@ -59,15 +57,12 @@ class Answering:
         shell: Shell,
         ref: ConnectionRef,
         *,
-        carry_out: Callable[[Iterable[Output]], object],
         ws: Socket,
         session: Session,
         pump: Pump,
         wires: Wires,
     ) -> None:
-        """`carry_out`: carries out outputs of the session."""
         self._shell = shell
-        self._carry_out = carry_out
         self._ref = ref
         self._ws = ws
         self._session = session
@@ -154,10 +149,10 @@ class Answering:
             try:
                 todo += self._session.replied(asked, reply)
             except Exception:
-                self._carry_out(todo)
+                self._shell.carry_out(todo)
                 self.say_internal(asked)
                 raise
-        self._carry_out(todo)
+        self._shell.carry_out(todo)
         self._shell.went_on(began_s)
 
     # Queries ------------------------------------------------------------------------------------------
@@ -283,7 +278,7 @@ class Answering:
     def _reply(self, asked: Execute, reply: Reply, part: Part = ONLY, frame: bytes | None = None) -> None:
         began_s = self._wires.ambient.monotonic_s()
         try:
-            self._carry_out(self._session.replied(asked, reply, part, frame))
+            self._shell.carry_out(self._session.replied(asked, reply, part, frame))
         except Exception:
             self.say_internal(asked)
             raise
@@ -293,110 +288,7 @@ class Answering:
         if self._session.closed:
             return
         try:
-            self._carry_out(self._session.replied_part(asked, reply, part, frame))
+            self._shell.carry_out(self._session.replied_part(asked, reply, part, frame))
         except Exception:
             self.say_internal(asked)
             raise
-
-
-_REVOKED_DEADLINE_S = 0.5
-"""The transport of a revoked client is aborted after this, so that its socket is closed within 1 s."""
-
-
-class CarryingOut:
-    """Does what one connection's session says, in order: the outputs of a session, carried out."""
-
-    __slots__ = ("_answers", "_pump", "_ref", "_session", "_shell", "_wires", "_ws")
-
-    def __init__(
-        self,
-        shell: Shell,
-        ref: ConnectionRef,
-        *,
-        ws: Socket,
-        session: Session,
-        pump: Pump,
-        wires: Wires,
-    ) -> None:
-        self._shell = shell
-        self._ref = ref
-        self._ws = ws
-        self._session = session
-        self._pump = pump
-        self._wires = wires
-        self._answers: Answering | None = None
-
-    @property
-    def answering(self) -> Answering:
-        """Made at the first command: many connections only read."""
-        if self._answers is None:
-            self._answers = Answering(
-                self._shell,
-                self._ref,
-                carry_out=self.do,
-                ws=self._ws,
-                session=self._session,
-                pump=self._pump,
-                wires=self._wires,
-            )
-        return self._answers
-
-    def do(self, todo: Iterable[Output], size: int = 0) -> interface.Verify | interface.LookUp | None:
-        """Carry out `todo`. `Verify` and `LookUp` are returned for the caller to do.
-
-        `size`: of the message that asked for it.
-        """
-        asked = None
-        frames: list[bytes] = []  # written together: each write is a system call
-        for one in todo:
-            match one:
-                case bytes():
-                    frames.append(one)
-                case interface.Execute():
-                    self.answering.execute(one, size)
-                case interface.Record():
-                    self.answering.record(one)
-                case interface.Acked():
-                    self.note((one,))
-                case interface.Verify() | interface.LookUp():
-                    asked = one
-                case interface.Watch():
-                    self._wires.meter.resumed(one.outcome)
-                    self._pump.watch(one.stream)
-                case interface.Unwatch():
-                    self._pump.unwatch(one.stream)
-                case interface.TakeSnapshot():
-                    self._pump.take_snapshot(one.sub)
-                case interface.Alarm():
-                    self._wires.meter.cursor_ahead()
-                    tell_alarm(one)
-                case interface.Close():
-                    self._write(frames)
-                    self._close(one)
-        self._write(frames)
-        return asked
-
-    def let_go(self) -> None:
-        """The connection has ended: hold no more what holds this."""
-        if self._answers is not None:
-            self._answers.let_go()
-            self._answers = None
-
-    def note(self, acked: Iterable[interface.Acked]) -> None:
-        """Tell the hub how far the client has processed its streams."""
-        user = self._session.user
-        assert user, "an ack before any event was sent"
-        for one in acked:
-            self._wires.hub.note_ack(user, self._session.client, one.stream, one.seq)
-
-    def _write(self, frames: list[bytes]) -> None:
-        if frames:
-            self._pump.write_all(frames)
-            frames.clear()
-
-    def _close(self, said: interface.Close) -> None:
-        settings = self._wires.shared.settings
-        self._wires.meter.closed(said.code)
-        deadline_s = _REVOKED_DEADLINE_S if said.code is CloseCode.REVOKED else settings.close_timeout_s
-        self._ws.end(said.code, said.reason, deadline_s)
-        self._shell.leave()

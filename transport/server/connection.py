@@ -1,42 +1,43 @@
 """One WebSocket as an actor: the shell around a session.
 
-The socket's task (`read`) hands every message to the actor, one at a time, and waits for room in
-its inbox, so back-pressure reaches TCP. A connection's first message is handled at once. All else comes
+The socket offers every message of its client (`on_receive`). Those that cannot be handled yet stay at the
+socket, so back-pressure reaches TCP, and whatever they waited for calls `go_on` of the socket. All else comes
 through the door for urgent messages, as methods of `ConnectionRef`: plain acks at the socket, ticks of the
 hub's one timer, and the steps of the tasks that make answers and fetch events. Such a step may come while
-a message waits for its turn. Only the fan-out calls without the door: it hands in frames that many
-connections share (`Delivery.take`, ADR 3). An idle connection keeps no timer and no task except the
-handler's.
+a message is being handled. Only the fan-out calls without the door: it hands in frames that many
+connections share (`Delivery.take`, ADR 3). An idle connection keeps no timer and no task.
 
 `PlaceInLine`: the users share the loop (`fair_queueing`). What a user's share does not allow at once stands
 in line here. Before a client has authenticated it has no user, and waits for nobody.
 
-`QuickAcks` takes the acks that the part in C has read, to the session in one step (ADR 13). `answering`
-carries out what the session says.
+`QuickAcks` takes the acks that the part in C has read, to the session in one step (ADR 13).
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable
+import contextlib
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 import structlog
 
 from huahuo.actors import LoopActor, LoopRef
 from huahuo.actors.actor.inbox import IDLE
-from huahuo.transport.load.fair_queueing import CHARGED_S, FEW, Place, Turns
-from huahuo.transport.load.intake import ROOM_S, SMALL_BYTES, Load, weight
+from huahuo.transport.access.rights import AuthFailure, Verdict, Verified
+from huahuo.transport.load.fair_queueing import CHARGED_S, CROWDED_S, FEW, Place, Turns
+from huahuo.transport.load.intake import Load
 from huahuo.transport.protocol.codes import CloseCode
 from huahuo.transport.protocol.dialects import Dialect
-from huahuo.transport.server.answering import CarryingOut
+from huahuo.transport.server.answering import Answering
 from huahuo.transport.server.pump import Pump
-from huahuo.transport.server.signing_in import SigningIn
+from huahuo.transport.server.signing_in import found_links, note_verdict, tell_alarm
 from huahuo.transport.server.snapshots import Supply
 from huahuo.transport.server.wires import Wires
 from huahuo.transport.session import interface
 from huahuo.transport.session.interface import Now, Output
 from huahuo.transport.session.session import Session
 from huahuo.transport.wire.connection_ref import (
+    Batch,
     Close,
     ConnectionEnded,
     ConnectionRef,
@@ -45,7 +46,7 @@ from huahuo.transport.wire.connection_ref import (
     Tick,
     WakeUp,
 )
-from huahuo.transport.wire.ports import Batch, Socket, is_utf8
+from huahuo.transport.wire.ports import Socket
 from huahuo.transport.wire.web_socket import ACK
 from huahuo.transport.words import en
 
@@ -95,95 +96,79 @@ class QuickAcks:
         return True
 
 
+_REVOKED_DEADLINE_S: Final = 0.5
+"""The transport of a revoked client is aborted after this, so that its socket is closed within 1 s."""
+_AT_ONCE_S: Final = 0.002
+"""How long one connection's messages are handled at once; the last one may take longer."""
+
+
 class PlaceInLine:
     """When the messages of one connection are handled, and the loop's time that is charged for them.
 
     The small sums of time that are not charged yet are kept: a charge costs 2 µs.
     """
 
-    __slots__ = ("_intake", "_session", "_shell", "_spent_s", "_turns", "_ws", "in_line", "slowed")
+    __slots__ = ("_paid", "_session", "_shell", "_spent_s", "_turns", "_ws", "waits")
 
     def __init__(self, shell: "Connection", supply: Supply, *, ws: Socket, session: Session) -> None:
         self._shell = shell
-        self._turns, self._intake = supply.turns, supply.intake
+        self._turns = supply.turns
         self._ws = ws
         self._session = session
         self._spent_s = 0.0
-        self.slowed = False
-        """The actor's message waits for the user's turn."""
-        self.in_line = False
-        """Messages at the socket wait for the user's turn."""
+        self.waits = False
+        """Messages at the socket wait for the user's turn, or until it owes less."""
+        self._paid = False
+        """It has waited for that: the next message is handled whatever is owed."""
 
     @property
     def at_rest(self) -> bool:
         """Whether nothing waits, and all time is charged."""
-        return not (self._spent_s or self.slowed or self.in_line)
+        return not (self._spent_s or self.waits)
 
     def may_begin(self, count: int) -> bool:
-        """Whether the first of `count` messages may be handled in this turn of the loop.
-
-        If not, they stand in line for a later one.
-        """
+        """Whether the first of `count` messages may be handled now. If not, they stand in line."""
         user = self._session.user
-        if not user or self._turns.rounds.may_begin(user):
+        if not user:
             return True
-        if not self.in_line:
+        if self.waits:
+            return False
+        if not self._turns.rounds.may_begin(user):
             self._stand_in_line(user, short=count <= FEW)
-        return False
+        elif not self._paid and self._turns.must_wait(user):
+            self._wait_until_paid(user)
+        else:
+            self._paid = False
+        return not self.waits
 
     def wait_again(self) -> None:
         """This turn has handled its part of the messages."""
-        user = self._session.user
-        if user:
+        if user := self._session.user:
             self._stand_in_line(user, short=False)
-        else:
-            self._ws.go_on_soon()
 
     def _stand_in_line(self, user: str, *, short: bool) -> None:
-        self.in_line = True
+        self.waits = True
         self._shell.stir()
         self._turns.rounds.wait(user, self._go_on, short=short)
 
+    def _wait_until_paid(self, user: str) -> None:
+        self.waits = True
+        self._shell.stir()
+        loop = asyncio.get_running_loop()
+        if self._turns.crowded(user):  # the line moves often
+            loop.call_later(CROWDED_S, self._go_on)
+        else:
+            self._turns.work.stand(user, self._has_paid)
+
+    def _has_paid(self, place: Place) -> None:
+        self._paid = True
+        loop = asyncio.get_running_loop()
+        loop.call_soon(self._go_on)
+        loop.call_soon(place.leave)  # it is charged before
+
     def _go_on(self) -> None:
-        self.in_line = False
+        self.waits = False
         self._ws.go_on()
-
-    # The actor's message ------------------------------------------------------------------------------
-
-    def owes_time(self) -> bool:
-        """Whether the user must wait because it used more than its share."""
-        user = self._session.user
-        return bool(user) and self._turns.must_wait(user)
-
-    def must_wait_a_turn(self) -> bool:
-        """Whether a single message must wait for a later turn of the loop."""
-        user = self._session.user
-        return bool(user) and not self._turns.rounds.may_begin(user)
-
-    def lacks_room(self, size: int) -> bool:
-        """Whether a long message, which came in one read, must wait for room."""
-        if size <= SMALL_BYTES or self._ws.load is None or self._ws.load.is_in:
-            return False
-        return not self._intake.fits(self._session.user, weight(size))
-
-    async def come_up(self, size: int) -> Load:
-        """Wait until the user's next message may be handled. Close what counts it when it has been."""
-        user = self._session.user
-        load = Load(self._intake, user)
-        if not user:
-            return load
-        self.slowed = True
-        try:
-            await self._turns.fair(user)
-            await self._turns.rounds.turn(user)
-            if self.lacks_room(size) and not load.take(size):
-                await load.waited(size, ROOM_S)
-        except asyncio.CancelledError:
-            load.close()
-            raise
-        finally:
-            self.slowed = False
-        return load
 
     # The bill -----------------------------------------------------------------------------------------
 
@@ -214,9 +199,6 @@ class Connection(LoopActor):
 
     ref_class: ClassVar[type[LoopRef[Any]]] = ConnectionRef
 
-    # Small, because each queued message may be as large as the message limit.
-    inbox_limit: ClassVar[int] = 4
-
     def __init__(self, ws: Socket, dialect: Dialect, wires: Wires) -> None:
         super().__init__()
         # Also the places of those that have no task yet. An idle connection has none.
@@ -236,9 +218,7 @@ class Connection(LoopActor):
         """When its messages are handled."""
         settings = wires.shared.settings
         self._pump = Pump(self, self._actor_ref, ws=ws, session=self._session, wires=wires)
-        self._out = CarryingOut(
-            self, self._actor_ref, ws=ws, session=self._session, pump=self._pump, wires=wires
-        )
+        self._answers: Answering | None = None
         ws.bound_buffer(
             settings.write_buffer_bytes_max if dialect.batched else settings.classic_buffer_bytes_max
         )
@@ -337,8 +317,7 @@ class Connection(LoopActor):
                 self._pump.count_unsent()
             case Signal.DRAINED:
                 self._pump.count_unsent()
-                self._tell_free()
-                self._pump.run()
+                self.go_on()
             case Signal.DISCONNECTED:
                 self._tell_free()
                 self._cancel_tasks()
@@ -347,13 +326,13 @@ class Connection(LoopActor):
             case Signal.CURSORS:
                 return self._session.delivery.cursors()
             case WakeUp():
-                self._out.do(self._session.wake_up(Now(message.now_s, self._wires.ambient.now_ms())))
+                self.carry_out(self._session.wake_up(Now(message.now_s, self._wires.ambient.now_ms())))
                 self._pump.retry()
             case Close():
                 self._close(CloseCode(message.code), message.reason)
             case Fault():
                 if message.asked is not None:
-                    self._out.answering.say_internal(message.asked)
+                    self._answering.say_internal(message.asked)
                 raise message.error
         return None
 
@@ -368,7 +347,7 @@ class Connection(LoopActor):
             acked = session.acked(text, now_s)
             if acked is None:
                 return False
-            self._out.note(acked)
+            self._note(acked)
         if not self.rests_until_s and self._session.delivery.backlog:  # at rest there is none
             self._pump.run()
         return True
@@ -394,10 +373,10 @@ class Connection(LoopActor):
         return self.place.at_rest and not self._session.busy and self._pump.at_rest
 
     def _tick(self, now_s: float) -> None:
-        if self.place.slowed or self.place.in_line:
+        if self.place.waits:
             self._session.heard(now_s)  # While we are not reading, the client's silence does not count.
         now = Now(now_s, self._wires.ambient.now_ms())
-        self._out.do(self._session.tick(now))
+        self.carry_out(self._session.tick(now))
         self._pump.retry()
         self.place.settle(now_s)
         if self._pump.stuck(now_s, self._wires.shared.settings.unsent_stuck_s):
@@ -415,33 +394,42 @@ class Connection(LoopActor):
         return self._pump
 
     def _close(self, code: CloseCode, reason: str) -> None:
-        self._out.do(self._session.close(code, reason))
-
-    @property
-    def now_s(self) -> float:
-        """The time."""
-        return self._wires.ambient.monotonic_s()
-
-    @property
-    def full(self) -> bool:
-        """Whether as many commands run as one connection may have. It reads on after the next answer."""
-        return self._session.full
+        self.carry_out(self._session.close(code, reason))
 
     # The actor: one message at a time ---------------------------------------------------------------
 
-    def on_receive(self, message: str | bytes | Signal | Batch) -> Coroutine[Any, Any, None] | None:
-        """Handle a message of the client. A coroutine is returned if it must wait; the inbox waits too."""
+    def on_receive(self, batch: Batch) -> Coroutine[Any, Any, None] | None:
+        """Handle messages of the client until one must wait. The socket keeps those that were not handled.
+
+        A coroutine is returned if what was handled last takes long. Of a client that is gone, messages that
+        only ask for something are passed over.
+        """
         self.stir()
-        if isinstance(message, Signal):  # `END`
+        session, ambient, ws, texts = self._session, self._wires.ambient, self._ws, batch.texts
+        if not self.place.may_begin(len(texts) - batch.at):
             return None
-        must_wait = self._session.busy or self._ws.paused or self.place.owes_time()
-        if isinstance(message, Batch):  # whose turn it is
-            if not must_wait:
-                return self._handle_batch(message)
-            message.at += 1
-            return self._handle_when_free(message.texts[message.at - 1])
-        must_wait = must_wait or self.place.must_wait_a_turn() or self.place.lacks_room(len(message))
-        return self._handle_when_free(message) if must_wait else self._handle(message)
+        began_s = ambient.monotonic_s()
+        now, until_s = Now(began_s, ambient.now_ms()), began_s + _AT_ONCE_S
+        while batch.at < len(texts) and not (ws.is_open and (session.full or ws.paused)):
+            if batch.at and ambient.monotonic_s() > until_s:
+                self.place.wait_again()
+                break
+            text = texts[batch.at]
+            batch.at += 1
+            if text.startswith(ACK) and self._take_ack(text):
+                continue
+            if not ws.is_open and session.needless(text):
+                continue
+            todo = session.received(text, now)
+            if len(todo) == 1 and todo[0].__class__ is interface.Execute:  # most are commands
+                self._answering.execute(todo[0], len(text))
+            elif (asked := self.carry_out(todo, len(text))) is not None:
+                waits = self._find_out(asked, now)
+                if waits is not None:
+                    return waits
+        self._pump.run()  # an ack made room, a subscription began
+        self.place.charge(began_s, ambient.monotonic_s())
+        return None
 
     def on_stop(self) -> None:
         """The handler has nothing more to read, or the runtime stops."""
@@ -457,67 +445,176 @@ class Connection(LoopActor):
             self._ws.end(CloseCode.SERVER_FAULT, en.FAULT, self._wires.shared.settings.close_timeout_s)
             self._lost()
 
-    async def _handle_when_free(self, message: str | bytes) -> None:
-        while (self._session.busy or self._ws.paused) and self._ws.is_open:
-            await self.change()
-        load = await self.place.come_up(len(message))
-        try:
-            pending = self._handle(message)
-        finally:
-            load.close()
-        if pending is not None:
-            await pending
-
-    def _handle_batch(self, batch: Batch) -> Coroutine[Any, Any, None] | None:
-        """Handle messages until one must wait. The first one may be handled now."""
-        session, ambient, texts = self._session, self._wires.ambient, batch.texts
-        began_s = batch.now_s
-        now = Now(began_s, ambient.now_ms())
-        waits: Coroutine[Any, Any, None] | None = None
-        while batch.at < len(texts):
-            text = texts[batch.at]
-            if not (text.isascii() or is_utf8(text)):
-                batch.odd = True
-                break
-            batch.at += 1
-            if not (text.startswith(ACK) and self._take_ack(text)):
-                todo = session.received(text, now)
-                if len(todo) == 1 and todo[0].__class__ is interface.Execute:  # most are commands
-                    self._out.answering.execute(todo[0], len(text))
-                elif (asked := self._out.do(todo, len(text))) is not None:
-                    waits = self._signing_in.do(asked, now)
-                    break
-            if batch.at == len(texts) or not session.takes_more or self._ws.paused:
-                break
-            if ambient.monotonic_s() > batch.until_s:
-                break
-        if waits is None:
-            self._pump.run()  # an ack made room, a subscription began
-            self.place.charge(began_s, ambient.monotonic_s())
-        return waits
-
-    def _handle(self, message: str | bytes) -> Coroutine[Any, Any, None] | None:
-        now = self._now()
-        asked = self._out.do(self._session.received(message, now), len(message))
-        if asked is not None:
-            return self._signing_in.do(asked, now)
-        self.went_on(now.s)  # an ack made room, a subscription began
-        return None
-
     @property
-    def _signing_in(self) -> SigningIn:
-        return SigningIn(self, self._actor_ref, ws=self._ws, session=self._session, wires=self._wires)
+    def _answering(self) -> Answering:
+        """Made at the first command: many connections only read."""
+        if self._answers is None:
+            self._answers = Answering(
+                self, self._actor_ref, ws=self._ws, session=self._session, pump=self._pump, wires=self._wires
+            )
+        return self._answers
 
-    def carry_out(self, todo: Iterable[Output]) -> interface.Verify | interface.LookUp | None:
-        """See `pump.Shell`."""
-        return self._out.do(todo)
+    def carry_out(self, todo: Iterable[Output], size: int = 0) -> interface.Verify | interface.LookUp | None:
+        """See `pump.Shell`. `size`: of the message that asked for it."""
+        asked = None
+        frames: list[bytes] = []  # written together: each write is a system call
+        for one in todo:
+            match one:
+                case bytes():
+                    frames.append(one)
+                case interface.Execute():
+                    self._answering.execute(one, size)
+                case interface.Record():
+                    self._answering.record(one)
+                case interface.Acked():
+                    self._note((one,))
+                case interface.Verify() | interface.LookUp():
+                    asked = one
+                case interface.Watch():
+                    self._wires.meter.resumed(one.outcome)
+                    self._pump.watch(one.stream)
+                case interface.Unwatch():
+                    self._pump.unwatch(one.stream)
+                case interface.TakeSnapshot():
+                    self._pump.take_snapshot(one.sub)
+                case interface.Alarm():
+                    self._wires.meter.cursor_ahead()
+                    tell_alarm(one)
+                case interface.Close():
+                    self._pump.write_all(frames)
+                    frames.clear()
+                    self._end_socket(one)
+        if frames:
+            self._pump.write_all(frames)
+        return asked
+
+    def _note(self, acked: Iterable[interface.Acked]) -> None:
+        """Tell the hub how far the client has processed its streams."""
+        user = self._session.user
+        assert user, "an ack before any event was sent"
+        for one in acked:
+            self._wires.hub.note_ack(user, self._session.client, one.stream, one.seq)
+
+    def _end_socket(self, said: interface.Close) -> None:
+        settings = self._wires.shared.settings
+        self._wires.meter.closed(said.code)
+        deadline_s = _REVOKED_DEADLINE_S if said.code is CloseCode.REVOKED else settings.close_timeout_s
+        self._ws.end(said.code, said.reason, deadline_s)
+        self.leave()
+
+    # Tokens, subscriptions, rights ----------------------------------------------------------------
+
+    def _find_out(
+        self, asked: interface.Verify | interface.LookUp, now: Now
+    ) -> Coroutine[Any, Any, None] | None:
+        """Do what the session asked for. A coroutine is returned if it must wait."""
+        return self._verify(asked, now) if isinstance(asked, interface.Verify) else self._look_up(asked, now)
 
     def hold(self, stream: str) -> None:
         """Send nothing more of `stream` until its readers have been judged again."""
-        self._signing_in.hold(stream)
+        principal = self._session.principal
+        if principal is not None and self._session.hold(stream):
+            verdict = self._wires.verdicts.of(principal, stream)
+            self.start_task(self._judged_late(stream, verdict))
 
-    def token_judged(self) -> None:
-        """See `pump.Shell`."""
+    def _verify(self, asked: interface.Verify, now: Now) -> Coroutine[Any, Any, None] | None:
+        verdict = self._wires.verifier.verify(asked.token, now.ms)
+        if not isinstance(verdict, Verified | AuthFailure):
+            return self._later(verdict, self._tell_verdict)
+        return self._tell_verdict(verdict, now)
+
+    async def _later[T](
+        self, fact: Awaitable[T], then: Callable[[T], Coroutine[Any, Any, None] | None]
+    ) -> None:
+        pending = then(await fact)
+        if pending is not None:
+            await pending
+
+    def _tell_verdict(self, verdict: Verdict, now: Now | None = None) -> Coroutine[Any, Any, None] | None:
+        hold_s = note_verdict(self._wires, verdict, self._ws.address)
+        return self._judge(verdict, now) if hold_s == 0.0 else self._hold_back(verdict, hold_s)
+
+    async def _hold_back(self, verdict: Verdict, hold_s: float | Awaitable[float]) -> None:
+        if not isinstance(hold_s, float):
+            hold_s = await hold_s
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(hold_s):
+                while hold_s > 0 and self._ws.is_open:
+                    await self.change()
+        if (pending := self._judge(verdict)) is not None:
+            await pending
+
+    def _judge(
+        self, verdict: Verified | AuthFailure, now: Now | None = None
+    ) -> Coroutine[Any, Any, None] | None:
+        hub = self._wires.hub
+        admitted: bool | Awaitable[bool] = True
+        if isinstance(verdict, Verified):
+            client = self._session.joining
+            if client is not None:
+                admitted = hub.join(self._actor_ref, verdict, client)
+            elif self._session.may_refresh(verdict):
+                hub.refreshed(self._actor_ref, verdict)
+        if isinstance(admitted, bool):
+            return self._admit(verdict, admitted, now)
+        return self._later(admitted, partial(self._admit, verdict))
+
+    def _admit(
+        self, verdict: Verdict, admitted: bool, now: Now | None = None
+    ) -> Coroutine[Any, Any, None] | None:
+        now = now or self._now()
+        asked = self.carry_out(self._session.verdict(verdict, now, admitted=admitted))
+        self._token_judged()
+        if isinstance(asked, interface.LookUp):
+            return self._look_up(asked, now)
+        self.go_on()
+        return None
+
+    def _look_up(self, asked: interface.LookUp, now: Now) -> Coroutine[Any, Any, None] | None:
+        """Look up links in memory, else in the store. A link that cannot be read stays unknown."""
+        if asked.judge:
+            return self._look_up_and_judge(asked)
+        feed = self._wires.feed
+        links = {place: link for place in asked.places if (link := feed.peek_link(*place))}
+        if len(links) < len(asked.places):
+            return self._look_up_in_store(asked)
+        self._looked_up(links, now=now)
+        return None
+
+    async def _look_up_in_store(self, asked: interface.LookUp) -> None:
+        self._looked_up(await found_links(self._wires.feed, asked.places))
+
+    async def _look_up_and_judge(self, asked: interface.LookUp) -> None:
+        principal = asked.principal
+        assert principal is not None, "only a user's right is judged"
+        # The links first: where they wait for other nodes, the entities that are asked are there afterwards.
+        links = await found_links(self._wires.feed, asked.places) if asked.places else {}
+        verdicts, late = await self._wires.verdicts.in_time(principal, asked.judge)
+        self._looked_up(links, verdicts)
+        for stream, verdict in late.items():
+            self.start_task(self._judged_late(stream, verdict))
+
+    async def _judged_late(self, stream: str, verdict: Awaitable[bool | None]) -> None:
+        readable = await verdict
+
+        def step() -> None:
+            self.carry_out(self._session.judged(stream, readable=readable))
+            self.go_on()
+
+        self._actor_ref.step(step)
+
+    def _looked_up(
+        self,
+        links: Mapping[tuple[str, int], bytes],
+        verdicts: Mapping[str, bool | None] | None = None,
+        *,
+        now: Now | None = None,
+    ) -> None:
+        self.carry_out(self._session.looked_up(links, now or self._now(), verdicts))
+        self._token_judged()
+        self.go_on()
+
+    def _token_judged(self) -> None:
         if self._session.principal is not None:
             self._ws.trust()
             if self._ws.load is None:
@@ -527,14 +624,14 @@ class Connection(LoopActor):
         """See `pump.Shell`."""
         self._tell_free()
         self._pump.run()
+        if not self.place.waits:
+            self._ws.go_on_soon()
 
     def went_on(self, began_s: float) -> None:
         """See `pump.Shell`."""
         self.stir()
         self.go_on()
         self.place.charge(began_s, self._wires.ambient.monotonic_s())
-        if not self.place.in_line:
-            self._ws.go_on_soon()
 
     # The end ------------------------------------------------------------------------------------------
 
@@ -545,6 +642,7 @@ class Connection(LoopActor):
         self._session.gone()
         self._pump.gone()
         self._ws.listener = None
+        self._ws.go_on_soon()
         self.leave()
         self._cancel_tasks()
 
@@ -553,10 +651,11 @@ class Connection(LoopActor):
 
         Tasks that have not ended yet hold what they use. Their steps are not taken any more.
         """
-        self._out.let_go()
+        if self._answers is not None:
+            self._answers.let_go()
         self._pump.let_go()
         self._acks = self.quick_acks = None
-        del self._out, self._pump, self.place
+        del self._answers, self._pump, self.place
 
     def leave(self) -> None:
         """See `pump.Shell`."""

@@ -198,6 +198,20 @@ class Handshakes:
         """Open a WebSocket. The door has counted it; `behind`: what came behind its request."""
         negotiated = self.negotiate(asked.offered)
         transport.write(self._welcomes.answer(asked.accept, negotiated.subprotocol, self._ambient.now_ms()))
+        ws = self.open(transport, negotiated.dialect, address, over=entry is Entry.OVER)
+        if behind:
+            ws.data_received(behind)
+
+    def open(
+        self,
+        transport: asyncio.Transport,
+        dialect: Dialect | None,
+        address: str,
+        root: str = "",
+        *,
+        over: bool,
+    ) -> WebSocket:
+        """Serve an open WebSocket. `over`: its address has too many."""
         ws = WebSocket(
             transport,
             owner=self._host,
@@ -205,11 +219,11 @@ class Handshakes:
             sends=self._sends,
             ack_reader=self._ack_reader,
             address=address,
+            root=root,
         )
         transport.set_protocol(ws)
-        self._host.serve(ws, negotiated.dialect, over_limit=entry is Entry.OVER)
-        if behind:
-            ws.data_received(behind)
+        self._host.serve(ws, dialect, over_limit=over)
+        return ws
 
     async def adopt(self, sock: socket.socket, data: bytes) -> None:
         """Serve a socket that another process accepted, and `data`, which it has read.

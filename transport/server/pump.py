@@ -76,10 +76,6 @@ class Shell(Protocol):
         """Send nothing more of `stream` until its readers have been judged again."""
         ...
 
-    def token_judged(self) -> None:
-        """A token was accepted or refused."""
-        ...
-
     def go_on(self) -> None:
         """Let go on what waited for the session, and send what may be sent."""
         ...

@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 import structlog
 
@@ -36,7 +36,7 @@ from huahuo.transport.server.snapshots import Pictures, Supply
 from huahuo.transport.server.wires import Outbox, Rejudging, Verdicts, Wires
 from huahuo.transport.session import outgoing
 from huahuo.transport.session.interface import Shared, knows_all
-from huahuo.transport.wire.connection_ref import ConnectionRef, read
+from huahuo.transport.wire.connection_ref import ConnectionRef
 from huahuo.transport.wire.frame_reader import AckReader
 from huahuo.transport.wire.interpreted_socket import Interpreted
 from huahuo.transport.wire.lobby import Lobby
@@ -54,7 +54,6 @@ ACCEPTS_A_TURN = 16
 costs about 20 µs, so with the kernel's backlog others would wait for 80 ms."""
 
 CANCEL_TIMEOUT_S = 1.0
-_NORMAL_CLOSURE = 1000
 
 _log = structlog.get_logger(__name__)
 
@@ -191,7 +190,7 @@ class Server:
         self.handshakes = Handshakes(self, wires, self._lobby, self.admission)
         self._open: dict[Socket, ConnectionRef | None] = {}
         self._leaving = 0
-        self.handler_tasks: set[asyncio.Task[None]] = set()
+        self._emptied: asyncio.Event | None = None
 
     def measured(
         self,
@@ -290,7 +289,7 @@ class Server:
                 same.listen(BACKLOG)
 
     def begin(self) -> None:
-        """Serve, without a listening socket of its own: another server hands in sockets (`attend`)."""
+        """Serve, without a listening socket of its own: another server hands in sockets."""
         self._begun = True
         way = self._wires.sends.open()
         if way != "transport":
@@ -301,8 +300,8 @@ class Server:
     async def drain(self, timeout_s: float | None = None) -> None:
         """Accept no more connections, tell all clients to come back later, and end. Idempotent.
 
-        Handlers that still run after `timeout_s` are cancelled. A handler that does not end even then is
-        left behind. After a cancelled drain you may call it again.
+        Connections that have not ended after `timeout_s` are cut off, or left behind. After a cancelled drain
+        you may call it again.
         """
         if not self._begun:
             return
@@ -323,55 +322,44 @@ class Server:
             self._wires.ack_reader.close()
 
     async def _all_gone(self, timeout_s: float) -> bool:
-        """Whether every socket and handler ended in time."""
+        """Whether every connection ended in time."""
+        self._emptied = asyncio.Event()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 for listening in self._listening:
                     await listening.wait_closed()
-                while self.handler_tasks:
-                    await asyncio.wait(self.handler_tasks)
-        return not self.handler_tasks
+                if self._open:
+                    await self._emptied.wait()
+        return not self._open
 
     async def _cut_off(self) -> None:
-        """End what is left: first the sockets, on which most handlers wait, then the handlers."""
+        """End what is left."""
         for ws in tuple(self._open):
             ws.transport.abort()
-        if await self._all_gone(CANCEL_TIMEOUT_S):
-            return
-        for task in self.handler_tasks:
-            task.cancel()
         if not await self._all_gone(CANCEL_TIMEOUT_S):
-            _log.error("connection_handlers_left_behind", count=len(self.handler_tasks))
+            _log.error("connections_left_behind", count=len(self._open))
+            for connection in tuple(self._open.values()):
+                if connection is not None:
+                    connection.lost()
 
     @property
     def sockets(self) -> tuple[WebSocket, ...]:
         """Open WebSockets on the server's own port, from the oldest on."""
         return tuple(ws for ws in self._open if isinstance(ws, WebSocket))
 
-    async def attend(self, socket: Socket, dialect: Dialect | None, *, over_limit: bool) -> None:
-        """Serve a socket that another server opened, until it ends. Its address was counted at the door."""
-        task = cast("asyncio.Task[None]", asyncio.current_task())
-        self.handler_tasks.add(task)
-        try:
-            await self._handle(socket, dialect, over_limit=over_limit)
-        finally:
-            self.handler_tasks.discard(task)
-            self.disconnected(socket)
-
-    def follow(self, socket: Socket, dialect: Dialect) -> ConnectionRef:
-        """Open the connection of a reader, whose messages its owner hands in; `unfollow` must follow."""
+    def follow(self, socket: Socket, dialect: Dialect) -> None:
+        """Open the connection of a reader; `unfollow` must follow."""
         self._open[socket] = ref = Connection.open(socket, dialect, self._wires)
         if self._draining:
             ref.close(CloseCode.DRAINING, en.RESTARTS)
-        return ref
 
     def unfollow(self, socket: Socket) -> None:
         """The reader is gone."""
-        ref = self._open.pop(socket, None)
+        ref = self._open.get(socket)
         if ref is not None:
             ref.lost()
-            ref.stop_now()
         self.disconnected(socket)
+        self.ended(socket)
 
     @property
     def wires(self) -> Wires:
@@ -386,36 +374,25 @@ class Server:
 
     def serve(self, ws: WebSocket, dialect: Dialect | None, *, over_limit: bool) -> None:
         """See `handshakes.Host`."""
-        task = asyncio.get_running_loop().create_task(self._serve(ws, dialect, over_limit=over_limit))
-        self.handler_tasks.add(task)
-        task.add_done_callback(self.handler_tasks.discard)
-
-    async def _serve(self, ws: WebSocket, dialect: Dialect | None, *, over_limit: bool) -> None:
-        try:
-            if ws.is_open:
-                await self._handle(ws, dialect, over_limit=over_limit)
-        except Exception:  # noqa: BLE001  one connection's fault must not affect others
-            _log.exception("connection_handler_failed")
-            ws.end(CloseCode.SERVER_FAULT, en.FAULT, self._settings.close_timeout_s)
-        finally:
-            ws.end(_NORMAL_CLOSURE, "", self._settings.close_timeout_s)
-
-    async def _handle(self, ws: Socket, dialect: Dialect | None, *, over_limit: bool) -> None:
-        """Serve an open WebSocket. Without a dialect its client speaks none that is known here."""
         self._open[ws] = None
         try:
             if over_limit:
-                await self._turn_away(ws, CloseCode.TOO_MANY_CONNECTIONS, en.TOO_MANY_HERE)
+                self._turn_away(ws, CloseCode.TOO_MANY_CONNECTIONS, en.TOO_MANY_HERE)
             elif dialect is None:
-                await self._turn_away(ws, CloseCode.UNSUPPORTED_VERSION, en.NO_VERSION)
+                self._turn_away(ws, CloseCode.UNSUPPORTED_VERSION, en.NO_VERSION)
             else:
-                heard = self._interpreted(ws, dialect)
-                self._open[ws] = ref = Connection.open(heard, dialect, self._wires)
+                self._open[ws] = ref = Connection.open(self._interpreted(ws, dialect), dialect, self._wires)
                 if self._draining:  # opened just before the drain, which did not see it
                     ref.close(CloseCode.DRAINING, en.RESTARTS)
-                await read(heard, ref)
-        finally:
-            del self._open[ws]
+        except Exception:  # noqa: BLE001  one connection's fault must not affect others
+            _log.exception("connection_not_served")
+            ws.end(CloseCode.SERVER_FAULT, en.FAULT, self._settings.close_timeout_s)
+
+    def ended(self, socket: Socket) -> None:
+        """See `web_socket.Owner`."""
+        self._open.pop(socket, None)
+        if self._emptied is not None and not self._open:
+            self._emptied.set()
 
     def _interpreted(self, ws: Socket, dialect: Dialect) -> Socket:
         """The socket for its connection: with an interpreter in between, if its client may need one."""
@@ -423,10 +400,8 @@ class Server:
             return ws
         return Interpreted(ws, self._tongues, self._settings, self._wires.ambient.monotonic_s)
 
-    async def _turn_away(self, ws: Socket, code: CloseCode, reason: str) -> None:
+    def _turn_away(self, ws: Socket, code: CloseCode, reason: str) -> None:
         self._wires.meter.closed(code)
         language = self._wires.shared.language or "en"
         ws.write(outgoing.goaway(code, self._wires.shared.words.explain(reason, language)))
         ws.end(code, reason, self._settings.close_timeout_s)
-        while await ws.recv() is not None:
-            pass

@@ -385,15 +385,6 @@ class Session:
         """Whether a message that was handed in is not answered yet."""
         return self._calls.outstanding > 0 or self.busy
 
-    @property
-    def takes_more(self) -> bool:
-        """Whether the next message may be handed in, and is not the first one of a connection."""
-        return (
-            self._state is State.OPEN
-            and self._go_on is None
-            and self._calls.outstanding < self._shared.settings.commands_outstanding_max
-        )
-
     # What happens: messages ------------------------------------------------------------------------
 
     def needless(self, data: str | bytes) -> bool:

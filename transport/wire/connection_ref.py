@@ -5,26 +5,19 @@ methods is one message that `Connection.on_urgent` handles under the guard of th
 ends the connection with `goaway` and 1011. After the connection's end they do nothing.
 """
 
-import asyncio
-import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from enum import Enum, auto
 from typing import Any, Final, cast
 
 import msgspec
 
-from huahuo.actors import ActorDeadError, AskTimeout, LoopRef, ask
-from huahuo.actors.actor.inbox import IDLE
-from huahuo.transport.load.intake import SMALL_BYTES
+from huahuo.actors import ActorDeadError, LoopRef
+from huahuo.actors.actor.inbox import BUSY, HOOK, IDLE
 from huahuo.transport.session.interface import Execute, Record
-from huahuo.transport.wire.ports import NONE, Batch, Heard, Socket, TakesAcks
+from huahuo.transport.wire.ports import TakesAcks
 from huahuo.transport.wire.web_socket import ACK
 
 _NOT_DONE: Final = object()
-_AT_ONCE_S: Final = 0.002
-"""How long one connection's messages are handled at once; the last one may take longer."""
-_PASSED_OVER_AT_ONCE: Final = 64
-"""Of the messages of a client that is gone; each takes some 10 µs."""
 
 
 class ConnectionEnded(Exception):  # noqa: N818  a fact about the connection
@@ -40,8 +33,6 @@ class Signal(Enum):
     DISCONNECTED = auto()
     LOST = auto()
     CURSORS = auto()
-    END = auto()
-    """All of the client's messages so far were handled. Not urgent."""
 
 
 class Tick(msgspec.Struct, frozen=True, gc=False):
@@ -68,6 +59,16 @@ class Fault(msgspec.Struct, frozen=True):
 
     error: Exception
     asked: Execute | Record | None = None
+
+
+class Batch:
+    """Messages of a client, to be handled in order. The first `at` of `texts` are."""
+
+    __slots__ = ("at", "texts")
+
+    def __init__(self, texts: Sequence[bytes], at: int) -> None:
+        self.texts = texts
+        self.at = at
 
 
 class ConnectionRef(LoopRef[Any]):
@@ -110,7 +111,12 @@ class ConnectionRef(LoopRef[Any]):
         actor: Any = self.actor_inbox.actor
         return None if actor is None else cast("TakesAcks | None", actor.quick_acks)
 
-    def heard(self, texts: list[bytes]) -> tuple[int, Heard]:
+    @property
+    def is_busy(self) -> bool:
+        """See `web_socket.Listener`."""
+        return self.actor_inbox.state in (BUSY, HOOK)
+
+    def heard(self, texts: list[bytes]) -> int:
         """See `web_socket.Listener`. An idle actor handles the messages at once, for a while."""
         acks = 0
         for text in texts:  # most that come are acks alone
@@ -118,55 +124,19 @@ class ConnectionRef(LoopRef[Any]):
                 break
             acks += 1
         else:
-            return acks, Heard.LATER
+            return acks
         inbox = self.actor_inbox
-        actor: Any = inbox.actor
-        if actor is None:
-            return acks, Heard.QUEUE
-        if not actor.place.may_begin(len(texts) - acks):
-            return acks, Heard.LATER
-        batch = Batch(texts, acks, actor.now_s, _AT_ONCE_S)
-        try:
-            while batch.at < len(texts):
-                actor = inbox.actor
-                if actor is None or batch.odd:  # the fault is told in its turn
-                    return batch.at, Heard.QUEUE
-                if actor.full:
-                    return batch.at, Heard.LATER
-                if batch.at > acks:
-                    batch.now_s = actor.now_s
-                    if batch.now_s > batch.until_s:
-                        actor.place.wait_again()
-                        return batch.at, Heard.LATER
-                if not inbox.runtime.handle_now(inbox, batch):
-                    return batch.at, Heard.QUEUE
-            return batch.at, Heard.LATER
-        finally:
-            batch.texts = NONE  # a message that waits for its turn holds the batch until then
-
-    def began(self, text: bytes) -> bool:
-        """See `web_socket.Listener`. A connection's first message is handled at once: no other one waits.
-
-        After a restart, thousands of sign-ins come at once. The way through the inbox is a third of the
-        cost of each.
-        """
-        try:
-            self.tell_now(text.decode())
-        except UnicodeDecodeError:
-            return False
-        except ActorDeadError:
-            pass
-        return True
+        if inbox.actor is None:
+            return len(texts)
+        batch = Batch(texts, acks)
+        inbox.runtime.handle_now(inbox, batch)
+        batch.texts = ()  # one that must wait holds the batch until then
+        return batch.at
 
     def owes(self) -> bool:
         """See `web_socket.Listener`."""
         actor: Any = self.actor_inbox.actor
-        return actor is not None and (actor.session.owes or not self.actor_inbox.empty())
-
-    def needless(self, message: str | bytes) -> bool:
-        """Whether a message of a client that is gone need not be handled."""
-        actor: Any = self.actor_inbox.actor
-        return actor is not None and actor.session.needless(message)
+        return actor is not None and actor.session.owes
 
     def ponged(self) -> None:
         """See `web_socket.Listener`."""
@@ -185,8 +155,9 @@ class ConnectionRef(LoopRef[Any]):
         self._tell(Signal.DISCONNECTED)
 
     def lost(self) -> None:
-        """Nothing more can be read: leave everything that knows the connection."""
+        """See `web_socket.Listener`."""
         self._tell(Signal.LOST)
+        self.stop_now()
 
     def fault(self, error: Exception, asked: Execute | Record | None = None) -> None:
         """See `Fault`."""
@@ -212,40 +183,3 @@ class ConnectionRef(LoopRef[Any]):
             self.tell_urgent(message)
         except ActorDeadError:
             pass
-
-
-async def read(ws: Socket, ref: ConnectionRef) -> None:
-    """Hand every message to the actor until the connection is gone.
-
-    They are queued, and not handled in this task, because thousands of short ones may wait: the
-    scheduler gives others their turn between them. Commands that came before the end are carried out although
-    their answers can no longer be sent: leaving does not cancel a command. What only asks is passed over.
-    Before the client has authenticated, a message is taken when the one before it was handled: what waits is
-    counted at the socket.
-    """
-    passed_over = 0
-    try:
-        while (message := await ws.recv()) is not None:
-            if ws.is_open or not ref.needless(message):
-                await ref.tell_async(message)
-            else:
-                passed_over += 1
-                if passed_over % _PASSED_OVER_AT_ONCE == 0:
-                    await asyncio.sleep(0)
-            ws.handed_over()
-            if not ws.trusted or len(message) > SMALL_BYTES or (ws.load is not None and ws.load.is_in):
-                await _handled(ref)
-                ws.handled()
-        with contextlib.suppress(AskTimeout):
-            await ask(ref, Signal.END)
-    except ActorDeadError:
-        pass
-    finally:
-        ref.lost()
-        ref.stop_now()
-
-
-async def _handled(ref: ConnectionRef) -> None:
-    """All messages before this have been handled, or take very long."""
-    with contextlib.suppress(AskTimeout):
-        await ask(ref, Signal.END)

@@ -31,6 +31,7 @@ _LEAST_HEAD_BYTES = 2
 SHORT_HEAD_BYTES: Final = 6
 SHORT_BYTES_MAX: Final = 125
 _LENGTH_16 = 126
+_LENGTH_64 = 127
 _FINAL_TEXT = 0x81
 _MASKED = 0x80
 
@@ -89,14 +90,25 @@ def frame_size(head: bytes) -> int:
     return 0 if len(head) < _LEAST_HEAD_BYTES + more else SHORT_HEAD_BYTES + more + size
 
 
-def as_frames(texts: list[bytes]) -> bytes:
-    """Frames that `texts_in` reads as these texts, for the library."""
-    frames: list[bytes] = []
-    for text in texts:
-        size = len(text)
-        head = bytes((_MASKED | size,)) if size <= SHORT_BYTES_MAX else b"\xfe%b" % size.to_bytes(2)
-        frames.append(b"\x81%b\0\0\0\0%b" % (head, text))
-    return b"".join(frames)
+def masked_frame(kind: int, payload: bytes) -> bytes:
+    """A client's frame that `texts_in` and the library read as this."""
+    size = len(payload)
+    if size <= SHORT_BYTES_MAX:
+        head = bytes((kind, _MASKED | size))
+    elif size < 1 << 16:
+        head = bytes((kind, _MASKED | _LENGTH_16)) + size.to_bytes(2)
+    else:
+        head = bytes((kind, _MASKED | _LENGTH_64)) + size.to_bytes(8)
+    return b"%b\0\0\0\0%b" % (head, payload)
+
+
+def utf8_fault(text: bytes) -> str:
+    """Why it is no UTF-8; "" if it is."""
+    try:
+        text.decode()
+    except UnicodeDecodeError as error:
+        return f"{error.reason} at position {error.start}"
+    return ""
 
 
 _SIZE_BYTES: Final = 4
@@ -110,31 +122,28 @@ class PackedMessages:
     def __init__(self) -> None:
         self.count = 0
         self._packed = b""
-        self._at = 0  # where the first one begins: its size, doubled, plus 1 for a binary one
+        self._at = 0  # where the first one begins: its size
 
     @property
     def size_bytes(self) -> int:
         """How long they are together, with what is needed to tell them apart."""
         return len(self._packed) - self._at
 
-    def add(self, messages: Iterable[bytes], *, binary: bool = False) -> None:
+    def add(self, messages: Iterable[bytes]) -> None:
         """Add at the end."""
         pieces = [self._packed[self._at :]]
         for message in messages:
-            pieces += ((len(message) << 1 | binary).to_bytes(_SIZE_BYTES), message)
+            pieces += (len(message).to_bytes(_SIZE_BYTES), message)
             self.count += 1
         self._packed, self._at = b"".join(pieces), 0
 
     def texts(self, most: int) -> list[bytes]:
-        """Up to `most` of the first ones, as far as they are texts. They still wait."""
+        """Up to `most` of the first ones. They still wait."""
         found: list[bytes] = []
         at = self._at
-        while len(found) < min(most, self.count):
-            begin, end, binary = self._bounds(at)
-            if binary:
-                break
-            found.append(self._packed[begin:end])
-            at = end
+        for _ in range(min(most, self.count)):
+            begin, at = self._bounds(at)
+            found.append(self._packed[begin:at])
         return found
 
     def drop(self, count: int) -> None:
@@ -143,15 +152,9 @@ class PackedMessages:
         for _ in range(count):
             self._at = self._bounds(self._at)[1]
 
-    def first(self) -> tuple[bytes, bool]:
-        """The first, and whether it is binary. It still waits."""
-        begin, end, binary = self._bounds(self._at)
-        return self._packed[begin:end], binary
-
-    def _bounds(self, at: int) -> tuple[int, int, bool]:
+    def _bounds(self, at: int) -> tuple[int, int]:
         begin = at + _SIZE_BYTES
-        size = int.from_bytes(self._packed[at:begin])
-        return begin, begin + (size >> 1), bool(size & 1)
+        return begin, begin + int.from_bytes(self._packed[at:begin])
 
 
 _PLACES = 1 << 16
@@ -279,9 +282,10 @@ class AckReader:
     @staticmethod
     def _hand(socket: Readable, acks: TakesAcks, came: int | bytes) -> None:
         try:
-            data = came if isinstance(came, bytes) else as_frames([b"%b%d}}" % (acks.front, came)])
-            if data:
-                socket.handed(data)
+            if isinstance(came, int):
+                came = masked_frame(_FINAL_TEXT, b"%b%d}}" % (acks.front, came))
+            if came:
+                socket.handed(came)
             else:
                 socket.read_by_transport()
         except Exception:  # noqa: BLE001  one connection's fault is not the others'

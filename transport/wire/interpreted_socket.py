@@ -4,7 +4,6 @@ The connection behind it serves the document dialect and knows nothing of this. 
 decides once: if no tongue knows it, everything goes straight through from then on.
 """
 
-from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
@@ -18,24 +17,23 @@ from huahuo.transport.protocol.flow_control import TransportSettings
 from huahuo.transport.protocol.frames import TEXT, text_frame, unframed
 from huahuo.transport.protocol.strict_json import compact_object, has_many_powers, values_exceed
 from huahuo.transport.wire.lobby import Aborted
-from huahuo.transport.wire.ports import Heard, Listener, Socket
+from huahuo.transport.wire.ports import Listener, Socket
 from huahuo.transport.words import en
 
-_NOTHING: Final = '{"action":"heartbeat_response"}'
+_NOTHING: Final = b'{"action":"heartbeat_response"}'
 """Stands in for a message that asks the host for nothing, so that it counts against the client's rate."""
-_HINT: Final = b'"type"'
 
 _log = structlog.get_logger(__name__)
 
 
-def _of_socket(name: str) -> Any:
-    """What is the socket's own."""
+def _of(part: str, name: str) -> Any:
+    """What is the socket's or the listener's own."""
 
     def get(interpreted: "Interpreted") -> object:
-        return getattr(interpreted.socket, name)
+        return getattr(getattr(interpreted, part), name)
 
     def put(interpreted: "Interpreted", value: object) -> None:
-        setattr(interpreted.socket, name, value)
+        setattr(getattr(interpreted, part), name, value)
 
     return property(get, put)
 
@@ -43,22 +41,30 @@ def _of_socket(name: str) -> Any:
 class Interpreted:
     """A socket whose client speaks a plug-in's language (`huahuo.actors.plugins.tongues`).
 
-    Implements `Socket`.
+    Implements `Socket` for the connection, and `Listener` for the socket while messages must be translated.
     """
 
-    address: str = _of_socket("address")
-    root: str = _of_socket("root")
-    trusted: bool = _of_socket("trusted")
-    load: Load | None = _of_socket("load")
-    transport: Aborted = _of_socket("transport")
-    paused: bool = _of_socket("paused")
-    is_open: bool = _of_socket("is_open")
-    unsent_bytes: int = _of_socket("unsent_bytes")
-    close_code: int | None = _of_socket("close_code")
-    has_room: Callable[[], bool] = _of_socket("has_room")
-    bound_buffer: Callable[[int], None] = _of_socket("bound_buffer")
-    go_on: Callable[[], None] = _of_socket("go_on")
-    go_on_soon: Callable[[], None] = _of_socket("go_on_soon")
+    address: str = _of("socket", "address")
+    root: str = _of("socket", "root")
+    trusted: bool = _of("socket", "trusted")
+    load: Load | None = _of("socket", "load")
+    transport: Aborted = _of("socket", "transport")
+    paused: bool = _of("socket", "paused")
+    is_open: bool = _of("socket", "is_open")
+    unsent_bytes: int = _of("socket", "unsent_bytes")
+    close_code: int | None = _of("socket", "close_code")
+    has_room: Callable[[], bool] = _of("socket", "has_room")
+    bound_buffer: Callable[[int], None] = _of("socket", "bound_buffer")
+    go_on: Callable[[], None] = _of("socket", "go_on")
+    go_on_soon: Callable[[], None] = _of("socket", "go_on_soon")
+    quick_acks = None
+    """Each message is translated."""
+    is_busy: bool = _of("_listener", "is_busy")
+    ponged: Callable[[], None] = _of("_listener", "ponged")
+    filled: Callable[[], None] = _of("_listener", "filled")
+    drained: Callable[[], None] = _of("_listener", "drained")
+    disconnected: Callable[[], None] = _of("_listener", "disconnected")
+    lost: Callable[[], None] = _of("_listener", "lost")
 
     def __init__(
         self,
@@ -74,7 +80,7 @@ class Interpreted:
         self._listener: Listener | None = None
         self._decided = False
         self._interpreter: Interpreter | None = None
-        self._asked: deque[str] = deque()
+        self._asked: list[bytes] = []
 
     # Reading ----------------------------------------------------------------------------------------------
 
@@ -86,44 +92,53 @@ class Interpreted:
     @listener.setter
     def listener(self, listener: Listener | None) -> None:
         self._listener = listener
-        if listener is not None and not (self._decided and self._interpreter is None):
-            listener = _Ears(self, listener)
-        self.socket.listener = listener
+        translates = listener is not None and not (self._decided and self._interpreter is None)
+        self.socket.listener = self if translates else listener
 
-    async def recv(self) -> str | bytes | None:
-        """See `Socket`."""
-        while not self._asked:
-            data = await self.socket.recv()
-            if data is None:
-                return None
-            if not self._decided:
-                self.decide(data)
-            if self._interpreter is None:
-                return data
-            try:
-                self._hear(self._interpreter, data)
-            except Exception:  # noqa: BLE001  a plug-in's fault ends this connection and no other
-                self._failed()
-        return self._asked.popleft()
+    def took(self, text: bytes) -> bool:
+        """See `Listener`. Each message is translated in its turn."""
+        del text
+        return False
 
-    def decide(self, data: str | bytes) -> bool:
-        """Look at the first message. True: no tongue knows it."""
+    def heard(self, texts: list[bytes]) -> int:
+        """See `Listener`. A text counts as handled when all that it asks for was."""
+        assert self._listener is not None, "else the socket would not offer them"
+        if not self._decided:
+            self._decide(texts[0])
+        interpreter = self._interpreter
+        if interpreter is None:
+            return self._listener.heard(texts)
+        for count, text in enumerate(texts):
+            if not self._asked:
+                try:
+                    self._asked = self._hear(interpreter, text)
+                except Exception:  # noqa: BLE001  a plug-in's fault ends this connection and no other
+                    self._failed()
+            if self._asked and self._listener is not None:
+                del self._asked[: self._listener.heard(self._asked)]
+            if self._asked:
+                return count
+        return len(texts)
+
+    def owes(self) -> bool:
+        """See `Listener`."""
+        return self._listener is not None and self._listener.owes()
+
+    def _decide(self, data: bytes) -> None:
+        """Look at the first message."""
         first = compact_object(data, self._settings.json_depth_max) or self._decoded(data)
         if isinstance(first, dict):
             found = (tongue.interpreter(first) for tongue in self._tongues)
             self._interpreter = next((one for one in found if one is not None), None)
         self._decided = True
         self.listener = self._listener
-        return self._interpreter is None
 
-    def _hear(self, interpreter: Interpreter, data: str | bytes) -> None:
+    def _hear(self, interpreter: Interpreter, data: bytes) -> list[bytes]:
         understood = interpreter.hear(self._decoded(data), self._now_s())
         self._say(understood.said)
-        self._asked.extend(msgspec.json.encode(message).decode() for message in understood.asked)
-        if not understood.asked:
-            self._asked.append(_NOTHING)
+        return [msgspec.json.encode(message) for message in understood.asked] or [_NOTHING]
 
-    def _decoded(self, data: str | bytes) -> object:
+    def _decoded(self, data: bytes) -> object:
         if values_exceed(data) or has_many_powers(data):
             return None  # what stops at the bound of a message of ours is none here
         try:
@@ -141,7 +156,7 @@ class Interpreted:
             return
         try:
             told = b"".join(self._told(self._interpreter, frame))
-        except Exception:  # noqa: BLE001  as in `recv`
+        except Exception:  # noqa: BLE001  as in `heard`
             self._failed()
         else:
             self.socket.write(told)
@@ -187,65 +202,6 @@ class Interpreted:
             if isinstance(interpreter, SaysTooLarge):
                 said = interpreter.too_large(self._settings.message_bytes_max)
                 if_too_large = [msgspec.json.encode(message) for message in said]
-        except Exception:  # noqa: BLE001  as in `recv`
+        except Exception:  # noqa: BLE001  as in `heard`
             self._failed()
         self.socket.trust(if_too_large)
-
-    def handed_over(self) -> None:
-        """See `Socket`."""
-        if not self._asked:
-            self.socket.handed_over()
-
-    def handled(self) -> None:
-        """See `Socket`."""
-        if not self._asked:
-            self.socket.handled()
-
-
-class _Ears:
-    """Between a socket and its connection while messages must be translated. Implements `Listener`."""
-
-    __slots__ = ("_listener", "_socket")
-
-    def __init__(self, socket: Interpreted, listener: Listener) -> None:
-        self._socket = socket
-        self._listener = listener
-
-    @property
-    def quick_acks(self) -> None:
-        """See `Listener`. Each message is translated."""
-        return None
-
-    def took(self, text: bytes) -> bool:
-        """See `Listener`. Each message is translated in its turn."""
-        del text
-        return False
-
-    def heard(self, texts: list[bytes]) -> tuple[int, Heard]:
-        """See `Listener`."""
-        del texts
-        return 0, Heard.QUEUE
-
-    def began(self, text: bytes) -> bool:
-        """See `Listener`. A client of ours is served at once, as without tongues."""
-        return _HINT not in text and self._socket.decide(text) and self._listener.began(text)
-
-    def owes(self) -> bool:
-        """See `Listener`."""
-        return self._listener.owes()
-
-    def ponged(self) -> None:
-        """See `Listener`."""
-        self._listener.ponged()
-
-    def filled(self) -> None:
-        """See `Listener`."""
-        self._listener.filled()
-
-    def drained(self) -> None:
-        """See `Listener`."""
-        self._listener.drained()
-
-    def disconnected(self) -> None:
-        """See `Listener`."""
-        self._listener.disconnected()

@@ -199,10 +199,6 @@ class Lobby:
         self._silent.pop(silent, None)
         self.hold(silent, held_bytes)
 
-    def left_s(self, deadline_s: float) -> float:
-        """Seconds until a greeting's deadline."""
-        return max(0.0, deadline_s - asyncio.get_running_loop().time() + self._slept_s())
-
     def leave(self, socket: HasTransport) -> None:
         """The client authenticated, or TCP is gone. Idempotent."""
         if socket in self._inside:

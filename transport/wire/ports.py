@@ -1,16 +1,15 @@
-"""The interfaces between the parts of the transport: types, and the messages of a client that came together.
+"""The interfaces between the parts of the transport: types.
 
 The server asks the `Door`, then makes a connection (`LiveConnection`) for each socket. The connection is
 the shell of a sans-I/O session. It uses the `Hub` (live connections, takeover, acks, the timer), the
 `Verifier` (tokens) and the `CommandGate` (`huahuo.transport.commands.gate`). `Socket` is what it needs of
 its client's socket; `WebSocket` implements it, and so do sockets in `transport.http`. A `Listener` is told
-what happens on a socket, and gets messages in a `Batch`.
+what happens on a socket, and gets its messages.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from enum import Enum, auto
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
 from huahuo.actors.plugins.actions import Action
 from huahuo.actors.plugins.calls import Call, Reply
@@ -160,46 +159,6 @@ class PlainHttp(Protocol):
         ...
 
 
-NONE: Final[Sequence[bytes]] = ()
-"""The texts of a batch that is done with."""
-
-
-class Heard(Enum):
-    """What is to be done with the messages that a listener did not handle."""
-
-    QUEUE = auto()
-    """They must wait for their turn, behind the others."""
-    LATER = auto()
-    """Offer them again when the listener calls `WebSocket.go_on` or `WebSocket.go_on_soon`."""
-
-
-class Batch:
-    """Messages that an idle connection is to handle in order. It says how far it came.
-
-    The first `at` messages of `texts` are handled. `odd`: the next one is not UTF-8. `now_s`: when this was
-    last asked. `until_s`: no message is begun after that.
-    """
-
-    __slots__ = ("at", "now_s", "odd", "texts", "until_s")
-
-    def __init__(self, texts: Sequence[bytes], at: int, now_s: float, at_most_s: float) -> None:
-        self.texts = texts
-        self.at = at
-        self.odd = False
-        self.now_s = now_s
-        self.until_s = now_s + at_most_s
-
-
-def is_utf8(text: bytes) -> bool:
-    """Whether it is."""
-    if not text.isascii():
-        try:
-            text.decode()
-        except UnicodeDecodeError:
-            return False
-    return True
-
-
 class TakesAcks(Protocol):
     """Takes acks that differ from the last one in the number only."""
 
@@ -225,15 +184,17 @@ class Listener(Protocol):
         """An ack came. False: it is none, or must wait for its turn."""
         ...
 
-    def heard(self, texts: list[bytes]) -> tuple[int, Heard]:
-        """Messages of an authenticated client came, and none waits before them. Not checked to be UTF-8.
-
-        Returns how many of them were handled, and what is to be done with the others.
-        """
+    @property
+    def is_busy(self) -> bool:
+        """Whether a message is being handled, and none can be before it has been."""
         ...
 
-    def began(self, text: bytes) -> bool:
-        """The connection's first message came. False: it must wait for its turn."""
+    def heard(self, texts: list[bytes]) -> int:
+        """Messages came, and none waits before them. The texts are UTF-8.
+
+        Returns how many of them were handled. The others are offered again when the listener calls
+        `Socket.go_on` or `Socket.go_on_soon`.
+        """
         ...
 
     def owes(self) -> bool:
@@ -253,7 +214,11 @@ class Listener(Protocol):
         ...
 
     def disconnected(self) -> None:
-        """TCP is gone. Messages that came before may still wait to be read."""
+        """TCP is gone. Messages that came before may still wait."""
+        ...
+
+    def lost(self) -> None:
+        """All of them were handled: leave everything that knows the connection."""
         ...
 
 
@@ -319,10 +284,6 @@ class Socket(Protocol):
         """
         ...
 
-    def handed_over(self) -> None:
-        """The message that `recv` gave is queued where all later ones come."""
-        ...
-
     def go_on(self) -> None:
         """Offer again, now, what the listener wanted later."""
         ...
@@ -331,18 +292,10 @@ class Socket(Protocol):
         """As `go_on`, in the loop's next turn."""
         ...
 
-    def handled(self) -> None:
-        """All messages that were handed out before have been handled."""
-        ...
-
     def write(self, frame: bytes) -> None:
         """Write complete frames, or nothing if the connection is no longer open."""
         ...
 
     def end(self, code: int, reason: str, deadline_s: float) -> None:
         """Close, and abort if the peer has not finished by the deadline."""
-        ...
-
-    async def recv(self) -> str | bytes | None:
-        """The next message. None: the connection is gone, and this was all."""
         ...

@@ -5,10 +5,9 @@
 * Closing: every close has a deadline, no matter which side began it; then the transport is aborted.
 * Reading: complete text frames are read here, and so are pongs. Anything else is the library's: control
   frames, fragments, long messages, and faults. Most clients never send any, so it is made when needed.
-* Order: an authenticated client's texts are offered to the listener at once while nothing waits before them.
-  What it does not take waits here. Either the listener is offered it again, or, from a message that it wants
-  in its queue on, the reader (`recv`) gets everything until nothing waits. Only acks go ahead of others. The
-  very first message is offered too. Control frames and faults have their effect when they come.
+* Order: messages are offered to the listener at once while nothing waits before them, those of a client that
+  has not authenticated one in a turn of the loop. What it does not take waits here, and is offered again
+  (`go_on`). Only acks go ahead of others. Control frames and faults have their effect when they come.
 * While a client sends nothing but acks that are alike, `AckReader` reads its socket.
 """
 
@@ -23,7 +22,7 @@ from websockets.frames import BINARY, CLOSE, CONT, PING, PONG, Frame
 from websockets.protocol import OPEN
 from websockets.server import ServerProtocol
 
-from huahuo.transport.load.intake import Load
+from huahuo.transport.load.intake import SMALL_BYTES, Load
 from huahuo.transport.protocol.codes import CloseCode
 from huahuo.transport.protocol.flow_control import TransportSettings
 from huahuo.transport.protocol.frames import text_frame
@@ -37,8 +36,9 @@ from huahuo.transport.wire.frame_reader import (
     frame_size,
     short_text,
     texts_in,
+    utf8_fault,
 )
-from huahuo.transport.wire.ports import Heard, InLobby, Listener
+from huahuo.transport.wire.ports import InLobby, Listener
 from huahuo.transport.wire.sends import Direct, Sends, descriptor_of
 from huahuo.transport.words import en
 
@@ -54,9 +54,9 @@ _ALIKE_AGAIN = 9
 it did before, the second number counts. So a few acks between a client's other messages do not cause it."""
 ACK: Final = b'{"action":"ack"'
 _WAITING_BYTES_MAX = 256 << 10
-"""With more than this, the socket is not read until the listener or the reader has taken some."""
-_READ_MESSAGES_MAX: Final = 4
-"""With that many messages for the reader too, until no more than a quarter of them wait."""
+"""With more than this, the socket is not read until the listener has taken some."""
+_FIRST_BYTES_MAX = 4 << 10
+"""The same, of a client that has not authenticated."""
 _OFFERED_MAX = 256
 """So many of the messages that wait are offered at a time."""
 CONTROLS_MAX: Final = 256
@@ -90,6 +90,10 @@ class Owner(Protocol):
         """TCP is gone."""
         ...
 
+    def ended(self, socket: "WebSocket") -> None:
+        """TCP is gone, and all that came before was handled."""
+        ...
+
 
 class WebSocket(asyncio.Protocol):
     """See the module. Implements `ports.Socket`, `sends.Direct` and `frame_reader.Readable`.
@@ -98,12 +102,11 @@ class WebSocket(asyncio.Protocol):
     """
 
     __slots__ = (
-        "_abort", "_ack_reader", "_alike", "_alike_min", "_binary", "_clean", "_controls", "_deaf",
-        "_descriptor", "_due", "_full", "_getter", "_going_on", "_gone", "_got", "_half_closed", "_head",
-        "_held_bytes", "_if_too_large", "_leave", "_owner", "_parts", "_place", "_protocol", "_queued",
-        "_reads", "_rest", "_sends", "_settings", "_unread_long", "_untouched", "_waiting", "_whole",
-        "address", "close_code", "collected", "is_open", "listener", "load", "paused", "root", "transport",
-        "trusted",
+        "_abort", "_ack_reader", "_alike", "_alike_min", "_binary", "_clean", "_controls", "_counted",
+        "_deaf", "_descriptor", "_due", "_going_on", "_gone", "_got", "_half_closed", "_head", "_held_bytes",
+        "_if_too_large", "_leave", "_owner", "_parts", "_place", "_protocol", "_reads", "_rest", "_sends",
+        "_settings", "_unread_long", "_waiting", "_whole", "address", "close_code", "collected", "is_open",
+        "listener", "load", "paused", "root", "transport", "trusted",
     )  # fmt: skip
 
     def __init__(
@@ -115,11 +118,12 @@ class WebSocket(asyncio.Protocol):
         sends: Sends,
         ack_reader: AckReader,
         address: str = "",
+        root: str = "",
     ) -> None:
         """The handshake is done, and the socket's next bytes are frames. `data_received` gets them."""
         self.transport = transport
         self.address = address
-        self.root = ""
+        self.root = root
         self.listener: Listener | None = None
         self.load: Load | None = None
         self.trusted = False
@@ -155,15 +159,12 @@ class WebSocket(asyncio.Protocol):
         self._controls = 0  # pings and pongs of the last read
         self._held_bytes = 0  # until the client has authenticated
         # Messages
-        self._untouched = True  # there was none yet
         self._waiting: PackedMessages | None = None
-        self._queued = False  # they are the reader's, or it has one in hand
         self._going_on = False  # they are offered in the loop's next turn
-        self._getter: asyncio.Future[None] | None = None
         # Whether the transport reads, and why it may not
         self._reads = True
-        self._full = False
         self._unread_long = False  # a long message must wait for room
+        self._counted = False  # it has room, or waits for some
         owner.connected(self)
 
     # Writing ------------------------------------------------------------------------------------------
@@ -297,13 +298,10 @@ class WebSocket(asyncio.Protocol):
         """What was said before is still handled."""
         self.is_open = False
         self._read_all_kinds()
-        self._give_to_reader()
 
     def _owes(self) -> bool:
         """Whether a message that came is not answered yet."""
-        if self._waiting is not None or self._queued:
-            return True
-        return self.listener is not None and self.listener.owes()
+        return self._waiting is not None or (self.listener is not None and self.listener.owes())
 
     def _end_if_answered(self) -> None:
         """End the connection of a client that sends nothing more, and has all its answers."""
@@ -340,6 +338,7 @@ class WebSocket(asyncio.Protocol):
         if self.listener is not None:
             self.listener.disconnected()
         self._owner.disconnected(self)
+        self.go_on_soon()
 
     # Acks ---------------------------------------------------------------------------------------------
 
@@ -389,11 +388,13 @@ class WebSocket(asyncio.Protocol):
         if self._alike or self._place >= 0:
             self._read_all_kinds()
         self._controls = 0
-        self._read(self._rest + data if self._rest else data)
         if not self.trusted:
-            self._hold(len(data))
-        elif not self._whole and self.load is not None and not self.load.is_in:
-            self._make_room(self.load)
+            self._held_bytes += len(data)
+        self._read(self._rest + data if self._rest else data)
+        if self.trusted and not self._whole:
+            self._make_room()
+        if self._counted or self._waiting is not None or not self.trusted:
+            self._handled()
         if self.paused:
             self._cut_off_a_hoarder()
 
@@ -484,21 +485,15 @@ class WebSocket(asyncio.Protocol):
         self._held_bytes += _FRAME_BYTES
         if frame.fin:
             message, self._parts = b"".join(self._parts), None
-            self._untouched, self._queued = False, True
-            self._keep([message], binary=self._binary)
-
-    def _hold(self, change: int) -> None:
-        self._held_bytes += change
-        self._owner.holds(self, self._held_bytes)
+            if len(message) > SMALL_BYTES:
+                self._make_room()
+            self._take([message], binary=self._binary)
 
     def _regulate(self) -> None:
         """Let the transport read, if nothing speaks against it."""
-        waiting = self._waiting
-        most = _READ_MESSAGES_MAX // 4 if self._full else _READ_MESSAGES_MAX - 1
-        self._full = waiting is not None and (
-            waiting.size_bytes > _WAITING_BYTES_MAX or (self._queued and waiting.count > most)
-        )
-        reads = not (self._full or self._unread_long or self._place >= 0)
+        most = _WAITING_BYTES_MAX if self.trusted else _FIRST_BYTES_MAX
+        full = self._waiting is not None and self._waiting.size_bytes > most
+        reads = not (full or self._unread_long or self._place >= 0)
         if reads is not self._reads and not self.transport.is_closing():
             self._reads = reads
             if reads:
@@ -506,21 +501,23 @@ class WebSocket(asyncio.Protocol):
             else:
                 self.transport.pause_reading()
 
-    def _make_room(self, load: Load) -> None:
-        """A long message comes, or one in fragments. It is read on once there is room for the longest."""
+    def _make_room(self) -> None:
+        """A long message comes, or came. It is read on, and handled, once there is room for the longest."""
+        load = self.load
+        if load is None or load.is_in:
+            return
+        self._counted = True
         self._unread_long = load.waits or not load.take(self._settings.message_bytes_max)
         if self._unread_long and not load.waits and not load.wait(self._got, self._read_long):
             asyncio.get_running_loop().call_later(_AGAIN_S, self._read_long)
         self._regulate()
 
     def _read_long(self) -> None:
-        """Read a long message on."""
-        load = self.load
-        if load is not None and not (load.is_in or self._whole or self._gone):
-            self._make_room(load)
-        else:
-            self._unread_long = False
-            self._regulate()
+        """Read a long message on, or handle it."""
+        self._unread_long = False
+        if not (self._gone or (self._whole and self._waiting is None)):
+            self._make_room()
+        self.go_on()
 
     # Messages -----------------------------------------------------------------------------------------
 
@@ -532,101 +529,78 @@ class WebSocket(asyncio.Protocol):
             self._protocol.max_message_size = self._bytes_max
         self._owner.authenticated(self)
 
-    def _take(self, texts: list[bytes]) -> None:
+    def _take(self, messages: list[bytes], *, binary: bool = False) -> None:
         """Let the listener handle messages that came. What it does not take waits."""
+        for at, text in enumerate(messages):
+            if not (binary or text.isascii()) and (fault := utf8_fault(text)):
+                self._offer(messages[:at])
+                self._fail(CloseCode.BAD_UTF8, fault)
+                return
+        self._offer(messages)
+
+    def _offer(self, messages: list[bytes]) -> None:
         listener = self.listener
-        if listener is not None and self.is_open:
-            if self._untouched:
-                self._untouched = False
-                texts = texts[listener.began(texts[0]) :]
-            if texts and self.trusted and self._waiting is None and not self._queued:
-                count, then = listener.heard(texts)
-                texts = texts[count:]
-                self._queued = bool(texts) and then is Heard.QUEUE
-            texts = [text for text in texts if not (text.startswith(ACK) and listener.took(text))]
-        if texts:
-            self._keep(texts)
-
-    def _keep(self, messages: list[bytes], *, binary: bool = False) -> None:
-        if self._waiting is None:
-            self._waiting = PackedMessages()
-        self._waiting.add(messages, binary=binary)
-        if self._queued or not self.trusted or self.listener is None or not self.is_open:
-            self._give_to_reader()
-        self._regulate()
-
-    def _give_to_reader(self) -> None:
-        """What waits is the reader's. It also learns that there is nothing more to come."""
-        self._untouched = False
-        self._queued = self._queued or self._waiting is not None
-        if self._getter is not None and not self._getter.done():
-            self._getter.set_result(None)
-
-    def _drop(self, count: int) -> None:
-        """The first ones do not wait any more."""
-        assert self._waiting is not None, "they did"
-        self._waiting.drop(count)
-        if not self._waiting.count:
-            self._waiting = None
-        self._regulate()
+        if listener is None:
+            return  # it was turned away
+        trusted = self.trusted
+        if self._waiting is None and not self._unread_long:
+            messages = messages[listener.heard(messages if trusted else messages[:1]) :]
+        messages = [one for one in messages if not (one.startswith(ACK) and listener.took(one))]
+        if messages:
+            if self._waiting is None:
+                self._waiting = PackedMessages()
+                if not trusted:
+                    self.go_on_soon()
+            self._waiting.add(messages)
 
     def go_on(self) -> None:
         """Offer again, now, what the listener wanted later."""
         self._going_on = False
         self._read_all_kinds()
-        while self._waiting is not None and not self._queued:
-            texts = self._waiting.texts(_OFFERED_MAX)
-            if not texts or self.listener is None or not self.is_open:
-                self._give_to_reader()
+        waiting = self._waiting
+        while waiting is not None and not self._unread_long and (listener := self.listener) is not None:
+            trusted = self.trusted
+            texts = waiting.texts(_OFFERED_MAX if trusted else 1)
+            count = listener.heard(texts)
+            waiting.drop(count)
+            if not waiting.count:
+                waiting = self._waiting = None
+            elif count < len(texts):
                 break
-            count, then = self.listener.heard(texts)
-            self._drop(count)
-            if count < len(texts):
-                if then is Heard.QUEUE:
-                    self._give_to_reader()
+            elif not trusted:
+                self.go_on_soon()
                 break
+        self._handled()
 
     def go_on_soon(self) -> None:
         """Offer again what the listener wanted later, in the loop's next turn."""
-        if self._waiting is not None and not self._queued and not self._going_on:
+        if not self._going_on and (
+            self._waiting is not None or self._half_closed or self._gone or self._counted
+        ):
             self._going_on = True
             asyncio.get_running_loop().call_soon(self.go_on)
-        elif self._half_closed:
-            asyncio.get_running_loop().call_soon(self._end_if_answered)
 
-    async def recv(self) -> str | bytes | None:
-        """See `Socket`."""
-        while self._waiting is None or not self._queued:
+    def _handled(self) -> None:
+        """Messages were handled, or must wait."""
+        listener = self.listener
+        if listener is None:
+            self._waiting = None
+        if self._waiting is None and (listener is None or not listener.is_busy):
             if self._gone:
-                return None
-            self._getter = asyncio.get_running_loop().create_future()
-            await self._getter
-            self._getter = None
-        message, binary = self._waiting.first()
-        self._drop(1)
-        if binary:
-            return message
-        try:
-            return message.decode()
-        except UnicodeDecodeError as error:
-            self._waiting = None  # the connection ends here
-            self._fail(CloseCode.BAD_UTF8, f"{error.reason} at position {error.start}")
-            return await self.recv()
-
-    def handed_over(self) -> None:
-        """The message that `recv` gave is queued where all later ones come."""
-        self._queued = self._waiting is not None
-
-    def handled(self) -> None:
-        """All messages that were handed out before have been handled."""
-        if self._half_closed:
-            self._end_if_answered()
-        if not self._whole or self._waiting is not None:
-            return
-        if self.load is not None:
-            self.load.close()
-        elif not self._rest:
-            self._hold(-self._held_bytes)
+                if listener is not None:
+                    listener.lost()
+                self._owner.ended(self)
+                return
+            if self._half_closed:
+                self._end_if_answered()
+            if self._whole and self.load is not None:
+                self._counted = False
+                self.load.close()
+            elif self._whole and not self._rest:
+                self._held_bytes = 0
+        if not self.trusted:
+            self._owner.holds(self, self._held_bytes)
+        self._regulate()
 
     @property
     def waiting_count(self) -> int:

@@ -46,11 +46,12 @@ from huahuo.transport.http.messages import Request
 from huahuo.transport.protocol import incoming
 from huahuo.transport.protocol.dialects import DOCUMENT, V1
 from huahuo.transport.protocol.flow_control import TransportSettings
-from huahuo.transport.wire.frame_reader import as_frames, short_text, texts_in
+from huahuo.transport.wire.frame_reader import short_text, texts_in
 from huahuo.transport.workers import channel as workers
 from huahuo.transport.workers.channel import LATER, Channel, OwnerPort, WorkerPort
 from tests.support.drivers.session import Driver, note_command
 from tests.support.fuzz.looped import done
+from tests.support.fuzz.sockets import as_frames
 from tests.support.models.outlook_file import compound
 
 _PIECES_MAX: Final = 8

@@ -18,6 +18,7 @@ from huahuo.eventstore.replicated.proposal import MAC_BYTES, Codec, Item, Propos
 from huahuo.transport.http import messages
 from huahuo.transport.wire import frame_reader
 from huahuo.transport.wire.lobby import understood
+from tests.support.fuzz.sockets import as_frames
 
 _BYTES_MAX: Final = 1 << 20
 _MASK: Final = b"\x01\x02\x03\x04"
@@ -51,7 +52,7 @@ def frames(data: bytes) -> None:
     for text, frame in zip(texts, read, strict=False):
         assert (frame.opcode, frame.fin, frame.data) == (Opcode.TEXT, True, text)  # type: ignore[union-attr]
     assert end <= len(data)
-    assert frame_reader.texts_in(frame_reader.as_frames(texts))[0] == texts
+    assert frame_reader.texts_in(as_frames(texts))[0] == texts
     alone = frame_reader.short_text(data)
     assert alone is None or (texts, end) == ([alone], len(data))
 

@@ -15,8 +15,7 @@ from websockets.frames import CLOSE, CONT, Frame, Opcode
 from websockets.protocol import OPEN, Protocol, Side
 
 from huahuo.transport.protocol.flow_control import TransportSettings
-from huahuo.transport.wire.frame_reader import AckReader
-from huahuo.transport.wire.ports import Heard, is_utf8
+from huahuo.transport.wire.frame_reader import AckReader, masked_frame, utf8_fault
 from huahuo.transport.wire.sends import Sends
 from huahuo.transport.wire.web_socket import ACK, WebSocket
 from tests.support.fuzz.looped import done
@@ -32,6 +31,11 @@ def masked(head: int, text: bytes) -> bytes:
     size = len(text)
     length = bytes((0x80 | size,)) if size < 126 else b"\xfe%b" % size.to_bytes(2)
     return b"%c%b%b%b" % (head, length, _MASK, bytes(byte ^ _MASK[at % 4] for at, byte in enumerate(text)))
+
+
+def as_frames(texts: list[bytes]) -> bytes:
+    """The text frames of a client."""
+    return b"".join(masked_frame(0x81, text) for text in texts)
 
 
 _ACKS: Final = b"".join(masked(0x81, b'{"action":"ack","cursors":{"user/1":%d}}' % seq) for seq in (7, 8, 12))
@@ -72,7 +76,7 @@ def _read_by_library(sent: bytes, *, beyond: bool = False) -> Iterator[bytes]:
             parts, is_text = bytearray(), frame.opcode is Opcode.TEXT
         parts += frame.data
         if frame.fin:
-            if is_text and not beyond and not is_utf8(bytes(parts)):
+            if is_text and not beyond and utf8_fault(bytes(parts)):
                 return
             yield bytes(parts)
 
@@ -115,7 +119,7 @@ class _Wire(asyncio.Transport):
 
 
 class _Listener:
-    """Takes messages as it is drawn; it never takes a text that is no UTF-8. Implements `Listener`."""
+    """Takes messages as it is drawn. Implements `Listener`."""
 
     def __init__(self, decisions: bytes) -> None:
         self.got: list[bytes] = []
@@ -125,10 +129,7 @@ class _Listener:
         return self._chance.getrandbits(8)
 
     def took(self, text: bytes) -> bool:
-        return text.startswith(ACK) and self.began(text)
-
-    def began(self, text: bytes) -> bool:
-        if self.decide() & 1 or not is_utf8(text):
+        if not text.startswith(ACK) or self.decide() & 1:
             return False
         self.got.append(text)
         return True
@@ -137,15 +138,17 @@ class _Listener:
     def quick_acks(self) -> "_Listener | None":
         return self if self.decide() & 2 else None
 
-    def heard(self, texts: list[bytes]) -> tuple[int, Heard]:
+    def heard(self, texts: list[bytes]) -> int:
         how = self.decide()
-        count = len(texts) if not how & 1 else how >> 2 & 3
-        for at, text in enumerate(texts[:count]):
-            if not is_utf8(text):
-                return at, Heard.QUEUE
-            self.got.append(text)
-        return min(count, len(texts)), Heard.QUEUE if how & 2 else Heard.LATER
+        taken = texts if not how & 1 else texts[: how >> 2 & 3]
+        self.got += taken
+        return len(taken)
 
+    @property
+    def is_busy(self) -> bool:
+        return self.decide() & 15 == 1
+
+    def lost(self) -> None: ...
     def owes(self) -> bool:
         return False
 
@@ -165,6 +168,7 @@ class _Owner:
 
     def authenticated(self, _socket: object) -> None: ...
     def disconnected(self, _socket: object) -> None: ...
+    def ended(self, _socket: object) -> None: ...
 
 
 def _ends_of(frames: bytes) -> Iterator[int]:
@@ -193,7 +197,6 @@ async def _heard(decisions: bytes, sent: bytes) -> list[bytes]:
         wire, owner=owner, settings=_SETTINGS, sends=Sends(), ack_reader=AckReader(lambda: 0.0)
     )
     socket.listener = listener  # type: ignore[assignment]
-    reader = asyncio.create_task(_read(socket, listener))
     if listener.decide() & 1:
         socket.trust()
     at, ends = 0, list(_ends_of(sent))
@@ -215,16 +218,8 @@ async def _heard(decisions: bytes, sent: bytes) -> list[bytes]:
     if wire.is_open:
         socket.eof_received()
     socket.connection_lost(None)
-    await reader
+    while socket.waiting_count:
+        await asyncio.sleep(0)
+        socket.go_on()
     assert not failed, failed
     return listener.got
-
-
-async def _read(socket: WebSocket, listener: _Listener) -> None:
-    """As `connection_ref.read` reads it; the first message is a sign-in."""
-    while (message := await socket.recv()) is not None:
-        listener.got.append(message.encode() if isinstance(message, str) else message)
-        socket.handed_over()
-        if not socket.trusted:
-            socket.handled()
-            socket.trust()

@@ -485,8 +485,8 @@ _ALL: Final = (
     Bug(
         "a message overtakes those that wait at their socket",
         "huahuo.transport.wire.web_socket",
-        "self.trusted and self._waiting is None and",
-        "self.trusted and",
+        "if self._waiting is None and not self._unread_long:",
+        "if not self._unread_long:",
         tests=_unit("property/test_fuzz"),
     ),
 )

@@ -5,50 +5,62 @@ Complete text frames go past the library, as those of an authenticated client do
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from websockets.frames import Frame
 from websockets.http11 import Request
 from websockets.server import ServerProtocol
 
 from huahuo.transport.protocol.flow_control import TransportSettings
 from huahuo.transport.wire.frame_reader import AckReader
 from huahuo.transport.wire.lobby import Greeting, Lobby
-from huahuo.transport.wire.ports import Heard, InLobby
+from huahuo.transport.wire.ports import InLobby
 from huahuo.transport.wire.sends import Sends
 from huahuo.transport.wire.web_socket import WebSocket
 
 MESSAGE_BYTES_MAX = 64 << 20
+HEARD = Counter[str]()
+"""Messages, and those of them that went through the library."""
 TEXT = 0x81
 BINARY = 0x82
 
 
-class Echo:
-    """Implements `Listener`: sends back what it hears, unless it is not UTF-8, which the library refuses."""
+class _EchoSocket(WebSocket):
+    """A socket that says of what kind the messages are, and counts them."""
 
-    def __init__(self, ws: WebSocket) -> None:
+    is_binary = False
+
+    def _take(self, messages: list[bytes], *, binary: bool = False) -> None:
+        self.is_binary = binary
+        HEARD["all"] += len(messages)
+        super()._take(messages, binary=binary)
+
+    def _add_fragment(self, frame: Frame) -> None:
+        HEARD["slow"] += frame.fin
+        super()._add_fragment(frame)
+
+
+class Echo:
+    """Implements `Listener`: sends back what it hears."""
+
+    is_busy = False
+    quick_acks = None
+
+    def __init__(self, ws: _EchoSocket) -> None:
         self._ws = ws
-        self.quick = 0
-        self.quick_acks = None
 
     def took(self, text: bytes) -> bool:
         """See `Listener`."""
-        return self.heard([text])[0] == 1
+        del text
+        return False
 
-    def heard(self, texts: list[bytes]) -> tuple[int, Heard]:
+    def heard(self, texts: list[bytes]) -> int:
         """See `Listener`."""
-        for count, text in enumerate(texts):
-            try:
-                text.decode()
-            except UnicodeDecodeError:
-                return count, Heard.QUEUE
-            self._ws.write(_frame(text))
-            self.quick += 1
-        return len(texts), Heard.QUEUE
-
-    def began(self, text: bytes) -> bool:
-        """See `Listener`."""
-        return self.took(text)
+        for text in texts:
+            self._ws.write(_frame(text, BINARY if self._ws.is_binary else TEXT))
+        return len(texts)
 
     def owes(self) -> bool:
         """See `Listener`."""
@@ -66,14 +78,14 @@ class Echo:
     def disconnected(self) -> None:
         """See `Listener`."""
 
+    def lost(self) -> None:
+        """See `Listener`."""
+
 
 class EchoHost:
     """In place of the service: it counts nothing, and echoes. Implements `Owner` and `Greeter`."""
 
     def __init__(self) -> None:
-        self.tasks: set[asyncio.Task[None]] = set()
-        self.quick = self.slow = 0
-        """Messages that were heard at once, and by way of the reader."""
         self._lobby = Lobby(1 << 16, 60.0)
         self._sends, self._ack_reader = Sends("transport"), AckReader(time.monotonic)
         self._settings = TransportSettings(
@@ -92,6 +104,9 @@ class EchoHost:
     def disconnected(self, socket: InLobby) -> None:
         """See `Owner`."""
 
+    def ended(self, socket: InLobby) -> None:
+        """See `Owner`."""
+
     def greeting(self) -> Greeting:
         """For a socket that was just accepted."""
         return Greeting(self, self._lobby)
@@ -105,41 +120,26 @@ class EchoHost:
         (request,) = library.events_received()
         assert isinstance(request, Request)
         greeting.transport.write(library.accept(request).serialize())
-        ws = WebSocket(
+        ws = _EchoSocket(
             greeting.transport, owner=self, settings=self._settings, sends=self._sends,
             ack_reader=self._ack_reader,
         )  # fmt: skip
         ws.trust()
+        ws.listener = Echo(ws)
         greeting.transport.set_protocol(ws)
-        task = asyncio.get_running_loop().create_task(self._echo(ws))
-        self.tasks.add(task)
-        task.add_done_callback(self.tasks.discard)
         if behind:
             ws.data_received(behind)
 
-    async def _echo(self, ws: WebSocket) -> None:
-        echo = ws.listener = Echo(ws)
-        try:
-            while (message := await ws.recv()) is not None:
-                self.slow += 1
-                ws.handed_over()
-                ws.write(_frame(message.encode()) if isinstance(message, str) else _frame(message, BINARY))
-        finally:
-            self.quick += echo.quick
-            ws.transport.close()
-
 
 @asynccontextmanager
-async def echo_server() -> AsyncIterator[tuple[str, EchoHost]]:
-    """`HOST:PORT` of an echo server, and what counts its messages."""
+async def echo_server() -> AsyncIterator[str]:
+    """`HOST:PORT` of an echo server."""
     host = EchoHost()
     server = await asyncio.get_running_loop().create_server(host.greeting, "127.0.0.1", 0)
     try:
-        yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}", host
+        yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
     finally:
         server.close()
-        for task in list(host.tasks):
-            task.cancel()
 
 
 def _frame(text: bytes, kind: int = TEXT) -> bytes:

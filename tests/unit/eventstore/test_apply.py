@@ -1,22 +1,28 @@
 """Applying proposals, without any node: the same state, offset and proposal give the same result."""
 
+from collections.abc import Sequence
+
 import pytest
 
 from huahuo.eventstore.core.chain import GENESIS
 from huahuo.eventstore.core.command_records import RESTART_STEP_MS_MAX
-from huahuo.eventstore.core.storage_port import Passed
+from huahuo.eventstore.core.draft import Draft
+from huahuo.eventstore.core.storage_port import Passed, Place
 from huahuo.eventstore.errors import WrongKey
-from huahuo.eventstore.model import Append, NewEvent
+from huahuo.eventstore.model import Append, Appended, Head, NewEvent
 from huahuo.eventstore.replicated import proposal as birth
 from huahuo.eventstore.replicated.peers import Agreement
 from huahuo.eventstore.replicated.proposal import Birth, Codec, Item
 from huahuo.eventstore.replicated.state_machine import (
     Member,
+    Run,
     Shared,
+    Step,
     is_next,
     time_after,
 )
-from tests.support.worlds.proposals import CODEC, encoded, proposal
+from huahuo.eventstore.sequencer.port import Ordered
+from tests.support.worlds.proposals import CODEC, Nothing, encoded, proposal
 
 
 def said(stream: str = "s") -> Item:
@@ -77,6 +83,28 @@ def test_a_node_that_as_many_contradict_as_agree_with_differs() -> None:
         for node, what in words.items():
             agreement.hear(node, passed(1, what))
         assert agreement.verdict() == verdict, words
+
+
+def apply(
+    *proposals: bytes, lookup: Nothing | None = None, cuts: Sequence[int] = ()
+) -> tuple[Shared, bytes, list[Step]]:
+    """Apply all; a new commit begins in front of each of `cuts`."""
+    place, state, counters = Place(0, GENESIS, {}), Shared(), dict[str, int]()
+    steps: list[Step] = []
+    runs: list[list[Ordered]] = [[]]
+    for offset, data in enumerate(proposals, 1):
+        if offset in cuts:
+            runs.append([])
+        runs[-1].append(Ordered(offset, data))
+    for some in runs:
+        draft = Draft(place, lookup or Nothing(), "", 0)
+        run = Run(draft, state, counters, 1, CODEC)
+        steps += [run.add(one) for one in some]
+        heads = {**place.heads, **{e.stream: Head(1, e.seq, e.chain) for e in draft.events}}
+        place = Place(draft.position, draft.chain, heads)
+        state = run.shared
+        counters.update(run.counters)
+    return state, place.chain, steps
 
 
 def test_an_item_that_holds_nothing_changes_nothing() -> None:

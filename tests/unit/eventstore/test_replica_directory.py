@@ -1,4 +1,5 @@
 """A directory as a node's replica: how far the order is applied is written with what was applied."""
+
 import contextlib
 import sqlite3
 from pathlib import Path

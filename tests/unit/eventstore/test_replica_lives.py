@@ -1,25 +1,23 @@
 """How a node over an ordered log begins and ends: what waits is told, and what runs is waited for."""
 
-import functools
-
-import pytest
-from huahuo.eventstore.memory import MemoryLog
-from huahuo.eventstore.replicated.opening import Held, open_replica
-from huahuo.eventstore.sequencer.port import Unreachable
-from tests.support.models.failing_store import Way, one_node
-from tests.support.models.memory_sequencer import MemorySequencer
-from tests.support.worlds.logs import MASTER_KEY, append, event
-from tests.support.worlds.replicas import Node
-
 import asyncio
+import functools
 from collections.abc import AsyncGenerator, Callable
 from typing import Any
+
+import pytest
 
 from huahuo.eventstore.errors import (
     Unavailable,
 )
 from huahuo.eventstore.executor import InlineExecutor
-from huahuo.eventstore.sequencer.port import InDoubt, Ordered, Unreachable
+from huahuo.eventstore.memory import MemoryLog
+from huahuo.eventstore.replicated.opening import Held, open_replica
+from huahuo.eventstore.sequencer.port import Ordered, Unreachable
+from tests.support.models.failing_store import Way, one_node
+from tests.support.models.memory_sequencer import MemoryOrder, MemorySequencer
+from tests.support.worlds.logs import MASTER_KEY, append, event
+from tests.support.worlds.replicas import Node, cluster
 
 pytestmark = [pytest.mark.anyio, pytest.mark.virtual_time]
 

@@ -4,8 +4,10 @@ import asyncio
 import errno
 
 import pytest
+from structlog.testing import capture_logs
 
 from huahuo.eventstore.core.seal import derive
+from huahuo.eventstore.core.storage_port import Group
 from huahuo.eventstore.errors import (
     Closed,
     EventStoreError,
@@ -16,12 +18,10 @@ from huahuo.eventstore.errors import (
 )
 from huahuo.eventstore.model import Append, Appended, Secret, SecretPut
 from huahuo.eventstore.replicated.proposal import VERSION, Codec
+from huahuo.eventstore.replicated.writer import RETRY_S
 from tests.support.models.memory_sequencer import MemorySequencer
 from tests.support.worlds.logs import MASTER_KEY, append, event
 from tests.support.worlds.replicas import Cluster, Node, cluster
-from structlog.testing import capture_logs
-from huahuo.eventstore.core.storage_port import Group
-from huahuo.eventstore.replicated.writer import RETRY_S
 
 pytestmark = [pytest.mark.anyio, pytest.mark.virtual_time]
 

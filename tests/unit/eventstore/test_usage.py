@@ -13,7 +13,6 @@ from huahuo.eventstore.care.pruning import CompactionPolicy, compact
 from huahuo.eventstore.core.log import StoreLog
 from huahuo.eventstore.errors import Unavailable
 from huahuo.eventstore.model import Append
-from huahuo.eventstore.sqlite import schema
 from huahuo.eventstore.sqlite.log import SqliteLog
 from huahuo.eventstore.sqlite.schema import EVENT_BYTES
 from tests.support.worlds.logs import event

@@ -64,17 +64,6 @@ async def failure(accounts: Accounts, token: str) -> tuple[str, str]:
     return verdict.code, verdict.reason
 
 
-# The application's answer --------------------------------------------------------------------------------
-
-
-async def test_what_the_application_says_of_the_user_holds() -> None:
-    said = Principal(7, "Alice", is_admin=True, groups=("ops", "ops"), expires_at=NOW_S + 60)
-    verdict = await judged(asking(lambda _token: said), "t")
-    assert isinstance(verdict, Verified)
-    assert verdict.principal == Principal(7, "Alice", is_admin=True, groups=("ops",))
-    assert verdict.expires_at_ms == NOW_MS + 60_000
-
-
 async def test_a_text_that_spells_an_integer_is_that_user_and_is_told_back_as_it_came() -> None:
     verdict = await judged(asking(lambda _token: Principal("42")), "t")
     assert isinstance(verdict, Verified)

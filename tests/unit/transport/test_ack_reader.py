@@ -11,7 +11,7 @@ from websockets.frames import TEXT, Frame
 
 from huahuo.app.forking_loop import ForkingLoop
 from huahuo.transport import native
-from huahuo.transport.wire.frame_reader import AckReader, as_frames
+from huahuo.transport.wire.frame_reader import AckReader, masked_frame
 from tests.support.sends import NEEDS
 from tests.support.worlds.wire import until
 
@@ -86,7 +86,7 @@ async def test_an_ack_that_is_not_taken_is_handed_as_a_frame() -> None:
     async with peers(1) as (_, [peer]):
         peer.far.send(ack(101))
         await until(lambda: len(peer.heard) == 1)
-        assert peer.heard == [as_frames([FRONT + b"101}}"])]
+        assert peer.heard == [masked_frame(0x81, FRONT + b"101}}")]
 
 
 async def test_what_was_read_of_one_that_leaves_meanwhile_is_handed_to_it_and_to_nobody_later() -> None:
@@ -118,7 +118,7 @@ async def test_an_ack_of_one_that_leaves_meanwhile_goes_its_longer_way() -> None
         first.far.send(b"x")
         second.far.send(ack(1))  # told second, as it came
         await until(lambda: len(second.heard) == 1)
-        assert second.heard == [as_frames([FRONT + b"1}}"])]
+        assert second.heard == [masked_frame(0x81, FRONT + b"1}}")]
 
 
 async def test_one_whose_peer_has_ended_is_read_by_its_transport() -> None:

@@ -5,14 +5,13 @@ import math
 from typing import Any
 
 import jwt
-import msgspec
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from huahuo.actors.plugins.calls import Principal
 from huahuo.transport.access.claims import LOG_AHEAD_MS_MAX, among_nodes
-from huahuo.transport.access.rights import AuthFailure, Verified, Verifier
+from huahuo.transport.access.rights import AuthFailure, Verified
 from huahuo.transport.access.tokens import Authenticator
 from huahuo.transport.protocol.codes import AuthCode
 from tests.support.models.forged import GOOD, NOW_MS, NOW_S, SECRET, b64, forge, revocation, revoked
@@ -38,14 +37,6 @@ def principal(text: str) -> Principal:
     result = verify(text)
     assert isinstance(result, Verified), result
     return result.principal
-
-
-def test_a_minted_token_verifies_as_its_principal() -> None:
-    auth = Authenticator(SECRET)
-    verifier: Verifier = auth
-    text = auth.mint(ALICE, now_ms=NOW_MS, ttl_s=60, jti="j1")
-    who = msgspec.structs.replace(ALICE, signed_in_ms=NOW_MS)
-    assert verifier.verify(text, NOW_MS) == Verified(who, NOW_MS + 60_000, "j1", NOW_MS)
 
 
 def test_a_minted_token_is_an_ordinary_jwt() -> None:
@@ -87,11 +78,6 @@ def test_a_text_that_spells_an_integer_is_that_user_and_is_told_back_as_it_came(
     found = verify(token(user_id=text))
     assert isinstance(found, Verified)
     assert (found.principal.user_id, found.principal.name, found.told_id) == (number, f"user/{number}", text)
-
-
-@pytest.mark.parametrize("user_id", [2**53 - 1, -(2**53) + 1, 0])
-def test_a_user_id_up_to_the_bound_is_good(user_id: int) -> None:
-    assert principal(token(user_id=user_id)).user_id == user_id
 
 
 @pytest.mark.parametrize("username", ["", "x" * 257, 7])
@@ -227,10 +213,6 @@ def test_a_previous_secret_still_verifies_and_no_longer_signs() -> None:
     assert isinstance(rotated.verify(before, NOW_MS), Verified)
     after = rotated.mint(ALICE, now_ms=NOW_MS, ttl_s=60, jti="j")
     assert isinstance(Authenticator(OLD).verify(after, NOW_MS), AuthFailure)
-
-
-def test_a_secret_of_32_bytes_is_long_enough() -> None:
-    Authenticator(b"x" * 32, previous=[b"y" * 32])
 
 
 @pytest.mark.parametrize("secrets", [(b"x" * 31, ()), (SECRET, (b"short",)), (b"", ())])

@@ -53,13 +53,6 @@ class Crowd:
         return [texts(reader.take()) for reader in self.readers]
 
 
-def test_an_ack_of_what_the_cohort_was_never_sent_is_refused() -> None:
-    many = Crowd(2)
-    many.commit("a")
-    many.readers[0].take()
-    assert [said["code"] for said in many.readers[0].ack(system=2)] == ["bad_ack"]
-
-
 def test_no_member_is_sent_more_than_its_window_holds() -> None:
     many = Crowd(3, settings=TransportSettings(window=100))
     acking: list[str] = []
@@ -71,18 +64,6 @@ def test_no_member_is_sent_more_than_its_window_holds() -> None:
     assert acking + first == [str(number) for number in range(150)]
     assert [len(told) for told in others] == [100, 100]
     assert all(reader.session.delivery.window.outstanding <= 100 for reader in many.readers)
-
-
-def test_a_member_without_room_leaves_the_others_behind_in_their_cohort() -> None:
-    many = Crowd(3, settings=TransportSettings(window=200))
-    for number in range(200):
-        many.commit(str(number))
-    for reader in many.readers[1:]:
-        assert len(texts(reader.ack(system=150))) == 200
-    many.commit("200")
-    assert [reader.is_in_step for reader in many.readers] == [False, True, True]
-    assert [len(told) for told in many.told()] == [200, 1, 1]
-    assert many.sockets.written == 602
 
 
 def test_a_commit_for_which_no_window_has_room_is_sent_as_far_as_each_has_room() -> None:
@@ -105,15 +86,6 @@ def test_a_member_that_never_acks_is_closed_when_its_time_is_over() -> None:
     early = reader.closed
     reader.carry_out(session.tick(Now(41.0, START_MS)))
     assert (early, reader.closed and reader.closed.code) == (None, CloseCode.TOO_SLOW)
-
-
-def test_a_connection_that_has_ended_is_written_to_no_more() -> None:
-    many = Crowd(3)
-    many.commit("a")
-    ended = many.readers[0]
-    ended.session.gone()
-    many.commit("b")
-    assert texts(ended.take()) == ["a"]
 
 
 def test_a_member_whose_right_to_read_is_judged_again_gets_nothing_until_then() -> None:
@@ -151,15 +123,6 @@ def test_a_cohort_is_at_most_one_step_of_a_hand_out() -> None:
     for text in ("a", "b", "c"):
         many.commit(text)
     assert many.told() == [["a", "b", "c"]] * 5
-
-
-def test_a_connection_that_cannot_join_keeps_no_other_from_it() -> None:
-    many = Crowd(6, a_step=2)
-    many.readers[0].takes_direct = False
-    for text in ("a", "b", "c", "d"):
-        many.commit(text)
-    assert [reader.is_in_step for reader in many.readers] == [False, *[True] * 5]
-    assert many.told() == [["a", "b", "c", "d"]] * 6
 
 
 def test_what_cannot_be_written_for_an_unknown_reason_ends_every_member() -> None:

@@ -24,11 +24,6 @@ def test_the_authentication_announces_the_dictionary_in_plain_text() -> None:
     assert session.binary == []
 
 
-def test_without_a_dictionary_none_is_announced() -> None:
-    session = Driver(dialect=V1_ZSTD, compression=Compression(None))
-    assert "dictionary" not in session.login()
-
-
 def test_everybody_at_one_place_gets_the_same_bytes_compressed_once() -> None:
     log, frames, framer = ModelLog(), FrameCache(bytes_max=1 << 20, frame_bytes_max=1 << 18), compression()
     for n in range(16):
@@ -52,24 +47,10 @@ def test_the_length_of_a_frame_tells_nothing_of_the_frames_before_it() -> None:
         assert len(told.frame(guessed)) == len(untold.frame(guessed))
 
 
-def test_what_does_not_get_smaller_stays_text() -> None:
-    framer = compression()
-    assert framer.frame(b"{}") == b"\x81\x02{}"
-    assert (framer.before, framer.after) == (0, 0)
-
-
 def test_what_is_too_large_to_compress_at_once_stays_text() -> None:
     framer = compression()
     payload = b"x" * (COMPRESSED_BYTES_MAX + 1)
     assert payloads(framer.frame(payload)) == [payload]
-
-
-def test_a_fresh_token_does_not_change_the_dictionary() -> None:
-    session = driver()
-    first = session.login()["dictionary"]
-    session.take()
-    (again,) = session.say(action="authenticate", token="alice")
-    assert again["dictionary"] == first
 
 
 def test_a_thread_beside_the_loop_makes_the_same_frames() -> None:

@@ -276,20 +276,6 @@ async def test_one_without_room_stands_still_while_others_pass() -> None:
     assert world.went.count("full") == 15
 
 
-async def test_one_who_comes_while_all_others_are_without_room_waits_for_nothing() -> None:
-    world = World()
-    world.rounds.room.append(lambda owner: owner != "full")
-    for _ in range(10):
-        world.ask("full")
-    await asyncio.sleep(1.0)
-    began_s = asyncio.get_running_loop().time()
-    world.ask("free")
-    await world.turn()
-    await world.turn()
-    assert world.went[-1] == "free"
-    assert asyncio.get_running_loop().time() == began_s
-
-
 async def test_a_fault_in_one_message_keeps_no_other_waiting() -> None:
     world = World()
     for _ in range(5):

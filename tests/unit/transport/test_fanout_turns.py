@@ -49,24 +49,6 @@ class Crowd:
         return [len(driver.sent) for driver in self.drivers]
 
 
-def test_a_quick_hand_out_ends_in_one_turn() -> None:
-    many = Crowd(step_s=0.0001)
-    many.commit("a")
-    assert many.heard() == [1] * SIZE
-    assert many.turns == []
-
-
-def test_what_is_committed_meanwhile_follows_in_order_and_in_one_piece() -> None:
-    many = Crowd(step_s=0.002)
-    many.commit("a")
-    many.commit("b")
-    many.commit("c", "d")
-    while many.turns:
-        many.turn()
-    assert [texts(driver.take()) for driver in many.drivers] == [["a", "b", "c", "d"]] * SIZE
-    assert many.frames.built == 2
-
-
 def test_a_subscriber_that_left_meanwhile_is_served_no_more() -> None:
     many = Crowd(step_s=0.002)
     many.commit("a")
@@ -84,22 +66,3 @@ def test_more_than_may_be_kept_meanwhile_is_read_from_the_log() -> None:
     while many.turns:
         many.turn()
     assert {len(texts(driver.take())) for driver in many.drivers} == {512}, "as many as the window allows"
-
-
-def test_a_stream_that_was_left_and_joined_again_meanwhile_loses_nothing() -> None:
-    many = Crowd(step_s=0.002)
-    other = Driver(many.log)
-    other.login()
-    other.take()
-    many.fanout.join("user/42", other)
-    many.commit("a")
-    for number, joins in enumerate((True, False, True)):
-        if joins:
-            many.fanout.join("user/42", other)
-        else:
-            many.fanout.leave("user/42", other)
-        event = many.log.append("user/42", f"b{number}")
-        many.fanout.committed({"user/42": [event], LOG_STREAM: [event]})
-    while many.turns:
-        many.turn()
-    assert texts(other.take()) == ["b0", "b1", "b2"]

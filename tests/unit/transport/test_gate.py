@@ -61,21 +61,6 @@ async def test_a_node_that_cannot_find_out_does_not_say_that_an_action_is_not_kn
     assert body((await gate.execute(call(id="c1"), NOT_KNOWN)).body)["code"] == "unavailable"
 
 
-async def test_a_repeat_waits_for_the_execution_that_is_under_way() -> None:
-    w = await world()
-    handler = Held()
-    first = asyncio.create_task(w.gate.execute(call(id="c1"), spec(handler)))
-    await handler.begun.wait()
-    again = asyncio.create_task(w.gate.execute(call(id="c1"), spec(handler)))
-    await asyncio.sleep(0)
-    assert not again.done()
-    handler.go.set()
-    assert (await first).duplicate is False
-    assert (await again).body == DONE.body
-    assert (await again).duplicate is True
-    assert handler.executed == 1
-
-
 async def test_a_repeat_under_way_with_another_content_is_refused() -> None:
     w = await world()
     handler = Held()
@@ -163,14 +148,6 @@ async def test_a_repeat_of_one_append_gets_its_first_answer_while_it_runs_and_af
     assert [reply.duplicate for reply in (first, second, third)] == [False, True, True]
     assert {reply.at for reply in (first, second, third)} == {("user/42", 1)}
     assert w.log.head("user/42").seq == 1
-
-
-async def test_one_append_that_fails_is_answered_and_not_remembered() -> None:
-    w = await world()
-    w.log.lose = ["before"]
-    reply = await w.gate.execute(call(id="c1"), w.one_append())
-    assert body(reply.body)["code"] == "unavailable"
-    assert not (await w.gate.execute(call(id="c1"), w.one_append())).duplicate
 
 
 async def test_a_plain_handler_that_raises_is_answered_internal() -> None:
@@ -299,15 +276,6 @@ async def test_more_queries_than_the_bound_are_told_busy() -> None:
     go.set()
     await first
     assert w.gate.running == 0
-
-
-async def test_nothing_is_remembered_in_memory_of_commands_that_ended() -> None:
-    w = await world()
-    for n in range(20):
-        await w.gate.execute(call(id=f"c{n}"), spec(Handler(DONE)))
-    await asyncio.sleep(0)
-    assert w.gate.running == 0
-    assert w.gate.remembered == 0
 
 
 async def test_draining_has_a_deadline() -> None:

@@ -10,7 +10,6 @@ from huahuo.actors.plugins.actions import Registry
 from huahuo.eventstore.ambient import FakeAmbient
 from huahuo.eventstore.errors import Unavailable
 from huahuo.eventstore.memory import MemoryLog, ModelDisk
-from huahuo.eventstore.model import Append, NewEvent
 from huahuo.transport.access.revocations import Revocations, RevocationWatch, Revoked
 from huahuo.transport.commands.publishing import Publisher
 from huahuo.transport.server.hub import AckCollector, Hub
@@ -118,16 +117,6 @@ async def test_a_revocation_made_while_the_old_ones_load_is_not_lost() -> None:
     watch.stop()
 
 
-async def test_other_events_of_the_stream_auth_revoke_nothing() -> None:
-    log, told = await faulty_log(), list[Revoked]()
-    await log.append(Append(ts_ms=1, events=(NewEvent("auth", "signed_in", b'{"user_id":42}'),)))
-    watch = RevocationWatch(log, Revocations(), told.append)
-    await watch.start()
-    assert told == []
-    assert not watch.behind
-    watch.stop()
-
-
 async def test_a_connection_whose_tick_raises_is_closed_and_the_others_go_on() -> None:
     w = await world()
     bad = w.joined()
@@ -211,14 +200,6 @@ async def test_a_log_that_fails_a_chore_does_not_stop_the_wheel() -> None:
         await connection.was_closed.wait()
     assert lines[0]["event"] == "hub_chore_failed"
     await w.hub.stop()
-
-
-async def test_after_the_stop_no_timer_is_left() -> None:
-    w = await world()
-    connection = w.joined()
-    await w.hub.stop()
-    assert not w.hub.turning
-    assert connection.ticks == []
 
 
 async def test_the_connections_of_others_include_those_whose_sockets_other_processes_have() -> None:

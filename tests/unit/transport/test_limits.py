@@ -8,13 +8,6 @@ from huahuo.transport.access.door import (
     FailureThrottle,
     RequestLimit,
 )
-from huahuo.transport.protocol.flow_control import TokenBucket
-
-
-def test_a_bucket_without_a_rate_never_refuses() -> None:
-    bucket = TokenBucket(rate=0, burst=0, now_s=0)
-    assert all(bucket.take(0) for _ in range(1000))
-    assert bucket.wait_s(0) == 0
 
 
 def test_the_fifth_failure_in_a_minute_waits_and_the_wait_grows_to_ten_seconds() -> None:

@@ -96,16 +96,6 @@ def test_room_is_made_for_an_eighth_of_the_bound() -> None:
     assert (room.held_bytes, room.cut_off_count, sockets[0].aborted) == (70, 10, True)
 
 
-def test_bytes_move_with_a_socket_to_its_own_address() -> None:
-    room = lobby(10, bytes_max=80)
-    behind, other = arrive(room, "", "b")
-    room.hold(behind, 50)
-    room.enter(behind, "a")
-    assert room.held_bytes == 50
-    room.hold(other, 40)
-    assert (behind.aborted, other.aborted, room.held_bytes) == (True, False, 40)
-
-
 def test_bytes_of_sockets_that_left_or_were_handled_do_not_count() -> None:
     room = lobby(10, bytes_max=80)
     one, two = arrive(room, "a", "a")

@@ -23,7 +23,7 @@ from websockets.frames import BINARY, PING, PONG, TEXT, Frame
 from huahuo.transport import native
 from huahuo.transport.native.build import NotBuiltError, build
 from huahuo.transport.protocol.incoming import seq_of_ack
-from huahuo.transport.wire.frame_reader import as_frames, short_text
+from huahuo.transport.wire.frame_reader import masked_frame, short_text
 from tests.support.drivers import native_fuzz
 from tests.support.patience import WITHIN_S
 from tests.support.proofs import WHOLE
@@ -298,7 +298,7 @@ MASKS = st.binary(min_size=4, max_size=4)
 
 
 def masked(text: bytes, mask: bytes) -> bytes:
-    plain = as_frames([text])
+    plain = masked_frame(0x81, text)
     return plain[:2] + mask + bytes(one ^ mask[at & 3] for at, one in enumerate(text))
 
 

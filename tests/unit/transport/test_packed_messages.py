@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from itertools import islice, takewhile
+from itertools import islice
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,22 +12,20 @@ from huahuo.transport.server.wires import Outbox
 from huahuo.transport.wire.frame_reader import PackedMessages, frame_size
 
 
-@given(st.lists(st.one_of(st.integers(0, 3), st.tuples(st.booleans(), st.lists(st.binary(max_size=300))))))
-def test_they_are_a_queue(steps: list[int | tuple[bool, list[bytes]]]) -> None:
-    ours, theirs = PackedMessages(), deque[tuple[bytes, bool]]()
+@given(st.lists(st.one_of(st.integers(0, 3), st.lists(st.binary(max_size=300)))))
+def test_they_are_a_queue(steps: list[int | list[bytes]]) -> None:
+    ours, theirs = PackedMessages(), deque[bytes]()
     for step in steps:
         if isinstance(step, int):
             for _ in range(count := min(step, len(theirs))):
                 theirs.popleft()
             ours.drop(count)
         else:
-            ours.add(step[1], binary=step[0])
-            theirs += [(one, step[0]) for one in step[1]]
+            ours.add(step)
+            theirs += step
         assert ours.count == len(theirs)
-        texts = takewhile(lambda one: not one[1], islice(theirs, 4))
-        assert ours.texts(4) == [text for text, _ in texts]
-        assert not theirs or ours.first() == theirs[0]
-    assert ours.size_bytes == sum(4 + len(one) for one, _ in theirs)
+        assert ours.texts(4) == list(islice(theirs, 4))
+    assert ours.size_bytes == sum(4 + len(one) for one in theirs)
 
 
 @given(st.binary(max_size=70_000), st.sampled_from((TEXT, BINARY, CONT)), st.integers(0, 14))

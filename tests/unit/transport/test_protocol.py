@@ -1,7 +1,7 @@
 """Frames, kinds of messages and their bounds."""
 
 from huahuo.transport.protocol.codes import SENTENCES, ErrorCode
-from huahuo.transport.protocol.flow_control import Flow, TokenBucket, Window
+from huahuo.transport.protocol.flow_control import Flow, Window
 from huahuo.transport.protocol.frames import (
     ENTRY_BYTES,
     FrameCache,
@@ -39,12 +39,6 @@ def test_an_ack_within_a_hole_releases_nothing_and_is_no_progress() -> None:
     assert (window.outstanding, window.waiting_since_s) == (0, None)
 
 
-def test_a_rate_of_nothing_is_no_limit() -> None:
-    bucket = TokenBucket(0, 1, 0.0)
-    assert all(bucket.take(0.0) for _ in range(10))
-    assert bucket.wait_s(0.0) == 0.0
-
-
 def cache(bytes_max: int = 1 << 20, frame_bytes_max: int = 256 << 10) -> FrameCache:
     return FrameCache(bytes_max=bytes_max, frame_bytes_max=frame_bytes_max)
 
@@ -57,17 +51,6 @@ def test_subscribers_at_the_same_place_get_the_same_bytes() -> None:
     again = frames.run("system", 1, log.run("system", 0, 10).events, batch=True)
     assert again.data is first.data
     assert frames.built == 1
-
-
-def test_frames_that_were_let_go_are_made_again() -> None:
-    log, frames = ModelLog(), cache()
-    log.append("system")
-    events = log.run("system", 0, 10).events
-    first = frames.run("system", 1, events, batch=True)
-    frames.clear()
-    assert (len(frames), frames.bytes) == (0, 0)
-    assert frames.run("system", 1, events, batch=True).data == first.data
-    assert frames.built == 2
 
 
 def test_the_memory_of_frames_is_bounded_and_the_oldest_goes_first() -> None:

@@ -103,12 +103,6 @@ async def test_types_of_the_protocol_and_of_domains_and_no_names_are_refused(typ
     assert await (await world()).refused({"stream": "system", "type": type_}) == "invalid_field"
 
 
-async def test_a_stream_or_type_left_out_is_refused() -> None:
-    w = await world()
-    assert await w.refused({"type": "t"}) == "invalid_field"
-    assert await w.refused({"stream": "system"}) == "invalid_field"
-
-
 async def test_a_system_notification_may_be_published_to_system_only() -> None:
     w = await world()
     note = {"type": "system_notification", "message": "维护", "level": "warning"}
@@ -260,10 +254,6 @@ async def test_a_revocation_that_names_not_exactly_one_user_or_token_is_refused(
     params: dict[str, Any],
 ) -> None:
     assert await (await world()).refused(params, "revoke") == "invalid_field"
-
-
-async def test_the_snapshot_of_an_empty_stream_is_empty() -> None:
-    assert await (await world()).recent("system") == (0, {"recent": []})
 
 
 async def test_a_snapshot_of_the_largest_events_stays_below_sixteen_megabytes() -> None:

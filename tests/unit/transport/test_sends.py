@@ -74,16 +74,6 @@ async def sends(request: pytest.FixtureRequest) -> Sends:
     return made
 
 
-async def test_a_long_frame_does_not_wait_behind_another_and_order_is_kept(sends: Sends) -> None:
-    frames = [b"a" * 60_000, b"b" * 60_000, b"c"]
-    async with sockets(sends, 1) as ((one, far),):
-        sends.begin()
-        for frame in frames:
-            one.write(frame)
-        sends.end()
-        assert await read(far, 120_001) == b"".join(frames)
-
-
 def test_where_the_network_is_simulated_the_transports_write() -> None:
     async def opened() -> Way:
         return Sends("auto").open()

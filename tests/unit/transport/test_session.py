@@ -11,15 +11,6 @@ from huahuo.transport.protocol.flow_control import TransportSettings
 from tests.support.drivers.session import PEOPLE, Driver, ModelLog, note_command, seqs, texts, types
 
 
-def test_a_group_of_the_token_is_resumed() -> None:
-    log = ModelLog()
-    log.append("group/ops")
-    driver = Driver(log)
-    result = driver.login(resume={"log": "log-1", "cursors": {"group/ops": 0}})
-    assert result["streams"]["group/ops"]["outcome"] == "resumed"
-    assert seqs(driver.take(), "group/ops") == [1]
-
-
 @pytest.mark.parametrize(
     ("token", "code", "close"),
     [

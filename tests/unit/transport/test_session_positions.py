@@ -15,7 +15,7 @@ from huahuo.transport.protocol.codes import CloseCode
 from huahuo.transport.protocol.dialects import V1, V1_ZSTD
 from huahuo.transport.protocol.flow_control import TransportSettings
 from huahuo.transport.session.delivery_states import Subscription, Wanted
-from huahuo.transport.session.interface import Alarm, Execute, Now, Output, Verify
+from huahuo.transport.session.interface import Execute, Now, Output, Verify
 from huahuo.transport.session.session import Session, State
 from tests.support.drivers.session import PEOPLE, Driver, Message, ModelLog, note_command, types
 from tests.support.worlds.compressed import compression
@@ -42,16 +42,6 @@ class Returned(Driver):
         super().__init__(log)
         resume = {"log": "log-1", "cursors": {stream: cursor}, "checks": {stream: [seq, check]}}
         self.outcome = self.login(resume=resume)["streams"][stream]["outcome"]
-
-
-def test_a_check_of_an_event_that_the_log_does_not_hold_differs() -> None:
-    driver = Returned(linked(5), 4, 6, check(6))
-    assert driver.outcome == "reset"
-    assert driver.alarms == [Alarm(OWN, 4, 5, check_seq=6)]
-
-
-def test_a_cursor_ahead_of_the_log_is_called_that() -> None:
-    assert Returned(linked(5), 9, 8, check(8)).alarms == [Alarm(OWN, 9, 5)]
 
 
 def test_no_message_is_handed_in_while_links_are_looked_up() -> None:
@@ -162,32 +152,6 @@ class Slow(Driver):
         super().carry_out([one for one in outputs if not isinstance(one, Verify)])
 
 
-def test_while_a_token_is_judged_the_client_that_wants_to_join_is_known() -> None:
-    driver = Slow()
-    assert (driver.session.state, driver.session.joining) == (State.CONNECTED, None)
-    driver.say(action="authenticate", token="alice", client="dev-7")
-    assert (driver.session.state, driver.session.joining) == (State.VERIFYING, "dev-7")
-
-
-def test_only_a_token_of_the_same_user_may_replace_the_first() -> None:
-    driver = Slow()
-    alice, bob = (Verified(PEOPLE[name], driver.now.ms + 60_000) for name in ("alice", "bob"))
-    driver.say(action="authenticate", token="alice")
-    assert not driver.session.may_refresh(alice)
-    driver.carry_out(driver.session.verdict(alice, driver.now))
-    driver.say(action="authenticate", token="another")
-    assert driver.session.may_refresh(alice)
-    assert not driver.session.may_refresh(bob)
-
-
-def test_where_nobody_can_judge_a_first_token_the_client_comes_back_later() -> None:
-    driver = Slow()
-    driver.say(action="authenticate", token="alice")
-    driver.carry_out(driver.session.verdict(AuthFailure(NOT_NOW), driver.now))
-    assert driver.closed is not None
-    assert driver.closed.code == CloseCode.SERVER_FAULT
-
-
 def test_where_nobody_can_judge_a_fresh_token_the_old_one_goes_on() -> None:
     driver = Slow()
     driver.say(action="authenticate", token="alice")
@@ -230,25 +194,6 @@ def test_what_comes_after_the_end_of_a_session_changes_nothing() -> None:
     assert session.next_read() is None
     assert session.stalled(now.s) is None
     assert session.snapshot(sub, 1, b"") == session.corrupt(sub) == session.refuse_snapshot(sub, "busy") == []
-
-
-def test_a_stream_that_nobody_reads_is_not_held() -> None:
-    driver = Driver(verdicts={ORDER: True})
-    driver.login()
-    assert not driver.session.hold(ORDER)
-
-
-def test_a_snapshot_that_comes_for_a_subscription_that_ended_is_dropped() -> None:
-    driver = Driver(verdicts={ORDER: True})
-    driver.hold_snapshots = True
-    driver.login()
-    driver.append(ORDER, "a")
-    driver.say(action="subscribe", id="s", stream=ORDER, after="snapshot")
-    [due] = driver.snapshots_due
-    driver.say(action="unsubscribe", id="u", stream=ORDER)
-    assert not driver.session.awaits(due.sub)
-    assert driver.session.refuse_snapshot(due.sub, "busy", 1.0) == []
-    assert driver.session.corrupt(due.sub) == []
 
 
 def test_damaged_data_ends_the_subscription_that_needs_it() -> None:

@@ -71,30 +71,6 @@ def test_the_factor_has_a_bound() -> None:
 LIMITS = BudgetLimits(process=100, user=40, connection=25)
 
 
-def test_each_bound_refuses_for_itself() -> None:
-    budget = Budget(LIMITS)
-    first, second = budget.purse("user/1"), budget.purse("user/1")
-    assert first.reserve(25, 0)
-    assert not first.reserve(1, 0)  # the connection
-    assert second.reserve(15, 0)
-    assert not second.reserve(1, 0)  # the user
-    for user in ("user/2", "user/3"):
-        assert budget.purse(user).reserve(25, 0)
-    assert not budget.purse("user/4").reserve(11, 7.0)  # the process
-    assert (budget.used, budget.refused, budget.short_at_s) == (90, 3, 7.0)
-
-
-def test_what_a_closed_connection_held_is_free_whatever_comes_later() -> None:
-    budget = Budget(LIMITS)
-    purse = budget.purse("user/1")
-    assert purse.reserve(20, 0)
-    purse.buffer(5, 0)
-    purse.close()
-    purse.release(20)
-    purse.buffer(7, 1)
-    assert (budget.used, budget.users) == (0, 0)
-
-
 def test_a_connection_whose_buffer_does_not_shrink_is_stuck() -> None:
     purse = Budget(LIMITS).purse("user/1")
     assert purse.stuck_s(5) == 0

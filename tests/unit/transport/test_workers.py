@@ -5,6 +5,7 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, cast
+
 import pytest
 
 from huahuo.actors.actor.messages import AskTimeout, HandlerCancelled, InboxFull
@@ -21,24 +22,13 @@ from huahuo.transport.workers.channel import (
     Channel,
     LinksFound,
     OwnerPort,
-    columns_of,
     error_named,
     error_raised,
-    events_of,
     message,
 )
 from huahuo.transport.workers.owner import PartsKept
 from huahuo.transport.workers.owner_proxies import RemoteLog
 from tests.support.patience import WITHIN_S
-from huahuo.transport.workers.channel import (
-    Channel,
-    LinksFound,
-    OwnerFailed,
-    OwnerPort,
-    error_named,
-    error_raised,
-    message,
-)
 
 
 class End:
