@@ -10,7 +10,6 @@ import pytest
 from huahuo.actors.entities.entity import Query
 from huahuo.mailcheck.api import mailbox_list
 from huahuo.mailcheck.api.mailbox_list import ORDERS_MAX, PAGE_ROWS_MAX, Order, list_of, snapshot_of
-from huahuo.mailcheck.checks.mailboxes import OneAtATime
 from huahuo.mailcheck.records import EmailsList, Row
 from huahuo.mailcheck.roster.state import RosterFold
 from tests.support.worlds.mail_world import MailWorld, mail_world
@@ -112,22 +111,6 @@ async def test_a_roster_keeps_few_orders(world: MailWorld) -> None:
     assert len(kept) == ORDERS_MAX
 
 
-@mail_world()
-async def test_lists_between_two_changes_share_the_same_rows(world: MailWorld) -> None:
-    async def cut() -> tuple[Row, ...]:
-        rows: tuple[Row, ...] = await world.directory.ask("roster", 7, Query(lambda _, s: s.cut()))
-        return rows
-
-    await filled(world, "a")
-    first = await cut()
-    assert await cut() is first
-    await filled(world, "b")
-    assert [row.id for row in await cut()] == [1, 2]
-    await world.do("delete_emails", email_ids=[1])
-    assert [row.id for row in await cut()] == [2]
-    assert [row.id for row in first] == [1]
-
-
 def test_the_whole_list_has_the_bytes_that_it_always_had() -> None:
     state = RosterFold().initial("user/7")
     for number in (2, 1):
@@ -155,21 +138,3 @@ async def test_pages_in_more_orders_than_are_kept_sort_at_most_once_each(
     pages = await asyncio.gather(*(world.do("get_all_emails", sort=field, limit=1) for field in fields))
     assert [page["type"] for page in pages] == ["emails_list"] * len(fields)
     assert len(made) <= len(fields)
-
-
-async def test_a_piece_of_work_waits_for_that_of_its_user_and_for_no_other_users() -> None:
-    turns, entered, go = OneAtATime(), list[str](), asyncio.Event()
-
-    async def piece(name: str, user_id: int) -> None:
-        async with turns.of(user_id):
-            entered.append(name)
-            await go.wait()
-
-    asked = [asyncio.ensure_future(piece(name, user)) for name, user in (("a", 1), ("b", 1), ("c", 2))]
-    await asyncio.sleep(0.001)
-    assert entered == ["a", "c"]
-    asked[0].cancel()
-    await asyncio.sleep(0.001)
-    assert entered == ["a", "c", "b"], "one that leaves lets the next one in"
-    go.set()
-    await asyncio.gather(*asked, return_exceptions=True)

@@ -3,27 +3,19 @@
 import msgspec
 import pytest
 
-from huahuo.eventstore.blobs import blob_id
 from huahuo.mailcheck.mailbox.decider import (
     Begin,
     CheckHeld,
     CheckOver,
-    Content,
-    Done,
     Finish,
-    KeepContents,
     MailsFound,
     Plan,
     Progress,
-    ReportStatus,
     SeeUnread,
 )
 from huahuo.mailcheck.records import (
-    MISSING,
     UNREAD,
-    MailRecord,
     Unread,
-    record_key,
     rfc3339,
 )
 from huahuo.mailcheck.roster.decider import CheckEmails
@@ -57,14 +49,6 @@ def running() -> Book:
     return book
 
 
-def short(book: Book, after: int) -> list[tuple[object, ...]]:
-    """What was said behind `after`, without ids."""
-    return [
-        (e["type"], *(e[k] for k in ("status", "progress", "message", "subject") if k in e))
-        for e in book.said(U, after)
-    ]
-
-
 # -- the way of a check -------------------------------------------------------------------------
 
 
@@ -82,6 +66,14 @@ def test_the_check_of_a_living_node_is_left_to_it_and_that_of_an_ended_one_goes_
     assert book.mailbox(1, Begin(1, "a.2", frozenset({"a.2", "b.1"}))) == CheckHeld("b.1")
 
 
+def test_a_message_fits_into_json_and_into_its_bound() -> None:
+    book = running()
+    book.mailbox(1, Progress(1, 5, "x\ud800\0" + "y" * 2000))
+    told = book.said(U)[-1]["message"]
+    assert told.startswith("x?y")
+    assert len(told) <= 1000
+
+
 @pytest.mark.parametrize(
     "late",
     [Begin(9), Progress(9, 5, ""), MailsFound(9, (mail(1),), cursor(1)), Finish(9, "ok")],
@@ -94,53 +86,7 @@ def test_results_of_another_check_are_ignored(late: Begin) -> None:
     assert len(book.events) == count
 
 
-@pytest.mark.parametrize(
-    ("found", "message"),
-    [(0, "没有找到新邮件"), (1, "检查完成，共 1 封新邮件"), (3, "检查完成，共 3 封新邮件")],
-)
-def test_a_success_says_how_many_mails_are_new(found: int, message: str) -> None:
-    book = running()
-    for uid in range(1, found + 1):
-        book.mailbox(1, MailsFound(1, (mail(uid),), cursor(uid)))
-    before = book.heads[U]
-    assert book.mailbox(1, Finish(1, "ok")) == Done()
-    assert short(book, before) == [
-        ("check_progress", 100, message),
-        ("email_status_update", "ok", message),
-    ]
-    assert book.said(M)[-1] == {"type": "check_ended", "check_id": 1, "status": "ok"}
-    assert book.table("checks") == []
-
-
-def test_a_message_fits_into_json_and_into_its_bound() -> None:
-    book = running()
-    book.mailbox(1, Progress(1, 5, "x\ud800\0" + "y" * 2000))
-    told = book.said(U)[-1]["message"]
-    assert told.startswith("x?y")
-    assert len(told) <= 1000
-
-
 # -- mails --------------------------------------------------------------------------------------
-
-
-def test_new_mails_cursor_rows_and_contents_are_one_append() -> None:
-    book = running()
-    one, two = mail(4, "First"), mail(6, "Second", has_attachments=True)
-    decision = book.mailboxes.decide(
-        book.mailbox_state(1), MailsFound(1, (one, two), cursor(6)), book.context()
-    )
-    assert [(e.stream, e.type) for e in decision.events] == [
-        (U, "mail_received"),
-        (U, "mail_received"),
-        (M, "cursor_moved"),
-    ]
-    assert decision.blobs == (one.content, two.content)
-    fact = msgspec.json.decode(decision.events[-1].body)
-    assert (fact["uid"], fact["uidvalidity"], fact["folder"]) == (6, 1, "INBOX")
-    assert fact["mails"] == [
-        {"mail_id": 1, "uid": 4, "size": 104, "blob": blob_id(one.content)},
-        {"mail_id": 2, "uid": 6, "size": 106, "blob": blob_id(two.content)},
-    ]
 
 
 def test_which_mails_are_unread_is_told_when_it_changed_and_kept_for_lists(book: Book) -> None:
@@ -157,45 +103,11 @@ def test_which_mails_are_unread_is_told_when_it_changed_and_kept_for_lists(book:
     assert [msgspec.json.decode(one, type=Unread) for one in kept] == [Unread("INBOX", 2, "1:3")]
 
 
-def test_a_content_that_was_read_after_its_headers_is_kept_with_its_mail() -> None:
-    book = running()
-    book.mailbox(1, MailsFound(1, (mail(4, content=b""),), cursor(4)))
-    assert len(book.table(MISSING)) == 1
-    received = NOW_MS - 3_600_000
-    record = msgspec.json.decode(book.rows["mails", "1", record_key(received, 1)], type=MailRecord)
-    book.mailbox(1, KeepContents((Content(record, received, b"text", has_attachments=True),)))
-    assert book.said(M)[-1]["mails"] == [{"mail_id": 1, "blob": blob_id(b"text"), "attached": False}]
-    shown = msgspec.json.decode(book.rows["mails", "1", record_key(received, 1)], type=MailRecord)
-    assert (shown.blob, shown.has_attachments) == (blob_id(b"text"), True)
-    assert (book.blobs[blob_id(b"text")], book.table(MISSING)) == (b"text", [])
-
-
 def test_a_mail_beyond_the_cursor_is_left_for_later() -> None:
     book = running()
     book.mailbox(1, MailsFound(1, (mail(1), mail(9)), cursor(1)))
     book.mailbox(1, MailsFound(1, (mail(9),), cursor(9)))
     assert book.types(U).count("mail_received") == 2
-    assert broken_mails(book.events) == []
-
-
-def test_a_changed_uidvalidity_is_a_fact_and_everything_is_new() -> None:
-    book = running()
-    book.mailbox(1, MailsFound(1, (mail(5),), cursor(5)))
-    book.mailbox(1, MailsFound(1, (mail(1, uidvalidity=2),), cursor(1, uidvalidity=2)))
-    assert book.types(M)[-2:] == ["uidvalidity_changed", "cursor_moved"]
-    assert book.said(M)[-2] == {"type": "uidvalidity_changed", "folder": "INBOX", "before": 1, "after": 2}
-    assert book.mailbox_state(1).seen["INBOX"] == cursor(1, uidvalidity=2)
-    assert book.types(U).count("mail_received") == 2
-
-
-def test_a_server_that_returns_to_an_earlier_uidvalidity_tells_only_new_mails() -> None:
-    book = running()
-    book.mailbox(1, MailsFound(1, (mail(1), mail(2)), cursor(2)))
-    book.mailbox(1, MailsFound(1, (mail(1, uidvalidity=2),), cursor(1, uidvalidity=2)))
-    book.mailbox(1, MailsFound(1, (mail(1),), cursor(1)))
-    book.mailbox(1, MailsFound(1, (), cursor(0, uidvalidity=2)))
-    book.mailbox(1, MailsFound(1, (mail(1), mail(2), mail(3)), cursor(3)))
-    assert book.types(U).count("mail_received") == 4
     assert broken_mails(book.events) == []
 
 
@@ -226,20 +138,6 @@ def test_texts_of_a_mail_fit_into_json_and_into_their_bounds() -> None:
     told = book.said(U)[-1]
     assert told["subject"].startswith("a?bc")
     assert (len(told["subject"]) <= 1000, len(told["sender"])) == (True, 500)
-
-
-# -- reports of an embedding application --------------------------------------------------------
-
-
-def test_the_first_report_opens_an_implicit_check(book: Book) -> None:
-    book.mailbox(1, ReportStatus("processing", "app works"))
-    assert short(book, 1) == [
-        ("email_status_update", "processing", "app works"),
-        ("check_progress", 0, "app works"),
-    ]
-    assert book.said(M)[-1] == {"type": "check_started", "check_id": 1, "implicit": True}
-    (value,) = [v for (table, _, _), v in book.rows.items() if table == "checks"]
-    assert msgspec.json.decode(value) == {"user_id": USER, "check_id": 1, "implicit": True}
 
 
 # -- the fold -----------------------------------------------------------------------------------

@@ -6,9 +6,8 @@ import msgspec
 import pytest
 
 from huahuo.actors.plugins.calls import Refusal
-from huahuo.eventstore.errors import Conflict
 from huahuo.eventstore.model import Secret
-from huahuo.mailcheck.events import StopCheck, UidCursor
+from huahuo.mailcheck.events import UidCursor
 from huahuo.mailcheck.mailbox.decider import (
     Begin,
     Finish,
@@ -28,7 +27,6 @@ from tests.support.models.mail_book import USER, Book, cursor, mail, snapshot_st
 from tests.support.models.mail_rules import leaks
 
 U = f"user/{USER}"
-ROSTER = f"roster/{USER}"
 
 
 @pytest.fixture
@@ -78,14 +76,6 @@ def test_adding_a_mailbox_emits_an_event_and_seals_its_secrets_outside_it() -> N
     assert leaks(["canary"], *(e.body for e in book.events), decision.record or b"") == []
 
 
-def test_an_address_belongs_to_a_user_once_whatever_its_case(book: Book) -> None:
-    reply = book.roster(
-        USER, AddEmail(email="A@X.com", mail_type="imap", secrets={"password": Secret("p")})
-    ).reply
-    assert reply == Refusal("already_exists", "邮箱 A@X.com 添加失败，可能已存在")
-    assert book.types(U) == ["email_added"]
-
-
 P = {"password": Secret("canary-1")}
 OAUTH = {"client_id": Secret("canary-2"), "refresh_token": Secret("canary-3")}
 
@@ -121,16 +111,6 @@ def test_an_account_that_cannot_work_is_refused(fields: dict[str, Any], message:
 @pytest.mark.parametrize(("mail_type", "secrets"), [("outlook", OAUTH), ("gmail", OAUTH), ("gmail", P)])
 def test_oauth_types_take_a_token_instead_of_a_password(mail_type: str, secrets: dict[str, Secret]) -> None:
     assert Book().add(mail_type=mail_type, secrets=secrets) == 1
-
-
-def test_the_number_of_mailboxes_of_a_user_is_bounded() -> None:
-    book = Book(mailboxes_max=2)
-    book.add("a@x.com")
-    book.add("b@x.com")
-    reply = book.roster(USER, AddEmail(email="c@x.com", mail_type="imap", secrets=P)).reply
-    assert isinstance(reply, Refusal)
-    assert reply.code == "too_large"
-    assert "2" in reply.message
 
 
 # -- update -------------------------------------------------------------------------------------
@@ -206,19 +186,6 @@ def test_the_same_host_and_the_hosts_of_the_table_need_no_secret_again(
     assert decision.drop_secrets == ()
 
 
-def test_what_does_not_exist_cannot_be_updated() -> None:
-    reply = Book().roster(USER, UpdateEmail(email_id=9)).reply
-    assert reply == Refusal("not_found", "邮箱ID 9 不存在或您没有权限")
-
-
-def test_a_move_to_another_server_ends_the_running_check_first(book: Book) -> None:
-    check_id = check(book, 1)
-    before = book.heads[U]
-    book.roster(USER, UpdateEmail(email_id=1, server="imap.other.com", secrets=P))
-    assert book.types(U, before) == ["check_progress", "email_status_update", "email_updated"]
-    assert book.effects[-1] == StopCheck(check_id)
-
-
 def test_cursors_belong_to_their_server(book: Book) -> None:
     check_id = check(book, 1)
     book.mailbox(1, Begin(check_id))
@@ -232,27 +199,6 @@ def test_cursors_belong_to_their_server(book: Book) -> None:
 # -- check and cancel ---------------------------------------------------------------------------
 
 
-def test_every_accepted_mailbox_is_expected_where_it_stands() -> None:
-    book = Book()
-    for name in ("a", "b", "c"):
-        book.add(f"{name}@x.com")
-    check(book, 2)
-    decision = book.roster(USER, CheckEmails((1, 2, 3)))
-    assert decision.reply == Success("开始检查 2 个邮箱", accepted=[1, 3], skipped=[2])
-    assert decision.expected == {ROSTER: 3, "mailbox/1": 1, "mailbox/3": 1}
-
-
-def test_another_user_s_mailbox_is_neither_checked_cancelled_nor_deleted(book: Book) -> None:
-    check_id = check(book, 1)
-    count = len(book.events)
-    other = USER + 1
-    assert book.roster(other, CheckEmails((1,))).reply == Refusal("not_found", "您没有权限检查任何指定的邮箱")
-    assert book.roster(other, CancelCheck((1,))).reply == Success("已取消 0 个检查", cancelled=[])
-    assert book.roster(other, DeleteEmails((1,))).reply == Success("已删除 0 个邮箱", email_ids=[])
-    assert len(book.events) == count
-    assert book.roster_state(USER).checks == {1: check_id}
-
-
 @pytest.mark.parametrize("kind", [CheckEmails, CancelCheck, DeleteEmails])
 def test_a_list_of_ids_is_neither_empty_nor_too_long(kind: type[CheckEmails]) -> None:
     book = Book(ids_max=3)
@@ -262,19 +208,6 @@ def test_a_list_of_ids_is_neither_empty_nor_too_long(kind: type[CheckEmails]) ->
         assert reply.code == code
     taken = book.roster(USER, kind((1, 2, 3))).reply
     assert not isinstance(taken, Refusal) or taken.code != "too_large"
-
-
-def test_a_cancel_decided_on_what_the_mailbox_has_left_behind_conflicts(book: Book) -> None:
-    check_id = check(book, 1)
-    book.mailbox(1, Begin(check_id))
-    stale = book.rosters.decide(book.roster_state(USER), CancelCheck((1,)), book.context())
-    book.mailbox(1, Finish(check_id, "ok"))
-    with pytest.raises(Conflict):
-        book.write(stale)
-    assert book.roster(USER, CancelCheck((1,))).reply == Success("已取消 0 个检查", cancelled=[])
-
-
-# -- delete -------------------------------------------------------------------------------------
 
 
 # -- the fold -----------------------------------------------------------------------------------
@@ -306,35 +239,3 @@ def test_an_implicit_check_makes_the_mailbox_busy(book: Book) -> None:
 def test_a_keyframe_that_is_none_is_refused() -> None:
     with pytest.raises(ValueError, match="int"):
         Book().rosters.load(U, b"\x93rubbish")
-
-
-# -- the stream that only the roster writes -------------------------------------------------------
-
-ADD = AddEmail(email="a@x.com", mail_type="imap", secrets={"password": Secret("p")})
-
-
-def test_a_change_of_the_mailboxes_moves_the_head_of_the_roster_s_own_stream(book: Book) -> None:
-    book.roster(USER, UpdateEmail(email_id=1, server="mail.x.com", secrets=P))
-    check(book, 1)
-    book.roster(USER, CancelCheck((1,)))
-    book.roster(USER, DeleteEmails((1,)))
-    assert book.types(ROSTER) == ["roster_changed"] * 3
-
-
-def test_two_changes_decided_on_one_state_collide() -> None:
-    book = Book()
-    state = book.roster_state(USER)
-    first, second = (book.rosters.decide(state, ADD, book.context()) for _ in range(2))
-    book.write(first)
-    with pytest.raises(Conflict, match=ROSTER):
-        book.write(second)
-    assert book.types(U) == ["email_added"]
-
-
-def test_a_kept_refusal_and_a_check_expect_that_the_roster_decided_nothing_else(book: Book) -> None:
-    refused = book.roster(USER, ADD)
-    assert isinstance(refused.reply, Refusal)
-    assert (refused.expected, refused.events) == ({ROSTER: 1}, ())
-    state = book.roster_state(USER)
-    for command in (CheckEmails((1,)), CancelCheck((1,)), DeleteEmails((1,))):
-        assert book.rosters.decide(state, command, book.context()).expected[ROSTER] == 1

@@ -194,14 +194,6 @@ def test_the_tokens_of_a_deleted_mailbox_are_dropped() -> None:
     run_virtual(main())
 
 
-def test_an_access_token_is_never_shown() -> None:
-    async def main() -> None:
-        access = await tokens(Endpoint()).get(1, PROVIDER, graph=False)
-        assert "access 1" not in repr(access)
-
-    run_virtual(main())
-
-
 def test_a_grant_is_sent_where_its_mailbox_is_now_and_not_where_it_was_when_the_check_began() -> None:
     async def main() -> None:
         endpoint, grants = Endpoint(), Kept()
