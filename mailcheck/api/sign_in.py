@@ -28,14 +28,7 @@ from huahuo.mailcheck.checks.sign_in import CheckMail
 from huahuo.mailcheck.events import mailbox_stream
 from huahuo.mailcheck.mailbox.decider import Plan
 from huahuo.mailcheck.records import Success
-from huahuo.mailcheck.roster.decider import (
-    AddEmail,
-    UpdateEmail,
-    refuse_address,
-    refuse_missing,
-    refuse_secrets,
-    refuse_settings,
-)
+from huahuo.mailcheck.roster import decider
 from huahuo.mailcheck.roster.state import Roster
 from huahuo.mailcheck.servers.faults import GrantRefused, Issued, MailFault, classify
 from huahuo.mailcheck.servers.graph import Requests
@@ -149,10 +142,10 @@ class Logins(Answering):
         given = {"password": params.password, "proxy": params.proxy, "login": params.login}
         secrets = {name: Secret(text) for name, text in given.items() if text}
         return (
-            refuse_address(params.email.strip())
-            or refuse_settings(self._providers, params.mail_type, params.server, params.port)
-            or refuse_secrets(secrets)
-            or refuse_missing(self._providers, params.mail_type, secrets)
+            decider.refuse_address(params.email.strip())
+            or decider.refuse_settings(self._providers, params.mail_type, params.server, params.port)
+            or decider.refuse_secrets(secrets)
+            or decider.refuse_missing(self._providers, params.mail_type, secrets)
         )
 
     def _target(self, params: TestLoginParams) -> Target:
@@ -296,7 +289,7 @@ class Signins(Answering):
         email_id, mail_type, at = await self._mailbox(user_id, email)
         mail_type = mail_type or call.params.mail_type
         provider = self._providers.of(mail_type)
-        refusal = refuse_address(email)
+        refusal = decider.refuse_address(email)
         if refusal is None and not (provider.devicecode_url and provider.token_url):
             refusal = Refusal("invalid_field", zh.SIGNIN_NOT_OFFERED, f"mail_type: {en.NO_CODE_URL}")
         client_id = call.params.client_id or await self._client_id(email_id) or provider.client_id
@@ -356,11 +349,13 @@ class Signins(Answering):
         email, mail_type = signin.email, signin.mail_type
         secrets = {"client_id": Secret(signin.client_id), "refresh_token": found.refresh_token}
         email_id, _, at = await self._mailbox(signin.user_id, email)
-        command: AddEmail | UpdateEmail = AddEmail(email=email, mail_type=mail_type, secrets=secrets)
+        command: decider.AddEmail | decider.UpdateEmail = decider.AddEmail(
+            email=email, mail_type=mail_type, secrets=secrets
+        )
         if email_id is not None:
             where = self._home(at, mail_type, email)
             signin.move = _move(at, where)
-            command = UpdateEmail(
+            command = decider.UpdateEmail(
                 email_id=email_id,
                 mail_type=mail_type,
                 server=where.host,
