@@ -3,16 +3,7 @@
 import msgspec
 import pytest
 
-from huahuo.mailcheck.mailbox.decider import (
-    Begin,
-    CheckHeld,
-    CheckOver,
-    Finish,
-    MailsFound,
-    Plan,
-    Progress,
-    SeeUnread,
-)
+from huahuo.mailcheck.mailbox import decider
 from huahuo.mailcheck.records import (
     UNREAD,
     Unread,
@@ -45,7 +36,7 @@ def queued() -> Book:
 def running() -> Book:
     """The same, the check running."""
     book = queued()
-    assert isinstance(book.mailbox(1, Begin(1)), Plan)
+    assert isinstance(book.mailbox(1, decider.Begin(1)), decider.Plan)
     return book
 
 
@@ -55,20 +46,20 @@ def running() -> Book:
 def test_the_check_of_a_living_node_is_left_to_it_and_that_of_an_ended_one_goes_on() -> None:
     book = queued()
     living = frozenset({"a.1", "b.1"})
-    assert isinstance(book.mailbox(1, Begin(1, "a.1", living)), Plan)
+    assert isinstance(book.mailbox(1, decider.Begin(1, "a.1", living)), decider.Plan)
     count = len(book.events)
-    assert book.mailbox(1, Begin(1, "b.1", living)) == CheckHeld("a.1")
-    assert isinstance(book.mailbox(1, Begin(1, "a.1", living)), Plan)
+    assert book.mailbox(1, decider.Begin(1, "b.1", living)) == decider.CheckHeld("a.1")
+    assert isinstance(book.mailbox(1, decider.Begin(1, "a.1", living)), decider.Plan)
     assert len(book.events) == count, "nothing is recorded of either"
-    assert isinstance(book.mailbox(1, Begin(1, "b.1", frozenset({"b.1"}))), Plan)
+    assert isinstance(book.mailbox(1, decider.Begin(1, "b.1", frozenset({"b.1"}))), decider.Plan)
     assert book.said(M)[-1] == {"type": "check_started", "check_id": 1, "implicit": False, "by": "b.1"}
     assert len(book.events) == count + 1, "the user is told nothing twice"
-    assert book.mailbox(1, Begin(1, "a.2", frozenset({"a.2", "b.1"}))) == CheckHeld("b.1")
+    assert book.mailbox(1, decider.Begin(1, "a.2", frozenset({"a.2", "b.1"}))) == decider.CheckHeld("b.1")
 
 
 def test_a_message_fits_into_json_and_into_its_bound() -> None:
     book = running()
-    book.mailbox(1, Progress(1, 5, "x\ud800\0" + "y" * 2000))
+    book.mailbox(1, decider.Progress(1, 5, "x\ud800\0" + "y" * 2000))
     told = book.said(U)[-1]["message"]
     assert told.startswith("x?y")
     assert len(told) <= 1000
@@ -76,13 +67,18 @@ def test_a_message_fits_into_json_and_into_its_bound() -> None:
 
 @pytest.mark.parametrize(
     "late",
-    [Begin(9), Progress(9, 5, ""), MailsFound(9, (mail(1),), cursor(1)), Finish(9, "ok")],
+    [
+        decider.Begin(9),
+        decider.Progress(9, 5, ""),
+        decider.MailsFound(9, (mail(1),), cursor(1)),
+        decider.Finish(9, "ok"),
+    ],
     ids=lambda c: type(c).__name__,
 )
-def test_results_of_another_check_are_ignored(late: Begin) -> None:
+def test_results_of_another_check_are_ignored(late: decider.Begin) -> None:
     book = running()
     count = len(book.events)
-    assert book.mailbox(1, late) == CheckOver()
+    assert book.mailbox(1, late) == decider.CheckOver()
     assert len(book.events) == count
 
 
@@ -92,10 +88,10 @@ def test_results_of_another_check_are_ignored(late: Begin) -> None:
 def test_which_mails_are_unread_is_told_when_it_changed_and_kept_for_lists(book: Book) -> None:
     before = book.heads[M]
     for seen in (
-        SeeUnread("INBOX", 1, ""),
-        SeeUnread("INBOX", 1, "1:3"),
-        SeeUnread("INBOX", 1, "1:3"),
-        SeeUnread("INBOX", 2, "1:3"),
+        decider.SeeUnread("INBOX", 1, ""),
+        decider.SeeUnread("INBOX", 1, "1:3"),
+        decider.SeeUnread("INBOX", 1, "1:3"),
+        decider.SeeUnread("INBOX", 2, "1:3"),
     ):
         book.mailbox(1, seen)
     assert [(e["uidvalidity"], e["uids"]) for e in book.said(M, before)] == [(1, "1:3"), (2, "1:3")]
@@ -105,8 +101,8 @@ def test_which_mails_are_unread_is_told_when_it_changed_and_kept_for_lists(book:
 
 def test_a_mail_beyond_the_cursor_is_left_for_later() -> None:
     book = running()
-    book.mailbox(1, MailsFound(1, (mail(1), mail(9)), cursor(1)))
-    book.mailbox(1, MailsFound(1, (mail(9),), cursor(9)))
+    book.mailbox(1, decider.MailsFound(1, (mail(1), mail(9)), cursor(1)))
+    book.mailbox(1, decider.MailsFound(1, (mail(9),), cursor(9)))
     assert book.types(U).count("mail_received") == 2
     assert broken_mails(book.events) == []
 
@@ -128,13 +124,17 @@ def test_a_mail_s_time_is_the_server_s_unless_the_mail_is_much_older_there(
     date_ms: int, internal_ms: int | None, received_ms: int
 ) -> None:
     book = running()
-    book.mailbox(1, MailsFound(1, (mail(1, date_ms=date_ms, internal_date_ms=internal_ms),), cursor(1)))
+    book.mailbox(
+        1, decider.MailsFound(1, (mail(1, date_ms=date_ms, internal_date_ms=internal_ms),), cursor(1))
+    )
     assert book.said(U)[-1]["received_time"] == rfc3339(received_ms)
 
 
 def test_texts_of_a_mail_fit_into_json_and_into_their_bounds() -> None:
     book = running()
-    book.mailbox(1, MailsFound(1, (mail(1, "a\ud800b\0c" + "x" * 5000, sender="s" * 5000),), cursor(1)))
+    book.mailbox(
+        1, decider.MailsFound(1, (mail(1, "a\ud800b\0c" + "x" * 5000, sender="s" * 5000),), cursor(1))
+    )
     told = book.said(U)[-1]
     assert told["subject"].startswith("a?bc")
     assert (len(told["subject"]) <= 1000, len(told["sender"])) == (True, 500)
@@ -145,8 +145,8 @@ def test_texts_of_a_mail_fit_into_json_and_into_their_bounds() -> None:
 
 def test_a_keyframe_holds_all_that_decisions_need() -> None:
     book = running()
-    book.mailbox(1, Progress(1, 30, ""))
-    book.mailbox(1, MailsFound(1, (mail(1),), cursor(1)))
+    book.mailbox(1, decider.Progress(1, 30, ""))
+    book.mailbox(1, decider.MailsFound(1, (mail(1),), cursor(1)))
     state = book.mailbox_state(1)
     assert book.mailboxes.load(M, book.mailboxes.dump(state)) == state
 
