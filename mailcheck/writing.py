@@ -8,18 +8,7 @@ from typing import Any
 from huahuo.actors.entities.decider import Context, Decision
 from huahuo.actors.plugins.calls import UserId
 from huahuo.eventstore.model import NewEvent, RowDrop, RowPut, SecretPut
-from huahuo.mailcheck.events import (
-    PROGRESS_MAX,
-    Body,
-    CheckEnded,
-    CheckProgress,
-    Effect,
-    EmailStatusUpdate,
-    internal,
-    public,
-    user_stream,
-)
-from huahuo.mailcheck.records import CHECKS, MESSAGE_CHARS_MAX, clean, email_key
+from huahuo.mailcheck import events, records
 
 
 class Writing:
@@ -30,15 +19,15 @@ class Writing:
         self.context = context
         self.now = context.timestamp
         self.events: list[NewEvent] = []
-        self.effects: list[Effect] = []
+        self.effects: list[events.Effect] = []
         self.rows: list[RowPut | RowDrop] = []
         self.secrets: list[SecretPut] = []
 
-    def gathered[R](self, reply: R, **more: Any) -> Decision[R, Effect]:
+    def gathered[R](self, reply: R, **more: Any) -> Decision[R, events.Effect]:
         """Everything, as one append."""
         return Decision(
             reply=reply,
-            at_stream=user_stream(self.user_id),
+            at_stream=events.user_stream(self.user_id),
             events=tuple(self.events),
             effects=tuple(self.effects),
             rows=tuple(self.rows),
@@ -46,13 +35,13 @@ class Writing:
             **more,
         )
 
-    def say(self, email_id: int, body: Body) -> None:
+    def say(self, email_id: int, body: events.Body) -> None:
         """Add a public event about a mailbox."""
-        self.events.append(public(self.user_id, email_id, body))
+        self.events.append(events.public(self.user_id, email_id, body))
 
-    def fact(self, email_id: int, body: Body) -> None:
+    def fact(self, email_id: int, body: events.Body) -> None:
         """Add an internal fact of a mailbox."""
-        self.events.append(internal(email_id, body))
+        self.events.append(events.internal(email_id, body))
 
     def status(
         self, email_id: int, check_id: int, status: str, message: str, error_class: str = "", advice: str = ""
@@ -60,11 +49,11 @@ class Writing:
         """Add the public status of a check, 0 for that of the mailbox's watcher."""
         self.say(
             email_id,
-            EmailStatusUpdate(
+            events.EmailStatusUpdate(
                 timestamp=self.now,
                 email_id=email_id,
                 status=status,
-                message=clean(message, MESSAGE_CHARS_MAX),
+                message=records.clean(message, records.MESSAGE_CHARS_MAX),
                 check_id=check_id,
                 error_class=error_class,
                 advice=advice,
@@ -75,11 +64,11 @@ class Writing:
         """Add the public progress of a check."""
         self.say(
             email_id,
-            CheckProgress(
+            events.CheckProgress(
                 timestamp=self.now,
                 email_id=email_id,
                 progress=percent,
-                message=clean(message, MESSAGE_CHARS_MAX),
+                message=records.clean(message, records.MESSAGE_CHARS_MAX),
                 check_id=check_id,
             ),
         )
@@ -88,7 +77,7 @@ class Writing:
         self, email_id: int, check_id: int, status: str, message: str, error_class: str = "", advice: str = ""
     ) -> None:
         """Add progress 100, the terminal status and the internal end of a check."""
-        self.say_progress(email_id, check_id, PROGRESS_MAX, message)
+        self.say_progress(email_id, check_id, events.PROGRESS_MAX, message)
         self.status(email_id, check_id, status, message, error_class, advice)
-        self.fact(email_id, CheckEnded(timestamp=self.now, check_id=check_id, status=status))
-        self.rows.append(RowDrop(CHECKS, "", email_key(email_id)))
+        self.fact(email_id, events.CheckEnded(timestamp=self.now, check_id=check_id, status=status))
+        self.rows.append(RowDrop(records.CHECKS, "", records.email_key(email_id)))

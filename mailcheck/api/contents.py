@@ -28,7 +28,7 @@ from huahuo.actors.plugins.calls import Call, Refusal, Reply, UserId, error_repl
 from huahuo.eventstore.ambient import Ambient, json_bytes
 from huahuo.eventstore.deadline import Deadline
 from huahuo.eventstore.model import Append, RowDrop
-from huahuo.mailcheck import en, zh
+from huahuo.mailcheck import en, records, zh
 from huahuo.mailcheck.api.params import OfMail
 from huahuo.mailcheck.api.rosters import Answering, Rosters, record_of
 from huahuo.mailcheck.checks.backlog import Backlog
@@ -43,15 +43,6 @@ from huahuo.mailcheck.checks.mailboxes import Mailboxes
 from huahuo.mailcheck.events import GRAPH_UIDVALIDITY
 from huahuo.mailcheck.mailbox.decider import Content, KeepContents, NoMailbox, Plan
 from huahuo.mailcheck.mime.mail import attached, content_document, parse_mail
-from huahuo.mailcheck.records import (
-    MAILS,
-    MISSING,
-    SOURCES,
-    UNREAD_BODIES,
-    MailRecord,
-    email_key,
-    mail_key,
-)
 from huahuo.mailcheck.servers.faults import CommandRefused
 from huahuo.mailcheck.servers.graph import Graph
 from huahuo.mailcheck.servers.imap_client import ImapClient
@@ -66,7 +57,7 @@ class OnServer(msgspec.Struct, frozen=True):
     remote_id: str = ""
 
 
-def on_server(record: MailRecord) -> OnServer | None:
+def on_server(record: records.MailRecord) -> OnServer | None:
     """Where the mail was found last; None if it never was on a server."""
     if record.uidvalidity == GRAPH_UIDVALIDITY and not record.remote_id:
         return None
@@ -240,7 +231,7 @@ class AttachmentParams(msgspec.Struct, frozen=True):
     index: Annotated[int, Meta(ge=0, le=1_000)]
 
 
-async def _from_server(read: CheckMailbox, record: MailRecord, plan: Plan | None) -> bytes | None:
+async def _from_server(read: CheckMailbox, record: records.MailRecord, plan: Plan | None) -> bytes | None:
     """A mail as its server has it, None if it has it no more."""
     place = on_server(record)
     if plan is None or place is None:
@@ -271,7 +262,7 @@ class Attachments(Answering):
         if record is None or plan is None:
             return Refusal("not_found", zh.NO_MAIL.format(mail_id))
         # A mail that came from a file may be kept here.
-        blob = await self._log.row(SOURCES, str(record.email_id), mail_key(mail_id))
+        blob = await self._log.row(records.SOURCES, str(record.email_id), records.mail_key(mail_id))
         kept = None if blob is None else await self._log.blob(blob.decode())
         source = kept or await _from_server(self._read, record, plan)
         return Refusal("not_found", zh.MAIL_GONE) if source is None else source
@@ -333,7 +324,7 @@ class Keeping:
             answer = await self._mailboxes.tell(email_id, KeepContents(tuple(found)))
         return not isinstance(answer.reply, NoMailbox)
 
-    async def _missing(self, mail_id: int) -> tuple[MailRecord, int] | None:
+    async def _missing(self, mail_id: int) -> tuple[records.MailRecord, int] | None:
         """The record of a mail without content, and when it was received."""
         found = await record_of(self._mailboxes.log, mail_id)
         return None if found is None or found[0].blob else (found[0], found[1].received_ms)
@@ -353,7 +344,7 @@ class Opening(Answering):
         self._keeping = keeping
         self._places = asyncio.Semaphore(OPENING_AT_ONCE)
 
-    async def content(self, record: MailRecord) -> bytes | None:
+    async def content(self, record: records.MailRecord) -> bytes | None:
         """The content, None if the mail is nowhere any more.
 
         Raises:
@@ -388,7 +379,7 @@ class Filling:
         self._read = read
         self._keeping = keeping
         self.backlog = Backlog(
-            mailboxes, UNREAD_BODIES, self._fill, at_once=FILLING_AT_ONCE, again_s=_AGAIN_S
+            mailboxes, records.UNREAD_BODIES, self._fill, at_once=FILLING_AT_ONCE, again_s=_AGAIN_S
         )
 
     async def _fill(self, email_id: int) -> bool:
@@ -418,16 +409,16 @@ class Filling:
     async def _missing(self, email_id: int) -> list[Missing]:
         part = str(email_id)
         found: list[Missing] = []
-        for key, _ in await self._log.rows(MISSING, part, limit=_PAGE_MAILS):
-            row = await self._log.row(MAILS, part, key)
+        for key, _ in await self._log.rows(records.MISSING, part, limit=_PAGE_MAILS):
+            row = await self._log.row(records.MAILS, part, key)
             if row is not None:
-                record = msgspec.json.decode(row, type=MailRecord)
+                record = msgspec.json.decode(row, type=records.MailRecord)
                 found.append(Missing(record.mail_id, on_server(record)))
         return found
 
     async def _done(self, email_id: int) -> None:
         """Nothing is missing of this mailbox any more, unless a check has just stored more."""
         async with self._mailboxes.storing(email_id):
-            if not await self._log.rows(MISSING, str(email_id), limit=1):
-                row = RowDrop(UNREAD_BODIES, "", email_key(email_id))
+            if not await self._log.rows(records.MISSING, str(email_id), limit=1):
+                row = RowDrop(records.UNREAD_BODIES, "", records.email_key(email_id))
                 await self._log.append(Append(ts_ms=self._ambient.now_ms(), rows=(row,), principal="service"))

@@ -27,18 +27,8 @@ from huahuo.actors.plugins.plugin import JobDoor
 from huahuo.eventstore.executor import give_way
 from huahuo.eventstore.model import Secret
 from huahuo.mailcheck import en, zh
+from huahuo.mailcheck.api import mailbox_list
 from huahuo.mailcheck.api.import_export import ImportJobs
-from huahuo.mailcheck.api.mailbox_list import (
-    KEYS,
-    PAGE_ROWS_MAX,
-    Order,
-    Sort,
-    entry_of,
-    kept_order,
-    list_of,
-    order_of,
-    token_of,
-)
 from huahuo.mailcheck.api.params import (
     AddEmailParams,
     ImportParams,
@@ -53,15 +43,7 @@ from huahuo.mailcheck.records import (
     GROUP_PROXIES,
     EmailsPage,
 )
-from huahuo.mailcheck.roster.decider import (
-    AddEmail,
-    ClaimMailbox,
-    ImportEmails,
-    ReleaseMailbox,
-    SetGroupProxy,
-    UpdateEmail,
-    refuse_settings,
-)
+from huahuo.mailcheck.roster import decider
 from huahuo.mailcheck.roster.importer import TooManyLines, bytes_in_memory, parse
 from huahuo.mailcheck.roster.state import Roster
 from huahuo.mailcheck.servers.providers import STANDARD, Providers
@@ -82,7 +64,7 @@ WHOLE_LINES_MAX = 100_000
 _SORTED_ATTEMPTS_MAX = 4
 """How often one page request sorts the list, which may change or be loaded anew meanwhile."""
 
-type _Choose = Callable[[Roster, str], Order | None]
+type _Choose = Callable[[Roster, str], mailbox_list.Order | None]
 
 
 class Handlers(Answering):
@@ -112,8 +94,8 @@ class Handlers(Answering):
             Action("get_all_emails", ListParams, self._get_all_emails, query=True, compressible=True),
             Action("add_email", AddEmailParams, self._add_email),
             Action("update_email", UpdateEmailParams, self._update_email),
-            Action("claim_mailbox", ClaimMailbox, self._as_sent),
-            Action("release_mailbox", ReleaseMailbox, self._as_sent),
+            Action("claim_mailbox", decider.ClaimMailbox, self._as_sent),
+            Action("release_mailbox", decider.ReleaseMailbox, self._as_sent),
             *self._choosing.actions(),
             Action("get_groups", NoFields, self._get_groups, query=True),
             Action("set_group_proxy", GroupProxyParams, self._set_group_proxy),
@@ -128,12 +110,12 @@ class Handlers(Answering):
 
     async def _add_email(self, call: Call[AddEmailParams]) -> Reply:
         params = call.params
-        command = AddEmail(email=params.email, mail_type=params.mail_type, **params.given())
+        command = decider.AddEmail(email=params.email, mail_type=params.mail_type, **params.given())
         return await self._rosters.execute(call, command)
 
     async def _update_email(self, call: Call[UpdateEmailParams]) -> Reply:
         params = call.params
-        command = UpdateEmail(
+        command = decider.UpdateEmail(
             email_id=params.email_id,
             folders=params.folders,
             mail_type=params.mail_type,
@@ -165,15 +147,15 @@ class Handlers(Answering):
         except TooManyLines:
             return error_reply(Refusal("too_large", zh.IMPORT_LINES.format(lines_max), "data"))
         validates = "login" if params.validate is True else params.validate or ""
-        command = ImportEmails(params.mail_type, data, validates)
+        command = decider.ImportEmails(params.mail_type, data, validates)
         is_long = len(data.accounts) > self._lines_a_part
-        if is_long and refuse_settings(self._providers, params.mail_type, "", None) is None:
+        if is_long and decider.refuse_settings(self._providers, params.mail_type, "", None) is None:
             return await import_in_parts(self._rosters, call, command, self._lines_a_part)
         return await self._rosters.execute(call, command)
 
     async def _set_group_proxy(self, call: Call[GroupProxyParams]) -> Reply:
         params = call.params
-        command = SetGroupProxy(params.group, Secret(params.proxy) if params.proxy else None)
+        command = decider.SetGroupProxy(params.group, Secret(params.proxy) if params.proxy else None)
         return await self._rosters.execute(call, command)
 
     async def _get_groups(self, call: Call[NoFields]) -> Reply:
@@ -192,35 +174,39 @@ class Handlers(Answering):
         if params.paged:
             return await self._page_of_emails(user_id, params)
         stream = user_stream(user_id)
-        rows = await self._rosters.ask(user_id, lambda seq, state: list_of(state, stream, seq))
+        rows = await self._rosters.ask(user_id, lambda seq, state: mailbox_list.list_of(state, stream, seq))
         return Reply(b'{"type":"emails_list"}', parted=rows)
 
     async def _page_of_emails(self, user_id: UserId, params: ListParams) -> Reply:
-        sort = Sort.of("id" if params.sort is None else params.sort)
+        sort = mailbox_list.Sort.of("id" if params.sort is None else params.sort)
         if sort is None:
             return error_reply(
-                Refusal("invalid_field", zh.FIELD.format("sort"), en.ONE_OF_KEYS.format(", ".join(KEYS)))
+                Refusal(
+                    "invalid_field",
+                    zh.FIELD.format("sort"),
+                    en.ONE_OF_KEYS.format(", ".join(mailbox_list.KEYS)),
+                )
             )
-        after = None if params.before is None else entry_of(sort, params.before)
+        after = None if params.before is None else mailbox_list.entry_of(sort, params.before)
         if params.before is not None and after is None:
             return error_reply(Refusal("invalid_field", zh.FIELD.format("before"), en.NO_NEXT_OF_ORDER))
         admits = None if params.filter is None else params.filter.admits()
 
-        def look(choose: _Choose, seq: int, state: Roster) -> Order | EmailsPage | None:
+        def look(choose: _Choose, seq: int, state: Roster) -> mailbox_list.Order | EmailsPage | None:
             order = choose(state, sort.field)
             if order is None or not order.ready:
                 return order
-            limit = params.limit or PAGE_ROWS_MAX
+            limit = params.limit or mailbox_list.PAGE_ROWS_MAX
             page = order.page(state.rows, limit=limit, after=after, descending=sort.descending, admits=admits)
-            following = None if page.after is None else token_of(sort, page.after)
+            following = None if page.after is None else mailbox_list.token_of(sort, page.after)
             return EmailsPage(page.rows, user_stream(user_id), seq, len(state.rows), following)
 
-        found: Any = await self._rosters.ask(user_id, partial(look, kept_order))
+        found: Any = await self._rosters.ask(user_id, partial(look, mailbox_list.kept_order))
         if isinstance(found, EmailsPage):
             return _answered(found)
         async with self._sorting.of(user_id):
             for _ in range(_SORTED_ATTEMPTS_MAX):
-                found = await self._rosters.ask(user_id, partial(look, order_of))
+                found = await self._rosters.ask(user_id, partial(look, mailbox_list.order_of))
                 if isinstance(found, EmailsPage):
                     return _answered(found)
                 if not found.made:

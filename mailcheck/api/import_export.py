@@ -39,21 +39,11 @@ from huahuo.eventstore.ambient import rfc3339
 from huahuo.eventstore.errors import EventStoreError
 from huahuo.eventstore.model import Append, NewEvent
 from huahuo.eventstore.port import Log
-from huahuo.mailcheck import en, zh
+from huahuo.mailcheck import en, records, zh
 from huahuo.mailcheck.api.params import BeginImportParams, EndImportParams, ExportParams
 from huahuo.mailcheck.api.rosters import ROSTER, Answering
 from huahuo.mailcheck.checks.mailboxes import every_row
 from huahuo.mailcheck.events import mailbox_stream, user_stream
-from huahuo.mailcheck.records import (
-    GROUP_PROXIES,
-    MAILS,
-    PURGES,
-    Exported,
-    ImportResult,
-    MailRecord,
-    Row,
-    email_key,
-)
 from huahuo.mailcheck.roster.decider import SIGN_IN_SECRETS, DeleteEmails, SetGroupProxy
 from huahuo.mailcheck.roster.importer import SEPARATOR
 
@@ -65,7 +55,7 @@ SILENT_S: Final = 600.0
 _WHOLE: Final = 100
 
 _log = structlog.get_logger(__name__)
-_result: Final = msgspec.json.Decoder(ImportResult).decode
+_result: Final = msgspec.json.Decoder(records.ImportResult).decode
 
 
 class Importing:
@@ -247,7 +237,7 @@ class Exporting(Answering):
         await self._record(who, owner, rows, secrets=params.secrets)
         first = params.before is None
         text = _lines(rows, sealed) if params.format == "lines" else _csv(rows, sealed, params.secrets, first)
-        return Reply(msgspec.json.encode(Exported(text, len(rows), following)))
+        return Reply(msgspec.json.encode(records.Exported(text, len(rows), following)))
 
     def _refusal(self, who: Principal, owner: UserId, *, secrets: bool) -> Refusal | None:
         if owner != who.user_id and not who.is_admin:
@@ -256,7 +246,7 @@ class Exporting(Answering):
             return Refusal("forbidden", zh.EXPORT_SIGN_IN, en.SIGN_IN_AGAIN.format(FRESH_MS // 60_000))
         return None
 
-    async def _rows(self, owner: UserId, params: ExportParams) -> tuple[list[Row], int | None]:
+    async def _rows(self, owner: UserId, params: ExportParams) -> tuple[list[records.Row], int | None]:
         """A page of the wanted rows by id, and the id behind which the next one begins."""
         named = None if params.email_ids is None else frozenset(params.email_ids)
         rows = await self._rosters.admitted(owner, params.filter, named)
@@ -268,7 +258,9 @@ class Exporting(Answering):
         found = await self._log.secrets(mailbox_stream(email_id), _SECRETS)
         return tuple("" if one is None else one.reveal() for one in found)
 
-    async def _record(self, who: Principal, owner: UserId, rows: Sequence[Row], *, secrets: bool) -> None:
+    async def _record(
+        self, who: Principal, owner: UserId, rows: Sequence[records.Row], *, secrets: bool
+    ) -> None:
         """Before the answer: what cannot be recorded is not given out."""
         now_ms = self._ambient.now_ms()
         body = {
@@ -282,7 +274,7 @@ class Exporting(Answering):
         await self._log.append(Append(ts_ms=now_ms, events=(event,), principal=who.name))
 
 
-def _lines(rows: Sequence[Row], sealed: Sequence[tuple[str, ...]]) -> str:
+def _lines(rows: Sequence[records.Row], sealed: Sequence[tuple[str, ...]]) -> str:
     """As import lines; what follows the last field that a mailbox has is left out."""
     out = []
     for row, secrets in zip(rows, sealed, strict=True):
@@ -293,7 +285,7 @@ def _lines(rows: Sequence[Row], sealed: Sequence[tuple[str, ...]]) -> str:
     return "".join(out)
 
 
-def _csv(rows: Sequence[Row], sealed: Sequence[tuple[str, ...]], secrets: bool, first: bool) -> str:
+def _csv(rows: Sequence[records.Row], sealed: Sequence[tuple[str, ...]], secrets: bool, first: bool) -> str:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     if first:
@@ -330,11 +322,11 @@ class Belongings(Answering):
         for some in batched(ids, _IDS_A_PART):
             with self._mailboxes.pauses.hold(some):
                 await self._rosters.tell(user_id, DeleteEmails(some), Origin(SERVICE))
-        for _, group in await self._log.rows(GROUP_PROXIES, str(user_id), limit=_GROUPS_MAX):
+        for _, group in await self._log.rows(records.GROUP_PROXIES, str(user_id), limit=_GROUPS_MAX):
             await self._rosters.tell(user_id, SetGroupProxy(group.decode(), None), Origin(SERVICE))
         every = await mailboxes_of(self._log, user_id)
         for email_id in every:
-            while await self._log.row(PURGES, "", email_key(email_id)) is not None:  # noqa: ASYNC110
+            while await self._log.row(records.PURGES, "", records.email_key(email_id)) is not None:  # noqa: ASYNC110
                 await asyncio.sleep(_LOOK_S)
         streams = (f"{ROSTER}/{user_id}", *(mailbox_stream(one) for one in every))
         return Forgotten({"mailboxes": len(ids)}, streams)
@@ -355,8 +347,8 @@ async def mailboxes_of(log: Log, user_id: UserId) -> list[int]:
 async def belongings(log: Log, user_id: UserId) -> AsyncIterator[tuple[str, bytes]]:
     """The mails of a user as files: names, and JSON with the record and the content. See `Past`."""
     for email_id in await mailboxes_of(log, user_id):
-        async for _, value in every_row(log, MAILS, str(email_id)):
-            record = msgspec.json.decode(value, type=MailRecord)
+        async for _, value in every_row(log, records.MAILS, str(email_id)):
+            record = msgspec.json.decode(value, type=records.MailRecord)
             content = await log.blob(record.blob) if record.blob else None  # only its headers were read
             told = msgspec.to_builtins(record)
             told["content"] = None if content is None else content.decode("utf-8", "replace")

@@ -24,7 +24,7 @@ from huahuo.actors.plugins.calls import Call, Refusal, Reply, UserId, error_repl
 from huahuo.eventstore.fulltext.index import ONE_OF_MAX, Unusable
 from huahuo.eventstore.fulltext.words import Ask, Found, parse
 from huahuo.eventstore.port import Log
-from huahuo.mailcheck import en, zh
+from huahuo.mailcheck import en, records, zh
 from huahuo.mailcheck.api.contents import Opening
 from huahuo.mailcheck.api.mail_index import MailIndex
 from huahuo.mailcheck.api.mailbox_list import Filter
@@ -36,32 +36,9 @@ from huahuo.mailcheck.events import GRAPH_UIDVALIDITY, UPLOADED, FetchedMail, Ui
 from huahuo.mailcheck.mailbox.decider import MailsSeen, digest_of
 from huahuo.mailcheck.mime.mail import mail_of_outlook
 from huahuo.mailcheck.mime.outlook import MAGIC
-from huahuo.mailcheck.records import (
-    MAIL,
-    MAILS,
-    MARKS,
-    PURGES,
-    UNREAD,
-    WITH_ATTACHMENTS,
-    WITH_CODE,
-    FoundRecord,
-    Mail,
-    MailRecord,
-    MailRecords,
-    MailsFound,
-    Record,
-    Unread,
-    mail_key,
-    mailbox_key,
-    number_of,
-    owner_key,
-    page_key,
-    page_token,
-    record_key,
-)
 
 _FOLDERS_MAX = 100
-_decode = msgspec.json.Decoder(Unread).decode
+_decode = msgspec.json.Decoder(records.Unread).decode
 
 
 class UnreadMails:
@@ -71,11 +48,11 @@ class UnreadMails:
         self._log = log
         self._folders: dict[int, dict[str, tuple[int, frozenset[int]]]] = {}
 
-    async def has(self, record: MailRecord) -> bool:
+    async def has(self, record: records.MailRecord) -> bool:
         """Whether this mail is one of them."""
         folders = self._folders.get(record.email_id)
         if folders is None:
-            rows = await self._log.rows(UNREAD, str(record.email_id), limit=_FOLDERS_MAX)
+            rows = await self._log.rows(records.UNREAD, str(record.email_id), limit=_FOLDERS_MAX)
             found = [_decode(value) for _, value in rows]
             folders = {one.folder: (one.uidvalidity, one.numbers()) for one in found if one.uids}
             self._folders[record.email_id] = folders
@@ -104,32 +81,32 @@ class MailQueries(Answering):
     async def _records(self, call: Call[MailRecordsParams]) -> Reply:
         params = call.params
         email_id = params.email_id
-        before = None if params.before is None else page_key(params.before)
+        before = None if params.before is None else records.page_key(params.before)
         if params.before is not None and before is None:
             return error_reply(Refusal("invalid_field", zh.INVALID_FIELD, "before"))
         if await self._rosters.row(call.principal.user_id, email_id) is None:
             return error_reply(Refusal("not_found", zh.NO_MAILBOX.format(email_id)))
         unread = UnreadMails(self._log)
         found, last = await self._page(params, before)
-        records = [Record.of(record, unread=await unread.has(record)) for record in found]
-        following = None if last is None else page_token(last)
-        return Reply(msgspec.json.encode(MailRecords(email_id, records, following)))
+        listed = [records.Record.of(record, unread=await unread.has(record)) for record in found]
+        following = None if last is None else records.page_token(last)
+        return Reply(msgspec.json.encode(records.MailRecords(email_id, listed, following)))
 
     async def _page(
         self, params: MailRecordsParams, before: bytes | None
-    ) -> tuple[list[MailRecord], bytes | None]:
+    ) -> tuple[list[records.MailRecord], bytes | None]:
         """The next mails, and the key behind which the page after them begins."""
-        part, kept, last = str(params.email_id), list[MailRecord](), before
+        part, kept, last = str(params.email_id), list[records.MailRecord](), before
         limit = RECORDS_MAX if params.to else params.limit + 1
         for _ in range(_STEPS_MAX):
             if params.sort == "received_time":
-                rows = await self._log.rows(MAILS, part, after=last or b"", limit=limit)
+                rows = await self._log.rows(records.MAILS, part, after=last or b"", limit=limit)
             else:
-                rows = await self._log.rows(MAILS, part, before=last, limit=limit)
+                rows = await self._log.rows(records.MAILS, part, before=last, limit=limit)
             for key, value in rows:
                 if len(kept) == params.limit:
                     return kept, last
-                record, last = msgspec.json.decode(value, type=MailRecord), key
+                record, last = msgspec.json.decode(value, type=records.MailRecord), key
                 if not params.to or record.is_to(params.to):
                     kept.append(record)
             if len(rows) < limit:
@@ -147,7 +124,7 @@ class MailQueries(Answering):
             return error_reply(Refusal("unavailable", zh.SERVER_TOO_SLOW))
         if record is None or content is None:
             return error_reply(Refusal("not_found", zh.NO_MAIL.format(mail_id)))
-        return Reply(msgspec.json.encode(Mail.with_content(record, content)))
+        return Reply(msgspec.json.encode(records.Mail.with_content(record, content)))
 
 
 EXAMINED_MAX: Final = 4_000
@@ -158,7 +135,7 @@ _GONE_MAX: Final = 64
 """Deleted mailboxes that the index passes over; it forgets their mails one by one. Mails of further ones are
 sifted here."""
 
-_record: Final = msgspec.json.Decoder(MailRecord).decode
+_record: Final = msgspec.json.Decoder(records.MailRecord).decode
 _NEXT: Final = re.compile(r"[0-9]{1,18}")
 """A number that SQLite has."""
 
@@ -177,7 +154,7 @@ class Searching(Answering):
     async def search(self, call: Call[SearchParams]) -> Reply:
         """A page of what is found."""
         user_id, params = call.principal.user_id, call.params
-        words = parse(params.query, MARKS)
+        words = parse(params.query, records.MARKS)
         if words is None:
             return _invalid("query", en.WORDS_WANTED)
         times = [_ms(one) for one in (params.since, params.until)]
@@ -190,16 +167,16 @@ class Searching(Answering):
         if chosen is not None and not chosen:
             return _answered([], None, self._index.lag)
         few = chosen is not None and len(chosen) <= ONE_OF_MAX
-        gone = await self._log.rows(PURGES, "", limit=_GONE_MAX)
-        marks = ((params.has_code, WITH_CODE), (params.has_attachments, WITH_ATTACHMENTS))
+        gone = await self._log.rows(records.PURGES, "", limit=_GONE_MAX)
+        marks = ((params.has_code, records.WITH_CODE), (params.has_attachments, records.WITH_ATTACHMENTS))
         ask = Ask(
             words=words,
-            keys=(owner_key(user_id), *(key for wanted, key in marks if wanted is True)),
+            keys=(records.owner_key(user_id), *(key for wanted, key in marks if wanted is True)),
             without=(
                 *(key for wanted, key in marks if wanted is False),
-                *(mailbox_key(number_of(key)) for key, _ in gone),
+                *(records.mailbox_key(records.number_of(key)) for key, _ in gone),
             ),
-            one_of=tuple(mailbox_key(one) for one in chosen or ()) if few else (),
+            one_of=tuple(records.mailbox_key(one) for one in chosen or ()) if few else (),
             since_ms=None if times[0] is None else int(times[0]),
             until_ms=None if times[1] is None else int(times[1]),
             after=None if params.before is None else int(params.before),
@@ -211,7 +188,7 @@ class Searching(Answering):
         async def admits(one: Found) -> bool:
             if params.unread is None:
                 return True
-            row = await self._log.row(MAILS, str(one.part), record_key(one.at_ms, one.item))
+            row = await self._log.row(records.MAILS, str(one.part), records.record_key(one.at_ms, one.item))
             return row is not None and await unread.has(_record(row)) is params.unread
 
         try:
@@ -221,9 +198,12 @@ class Searching(Answering):
         sign = 1 if ask.oldest_first else -1
         found.sort(key=lambda one: (sign * one.at_ms, sign * one.item))
         rows = await asyncio.gather(
-            *(self._log.row(MAILS, str(one.part), record_key(one.at_ms, one.item)) for one in found)
+            *(
+                self._log.row(records.MAILS, str(one.part), records.record_key(one.at_ms, one.item))
+                for one in found
+            )
         )
-        records = [_record(row) for row in rows if row is not None]
+        there = [_record(row) for row in rows if row is not None]
         if await self._leads_elsewhere(
             [one for one, row in zip(found, rows, strict=True) if row is None], owned
         ):
@@ -231,7 +211,7 @@ class Searching(Answering):
             return error_reply(Refusal("busy", zh.INDEX_ANEW, en.INDEX_MADE))
         mails = [
             _found(record, owned, unread=await unread.has(record))
-            for record in records
+            for record in there
             if record.email_id in owned
         ]
         return _answered(mails, following, self._index.lag)
@@ -272,7 +252,10 @@ class Searching(Answering):
     async def _leads_elsewhere(self, without: Sequence[Found], owned: Container[int]) -> bool:
         """Whether one of these matches without a record is not of a mailbox that was deleted."""
         for one in without:
-            if one.part in owned or await self._log.row(MAIL, "", mail_key(one.item)) is not None:
+            if (
+                one.part in owned
+                or await self._log.row(records.MAIL, "", records.mail_key(one.item)) is not None
+            ):
                 return True
         return False
 
@@ -293,14 +276,14 @@ class Searching(Answering):
         return {row.id for row in await self._rosters.admitted(call.principal.user_id, chosen, named)}
 
 
-def _found(record: MailRecord, owned: dict[int, str], *, unread: bool) -> FoundRecord:
-    fields = msgspec.structs.asdict(Record.of(record, unread=unread))
-    return FoundRecord(**fields, email=owned[record.email_id])
+def _found(record: records.MailRecord, owned: dict[int, str], *, unread: bool) -> records.FoundRecord:
+    fields = msgspec.structs.asdict(records.Record.of(record, unread=unread))
+    return records.FoundRecord(**fields, email=owned[record.email_id])
 
 
-def _answered(mails: list[FoundRecord], following: int | None, behind: int) -> Reply:
+def _answered(mails: list[records.FoundRecord], following: int | None, behind: int) -> Reply:
     token = None if following is None else str(following)
-    return Reply(msgspec.json.encode(MailsFound(mails, token, behind)))
+    return Reply(msgspec.json.encode(records.MailsFound(mails, token, behind)))
 
 
 def _ms(text: str | None) -> float | None:

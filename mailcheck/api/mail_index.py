@@ -26,28 +26,18 @@ from huahuo.eventstore.fulltext.index import TextIndex, Unusable, is_outer
 from huahuo.eventstore.fulltext.words import Ask, Entry, Found, Place
 from huahuo.eventstore.model import StoredEvent
 from huahuo.eventstore.port import Log
+from huahuo.mailcheck import records
 from huahuo.mailcheck.api.rosters import record_of
-from huahuo.mailcheck.records import (
-    FIELDS,
-    INDEX_FILE,
-    INDEX_NAME,
-    MAIL,
-    WITHOUT_CONTENT,
-    MailPlace,
-    MailRecord,
-    entry_of,
-    mail_key,
-    variant_of,
-)
 
 _MAIL_RECEIVED: Final = "mail_received"
 _KEPT: Final = "contents_kept"
 _RETRIES: Final = 5
 """After as many a mail that cannot be put is left out, and waits as a dead letter for a rebuild."""
 _BATCH: Final = 200
+_REBUILD: Final = f"huahuo projections rebuild {records.INDEX_NAME}"
 
 _log = structlog.get_logger(__name__)
-_place = msgspec.json.Decoder(MailPlace).decode
+_place = msgspec.json.Decoder(records.MailPlace).decode
 _decode: Final = msgspec.json.Decoder(dict[str, Any]).decode
 
 
@@ -58,11 +48,11 @@ class MailIndex:
         self._host = host
         self._log: Log = host.log
         self._executor: Executor = host.executor
-        self._path: Path | None = None if host.files is None else host.files / INDEX_FILE
+        self._path: Path | None = None if host.files is None else host.files / records.INDEX_FILE
         self._index: TextIndex | None = None
         self._lock = asyncio.Lock()
         spec = Spec(
-            name=INDEX_NAME,
+            name=records.INDEX_NAME,
             kinds=frozenset({"user", "mailbox"}),
             types=frozenset({_MAIL_RECEIVED, _KEPT}),
             passing=True,
@@ -74,12 +64,12 @@ class MailIndex:
             waits_out=_is_outer,
         )
         self._followers = Followers([spec], log=host.log, feed=host.feed, ambient=host.ambient, read=_read)
-        host.projections[INDEX_NAME] = self
+        host.projections[records.INDEX_NAME] = self
         host.metrics.gauge("mail_search_lag_events", "Events behind the index of mails.", lambda: self.lag)
 
     @property
     def _follower(self) -> Follower:
-        return self._followers.by_name[INDEX_NAME]
+        return self._followers.by_name[records.INDEX_NAME]
 
     @property
     def lag(self) -> int:
@@ -89,7 +79,7 @@ class MailIndex:
     async def start(self) -> None:
         """Open the index and go on where it is. Raises as `Followers.start`."""
         path = self._path
-        self._index = await self._executor.run(lambda: TextIndex(path, FIELDS))
+        self._index = await self._executor.run(lambda: TextIndex(path, records.FIELDS))
         await self._followers.start()
         if self._follower.dead and await self._executor.run(lambda: self._opened().place) == Place("", 0):
             await self.retry("")  # it is made anew, so they are taken up too
@@ -125,28 +115,30 @@ class MailIndex:
             await self._begin_anew("damage")
 
     @contextlib.asynccontextmanager
-    async def forgetting(self, records: Sequence[MailRecord]) -> AsyncIterator[None]:
+    async def forgetting(self, mails: Sequence[records.MailRecord]) -> AsyncIterator[None]:
         """Drop these mails. The block removes their records and contents; meanwhile, no mail is put."""
         async with self._lock:
             try:
-                await self._forget(records)
+                await self._forget(mails)
             except Unusable:
                 await self._begin_anew("damage")
             yield
 
-    async def _forget(self, records: Sequence[MailRecord]) -> None:
+    async def _forget(self, mails: Sequence[records.MailRecord]) -> None:
         index = self._opened()
-        variants = await self._executor.run(lambda: index.variants([one.mail_id for one in records]))
+        variants = await self._executor.run(lambda: index.variants([one.mail_id for one in mails]))
         entries: list[Entry] = []
-        for record in records:
-            found = await self._log.row(MAIL, "", mail_key(record.mail_id))
+        for record in mails:
+            found = await self._log.row(records.MAIL, "", records.mail_key(record.mail_id))
             variant = variants.get(record.mail_id)
             if variant is None or found is None:
                 continue
-            content = None if variant == WITHOUT_CONTENT else await self._content(record)
-            if variant not in (WITHOUT_CONTENT, variant_of(record)) or (content is None and variant):
+            content = None if variant == records.WITHOUT_CONTENT else await self._content(record)
+            if variant not in (records.WITHOUT_CONTENT, records.variant_of(record)) or (
+                content is None and variant
+            ):
                 raise Unusable("what was put cannot be known any more, so it cannot be dropped")
-            entries.append(entry_of(record, _place(found).user_id, content))
+            entries.append(records.entry_of(record, _place(found).user_id, content))
         if entries:
             await self._executor.run(lambda: index.drop(entries))
 
@@ -206,7 +198,7 @@ class MailIndex:
                 if run.attempt > _RETRIES and len(events) == 1 and not _is_outer(error):
                     _log.error(
                         "mail_left_out_of_search", mails=_mails_of(events[0]), stream=events[0].stream,
-                        error=type(error).__name__, what_to_do=f"huahuo projections rebuild {INDEX_NAME}",
+                        error=type(error).__name__, what_to_do=_REBUILD,
                     )  # fmt: skip
                 raise
 
@@ -221,14 +213,19 @@ class MailIndex:
         entries: list[Entry] = []
         for mail in kept:
             found = await record_of(self._log, mail["mail_id"])
-            if found is None or variants.get(mail["mail_id"], WITHOUT_CONTENT) != WITHOUT_CONTENT:
+            if (
+                found is None
+                or variants.get(mail["mail_id"], records.WITHOUT_CONTENT) != records.WITHOUT_CONTENT
+            ):
                 continue
             record, place = found
             if mail["mail_id"] in variants:
                 headers = msgspec.structs.replace(record, has_attachments=mail["attached"])
-                stale.append(entry_of(headers, place.user_id, None))
+                stale.append(records.entry_of(headers, place.user_id, None))
             content = await self._content(record)
-            entries.append(await self._executor.run(partial(entry_of, record, place.user_id, content)))
+            entries.append(
+                await self._executor.run(partial(records.entry_of, record, place.user_id, content))
+            )
         if stale:
             await self._executor.run(lambda: index.drop(stale))
         return entries
@@ -240,9 +237,9 @@ class MailIndex:
             return None
         record, place = found
         content = await self._content(record)
-        return await self._executor.run(lambda: entry_of(record, place.user_id, content))
+        return await self._executor.run(lambda: records.entry_of(record, place.user_id, content))
 
-    async def _content(self, record: MailRecord) -> bytes | None:
+    async def _content(self, record: records.MailRecord) -> bytes | None:
         if not record.blob:
             return None  # it is read later
         try:

@@ -7,7 +7,7 @@ restart the user begins again. `test_login` keeps nothing.
 
 import asyncio
 from functools import partial
-from typing import Annotated, Any, Final, Literal, NamedTuple
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 import structlog
@@ -28,14 +28,7 @@ from huahuo.mailcheck.checks.sign_in import CheckMail
 from huahuo.mailcheck.events import mailbox_stream
 from huahuo.mailcheck.mailbox.decider import Plan
 from huahuo.mailcheck.records import Success
-from huahuo.mailcheck.roster.decider import (
-    AddEmail,
-    UpdateEmail,
-    refuse_address,
-    refuse_missing,
-    refuse_secrets,
-    refuse_settings,
-)
+from huahuo.mailcheck.roster import decider
 from huahuo.mailcheck.roster.state import Roster
 from huahuo.mailcheck.servers.faults import GrantRefused, Issued, MailFault, classify
 from huahuo.mailcheck.servers.graph import Requests
@@ -146,13 +139,13 @@ class Logins(Answering):
         return json_reply({"type": "success", "message": zh.LOGIN_TESTED, "folders": found.names})
 
     def _refusal(self, params: TestLoginParams) -> Refusal | None:
-        secrets = {"password": Secret(params.password)} if params.password else {}
-        others = {"proxy": params.proxy, "login": params.login}
+        given = {"password": params.password, "proxy": params.proxy, "login": params.login}
+        secrets = {name: Secret(text) for name, text in given.items() if text}
         return (
-            refuse_address(params.email.strip())
-            or refuse_settings(self._providers, params.mail_type, params.server, params.port)
-            or refuse_secrets({**secrets, **{name: Secret(text) for name, text in others.items() if text}})
-            or refuse_missing(self._providers, params.mail_type, secrets)
+            decider.refuse_address(params.email.strip())
+            or decider.refuse_settings(self._providers, params.mail_type, params.server, params.port)
+            or decider.refuse_secrets(secrets)
+            or decider.refuse_missing(self._providers, params.mail_type, secrets)
         )
 
     def _target(self, params: TestLoginParams) -> Target:
@@ -217,24 +210,25 @@ class GetSigninParams(msgspec.Struct, frozen=True):
     email: Annotated[str, Meta(max_length=254)]
 
 
-class _Move(NamedTuple):
-    """A mailbox gets another server by its sign-in. Both as `host:port`."""
-
-    source: str
-    target: str
-
-
 class _Signin:
     """One sign-in of one user."""
 
-    def __init__(self, email: str, code: Code) -> None:
-        self.email = email
-        self.code = code
+    details = ""
+    email_id: int | None = None
+    move: tuple[str, str] | None = None
+    """The mailbox gets another server by it: from where, and to where, as `host:port`."""
+    task: asyncio.Task[None]
+
+    def __init__(
+        self, call: Call[Any], email: str, mail_type: str, provider: Provider, client_id: str, code: Code
+    ) -> None:
+        self.user_id, self.origin = call.principal.user_id, call.origin
+        self.email, self.mail_type = email, mail_type
+        self.provider, self.client_id, self.code = provider, client_id, code
         self.state: State = "pending"
-        self.details = ""
-        self.email_id: int | None = None
-        self.move: _Move | None = None
-        self.task: asyncio.Task[None] | None = None
+
+    def end(self, state: State, details: str = "") -> None:
+        self.state, self.details = state, details
 
     def reply(self) -> Reply:
         body: dict[str, Any] = {
@@ -244,8 +238,9 @@ class _Signin:
             "message": _MESSAGES[self.state],
         }
         if self.move is not None and self.state in _MOVES:
-            body["message"] = _MOVES[self.state].format(self.move.source, self.move.target)
-            body["moves"] = {"from": self.move.source, "to": self.move.target}
+            source, target = self.move
+            body["message"] = _MOVES[self.state].format(source, target)
+            body["moves"] = {"from": source, "to": target}
         if self.state == "pending":
             body["user_code"] = self.code.user_code
             body["verification_uri"] = self.code.url
@@ -282,7 +277,7 @@ class Signins(Answering):
 
     async def close(self) -> None:
         """Forget all sign-ins."""
-        tasks = [one.task for one in self._signins.values() if one.task is not None]
+        tasks = [one.task for one in self._signins.values()]
         self._signins.clear()
         for task in tasks:
             task.cancel()
@@ -294,7 +289,7 @@ class Signins(Answering):
         email_id, mail_type, at = await self._mailbox(user_id, email)
         mail_type = mail_type or call.params.mail_type
         provider = self._providers.of(mail_type)
-        refusal = refuse_address(email)
+        refusal = decider.refuse_address(email)
         if refusal is None and not (provider.devicecode_url and provider.token_url):
             refusal = Refusal("invalid_field", zh.SIGNIN_NOT_OFFERED, f"mail_type: {en.NO_CODE_URL}")
         client_id = call.params.client_id or await self._client_id(email_id) or provider.client_id
@@ -312,15 +307,14 @@ class Signins(Answering):
             return error_reply(Refusal("unavailable" if outcome.retry else "invalid_field", outcome.said))
         if not self._make_room(key):  # others began while the provider was asked
             return error_reply(Refusal("busy", zh.SIGNINS_MAX, retry_s=_SLOWER_S))
-        signin = _Signin(email, code)
+        signin = _Signin(call, email, mail_type, provider, client_id, code)
         if email_id is not None:
             signin.move = _move(at, self._home(at, mail_type, email))
         before = self._signins.pop(key, None)
-        if before is not None and before.task is not None:
+        if before is not None:
             before.task.cancel()
         self._signins[key] = signin
-        work = self._wait(signin, user_id, call.origin, provider, mail_type, client_id)
-        signin.task = asyncio.create_task(work, name="sign-in with a code")
+        signin.task = asyncio.create_task(self._wait(signin), name="sign-in with a code")
         return signin.reply()
 
     async def _get(self, call: Call[GetSigninParams]) -> Reply:
@@ -329,57 +323,39 @@ class Signins(Answering):
             return error_reply(Refusal("not_found", zh.NO_SIGNIN, "email"))
         return signin.reply()
 
-    async def _wait(
-        self,
-        signin: _Signin,
-        user_id: UserId,
-        origin: Origin,
-        provider: Provider,
-        mail_type: str,
-        client_id: str,
-    ) -> None:
+    async def _wait(self, signin: _Signin) -> None:
         code, interval_s = signin.code, signin.code.interval_s
         until_s = self._ambient.monotonic_s() + code.life_s
+        ask = partial(poll, self._requests, self._ambient, signin.provider, signin.client_id, code)
         while self._ambient.monotonic_s() + interval_s < until_s:
             await asyncio.sleep(interval_s)
             try:
-                found = await poll(self._requests, self._ambient, provider, client_id, code, self._proxy)
+                found = await ask(self._proxy)
             except GrantRefused as fault:
-                signin.state, signin.details = _ENDS.get(fault.error, "error"), fault.text
-                return
+                return signin.end(_ENDS.get(fault.error, "error"), fault.text)
             except MailFault as fault:
-                if not classify(fault, over_http=True).retry:
-                    signin.state, signin.details = "error", classify(fault, over_http=True).said
-                    return
+                outcome = classify(fault, over_http=True)
+                if not outcome.retry:
+                    return signin.end("error", outcome.said)
                 continue
-            if isinstance(found, Waiting):
-                interval_s += _SLOWER_S if found.slower else 0.0
-                continue
-            await self._store(signin, user_id, origin, mail_type, client_id, found)
-            return
-        signin.state = "expired"
+            if not isinstance(found, Waiting):
+                return await self._store(signin, found)
+            interval_s += _SLOWER_S if found.slower else 0.0
+        return signin.end("expired")
 
-    async def _store(
-        self,
-        signin: _Signin,
-        user_id: UserId,
-        origin: Origin,
-        mail_type: str,
-        client_id: str,
-        found: Issued,
-    ) -> None:
+    async def _store(self, signin: _Signin, found: Issued) -> None:
         if found.refresh_token is None:
-            signin.state, signin.details = "error", en.NO_REFRESH_TOKEN
-            return
-        secrets = {"client_id": Secret(client_id), "refresh_token": found.refresh_token}
-        email_id, _, at = await self._mailbox(user_id, signin.email)
-        command: AddEmail | UpdateEmail
-        if email_id is None:
-            command = AddEmail(email=signin.email, mail_type=mail_type, secrets=secrets)
-        else:
-            where = self._home(at, mail_type, signin.email)
+            return signin.end("error", en.NO_REFRESH_TOKEN)
+        email, mail_type = signin.email, signin.mail_type
+        secrets = {"client_id": Secret(signin.client_id), "refresh_token": found.refresh_token}
+        email_id, _, at = await self._mailbox(signin.user_id, email)
+        command: decider.AddEmail | decider.UpdateEmail = decider.AddEmail(
+            email=email, mail_type=mail_type, secrets=secrets
+        )
+        if email_id is not None:
+            where = self._home(at, mail_type, email)
             signin.move = _move(at, where)
-            command = UpdateEmail(
+            command = decider.UpdateEmail(
                 email_id=email_id,
                 mail_type=mail_type,
                 server=where.host,
@@ -387,17 +363,16 @@ class Signins(Answering):
                 use_ssl=where.use_ssl,
                 secrets=secrets,
             )
+        origin = Origin(signin.origin.principal, signin.origin.command_id)
         try:
-            answer = await self._rosters.tell(user_id, command, Origin(origin.principal, origin.command_id))
+            reply = (await self._rosters.tell(signin.user_id, command, origin)).reply
         except Exception as error:  # noqa: BLE001  the user must be told, whatever was raised
             _log.warning("signin_not_stored", error=type(error).__name__)
-            signin.state = "error"
-            return
-        if isinstance(answer.reply, Success):
-            signin.state, signin.email_id = "success", answer.reply.email_id
-        else:
-            signin.state = "error"
-            signin.details = answer.reply.message if isinstance(answer.reply, Refusal) else ""
+            return signin.end("error")
+        if isinstance(reply, Success):
+            signin.email_id = reply.email_id
+            return signin.end("success")
+        return signin.end("error", reply.message if isinstance(reply, Refusal) else "")
 
     def _home(self, at: Endpoint, mail_type: str, email: str) -> Endpoint:
         """Where the grant of a provider is good for: at one of its hosts, wherever the mailbox is now.
@@ -444,11 +419,11 @@ class Signins(Answering):
         return True
 
 
-def _move(at: Endpoint, home: Endpoint) -> _Move | None:
+def _move(at: Endpoint, home: Endpoint) -> tuple[str, str] | None:
     """The move from one to the other, None if they are one place."""
     if (at.host.lower(), at.port) == (home.host.lower(), home.port):
         return None
-    return _Move(_named(at), _named(home))
+    return _named(at), _named(home)
 
 
 def _named(at: Endpoint) -> str:

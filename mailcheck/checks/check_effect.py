@@ -37,19 +37,7 @@ from huahuo.eventstore.port import Log
 from huahuo.mailcheck import zh
 from huahuo.mailcheck.checks.mailboxes import MAILBOX, Mailboxes
 from huahuo.mailcheck.events import FetchedMail, StartCheck, UidCursor
-from huahuo.mailcheck.mailbox.decider import (
-    Begin,
-    CheckHeld,
-    CheckOver,
-    Finish,
-    MailboxCommand,
-    MailboxReply,
-    MailsFound,
-    NoMailbox,
-    Plan,
-    Progress,
-    SeeUnread,
-)
+from huahuo.mailcheck.mailbox import decider
 from huahuo.mailcheck.records import CHECKS, OpenCheck, email_key, number_of
 from huahuo.mailcheck.servers.faults import Outcome
 from huahuo.mailcheck.servers.graph import Requests
@@ -192,7 +180,7 @@ class CheckFailed(Exception):  # noqa: N818  a fact about the check, named like 
         self.outcome = outcome
 
 
-type CheckMailbox = Callable[[int, Plan, Any], Awaitable[Ok]]
+type CheckMailbox = Callable[[int, decider.Plan, Any], Awaitable[Ok]]
 """`SigningIn.check`: one mailbox, however it signs in. The last is a `Sink`, or an `Errand`."""
 
 
@@ -209,13 +197,13 @@ class Checking:
         """Check one mailbox, and record how that ended."""
         await run.finish(await self._outcome(job.check_id, run, login=job.login))
 
-    async def _outcome(self, check_id: int, run: EffectRun, *, login: bool) -> Finish:
+    async def _outcome(self, check_id: int, run: EffectRun, *, login: bool) -> decider.Finish:
         read = self._sign_in if login else self._check_mailbox
         try:
             done = await read(run.id, run.state, _Report(check_id, run, self._mailboxes))
         except CheckFailed as failed:
             outcome = failed.outcome
-            return Finish(
+            return decider.Finish(
                 check_id,
                 outcome.status,
                 outcome.said,
@@ -223,8 +211,8 @@ class Checking:
                 advice=outcome.advice,
             )
         if login:
-            return Finish(check_id, "ok", zh.LOGIN_WORKS)
-        return Finish(check_id, "ok", cursor=done.cursor)
+            return decider.Finish(check_id, "ok", zh.LOGIN_WORKS)
+        return decider.Finish(check_id, "ok", cursor=done.cursor)
 
 
 class _Report:
@@ -238,16 +226,16 @@ class _Report:
     async def progress(self, percent: int, message: str) -> None:
         """See `Sink`. `Begin` has already recorded 0 %."""
         if percent:
-            await self._run.emit(Progress(self._check_id, percent, message))
+            await self._run.emit(decider.Progress(self._check_id, percent, message))
 
     async def mails(self, batch: list[FetchedMail], cursor: UidCursor) -> None:
         """See `Sink`."""
         async with self._mailboxes.fresh(self._run.id, self._run.state, batch) as (mails, equals):
-            await self._run.emit(MailsFound(self._check_id, mails, cursor, equals))
+            await self._run.emit(decider.MailsFound(self._check_id, mails, cursor, equals))
 
     async def unread(self, folder: str, uidvalidity: int, uids: str) -> None:
         """See `Sink`. It is the mailbox's, and not this check's."""
-        await self._mailboxes.tell(self._run.id, SeeUnread(folder, uidvalidity, uids))
+        await self._mailboxes.tell(self._run.id, decider.SeeUnread(folder, uidvalidity, uids))
 
 
 CHECK: Final = "check"
@@ -313,22 +301,22 @@ class CheckHold:
         self._email_id = int(entry.key)
         self._check_id = entry.id
         self._entry = entry
-        self._plan: Plan | None = None
+        self._plan: decider.Plan | None = None
 
     async def begin(self, log: Log, living: frozenset[str]) -> None:
         """Claim the check. Raises RunOver: it is not open, or another node runs it."""
-        plan = await self._tell(Begin(self._check_id, log.incarnation, living))
-        assert isinstance(plan, Plan), "the mailbox answers Begin with a plan"
+        plan = await self._tell(decider.Begin(self._check_id, log.incarnation, living))
+        assert isinstance(plan, decider.Plan), "the mailbox answers Begin with a plan"
         self._plan = plan
 
-    async def state(self) -> Plan | None:
+    async def state(self) -> decider.Plan | None:
         """See `Hold`: what to check, and from which cursors."""
         return self._plan
 
-    async def say(self, events: Sequence[MailboxCommand], *, ends: bool) -> Plan | None:
+    async def say(self, events: Sequence[decider.MailboxCommand], *, ends: bool) -> decider.Plan | None:
         """See `Hold`. One command, from which the mailbox makes its events; the last one is a `Finish`."""
         [command] = events
-        if ends != isinstance(command, Finish):
+        if ends != isinstance(command, decider.Finish):
             raise TypeError("a check ends by Finish, and says Finish when it ends")
         await self._tell(command)
         return self._plan
@@ -350,17 +338,17 @@ class CheckHold:
         return DONE
 
     async def _fault(self) -> None:
-        await self._tell(Finish(self._check_id, "error", zh.CHECK_FAULT))
+        await self._tell(decider.Finish(self._check_id, "error", zh.CHECK_FAULT))
 
-    async def _tell(self, command: MailboxCommand) -> MailboxReply:
+    async def _tell(self, command: decider.MailboxCommand) -> decider.MailboxReply:
         answer = await self._mailboxes.tell(
             self._email_id, command, cause=self.position, command_id=self._entry.run
         )
         match answer.reply:
-            case None | CheckOver() | NoMailbox():
+            case None | decider.CheckOver() | decider.NoMailbox():
                 self.over = self.over or "ended"
                 raise RunOver(self.over)
-            case CheckHeld(by):
+            case decider.CheckHeld(by):
                 raise RunOver(HELD, by)
             case reply:
                 return reply

@@ -20,31 +20,10 @@ from huahuo.actors.entities.entity import Execute, Query
 from huahuo.actors.plugins.calls import UserId
 from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.port import Log
+from huahuo.mailcheck import records
 from huahuo.mailcheck.events import IMPORTED, FetchedMail
-from huahuo.mailcheck.mailbox.decider import (
-    Equals,
-    Known,
-    MailboxCommand,
-    MailboxReply,
-    Plan,
-    decoded,
-    digest_of,
-    place_of,
-    plan_of,
-)
+from huahuo.mailcheck.mailbox import decider
 from huahuo.mailcheck.mailbox.state import Mailbox
-from huahuo.mailcheck.records import (
-    GRAPH,
-    KNOWN,
-    MAILS,
-    SUBJECT_CHARS_MAX,
-    MailRecord,
-    clean,
-    received_of,
-    record_key,
-    remote_key,
-    sent_ms,
-)
 
 MAILBOX: Final = "mailbox"
 SERVICE: Final = "service"
@@ -53,7 +32,7 @@ SERVICE: Final = "service"
 class Standing(msgspec.Struct, frozen=True):
     """How a mailbox stands. `plan` is None if it does not exist."""
 
-    plan: Plan | None
+    plan: decider.Plan | None
     failed: bool
     refused: bool
     user_id: UserId
@@ -67,7 +46,7 @@ class Reached(msgspec.Struct, frozen=True):
     seq: int
 
 
-def login_place_of(at: Plan | Mailbox) -> tuple[str, str, int, bool]:
+def login_place_of(at: decider.Plan | Mailbox) -> tuple[str, str, int, bool]:
     """What its secrets were given for: type, server, port, and whether TLS comes first."""
     return at.mail_type, at.server, at.port, at.use_ssl
 
@@ -148,12 +127,12 @@ class Mailboxes:
     async def tell(
         self,
         email_id: int,
-        command: MailboxCommand,
+        command: decider.MailboxCommand,
         *,
         principal: str = SERVICE,
         cause: int = 0,
         command_id: str = "",
-    ) -> Answer[MailboxReply]:
+    ) -> Answer[decider.MailboxReply]:
         """Let a mailbox decide, and return when its decision is durable.
 
         `command_id`: the place in a trace of the run that says it, stored with the events.
@@ -163,7 +142,9 @@ class Mailboxes:
         """
         await self.pauses.passed(email_id)
         origin = Origin(principal=principal, command_id=command_id, cause=cause)
-        answer: Answer[MailboxReply] = await self.directory.ask(MAILBOX, email_id, Execute(command, origin))
+        answer: Answer[decider.MailboxReply] = await self.directory.ask(
+            MAILBOX, email_id, Execute(command, origin)
+        )
         return answer
 
     async def ask[T](self, email_id: int, look: Callable[[int, Mailbox], T]) -> T:
@@ -175,7 +156,7 @@ class Mailboxes:
         found: T = await self.directory.ask(MAILBOX, email_id, Query(look))
         return found
 
-    async def plan_of(self, email_id: int) -> Plan | None:
+    async def plan_of(self, email_id: int) -> decider.Plan | None:
         """How a mailbox is reached, None if there is none. Raises as `ask`."""
         return (await self.standing(email_id)).plan
 
@@ -183,7 +164,7 @@ class Mailboxes:
         """How a mailbox stands. Raises as `ask`."""
 
         def look(_seq: int, state: Mailbox) -> Standing:
-            plan = plan_of(state) if state.exists else None
+            plan = decider.plan_of(state) if state.exists else None
             return Standing(plan, state.failed, state.refused, state.user_id)
 
         return await self.ask(email_id, look)
@@ -206,8 +187,8 @@ class Mailboxes:
 
     @asynccontextmanager
     async def fresh(
-        self, email_id: int, plan: Plan, batch: Sequence[FetchedMail]
-    ) -> AsyncIterator[tuple[tuple[FetchedMail, ...], Mapping[bytes, Equals]]]:
+        self, email_id: int, plan: decider.Plan, batch: Sequence[FetchedMail]
+    ) -> AsyncIterator[tuple[tuple[FetchedMail, ...], Mapping[bytes, decider.Equals]]]:
         """The mails without those of Graph that are known by their ids there, and what equals them.
 
         It holds during the block, see `storing`.
@@ -217,40 +198,43 @@ class Mailboxes:
                 mail
                 for mail in batch
                 if not mail.remote_id
-                or await self.log.row(GRAPH, str(email_id), remote_key(mail.remote_id)) is None
+                or await self.log.row(records.GRAPH, str(email_id), records.remote_key(mail.remote_id))
+                is None
             ]
             yield tuple(mails), await self.equal_to(email_id, plan, mails)
 
     async def equal_to(
-        self, email_id: int, plan: Plan, batch: Sequence[FetchedMail]
-    ) -> Mapping[bytes, Equals]:
+        self, email_id: int, plan: decider.Plan, batch: Sequence[FetchedMail]
+    ) -> Mapping[bytes, decider.Equals]:
         """For each mail the known ones that equal it, by the digest of both."""
-        found: dict[bytes, Equals] = {}
+        found: dict[bytes, decider.Equals] = {}
         taken: set[int] = set()
-        looks = len(batch) < _SEVERAL or bool(await self.log.rows(KNOWN, str(email_id), limit=1))
+        looks = len(batch) < _SEVERAL or bool(await self.log.rows(records.KNOWN, str(email_id), limit=1))
         for mail in batch:
-            digest = digest_of(mail)
+            digest = decider.digest_of(mail)
             if digest not in found:
-                row = await self.log.row(KNOWN, str(email_id), digest) if looks else None
+                row = await self.log.row(records.KNOWN, str(email_id), digest) if looks else None
                 found[digest] = await self._equals(email_id, plan, mail, row)
             if IMPORTED in plan.cursors and mail.folder != IMPORTED and not found[digest].mails:
                 found[digest] = await self._imported(email_id, plan, mail, taken)
         return found
 
-    async def _imported(self, email_id: int, plan: Plan, mail: FetchedMail, taken: set[int]) -> Equals:
+    async def _imported(
+        self, email_id: int, plan: decider.Plan, mail: FetchedMail, taken: set[int]
+    ) -> decider.Equals:
         """The mail as it was taken over, each for one mail only; `taken` are those of others.
 
         The other service kept some dates in the zone of the sender, and did not say which.
         """
-        moment_ms = sent_ms(mail, self.ambient.now_ms())
-        before = record_key(moment_ms + _ZONES_MS + 1, 0)
-        rows = await self.log.rows(MAILS, str(email_id), before=before, limit=_AROUND_MAX)
-        best: tuple[int, MailRecord] | None = None
+        moment_ms = records.sent_ms(mail, self.ambient.now_ms())
+        before = records.record_key(moment_ms + _ZONES_MS + 1, 0)
+        rows = await self.log.rows(records.MAILS, str(email_id), before=before, limit=_AROUND_MAX)
+        best: tuple[int, records.MailRecord] | None = None
         for key, value in rows:
-            apart_ms = abs(received_of(key) - moment_ms)
-            if received_of(key) < moment_ms - _ZONES_MS:
+            apart_ms = abs(records.received_of(key) - moment_ms)
+            if records.received_of(key) < moment_ms - _ZONES_MS:
                 break
-            record = msgspec.json.decode(value, type=MailRecord)
+            record = msgspec.json.decode(value, type=records.MailRecord)
             if record.folder != IMPORTED or record.mail_id in taken or apart_ms % _ZONE_STEP_MS > _SECOND_MS:
                 continue
             if _looks(record.subject, record.sender) == _looks(mail.subject, mail.sender) and (
@@ -258,24 +242,26 @@ class Mailboxes:
             ):
                 best = apart_ms, record
         if best is None:
-            return Equals()
+            return decider.Equals()
         record = best[1]
         taken.add(record.mail_id)
-        place = place_of(plan.server, IMPORTED, plan.cursors[IMPORTED].uidvalidity)
+        place = decider.place_of(plan.server, IMPORTED, plan.cursors[IMPORTED].uidvalidity)
         at_ms = round(datetime.fromisoformat(record.received_time).timestamp() * 1000)
-        return Equals((Known(record.mail_id, at_ms, (place,)),), (record,))
+        return decider.Equals((decider.Known(record.mail_id, at_ms, (place,)),), (record,))
 
-    async def _equals(self, email_id: int, plan: Plan, mail: FetchedMail, row: bytes | None) -> Equals:
-        place = place_of(plan.server, mail.folder, mail.uidvalidity)
-        mails = () if row is None else decoded(row)
-        records: list[MailRecord] = []
+    async def _equals(
+        self, email_id: int, plan: decider.Plan, mail: FetchedMail, row: bytes | None
+    ) -> decider.Equals:
+        place = decider.place_of(plan.server, mail.folder, mail.uidvalidity)
+        mails = () if row is None else decider.decoded(row)
+        there: list[records.MailRecord] = []
         for known in mails:
             if place not in known.places:
-                key = record_key(known.received_ms, known.mail_id)
-                value = await self.log.row(MAILS, str(email_id), key)
+                key = records.record_key(known.received_ms, known.mail_id)
+                value = await self.log.row(records.MAILS, str(email_id), key)
                 if value is not None:
-                    records.append(msgspec.json.decode(value, type=MailRecord))
-        return Equals(mails, tuple(records))
+                    there.append(msgspec.json.decode(value, type=records.MailRecord))
+        return decider.Equals(mails, tuple(there))
 
 
 async def every_row(log: Log, table: str, part: str = "") -> AsyncIterator[tuple[bytes, bytes]]:
@@ -290,5 +276,5 @@ async def every_row(log: Log, table: str, part: str = "") -> AsyncIterator[tuple
 def _looks(subject: str, sender: str) -> tuple[str, str]:
     """What a reader sees, however it was cut and spaced."""
     address = parseaddr(sender)[1] or sender
-    shown = clean(subject, SUBJECT_CHARS_MAX)
+    shown = records.clean(subject, records.SUBJECT_CHARS_MAX)
     return " ".join(shown.split()).casefold(), address.strip().casefold()

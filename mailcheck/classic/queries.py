@@ -25,18 +25,7 @@ from huahuo.mailcheck import en, zh
 from huahuo.mailcheck.api.mail_actions import Searching
 from huahuo.mailcheck.api.params import RECORDS_MAX, SEARCH_IDS_MAX, NoFields, OfMail, OfMailbox, SearchParams
 from huahuo.mailcheck.api.rosters import Answering, Rosters, place_of
-from huahuo.mailcheck.classic import classic_zh
-from huahuo.mailcheck.classic.interpreter import (
-    Content,
-    Wrong,
-    added,
-    attachments_of,
-    content_of,
-    found_mail_of,
-    mail_of,
-    progress_of,
-    row_of,
-)
+from huahuo.mailcheck.classic import classic_zh, interpreter
 from huahuo.mailcheck.events import IMPORTED, STATUSES_BUSY, FetchedMail, UidCursor, user_of
 from huahuo.mailcheck.mailbox.decider import MailsFound, ReportStatus
 from huahuo.mailcheck.mime.mail import TEXT_CHARS_MAX
@@ -67,8 +56,8 @@ class Adopting(Answering):
 
     async def mailbox(self, user_id: UserId, fields: Mapping[str, Any]) -> Adopted:
         """Take over a mailbox, its secrets sealed. One with this address stays as it is."""
-        asked = added({**fields, "use_ssl": bool(fields.get("use_ssl", True))})
-        if isinstance(asked, Wrong):
+        asked = interpreter.added({**fields, "use_ssl": bool(fields.get("use_ssl", True))})
+        if isinstance(asked, interpreter.Wrong):
             return Adopted(why_not=_WORDS.say(asked.message, "en"))
         command = AddEmail(
             email=str(asked["email"]),
@@ -237,14 +226,16 @@ class Queries(Answering):
         rows = await self._shown(call.principal)
         for start in range(0, len(rows), _ROWS_AT_ONCE):
             some = rows[start : start + _ROWS_AT_ONCE]
-            parts.append(b",".join(msgspec.json.encode(row_of(row)) for row in some))
+            parts.append(b",".join(msgspec.json.encode(interpreter.row_of(row)) for row in some))
             await asyncio.sleep(0)
         return Reply(b'{"type":"emails_list","data":[%b]}' % b",".join(parts))
 
     async def _progress(self, call: Call[Progress]) -> Reply:
         asked = set(call.params.email_ids)
         rows = await self._rosters.rows(call.principal.user_id)
-        told = [progress_of(row) for row in rows if row.id in asked or row.status in STATUSES_BUSY]
+        told = [
+            interpreter.progress_of(row) for row in rows if row.id in asked or row.status in STATUSES_BUSY
+        ]
         return _answered({"type": "firemail_progress", "data": told})
 
     async def _mails(self, call: Call[OfMailbox]) -> Reply:
@@ -259,7 +250,7 @@ class Queries(Answering):
             if left > 0 and record.blob:
                 shown = (await self._content(record)).shown()
                 left -= len(shown.encode())
-            told.append(mail_of(record, shown))
+            told.append(interpreter.mail_of(record, shown))
         return _answered({"type": "mail_records", "email_id": email_id, "data": told})
 
     async def _attachments(self, call: Call[OfMail]) -> Reply:
@@ -268,7 +259,7 @@ class Queries(Answering):
         if record is None:
             return error_reply(Refusal("not_found", classic_zh.NO_SUCH_MAIL))
         content = await self._content(record)
-        told = attachments_of(mail_id, content, record.received_time)
+        told = interpreter.attachments_of(mail_id, content, record.received_time)
         return _answered({"type": "firemail_attachments", "data": told, "email_id": record.email_id})
 
     async def _search(self, call: Call[Search]) -> Reply:
@@ -300,10 +291,10 @@ class Queries(Answering):
             record = await self._rosters.mail(user_id, one.mail_id)
             if record is None:
                 continue
-            content = await self._content(record) if left > 0 else Content()
+            content = await self._content(record) if left > 0 else interpreter.Content()
             shown = left > 0 and bool(record.blob)
             left -= len(content.shown().encode())
-            told.append(found_mail_of(record, content, one.email, shown=shown))
+            told.append(interpreter.found_mail_of(record, content, one.email, shown=shown))
         return _answered({"type": "firemail_search", "results": told})
 
     async def _shown(self, who: Principal) -> list[Row]:
@@ -332,8 +323,8 @@ class Queries(Answering):
         place = await place_of(self._log, mail_id)
         return None if place is None else await self._rosters.mail(place.user_id, mail_id)
 
-    async def _content(self, record: MailRecord) -> Content:
-        return content_of(await self._log.blob(record.blob) if record.blob else None)
+    async def _content(self, record: MailRecord) -> interpreter.Content:
+        return interpreter.content_of(await self._log.blob(record.blob) if record.blob else None)
 
 
 def _answered(body: object) -> Reply:

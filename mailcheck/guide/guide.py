@@ -246,6 +246,8 @@ _HOMES = {
     "Context": "actors.entities.decider",
     "StoredEvent": "eventstore.model",
     "Secret": "eventstore.model",
+    "UidCursor": "mailcheck.events",
+    "FetchedMail": "mailcheck.events",
 }
 _DECIDERS = ("mailcheck.roster.decider", "mailcheck.mailbox.decider")
 """What has no home of its own is there."""

@@ -30,57 +30,9 @@ from huahuo.actors.entities.decider import Context, Decision
 from huahuo.actors.plugins.calls import UserId
 from huahuo.eventstore.blobs import blob_id
 from huahuo.eventstore.model import RowDrop, RowPut, Secret, SecretPut
-from huahuo.mailcheck import zh
-from huahuo.mailcheck.events import (
-    GRAPH_UIDVALIDITY,
-    PROGRESS_MAX,
-    STATUSES_TERMINAL,
-    Body,
-    CheckProgressed,
-    CheckStarted,
-    ContentsKept,
-    CursorMoved,
-    Effect,
-    FetchedMail,
-    FoundMail,
-    GrantClaimed,
-    GrantKept,
-    KeptMail,
-    LookAgain,
-    MailReceived,
-    ReadBodies,
-    StopCheck,
-    UidCursor,
-    UidvalidityChanged,
-    UnreadThere,
-    WatchTold,
-    Way,
-    mailbox_stream,
-    user_stream,
-)
+from huahuo.mailcheck import events, records, zh
 from huahuo.mailcheck.mailbox.state import Check, Mailbox, MailboxFold, unread_digest
-from huahuo.mailcheck.records import (
-    CODE_CHARS_MAX,
-    FOLDER_CHARS_MAX,
-    KNOWN,
-    MISSING,
-    SENDER_CHARS_MAX,
-    SOURCES,
-    SUBJECT_CHARS_MAX,
-    UNREAD_BODIES,
-    MailRecord,
-    check_put,
-    clean,
-    email_key,
-    mail_key,
-    mail_rows,
-    received_ms,
-    recipients_of,
-    record_key,
-    remote_put,
-    rfc3339,
-    unread_put,
-)
+from huahuo.mailcheck.records import received_ms
 from huahuo.mailcheck.writing import Writing
 
 EQUAL_MAX: Final = 100
@@ -105,11 +57,11 @@ class Equals(msgspec.Struct, frozen=True):
     """The known mails that are equal to one that was fetched, with the records that are at hand."""
 
     mails: tuple[Known, ...] = ()
-    records: tuple[MailRecord, ...] = ()
+    at_hand: tuple[records.MailRecord, ...] = ()
 
-    def record(self, mail_id: int) -> MailRecord | None:
+    def record(self, mail_id: int) -> records.MailRecord | None:
         """The record of one of them."""
-        return next((record for record in self.records if record.mail_id == mail_id), None)
+        return next((record for record in self.at_hand if record.mail_id == mail_id), None)
 
 
 def place_of(server: str, folder: str, uidvalidity: int) -> str:
@@ -117,7 +69,7 @@ def place_of(server: str, folder: str, uidvalidity: int) -> str:
     return f"{server.lower()}/{uidvalidity}/{folder}"
 
 
-def digest_of(mail: FetchedMail) -> bytes:
+def digest_of(mail: events.FetchedMail) -> bytes:
     """What equal mails have in common: the Message-ID, or without one what a reader sees first."""
     said = mail.message_id
     if not said:
@@ -167,8 +119,8 @@ class MailsFound(msgspec.Struct, frozen=True):
     """
 
     check_id: int
-    batch: tuple[FetchedMail, ...]
-    cursor: UidCursor
+    batch: tuple[events.FetchedMail, ...]
+    cursor: events.UidCursor
     equals: Mapping[bytes, Equals] = _NONE
 
 
@@ -181,7 +133,7 @@ class Finish(msgspec.Struct, frozen=True, gc=False):
     check_id: int
     status: TerminalStatus
     message: str = ""
-    cursor: UidCursor | None = None
+    cursor: events.UidCursor | None = None
     error_class: str = ""
     advice: str = ""
 
@@ -190,7 +142,7 @@ class KeepGrant(msgspec.Struct, frozen=True, gc=False):
     """The grant of this generation was accepted in this way, and perhaps replaced by the next one."""
 
     generation: int
-    way: Way
+    way: events.Way
     refresh_token: Secret | None = None
 
 
@@ -224,8 +176,8 @@ class ReportProgress(msgspec.Struct, frozen=True, gc=False):
 class MailsSeen(msgspec.Struct, frozen=True):
     """The watcher of the mailbox fetched these mails. See `MailsFound`."""
 
-    batch: tuple[FetchedMail, ...]
-    cursor: UidCursor
+    batch: tuple[events.FetchedMail, ...]
+    cursor: events.UidCursor
     equals: Mapping[bytes, Equals] = _NONE
 
 
@@ -249,7 +201,7 @@ class WatchState(msgspec.Struct, frozen=True, gc=False):
 class Content(msgspec.Struct, frozen=True):
     """The content of a mail of which only headers were read. `record` is the one that is stored."""
 
-    record: MailRecord
+    record: records.MailRecord
     received_ms: int
     content: bytes
     has_attachments: bool
@@ -286,7 +238,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     server: str
     port: int
     use_ssl: bool
-    cursors: Mapping[str, UidCursor]
+    cursors: Mapping[str, events.UidCursor]
     user_id: UserId = 0
     folders: tuple[str, ...] | None = None
 
@@ -322,7 +274,7 @@ class NoMailbox(msgspec.Struct, frozen=True, gc=False):
 type MailboxReply = Plan | Done | CheckOver | CheckHeld | GrantHeld | GrantReplaced | NoMailbox
 
 
-_RUNNING_MAX: Final = PROGRESS_MAX - 1
+_RUNNING_MAX: Final = events.PROGRESS_MAX - 1
 """The highest progress of a running check, because 100 is its end."""
 
 
@@ -333,7 +285,7 @@ class MailboxDecider(MailboxFold):
 
     def decide(
         self, state: Mailbox, command: MailboxCommand, context: Context
-    ) -> Decision[MailboxReply, Effect]:
+    ) -> Decision[MailboxReply, events.Effect]:
         """See `Decider`."""
         if not state.exists:
             return Decision(reply=NoMailbox())
@@ -364,10 +316,10 @@ class _Deciding(Writing):
         self._blobs: list[bytes] = []
         self._floor = 0 if state.check is None else state.check.progress
 
-    def decision(self, command: MailboxCommand) -> Decision[MailboxReply, Effect]:
+    def decision(self, command: MailboxCommand) -> Decision[MailboxReply, events.Effect]:
         """Everything, as one append."""
         reply = self._reply(command)
-        owner = user_stream(self.user_id) if self._blobs else ""
+        owner = events.user_stream(self.user_id) if self._blobs else ""
         return self.gathered(reply, blobs=tuple(self._blobs), owner=owner)
 
     def _reply(self, command: MailboxCommand) -> MailboxReply:
@@ -415,7 +367,7 @@ class _Deciding(Writing):
                 if not message and status == "ok":
                     message = zh.CHECKED.format(check.found) if check.found else zh.NOTHING_NEW
                 if status == "ok" and state.failed:
-                    self.effects.append(LookAgain(state.email_id))
+                    self.effects.append(events.LookAgain(state.email_id))
                 self.end(self.id, check.check_id, status, message, command.error_class, command.advice)
         return Done()
 
@@ -425,15 +377,15 @@ class _Deciding(Writing):
         if check is None:
             check = Check(self.context.take("check", 1), implicit=True)
             self._started(check)
-            self.rows.append(check_put(self.id, self.user_id, check.check_id, implicit=True))
+            self.rows.append(records.check_put(self.id, self.user_id, check.check_id, implicit=True))
         if isinstance(command, ReportProgress):
             if not check.started:
                 self._begin(check, command.message)
-            self._progress(check, min(command.percent, PROGRESS_MAX), command.message)
-        elif command.status in STATUSES_TERMINAL:
+            self._progress(check, min(command.percent, events.PROGRESS_MAX), command.message)
+        elif command.status in events.STATUSES_TERMINAL:
             self.end(self.id, check.check_id, command.status, command.message)
             if not check.implicit:
-                self.effects.append(StopCheck(check.check_id))
+                self.effects.append(events.StopCheck(check.check_id))
         elif check.started:
             self.status(self.id, check.check_id, command.status, command.message)
         else:
@@ -448,7 +400,9 @@ class _Deciding(Writing):
     def _started(self, check: Check, by: str = "") -> None:
         """Add who runs the check, and that it began if it had not."""
         self._note(
-            CheckStarted(timestamp=self.now, check_id=check.check_id, implicit=check.implicit, by=by or UNSET)
+            events.CheckStarted(
+                timestamp=self.now, check_id=check.check_id, implicit=check.implicit, by=by or UNSET
+            )
         )
 
     def _progress(self, check: Check, percent: int, message: str) -> None:
@@ -456,9 +410,9 @@ class _Deciding(Writing):
         percent = max(percent, self._floor)
         self.say_progress(self.id, check.check_id, percent, message)
         if percent > self._floor:
-            self._note(CheckProgressed(timestamp=self.now, check_id=check.check_id, progress=percent))
+            self._note(events.CheckProgressed(timestamp=self.now, check_id=check.check_id, progress=percent))
 
-    def _note(self, body: Body) -> None:
+    def _note(self, body: events.Body) -> None:
         self.fact(self.id, body)
 
     def _keep(self, command: KeepGrant) -> Done | GrantReplaced:
@@ -466,7 +420,7 @@ class _Deciding(Writing):
             return GrantReplaced()
         way, rotated = command.way, command.refresh_token
         self._note(
-            GrantKept(
+            events.GrantKept(
                 timestamp=self.now,
                 rotated=rotated is not None,
                 graph=way.graph,
@@ -475,18 +429,18 @@ class _Deciding(Writing):
             )
         )
         if rotated is not None:
-            self.secrets.append(SecretPut(mailbox_stream(self.id), "refresh_token", rotated))
+            self.secrets.append(SecretPut(events.mailbox_stream(self.id), "refresh_token", rotated))
         return Done()
 
     def _claim(self, command: ClaimGrant | LeaveGrant) -> Done | GrantHeld:
         by = self.state.grant_by
         if isinstance(command, LeaveGrant):
             if by == command.by:
-                self._note(GrantClaimed(timestamp=self.now, by=""))
+                self._note(events.GrantClaimed(timestamp=self.now, by=""))
         elif by != command.by:
             if by in command.living:
                 return GrantHeld(by)
-            self._note(GrantClaimed(timestamp=self.now, by=command.by))
+            self._note(events.GrantClaimed(timestamp=self.now, by=command.by))
         return Done()
 
     def _watcher_fares(self, command: WatchState) -> None:
@@ -496,15 +450,15 @@ class _Deciding(Writing):
         if state.check is None and (state.failed if recovers else is_news):
             message = zh.WATCHING_AGAIN if recovers else command.message
             self.status(self.id, 0, command.status, message, command.error_class, command.advice)
-            self._note(WatchTold(timestamp=self.now, status=command.status))
+            self._note(events.WatchTold(timestamp=self.now, status=command.status))
 
     # -- mails ----------------------------------------------------------------------------------------
 
     def _found(
         self,
         check_id: int,
-        batch: Sequence[FetchedMail],
-        cursor: UidCursor,
+        batch: Sequence[events.FetchedMail],
+        cursor: events.UidCursor,
         equals: Mapping[bytes, Equals],
     ) -> None:
         """Write new mails and the cursor after them in one append."""
@@ -512,7 +466,7 @@ class _Deciding(Writing):
         known = state.seen.get(cursor.folder)
         if known is not None and known.uidvalidity != cursor.uidvalidity:
             self._note(
-                UidvalidityChanged(
+                events.UidvalidityChanged(
                     timestamp=self.now,
                     folder=cursor.folder,
                     before=known.uidvalidity,
@@ -520,17 +474,19 @@ class _Deciding(Writing):
                 )
             )
         elif known is not None:
-            if cursor.uidvalidity == GRAPH_UIDVALIDITY:
+            if cursor.uidvalidity == events.GRAPH_UIDVALIDITY:
                 # Numbers there are ours: they follow what another reading may have stored meanwhile.
                 batch = [replace(mail, uid=uid) for uid, mail in enumerate(batch, start=known.uid + 1)]
-                cursor = UidCursor(cursor.folder, cursor.uidvalidity, known.uid + len(batch), cursor.link)
+                cursor = events.UidCursor(
+                    cursor.folder, cursor.uidvalidity, known.uid + len(batch), cursor.link
+                )
             if known.rest > cursor.uid or cursor.rest > known.uid:
                 return  # two readings began at different ends, and what lies between is read by the next one
             link = cursor.link if cursor.uid >= known.uid else known.link
             whole = (max(known.uid, cursor.uid), min(known.rest, cursor.rest), link)
             if whole == (known.uid, known.rest, known.link):
                 return
-            cursor = UidCursor(cursor.folder, cursor.uidvalidity, whole[0], link, whole[1])
+            cursor = events.UidCursor(cursor.folder, cursor.uidvalidity, whole[0], link, whole[1])
         place = cursor.folder, cursor.uidvalidity
         fresh = {
             mail.uid: mail
@@ -542,13 +498,17 @@ class _Deciding(Writing):
         self._mails(list(fresh.values()), cursor, check_id, equals)
 
     def _mails(
-        self, fresh: list[FetchedMail], cursor: UidCursor, check_id: int, equals: Mapping[bytes, Equals]
+        self,
+        fresh: list[events.FetchedMail],
+        cursor: events.UidCursor,
+        check_id: int,
+        equals: Mapping[bytes, Equals],
     ) -> None:
         """Add new mails with their records and contents, and the cursor after them."""
         state = self.state
         place = place_of(state.server, cursor.folder, cursor.uidvalidity)
         known: dict[bytes, list[Known]] = {}
-        new: list[FetchedMail] = []
+        new: list[events.FetchedMail] = []
         same: list[tuple[int, int]] = []
         for mail in fresh:
             digest = digest_of(mail)
@@ -556,7 +516,7 @@ class _Deciding(Writing):
             mails = known.setdefault(digest, list(before.mails))
             at = next((n for n, one in enumerate(mails) if place not in one.places), None)
             if mail.remote_id:
-                self.rows.append(remote_put(self.id, mail.remote_id))
+                self.rows.append(records.remote_put(self.id, mail.remote_id))
             if at is None:
                 mails.append(Known(0, received_ms(mail, self.context.now_ms), (place,)))
                 new.append(mail)
@@ -566,9 +526,9 @@ class _Deciding(Writing):
                 self._met(before.record(mails[at].mail_id), mails[at].received_ms, mail)
         found = self._new(new, known)
         for digest, mails in known.items():
-            self.rows.append(RowPut(KNOWN, str(self.id), digest, encoded(mails)))
+            self.rows.append(RowPut(records.KNOWN, str(self.id), digest, encoded(mails)))
         self._note(
-            CursorMoved(
+            events.CursorMoved(
                 timestamp=self.now,
                 check_id=check_id,
                 folder=cursor.folder,
@@ -581,7 +541,7 @@ class _Deciding(Writing):
             ),
         )
 
-    def _new(self, new: list[FetchedMail], known: dict[bytes, list[Known]]) -> list[FoundMail]:
+    def _new(self, new: list[events.FetchedMail], known: dict[bytes, list[Known]]) -> list[events.FoundMail]:
         """Add new mails; they get their ids in `known` too."""
         now = self.now
         first = self.context.take("mail", len(new)) if new else 0
@@ -591,26 +551,26 @@ class _Deciding(Writing):
             at = next(n for n, one in enumerate(mails) if not one.mail_id)
             moment_ms = mails[at].received_ms
             mails[at] = Known(mail_id, moment_ms, mails[at].places)
-            record = MailRecord(
+            record = records.MailRecord(
                 mail_id=mail_id,
                 email_id=self.id,
-                subject=clean(mail.subject, SUBJECT_CHARS_MAX),
-                sender=clean(mail.sender, SENDER_CHARS_MAX),
-                received_time=rfc3339(moment_ms),
-                folder=clean(mail.folder, FOLDER_CHARS_MAX),
+                subject=records.clean(mail.subject, records.SUBJECT_CHARS_MAX),
+                sender=records.clean(mail.sender, records.SENDER_CHARS_MAX),
+                received_time=records.rfc3339(moment_ms),
+                folder=records.clean(mail.folder, records.FOLDER_CHARS_MAX),
                 has_attachments=mail.has_attachments,
                 size=mail.size,
                 blob=blob_id(mail.content) if mail.content else "",
-                code=clean(mail.code, CODE_CHARS_MAX) or UNSET,
+                code=records.clean(mail.code, records.CODE_CHARS_MAX) or UNSET,
                 code_confidence=mail.code_confidence if mail.code else UNSET,
                 uid=mail.uid,
                 uidvalidity=mail.uidvalidity,
                 remote_id=mail.remote_id or UNSET,
-                recipients=recipients_of(mail.recipients),
+                recipients=records.recipients_of(mail.recipients),
             )
             self.say(
                 self.id,
-                MailReceived(
+                events.MailReceived(
                     timestamp=now,
                     email_id=record.email_id,
                     mail_id=mail_id,
@@ -623,47 +583,51 @@ class _Deciding(Writing):
                     code_confidence=record.code_confidence,
                 ),
             )
-            self.rows += mail_rows(record, self.user_id, moment_ms)
+            self.rows += records.mail_rows(record, self.user_id, moment_ms)
             if mail.content:
                 self._blobs.append(mail.content)
             else:
-                self.rows.append(RowPut(MISSING, str(self.id), record_key(moment_ms, mail_id), b""))
+                self.rows.append(
+                    RowPut(records.MISSING, str(self.id), records.record_key(moment_ms, mail_id), b"")
+                )
             if mail.source:
                 source = blob_id(mail.source).encode()
-                self.rows.append(RowPut(SOURCES, str(self.id), mail_key(mail_id), source))
+                self.rows.append(RowPut(records.SOURCES, str(self.id), records.mail_key(mail_id), source))
                 self._blobs.append(mail.source)
-            found.append(FoundMail(mail_id, mail.uid, mail.size, record.blob, mail.remote_id or UNSET))
+            found.append(events.FoundMail(mail_id, mail.uid, mail.size, record.blob, mail.remote_id or UNSET))
         if any(not mail.content for mail in new):
-            self.rows.append(RowPut(UNREAD_BODIES, "", email_key(self.id), b""))
-            self.effects.append(ReadBodies(self.id))
+            self.rows.append(RowPut(records.UNREAD_BODIES, "", records.email_key(self.id), b""))
+            self.effects.append(events.ReadBodies(self.id))
         return found
 
-    def _met(self, record: MailRecord | None, moment_ms: int, mail: FetchedMail) -> None:
+    def _met(self, record: records.MailRecord | None, moment_ms: int, mail: events.FetchedMail) -> None:
         """A known mail was met in another place, so its record says that one."""
         if record is not None:
-            folder = clean(mail.folder, FOLDER_CHARS_MAX)
+            folder = records.clean(mail.folder, records.FOLDER_CHARS_MAX)
             place = {"folder": folder, "uid": mail.uid, "uidvalidity": mail.uidvalidity}
             moved = replace(record, **place, remote_id=mail.remote_id or UNSET)
-            self.rows += mail_rows(moved, self.user_id, moment_ms)
+            self.rows += records.mail_rows(moved, self.user_id, moment_ms)
 
     def _contents(self, contents: Sequence[Content]) -> None:
         """Add the contents of mails that were told by their headers."""
         kept = []
         for one in contents:
             record = replace(one.record, blob=blob_id(one.content), has_attachments=one.has_attachments)
-            self.rows += mail_rows(record, self.user_id, one.received_ms)
-            self.rows.append(RowDrop(MISSING, str(self.id), record_key(one.received_ms, record.mail_id)))
+            self.rows += records.mail_rows(record, self.user_id, one.received_ms)
+            self.rows.append(
+                RowDrop(records.MISSING, str(self.id), records.record_key(one.received_ms, record.mail_id))
+            )
             self._blobs.append(one.content)
-            kept.append(KeptMail(record.mail_id, record.blob, one.record.has_attachments))
-        self._note(ContentsKept(timestamp=self.now, mails=tuple(kept)))
+            kept.append(events.KeptMail(record.mail_id, record.blob, one.record.has_attachments))
+        self._note(events.ContentsKept(timestamp=self.now, mails=tuple(kept)))
 
     def _unread(self, seen: SeeUnread) -> None:
         """Add which mails of a folder are unread there, if that changed."""
         told = self.state.unread.get(seen.folder)
         if unread_digest(seen.uidvalidity, seen.uids) != told and (told is not None or seen.uids):
             self._note(
-                UnreadThere(
+                events.UnreadThere(
                     timestamp=self.now, folder=seen.folder, uidvalidity=seen.uidvalidity, uids=seen.uids
                 )
             )
-            self.rows.append(unread_put(self.id, seen.folder, seen.uidvalidity, seen.uids))
+            self.rows.append(records.unread_put(self.id, seen.folder, seen.uidvalidity, seen.uids))

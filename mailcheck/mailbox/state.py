@@ -16,33 +16,14 @@ from msgspec import UNSET
 
 from huahuo.actors.plugins.calls import UserId
 from huahuo.eventstore.model import StoredEvent
-from huahuo.mailcheck.events import (
-    CheckEnded,
-    CheckProgressed,
-    CheckRequested,
-    CheckStarted,
-    CursorMoved,
-    FoldersChosen,
-    GrantClaimed,
-    GrantKept,
-    MailboxAdded,
-    MailboxDeleted,
-    MailboxUpdated,
-    SecretStored,
-    UidCursor,
-    UnreadThere,
-    WatchTold,
-    Way,
-    id_of,
-    read,
-)
+from huahuo.mailcheck import events
 
 _FORMER_MAX: Final = 8
 """UIDVALIDITYs remembered per folder. One changes when a folder is recreated, so a few times in its life."""
 
 _DIGEST_BYTES: Final = 12
 _OF_GRANT: Final = frozenset({"client_id", "refresh_token"})
-_NOTHING: Mapping[str, UidCursor] = MappingProxyType({})
+_NOTHING: Mapping[str, events.UidCursor] = MappingProxyType({})
 
 
 class Check(msgspec.Struct):
@@ -78,7 +59,7 @@ class Mailbox(msgspec.Struct):
     secrets: tuple[str, ...] = ()
     grant: int = 0
     """Rises with each new client id or refresh token, the user's or a rotated one."""
-    way: Way = Way()
+    way: events.Way = events.Way()
     grant_by: str = ""
     """The incarnation that asks for a token by the grant now, where several nodes share the log."""
     failed: bool = False
@@ -86,8 +67,8 @@ class Mailbox(msgspec.Struct):
     refused: bool = False
     """The server refused what the mailbox signs in with, and nothing about that has changed since."""
     check: Check | None = None
-    cursors: dict[str, dict[str, UidCursor]] = msgspec.field(default_factory=dict)
-    former: dict[str, dict[str, list[UidCursor]]] = msgspec.field(default_factory=dict)
+    cursors: dict[str, dict[str, events.UidCursor]] = msgspec.field(default_factory=dict)
+    former: dict[str, dict[str, list[events.UidCursor]]] = msgspec.field(default_factory=dict)
     """By server and folder: the last cursor under each earlier UIDVALIDITY, the latest last. A server that
     was restored from a backup may return to an earlier one. Its mails must not be reported again (I22)."""
 
@@ -102,7 +83,7 @@ class Mailbox(msgspec.Struct):
         return bool(self.email) and not self.deleted
 
     @property
-    def seen(self) -> Mapping[str, UidCursor]:
+    def seen(self) -> Mapping[str, events.UidCursor]:
         """The cursor of each folder on the mailbox's current server."""
         return self.cursors.get(self.server.lower(), _NOTHING)
 
@@ -114,7 +95,7 @@ class Mailbox(msgspec.Struct):
         """The highest known UID in a folder of the current server under this UIDVALIDITY, 0 if none."""
         return max((place.uid for place in self._places(folder, uidvalidity)), default=0)
 
-    def _places(self, folder: str, uidvalidity: int) -> list[UidCursor]:
+    def _places(self, folder: str, uidvalidity: int) -> list[events.UidCursor]:
         now = self.seen.get(folder)
         former = self.former.get(self.server.lower(), {}).get(folder, ())
         places = former if now is None else (now, *former)
@@ -129,50 +110,50 @@ class MailboxFold:
 
     def initial(self, stream: str) -> Mailbox:
         """See `Fold`. Raises ValueError if the stream's name holds no number."""
-        return Mailbox(id_of(stream))
+        return Mailbox(events.id_of(stream))
 
     def evolve(self, state: Mailbox, event: StoredEvent) -> Mailbox:
         """See `Fold`."""
-        body = read(event)
+        body = events.read(event)
         check = state.check
         match body:
-            case MailboxAdded():
+            case events.MailboxAdded():
                 state.user_id, state.email = body.user_id, body.email
                 state.secrets = _shared(body.secrets)
                 _reached(state, body)
-            case SecretStored():
+            case events.SecretStored():
                 if body.name not in state.secrets:
                     state.secrets = _shared((*state.secrets, body.name))
                 state.refused = False
                 if body.name in _OF_GRANT:
-                    state.grant, state.way = state.grant + 1, Way()
-            case GrantKept():
+                    state.grant, state.way = state.grant + 1, events.Way()
+            case events.GrantKept():
                 _kept(state, body)
-            case GrantClaimed():
+            case events.GrantClaimed():
                 state.grant_by = intern(body.by)
-            case MailboxUpdated():
+            case events.MailboxUpdated():
                 _reached(state, body)
-                state.way, state.refused = Way(), False
-            case FoldersChosen():
+                state.way, state.refused = events.Way(), False
+            case events.FoldersChosen():
                 state.folders = body.folders
-            case UnreadThere():
+            case events.UnreadThere():
                 state.unread[body.folder] = unread_digest(body.uidvalidity, body.uids)
-            case CheckRequested():
+            case events.CheckRequested():
                 state.check = Check(body.check_id, cause=event.position)
-            case CheckStarted() if check is None or check.check_id != body.check_id:
+            case events.CheckStarted() if check is None or check.check_id != body.check_id:
                 state.check = Check(body.check_id, started=True, implicit=body.implicit, cause=event.position)
-            case CheckStarted() if check is not None:
+            case events.CheckStarted() if check is not None:
                 check.started, check.by = True, body.by or ""
-            case CheckProgressed() if check is not None:
+            case events.CheckProgressed() if check is not None:
                 check.progress = body.progress
-            case CursorMoved():
+            case events.CursorMoved():
                 _moved(state, body)
-            case CheckEnded():
+            case events.CheckEnded():
                 state.check = None
                 _ended(state, body.status)
-            case WatchTold():
+            case events.WatchTold():
                 _ended(state, body.status)
-            case MailboxDeleted():
+            case events.MailboxDeleted():
                 state.deleted, state.check, state.secrets = True, None, ()
                 state.cursors.clear()
                 state.former.clear()
@@ -188,7 +169,7 @@ class MailboxFold:
     def load(self, stream: str, data: bytes) -> Mailbox:
         """See `Fold`."""
         state = msgspec.msgpack.decode(data, type=Mailbox)
-        if state.email_id != id_of(stream):
+        if state.email_id != events.id_of(stream):
             raise ValueError("another mailbox's keyframe")
         return state
 
@@ -205,16 +186,16 @@ def _shared(names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 @lru_cache(maxsize=64)
-def _way(way: Way) -> Way:
+def _way(way: events.Way) -> events.Way:
     """One object, shared by all mailboxes that sign in in this way."""
     return way
 
 
-def _moved(state: Mailbox, body: CursorMoved) -> None:
+def _moved(state: Mailbox, body: events.CursorMoved) -> None:
     folders = state.cursors.setdefault(state.server.lower(), {})
     link = "" if body.link is UNSET else body.link
     rest = 0 if body.rest is UNSET else body.rest
-    cursor = UidCursor(body.folder, body.uidvalidity, body.uid, link, rest)
+    cursor = events.UidCursor(body.folder, body.uidvalidity, body.uid, link, rest)
     _remember(state, folders.get(body.folder), cursor)
     folders[body.folder] = cursor
     check = state.check
@@ -222,8 +203,8 @@ def _moved(state: Mailbox, body: CursorMoved) -> None:
         check.found += len(body.mails)
 
 
-def _kept(state: Mailbox, body: GrantKept) -> None:
-    state.way = _way(Way(body.graph, body.token_url, body.scope))
+def _kept(state: Mailbox, body: events.GrantKept) -> None:
+    state.way = _way(events.Way(body.graph, body.token_url, body.scope))
     if body.rotated:
         state.grant, state.grant_by = state.grant + 1, ""  # the node that had claimed it did it
 
@@ -233,7 +214,7 @@ def _ended(state: Mailbox, status: str) -> None:
         state.failed, state.refused = status != "ok", status == "need_reauth"
 
 
-def _remember(state: Mailbox, before: UidCursor | None, after: UidCursor) -> None:
+def _remember(state: Mailbox, before: events.UidCursor | None, after: events.UidCursor) -> None:
     """If the UIDVALIDITY of a folder changed, keep its last cursor."""
     if before is None or before.uidvalidity == after.uidvalidity:
         return
@@ -241,11 +222,11 @@ def _remember(state: Mailbox, before: UidCursor | None, after: UidCursor) -> Non
     kept = folders.get(before.folder, [])
     highest = max(one.uid for one in (*kept, before) if one.uidvalidity == before.uidvalidity)
     others = [one for one in kept if one.uidvalidity != before.uidvalidity]
-    left = UidCursor(before.folder, before.uidvalidity, highest, rest=before.rest)
+    left = events.UidCursor(before.folder, before.uidvalidity, highest, rest=before.rest)
     folders[before.folder] = [*others, left][-_FORMER_MAX:]
 
 
-def _reached(state: Mailbox, body: MailboxAdded | MailboxUpdated) -> None:
+def _reached(state: Mailbox, body: events.MailboxAdded | events.MailboxUpdated) -> None:
     # Interned, because up to 100,000 mailboxes share a few servers.
     state.mail_type, state.server = intern(body.mail_type), intern(body.server)
     state.port, state.use_ssl = body.port, body.use_ssl

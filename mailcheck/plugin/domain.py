@@ -34,7 +34,7 @@ from huahuo.actors.plugins.calls import UserId
 from huahuo.actors.plugins.plugin import ApiRefused, EntityKind, Host, Lending
 from huahuo.eventstore.errors import EventStoreError
 from huahuo.eventstore.model import Append, RowDrop
-from huahuo.mailcheck import zh
+from huahuo.mailcheck import events, records, zh
 from huahuo.mailcheck.api.code_route import CodeRoute
 from huahuo.mailcheck.api.contents import Attachments, Filling, Keeping, Opening
 from huahuo.mailcheck.api.handlers import Handlers
@@ -60,21 +60,6 @@ from huahuo.mailcheck.checks.mailboxes import MAILBOX, Mailboxes, every_row
 from huahuo.mailcheck.checks.sign_in import CheckMail, Gate, SigningIn, StoredGrants
 from huahuo.mailcheck.checks.watchers import Looking, Looks, Watching
 from huahuo.mailcheck.classic.queries import Adopting
-from huahuo.mailcheck.events import (
-    STATUSES_BUSY,
-    STATUSES_TERMINAL,
-    Effect,
-    LookAgain,
-    Purge,
-    ReadBodies,
-    StartCheck,
-    StopCheck,
-    Unwatch,
-    Watch,
-    mailbox_stream,
-    user_of,
-    user_stream,
-)
 from huahuo.mailcheck.mailbox.decider import (
     Finish,
     MailboxCommand,
@@ -85,24 +70,6 @@ from huahuo.mailcheck.mailbox.decider import (
     ReportStatus,
 )
 from huahuo.mailcheck.plugin.division import Division
-from huahuo.mailcheck.records import (
-    CHECKS,
-    GRAPH,
-    KNOWN,
-    MAIL,
-    MAILS,
-    MISSING,
-    PURGES,
-    SOURCES,
-    UNREAD,
-    UNREAD_BODIES,
-    MailPlace,
-    MailRecord,
-    OpenCheck,
-    email_key,
-    mail_key,
-    number_of,
-)
 from huahuo.mailcheck.roster.decider import MAILBOXES_MAX, RosterDecider
 from huahuo.mailcheck.roster.importer import LINES_MAX
 from huahuo.mailcheck.roster.state import ROW_BYTES, Roster
@@ -202,7 +169,7 @@ class Readers:
 _PAGE_ROWS: Final = 200
 _PURGE_AGAIN_S: Final = 30.0
 
-type Forgetting = Callable[[Sequence[MailRecord]], AbstractAsyncContextManager[None]]
+type Forgetting = Callable[[Sequence[records.MailRecord]], AbstractAsyncContextManager[None]]
 """Removes what else is known of these mails. The block then removes them here."""
 
 
@@ -214,39 +181,49 @@ class Purging:
         self._log = mailboxes.log
         self._ambient = mailboxes.ambient
         self.backlog = Backlog(
-            mailboxes, PURGES, self._purge, at_once=1, again_s=_PURGE_AGAIN_S, sweep_s=sweep_s
+            mailboxes, records.PURGES, self._purge, at_once=1, again_s=_PURGE_AGAIN_S, sweep_s=sweep_s
         )
 
     async def _purge(self, email_id: int) -> bool:
         part = str(email_id)
-        while rows := await self._log.rows(SOURCES, part, limit=_PAGE_ROWS):
-            await self._remove(*(RowDrop(SOURCES, part, key, (blob.decode(),)) for key, blob in rows))
-        while records := await self._log.rows(MAILS, part, limit=_PAGE_ROWS):
-            found = [(key, msgspec.json.decode(value, type=MailRecord)) for key, value in records]
+        while rows := await self._log.rows(records.SOURCES, part, limit=_PAGE_ROWS):
+            await self._remove(*(RowDrop(records.SOURCES, part, key, (blob.decode(),)) for key, blob in rows))
+        while page := await self._log.rows(records.MAILS, part, limit=_PAGE_ROWS):
+            found = [(key, msgspec.json.decode(value, type=records.MailRecord)) for key, value in page]
             async with self._forgetting([record for _, record in found]):
                 await self._remove(*(one for key, record in found for one in _of_mail(part, key, record)))
-        for table in (GRAPH, KNOWN, MISSING, UNREAD):
+        for table in (records.GRAPH, records.KNOWN, records.MISSING, records.UNREAD):
             while rows := await self._log.rows(table, part, limit=_PAGE_ROWS):
                 await self._remove(*(RowDrop(table, part, key) for key, _ in rows))
-        key = email_key(email_id)
+        key = records.email_key(email_id)
         # Ids are never reused: nothing more will be written to its stream.
-        ended = (mailbox_stream(email_id),)
-        await self._remove(RowDrop(UNREAD_BODIES, "", key), RowDrop(PURGES, "", key), ended=ended)
+        ended = (events.mailbox_stream(email_id),)
+        await self._remove(
+            RowDrop(records.UNREAD_BODIES, "", key), RowDrop(records.PURGES, "", key), ended=ended
+        )
         return True
 
     async def _remove(self, *what: RowDrop, ended: tuple[str, ...] = ()) -> None:
-        mail = next((one for one in what if one.table in (MAIL, SOURCES)), None)  # the same key
+        mail = next(
+            (one for one in what if one.table in (records.MAIL, records.SOURCES)), None
+        )  # the same key
         owner = ""
-        if mail is not None and mail.key is not None and (row := await self._log.row(MAIL, "", mail.key)):
-            owner = user_stream(msgspec.json.decode(row, type=MailPlace).user_id)
+        if (
+            mail is not None
+            and mail.key is not None
+            and (row := await self._log.row(records.MAIL, "", mail.key))
+        ):
+            owner = events.user_stream(msgspec.json.decode(row, type=records.MailPlace).user_id)
         now_ms = self._ambient.now_ms()
         await self._log.append(Append(ts_ms=now_ms, rows=what, ended=ended, principal="service", owner=owner))
 
 
-def _of_mail(part: str, key: bytes, record: MailRecord) -> tuple[RowDrop, ...]:
+def _of_mail(part: str, key: bytes, record: records.MailRecord) -> tuple[RowDrop, ...]:
     # The row holds the reference: a page that is purged twice releases it once.
     blobs = (record.blob,) if record.blob else ()
-    return RowDrop(MAILS, part, key, blobs), RowDrop(MAIL, "", mail_key(record.mail_id))
+    return RowDrop(records.MAILS, part, key, blobs), RowDrop(
+        records.MAIL, "", records.mail_key(record.mail_id)
+    )
 
 
 def checks_of(
@@ -266,7 +243,7 @@ def checks_of(
         kind=MAILBOX,
         name=CHECK,
         handler=Checking(readers.checks.check, readers.sign_in.check, mailboxes).perform,
-        read=msgspec.json.Decoder(OpenCheck).decode,
+        read=msgspec.json.Decoder(records.OpenCheck).decode,
         key=int,
         retries=0,
         at_once=settings.checks_per_host_max,
@@ -291,16 +268,16 @@ def checks_of(
     return checks
 
 
-def _host_of(check: OpenCheck) -> str:
+def _host_of(check: records.OpenCheck) -> str:
     return check.host.lower()
 
 
 _AT_ONCE: Final = 256
 """Interrupted checks that are ended together, so that they share commits."""
-_REPORTABLE: Final = STATUSES_BUSY | STATUSES_TERMINAL
+_REPORTABLE: Final = events.STATUSES_BUSY | events.STATUSES_TERMINAL
 
 _log = structlog.get_logger(__name__)
-_check = msgspec.json.Decoder(OpenCheck).decode
+_check = msgspec.json.Decoder(records.OpenCheck).decode
 
 
 class UnknownMailbox(ApiRefused, LookupError):  # noqa: N818  a fact about the report
@@ -432,7 +409,9 @@ class MailDomain:
         Raises:
             ValueError: it is not the stream of a user. Otherwise as `Directory.ask`.
         """
-        cut: tuple[int, RowsCut] = await self.mailboxes.directory.ask(ROSTER, user_of(stream), Query(_cut))
+        cut: tuple[int, RowsCut] = await self.mailboxes.directory.ask(
+            ROSTER, events.user_of(stream), Query(_cut)
+        )
         return cut
 
     async def start(self) -> None:
@@ -540,8 +519,8 @@ class MailDomain:
         """
         if self._log.living() - {self._log.incarnation}:
             return
-        found = [(key, _check(value)) async for key, value in every_row(self._log, CHECKS)]
-        left = [(number_of(key), check.check_id) for key, check in found if check.implicit]
+        found = [(key, _check(value)) async for key, value in every_row(self._log, records.CHECKS)]
+        left = [(records.number_of(key), check.check_id) for key, check in found if check.implicit]
         for some in batched(left, _AT_ONCE):
             await asyncio.gather(*(self._end_interrupted(*one) for one in some))
 
@@ -552,24 +531,24 @@ class MailDomain:
         except (EntityError, AskTimeout, EventStoreError) as error:
             _log.warning("check_not_interrupted", check_id=check_id, error=type(error).__name__)
 
-    def _start_effect(self, _key: str, effect: Effect, _position: int) -> None:
+    def _start_effect(self, _key: str, effect: events.Effect, _position: int) -> None:
         match effect:
-            case StartCheck():
+            case events.StartCheck():
                 start = start_of(effect, self._ambient.now_ms())
                 self._checks.committed(start, start.row.entity)
-            case StopCheck():
+            case events.StopCheck():
                 self._checks.cancelled(effect.check_id)
-            case Watch():
+            case events.Watch():
                 if self._division is None:  # else it is heard in the log, by each node
                     self.watching.watch(effect.email_id, effect.host)
-            case Unwatch():
+            case events.Unwatch():
                 if self._division is None:
                     self.watching.unwatch(effect.email_id)
-            case LookAgain():
+            case events.LookAgain():
                 self.watching.look_again(effect.email_id)
-            case ReadBodies():
+            case events.ReadBodies():
                 self._filling.add(effect.email_id)
-            case Purge():
+            case events.Purge():
                 self.tokens.forget(effect.email_id)
                 self._purges.add(effect.email_id)
 

@@ -18,19 +18,9 @@ from huahuo.actors.plugins.past import Past
 from huahuo.actors.plugins.words import Language, Words
 from huahuo.eventstore.model import StoredEvent
 from huahuo.eventstore.port import Log
-from huahuo.mailcheck import en, zh
+from huahuo.mailcheck import en, events, zh
 from huahuo.mailcheck.api.import_export import belongings
 from huahuo.mailcheck.api.mailbox_list import RowsCut, list_of, snapshot_of
-from huahuo.mailcheck.events import (
-    GrantKept,
-    MailboxAdded,
-    SecretStored,
-    id_of,
-    mailbox_stream,
-    read,
-    user_of,
-    user_stream,
-)
 from huahuo.mailcheck.mailbox.state import Mailbox, MailboxFold
 from huahuo.mailcheck.roster.state import Roster, RosterFold
 from huahuo.mailcheck.servers.faults import KINDS
@@ -43,13 +33,13 @@ SEALED: Final = "[sealed]"
 
 def sealed_in(event: StoredEvent) -> tuple[str, ...]:
     """The names of the secrets that were sealed with an event, without their content."""
-    body = read(event)
+    body = events.read(event)
     match body:
-        case MailboxAdded():
+        case events.MailboxAdded():
             return body.secrets
-        case SecretStored():
+        case events.SecretStored():
             return (body.name,)
-        case GrantKept(rotated=True):
+        case events.GrantKept(rotated=True):
             return ("refresh_token",)
         case _:
             return ()
@@ -74,7 +64,7 @@ class RosterSubject:
     rising: Final = frozenset[str]()
 
     def __init__(self, user_id: UserId) -> None:
-        self.entity = self.stream = user_stream(user_id)
+        self.entity = self.stream = events.user_stream(user_id)
         self.parts = (Part(self.stream, RosterFold()),)
 
     def concerns(self, event: StoredEvent) -> bool:
@@ -108,10 +98,10 @@ class MailboxSubject:
     rising: Final = frozenset({"deleted"})
 
     def __init__(self, email_id: int, user_id: UserId) -> None:
-        self.entity = self.stream = mailbox_stream(email_id)
+        self.entity = self.stream = events.mailbox_stream(email_id)
         self.email_id = email_id
         self.parts = (
-            Part(user_stream(user_id), RosterFold(), selective=True),
+            Part(events.user_stream(user_id), RosterFold(), selective=True),
             Part(self.stream, MailboxFold()),
         )
 
@@ -153,14 +143,14 @@ async def subject_of(history: History, entity: str) -> Subject | None:
     if not history.head(entity).seq:
         raise LookupError(f"nothing ever happened to {entity}")
     if kind == "user":
-        return RosterSubject(user_of(entity))
+        return RosterSubject(events.user_of(entity))
     first = await history.read(entity, 0, events_max=1)
-    body = read(first[0]) if first else None
-    if not isinstance(body, MailboxAdded):
+    body = events.read(first[0]) if first else None
+    if not isinstance(body, events.MailboxAdded):
         raise LookupError(  # noqa: TRY004  the log's fault, not a caller's
             f"{entity} does not begin with its own addition: its history is cut off"
         )
-    return MailboxSubject(id_of(entity), body.user_id)
+    return MailboxSubject(events.id_of(entity), body.user_id)
 
 
 def own_subject(stream: str) -> Subject | None:
@@ -169,7 +159,7 @@ def own_subject(stream: str) -> Subject | None:
     if not _is_ours(kind, number):
         return None
     if kind == "user":
-        return RosterSubject(user_of(stream))
+        return RosterSubject(events.user_of(stream))
     return FoldSubject(stream, MailboxFold())
 
 
@@ -210,7 +200,7 @@ async def _snapshot(log: Log, stream: str) -> tuple[int, RowsCut]:
 
 def _actions(log: Log) -> Sequence[Action]:
     async def emails(call: Call[dict[str, Any]]) -> Reply:
-        stream = user_stream(call.principal.user_id)
+        stream = events.user_stream(call.principal.user_id)
         seq, roster = await state_at(log, stream, RosterFold())
         return Reply(body=b'{"type":"emails_list"}', parted=list_of(roster, stream, seq))
 

@@ -8,16 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from huahuo.actors.plugins.calls import UserId
 from huahuo.eventstore.ambient import FakeAmbient, rfc3339
-from huahuo.mailcheck.events import (
-    Body,
-    CheckProgress,
-    EmailAdded,
-    EmailDeleted,
-    EmailStatusUpdate,
-    EmailUpdated,
-    MailReceived,
-    public,
-)
+from huahuo.mailcheck import events
 from huahuo.mailcheck.servers.faults import KINDS
 
 _HOSTS = ("outlook.office365.com", "imap.gmail.com", "imap.qq.com", "imap.163.com", "imap.example.org")
@@ -73,20 +64,20 @@ class EventMix:
             draw = self._ambient.random()
             made = self._check() if draw < 0.96 else self._account()  # noqa: PLR2004  few are accounts
             for email_id, body in made:
-                yield public(self._user_id, email_id, body).body
+                yield events.public(self._user_id, email_id, body).body
 
     def check(self) -> list[bytes]:
         """The events of one check, from its request to its end."""
-        return [public(self._user_id, email_id, body).body for email_id, body in self._check()]
+        return [events.public(self._user_id, email_id, body).body for email_id, body in self._check()]
 
-    def _check(self) -> Iterator[tuple[int, Body]]:
+    def _check(self) -> Iterator[tuple[int, events.Body]]:
         email_id = self._email()
         self._check_id += 1
         for make in self._steps():
             self._ambient.advance(self._ambient.random() * 1.5)
             yield email_id, make(rfc3339(self._ambient.now_ms()), email_id, self._check_id)
 
-    def _steps(self) -> Iterator[Callable[[str, int, int], Body]]:
+    def _steps(self) -> Iterator[Callable[[str, int, int], events.Body]]:
         if self._ambient.random() < _APPLICATION_SHARE:
             yield from self._application()
             return
@@ -110,7 +101,7 @@ class EventMix:
         yield _progress(100, done)
         yield _status("ok", done)
 
-    def _application(self) -> Iterator[Callable[[str, int, int], Body]]:
+    def _application(self) -> Iterator[Callable[[str, int, int], events.Body]]:
         total = 1 + self._below(40)
         yield _status("processing", "正在处理")
         yield _progress(0, "正在处理")
@@ -119,10 +110,10 @@ class EventMix:
         yield _progress(100, "检查完成")
         yield _status("ok", "检查完成")
 
-    def _mail(self, timestamp: str, email_id: int, _check_id: int) -> Body:
+    def _mail(self, timestamp: str, email_id: int, _check_id: int) -> events.Body:
         self._mail_id += 1
         received_ms = self._ambient.now_ms() - self._below(86_400_000)
-        return MailReceived(
+        return events.MailReceived(
             timestamp=timestamp,
             email_id=email_id,
             mail_id=self._mail_id,
@@ -133,21 +124,23 @@ class EventMix:
             has_attachments=self._ambient.random() < 0.1,  # noqa: PLR2004  one in ten
         )
 
-    def _account(self) -> Iterator[tuple[int, Body]]:
+    def _account(self) -> Iterator[tuple[int, events.Body]]:
         email_id, now = self._email(), rfc3339(self._ambient.now_ms())
         kind, host = self._of(_TYPES), self._of(_HOSTS)
         match self._below(4):
             case 0:
-                yield email_id, EmailDeleted(timestamp=now, email_id=email_id)
+                yield email_id, events.EmailDeleted(timestamp=now, email_id=email_id)
             case 1:
                 yield (
                     email_id,
-                    EmailUpdated(timestamp=now, email_id=email_id, server=host, port=993, use_ssl=True),
+                    events.EmailUpdated(
+                        timestamp=now, email_id=email_id, server=host, port=993, use_ssl=True
+                    ),
                 )
             case _:
                 yield (
                     email_id,
-                    EmailAdded(
+                    events.EmailAdded(
                         timestamp=now,
                         email_id=email_id,
                         email=f"{self._noise(8)}@{self._of(_DOMAINS)}",
@@ -172,13 +165,13 @@ class EventMix:
         return self._ambient.token(1 + chars // 2)[:chars]
 
 
-def _status(status: str, message: str) -> Callable[[str, int, int], Body]:
-    return lambda timestamp, email_id, check_id: EmailStatusUpdate(
+def _status(status: str, message: str) -> Callable[[str, int, int], events.Body]:
+    return lambda timestamp, email_id, check_id: events.EmailStatusUpdate(
         timestamp=timestamp, email_id=email_id, status=status, message=message, check_id=check_id
     )
 
 
-def _progress(percent: int, message: str) -> Callable[[str, int, int], Body]:
-    return lambda timestamp, email_id, check_id: CheckProgress(
+def _progress(percent: int, message: str) -> Callable[[str, int, int], events.Body]:
+    return lambda timestamp, email_id, check_id: events.CheckProgress(
         timestamp=timestamp, email_id=email_id, progress=percent, message=message, check_id=check_id
     )

@@ -28,48 +28,7 @@ from huahuo.actors.entities.decider import Context, Decision
 from huahuo.actors.plugins.actions import Id
 from huahuo.actors.plugins.calls import Refusal, carried
 from huahuo.eventstore.model import RowDrop, RowPut, Secret, SecretPut
-from huahuo.mailcheck import zh
-from huahuo.mailcheck.events import (
-    CheckRequested,
-    Claim,
-    Effect,
-    EmailAdded,
-    EmailDeleted,
-    EmailUpdated,
-    FoldersChosen,
-    GroupProxySet,
-    MailboxAdded,
-    MailboxDeleted,
-    MailboxUpdated,
-    Purge,
-    SecretStored,
-    StartCheck,
-    StopCheck,
-    Unwatch,
-    Watch,
-    guarding,
-    mailbox_stream,
-    of_roster,
-    roster_stream,
-)
-from huahuo.mailcheck.records import (
-    GROUP_PROXIES,
-    PURGES,
-    WATCHED,
-    ImportResult,
-    LineFailure,
-    MailReply,
-    Row,
-    Success,
-    Warned,
-    check_put,
-    email_key,
-    encode,
-    group_key,
-    group_secret,
-    rfc3339,
-    watched_put,
-)
+from huahuo.mailcheck import events, records, zh
 from huahuo.mailcheck.roster.importer import Account, ImportData, is_address
 from huahuo.mailcheck.roster.state import Roster, RosterFold
 from huahuo.mailcheck.servers.faults import HostRefused
@@ -135,7 +94,7 @@ def refuse_group(group: str) -> Refusal | None:
     return None
 
 
-def changes_of(row: Row, labels: Labels) -> dict[str, tuple[str, ...] | str]:
+def changes_of(row: records.Row, labels: Labels) -> dict[str, tuple[str, ...] | str]:
     """What tidied labels change about a row, by the names of its fields. Empty: nothing."""
     tags, note, group = _plain(row)
     removed = {tag.casefold() for tag in labels.remove_tags}
@@ -158,7 +117,7 @@ def too_many(changed: dict[str, tuple[str, ...] | str]) -> bool:
     return len(changed.get("tags", ())) > TAGS_MAX
 
 
-def _plain(row: Row) -> tuple[tuple[str, ...], str, str]:
+def _plain(row: records.Row) -> tuple[tuple[str, ...], str, str]:
     return (
         () if row.tags is UNSET else row.tags,
         "" if row.note is UNSET else row.note,
@@ -329,7 +288,7 @@ class ClaimMailbox(msgspec.Struct, frozen=True):
     tag: str | None = None
     group: str | None = None
 
-    def admits(self, row: Row) -> bool:
+    def admits(self, row: records.Row) -> bool:
         """Whether it may be this mailbox."""
         tags = {tag.casefold() for tag in row.tags or ()}
         return (
@@ -401,7 +360,9 @@ class RosterDecider(RosterFold):
         self.ids_max = ids_max
         self.mailboxes_max = mailboxes_max
 
-    def decide(self, state: Roster, command: RosterCommand, context: Context) -> Decision[MailReply, Effect]:
+    def decide(
+        self, state: Roster, command: RosterCommand, context: Context
+    ) -> Decision[records.MailReply, events.Effect]:
         """See `Decider`."""
         return _Deciding(self, state, context).decision(command)
 
@@ -413,29 +374,29 @@ class _Deciding(Writing):
         super().__init__(state.user_id, context)
         self.state = state
         self._ids_max, self._mailboxes_max, self._providers = by.ids_max, by.mailboxes_max, by.providers
-        guard = roster_stream(state.user_id)
+        guard = events.roster_stream(state.user_id)
         self._expected = {guard: context.head(guard)}
         self._changed = False
         self._shred: list[str] = []
         self._drop_secrets: list[tuple[str, str]] = []
 
-    def decision(self, command: RosterCommand) -> Decision[MailReply, Effect]:
+    def decision(self, command: RosterCommand) -> Decision[records.MailReply, events.Effect]:
         """Everything, as one append, with the reply that a repeat of the command gets.
 
         It expects that the roster decided nothing else since the state, also if it only keeps a refusal.
         """
         reply = self._reply(command)
         if self._changed:
-            self.events.append(guarding(self.user_id, self.now))
+            self.events.append(events.guarding(self.user_id, self.now))
         return self.gathered(
             reply,
-            record=encode(reply),
+            record=records.encode(reply),
             expected=self._expected,
             drop_secrets=tuple(self._drop_secrets),
             shred=tuple(self._shred),
         )
 
-    def _reply(self, command: RosterCommand) -> MailReply:
+    def _reply(self, command: RosterCommand) -> records.MailReply:
         match command:
             case AddEmail():
                 return self._add(command)
@@ -454,7 +415,7 @@ class _Deciding(Writing):
 
     # -- new mailboxes ------------------------------------------------------------------------------
 
-    def _add(self, command: AddEmail) -> MailReply:
+    def _add(self, command: AddEmail) -> records.MailReply:
         command = replace(command, email=command.email.strip())
         refusal = refuse_address(command.email) or self._refusal(command, command.mail_type)
         if refusal is not None:
@@ -465,9 +426,9 @@ class _Deciding(Writing):
             return Refusal("too_large", zh.MAILBOXES_MAX.format(self._mailboxes_max))
         email_id = self.context.take("mailbox", 1)
         self._new(email_id, command, command.mail_type)
-        return Success(zh.MAILBOX_ADDED, email_id=email_id)
+        return records.Success(zh.MAILBOX_ADDED, email_id=email_id)
 
-    def _import(self, command: ImportEmails) -> MailReply:
+    def _import(self, command: ImportEmails) -> records.MailReply:
         state, data = self.state, command.data
         refusal = refuse_settings(self._providers, command.mail_type, "", None)
         if refusal is not None:
@@ -477,11 +438,13 @@ class _Deciding(Writing):
         for account in data.accounts:
             fault = self._refusal(account, account.mail_type or command.mail_type)
             if fault is not None:
-                failures.append(LineFailure(account.line, fault.message))
+                failures.append(records.LineFailure(account.line, fault.message))
             elif account.email.lower() in state.addresses:
-                failures.append(LineFailure(account.line, zh.ADDRESS_EXISTS))
+                failures.append(records.LineFailure(account.line, zh.ADDRESS_EXISTS))
             elif len(state.rows) + len(taken) >= self._mailboxes_max:
-                failures.append(LineFailure(account.line, zh.MAILBOXES_MAX.format(self._mailboxes_max)))
+                failures.append(
+                    records.LineFailure(account.line, zh.MAILBOXES_MAX.format(self._mailboxes_max))
+                )
             else:
                 taken.append(account)
         first = self.context.take("mailbox", len(taken)) if taken else 0
@@ -494,7 +457,7 @@ class _Deciding(Writing):
             for check_id, (email_id, host) in enumerate(hosts, start=first_check):
                 self._request(email_id, check_id, host, login=command.validate == "login")
         failures.sort(key=lambda failure: failure.line)
-        return ImportResult(data.total, len(taken), len(failures), failures)
+        return records.ImportResult(data.total, len(taken), len(failures), failures)
 
     def _refusal(self, given: AddEmail | Account, kind: str) -> Refusal | None:
         return (
@@ -509,7 +472,7 @@ class _Deciding(Writing):
         where = self._providers.endpoint(
             kind, given.email, server=given.server, port=given.port, use_ssl=given.use_ssl
         )
-        owner = mailbox_stream(email_id)
+        owner = events.mailbox_stream(email_id)
         self.secrets += [SecretPut(owner, name, secret) for name, secret in given.secrets.items()]
         self._expected[owner] = 0
         self._changed = True
@@ -521,13 +484,15 @@ class _Deciding(Writing):
             "use_ssl": where.use_ssl,
         }
         names = tuple(given.secrets)
-        self.say(email_id, EmailAdded(timestamp=self.now, email_id=email_id, **reached))
-        self.fact(email_id, MailboxAdded(timestamp=self.now, user_id=self.user_id, secrets=names, **reached))
+        self.say(email_id, events.EmailAdded(timestamp=self.now, email_id=email_id, **reached))
+        self.fact(
+            email_id, events.MailboxAdded(timestamp=self.now, user_id=self.user_id, secrets=names, **reached)
+        )
         return where.host
 
     # -- changes of one mailbox, or of a group -------------------------------------------------------
 
-    def _update(self, command: UpdateEmail) -> MailReply:
+    def _update(self, command: UpdateEmail) -> records.MailReply:
         row = self.state.rows.get(command.email_id)
         if row is None:
             return Refusal("not_found", zh.NO_MAILBOX.format(command.email_id))
@@ -549,14 +514,14 @@ class _Deciding(Writing):
         if refusal is not None:
             return refusal
         if moves:  # what the mailbox signs in with is destroyed, unless it is given anew
-            owner = mailbox_stream(row.id)
+            owner = events.mailbox_stream(row.id)
             self._drop_secrets += [(owner, name) for name in SIGN_IN_SECRETS if name not in secrets]
         self._change(row, mail_type, where, secrets, folders)
-        return Success(zh.MAILBOX_UPDATED, email_id=row.id)
+        return records.Success(zh.MAILBOX_UPDATED, email_id=row.id)
 
     def _change(
         self,
-        row: Row,
+        row: records.Row,
         mail_type: str,
         where: Endpoint,
         secrets: Mapping[str, Secret],
@@ -577,18 +542,20 @@ class _Deciding(Writing):
         changed: dict[str, Any] = {
             name: new for name, old, new in zip(names, before, after, strict=True) if old != new
         }
-        self.say(row.id, EmailUpdated(timestamp=self.now, email_id=row.id, folders=folders, **changed))
+        self.say(row.id, events.EmailUpdated(timestamp=self.now, email_id=row.id, folders=folders, **changed))
         if folders is not UNSET:
-            self.fact(row.id, FoldersChosen(timestamp=self.now, folders=folders))
+            self.fact(row.id, events.FoldersChosen(timestamp=self.now, folders=folders))
         if changed:
-            self.fact(row.id, MailboxUpdated(timestamp=self.now, **dict(zip(names, after, strict=True))))
+            self.fact(
+                row.id, events.MailboxUpdated(timestamp=self.now, **dict(zip(names, after, strict=True)))
+            )
         for name, secret in secrets.items():
-            self.fact(row.id, SecretStored(timestamp=self.now, name=name))
-            self.secrets.append(SecretPut(mailbox_stream(row.id), name, secret))
+            self.fact(row.id, events.SecretStored(timestamp=self.now, name=name))
+            self.secrets.append(SecretPut(events.mailbox_stream(row.id), name, secret))
         if row.watched:
             self._watch(row.id, where.host)
 
-    def _is_elsewhere(self, row: Row, mail_type: str, where: Endpoint) -> bool:
+    def _is_elsewhere(self, row: records.Row, mail_type: str, where: Endpoint) -> bool:
         """Whether the sealed secrets would be sent to a host for which nobody gave them.
 
         Who holds a session or a key, but not the secrets, could name a server of their own and read them
@@ -599,7 +566,7 @@ class _Deciding(Writing):
         places = self._providers.places(mail_type, where.host, where.port, use_ssl=where.use_ssl)
         return not places[0].listed
 
-    def _moved(self, row: Row, mail_type: str, command: UpdateEmail) -> Endpoint:
+    def _moved(self, row: records.Row, mail_type: str, command: UpdateEmail) -> Endpoint:
         """The endpoint after an update. A new type without a server gets the default of that type."""
         if mail_type != row.mail_type and not command.server.strip():
             return self._providers.endpoint(mail_type, row.email, port=command.port, use_ssl=command.use_ssl)
@@ -609,52 +576,54 @@ class _Deciding(Writing):
             row.use_ssl if command.use_ssl is None else command.use_ssl,
         )
 
-    def _set_proxy(self, command: SetGroupProxy) -> MailReply:
+    def _set_proxy(self, command: SetGroupProxy) -> records.MailReply:
         """Seal the proxy of a group, or drop it. Checks read it when they sign in, so none is disturbed."""
         group, proxy = command.group.strip(), command.proxy
         refusal = refuse_group(group) or (None if proxy is None else refuse_secrets({"proxy": proxy}))
         if refusal is not None:
             return refusal
-        part, owner, name = str(self.user_id), roster_stream(self.user_id), group_secret(group)
+        part, owner, name = str(self.user_id), events.roster_stream(self.user_id), records.group_secret(group)
         if proxy is None:
             self._drop_secrets.append((owner, name))
-            self.rows.append(RowDrop(GROUP_PROXIES, part, group_key(group)))
+            self.rows.append(RowDrop(records.GROUP_PROXIES, part, records.group_key(group)))
         else:
             self.secrets.append(SecretPut(owner, name, proxy))
-            self.rows.append(RowPut(GROUP_PROXIES, part, group_key(group), group.encode()))
-        fact = GroupProxySet(timestamp=self.now, group=group, on=proxy is not None)
-        self.events.append(of_roster(self.user_id, fact))
+            self.rows.append(RowPut(records.GROUP_PROXIES, part, records.group_key(group), group.encode()))
+        fact = events.GroupProxySet(timestamp=self.now, group=group, on=proxy is not None)
+        self.events.append(events.of_roster(self.user_id, fact))
         self.effects += [
-            Watch(row.id, row.server)
+            events.Watch(row.id, row.server)
             for row in self.state.rows.values()
             if row.watched and row.group == group
         ]
-        return Success(zh.GROUP_PROXY_TAKEN if proxy is None else zh.GROUP_PROXY_SET)
+        return records.Success(zh.GROUP_PROXY_TAKEN if proxy is None else zh.GROUP_PROXY_SET)
 
-    def _claim(self, command: ClaimMailbox) -> MailReply:
+    def _claim(self, command: ClaimMailbox) -> records.MailReply:
         rows = self.state.rows.values()
         row = next((row for row in rows if not row.claimed(self.now) and command.admits(row)), None)
         if row is None:
             return Refusal("not_found", zh.NONE_FREE)
         local, _, domain = row.email.rpartition("@")
         address = f"{local}+{command.alias}@{domain}" if command.alias else row.email
-        until = rfc3339(self.context.now_ms + command.seconds * 1000)
-        self._label(row.id, {"claim": Claim(address, self.now, until)})
-        return Success(zh.CLAIMED.format(address, until), email_id=row.id, address=address, until=until)
+        until = records.rfc3339(self.context.now_ms + command.seconds * 1000)
+        self._label(row.id, {"claim": events.Claim(address, self.now, until)})
+        return records.Success(
+            zh.CLAIMED.format(address, until), email_id=row.id, address=address, until=until
+        )
 
-    def _release(self, command: ReleaseMailbox) -> MailReply:
+    def _release(self, command: ReleaseMailbox) -> records.MailReply:
         row = self.state.rows.get(command.email_id)
         if row is None:
             return Refusal("not_found", zh.NO_MAILBOX.format(command.email_id))
         if row.claim is not UNSET:
             self._label(row.id, {"claim": None})
-        return Success(zh.RELEASED.format(row.email), email_id=row.id)
+        return records.Success(zh.RELEASED.format(row.email), email_id=row.id)
 
     # -- many mailboxes -------------------------------------------------------------------------------
 
     def _many(
         self, command: CheckEmails | CancelCheck | DeleteEmails | WatchEmails | LabelEmails
-    ) -> MailReply:
+    ) -> records.MailReply:
         if not command.email_ids:
             return Refusal("invalid_field", zh.NO_IDS, "email_ids")
         if len(command.email_ids) > self._ids_max:
@@ -665,10 +634,10 @@ class _Deciding(Writing):
             case DeleteEmails():
                 for email_id in owned:
                     self._delete(email_id)
-                return Success(zh.DELETED.format(len(owned)), email_ids=owned)
+                return records.Success(zh.DELETED.format(len(owned)), email_ids=owned)
             case CancelCheck():
                 cancelled = [i for i in owned if self._cancel(i)]
-                return Success(zh.CANCELLED.format(len(cancelled)), cancelled=cancelled)
+                return records.Success(zh.CANCELLED.format(len(cancelled)), cancelled=cancelled)
             case CheckEmails():
                 return self._check(owned, login=command.login)
             case LabelEmails():
@@ -688,26 +657,26 @@ class _Deciding(Writing):
         row = self.state.rows[email_id]
         if row.watched:
             self._unwatch(email_id, row.server)
-        self.say(email_id, EmailDeleted(timestamp=self.now, email_id=email_id))
-        self.fact(email_id, MailboxDeleted(timestamp=self.now))
-        self._shred.append(mailbox_stream(email_id))
-        self.rows.append(RowPut(PURGES, "", email_key(email_id), b"{}"))
-        self.effects.append(Purge(email_id))
+        self.say(email_id, events.EmailDeleted(timestamp=self.now, email_id=email_id))
+        self.fact(email_id, events.MailboxDeleted(timestamp=self.now))
+        self._shred.append(events.mailbox_stream(email_id))
+        self.rows.append(RowPut(records.PURGES, "", records.email_key(email_id), b"{}"))
+        self.effects.append(events.Purge(email_id))
 
-    def _check(self, owned: Sequence[int], *, login: bool) -> MailReply:
+    def _check(self, owned: Sequence[int], *, login: bool) -> records.MailReply:
         if not owned:
             return Refusal("not_found", zh.NONE_TO_CHECK)
         skipped = [i for i in owned if i in self.state.checks]
         accepted = [i for i in owned if i not in self.state.checks]
         if not accepted:
-            return Warned(zh.ALL_BUSY, accepted=[], skipped=skipped)
+            return records.Warned(zh.ALL_BUSY, accepted=[], skipped=skipped)
         first = self.context.take("check", len(accepted))
         for check_id, email_id in enumerate(accepted, start=first):
             self._expect(email_id)
             self._request(email_id, check_id, self.state.rows[email_id].server, login=login)
-        return Success(zh.CHECKING.format(len(accepted)), accepted=accepted, skipped=skipped)
+        return records.Success(zh.CHECKING.format(len(accepted)), accepted=accepted, skipped=skipped)
 
-    def _label_all(self, owned: Sequence[int], labels: Labels) -> MailReply:
+    def _label_all(self, owned: Sequence[int], labels: Labels) -> records.MailReply:
         refusal = refuse_labels(labels)
         if refusal is not None:
             return refusal
@@ -717,32 +686,32 @@ class _Deciding(Writing):
         for email_id in touched:
             self._label(email_id, changes[email_id])
         if full:
-            made = Success if touched else Warned
+            made = records.Success if touched else records.Warned
             return made(zh.TAGS.format(TAGS_MAX), email_ids=touched, skipped=full)
-        return Success(zh.LABELLED.format(len(touched)), email_ids=touched)
+        return records.Success(zh.LABELLED.format(len(touched)), email_ids=touched)
 
     # -- what several of them write -------------------------------------------------------------------
 
     def _label(self, email_id: int, changed: Mapping[str, Any]) -> None:
         """Change what concerns no check, so only the roster's own stream guards it."""
         self._changed = True
-        self.say(email_id, EmailUpdated(timestamp=self.now, email_id=email_id, **changed))
+        self.say(email_id, events.EmailUpdated(timestamp=self.now, email_id=email_id, **changed))
 
     def _watch(self, email_id: int, host: str) -> None:
-        self.rows.append(watched_put(email_id, host))
-        self.effects.append(Watch(email_id, host))
+        self.rows.append(records.watched_put(email_id, host))
+        self.effects.append(events.Watch(email_id, host))
 
     def _unwatch(self, email_id: int, _host: str) -> None:
-        self.rows.append(RowDrop(WATCHED, "", email_key(email_id)))
-        self.effects.append(Unwatch(email_id))
+        self.rows.append(RowDrop(records.WATCHED, "", records.email_key(email_id)))
+        self.effects.append(events.Unwatch(email_id))
 
     def _request(self, email_id: int, check_id: int, host: str, *, login: bool) -> None:
         """Queue a check. `login`: it only signs in."""
         self.status(email_id, check_id, "queued", zh.CHECK_QUEUED)
-        self.fact(email_id, CheckRequested(timestamp=self.now, check_id=check_id))
+        self.fact(email_id, events.CheckRequested(timestamp=self.now, check_id=check_id))
         user_id, trace = self.user_id, carried(self.context.command_id)
-        self.rows.append(check_put(email_id, user_id, check_id, host=host, login=login, trace=trace))
-        self.effects.append(StartCheck(email_id, check_id, host, user_id, login, trace))
+        self.rows.append(records.check_put(email_id, user_id, check_id, host=host, login=login, trace=trace))
+        self.effects.append(events.StartCheck(email_id, check_id, host, user_id, login, trace))
 
     def _cancel(self, email_id: int) -> bool:
         """Cancel the open check of the mailbox. False if it has none."""
@@ -751,15 +720,15 @@ class _Deciding(Writing):
             return False
         self._expect(email_id)
         self.end(email_id, check_id, "cancelled", zh.CHECK_CANCELLED)
-        self.effects.append(StopCheck(check_id))
+        self.effects.append(events.StopCheck(check_id))
         return True
 
     def _expect(self, email_id: int) -> None:
-        stream = mailbox_stream(email_id)
+        stream = events.mailbox_stream(email_id)
         self._expected[stream] = self.context.head(stream)
 
 
-def watched(accepted: list[int], refused: list[int], *, on: bool) -> Success:
+def watched(accepted: list[int], refused: list[int], *, on: bool) -> records.Success:
     """The reply to `watch_emails`."""
     message = (zh.WATCH_ON if on else zh.WATCH_OFF).format(len(accepted))
-    return Success(message, accepted=accepted, refused=refused)
+    return records.Success(message, accepted=accepted, refused=refused)

@@ -12,17 +12,7 @@ from msgspec.structs import replace
 
 from huahuo.actors.plugins.calls import UserId
 from huahuo.eventstore.model import StoredEvent
-from huahuo.mailcheck.events import (
-    STATUSES_BUSY,
-    CheckProgress,
-    EmailAdded,
-    EmailDeleted,
-    EmailStatusUpdate,
-    EmailUpdated,
-    MailReceived,
-    read,
-    user_of,
-)
+from huahuo.mailcheck import events
 from huahuo.mailcheck.records import Row
 
 _CHANGEABLE = ("mail_type", "server", "port", "use_ssl", "watched")
@@ -131,25 +121,25 @@ class RosterFold:
 
     def initial(self, stream: str) -> Roster:
         """See `Fold`. Raises ValueError if the stream's name holds no number."""
-        return Roster(user_id=user_of(stream), rows={}, addresses={}, checks={})
+        return Roster(user_id=events.user_of(stream), rows={}, addresses={}, checks={})
 
     def evolve(self, state: Roster, event: StoredEvent) -> Roster:
         """See `Fold`. Events that other parts of the system write to the stream are ignored."""
-        body = read(event)
-        if isinstance(body, EmailAdded):
+        body = events.read(event)
+        if isinstance(body, events.EmailAdded):
             state.put(state.rows.get(body.email_id), _new_row(state.user_id, body))
             state.known(body.email, body.email_id)
             return state
         if body is None or (row := state.rows.get(getattr(body, "email_id", 0))) is None:
             return state
         match body:
-            case CheckProgress():
+            case events.CheckProgress():
                 state.put(row, replace(row, progress=body.progress, message=body.message))
-            case EmailStatusUpdate():
+            case events.EmailStatusUpdate():
                 _status(state, row, body)
-            case MailReceived():
+            case events.MailReceived():
                 state.put(row, replace(row, mail_count=row.mail_count + 1))
-            case EmailUpdated():
+            case events.EmailUpdated():
                 given = {name: getattr(body, name) for name in _CHANGEABLE}
                 changes: dict[str, Any] = {
                     name: value for name, value in given.items() if value is not msgspec.UNSET
@@ -158,7 +148,7 @@ class RosterFold:
                     if (value := getattr(body, name)) is not msgspec.UNSET:
                         changes[name] = msgspec.UNSET if value is None else value
                 state.put(row, replace(row, **changes, **_labels(body)))
-            case EmailDeleted():
+            case events.EmailDeleted():
                 state.remove(row)
             case _:
                 pass
@@ -186,7 +176,7 @@ def _undotted(address: str) -> str:
 
 
 # Interned, because up to 100,000 mailboxes of a user share a few servers.
-def _new_row(user_id: UserId, body: EmailAdded) -> Row:
+def _new_row(user_id: UserId, body: events.EmailAdded) -> Row:
     return Row(
         id=body.email_id,
         user_id=user_id,
@@ -199,13 +189,13 @@ def _new_row(user_id: UserId, body: EmailAdded) -> Row:
     )
 
 
-def _labels(body: EmailUpdated) -> dict[str, Any]:
+def _labels(body: events.EmailUpdated) -> dict[str, Any]:
     """The labels that changed; one that was taken off is no field of the row."""
     given = {name: getattr(body, name) for name in _LABELS}
     return {name: value or msgspec.UNSET for name, value in given.items() if value is not msgspec.UNSET}
 
 
-def _status(state: Roster, row: Row, body: EmailStatusUpdate) -> None:
+def _status(state: Roster, row: Row, body: events.EmailStatusUpdate) -> None:
     checked = body.timestamp if body.status == "ok" else row.last_check_time
     status = intern(body.status)
     failure = intern(body.error_class) if body.error_class else msgspec.UNSET
@@ -213,7 +203,7 @@ def _status(state: Roster, row: Row, body: EmailStatusUpdate) -> None:
         row,
         replace(row, status=status, message=body.message, last_check_time=checked, error_class=failure),
     )
-    if body.status in STATUSES_BUSY:
+    if body.status in events.STATUSES_BUSY:
         state.checks[row.id] = body.check_id
     else:
         state.checks.pop(row.id, None)

@@ -17,18 +17,7 @@ import msgspec
 from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.model import Secret
 from huahuo.mailcheck.mime.mail import written_sender
-from huahuo.mailcheck.servers.faults import (
-    Answer,
-    BrokenProtocol,
-    CommandRefused,
-    GrantRefused,
-    HttpFailed,
-    MailFault,
-    NoScope,
-    classify,
-    error_of,
-    retry_after_s,
-)
+from huahuo.mailcheck.servers import faults
 from huahuo.mailcheck.servers.network import Network
 from huahuo.mailcheck.servers.providers import Proxy
 
@@ -44,15 +33,15 @@ _PAUSE_MAX_S: Final = 8.0
 _TRIES_MAX: Final = 16
 
 
-def is_passing(fault: MailFault) -> bool:
+def is_passing(fault: faults.MailFault) -> bool:
     """Whether a later try without any change may succeed. What breaks the protocol, does so again."""
-    return not isinstance(fault, BrokenProtocol) and classify(fault, over_http=True).retry
+    return not isinstance(fault, faults.BrokenProtocol) and faults.classify(fault, over_http=True).retry
 
 
-def pause_s(fault: MailFault, failures: int, chance: float) -> float:
+def pause_s(fault: faults.MailFault, failures: int, chance: float) -> float:
     """The pause after `failures` in turn: doubled each time, never less than the server asked for."""
     backoff: float = min(_PAUSE_MAX_S, _PAUSE_S * 2.0 ** min(failures - 1, 10)) * (0.75 + chance / 2)
-    asked = fault.retry_after_s if isinstance(fault, HttpFailed) else None
+    asked = fault.retry_after_s if isinstance(fault, faults.HttpFailed) else None
     return max(backoff, asked or 0.0)
 
 
@@ -63,7 +52,7 @@ async def with_retries[T](ambient: Ambient, attempt: Callable[[], Awaitable[T]])
     while True:
         try:
             return await attempt()
-        except MailFault as fault:
+        except faults.MailFault as fault:
             failures += 1
             wait_s = pause_s(fault, failures, ambient.random())
             too_late = failures >= _TRIES_MAX or ambient.monotonic_s() + wait_s > last_s
@@ -83,7 +72,9 @@ class Requests:
         self._timeout_s = timeout_s
         self._made: Exchanges | None = None
 
-    async def post_form(self, url: str, fields: Mapping[str, str], proxy: Proxy | None = None) -> Answer:
+    async def post_form(
+        self, url: str, fields: Mapping[str, str], proxy: Proxy | None = None
+    ) -> faults.Answer:
         """Post a form.
 
         Raises:
@@ -103,7 +94,7 @@ class Requests:
         headers: Mapping[str, str],
         proxy: Proxy | None = None,
         bytes_max: int = ANSWER_BYTES_MAX,
-    ) -> Answer:
+    ) -> faults.Answer:
         """Get with an access token. A longer body is cut at `bytes_max`. Raises as `post_form`."""
         sent = {"Authorization": f"Bearer {token.reveal()}", **headers}
         return await self._exchanges().send("GET", url, sent, b"", proxy, bytes_max, may_cut=True)
@@ -217,7 +208,7 @@ class Graph:
             raise self._fault(answer)
         return _page(answer)
 
-    async def mail(self, remote_id: str, bytes_max: int) -> Answer | None:
+    async def mail(self, remote_id: str, bytes_max: int) -> faults.Answer | None:
         """The MIME text of a mail, cut at `bytes_max`. None if it is gone. Raises as `page`."""
         url = f"{self._url}/me/messages/{quote(remote_id, safe='')}/$value"
         answer = await self._get(url, bytes_max)
@@ -227,8 +218,8 @@ class Graph:
             raise self._fault(answer)
         return answer
 
-    async def _get(self, url: str, bytes_max: int = ANSWER_BYTES_MAX) -> Answer:
-        async def attempt() -> Answer:
+    async def _get(self, url: str, bytes_max: int = ANSWER_BYTES_MAX) -> faults.Answer:
+        async def attempt() -> faults.Answer:
             answer = await self._requests.get(
                 url, token=self._token, headers={"Prefer": _PREFER}, proxy=self._proxy, bytes_max=bytes_max
             )
@@ -243,26 +234,28 @@ class Graph:
             answer = await with_retries(self._ambient, attempt)
         return answer
 
-    def _fault(self, answer: Answer) -> GrantRefused | HttpFailed | CommandRefused:
-        code, text = error_of(answer.json(), (self._token,))
+    def _fault(
+        self, answer: faults.Answer
+    ) -> faults.GrantRefused | faults.HttpFailed | faults.CommandRefused:
+        code, text = faults.error_of(answer.json(), (self._token,))
         if answer.status == _UNAUTHORISED:
-            return GrantRefused(code, text)
+            return faults.GrantRefused(code, text)
         if answer.status == _FORBIDDEN:
-            return NoScope(code, text)
+            return faults.NoScope(code, text)
         if answer.status == _GONE_STATUS:
-            return CommandRefused("EXAMINE", "NO", "NONEXISTENT", text)
+            return faults.CommandRefused("EXAMINE", "NO", "NONEXISTENT", text)
         passing = answer.status == _TOO_MANY or answer.status >= _SERVER
-        wait_s = retry_after_s(answer.headers, self._ambient.now_ms())
-        return HttpFailed(answer.status, text or code, passing=passing, retry_after_s=wait_s)
+        wait_s = faults.retry_after_s(answer.headers, self._ambient.now_ms())
+        return faults.HttpFailed(answer.status, text or code, passing=passing, retry_after_s=wait_s)
 
 
-def _page(answer: Answer) -> Page:
+def _page(answer: faults.Answer) -> Page:
     if answer.cut:
-        raise BrokenProtocol("a page of Graph is too long")
+        raise faults.BrokenProtocol("a page of Graph is too long")
     fields = answer.json()
     value = fields.get("value")
     if not isinstance(value, list):
-        raise BrokenProtocol("a page of Graph has no list")
+        raise faults.BrokenProtocol("a page of Graph has no list")
     mails = [
         Listed(
             one["id"],

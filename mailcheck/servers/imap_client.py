@@ -17,20 +17,7 @@ from typing import Final, cast
 from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.deadline import Deadline
 from huahuo.eventstore.model import Secret
-from huahuo.mailcheck.servers import imap_grammar
-from huahuo.mailcheck.servers.faults import (
-    BrokenProtocol,
-    ClearTextRefused,
-    CommandRefused,
-    ConnectionLost,
-    ImapError,
-    NoMechanism,
-    ServerBye,
-    TimedOut,
-    TlsFailed,
-    classify,
-    sanitise,
-)
+from huahuo.mailcheck.servers import faults, imap_grammar
 from huahuo.mailcheck.servers.imap_grammar import ExaminedFolder, Fetched, Part, Status
 from huahuo.mailcheck.servers.providers import TOKENS, Auth, Tls
 
@@ -88,7 +75,7 @@ class ImapStream(asyncio.Protocol):
     def write(self, data: bytes) -> None:
         """Send `data`. Commands are small, so the transport's buffer needs no bound."""
         if self._transport is None or self._ended or self._transport.is_closing():
-            raise ConnectionLost("the connection is closed")
+            raise faults.ConnectionLost("the connection is closed")
         self._transport.write(data)
 
     async def read_line(self, bytes_max: int) -> bytes:
@@ -102,19 +89,19 @@ class ImapStream(asyncio.Protocol):
         while (end := self._buffer.find(b"\n", seen)) < 0:
             seen = len(self._buffer)
             if seen > bytes_max:
-                raise BrokenProtocol("a line is too long")
+                raise faults.BrokenProtocol("a line is too long")
             await self._more(bytes_max)
         if end > bytes_max:
-            raise BrokenProtocol("a line is too long")
+            raise faults.BrokenProtocol("a line is too long")
         return self._take(end + 1).rstrip(b"\r\n")
 
     def line_at_hand(self, bytes_max: int) -> bytes | None:
         """The next line if it has arrived. Raises as `read_line`."""
         end = self._buffer.find(b"\n")
         if end > bytes_max or (end < 0 and len(self._buffer) > bytes_max):
-            raise BrokenProtocol("a line is too long")
+            raise faults.BrokenProtocol("a line is too long")
         if end < 0 and self._ended:
-            raise ConnectionLost("the connection ended")
+            raise faults.ConnectionLost("the connection ended")
         return None if end < 0 else self._take(end + 1).rstrip(b"\r\n")
 
     async def read_exactly(self, count: int) -> bytes:
@@ -125,7 +112,7 @@ class ImapStream(asyncio.Protocol):
             ConnectionLost: the stream ended first.
         """
         if count > self.budget:
-            raise BrokenProtocol("more data than a command's answer may have")
+            raise faults.BrokenProtocol("more data than a command's answer may have")
         whole = bytearray()
         while True:
             whole += self._take(min(count - len(whole), len(self._buffer)))
@@ -143,7 +130,7 @@ class ImapStream(asyncio.Protocol):
             TlsFailed: the handshake failed, or a public server's certificate does not prove `host`.
         """
         if self._transport is None or self._ended:
-            raise ConnectionLost("the connection is closed")
+            raise faults.ConnectionLost("the connection is closed")
         self._buffer.clear()
         self._paused = False
         loop = asyncio.get_running_loop()
@@ -151,13 +138,13 @@ class ImapStream(asyncio.Protocol):
         try:
             upgraded = await loop.start_tls(self._transport, self, tls, server_hostname=self.host)
         except ssl.SSLCertVerificationError as error:
-            raise TlsFailed(error.verify_message, certificate=True) from None
+            raise faults.TlsFailed(error.verify_message, certificate=True) from None
         except ssl.SSLError as error:
-            raise TlsFailed(error.reason or "handshake failed") from None
+            raise faults.TlsFailed(error.reason or "handshake failed") from None
         except OSError as error:
-            raise TlsFailed(error.strerror or "handshake failed") from None
+            raise faults.TlsFailed(error.strerror or "handshake failed") from None
         if upgraded is None:
-            raise ConnectionLost("the connection ended in the handshake")
+            raise faults.ConnectionLost("the connection ended in the handshake")
         self._transport = upgraded
 
     @property
@@ -174,7 +161,7 @@ class ImapStream(asyncio.Protocol):
     def _take(self, count: int) -> bytes:
         self.budget -= count
         if self.budget < 0:
-            raise BrokenProtocol("more data than a command's answer may have")
+            raise faults.BrokenProtocol("more data than a command's answer may have")
         taken = bytes(self._buffer[:count])
         del self._buffer[:count]
         return taken
@@ -182,7 +169,7 @@ class ImapStream(asyncio.Protocol):
     async def _more(self, wanted: int) -> None:
         """Wait until something arrives or the stream ends."""
         if self._ended:
-            raise ConnectionLost("the connection ended")
+            raise faults.ConnectionLost("the connection ended")
         self._wanted = wanted
         if self._paused and self._transport is not None:
             self._paused = False
@@ -289,19 +276,19 @@ class Exchange:
                 self.learn(said)
                 if said.tag == tag:
                     if said.status != "OK":
-                        raise CommandRefused(name, said.status, said.code, self.clean(said.told))
+                        raise faults.CommandRefused(name, said.status, said.code, self.clean(said.told))
                     return statuses
                 if said.tag != b"*" or said.status == "PREAUTH":
-                    raise BrokenProtocol("an answer to no command")
+                    raise faults.BrokenProtocol("an answer to no command")
                 if said.status == "BYE":
-                    raise ServerBye(self.clean(said.text))
+                    raise faults.ServerBye(self.clean(said.text))
                 statuses.append(said)
-        raise BrokenProtocol("too many responses to one command")
+        raise faults.BrokenProtocol("too many responses to one command")
 
     def _go_on(self, unsent: Iterator[bytes]) -> None:
         piece = next(unsent, None)
         if piece is None:
-            raise BrokenProtocol("the server waits for nothing we have")
+            raise faults.BrokenProtocol("the server waits for nothing we have")
         self.stream.write(piece)
 
     async def _whole(self, text: bytes) -> list[Part]:
@@ -309,7 +296,7 @@ class Exchange:
         parts: list[Part] = []
         while (size := imap_grammar.literal_size(text)) is not None:
             if len(parts) == _LITERALS_MAX:
-                raise BrokenProtocol("too many literals in one response")
+                raise faults.BrokenProtocol("too many literals in one response")
             parts.append((text, await self.stream.read_exactly(size)))
             text = await self.stream.read_line(LINE_BYTES_MAX)
         parts.append(text)
@@ -322,7 +309,7 @@ class Exchange:
 
     def clean(self, text: bytes) -> str:
         """Text of the server for an error: without control characters and secrets."""
-        return sanitise(text, self.secrets)
+        return faults.sanitise(text, self.secrets)
 
     @asynccontextmanager
     async def deadline(self, what: str, timeout_s: float) -> AsyncIterator[None]:
@@ -331,7 +318,7 @@ class Exchange:
             async with Deadline(self._ambient, timeout_s):
                 yield
         except TimeoutError:
-            raise TimedOut(what) from None
+            raise faults.TimedOut(what) from None
 
 
 _BUDGET_BYTES: Final = 64 * 1024
@@ -364,10 +351,10 @@ class Idle:
             if line.startswith(b"+"):
                 break
             if self._ended(line):
-                raise BrokenProtocol("an IDLE that ended before it began")
+                raise faults.BrokenProtocol("an IDLE that ended before it began")
             news = news or _is_news(line)
         else:
-            raise BrokenProtocol("too many responses to one command")
+            raise faults.BrokenProtocol("too many responses to one command")
         stream.listener = self._arrived
         if news:
             self._tell()
@@ -383,7 +370,7 @@ class Idle:
         for _ in range(_IDLE_RESPONSES_MAX):
             if self._ended(await stream.read_line(line_bytes_max)):
                 return
-        raise BrokenProtocol("too many responses to one command")
+        raise faults.BrokenProtocol("too many responses to one command")
 
     def _arrived(self) -> None:
         """Read what came. Whatever is wrong with it, `end` will meet it too."""
@@ -393,7 +380,7 @@ class Idle:
             while (line := stream.line_at_hand(_BUDGET_BYTES)) is not None:
                 if self._ended(line) or _is_news(line):
                     self._tell()
-        except ImapError:
+        except faults.ImapError:
             self._tell()
 
     def _tell(self) -> None:
@@ -408,10 +395,12 @@ class Idle:
             return False
         if said.tag == self._tag:
             if said.status != "OK":
-                raise CommandRefused("IDLE", said.status, said.code, sanitise(said.text, self._secrets))
+                raise faults.CommandRefused(
+                    "IDLE", said.status, said.code, faults.sanitise(said.text, self._secrets)
+                )
             return True
         if said.status == "BYE":
-            raise ServerBye(sanitise(said.text, self._secrets))
+            raise faults.ServerBye(faults.sanitise(said.text, self._secrets))
         return False
 
 
@@ -458,9 +447,9 @@ class ImapClient(Exchange):
             self.stream.budget = ANSWER_BYTES_MAX
             greeting = imap_grammar.status(await self.stream.read_line(LINE_BYTES_MAX))
         if greeting is None or greeting.tag != b"*" or greeting.status not in {"OK", "BYE"}:
-            raise BrokenProtocol("the greeting is none")
+            raise faults.BrokenProtocol("the greeting is none")
         if greeting.status == "BYE":
-            raise ServerBye(self.clean(greeting.text))
+            raise faults.ServerBye(self.clean(greeting.text))
         self.learn(greeting)
 
     async def secure(self, tls: Tls = "offered") -> None:
@@ -483,7 +472,7 @@ class ImapClient(Exchange):
                 # Capabilities sent before TLS are not authenticated.
                 self.capabilities = frozenset()
             elif must:
-                raise ClearTextRefused("no TLS offered")
+                raise faults.ClearTextRefused("no TLS offered")
         if not self.capabilities:
             await self.ask_capabilities()
 
@@ -521,7 +510,7 @@ class ImapClient(Exchange):
             offered = [name for name in ("OAUTHBEARER", "XOAUTH2") if f"AUTH={name}" in self.capabilities]
             if wanted in offered or not offered:
                 if any(name.startswith("AUTH=") for name in self.capabilities) and not offered:
-                    raise NoMechanism("the server takes no access tokens")
+                    raise faults.NoMechanism("the server takes no access tokens")
                 return wanted
             return offered[0]
         if auth == "plain":
@@ -529,7 +518,7 @@ class ImapClient(Exchange):
         if "LOGINDISABLED" in self.capabilities:
             if self.stream.encrypted and "AUTH=PLAIN" in self.capabilities:
                 return "PLAIN"
-            raise ClearTextRefused("the server takes no LOGIN on this connection")
+            raise faults.ClearTextRefused("the server takes no LOGIN on this connection")
         return "LOGIN"
 
     async def identify(self) -> None:
@@ -537,7 +526,7 @@ class ImapClient(Exchange):
         if "ID" in self.capabilities:
             try:
                 await self.command("ID", [_IDENTITY])
-            except CommandRefused:
+            except faults.CommandRefused:
                 return
 
     async def examine(self, folder: str) -> ExaminedFolder:
@@ -552,12 +541,12 @@ class ImapClient(Exchange):
 
         name = imap_grammar.quoted(folder)
         if name is None:
-            raise BrokenProtocol("the folder has a name that cannot be sent")
+            raise faults.BrokenProtocol("the folder has a name that cannot be sent")
         statuses = await self.command("EXAMINE", [b"EXAMINE " + name + b"\r\n"], on_data=on_data)
         told = {s.code: imap_grammar.number(s.argument) for s in statuses if s.code in _OF_FOLDER}
         uidvalidity = told.get("UIDVALIDITY")
         if not uidvalidity:
-            raise BrokenProtocol("the folder has no UIDVALIDITY")
+            raise faults.BrokenProtocol("the folder has no UIDVALIDITY")
         return ExaminedFolder(uidvalidity, exists, told.get("UIDNEXT") or 0)
 
     async def folders(self) -> list[imap_grammar.Folder]:
@@ -645,7 +634,7 @@ class ImapClient(Exchange):
         try:
             async with Deadline(self._ambient, timeout_s):
                 await self.command("LOGOUT", [b"LOGOUT\r\n"])
-        except (ImapError, TimeoutError):
+        except (faults.ImapError, TimeoutError):
             pass
         finally:
             self.abort()
@@ -691,8 +680,8 @@ class ImapClient(Exchange):
                 budget=ANSWER_BYTES_MAX + budget + _META_BYTES_MAX * len(uids),
                 timeout_s=timeout_s,
             )
-        except CommandRefused as refused:
+        except faults.CommandRefused as refused:
             # NO: some mails could not be read, the others were sent. The caller sees which are missing.
-            if refused.status != "NO" or classify(refused).kind == "throttled":
+            if refused.status != "NO" or faults.classify(refused).kind == "throttled":
                 raise
         return found

@@ -24,14 +24,7 @@ from typing import Any, Final
 from huahuo.actors.plugins.resolver import Names, Resolver
 from huahuo.eventstore.ambient import Ambient, SystemAmbient
 from huahuo.eventstore.deadline import Deadline
-from huahuo.mailcheck.servers.faults import (
-    ConnectFailed,
-    DnsFailed,
-    HostRefused,
-    MailFault,
-    ProxyFailed,
-    TlsFailed,
-)
+from huahuo.mailcheck.servers import faults
 from huahuo.mailcheck.servers.imap_client import ImapStream
 from huahuo.mailcheck.servers.providers import Proxy, Reason, host_name, is_private, is_public, refusal
 
@@ -55,13 +48,13 @@ async def connect_through(sock: socket.socket, proxy: Proxy, host: str, port: in
     while not head.endswith((b"\n\r\n", b"\n\n")):
         byte = await loop.sock_recv(sock, 1)
         if not byte or len(head) >= _HEAD_BYTES_MAX:
-            raise ProxyFailed("the proxy gave no whole answer")
+            raise faults.ProxyFailed("the proxy gave no whole answer")
         head += byte
     status = _STATUS.match(head)
     if status is None:
-        raise ProxyFailed("the proxy does not speak HTTP")
+        raise faults.ProxyFailed("the proxy does not speak HTTP")
     if int(status[1]) // 100 != _OK // 100:
-        raise ProxyFailed(f"{status[1].decode()} {(status[2] or b'').decode()}".strip())
+        raise faults.ProxyFailed(f"{status[1].decode()} {(status[2] or b'').decode()}".strip())
 
 
 def _sign_in(proxy: Proxy) -> str:
@@ -99,19 +92,19 @@ class Network:
         """
         name = host_name(host)
         if not 0 < port < 1 << 16 or not (any_port or self.allow_private or port in self.ports):
-            raise HostRefused(Reason.PORT)
+            raise faults.HostRefused(Reason.PORT)
         try:
             async with Deadline(self.ambient, timeout_s):
                 found = await self.resolver(name, port)
         except TimeoutError:
-            raise DnsFailed("no answer in time") from None
+            raise faults.DnsFailed("no answer in time") from None
         except (OSError, UnicodeError):
-            raise DnsFailed("the name has no address") from None
+            raise faults.DnsFailed("the name has no address") from None
         verdicts = [(refusal(address, allow_private=self.allow_private), address) for address in found]
         allowed = [address for reason, address in verdicts if reason is None]
         if not allowed:
             refused = [reason for reason, _ in verdicts if reason is not None]
-            raise HostRefused(refused[0]) if refused else DnsFailed("the name has no address")
+            raise faults.HostRefused(refused[0]) if refused else faults.DnsFailed("the name has no address")
         return name, allowed[:_ADDRESSES_MAX]
 
     async def open_stream(
@@ -137,17 +130,17 @@ class Network:
             TlsFailed: the handshake failed. After a bad certificate no other address is tried.
         """
         name, candidates = await self._targets(host, port, timeout_s, listed=listed, proxy=proxy)
-        fault: MailFault = ConnectFailed("no address tried")
+        fault: faults.MailFault = faults.ConnectFailed("no address tried")
         for address in candidates:
             try:
                 return await self._open(
                     name, address, port, use_ssl=use_ssl, timeout_s=timeout_s, proxy=proxy
                 )
-            except TlsFailed as failed:
+            except faults.TlsFailed as failed:
                 if failed.certificate:
                     raise
                 fault = failed
-            except (ConnectFailed, ProxyFailed) as failed:
+            except (faults.ConnectFailed, faults.ProxyFailed) as failed:
                 fault = failed
         raise fault
 
@@ -156,11 +149,11 @@ class Network:
     ) -> socket.socket:
         """A connected socket to a host that the operator named. Raises as `open_stream`, without TLS."""
         _, candidates = await self._targets(host, port, timeout_s, listed=True, proxy=proxy)
-        fault: MailFault = ConnectFailed("no address tried")
+        fault: faults.MailFault = faults.ConnectFailed("no address tried")
         for address in candidates:
             try:
                 return await self._socket(address, port, timeout_s, proxy)
-            except (ConnectFailed, ProxyFailed) as failed:
+            except (faults.ConnectFailed, faults.ProxyFailed) as failed:
                 fault = failed
         raise fault
 
@@ -191,13 +184,13 @@ class Network:
                     server_hostname=name if use_ssl else None,
                 )
         except TimeoutError:
-            raise ConnectFailed("no answer in time", timed_out=True) from None
+            raise faults.ConnectFailed("no answer in time", timed_out=True) from None
         except ssl.SSLCertVerificationError as error:
-            raise TlsFailed(error.verify_message, certificate=True) from None
+            raise faults.TlsFailed(error.verify_message, certificate=True) from None
         except ssl.SSLError as error:
-            raise TlsFailed(error.reason or "handshake failed") from None
+            raise faults.TlsFailed(error.reason or "handshake failed") from None
         except OSError as error:
-            raise ConnectFailed(error.strerror or "connection failed") from None
+            raise faults.ConnectFailed(error.strerror or "connection failed") from None
         return stream
 
     async def _socket(self, address: str, port: int, timeout_s: float, proxy: Proxy | None) -> socket.socket:
@@ -208,10 +201,10 @@ class Network:
                 return await _dialled(address, port)
         except TimeoutError:
             if proxy is not None:
-                raise ProxyFailed("no answer in time") from None
-            raise ConnectFailed("no answer in time", timed_out=True) from None
+                raise faults.ProxyFailed("no answer in time") from None
+            raise faults.ConnectFailed("no answer in time", timed_out=True) from None
         except OSError as error:
-            raise ConnectFailed(error.strerror or "connection failed") from None
+            raise faults.ConnectFailed(error.strerror or "connection failed") from None
 
     async def _through(self, proxy: Proxy, address: str, port: int, timeout_s: float) -> socket.socket:
         try:
@@ -221,8 +214,8 @@ class Network:
                 _, hosts = await self.addresses(proxy.host, proxy.port, timeout_s, any_port=True)
             if proxy.scheme == "http":
                 return await _through_http(proxy, hosts[:_ADDRESSES_MAX], address, port)
-        except (OSError, DnsFailed) as error:
-            raise ProxyFailed("the proxy cannot be reached") from error
+        except (OSError, faults.DnsFailed) as error:
+            raise faults.ProxyFailed("the proxy cannot be reached") from error
         return await self._through_socks(proxy, hosts[0], address, port, timeout_s)
 
     async def _through_socks(
@@ -237,11 +230,11 @@ class Network:
         try:
             sock: socket.socket = await dialer.connect(address, port, timeout=timeout_s)
         except ProxyError as error:
-            raise ProxyFailed(str(error)) from error
+            raise faults.ProxyFailed(str(error)) from error
         except OSError as error:
-            raise ProxyFailed("the proxy cannot be reached") from error
+            raise faults.ProxyFailed("the proxy cannot be reached") from error
         except Exception as error:  # the library has errors of no common kind, as for an answer cut off
-            raise ProxyFailed("the proxy gave no whole answer") from error
+            raise faults.ProxyFailed("the proxy gave no whole answer") from error
         return sock
 
 

@@ -34,19 +34,7 @@ from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.errors import EventStoreError
 from huahuo.eventstore.model import Secret
 from huahuo.mailcheck.events import Way
-from huahuo.mailcheck.servers.faults import (
-    Answer,
-    GrantRefused,
-    HttpFailed,
-    Issued,
-    MailFault,
-    NoScope,
-    TimedOut,
-    error_of,
-    issued,
-    refusal,
-    seconds_of,
-)
+from huahuo.mailcheck.servers import faults
 from huahuo.mailcheck.servers.graph import Requests, with_retries
 from huahuo.mailcheck.servers.providers import Provider, Proxy
 
@@ -101,7 +89,7 @@ async def begin(
     return await with_retries(ambient, attempt)
 
 
-def code_of(answer: Answer, now_ms: int) -> Code:
+def code_of(answer: faults.Answer, now_ms: int) -> Code:
     """The code of an answer. Raises GrantRefused, HttpFailed."""
     fields = answer.json()
     device_code, user_code = fields.get("device_code"), fields.get("user_code")
@@ -110,22 +98,22 @@ def code_of(answer: Answer, now_ms: int) -> Code:
     if answer.status != _OK or not all(
         isinstance(one, str) and 0 < len(one) <= _TEXT_CHARS_MAX for one in texts
     ):
-        raise refusal(answer, now_ms)
+        raise faults.refusal(answer, now_ms)
     if not str(url).startswith("https://"):
-        raise HttpFailed(answer.status, "the address of the sign-in page is none", passing=False)
-    interval_s = seconds_of(fields.get("interval"), _INTERVAL_S)
+        raise faults.HttpFailed(answer.status, "the address of the sign-in page is none", passing=False)
+    interval_s = faults.seconds_of(fields.get("interval"), _INTERVAL_S)
     return Code(
         Secret(str(device_code)),
         str(user_code),
         str(url),
         min(max(interval_s, 1.0), _INTERVAL_S_MAX),
-        min(seconds_of(fields.get("expires_in"), _LIFE_S), _LIFE_S_MAX),
+        min(faults.seconds_of(fields.get("expires_in"), _LIFE_S), _LIFE_S_MAX),
     )
 
 
 async def poll(
     requests: Requests, ambient: Ambient, provider: Provider, client_id: str, code: Code, proxy: Proxy | None
-) -> Issued | Waiting:
+) -> faults.Issued | Waiting:
     """Ask once whether the user has entered the code.
 
     Raises:
@@ -140,10 +128,10 @@ async def poll(
     if provider.client_secret:
         fields["client_secret"] = provider.client_secret
     answer = await requests.post_form(provider.token_url[0], fields, proxy)
-    error, _ = error_of(answer.json())
+    error, _ = faults.error_of(answer.json())
     if error in (_PENDING, _SLOWER):
         return Waiting(slower=error == _SLOWER)
-    return issued(answer, ambient.now_ms(), (code.device_code,))
+    return faults.issued(answer, ambient.now_ms(), (code.device_code,))
 
 
 RENEW_BEFORE_S: Final = 600.0
@@ -301,7 +289,7 @@ class Tokens:
         last_s = self._ambient.monotonic_s() + CLAIMED_MAX_S
         while not await self._grants.claim(email_id):
             if self._ambient.monotonic_s() > last_s:
-                raise TimedOut("another node asks by the grant")
+                raise faults.TimedOut("another node asks by the grant")
             await asyncio.sleep(_LOOK_S)
 
     async def _leave(self, email_id: int) -> None:
@@ -321,11 +309,11 @@ class Tokens:
         while True:
             grant = await self._grants.read(email_id)
             if grant is None:
-                raise GrantRefused("no_grant", "")
+                raise faults.GrantRefused("no_grant", "")
             try:
                 # What is stored now is only sent to where the mailbox is now.
                 way, fresh = await self._ask(grant.provider or provider, grant, graph, proxy)
-            except GrantRefused:
+            except faults.GrantRefused:
                 # Refused may only mean that it was used: by another process of this log, which has kept its
                 # successor by now, or for a grant that the user replaced meanwhile.
                 now = await self._grants.read(email_id)
@@ -344,9 +332,9 @@ class Tokens:
 
     async def _ask(
         self, provider: Provider, grant: Grant, graph: bool, proxy: Proxy | None
-    ) -> tuple[Way, Issued]:
+    ) -> tuple[Way, faults.Issued]:
         """The first endpoint and scope that issue a token. Endpoints that refuse the grant are asked once."""
-        first: MailFault | None = None
+        first: faults.MailFault | None = None
         refused: set[str] = set()
         for way in ways(provider, grant.way, graph=graph):
             if way.token_url in refused:
@@ -355,14 +343,14 @@ class Tokens:
                 return way, await with_retries(
                     self._ambient, partial(self._post, way, provider, grant, proxy)
                 )
-            except NoScope as fault:
-                first = fault if first is None or not isinstance(first, NoScope) else first
-            except GrantRefused as fault:
+            except faults.NoScope as fault:
+                first = fault if first is None or not isinstance(first, faults.NoScope) else first
+            except faults.GrantRefused as fault:
                 refused.add(way.token_url)
                 first = first or fault
-        raise first or NoScope("no_token_url", "")
+        raise first or faults.NoScope("no_token_url", "")
 
-    async def _post(self, way: Way, provider: Provider, grant: Grant, proxy: Proxy | None) -> Issued:
+    async def _post(self, way: Way, provider: Provider, grant: Grant, proxy: Proxy | None) -> faults.Issued:
         fields = {
             "grant_type": "refresh_token",
             "client_id": grant.client_id,
@@ -373,12 +361,14 @@ class Tokens:
         if provider.client_secret:
             fields["client_secret"] = provider.client_secret
         answer = await self._requests.post_form(way.token_url, fields, proxy)
-        fresh = issued(answer, self._ambient.now_ms(), (grant.refresh_token, Secret(provider.client_secret)))
+        fresh = faults.issued(
+            answer, self._ambient.now_ms(), (grant.refresh_token, Secret(provider.client_secret))
+        )
         if not way.graph and fresh.scope and provider.graph_url and not _reads_imap(fresh.scope):
-            raise NoScope("insufficient_scope", "")
+            raise faults.NoScope("insufficient_scope", "")
         return fresh
 
-    def _keep(self, key: tuple[int, bool], fresh: Issued, generation: int, way: Way) -> Access:
+    def _keep(self, key: tuple[int, bool], fresh: faults.Issued, generation: int, way: Way) -> Access:
         usable_s = max(fresh.lifetime_s - RENEW_BEFORE_S, fresh.lifetime_s / 2)
         access = Access(fresh.access_token, self._ambient.monotonic_s() + usable_s, generation, way)
         self._kept[key] = access

@@ -7,16 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from huahuo.eventstore.model import StoredEvent
-from huahuo.mailcheck.api.mailbox_list import (
-    EXAMINED_MAX,
-    KEYS,
-    Filter,
-    Order,
-    Sort,
-    entry_of,
-    order_of,
-    token_of,
-)
+from huahuo.mailcheck.api import mailbox_list
 from huahuo.mailcheck.records import Row
 from huahuo.mailcheck.roster.state import Roster, RosterFold
 
@@ -71,8 +62,8 @@ class World:
         return len(self.events)
 
 
-def ready(state: Roster, field: str) -> Order:
-    order = order_of(state, field)
+def ready(state: Roster, field: str) -> mailbox_list.Order:
+    order = mailbox_list.order_of(state, field)
     while not order.ready:
         order.put_right() if order.made else order.take(order.sort())
     return order
@@ -152,7 +143,7 @@ def test_pages_by_id_and_the_events_between_are_the_final_state(
 @given(
     st.lists(edits, max_size=60),
     st.lists(some_edits, max_size=8),
-    st.sampled_from(sorted(KEYS)),
+    st.sampled_from(sorted(mailbox_list.KEYS)),
     st.booleans(),
     st.integers(1, 20),
     st.sampled_from([None, "ok", ("ok", "idle")]),
@@ -163,16 +154,16 @@ def test_an_order_that_is_kept_up_to_date_is_the_order(
     world = World()
     for edit in before:
         world.edit(*edit)
-    order = order_of(world.state, field)  # what changes before it is sorted counts too
-    sort = Sort(field, descending)
-    admits = Filter(status=status).admits()
+    order = mailbox_list.order_of(world.state, field)  # what changes before it is sorted counts too
+    sort = mailbox_list.Sort(field, descending)
+    admits = mailbox_list.Filter(status=status).admits()
     after = None
     for some in [[], *between]:
         for edit in some:
             world.edit(*edit)
         assert ready(world.state, field) is order
         page = order.page(world.state.rows, limit=limit, after=after, descending=descending, admits=admits)
-        key = KEYS[field]
+        key = mailbox_list.KEYS[field]
         rows = sorted(world.state.rows.values(), key=lambda r: (key(r), r.id), reverse=descending)
         if after is not None:
             beyond = after
@@ -182,7 +173,7 @@ def test_an_order_that_is_kept_up_to_date_is_the_order(
             ]  # fmt: skip
         assert page.rows == [r for r in rows if admits is None or admits(r)][:limit]
         if page.after is not None:
-            assert entry_of(sort, token_of(sort, page.after)) == page.after
+            assert mailbox_list.entry_of(sort, mailbox_list.token_of(sort, page.after)) == page.after
         after = page.after
 
 
@@ -204,12 +195,14 @@ def test_many_changes_at_once_are_put_right_too() -> None:
 
 
 def test_a_page_examines_a_bounded_number_of_rows_and_says_where_to_continue() -> None:
-    rows = {n: Row(n, 7, f"{n}@x.com", "imap", "s", 1, True, "") for n in range(EXAMINED_MAX + 5)}
-    order = Order("id", tuple(rows.values()))
+    rows = {
+        n: Row(n, 7, f"{n}@x.com", "imap", "s", 1, True, "") for n in range(mailbox_list.EXAMINED_MAX + 5)
+    }
+    order = mailbox_list.Order("id", tuple(rows.values()))
     order.take(order.sort())
-    admits = Filter(text=f"{EXAMINED_MAX + 1}@").admits()
+    admits = mailbox_list.Filter(text=f"{mailbox_list.EXAMINED_MAX + 1}@").admits()
     first = order.page(rows, limit=10, admits=admits)
-    assert (first.rows, first.after) == ([], (EXAMINED_MAX - 1, EXAMINED_MAX - 1))
+    assert (first.rows, first.after) == ([], (mailbox_list.EXAMINED_MAX - 1, mailbox_list.EXAMINED_MAX - 1))
     second = order.page(rows, limit=10, after=first.after, admits=admits)
-    assert [row.id for row in second.rows] == [EXAMINED_MAX + 1]
+    assert [row.id for row in second.rows] == [mailbox_list.EXAMINED_MAX + 1]
     assert second.after is None

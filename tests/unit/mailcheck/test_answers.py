@@ -35,11 +35,12 @@ from tests.support.servers.forward_proxy import forward_proxy
 from tests.support.servers.tls import Authority
 from tests.support.servers.token_server import CLIENT_ID, GRAPH_SCOPE, TokenServer, token_server
 from tests.support.worlds.mail_world import MailWorld, in_real_world
+from huahuo.mailcheck.servers import faults
 
 
-def answer(status: int, fields: Any, **headers: str) -> Answer:
+def answer(status: int, fields: Any, **headers: str) -> faults.Answer:
     named = {name.replace("_", "-"): value for name, value in headers.items()}
-    return Answer(status, named, json.dumps(fields).encode())
+    return faults.Answer(status, named, json.dumps(fields).encode())
 
 
 @pytest.mark.parametrize(
@@ -53,28 +54,28 @@ def answer(status: int, fields: Any, **headers: str) -> Answer:
     ],
 )
 def test_a_refused_grant_is_final(error: str) -> None:
-    fault = refusal(answer(400, {"error": error, "error_description": "no"}), 0)
-    assert type(fault) is GrantRefused
+    fault = faults.refusal(answer(400, {"error": error, "error_description": "no"}), 0)
+    assert type(fault) is faults.GrantRefused
     assert not is_passing(fault)
 
 
 @pytest.mark.parametrize("status", [429, 500, 502, 503])
 def test_a_server_in_trouble_is_asked_again_and_not_too_early(status: int) -> None:
-    fault = refusal(answer(status, {}, retry_after="7"), 0)
-    assert isinstance(fault, HttpFailed)
+    fault = faults.refusal(answer(status, {}, retry_after="7"), 0)
+    assert isinstance(fault, faults.HttpFailed)
     assert (fault.passing, fault.retry_after_s) == (True, 7.0)
 
 
 def test_what_a_server_said_holds_no_secret() -> None:
     said = {"error": "invalid_grant", "error_description": "token canary-refresh is bad"}
-    fault = refusal(answer(400, said), 0, (Secret("canary-refresh"),))
-    assert isinstance(fault, GrantRefused)
+    fault = faults.refusal(answer(400, said), 0, (Secret("canary-refresh"),))
+    assert isinstance(fault, faults.GrantRefused)
     assert fault.text == "token *** is bad"
 
 
 @pytest.mark.parametrize("seconds", [10**400, "nan", "1e999", "-1e999", [], {}, None, "soon"])
 def test_a_life_or_interval_that_is_no_number_of_seconds_is_one_all_the_same(seconds: Any) -> None:
-    fresh = issued(answer(200, {"access_token": "a", "expires_in": seconds}), 0)
+    fresh = faults.issued(answer(200, {"access_token": "a", "expires_in": seconds}), 0)
     assert 1 <= fresh.lifetime_s <= 86_400
     given = {"device_code": "d", "user_code": "u", "verification_uri": "https://example.com"}
     code = code_of(answer(200, {**given, "interval": seconds, "expires_in": seconds}), 0)
@@ -84,7 +85,9 @@ def test_a_life_or_interval_that_is_no_number_of_seconds_is_one_all_the_same(sec
 
 @pytest.mark.parametrize("error", [["a"], [[[]]], {"code": ["a"], "message": {}}, 0, True])
 def test_an_error_of_any_form_is_a_refusal(error: Any) -> None:
-    assert isinstance(refusal(answer(400, {"error": error, "error_description": [1]}), 0), HttpFailed)
+    assert isinstance(
+        faults.refusal(answer(400, {"error": error, "error_description": [1]}), 0), faults.HttpFailed
+    )
 
 
 def test_an_answer_shows_no_token() -> None:
@@ -94,12 +97,12 @@ def test_an_answer_shows_no_token() -> None:
 @pytest.mark.parametrize(
     "fault",
     [
-        HttpFailed(503, "", passing=True),
-        TimedOut("slow"),
-        ConnectFailed("refused"),
+        faults.HttpFailed(503, "", passing=True),
+        faults.TimedOut("slow"),
+        faults.ConnectFailed("refused"),
     ],
 )
-def test_passing_trouble_is_tried_at_least_three_times_more_within_30_s(fault: MailFault) -> None:
+def test_passing_trouble_is_tried_at_least_three_times_more_within_30_s(fault: faults.MailFault) -> None:
     tried: list[float] = []
 
     async def attempt() -> None:
@@ -120,10 +123,10 @@ def test_no_try_comes_before_retry_after() -> None:
 
     async def attempt() -> None:
         tried.append(asyncio.get_running_loop().time())
-        raise HttpFailed(429, "", passing=True, retry_after_s=9)
+        raise faults.HttpFailed(429, "", passing=True, retry_after_s=9)
 
     async def main() -> None:
-        with pytest.raises(HttpFailed):
+        with pytest.raises(faults.HttpFailed):
             await with_retries(VirtualAmbient(virtual_loop(), 1), attempt)
 
     run_virtual(main())
@@ -154,7 +157,7 @@ async def asking(body: bytes, coding: str = "identity") -> AsyncIterator[tuple[R
             await requests.close()
 
 
-async def got(body: bytes, coding: str) -> Answer:
+async def got(body: bytes, coding: str) -> faults.Answer:
     async with asking(body, coding) as (requests, url):
         return await requests.get(url, token=TOKEN, headers={}, bytes_max=BYTES_MAX)
 
@@ -204,13 +207,13 @@ async def test_what_follows_a_packed_answer_is_not_kept() -> None:
 @pytest.mark.parametrize(
     ("body", "coding", "fault"),
     [
-        (zstandard.compress(bytes(1000)), "zstd", BrokenProtocol),
-        (gzip.compress(b"{}"), "gzip, gzip", BrokenProtocol),
-        (b"no gzip", "gzip", ConnectionLost),
+        (zstandard.compress(bytes(1000)), "zstd", faults.BrokenProtocol),
+        (gzip.compress(b"{}"), "gzip, gzip", faults.BrokenProtocol),
+        (b"no gzip", "gzip", faults.ConnectionLost),
     ],
 )
 async def test_an_answer_packed_in_another_way_or_badly_is_a_fault(
-    body: bytes, coding: str, fault: type[MailFault]
+    body: bytes, coding: str, fault: type[faults.MailFault]
 ) -> None:
     with pytest.raises(fault):
         await got(body, coding)

@@ -3,20 +3,9 @@
 from typing import Any
 
 import pytest
-
-from huahuo.mailcheck.classic.interpreter import (
-    AT_ONCE_MAX,
-    BYTES_MAX,
-    DELETED_MAX,
-    EVERY_S,
-    KEPT_MAX,
-    MAILBOXES_MAX,
-    WITHIN_S,
-    Elsewhere,
-    Repeats,
-    Running,
-)
 from tests.support.models.firemail_talk import Talk
+
+from huahuo.mailcheck.classic import interpreter
 
 ADD = {"type": "add_email", "email": "a@example.com", "password": "canary", "mail_type": "imap"}
 
@@ -39,9 +28,9 @@ def test_rule_4_a_command_that_arrives_twice_is_passed_on_once_and_answered_twic
     assert talk.hear(dict(reversed(ADD.items()))) == ([], [])
     answers = talk.tell({"type": "success", "id": asked["id"], "email_id": 9, "message": "x"})
     assert [one["type"] for one in answers] == ["email_added", "email_added"]
-    talk.now_s = WITHIN_S
+    talk.now_s = interpreter.WITHIN_S
     assert talk.hear(ADD)[1] == answers[:1]
-    talk.now_s = WITHIN_S + 0.1
+    talk.now_s = interpreter.WITHIN_S + 0.1
     assert talk.asks(ADD)["action"] == "add_email"
 
 
@@ -117,21 +106,21 @@ def test_checks_that_run_already_are_told_apart() -> None:
 
 
 def test_memory_of_commands_that_may_be_repeated_is_bounded() -> None:
-    repeats = Repeats()
-    for number in range(KEPT_MAX + 5):
+    repeats = interpreter.Repeats()
+    for number in range(interpreter.KEPT_MAX + 5):
         repeats.seen(str(number).encode(), 0.0)
-    assert len(repeats) == KEPT_MAX
+    assert len(repeats) == interpreter.KEPT_MAX
     long = [{"type": "import_result", "failed_details": ["x" * 1000] * 600}]
-    for number in range(KEPT_MAX, KEPT_MAX + 5):
+    for number in range(interpreter.KEPT_MAX, interpreter.KEPT_MAX + 5):
         repeats.answered(str(number).encode(), long)
-        assert repeats.size_bytes <= BYTES_MAX
+        assert repeats.size_bytes <= interpreter.BYTES_MAX
 
 
 def test_memory_of_running_checks_is_bounded() -> None:
-    running = Running()
-    for number in range(MAILBOXES_MAX + 5):
+    running = interpreter.Running()
+    for number in range(interpreter.MAILBOXES_MAX + 5):
         running.told(42, number, 1)
-    assert len(running.of(42)) == MAILBOXES_MAX
+    assert len(running.of(42)) == interpreter.MAILBOXES_MAX
     for user in range(2_000):
         running.told(f"u{user}", 1, 1)
     assert running.of("u0") == []
@@ -159,19 +148,19 @@ def flood(kind: str, *, page_asks: bool) -> tuple[Talk, list[dict[str, Any]]]:
 def test_a_flood_of_added_mailboxes_makes_the_page_read_its_list_a_few_times() -> None:
     _talk, told = flood("email_added", page_asks=True)
     assert {one["type"] for one in told} == {"email_added"}
-    assert len(told) <= AT_ONCE_MAX + FLOOD / A_SECOND / EVERY_S
+    assert len(told) <= interpreter.AT_ONCE_MAX + FLOOD / A_SECOND / interpreter.EVERY_S
 
 
 def test_the_last_mailboxes_of_a_flood_are_told_with_a_heartbeat() -> None:
     talk, told = flood("email_added", page_asks=False)
-    talk.now_s += EVERY_S
+    talk.now_s += interpreter.EVERY_S
     asked, [last] = talk.hear({"type": "heartbeat"})
     assert asked == [{"action": "heartbeat"}]
     assert last["type"] == "email_added"
     assert last["email_id"] == FLOOD - 1
     assert "个邮箱" in last["message"]
     assert last not in told
-    talk.now_s += EVERY_S
+    talk.now_s += interpreter.EVERY_S
     assert talk.hear({"type": "heartbeat"}) == (asked, [])
 
 
@@ -179,17 +168,17 @@ def test_what_a_list_has_that_the_page_asks_for_is_not_told_again() -> None:
     for kind in ("email_added", "email_deleted"):
         talk, _told = flood(kind, page_asks=False)
         talk.hear(_LIST)
-        talk.now_s += EVERY_S
+        talk.now_s += interpreter.EVERY_S
         assert talk.hear({"type": "heartbeat"})[1] == []
 
 
 def test_deleted_mailboxes_that_wait_are_bounded() -> None:
-    elsewhere = Elsewhere()
+    elsewhere = interpreter.Elsewhere()
     told = 0
-    for number in range(3 * DELETED_MAX):
+    for number in range(3 * interpreter.DELETED_MAX):
         elsewhere.deleted(number)
         told = max(told, *(len(one["email_ids"]) for one in elsewhere.due(0.0)), 0)
-    assert told == DELETED_MAX
+    assert told == interpreter.DELETED_MAX
 
 
 def test_a_refused_request_for_the_list_is_told_with_its_details() -> None:

@@ -13,30 +13,31 @@ from huahuo.mailcheck.roster.importer import (
     is_address,
     parse,
 )
+from huahuo.mailcheck.roster import importer
 
 UUID = "9e5f94bc-e8a4-4e73-b8be-63364c29d753"
 TOKEN = "M.C5_BAY.0.U.-" + "Cr7" * 60
 
 
-def reasons(data: ImportData) -> list[tuple[int, str]]:
+def reasons(data: importer.ImportData) -> list[tuple[int, str]]:
     return [(f.line, f.reason) for f in data.failures]
 
 
-def accounts(data: ImportData) -> list[tuple[int, str, dict[str, str]]]:
+def accounts(data: importer.ImportData) -> list[tuple[int, str, dict[str, str]]]:
     return [(a.line, a.email, {k: s.reveal() for k, s in a.secrets.items()}) for a in data.accounts]
 
 
-def fields(account: Account) -> tuple[str, ...]:
+def fields(account: importer.Account) -> tuple[str, ...]:
     return (account.email, *(account.secrets[n].reveal() for n in ("password", "client_id", "refresh_token")))
 
 
 def test_a_password_longer_than_a_short_token_stays_where_it_was_put() -> None:
     given = ("a@outlook.com", "a-long-password-1", UUID, "short-token")
-    assert fields(parse("----".join(given), "outlook").accounts[0]) == given
+    assert fields(importer.parse("----".join(given), "outlook").accounts[0]) == given
 
 
 def test_address_and_password_swapped_are_set_right() -> None:
-    assert accounts(parse("pw----a@x.com", "imap"))[0][1:] == ("a@x.com", {"password": "pw"})
+    assert accounts(importer.parse("pw----a@x.com", "imap"))[0][1:] == ("a@x.com", {"password": "pw"})
 
 
 @pytest.mark.parametrize(
@@ -53,7 +54,7 @@ def test_address_and_password_swapped_are_set_right() -> None:
 def test_a_bad_line_is_told_by_number_and_reason_and_never_repeated(
     line: str, mail_type: str, reason: str
 ) -> None:
-    data = parse(line, mail_type)
+    data = importer.parse(line, mail_type)
     assert reasons(data) == [(1, reason)]
     assert not any(part in repr(data) for part in ("canary", TOKEN, "a@x.com"))
 
@@ -62,7 +63,7 @@ def test_a_bad_line_is_told_by_number_and_reason_and_never_repeated(
     "line", ["a@b.example---canary|x", "a@b.example-----canary", "a@b.example---canary,pw"]
 )
 def test_a_password_behind_a_mistyped_separator_becomes_no_part_of_an_address(line: str) -> None:
-    data = parse(line, "imap")
+    data = importer.parse(line, "imap")
     assert not any("canary" in account.email for account in data.accounts)
 
 
@@ -77,7 +78,7 @@ def test_a_password_behind_a_mistyped_separator_becomes_no_part_of_an_address(li
     ],
 )
 def test_several_accounts_in_one_line_are_told_and_none_is_guessed(line: str) -> None:
-    data = parse(line, "imap")
+    data = importer.parse(line, "imap")
     assert (data.accounts, reasons(data)) == ((), [(1, "此行有多个邮箱地址，每行只能有一个邮箱")])
     assert "canary" not in repr(data)
 
@@ -94,7 +95,7 @@ def test_several_accounts_in_one_line_are_told_and_none_is_guessed(line: str) ->
 )
 def test_a_separator_of_another_kind_is_part_of_a_password(separator: str, inside: str) -> None:
     line = f"a@x.com{separator}p{inside}w"
-    assert accounts(parse(line, "imap")) == [(1, "a@x.com", {"password": f"p{inside}w"})]
+    assert accounts(importer.parse(line, "imap")) == [(1, "a@x.com", {"password": f"p{inside}w"})]
 
 
 @pytest.mark.parametrize(
@@ -108,18 +109,18 @@ def test_a_separator_of_another_kind_is_part_of_a_password(separator: str, insid
     ],
 )
 def test_a_password_may_look_like_another_account(line: str, password: str) -> None:
-    assert accounts(parse(line, "imap")) == [(1, "a@x.com", {"password": password})]
+    assert accounts(importer.parse(line, "imap")) == [(1, "a@x.com", {"password": password})]
 
 
 def test_secrets_do_not_show_in_the_repr_of_what_was_parsed() -> None:
-    assert "canary" not in repr(parse("a@x.com----canary", "imap"))
+    assert "canary" not in repr(importer.parse("a@x.com----canary", "imap"))
 
 
 def test_the_number_of_lines_is_bounded() -> None:
     text = "a@x.com----p\n\nb@x.com----q\n"
-    assert parse(text, "imap", lines_max=2).total == 2
-    with pytest.raises(TooManyLines):
-        parse(text, "imap", lines_max=1)
+    assert importer.parse(text, "imap", lines_max=2).total == 2
+    with pytest.raises(importer.TooManyLines):
+        importer.parse(text, "imap", lines_max=1)
 
 
 @pytest.mark.parametrize(
@@ -128,11 +129,11 @@ def test_the_number_of_lines_is_bounded() -> None:
      "a\r\n@x.com", "a@x.com\n", "a\0@x.com", "a" * 65 + "@x.com", "a@" + "x" * 253],
 )  # fmt: skip
 def test_not_an_address(text: str) -> None:
-    assert not is_address(text)
+    assert not importer.is_address(text)
 
 
 def test_the_first_separator_of_a_line_counts_and_the_others_belong_to_a_password() -> None:
-    data = parse('a@x.com----p,w|d\nb@x.com|p,w\nc@x.com,"p,""w"\nd@x.com,p"w', "imap")
+    data = importer.parse('a@x.com----p,w|d\nb@x.com|p,w\nc@x.com,"p,""w"\nd@x.com,p"w', "imap")
     assert [account.secrets["password"].reveal() for account in data.accounts] == [
         "p,w|d",
         "p,w",
@@ -148,7 +149,7 @@ def test_a_first_line_that_names_columns_says_where_the_fields_are(separator: st
         ("imap", "a@x.com", "hello", "pw"),
         ("imap", "b@x.com"),
     ]
-    data = parse("\n".join(separator.join(line) for line in lines), "imap")
+    data = importer.parse("\n".join(separator.join(line) for line in lines), "imap")
     assert accounts(data) == [(2, "a@x.com", {"password": "pw"})]
     assert (data.total, reasons(data)) == (2, [(3, zh.EMPTY_FIELD)])
 
@@ -163,7 +164,7 @@ def test_a_first_line_that_names_columns_says_where_the_fields_are(separator: st
     ],
 )
 def test_a_separator_at_the_end_and_longer_ones_are_separators(line: str) -> None:
-    data = parse(line, "outlook")
+    data = importer.parse(line, "outlook")
     assert [fields(account) for account in data.accounts] == [("a@x.com", "pw", UUID, TOKEN)]
 
 
@@ -172,13 +173,13 @@ def test_a_separator_at_the_end_and_longer_ones_are_separators(line: str) -> Non
 )
 def test_a_token_that_ends_with_a_hyphen_keeps_it_before_an_address_or_client_id(order: str) -> None:
     line = order.format(e="a@x.com", p="pw", c=UUID, t=TOKEN + "-")
-    assert [fields(account) for account in parse(line, "outlook").accounts] == [
+    assert [fields(account) for account in importer.parse(line, "outlook").accounts] == [
         ("a@x.com", "pw", UUID, TOKEN + "-")
     ]
 
 
 def test_a_password_may_begin_with_a_hyphen() -> None:
-    assert accounts(parse("a@x.com-----pw", "imap")) == [(1, "a@x.com", {"password": "-pw"})]
+    assert accounts(importer.parse("a@x.com-----pw", "imap")) == [(1, "a@x.com", {"password": "-pw"})]
 
 
 @pytest.mark.parametrize(
@@ -192,11 +193,11 @@ def test_a_password_may_begin_with_a_hyphen() -> None:
     ],
 )
 def test_a_semicolon_separates_where_a_comma_leaves_no_address(text: str) -> None:
-    assert [a[1:] for a in accounts(parse(text, "imap"))] == [("a@x.com", {"password": "p,w"})]
+    assert [a[1:] for a in accounts(importer.parse(text, "imap"))] == [("a@x.com", {"password": "p,w"})]
 
 
 def test_a_semicolon_in_a_password_behind_another_separator_is_part_of_it() -> None:
-    data = parse("a@x.com,p;w\nb@x.com----p;w\nc@x.com|p;w\nd@x.com\tp;w", "imap")
+    data = importer.parse("a@x.com,p;w\nb@x.com----p;w\nc@x.com|p;w\nd@x.com\tp;w", "imap")
     assert [a[2] for a in accounts(data)] == [{"password": "p;w"}] * 4
 
 
@@ -210,7 +211,7 @@ def test_a_semicolon_in_a_password_behind_another_separator_is_part_of_it() -> N
     ],
 )
 def test_a_password_of_csv_may_have_what_separates_fields_elsewhere(text: str) -> None:
-    data = parse(text, "imap")
+    data = importer.parse(text, "imap")
     assert [one[1:] for one in accounts(data)] == [("a@qq.com", {"password": "p----w|x"})]
 
 
@@ -219,7 +220,7 @@ def test_a_password_of_csv_may_have_what_separates_fields_elsewhere(text: str) -
 def test_below_names_of_columns_in_csv_a_line_may_still_be_separated_otherwise(
     separator: str, password: str
 ) -> None:
-    data = parse(f"email,password\na@qq.com{separator}{password}", "imap")
+    data = importer.parse(f"email,password\na@qq.com{separator}{password}", "imap")
     assert accounts(data) == [(2, "a@qq.com", {"password": password})]
 
 
@@ -228,20 +229,20 @@ def test_what_pages_and_lists_put_around_an_account_is_no_part_of_it() -> None:
         "# my mailboxes\n#\n1. a@x.com----pw\n2) b＠x.com----pw\n3、c@x.com----pw\n- d@x.com----pw\n"
         "\u200be@x.com\u200b----p\u200bw\n\xa0f@x.com----pw"
     )
-    data = parse(text, "imap")
+    data = importer.parse(text, "imap")
     assert [(a[1], a[2]["password"]) for a in accounts(data)] == [(f"{n}@x.com", "pw") for n in "abcdef"]
     assert (data.total, data.failures) == (6, ())
 
 
 def test_an_address_behind_a_hash_is_neither_dropped_nor_guessed() -> None:
-    data = parse("#a@x.com----pw", "imap")
+    data = importer.parse("#a@x.com----pw", "imap")
     assert (data.accounts, reasons(data)) == ((), [(1, zh.COMMENT_OR_ACCOUNT)])
 
 
 @pytest.mark.parametrize("line", ["a@x.com--------{}----{}", "a@x.com----{}----{}", "a@x.com||{}|{}"])
 def test_a_grant_needs_no_password(line: str) -> None:
     expected = {"client_id": UUID, "refresh_token": TOKEN}
-    assert accounts(parse(line.format(UUID, TOKEN), "outlook")) == [(1, "a@x.com", expected)]
+    assert accounts(importer.parse(line.format(UUID, TOKEN), "outlook")) == [(1, "a@x.com", expected)]
 
 
 @pytest.mark.parametrize(
@@ -255,7 +256,7 @@ def test_a_grant_needs_no_password(line: str) -> None:
     ],
 )
 def test_a_server_and_its_port_are_those_of_the_mailbox(line: str) -> None:
-    [account] = parse(line, "imap").accounts
+    [account] = importer.parse(line, "imap").accounts
     assert (account.email, account.secrets["password"].reveal()) == ("a@x.com", "pw")
     assert (account.server, account.port, set(account.secrets)) == ("mail.y.com", 1993, {"password"})
 
@@ -272,7 +273,7 @@ def test_a_server_and_its_port_are_those_of_the_mailbox(line: str) -> None:
     ],
 )
 def test_what_may_be_a_server_is_not_guessed(line: str, reason: str) -> None:
-    data = parse(line, "imap")
+    data = importer.parse(line, "imap")
     assert (data.accounts, [failure.reason for failure in data.failures]) == ((), [reason])
 
 
@@ -281,7 +282,7 @@ def test_an_array_of_objects_may_name_types_and_user_names() -> None:
         '[\n{"Email":"a@x.com","password":"p","login":"ann","use_ssl":false},\n'
         f'{{"email":"b@x.com","clientId":"{UUID}","refresh_token":"{TOKEN}","mail_type":"outlook"}}\n]'
     )
-    first, second = parse(text, "imap").accounts
+    first, second = importer.parse(text, "imap").accounts
     assert (first.secrets["login"].reveal(), first.use_ssl) == ("ann", False)
     assert (second.mail_type, set(second.secrets)) == ("outlook", {"client_id", "refresh_token"})
 
@@ -298,7 +299,7 @@ BESIDE = [
 
 
 def secrets(line: str, mail_type: str = "gmail") -> dict[str, str]:
-    data = parse(line, mail_type)
+    data = importer.parse(line, mail_type)
     assert data.failures == ()
     (account,) = data.accounts
     assert account.email == "a@x.com"
@@ -306,7 +307,7 @@ def secrets(line: str, mail_type: str = "gmail") -> dict[str, str]:
 
 
 def reason(line: str, mail_type: str = "gmail") -> str:
-    data = parse(line, mail_type)
+    data = importer.parse(line, mail_type)
     assert data.accounts == ()
     return data.failures[0].reason
 

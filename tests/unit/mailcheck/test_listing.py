@@ -9,7 +9,6 @@ import pytest
 from huahuo.actors.entities.entity import Query
 from huahuo.mailcheck.api import mailbox_list
 from huahuo.mailcheck.api.mailbox_list import ORDERS_MAX, Order
-from huahuo.mailcheck.checks.mailboxes import OneAtATime
 from huahuo.mailcheck.records import Row
 from tests.support.worlds.mail_world import MailWorld, mail_world
 
@@ -107,21 +106,3 @@ async def test_pages_in_more_orders_than_are_kept_sort_at_most_once_each(
     pages = await asyncio.gather(*(world.do("get_all_emails", sort=field, limit=1) for field in fields))
     assert [page["type"] for page in pages] == ["emails_list"] * len(fields)
     assert len(made) <= len(fields)
-
-
-async def test_a_piece_of_work_waits_for_that_of_its_user_and_for_no_other_users() -> None:
-    turns, entered, go = OneAtATime(), list[str](), asyncio.Event()
-
-    async def piece(name: str, user_id: int) -> None:
-        async with turns.of(user_id):
-            entered.append(name)
-            await go.wait()
-
-    asked = [asyncio.ensure_future(piece(name, user)) for name, user in (("a", 1), ("b", 1), ("c", 2))]
-    await asyncio.sleep(0.001)
-    assert entered == ["a", "c"]
-    asked[0].cancel()
-    await asyncio.sleep(0.001)
-    assert entered == ["a", "c", "b"], "one that leaves lets the next one in"
-    go.set()
-    await asyncio.gather(*asked, return_exceptions=True)

@@ -1,4 +1,4 @@
-"""The stored vocabulary of the mail domain, its types in the browser, and the rules that judge histories."""
+"""The stored vocabulary of the mail domain and its types in the browser."""
 
 import re
 from pathlib import Path

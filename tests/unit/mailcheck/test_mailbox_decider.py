@@ -2,8 +2,6 @@
 
 import msgspec
 import pytest
-
-from huahuo.eventstore.blobs import blob_id
 from huahuo.mailcheck.mailbox.decider import (
     Begin,
     CheckHeld,
@@ -14,17 +12,16 @@ from huahuo.mailcheck.mailbox.decider import (
     Progress,
     SeeUnread,
 )
-from huahuo.mailcheck.records import (
-    MISSING,
-    UNREAD,
-    MailRecord,
-    Unread,
-    record_key,
-    rfc3339,
-)
 from huahuo.mailcheck.roster.decider import CheckEmails
 from tests.support.models.mail_book import NOW_MS, USER, Book, cursor, mail
 from tests.support.models.mail_rules import broken_mails
+
+from huahuo.mailcheck.mailbox import decider
+from huahuo.mailcheck.records import (
+    UNREAD,
+    Unread,
+    rfc3339,
+)
 
 U = f"user/{USER}"
 M = "mailbox/1"
@@ -49,7 +46,7 @@ def queued() -> Book:
 def running() -> Book:
     """The same, the check running."""
     book = queued()
-    assert isinstance(book.mailbox(1, Begin(1)), Plan)
+    assert isinstance(book.mailbox(1, decider.Begin(1)), decider.Plan)
     return book
 
 
@@ -59,20 +56,20 @@ def running() -> Book:
 def test_the_check_of_a_living_node_is_left_to_it_and_that_of_an_ended_one_goes_on() -> None:
     book = queued()
     living = frozenset({"a.1", "b.1"})
-    assert isinstance(book.mailbox(1, Begin(1, "a.1", living)), Plan)
+    assert isinstance(book.mailbox(1, decider.Begin(1, "a.1", living)), decider.Plan)
     count = len(book.events)
-    assert book.mailbox(1, Begin(1, "b.1", living)) == CheckHeld("a.1")
-    assert isinstance(book.mailbox(1, Begin(1, "a.1", living)), Plan)
+    assert book.mailbox(1, decider.Begin(1, "b.1", living)) == decider.CheckHeld("a.1")
+    assert isinstance(book.mailbox(1, decider.Begin(1, "a.1", living)), decider.Plan)
     assert len(book.events) == count, "nothing is recorded of either"
-    assert isinstance(book.mailbox(1, Begin(1, "b.1", frozenset({"b.1"}))), Plan)
+    assert isinstance(book.mailbox(1, decider.Begin(1, "b.1", frozenset({"b.1"}))), decider.Plan)
     assert book.said(M)[-1] == {"type": "check_started", "check_id": 1, "implicit": False, "by": "b.1"}
     assert len(book.events) == count + 1, "the user is told nothing twice"
-    assert book.mailbox(1, Begin(1, "a.2", frozenset({"a.2", "b.1"}))) == CheckHeld("b.1")
+    assert book.mailbox(1, decider.Begin(1, "a.2", frozenset({"a.2", "b.1"}))) == decider.CheckHeld("b.1")
 
 
 def test_a_message_fits_into_json_and_into_its_bound() -> None:
     book = running()
-    book.mailbox(1, Progress(1, 5, "x\ud800\0" + "y" * 2000))
+    book.mailbox(1, decider.Progress(1, 5, "x\ud800\0" + "y" * 2000))
     told = book.said(U)[-1]["message"]
     assert told.startswith("x?y")
     assert len(told) <= 1000
@@ -84,39 +81,15 @@ def test_a_message_fits_into_json_and_into_its_bound() -> None:
 def test_which_mails_are_unread_is_told_when_it_changed_and_kept_for_lists(book: Book) -> None:
     before = book.heads[M]
     for seen in (
-        SeeUnread("INBOX", 1, ""),
-        SeeUnread("INBOX", 1, "1:3"),
-        SeeUnread("INBOX", 1, "1:3"),
-        SeeUnread("INBOX", 2, "1:3"),
+        decider.SeeUnread("INBOX", 1, ""),
+        decider.SeeUnread("INBOX", 1, "1:3"),
+        decider.SeeUnread("INBOX", 1, "1:3"),
+        decider.SeeUnread("INBOX", 2, "1:3"),
     ):
         book.mailbox(1, seen)
     assert [(e["uidvalidity"], e["uids"]) for e in book.said(M, before)] == [(1, "1:3"), (2, "1:3")]
     kept = [value for (table, _, _), value in book.rows.items() if table == UNREAD]
     assert [msgspec.json.decode(one, type=Unread) for one in kept] == [Unread("INBOX", 2, "1:3")]
-
-
-def test_a_content_that_was_read_after_its_headers_is_kept_with_its_mail() -> None:
-    book = running()
-    book.mailbox(1, MailsFound(1, (mail(4, content=b""),), cursor(4)))
-    assert len(book.table(MISSING)) == 1
-    received = NOW_MS - 3_600_000
-    record = msgspec.json.decode(book.rows["mails", "1", record_key(received, 1)], type=MailRecord)
-    book.mailbox(1, KeepContents((Content(record, received, b"text", has_attachments=True),)))
-    assert book.said(M)[-1]["mails"] == [{"mail_id": 1, "blob": blob_id(b"text"), "attached": False}]
-    shown = msgspec.json.decode(book.rows["mails", "1", record_key(received, 1)], type=MailRecord)
-    assert (shown.blob, shown.has_attachments) == (blob_id(b"text"), True)
-    assert (book.blobs[blob_id(b"text")], book.table(MISSING)) == (b"text", [])
-
-
-def test_a_server_that_returns_to_an_earlier_uidvalidity_tells_only_new_mails() -> None:
-    book = running()
-    book.mailbox(1, MailsFound(1, (mail(1), mail(2)), cursor(2)))
-    book.mailbox(1, MailsFound(1, (mail(1, uidvalidity=2),), cursor(1, uidvalidity=2)))
-    book.mailbox(1, MailsFound(1, (mail(1),), cursor(1)))
-    book.mailbox(1, MailsFound(1, (), cursor(0, uidvalidity=2)))
-    book.mailbox(1, MailsFound(1, (mail(1), mail(2), mail(3)), cursor(3)))
-    assert book.types(U).count("mail_received") == 4
-    assert broken_mails(book.events) == []
 
 
 @pytest.mark.parametrize(
@@ -136,19 +109,20 @@ def test_a_mail_s_time_is_the_server_s_unless_the_mail_is_much_older_there(
     date_ms: int, internal_ms: int | None, received_ms: int
 ) -> None:
     book = running()
-    book.mailbox(1, MailsFound(1, (mail(1, date_ms=date_ms, internal_date_ms=internal_ms),), cursor(1)))
+    book.mailbox(
+        1, decider.MailsFound(1, (mail(1, date_ms=date_ms, internal_date_ms=internal_ms),), cursor(1))
+    )
     assert book.said(U)[-1]["received_time"] == rfc3339(received_ms)
 
 
 def test_texts_of_a_mail_fit_into_json_and_into_their_bounds() -> None:
     book = running()
-    book.mailbox(1, MailsFound(1, (mail(1, "a\ud800b\0c" + "x" * 5000, sender="s" * 5000),), cursor(1)))
+    book.mailbox(
+        1, decider.MailsFound(1, (mail(1, "a\ud800b\0c" + "x" * 5000, sender="s" * 5000),), cursor(1))
+    )
     told = book.said(U)[-1]
     assert told["subject"].startswith("a?bc")
     assert (len(told["subject"]) <= 1000, len(told["sender"])) == (True, 500)
-
-
-# -- reports of an embedding application --------------------------------------------------------
 
 
 # -- the fold -----------------------------------------------------------------------------------
@@ -156,8 +130,8 @@ def test_texts_of_a_mail_fit_into_json_and_into_their_bounds() -> None:
 
 def test_a_keyframe_holds_all_that_decisions_need() -> None:
     book = running()
-    book.mailbox(1, Progress(1, 30, ""))
-    book.mailbox(1, MailsFound(1, (mail(1),), cursor(1)))
+    book.mailbox(1, decider.Progress(1, 30, ""))
+    book.mailbox(1, decider.MailsFound(1, (mail(1),), cursor(1)))
     state = book.mailbox_state(1)
     assert book.mailboxes.load(M, book.mailboxes.dump(state)) == state
 

@@ -5,37 +5,19 @@ import base64
 import pytest
 
 from huahuo.eventstore.model import Secret
-from huahuo.mailcheck.servers.faults import (
-    KINDS,
-    SERVER_TEXT_CHARS_MAX,
-    BadCredentials,
-    BrokenProtocol,
-    ClearTextRefused,
-    CommandRefused,
-    ConnectFailed,
-    ConnectionLost,
-    DnsFailed,
-    GrantRefused,
-    HostRefused,
-    MailFault,
-    ServerBye,
-    TimedOut,
-    TlsFailed,
-    classify,
-    sanitise,
-)
+from huahuo.mailcheck.servers import faults
 
 
-def login(text: str, code: str = "", status: str = "NO") -> CommandRefused:
-    return CommandRefused("LOGIN", status, code, text)
+def login(text: str, code: str = "", status: str = "NO") -> faults.CommandRefused:
+    return faults.CommandRefused("LOGIN", status, code, text)
 
 
-def refused(text: str, error: str = "invalid_grant") -> GrantRefused:
-    return GrantRefused(error, text)
+def refused(text: str, error: str = "invalid_grant") -> faults.GrantRefused:
+    return faults.GrantRefused(error, text)
 
 
 @pytest.mark.parametrize(
-    ("kind", "faults"),
+    ("kind", "of_kind"),
     [
         (
             "login_refused",
@@ -52,10 +34,10 @@ def refused(text: str, error: str = "invalid_grant") -> GrantRefused:
                 login("Invalid user name", status="BAD"),
             ],
         ),
-        ("bad_credentials", [BadCredentials("x")]),
+        ("bad_credentials", [faults.BadCredentials("x")]),
         ("web_alert", [login("https://a.example/x Web login required.", "WEBALERT")]),
         ("password_expired", [login("Password expired", "EXPIRED")]),
-        ("token_refused", [CommandRefused("AUTHENTICATE", "NO", "EXPIRED", "token expired")]),
+        ("token_refused", [faults.CommandRefused("AUTHENTICATE", "NO", "EXPIRED", "token expired")]),
         ("grant_foreign", [refused("AADSTS70000: The provided value is not valid.")]),
         ("account_locked", [refused("AADSTS70000: User account is found to be in service abuse mode.")]),
         (
@@ -80,8 +62,8 @@ def refused(text: str, error: str = "invalid_grant") -> GrantRefused:
                 login("mailbox in use", "INUSE"),
                 login("Too many simultaneous connections. (Failure)"),
                 login("登录过于频繁"),
-                CommandRefused("EXAMINE", "BAD", "", "User is authenticated but not connected."),
-                ServerBye("Too many connections from your IP"),
+                faults.CommandRefused("EXAMINE", "BAD", "", "User is authenticated but not connected."),
+                faults.ServerBye("Too many connections from your IP"),
             ],
         ),
         (
@@ -89,44 +71,47 @@ def refused(text: str, error: str = "invalid_grant") -> GrantRefused:
             [
                 login("internal error", "SERVERBUG"),
                 login("syntax error", status="BAD"),
-                CommandRefused("EXAMINE", "NO", "", "internal error"),
+                faults.CommandRefused("EXAMINE", "NO", "", "internal error"),
             ],
         ),
-        ("dns", [DnsFailed("x")]),
-        ("connect", [ConnectFailed("refused")]),
-        ("timeout", [ConnectFailed("slow", timed_out=True), TimedOut("LOGIN")]),
-        ("tls", [TlsFailed("handshake")]),
-        ("bye", [ServerBye("shutting down")]),
-        ("lost", [ConnectionLost("gone")]),
-        ("protocol", [BrokenProtocol("nonsense")]),
-        ("certificate", [TlsFailed("self-signed certificate", certificate=True)]),
-        ("unsafe_login", [CommandRefused("EXAMINE", "NO", "", "EXAMINE Unsafe Login. Please contact us")]),
+        ("dns", [faults.DnsFailed("x")]),
+        ("connect", [faults.ConnectFailed("refused")]),
+        ("timeout", [faults.ConnectFailed("slow", timed_out=True), faults.TimedOut("LOGIN")]),
+        ("tls", [faults.TlsFailed("handshake")]),
+        ("bye", [faults.ServerBye("shutting down")]),
+        ("lost", [faults.ConnectionLost("gone")]),
+        ("protocol", [faults.BrokenProtocol("nonsense")]),
+        ("certificate", [faults.TlsFailed("self-signed certificate", certificate=True)]),
+        (
+            "unsafe_login",
+            [faults.CommandRefused("EXAMINE", "NO", "", "EXAMINE Unsafe Login. Please contact us")],
+        ),
         (
             "no_folder",
             [
-                CommandRefused("EXAMINE", "NO", "NONEXISTENT", "x"),
-                CommandRefused("EXAMINE", "NO", "", "Mailbox doesn't exist: X"),
+                faults.CommandRefused("EXAMINE", "NO", "NONEXISTENT", "x"),
+                faults.CommandRefused("EXAMINE", "NO", "", "Mailbox doesn't exist: X"),
             ],
         ),
-        ("host_refused", [HostRefused("private"), HostRefused("port")]),
-        ("host_malformed", [HostRefused("malformed")]),
-        ("clear_text", [ClearTextRefused("x"), login("encryption needed", "PRIVACYREQUIRED")]),
+        ("host_refused", [faults.HostRefused("private"), faults.HostRefused("port")]),
+        ("host_malformed", [faults.HostRefused("malformed")]),
+        ("clear_text", [faults.ClearTextRefused("x"), login("encryption needed", "PRIVACYREQUIRED")]),
     ],
 )
-def test_a_failure_is_of_its_kind(kind: str, faults: list[MailFault]) -> None:
-    for fault in faults:
-        outcome = classify(fault)
+def test_a_failure_is_of_its_kind(kind: str, of_kind: list[faults.MailFault]) -> None:
+    for fault in of_kind:
+        outcome = faults.classify(fault)
         assert outcome.kind == kind, fault
         assert (outcome.retry, outcome.status == "need_reauth") == (
-            KINDS[kind].retry,
-            KINDS[kind].must_sign_in,
+            faults.KINDS[kind].retry,
+            faults.KINDS[kind].must_sign_in,
         )
 
 
 def test_a_server_text_is_one_visible_line_of_bounded_length() -> None:
-    shown = sanitise(b"a\r\nb\x00c\x1b[31m\xc2\x85d\xe2\x80\xaee\xff" + b"x" * 1000)
+    shown = faults.sanitise(b"a\r\nb\x00c\x1b[31m\xc2\x85d\xe2\x80\xaee\xff" + b"x" * 1000)
     assert shown.startswith("a b c [31m d e\ufffdx")
-    assert len(shown) == SERVER_TEXT_CHARS_MAX
+    assert len(shown) == faults.SERVER_TEXT_CHARS_MAX
     assert shown.isprintable()
 
 
@@ -145,7 +130,7 @@ def test_a_server_text_is_one_visible_line_of_bounded_length() -> None:
 def test_a_secret_is_struck_out_in_each_spelling(secret: str, spelling: object) -> None:
     assert callable(spelling)
     echoed = spelling(secret)
-    shown = sanitise(f"you sent <{echoed}>", [Secret(secret)])
+    shown = faults.sanitise(f"you sent <{echoed}>", [Secret(secret)])
     assert echoed not in shown
     assert secret not in shown
     assert "***" in shown
@@ -153,16 +138,21 @@ def test_a_secret_is_struck_out_in_each_spelling(secret: str, spelling: object) 
 
 def test_a_secret_at_the_cut_leaves_no_piece_of_itself() -> None:
     secret = "canary-password"
-    for lead in range(SERVER_TEXT_CHARS_MAX - 20, SERVER_TEXT_CHARS_MAX + 1):
-        assert "cana" not in sanitise("x" * lead + secret, [Secret(secret)])
+    for lead in range(faults.SERVER_TEXT_CHARS_MAX - 20, faults.SERVER_TEXT_CHARS_MAX + 1):
+        assert "cana" not in faults.sanitise("x" * lead + secret, [Secret(secret)])
 
 
 @pytest.mark.parametrize(
     "fault",
-    [TimedOut("no answer"), ConnectionLost("ended"), DnsFailed("no address"), ConnectFailed("refused")],
+    [
+        faults.TimedOut("no answer"),
+        faults.ConnectionLost("ended"),
+        faults.DnsFailed("no address"),
+        faults.ConnectFailed("refused"),
+    ],
 )
-def test_a_token_endpoint_that_is_away_is_not_called_a_mail_server(fault: MailFault) -> None:
-    outcome = classify(fault, over_http=True)
+def test_a_token_endpoint_that_is_away_is_not_called_a_mail_server(fault: faults.MailFault) -> None:
+    outcome = faults.classify(fault, over_http=True)
     assert (outcome.kind, outcome.error_class, outcome.status, outcome.retry) == (
         "http_away",
         "network",
@@ -175,13 +165,13 @@ def test_a_token_endpoint_that_is_away_is_not_called_a_mail_server(fault: MailFa
 @pytest.mark.parametrize(
     ("fault", "kind"),
     [
-        (TlsFailed("expired", certificate=True), "http_certificate"),
-        (TlsFailed("handshake failed"), "http_tls"),
-        (BrokenProtocol("no HTTP"), "http_protocol"),
+        (faults.TlsFailed("expired", certificate=True), "http_certificate"),
+        (faults.TlsFailed("handshake failed"), "http_tls"),
+        (faults.BrokenProtocol("no HTTP"), "http_protocol"),
     ],
 )
-def test_a_token_endpoint_that_fails_is_not_called_a_mail_server(fault: MailFault, kind: str) -> None:
-    outcome, of_mail = classify(fault, over_http=True), classify(fault)
+def test_a_token_endpoint_that_fails_is_not_called_a_mail_server(fault: faults.MailFault, kind: str) -> None:
+    outcome, of_mail = faults.classify(fault, over_http=True), faults.classify(fault)
     assert outcome.kind == kind
     assert (outcome.error_class, outcome.retry) == (of_mail.error_class, of_mail.retry)
     assert "mail server" not in outcome.said

@@ -10,15 +10,8 @@ from hashlib import sha256
 import pytest
 
 from huahuo.mailcheck.mime.mail import Attachment, ParsedMail, attached, mail_of_outlook, parse_mail
-from huahuo.mailcheck.mime.outlook import (
-    STORAGES_DEEP_MAX,
-    TEXT_BYTES_MAX,
-    Compound,
-    NotCompound,
-    text_of_rtf,
-    unpack,
-)
 from tests.support.models.outlook_file import FIXED, attachment, compound, sent, text
+from huahuo.mailcheck.mime import outlook
 
 SIGNATURE = struct.pack("<IH", 0x223E9F78, 1)
 BODY, SUBJECT, CODE_PAGE, PROPERTIES = 0x0002800C, 0x00018004, 0x00069007, 0x00069003
@@ -161,7 +154,7 @@ def test_one_without_files_or_text_is_listed_as_it_came() -> None:
     ],
 )
 def test_broken_properties_end_the_reading_of_them(told: bytes) -> None:
-    found = unpack(SIGNATURE + attribute(PROPERTIES, told) + attribute(BODY, b"after\0"))
+    found = outlook.unpack(SIGNATURE + attribute(PROPERTIES, told) + attribute(BODY, b"after\0"))
     assert found is not None
     assert found.text == "after"
 
@@ -170,7 +163,7 @@ def test_a_property_with_a_name_of_its_own_is_passed_over() -> None:
     own = struct.pack("<HH16sI", 0x1F, 0x8001, b"", 1) + padded(wide("name")) + struct.pack("<I", 1)
     own += padded(wide("value"))
     told = struct.pack("<I", 2) + own + struct.pack("<HHI", 0x1F, TEXT, 1) + padded(wide("text"))
-    found = unpack(SIGNATURE + attribute(PROPERTIES, told))
+    found = outlook.unpack(SIGNATURE + attribute(PROPERTIES, told))
     assert found is not None
     assert found.text == "text"
 
@@ -222,7 +215,7 @@ def test_a_broken_file_gives_a_mail_or_is_refused() -> None:
         broken = bytearray(whole)
         for _ in range(chance.randrange(1, 30)):
             broken[chance.randrange(chance.choice((512, len(whole))))] = chance.randrange(256)
-        with contextlib.suppress(NotCompound):
+        with contextlib.suppress(outlook.NotCompound):
             parse_mail(mail_of_outlook(bytes(broken)))
 
 
@@ -234,13 +227,13 @@ def test_files_that_share_their_bytes_do_not_multiply_them() -> None:
     first = max(entries, key=lambda at: whole[at + 120 : at + 128][::-1])
     for at in entries:
         whole[at + 116 : at + 128] = whole[first + 116 : first + 128]
-    with pytest.raises(NotCompound):
+    with pytest.raises(outlook.NotCompound):
         mail_of_outlook(bytes(whole))
 
 
 def test_storages_in_many_storages_are_left_out() -> None:
-    deep = "/".join("s" * (STORAGES_DEEP_MAX + 1))
-    file = Compound(compound({f"{deep}/x": b"far", f"{deep[2:]}/x": b"near"}))
+    deep = "/".join("s" * (outlook.STORAGES_DEEP_MAX + 1))
+    file = outlook.Compound(compound({f"{deep}/x": b"far", f"{deep[2:]}/x": b"near"}))
     assert file.below("") == [f"{deep[2:]}/x"]
 
 
@@ -270,18 +263,18 @@ def unpacked(rtf: bytes, kind: bytes = b"MELA") -> bytes:
     ids=["lines", "a character set of two bytes", "unicode", "tables and marks", "made from HTML"],
 )
 def test_the_words_of_rtf_are_its_text(rtf: bytes, told: str) -> None:
-    assert text_of_rtf(unpacked(rtf)) == told
+    assert outlook.text_of_rtf(unpacked(rtf)) == told
 
 
 @pytest.mark.parametrize("more", [b"{" * 2_000_000, b"\\'" * 1_000_000, b"\\u9?" * 500_000])
 def test_rtf_beyond_the_bound_is_not_read(more: bytes) -> None:
-    assert len(text_of_rtf(unpacked(b"{\\rtf" + more))) <= TEXT_BYTES_MAX
+    assert len(outlook.text_of_rtf(unpacked(b"{\\rtf" + more))) <= outlook.TEXT_BYTES_MAX
 
 
 def test_what_grows_without_end_is_unpacked_to_the_bound() -> None:
     endless = struct.pack("<II4sI", 0, 2**32 - 1, b"LZFu", 0) + b"\0{\\rtf abc" * 200_000
 
-    assert len(text_of_rtf(endless)) <= TEXT_BYTES_MAX
+    assert len(outlook.text_of_rtf(endless)) <= outlook.TEXT_BYTES_MAX
 
 
 def test_a_mail_that_outlook_kept_as_rtf_alone_has_its_text() -> None:

@@ -171,11 +171,3 @@ def test_the_tokens_of_a_deleted_mailbox_are_dropped() -> None:
         assert kept.kept == 0
 
     run_virtual(main())
-
-
-def test_an_access_token_is_never_shown() -> None:
-    async def main() -> None:
-        access = await tokens(Endpoint()).get(1, PROVIDER, graph=False)
-        assert "access 1" not in repr(access)
-
-    run_virtual(main())
