@@ -76,7 +76,6 @@ class MemorySequencer:
 
     async def propose(self, proposal: bytes, proposal_id: str) -> int:
         """See `Sequencer`."""
-        del proposal_id
         self._must_be_open()
         if len(proposal) > self._order.proposal_bytes_max:
             raise ProposalTooLarge(

@@ -65,7 +65,6 @@ class NetSequencer:
     trouble = ""
 
     async def propose(self, proposal: bytes, proposal_id: str) -> int:
-        del proposal_id
         [offset] = await self._ask("propose", proposal)
         return int(offset)
 
