@@ -132,8 +132,8 @@ FAULTS: dict[str, tuple[Callable[[Plant], object], str, str, str]] = {
         "HUAHUO_JWT_SECRETS_PREVIOUS",
     ),
     "short secret": (lambda p: (p.data / "jwt.secret").write_text("short\n"), "error", "keys", "32"),
-    "open key": (lambda p: (p.data / "master.key").chmod(420), "error", "keys", "chmod 600"),
-    "open directory": (lambda p: p.data.chmod(493), "warning", "data", "chmod 700"),
+    "open key": (lambda p: (p.data / "master.key").chmod(0o644), "error", "keys", "chmod 600"),
+    "open directory": (lambda p: p.data.chmod(0o755), "warning", "data", "chmod 700"),
     "stale service": (
         lambda p: (p.data / "service.json").write_text(
             json.dumps({"url": "http://127.0.0.1:1", "pid": 2**22 + 1})

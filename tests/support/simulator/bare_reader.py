@@ -13,8 +13,6 @@ from tests.support.checkers.history import Applied, Door, Follower, History
 from tests.support.simulator.device import Habits, Kept, digest_of, nonce_of
 from tests.support.simulator.node import HOST, PORT, Node
 
-_HEAD_BYTES_MAX = 16 << 10
-
 
 class Broken(Exception):  # noqa: N818  the way to the server, or what came by it
     """The answer ended where it may not end."""
@@ -73,7 +71,6 @@ WAIT_S: Final = 6
 LATE_S: Final = 6.0
 """A connection of which a comment is this late counts as dead."""
 TOKEN_S: Final = 10_000_000.0
-BEYOND: Final = 10**6
 _OK: Final = 200
 
 
