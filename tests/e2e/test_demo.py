@@ -2,12 +2,10 @@
 
 import asyncio
 import contextlib
-import json
 import os
 import socket
 import subprocess
 import sys
-import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,7 @@ import pytest
 
 from huahuo.transport.client.client import Client
 from tests.support.drivers.command_line import KEYS, huahuo
+from tests.support.drivers.http import ask
 from tests.support.models.firemail_database import FireMailDatabase
 from tests.support.patience import ALL_WITHIN_S, WITHIN_S
 from tests.support.servers.serving import serving
@@ -157,14 +156,9 @@ def test_a_database_and_a_front_end_come_over(tmp_path: Path) -> None:
         busy = huahuo("import-firemail", str(database.file), "--data", str(data), **KEYS)
         assert busy.returncode != 0
         assert "in use" in busy.stderr
-        with urllib.request.urlopen(f"{server.url}/emails/1") as page:
-            assert page.read() == b"<p>theirs</p>"
-        asked = urllib.request.Request(
-            f"{server.url}/api/auth/login",
-            json.dumps({"username": "root", "password": "old-secret"}).encode(),
-        )
-        with urllib.request.urlopen(asked) as answer:
-            assert json.load(answer)["user"]["is_admin"] == 1
+        assert ask(f"{server.url}/emails/1").text == "<p>theirs</p>"
+        account = {"username": "root", "password": "old-secret"}
+        assert ask(f"{server.url}/api/auth/login", json=account).json()["user"]["is_admin"] == 1
     missing = huahuo("import-firemail", str(tmp_path / "none.db"), "--data", str(tmp_path / "new"), **KEYS)
     assert missing.returncode != 0
     assert "there is no file" in missing.stderr

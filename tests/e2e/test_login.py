@@ -4,8 +4,6 @@ import asyncio
 import contextlib
 import json
 import os
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,7 @@ from websockets.exceptions import InvalidStatus
 from websockets.typing import Origin
 
 from huahuo.transport.client.client import Client
+from tests.support.drivers.http import ask
 from tests.support.patience import WITHIN_S
 from tests.support.servers.serving import JWT_SECRET, Serving, serving
 
@@ -49,15 +48,8 @@ async def add_alice(server: Serving) -> None:
 def login(service: Serving, body: bytes, **headers: str) -> tuple[int, dict[str, Any], Any]:
     """Status, JSON object and headers of one sign-in."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
-    request = urllib.request.Request(
-        f"{service.url}/login", body, {"Content-Type": "application/json"} | named, method="POST"
-    )
-    try:
-        with urllib.request.urlopen(request, timeout=WITHIN_S) as answer:
-            return answer.status, json.loads(answer.read()), answer.headers
-    except urllib.error.HTTPError as refused:
-        with refused:
-            return refused.code, json.loads(refused.read()), refused.headers
+    answer = ask(f"{service.url}/login", content=body, headers={"Content-Type": "application/json"} | named)
+    return answer.status_code, answer.json(), answer.headers
 
 
 def of(username: str, password: str) -> bytes:
@@ -132,10 +124,7 @@ def test_a_page_of_another_origin_cannot_sign_in(service: Serving) -> None:
 
 
 def test_only_post_signs_in(service: Serving) -> None:
-    with pytest.raises(urllib.error.HTTPError) as refused:
-        urllib.request.urlopen(f"{service.url}/login", timeout=WITHIN_S)
-    with refused.value:
-        assert refused.value.code in (404, 405)
+    assert ask(f"{service.url}/login").status_code in (404, 405)
 
 
 def test_neither_log_nor_metrics_hold_the_password(service: Serving) -> None:

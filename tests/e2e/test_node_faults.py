@@ -3,21 +3,19 @@
 Only `make check-all` runs these: freezing a node for a minute takes a minute.
 """
 
-import json
 import resource
 import shutil
 import signal
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from tests.support.patience import WITHIN_S
+from tests.support.drivers.http import ask
 from tests.support.proofs import whole_only
 from tests.support.servers.nats import NatsServers, nats_servers
 from tests.support.servers.nodes import history, nodes, publish, ready, until
@@ -156,8 +154,5 @@ def test_a_node_whose_clock_is_an_hour_ahead_revokes_by_the_time_of_the_others(
 
 
 def _revoked_at(node: Serving) -> list[datetime]:
-    headers = {"Authorization": f"Bearer {node.token(1, 'root', admin=True)}"}
-    request = urllib.request.Request(f"{node.url}/streams/log?after=start&limit=1000", None, headers)
-    with urllib.request.urlopen(request, timeout=WITHIN_S) as answer:
-        events = json.load(answer)["events"]
-    return [datetime.fromisoformat(one["timestamp"]) for one in events if one["type"] == "revoked"]
+    told = ask(f"{node.url}/streams/log?after=start&limit=1000", node.token(1, "root", admin=True)).json()
+    return [datetime.fromisoformat(one["timestamp"]) for one in told["events"] if one["type"] == "revoked"]

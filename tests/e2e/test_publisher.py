@@ -1,6 +1,5 @@
 """`Publisher` and `huahuo publish` against the real service: threads, forks, kills, refusals, deadlines."""
 
-import json
 import os
 import re
 import signal
@@ -8,7 +7,6 @@ import socket
 import subprocess
 import sys
 import threading
-import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -21,6 +19,7 @@ from huahuo.eventstore.ambient import SystemAmbient
 from huahuo.transport.access.tokens import Authenticator
 from tests.support.chaos.__main__ import ahead_by
 from tests.support.drivers.command_line import huahuo
+from tests.support.drivers.http import ask
 from tests.support.patience import until
 from tests.support.servers.serving import JWT_SECRET, Serving
 
@@ -36,11 +35,7 @@ def publisher(server: Serving, timeout_s: float = 30) -> Publisher:
 
 def events(server: Serving, stream: str = STREAM, after: int = 0) -> list[dict[str, object]]:
     url = f"{server.url}/streams/{stream}?limit=1000&after={after}"
-    token = server.token(1, "root", admin=True)
-    asked = urllib.request.Request(url, headers={"Authorization": f"Bearer {token}"})
-    with urllib.request.urlopen(asked) as answer:
-        found: list[dict[str, object]] = json.load(answer)["events"]
-    return found
+    return list(ask(url, server.token(1, "root", admin=True)).json()["events"])
 
 
 def test_one_event_or_many_are_published_and_their_place_is_told(server: Serving) -> None:

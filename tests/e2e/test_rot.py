@@ -4,8 +4,6 @@ import asyncio
 import json
 import sqlite3
 import threading
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -19,6 +17,7 @@ from huahuo.eventstore.model import Append, NewEvent
 from huahuo.eventstore.sqlite.log import SqliteLog
 from huahuo.eventstore.sqlite.schema import DATABASE, PAGE_BYTES
 from tests.support.drivers.command_line import KEYS, huahuo
+from tests.support.drivers.http import ask
 from tests.support.drivers.rawclient import raw
 from tests.support.patience import WITHIN_S
 from tests.support.servers.serving import MASTER_KEY, Serving, serving
@@ -76,12 +75,8 @@ def spoil_name(database: Path) -> None:
 
 
 def readiness(service: Serving | Service) -> tuple[int, str]:
-    try:
-        with urllib.request.urlopen(f"{service.url}/readyz", timeout=WITHIN_S) as answer:
-            return answer.status, answer.read().decode()
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.code, error.read().decode()
+    answer = ask(f"{service.url}/readyz")
+    return answer.status_code, answer.text
 
 
 async def read(server: Serving, stream: str, last: int, **fields: Any) -> tuple[list[int], str]:
@@ -116,8 +111,7 @@ def test_a_damaged_stream_says_so_and_the_others_go_on(
         status, text = readiness(server)
         assert status == 503
         assert "stream group/a is damaged" in text
-        with urllib.request.urlopen(f"{server.url}/metrics", timeout=WITHIN_S) as answer:
-            assert "huahuo_corrupt_total 0" not in answer.read().decode()
+        assert "huahuo_corrupt_total 0" not in ask(f"{server.url}/metrics").text
         running = huahuo("doctor", "--data", str(data), "--json", **KEYS)
         server.stop()
         port = {"HUAHUO_PORT": str(server.port)}

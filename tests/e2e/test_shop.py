@@ -5,7 +5,6 @@ import json
 import os
 import subprocess
 import sys
-import urllib.request
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.drivers.http import ask
 from tests.support.drivers.rawclient import RawClient, raw
 from tests.support.patience import WITHIN_S
 from tests.support.servers.serving import Serving, serving
@@ -261,8 +261,7 @@ def test_an_application_has_mail_only_if_it_names_it(tmp_path: Path) -> None:
             return {"state": state, "said": said}
 
     def actions(server: Serving) -> str:
-        with urllib.request.urlopen(f"{server.url}/openapi.json", timeout=WITHIN_S) as answer:
-            return str(answer.read(), "utf-8")
+        return ask(f"{server.url}/openapi.json").text
 
     with serving(tmp_path / "data", app="shop:app", folder=SHOP) as server:
         found = asyncio.run(add(server))

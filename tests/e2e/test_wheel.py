@@ -8,7 +8,6 @@ import subprocess
 import sys
 import textwrap
 import tomllib
-import urllib.request
 import venv
 import zipfile
 from collections.abc import Iterator
@@ -17,8 +16,8 @@ from pathlib import Path
 import pytest
 
 from huahuo.transport import native
+from tests.support.drivers.http import ask
 from tests.support.drivers.snippets import block
-from tests.support.patience import WITHIN_S
 from tests.support.proofs import WHOLE
 from tests.support.sends import NEEDS
 
@@ -164,9 +163,9 @@ def listening(huahuo: Path, cwd: Path, *more: str) -> Iterator[str]:
 
 def get(url: str, path: str, content_type: str) -> str:
     """The text of a file of this type."""
-    with urllib.request.urlopen(url + path, timeout=WITHIN_S) as answer:
-        assert answer.headers["Content-Type"].startswith(content_type)
-        return str(answer.read().decode())
+    answer = ask(url + path)
+    assert answer.headers["Content-Type"].startswith(content_type)
+    return answer.text
 
 
 def in_a_program(text: str) -> str:
