@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.drivers.command_line import huahuo
+from tests.support.drivers.command_line import huahuo_at
 from tests.support.drivers.http import ask
 from tests.support.drivers.rawclient import RawClient, raw
 from tests.support.servers.serving import Serving, serving
@@ -30,7 +30,7 @@ async def joined(url: str, token: str, **fields: Any) -> AsyncIterator[RawClient
 def command(server: Serving, *words: str, app: str | None = "shop:app") -> subprocess.CompletedProcess[str]:
     """Run `huahuo` in the shop's folder."""
     named = [] if app is None else ["--app", app]
-    return huahuo(*words, *named, "--data", str(server.data), folder=SHOP, **server.environ)
+    return huahuo_at(SHOP, *words, *named, "--data", str(server.data), **server.environ)
 
 
 async def order_tea(client: RawClient) -> dict[str, Any]:
@@ -126,7 +126,7 @@ def test_a_start_that_finds_timers_of_an_unknown_command_says_so_in_one_line(tmp
         server.kill()
         (tmp_path / "shop.py").write_text(shop.replace("Expire(Command)", 'Expire(Command, name="lapse")'))
         words = ("serve", "--app", "shop:app", "--data", str(server.data))
-        done = huahuo(*words, folder=tmp_path, **{**server.environ, "COLUMNS": "400"})
+        done = huahuo_at(tmp_path, *words, **{**server.environ, "COLUMNS": "400"})
         assert done.returncode != 0
         [line] = [line for line in done.stderr.splitlines() if "expire" in line]
         assert "a timer of order/1 will send the command 'expire'" in line
@@ -197,7 +197,7 @@ def test_an_application_that_cannot_be_used_says_why_in_one_line(app: str, says:
     (tmp_path / "imap.py").write_text(f"{imports}app = Huahuo(plugins=[mail])\n")
     (tmp_path / "wrong.py").write_text("from huahuo import Event\nclass Placed(Event): ...\n")
     (tmp_path / "shop.py").write_text((SHOP / "shop.py").read_text())
-    done = huahuo("serve", "--app", app, "--data", str(tmp_path / "data"), folder=tmp_path, COLUMNS="400")
+    done = huahuo_at(tmp_path, "serve", "--app", app, "--data", str(tmp_path / "data"), COLUMNS="400")
     assert done.returncode == 2
     [line] = done.stderr.splitlines()
     assert says in line
