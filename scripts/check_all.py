@@ -33,7 +33,7 @@ BY_THEMSELVES = (
     "tests/crash/test_nodes.py",
     "tests/e2e/test_node_faults.py",
     "tests/e2e/test_nodes_over_postgres.py",
-    "tests/e2e/test_durable_streams_suite.py",
+    "tests/e2e/test_durable_streams.py",
     "tests/unit/transport/test_native.py",
     "tests/integration/test_workers_same.py",
 )

@@ -25,6 +25,7 @@ from huahuo.cli.main import app
 from huahuo.errors import ConfigError
 from huahuo.transport.client.client import Client
 from huahuo.transport.client.model import CommandError
+from tests.support.drivers.http import ask
 from tests.support.drivers.rawclient import raw
 from tests.support.patience import WITHIN_S
 from tests.support.servers.serving import JWT_SECRET, MASTER_KEY, Serving, serving
@@ -84,10 +85,8 @@ def test_a_question_finds_its_events_and_is_itself_in_the_log(tmp_path: Path) ->
         [looked] = found(server.data, "--stream", "audit")["rows"]
         assert (looked["type"], looked["principal"]) == ("audit_recorded", "user/0")
         assert looked["data"]["what"]["entity"] == "mailbox/1"
-        with urllib.request.urlopen(f"{server.url}/metrics", timeout=WITHIN_S) as metrics:
-            commits = re.search(
-                r"^huahuo_commit_seconds_count ([\d.]+)", metrics.read().decode(), re.MULTILINE
-            )
+        metrics = ask(f"{server.url}/metrics").text
+        commits = re.search(r"^huahuo_commit_seconds_count ([\d.]+)", metrics, re.MULTILINE)
         assert commits is not None
         assert float(commits[1]) >= 4
 
@@ -346,10 +345,7 @@ def test_datasette_serves_the_index_to_a_holder_of_the_link_and_records_each_que
         )  # fmt: skip
         try:
             link, base = _addresses(process)
-            with pytest.raises(urllib.error.HTTPError) as refused:
-                urllib.request.urlopen(f"{base}/audit/event.json", timeout=WITHIN_S)
-            assert refused.value.code == 403
-            refused.value.close()
+            assert ask(f"{base}/audit/event.json").status_code == 403
             browser = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(CookieJar()))
             browser.open(link, timeout=WITHIN_S).close()
             with browser.open(

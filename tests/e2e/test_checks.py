@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import json
 import shutil
-import urllib.request
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import pytest
 
 from huahuo.transport.client.client import Client
 from huahuo.transport.client.cursors import FileCursors
+from tests.support.drivers.http import ask
 from tests.support.drivers.rawclient import RawClient, raw
 from tests.support.patience import WITHIN_S
 from tests.support.servers.serving import Serving, serving
@@ -65,8 +65,7 @@ async def connected(server: Serving) -> AsyncIterator[RawClient]:
 
 
 def alarms(server: Serving) -> float:
-    with urllib.request.urlopen(f"{server.url}/metrics", timeout=WITHIN_S) as metrics:
-        lines = metrics.read().decode().splitlines()
+    lines = ask(f"{server.url}/metrics").text.splitlines()
     return sum(float(line.split()[1]) for line in lines if line.startswith("huahuo_cursor_ahead_total"))
 
 

@@ -6,8 +6,6 @@ import os
 import re
 import subprocess
 import sys
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +15,7 @@ from huahuo.eventstore.sqlite.wal import read_frames
 from huahuo.transport.client.client import Client
 from tests.support.drivers.command_line import KEYS, huahuo_in, huahuo_into, huahuo_unread
 from tests.support.drivers.command_line import huahuo_anew as huahuo
+from tests.support.drivers.http import ask
 from tests.support.drivers.rawclient import raw
 from tests.support.patience import WITHIN_S
 from tests.support.servers.serving import Serving, serving
@@ -240,11 +239,9 @@ async def outcome(server: Serving, log: str, after: int) -> str:
 def test_a_deleted_log_ends_the_service_with_an_error(tmp_path: Path) -> None:
     with serving(tmp_path / "data") as server:
         (server.data / "log.db").unlink()
-        with pytest.raises(urllib.error.HTTPError) as caught, urllib.request.urlopen(f"{server.url}/readyz"):
-            pass
-        with caught.value as answer:
-            assert answer.code == 503
-            assert "log.db was deleted, moved or replaced" in answer.read().decode()
+        answer = ask(f"{server.url}/readyz")
+        assert answer.status_code == 503
+        assert "log.db was deleted, moved or replaced" in answer.text
         found = doctor_of(server.data)
         assert found.returncode == 1
         assert server.stop() == 1

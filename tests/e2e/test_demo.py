@@ -1,6 +1,8 @@
 """`huahuo demo`, as `make demo` starts it: a link that signs in, mailboxes checked, mail that comes."""
 
 import asyncio
+import contextlib
+import os
 import socket
 import subprocess
 import sys
@@ -10,8 +12,11 @@ from typing import Any
 import pytest
 
 from huahuo.transport.client.client import Client
-from tests.support.drivers.command_line import huahuo
+from tests.support.drivers.command_line import KEYS, huahuo
+from tests.support.drivers.http import ask
+from tests.support.models.firemail_database import FireMailDatabase
 from tests.support.patience import ALL_WITHIN_S, WITHIN_S
+from tests.support.servers.serving import serving
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
@@ -101,3 +106,60 @@ def test_its_mail_server_ends_also_when_the_demo_is_killed(tmp_path: Path) -> No
     finally:
         demo.kill()
         demo.communicate()
+
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+
+
+def test_an_example_whose_port_is_taken_says_so_in_one_line(tmp_path: Path) -> None:
+    with socket.socket() as other:
+        with contextlib.suppress(OSError):  # if somebody else has it, it is taken all the same
+            other.bind(("127.0.0.1", 8000))
+            other.listen()
+        done = subprocess.run(
+            [sys.executable, str(EXAMPLES / "jobs" / "jobs.py")],
+            cwd=tmp_path,
+            env=os.environ | {"HUAHUO_PORT": "0"},
+            capture_output=True,
+            text=True,
+            timeout=WITHIN_S,
+            check=False,
+        )
+    [line] = done.stderr.splitlines()
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "ports 8000 and 8765 must be free, so end the other example or program first" in line
+
+
+def test_the_examples_with_a_page_end_alike() -> None:
+    ends = {
+        (EXAMPLES / name / f"{name}.py").read_text(encoding="utf-8").partition("__main__")[2]
+        for name in ("jobs", "chat", "fleet")
+    }
+    assert len(ends) == 1
+
+
+def test_a_database_and_a_front_end_come_over(tmp_path: Path) -> None:
+    database = FireMailDatabase(tmp_path / "huohuo_email.db")
+    root = database.user("root", "old-secret", is_admin=1)
+    database.mail(database.mailbox(root, "a@example.com"), "hello")
+    database.close()
+    data, ui = tmp_path / "data", tmp_path / "ui"
+    done = huahuo("import-firemail", str(database.file), "--data", str(data), **KEYS)
+    assert done.returncode == 0, done.stderr
+    first = done.stdout.splitlines()[:3]
+    assert first == [
+        f"{kind}: 1 added, 0 there already, 0 left out" for kind in ("users", "mailboxes", "mails")
+    ]
+    ui.mkdir()
+    (ui / "index.html").write_text("<p>theirs</p>")
+    with serving(data, HUAHUO_CLASSIC_UI=str(ui)) as server:
+        busy = huahuo("import-firemail", str(database.file), "--data", str(data), **KEYS)
+        assert busy.returncode != 0
+        assert "in use" in busy.stderr
+        assert ask(f"{server.url}/emails/1").text == "<p>theirs</p>"
+        account = {"username": "root", "password": "old-secret"}
+        assert ask(f"{server.url}/api/auth/login", json=account).json()["user"]["is_admin"] == 1
+    missing = huahuo("import-firemail", str(tmp_path / "none.db"), "--data", str(tmp_path / "new"), **KEYS)
+    assert missing.returncode != 0
+    assert "there is no file" in missing.stderr
+    assert "Traceback" not in missing.stderr

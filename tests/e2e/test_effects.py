@@ -2,15 +2,13 @@
 
 import asyncio
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from huahuo.transport.client.client import Client
 from huahuo.transport.client.model import StreamDenied
-from tests.support.patience import WITHIN_S
+from tests.support.drivers.command_line import huahuo, huahuo_at
 from tests.support.servers.serving import Serving, serving
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
@@ -48,19 +46,6 @@ app = Huahuo(entities=[thing], plugins=[])
 """
 
 
-def huahuo(server: Serving, *words: str) -> subprocess.CompletedProcess[str]:
-    """Run a command in the application's folder."""
-    return subprocess.run(
-        [sys.executable, "-m", "huahuo", *words, "--app", "things:app", "--data", str(server.data)],
-        cwd=server.data.parent,
-        env=server.environ | {"COLUMNS": "400"},
-        capture_output=True,
-        text=True,
-        timeout=WITHIN_S,
-        check=False,
-    )
-
-
 async def make_one(server: Serving) -> None:
     async with Client(server.url, token=server.token(42, "alice")) as client:
         assert (await client.send("make_thing"))["thing_id"] == 1
@@ -71,10 +56,7 @@ async def make_one(server: Serving) -> None:
 
 def finding(server: Serving) -> str:
     """What doctor says about effects."""
-    done = subprocess.run(
-        [sys.executable, "-m", "huahuo", "doctor", "--json", "--data", str(server.data)],
-        env=server.environ, capture_output=True, text=True, timeout=WITHIN_S, check=False,
-    )  # fmt: skip
+    done = huahuo("doctor", "--json", "--data", str(server.data), **server.environ)
     return next((one["text"] for one in json.loads(done.stdout) if one["about"] == "effects"), "")
 
 
@@ -90,7 +72,8 @@ def test_an_effect_that_never_returns_is_seen_stops_in_time_and_is_refused_witho
         assert server.stop() == 0  # without a deadline it would take for ever
         assert "the oldest is wait of thing/1, since " in finding(server)
         (tmp_path / "things.py").write_text(APP.replace("Wait", "Rest"))
-        done = huahuo(server, "serve", "--port", "0")
+        words = ("serve", "--port", "0", "--app", "things:app", "--data", str(server.data))
+        done = huahuo_at(tmp_path, *words, **{**server.environ, "COLUMNS": "400"})
         assert done.returncode != 0
         [line] = [line for line in done.stderr.splitlines() if "open" in line]
         assert "the effect 'wait' of thing/1 (number 1) is open, and nothing handles it" in line

@@ -5,8 +5,6 @@ import os
 import subprocess
 import sys
 import threading
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +18,7 @@ from huahuo.embedding.service_thread import Bridge
 from huahuo.mailcheck import mail
 from huahuo.transport.client.client import Client
 from huahuo.transport.server.hub import Clients
+from tests.support.drivers.http import ask
 from tests.support.models.history import Seen, checks_end_once
 from tests.support.patience import WITHIN_S
 from tests.support.servers import stuck_serve
@@ -221,26 +220,13 @@ def test_the_flask_example_reports_from_its_request_threads(tmp_path: Path) -> N
             line = flask.stderr.readline()
             assert line, "Flask ended"
         url = line.rsplit(" ", 1)[1].strip()
-        answers = [post(f"{url}/orders/{n}/pack") for n in (17, 18)]
+        answers = [ask(f"{url}/orders/{n}/pack", json={}).json() for n in (17, 18)]
         assert answers[0]["position"] < answers[1]["position"]
-        assert "no mailbox 5" in post(f"{url}/emails/5/status", {"status": "processing"})["error"]
+        assert "no mailbox 5" in ask(f"{url}/emails/5/status", json={"status": "processing"}).json()["error"]
         assert [event["order_id"] for event in group_events(huahuo_url, tmp_path / "data")] == [17, 18]
     finally:
         flask.terminate()
         flask.communicate(timeout=WITHIN_S)
-
-
-def post(url: str, body: object = None) -> dict[str, Any]:
-    request = urllib.request.Request(
-        url, msgspec.json.encode(body or {}), {"Content-Type": "application/json"}, method="POST"
-    )
-    try:
-        with urllib.request.urlopen(request, timeout=WITHIN_S) as answer:
-            found: dict[str, Any] = msgspec.json.decode(answer.read())
-    except urllib.error.HTTPError as error:
-        with error:
-            found = msgspec.json.decode(error.read())
-    return found
 
 
 def group_events(url: str, data: Path) -> list[dict[str, Any]]:

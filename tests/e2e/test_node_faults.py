@@ -3,21 +3,18 @@
 Only `make check-all` runs these: freezing a node for a minute takes a minute.
 """
 
-import json
 import resource
 import shutil
 import signal
-import subprocess
-import sys
 import time
-import urllib.request
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from tests.support.patience import WITHIN_S
+from tests.support.drivers.command_line import huahuo
+from tests.support.drivers.http import ask
 from tests.support.proofs import whole_only
 from tests.support.servers.nats import NatsServers, nats_servers
 from tests.support.servers.nodes import history, nodes, publish, ready, until
@@ -32,12 +29,6 @@ WRONG_CLOCK = Path(__file__).resolve().parents[1] / "support" / "chaos" / "clock
 def order() -> Iterator[NatsServers]:
     with nats_servers() as running:
         yield running
-
-
-def huahuo(*words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "huahuo", *words], capture_output=True, text=True, timeout=120, check=False
-    )
 
 
 @whole_only
@@ -68,10 +59,7 @@ def test_a_node_that_lost_its_directory_joins_by_a_copy_after_the_log_was_trimme
         one, other = cluster.add("a"), cluster.add("b")
         for number in range(50):
             publish(one, number)
-        trimmed = subprocess.run(
-            [sys.executable, "-m", "huahuo", "cluster", "trim", "--data", str(one.data)],
-            env=one.environ, capture_output=True, text=True, timeout=120, check=False,
-        )  # fmt: skip
+        trimmed = huahuo("cluster", "trim", "--data", str(one.data), **one.environ)
         assert trimmed.returncode == 0, trimmed.stderr
         other.kill()
         shutil.rmtree(other.data)
@@ -146,18 +134,13 @@ def test_a_node_whose_clock_is_an_hour_ahead_revokes_by_the_time_of_the_others(
         cluster.add("b")
         ahead = cluster.add("c", is_ready=False, PYTHONPATH=str(WRONG_CLOCK), CLOCK_AHEAD_S="3600")
         until(lambda: "s ahead of those of the others" in ready(ahead), lambda: ready(ahead))
-        subprocess.run(
-            [sys.executable, "-m", "huahuo", "revoke", "--user-id", "42", "--data", str(ahead.data)],
-            env=ahead.environ, capture_output=True, text=True, timeout=120, check=True,
-        )  # fmt: skip
+        done = huahuo("revoke", "--user-id", "42", "--data", str(ahead.data), **ahead.environ)
+        assert done.returncode == 0, done.stderr
         until(lambda: len(_revoked_at(one)) == 1, one.log)
         [at] = _revoked_at(one)
         assert timedelta(minutes=9) < at - datetime.now(UTC) < timedelta(minutes=11)
 
 
 def _revoked_at(node: Serving) -> list[datetime]:
-    headers = {"Authorization": f"Bearer {node.token(1, 'root', admin=True)}"}
-    request = urllib.request.Request(f"{node.url}/streams/log?after=start&limit=1000", None, headers)
-    with urllib.request.urlopen(request, timeout=WITHIN_S) as answer:
-        events = json.load(answer)["events"]
-    return [datetime.fromisoformat(one["timestamp"]) for one in events if one["type"] == "revoked"]
+    told = ask(f"{node.url}/streams/log?after=start&limit=1000", node.token(1, "root", admin=True)).json()
+    return [datetime.fromisoformat(one["timestamp"]) for one in told["events"] if one["type"] == "revoked"]

@@ -1,9 +1,6 @@
 """Real nodes over a real PostgreSQL: one is killed, the other goes on; and the standby is promoted."""
 
-import json
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
@@ -14,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.support.chaos.judging import of_replicas
+from tests.support.drivers.http import ask
 from tests.support.patience import WITHIN_S
 from tests.support.proofs import whole_only
 from tests.support.servers.nodes import history, nodes, publish, ready, until
@@ -84,24 +82,14 @@ def test_nothing_acknowledged_is_lost_when_the_primary_dies_and_its_standby_is_p
 
 def _book(node: Serving, seat: int, command_id: str = "") -> dict[str, Any]:
     """Book a seat of the one hall, until the answer is final."""
-    headers = {
-        "Authorization": f"Bearer {node.token(1, 'root', admin=True)}",
-        "Content-Type": "application/json",
-        "Idempotency-Key": command_id or f"{node.port}-{seat}",
-    }
-    body = json.dumps({"hall_id": "h", "seat": seat}).encode()
+    key = {"Idempotency-Key": command_id or f"{node.port}-{seat}"}
+    asked, token = {"hall_id": "h", "seat": seat}, node.token(1, "root", admin=True)
     end_s = time.monotonic() + WITHIN_S
     while True:
-        try:
-            asked = urllib.request.Request(f"{node.url}/commands/book_seat", body, headers)
-            with urllib.request.urlopen(asked, timeout=WITHIN_S) as answer:
-                return dict(json.load(answer))
-        except urllib.error.HTTPError as error:
-            with error:
-                refused = dict(json.load(error))
-            if error.code != HTTPStatus.SERVICE_UNAVAILABLE:
-                return refused
-            assert time.monotonic() < end_s, refused
+        answer = ask(f"{node.url}/commands/book_seat", token, json=asked, headers=key)
+        if answer.status_code != HTTPStatus.SERVICE_UNAVAILABLE:
+            return dict(answer.json())
+        assert time.monotonic() < end_s, answer.text
         time.sleep(0.1)
 
 
@@ -111,7 +99,5 @@ def _said(reply: dict[str, Any]) -> str:
 
 def _seats(node: Serving) -> list[int]:
     """The seats in the order in which the node says that they were booked."""
-    headers = {"Authorization": f"Bearer {node.token(1, 'root', admin=True)}"}
-    asked = urllib.request.Request(f"{node.url}/streams/hall/h?after=start&limit=1000", None, headers)
-    with urllib.request.urlopen(asked, timeout=WITHIN_S) as answer:
-        return [event["seat"] for event in json.load(answer)["events"]]
+    url = f"{node.url}/streams/hall/h?after=start&limit=1000"
+    return [event["seat"] for event in ask(url, node.token(1, "root", admin=True)).json()["events"]]

@@ -2,9 +2,7 @@
 
 import asyncio
 import json
-import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +13,7 @@ from huahuo.eventstore.ambient import FakeAmbient
 from huahuo.storage import copying
 from huahuo.storage.copying import Objects
 from huahuo.transport.client.client import Client
+from tests.support.drivers.command_line import huahuo
 from tests.support.patience import WITHIN_S
 from tests.support.servers.object_store import ACCESS, BUCKET, object_store
 from tests.support.servers.serving import JWT_SECRET, MASTER_KEY, Serving, serving
@@ -31,9 +30,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
 
 
 def run(store: dict[str, str], *arguments: str) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-m", "huahuo", *arguments]
-    environ = os.environ | store | KEYS
-    return subprocess.run(command, capture_output=True, text=True, check=False, env=environ, timeout=WITHIN_S)
+    return huahuo(*arguments, **store, **KEYS)
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """Plug-ins: a service without any, and the one of the documents."""
 
 import asyncio
-import os
 import subprocess
 import sys
 from collections.abc import Callable, Coroutine
@@ -14,6 +13,7 @@ import structlog
 from huahuo import ConfigError, HuahuoError, Plugin, Service
 from huahuo.transport.client.client import Client
 from huahuo.transport.client.model import CommandError
+from tests.support.drivers.command_line import huahuo
 from tests.support.drivers.rawclient import raw
 from tests.support.drivers.snippets import snippet
 from tests.support.patience import WITHIN_S
@@ -89,13 +89,8 @@ def test_a_directory_without_mail_is_looked_over_replayed_and_audited(tmp_path: 
         ("audit", "query", "--type", "deploy"),
         ("audit", "verify"),
     ):
-        done = subprocess.run(
-            [sys.executable, "-m", "huahuo", *command, "--data", str(tmp_path), "--json"],
-            capture_output=True,
-            text=True,
-            check=False,
-            env=os.environ | {"HUAHUO_PORT": "0"},  # something may listen on the default one
-        )
+        # Something may listen on the default port.
+        done = huahuo(*command, "--data", str(tmp_path), "--json", HUAHUO_PORT="0")
         assert done.returncode == 0, (command, done.stdout, done.stderr)
 
 

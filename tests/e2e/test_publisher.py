@@ -1,26 +1,30 @@
 """`Publisher` and `huahuo publish` against the real service: threads, forks, kills, refusals, deadlines."""
 
-import json
 import os
 import re
+import signal
 import socket
+import subprocess
+import sys
 import threading
-import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from huahuo import Publisher, Refused, Unknown
+from huahuo import JobCancelled, Publisher, Refused, Unknown
 from huahuo.actors.plugins.calls import Principal
 from huahuo.at import At
 from huahuo.eventstore.ambient import SystemAmbient
 from huahuo.transport.access.tokens import Authenticator
 from tests.support.chaos.__main__ import ahead_by
 from tests.support.drivers.command_line import huahuo
+from tests.support.drivers.http import ask
+from tests.support.patience import until
 from tests.support.servers.serving import JWT_SECRET, Serving
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+
 
 STREAM = "user/42"
 
@@ -29,13 +33,9 @@ def publisher(server: Serving, timeout_s: float = 30) -> Publisher:
     return Publisher(server.url, server.token(1, "root", admin=True), timeout_s)
 
 
-def events(server: Serving, after: int = 0) -> list[dict[str, object]]:
-    url = f"{server.url}/streams/{STREAM}?limit=1000&after={after}"
-    token = server.token(1, "root", admin=True)
-    asked = urllib.request.Request(url, headers={"Authorization": f"Bearer {token}"})
-    with urllib.request.urlopen(asked) as answer:
-        found: list[dict[str, object]] = json.load(answer)["events"]
-    return found
+def events(server: Serving, stream: str = STREAM, after: int = 0) -> list[dict[str, object]]:
+    url = f"{server.url}/streams/{stream}?limit=1000&after={after}"
+    return list(ask(url, server.token(1, "root", admin=True)).json()["events"])
 
 
 def test_one_event_or_many_are_published_and_their_place_is_told(server: Serving) -> None:
@@ -189,3 +189,65 @@ def test_a_machine_whose_clock_differs_is_told_that_and_not_that_its_key_is_wron
         assert "key" not in ahead.stderr, way
     behind = huahuo(*ways["publish"], **server.environ, **ahead_by(-7200))
     assert re.search(told.format("behind", server.url), behind.stderr), behind.stderr
+
+
+WORKER = """
+import sys, time
+from huahuo import Publisher
+with Publisher(sys.argv[1], sys.argv[2]).job("import", user=42, lease_s=3) as job:
+    job.progress(10)
+    print(job.id, flush=True)
+    sys.stdin.read()
+"""
+
+
+def outcome(server: Serving, stream: str) -> object:
+    return events(server, stream)[-1].get("outcome")
+
+
+def test_a_job_goes_on_over_a_kill_of_the_service(server: Serving) -> None:
+    with publisher(server).job("import", user=42) as job:
+        job.progress(40, "4 of 10 files")
+        server.kill()
+        server.start()
+        job.progress(80)
+    assert job.outcome == "done"
+    assert [event["type"] for event in events(server, job.stream)] == [
+        "job_started", "job_progress", "job_progress", "job_ended"
+    ]  # fmt: skip
+
+
+def test_an_exception_fails_it_and_goes_on(server: Serving) -> None:
+    with pytest.raises(ZeroDivisionError), publisher(server).job("import", user=42) as job:
+        raise ZeroDivisionError("canary")
+    [*_, ended] = events(server, job.stream)
+    assert (ended["outcome"], ended["error"], "canary" in str(ended)) == (
+        "failed",
+        "ZeroDivisionError",
+        False,
+    )
+
+
+def test_a_cancel_of_its_user_ends_the_block_silently(server: Serving) -> None:
+    after = []
+    with publisher(server).job("import", user=42) as job:
+        Publisher(server.url, server.token(42, "alice")).send("cancel_job", job_id=job.id)
+        job.progress(50)
+        after.append("not reached")
+    assert (job.outcome, after) == ("cancelled", [])
+    with publisher(server).job("import", user=42, lease_s=5) as job:
+        Publisher(server.url, server.token(42, "alice")).send("cancel_job", job_id=job.id)
+        until(lambda: job.cancelled)
+    assert job.outcome == "cancelled"
+    assert issubclass(JobCancelled, Exception)
+
+
+def test_a_process_that_is_killed_leaves_an_interrupted_job(server: Serving, tmp_path: Path) -> None:
+    arguments = [sys.executable, "-c", WORKER, server.url, server.token(1, "root", admin=True)]
+    with subprocess.Popen(
+        arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=tmp_path
+    ) as worker:
+        assert worker.stdout is not None
+        stream = f"job/{int(worker.stdout.readline())}"
+        os.kill(worker.pid, signal.SIGKILL)
+    until(lambda: outcome(server, stream) == "interrupted")

@@ -1,9 +1,7 @@
 """Tasks of Celery and RQ as jobs that users watch, and sending to groups, with the real service."""
 
 import asyncio
-import json
 import sys
-import urllib.request
 from collections.abc import Iterator
 from contextlib import aclosing
 from pathlib import Path
@@ -19,6 +17,7 @@ from huahuo import Huahuo, HuahuoError, Publisher, Refused
 from huahuo.integrations import celery as with_celery
 from huahuo.integrations import rq as with_rq
 from huahuo.integrations.groups import group_send_from
+from tests.support.drivers.http import ask
 from tests.support.drivers.snippets import run, snippet
 from tests.support.patience import WITHIN_S
 from tests.support.servers.serving import Serving, serving
@@ -46,12 +45,7 @@ def admin(server: Serving) -> tuple[str, str]:
 
 def events(server: Serving, stream: str) -> list[dict[str, Any]]:
     token = server.token(42, "alice", groups=("lobby",))
-    asked = urllib.request.Request(
-        f"{server.url}/streams/{stream}?after=0", headers={"Authorization": f"Bearer {token}"}
-    )
-    with urllib.request.urlopen(asked) as answer:
-        found: list[dict[str, Any]] = json.load(answer)["events"]
-    return found
+    return list(ask(f"{server.url}/streams/{stream}?after=0", token).json()["events"])
 
 
 async def recipe(server: Serving, name: str, **names: Any) -> dict[str, Any]:

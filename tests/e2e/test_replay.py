@@ -21,6 +21,7 @@ from typer.testing import CliRunner
 from huahuo.eventstore.sqlite.view import SqliteView
 from huahuo.timetravel.commands import app
 from huahuo.transport.client.client import Client
+from tests.support.drivers.command_line import huahuo_at
 from tests.support.patience import WITHIN_S
 from tests.support.servers.serving import serving
 from tests.support.worlds.recorded import USER, Recorded, environ, recording
@@ -51,15 +52,7 @@ def replay(*arguments: object, code: int = 0) -> str:
 
 def run(*arguments: object) -> subprocess.CompletedProcess[str]:
     """The same in a process of its own."""
-    return subprocess.run(
-        [sys.executable, "-m", "huahuo", "replay", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=WITHIN_S,
-        env=os.environ | environ(),
-        cwd=ROOT,
-    )
+    return huahuo_at(ROOT, "replay", *map(str, arguments), **environ())
 
 
 def parsed(*arguments: object, code: int = 0) -> Any:

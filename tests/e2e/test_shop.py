@@ -2,10 +2,7 @@
 
 import asyncio
 import json
-import os
 import subprocess
-import sys
-import urllib.request
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,8 +10,9 @@ from typing import Any
 
 import pytest
 
+from tests.support.drivers.command_line import huahuo_at
+from tests.support.drivers.http import ask
 from tests.support.drivers.rawclient import RawClient, raw
-from tests.support.patience import WITHIN_S
 from tests.support.servers.serving import Serving, serving
 
 SHOP = Path(__file__).resolve().parents[2] / "examples" / "shop"
@@ -32,15 +30,7 @@ async def joined(url: str, token: str, **fields: Any) -> AsyncIterator[RawClient
 def command(server: Serving, *words: str, app: str | None = "shop:app") -> subprocess.CompletedProcess[str]:
     """Run `huahuo` in the shop's folder."""
     named = [] if app is None else ["--app", app]
-    return subprocess.run(
-        [sys.executable, "-m", "huahuo", *words, *named, "--data", str(server.data)],
-        cwd=SHOP,
-        env=server.environ,
-        capture_output=True,
-        text=True,
-        timeout=WITHIN_S,
-        check=False,
-    )
+    return huahuo_at(SHOP, *words, *named, "--data", str(server.data), **server.environ)
 
 
 async def order_tea(client: RawClient) -> dict[str, Any]:
@@ -135,15 +125,8 @@ def test_a_start_that_finds_timers_of_an_unknown_command_says_so_in_one_line(tmp
         asyncio.run(place(server))
         server.kill()
         (tmp_path / "shop.py").write_text(shop.replace("Expire(Command)", 'Expire(Command, name="lapse")'))
-        done = subprocess.run(
-            [sys.executable, "-m", "huahuo", "serve", "--app", "shop:app", "--data", str(server.data)],
-            cwd=tmp_path,
-            env={**server.environ, "COLUMNS": "400"},
-            capture_output=True,
-            text=True,
-            timeout=WITHIN_S,
-            check=False,
-        )
+        words = ("serve", "--app", "shop:app", "--data", str(server.data))
+        done = huahuo_at(tmp_path, *words, **{**server.environ, "COLUMNS": "400"})
         assert done.returncode != 0
         [line] = [line for line in done.stderr.splitlines() if "expire" in line]
         assert "a timer of order/1 will send the command 'expire'" in line
@@ -214,15 +197,7 @@ def test_an_application_that_cannot_be_used_says_why_in_one_line(app: str, says:
     (tmp_path / "imap.py").write_text(f"{imports}app = Huahuo(plugins=[mail])\n")
     (tmp_path / "wrong.py").write_text("from huahuo import Event\nclass Placed(Event): ...\n")
     (tmp_path / "shop.py").write_text((SHOP / "shop.py").read_text())
-    done = subprocess.run(
-        [sys.executable, "-m", "huahuo", "serve", "--app", app, "--data", str(tmp_path / "data")],
-        cwd=tmp_path,
-        env={**os.environ, "COLUMNS": "400"},
-        capture_output=True,
-        text=True,
-        timeout=WITHIN_S,
-        check=False,
-    )
+    done = huahuo_at(tmp_path, "serve", "--app", app, "--data", str(tmp_path / "data"), COLUMNS="400")
     assert done.returncode == 2
     [line] = done.stderr.splitlines()
     assert says in line
@@ -261,8 +236,7 @@ def test_an_application_has_mail_only_if_it_names_it(tmp_path: Path) -> None:
             return {"state": state, "said": said}
 
     def actions(server: Serving) -> str:
-        with urllib.request.urlopen(f"{server.url}/openapi.json", timeout=WITHIN_S) as answer:
-            return str(answer.read(), "utf-8")
+        return ask(f"{server.url}/openapi.json").text
 
     with serving(tmp_path / "data", app="shop:app", folder=SHOP) as server:
         found = asyncio.run(add(server))

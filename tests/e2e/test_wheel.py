@@ -1,13 +1,13 @@
 """The wheel, made from the source archive, in an empty environment: one import name, a console, a client."""
 
 import contextlib
+import json
 import os
 import shutil
 import subprocess
 import sys
 import textwrap
 import tomllib
-import urllib.request
 import venv
 import zipfile
 from collections.abc import Iterator
@@ -16,18 +16,27 @@ from pathlib import Path
 import pytest
 
 from huahuo.transport import native
+from tests.support.drivers.http import ask
 from tests.support.drivers.snippets import block
-from tests.support.patience import WITHIN_S
+from tests.support.proofs import WHOLE
 from tests.support.sends import NEEDS
 
-pytest.importorskip("hatchling", reason="the build backend is not installed")
-
 ROOT = Path(__file__).resolve().parents[2]
+
+
 FLOORS = ("actors", "eventstore", "transport", "replay", "mailcheck")
+
+
 VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+
+
 PACKAGES_MAX = 30
+
+
 BYTES_MAX = 90_000_000
 """What `pip install huahuo` may bring, besides the bytecode that pip makes of it."""
+
+
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 
@@ -154,9 +163,9 @@ def listening(huahuo: Path, cwd: Path, *more: str) -> Iterator[str]:
 
 def get(url: str, path: str, content_type: str) -> str:
     """The text of a file of this type."""
-    with urllib.request.urlopen(url + path, timeout=WITHIN_S) as answer:
-        assert answer.headers["Content-Type"].startswith(content_type)
-        return str(answer.read().decode())
+    answer = ask(url + path)
+    assert answer.headers["Content-Type"].startswith(content_type)
+    return answer.text
 
 
 def in_a_program(text: str) -> str:
@@ -179,3 +188,35 @@ def test_without_node_a_build_says_what_is_missing(tmp_path: Path) -> None:
     done = subprocess.run(command, cwd=tree, capture_output=True, text=True, check=False, env=environ)
     assert done.returncode != 0
     assert "building the console needs Node 20.19 or newer with npm" in done.stderr + done.stdout
+
+
+def test_the_sources_of_the_site_have_every_page_and_every_exported_name(tmp_path: Path) -> None:
+    target = tmp_path / "sources"
+    subprocess.run([sys.executable, "scripts/docs_site.py", str(target)], cwd=ROOT, check=True, timeout=60)
+    pages = {str(file.relative_to(target)) for file in target.rglob("*.md")}
+    assert pages >= {str(file.relative_to(ROOT / "docs")) for file in (ROOT / "docs").rglob("*.md")}
+    import huahuo
+
+    reference = "".join(file.read_text() for file in (target / "reference").glob("*.md"))
+    assert [name for name in huahuo.__all__ if f".{name}\n" not in reference] == []
+    assert "](docs/" not in (target / "index.md").read_text(), (
+        "a link of the README that the site does not have"
+    )
+
+
+if WHOLE:
+
+    @pytest.mark.timeout(600)
+    def test_the_site_is_built_and_no_link_leads_nowhere() -> None:
+        subprocess.run(["scripts/docs.sh"], cwd=ROOT, check=True, timeout=600)
+        assert (ROOT / "build" / "docs" / "reference" / "entities.html").is_file()
+
+    @pytest.mark.timeout(1800)  # two environments and the demo's packages are installed
+    def test_a_release_is_checked_and_has_a_bill_of_materials(tmp_path: Path) -> None:
+        clone = tmp_path / "clone"
+        subprocess.run(["git", "clone", "-q", str(ROOT), str(clone)], check=True, timeout=60)
+        subprocess.run(["scripts/release.sh"], cwd=clone, check=True, timeout=1800)
+        (bill,) = (clone / "dist").glob("*.cdx.json")
+        named = {part["name"] for part in json.loads(bill.read_text())["components"]}
+        assert {"pykka", "websockets", "zstandard", "msgspec"} <= named
+        assert "pip" not in named

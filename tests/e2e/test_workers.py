@@ -5,7 +5,6 @@ import contextlib
 import os
 import signal
 import subprocess
-import urllib.request
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -15,6 +14,7 @@ import pytest
 
 from huahuo.transport.client.client import Client
 from huahuo.transport.protocol.codes import CloseCode
+from tests.support.drivers.http import ask
 from tests.support.drivers.rawclient import RawClient, raw
 from tests.support.patience import WITHIN_S, until
 from tests.support.servers.serving import Serving, serving
@@ -40,15 +40,11 @@ def workers_of(pid: int) -> list[int]:
     return [int(line) for line in found.split()]
 
 
-def metrics(server: Serving) -> str:
-    with urllib.request.urlopen(f"{server.url}/metrics", timeout=WITHIN_S) as answer:
-        text: str = answer.read().decode()
-        return text
-
-
 def counted(server: Serving, name: str) -> dict[str, float]:
     """The values of a metric, by what stands after its name."""
-    lines = (line for line in metrics(server).splitlines() if line.startswith(f"huahuo_{name}"))
+    lines = (
+        line for line in ask(f"{server.url}/metrics").text.splitlines() if line.startswith(f"huahuo_{name}")
+    )
     return {line.rpartition(" ")[0].removeprefix(f"huahuo_{name}"): float(line.split()[-1]) for line in lines}
 
 

@@ -177,7 +177,6 @@ class Both(Asker):
     async def ask[T](
         self, url: str, node: str, name: str, asked: object, kind: type[T], *, timeout_s: float = 5.0
     ) -> T:
-        del node
         return await self._inner.ask(url, "", name, asked, kind, timeout_s=timeout_s)
 
 

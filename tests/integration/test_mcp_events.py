@@ -1,14 +1,12 @@
 """The event store with the real server and client of the MCP SDK."""
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-import uvicorn
 from mcp import ClientSession, types
 from mcp.client.streamable_http import streamable_http_client
 from mcp.server.mcpserver import Context, MCPServer
@@ -18,7 +16,7 @@ from huahuo import Huahuo, HuahuoError
 from huahuo.integrations.mcp import HuahuoEventStore, session_stream
 from tests.support.drivers.snippets import run, snippet
 from tests.support.patience import WITHIN_S
-from tests.support.worlds.wire import QuietUvicorn, until
+from tests.support.worlds.wire import in_uvicorn, until
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -113,15 +111,8 @@ async def serving(app: Huahuo, server: MCPServer) -> AsyncIterator[str]:
     # The SDK misses what a tool says between the replay and the new stream, so clients come back later.
     inner = server.streamable_http_app(event_store=store, retry_interval=2_000)
     outer = store.around(inner)
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        other = QuietUvicorn(uvicorn.Config(outer, lifespan="on", log_config=None))
-        running = asyncio.create_task(other.serve([listening]))
-        await until(lambda: other.started)
-        try:
-            yield f"http://127.0.0.1:{listening.getsockname()[1]}/mcp"
-        finally:
-            other.should_exit = True
-            await running
+    async with in_uvicorn(outer, lifespan="on") as port:
+        yield f"http://127.0.0.1:{port}/mcp"
 
 
 @pytest.mark.slow

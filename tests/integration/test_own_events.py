@@ -376,17 +376,14 @@ def lamps() -> Entity[Order]:
 
     @lamp.evolve
     def opened(state: Order, event: Opened) -> Order:
-        del event
         return state
 
     @lamp.decide
     def switch(state: Order, command: Switch, ctx: Context) -> Outcome:
-        del state, command, ctx
         return [Opened()]
 
     @lamp.decide
     def dim(state: Order, command: Dim, ctx: Context) -> Outcome:
-        del state, command, ctx
         return [Opened()]
 
     return lamp

@@ -30,12 +30,10 @@ def forest() -> Entity[Tree]:
 
     @tree.evolve(Planted)
     def planted(state: Tree, event: Planted) -> Tree:
-        del state
         return Tree(event.name)
 
     @tree.decide(Plant)
     def plant(state: Tree, command: Plant, ctx: object) -> list[Planted]:
-        del state, ctx
         return [Planted(command.name)]
 
     return tree

@@ -43,12 +43,10 @@ def ticking() -> Entity[Ticks]:
 
     @clock.decide(Begin)
     def begin(state: Ticks, command: Begin, ctx: Context) -> Outcome:
-        del state, command
         return Decision([Ticked(ctx.now_ms)], effects=[Every(86_400, Tick(), name="day")])
 
     @clock.decide(Tick)
     def tick(state: Ticks, command: Tick, ctx: Context) -> Outcome:
-        del state, command
         return [Ticked(ctx.now_ms)]
 
     return clock

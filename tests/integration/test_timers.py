@@ -59,32 +59,26 @@ def bills() -> Entity[Bill]:
 
     @bill.evolve
     def written(state: Bill, event: Written) -> Bill:
-        del event
         return state
 
     @bill.evolve
     def overdue(state: Bill, event: Overdue) -> Bill:
-        del event
         return state
 
     @bill.evolve
     def reminded(state: Bill, event: Reminded) -> Bill:
-        del event
         return state
 
     @bill.decide
     def write(state: Bill, command: WriteBill, ctx: Context) -> Outcome:
-        del state, command, ctx
         return Decision([Written()], effects=[After(3600, Remind())])
 
     @bill.decide
     def remind(state: Bill, command: Remind, ctx: Context) -> Outcome:
-        del state, command, ctx
         return Decision([Overdue()], effects=[Letter()])
 
     @bill.effect
     async def letter(effect: Letter, run: EffectRun) -> None:
-        del effect
         await run.emit(Reminded())
 
     return bill
@@ -168,32 +162,26 @@ def sales() -> Entity[Sale]:
 
     @sale.evolve
     def opened(state: Sale, event: Opened) -> Sale:
-        del event
         return replace(state, is_open=True)
 
     @sale.evolve
     def reminded(state: Sale, event: Nudged) -> Sale:
-        del event
         return replace(state, reminded=state.reminded + 1)
 
     @sale.evolve
     def closed(state: Sale, event: Closed) -> Sale:
-        del event
         return replace(state, is_open=False)
 
     @sale.decide
     def open_(state: Sale, command: Open, ctx: Context) -> Outcome:
-        del state, command, ctx
         return Decision([Opened()], effects=[Every(DAY_S, Nudge()), After(4 * DAY_S, Close())])
 
     @sale.decide
     def remind(state: Sale, command: Nudge, ctx: Context) -> Outcome:
-        del state, command, ctx
         return [Nudged()]
 
     @sale.decide
     def close(state: Sale, command: Close, ctx: Context) -> Outcome:
-        del state, command, ctx
         return Decision([Closed()], effects=[CancelEffects()])
 
     return sale

@@ -19,7 +19,6 @@ class Shouting:
     unchanged = (b'{"type":"echo"',)
 
     def hear(self, message: object, now_s: float) -> Understood:
-        del now_s
         if not isinstance(message, dict) or message.get("fail"):
             raise RuntimeError("canary-in-exception")
         match message.get("SAY"):
@@ -35,7 +34,6 @@ class Shouting:
                 return Understood(said=[{"SAID": "WHAT?"}])
 
     def say(self, message: Message, now_s: float) -> Sequence[Message]:
-        del now_s
         if message["type"] in ("live", "goaway", "heartbeat"):
             return []
         return [{"SAID": str(message["type"]).upper(), "ID": message.get("id")}]

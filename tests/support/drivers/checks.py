@@ -37,7 +37,6 @@ class Report:
         self.sizes.append(len(batch))
 
     async def unread(self, folder: str, uidvalidity: int, uids: str) -> None:
-        del uidvalidity
         self.unseen[folder] = uids
 
     @property

@@ -21,7 +21,6 @@ from huahuo.transport.wire.lobby import understood
 from tests.support.fuzz.sockets import as_frames
 
 _BYTES_MAX: Final = 1 << 20
-_MASK: Final = b"\x01\x02\x03\x04"
 
 HANDSHAKE: Final = (
     b"GET /?v=1 HTTP/1.1\r\nHost: example.com\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -33,13 +32,6 @@ REQUESTS: Final = (
     b"GET /streams/system?after=3 HTTP/1.1\r\nHost: a\r\nAccept-Language: zh,en;q=0.5\r\n\r\n",
     b"POST /publish HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
 )
-
-
-def masked(text: bytes) -> bytes:
-    """A client's text frame."""
-    size = len(text)
-    head = bytes((0x80 | size,)) if size < 126 else b"\xfe%b" % size.to_bytes(2)
-    return b"\x81%b%b%b" % (head, _MASK, bytes(byte ^ _MASK[at % 4] for at, byte in enumerate(text)))
 
 
 def frames(data: bytes) -> None:

@@ -30,9 +30,7 @@ from huahuo.transport.client import commands as client
 from huahuo.transport.durable_streams.stream_rules import Wrong, events_of
 from huahuo.transport.http.stream_pages import AskedWrongly, after_of
 from huahuo.transport.protocol import incoming
-from tests.support.fuzz import by_way_of_others as beside
 from tests.support.fuzz import by_way_of_others as others
-from tests.support.fuzz import by_way_of_others as passed_on
 from tests.support.fuzz import on_the_wire as wire
 from tests.support.fuzz import sockets
 from tests.support.worlds.compressed import dictionary
@@ -214,8 +212,8 @@ TARGETS: Final[dict[str, Target]] = {
         wire.frames,
         (),
         (
-            wire.masked(b"hi"),
-            wire.masked(b"a" * 200) + wire.masked(b"{}"),
+            sockets.masked(0x81, b"hi"),
+            sockets.masked(0x81, b"a" * 200) + sockets.masked(0x81, b"{}"),
             b"\x89\x80\0\0\0\0",
             b"\x01\x81aaaab",
         ),
@@ -247,15 +245,15 @@ TARGETS: Final[dict[str, Target]] = {
     "answers": Target(others.answers, (), others.ANSWERS),
     "attached files": Target(others.attached_files, (NotCompound,), others.FILES),
     "sockets": Target(sockets.conversation, (), sockets.CONVERSATIONS),
-    "acks": Target(beside.acks, (), beside.ACKS),
-    "pipes": Target(beside.pipes, (), beside.PIPES),
-    "nodes": Target(beside.nodes, (), beside.NODES),
+    "acks": Target(others.acks, (), others.ACKS),
+    "pipes": Target(others.pipes, (), others.PIPES),
+    "nodes": Target(others.nodes, (), others.NODES),
     "answers of nodes": Target(
-        beside.answers_of_nodes, (OSError, h11.ProtocolError), beside.ANSWERS_OF_NODES
+        others.answers_of_nodes, (OSError, h11.ProtocolError), others.ANSWERS_OF_NODES
     ),
-    "forwarded": Target(passed_on.forwarded, (), passed_on.FORWARDED),
-    "scopes": Target(passed_on.scopes, (UnicodeDecodeError,), passed_on.SCOPES),
-    "graph": Target(passed_on.graph, (), passed_on.GRAPH),
-    "uploads": Target(passed_on.uploads, (), passed_on.UPLOADS),
+    "forwarded": Target(others.forwarded, (), others.FORWARDED),
+    "scopes": Target(others.scopes, (UnicodeDecodeError,), others.SCOPES),
+    "graph": Target(others.graph, (), others.GRAPH),
+    "uploads": Target(others.uploads, (), others.UPLOADS),
 }
 """By name."""

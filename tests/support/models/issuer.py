@@ -53,7 +53,6 @@ class Pair:
 @cache
 def pair(algorithm: str, kid: str | None = "k1", number: int = 1, bits: int = 2048) -> Pair:
     """The same pair for the same arguments: making one takes a while."""
-    del number  # tells pairs of one kid apart
     match algorithm:
         case "RS256":
             return Pair(algorithm, kid, rsa.generate_private_key(65537, bits))

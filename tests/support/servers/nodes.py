@@ -7,14 +7,14 @@ with nodes(tmp_path, order.url) as cluster:
 """
 
 import contextlib
-import json
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import httpx
+
 from tests.support import patience
+from tests.support.drivers.http import ask
 from tests.support.patience import WITHIN_S
 from tests.support.servers.serving import Serving, serving
 
@@ -51,44 +51,28 @@ def nodes(root: Path, log: str) -> Iterator[Nodes]:
 def ready(node: Serving) -> str:
     """What `/readyz` says."""
     try:
-        with urllib.request.urlopen(f"{node.url}/readyz", timeout=5) as answer:
-            return str(answer.read().decode().strip())
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.read().decode().strip()
-    except OSError as error:
+        return ask(f"{node.url}/readyz").text.strip()
+    except httpx.TransportError as error:
         return f"no answer: {error}"
 
 
 def publish(node: Serving, number: int, within_s: float = WITHIN_S) -> float:
     """Publish until it is acknowledged; returns how long that took."""
-    body = json.dumps({"stream": "group/ops", "type": "counted", "fields": {"n": number}}).encode()
+    event = {"stream": "group/ops", "type": "counted", "fields": {"n": number}}
+    token, key = node.token(1, "root", admin=True), {"Idempotency-Key": f"n-{number}"}
     began_s = time.monotonic()
-    headers = {
-        "Authorization": f"Bearer {node.token(1, 'root', admin=True)}",
-        "Content-Type": "application/json",
-        "Idempotency-Key": f"n-{number}",
-    }
     while True:
-        request = urllib.request.Request(f"{node.url}/publish", body, headers)
-        try:
-            with urllib.request.urlopen(request, timeout=WITHIN_S) as answer:
-                answer.read()
-        except OSError as error:
-            if isinstance(error, urllib.error.HTTPError):
-                error.close()
-            assert time.monotonic() - began_s < within_s, node.log()[-2000:]
-            time.sleep(0.1)
-        else:
-            return time.monotonic() - began_s
+        with contextlib.suppress(httpx.TransportError):
+            if ask(f"{node.url}/publish", token, json=event, headers=key).is_success:
+                return time.monotonic() - began_s
+        assert time.monotonic() - began_s < within_s, node.log()[-2000:]
+        time.sleep(0.1)
 
 
 def history(node: Serving) -> list[int]:
     """What the node delivers."""
-    headers = {"Authorization": f"Bearer {node.token(1, 'root', admin=True)}"}
-    request = urllib.request.Request(f"{node.url}/streams/group/ops?after=start&limit=1000", None, headers)
-    with urllib.request.urlopen(request, timeout=WITHIN_S) as answer:
-        return [event["n"] for event in json.load(answer)["events"]]
+    url = f"{node.url}/streams/group/ops?after=start&limit=1000"
+    return [event["n"] for event in ask(url, node.token(1, "root", admin=True)).json()["events"]]
 
 
 def until(true: Callable[[], bool], told: Callable[[], object]) -> None:

@@ -228,7 +228,6 @@ class Node:
 
     def asking(self, machine: str) -> "Node":
         """The service on a machine."""
-        del machine
         return self
 
     def is_heard_of(self) -> bool:

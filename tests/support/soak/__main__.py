@@ -10,7 +10,6 @@ import asyncio
 import sys
 import tempfile
 import time
-import urllib.request
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from tests.support.chaos.crowd import Member
 from tests.support.chaos.judging import complaints
 from tests.support.checkers.history import History
 from tests.support.checkers.work_side import back_at_base_line
+from tests.support.drivers.http import ask
 from tests.support.soak.guests import CIRCLES, MAIL_PASSWORD, AnyonesImap, Guests
 from tests.support.soak.samples import Samples
 from tests.support.soak.service import SECRET
@@ -92,8 +92,7 @@ def left_over(before: Mapping[str, int], after: Mapping[str, int]) -> list[str]:
 
 def gauges(url: str) -> list[str]:
     """What the service itself says of its memory."""
-    with urllib.request.urlopen(f"{url}/metrics") as answer:
-        lines = answer.read().decode().splitlines()
+    lines = ask(f"{url}/metrics").text.splitlines()
     return [
         line.removeprefix("huahuo_")
         for line in lines

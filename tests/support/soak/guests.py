@@ -30,7 +30,6 @@ class AnyonesImap(ModelImap):
 
     def accepts(self, user: str, password: str) -> bool:
         """As `ModelImap`."""
-        del user
         return password == MAIL_PASSWORD
 
 
@@ -88,7 +87,6 @@ class Guests:
         socket.abort()
 
     async def _silent(self, user: int) -> None:
-        del user
         socket = await RawSocket.connect(self._port, lambda _: None, lambda: None)
         await asyncio.sleep(self._chance.uniform(0.0, 3.0))
         socket.abort()

@@ -1,6 +1,5 @@
 """A service with mail, and the front end of FireMail as its client: on the WebSocket and over HTTP."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -8,8 +7,6 @@ from typing import Any
 
 import httpx
 import msgspec
-from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed
 
 from huahuo.actors.plugins.calls import Principal
 from huahuo.app.config import Table
@@ -17,39 +14,14 @@ from huahuo.app.wiring import App
 from huahuo.eventstore.ambient import SystemAmbient
 from huahuo.mailcheck import mail
 from tests.support.drivers.http import client
-from tests.support.patience import WITHIN_S
+from tests.support.drivers.rawclient import RawClient, raw
 
 
-class FrontEnd:
-    """One connection of that front end. `seen` holds every message."""
+class FrontEnd(RawClient):
+    """One connection of that front end."""
 
-    def __init__(self, ws: ClientConnection) -> None:
-        self.ws = ws
-        self.seen: list[dict[str, Any]] = []
-
-    async def say(self, kind: str, **fields: Any) -> None:
-        await self.ws.send(msgspec.json.encode({"type": kind, **fields}).decode())
-
-    async def next(self) -> dict[str, Any]:
-        async with asyncio.timeout(WITHIN_S):
-            data = await self.ws.recv()
-        assert isinstance(data, str), "it parses each message as JSON text"
-        message: dict[str, Any] = msgspec.json.decode(data)
-        self.seen.append(message)
-        return message
-
-    async def until(self, kind: str, **fields: Any) -> dict[str, Any]:
-        while True:
-            message = await self.next()
-            if message["type"] == kind and all(message.get(name) == value for name, value in fields.items()):
-                return message
-
-    async def closed(self) -> int:
-        try:
-            while True:
-                await self.next()
-        except ConnectionClosed as end:
-            return 0 if end.rcvd is None else end.rcvd.code
+    async def say(self, kind: str, **fields: Any) -> None:  # type: ignore[override]
+        await self.say_raw(msgspec.json.encode({"type": kind, **fields}).decode())
 
 
 class Running:
@@ -73,10 +45,8 @@ class Running:
     @asynccontextmanager
     async def front_end(self, path: str = "/ws") -> AsyncIterator[FrontEnd]:
         url = self.app.url.replace("http", "ws") + path
-        async with connect(
-            url, proxy=None, max_size=None, open_timeout=WITHIN_S
-        ) as ws:  # browsers have no bound
-            yield FrontEnd(ws)
+        async with raw(url) as client:
+            yield FrontEnd(client.ws)
 
     @asynccontextmanager
     async def signed_in(self, user_id: int = 42) -> AsyncIterator[FrontEnd]:

@@ -17,21 +17,17 @@ class Nothing:
         self.fault: Exception | None = None
 
     def find_commands(self, keys: Sequence[CommandKey], since_ms: int) -> dict[CommandKey, CommandRecord]:
-        del keys, since_ms
         if self.fault is not None:
             raise self.fault
         return {}
 
     def wrapped_keys(self, owners: Sequence[str]) -> dict[str, bytes]:
-        del owners
         return {}
 
     def has_row(self, table: str, part: str, key: bytes) -> bool:
-        del table, part, key
         return False
 
     def ended_head(self, stream: str, upto: int) -> Head | None:
-        del stream, upto
         return None
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from typing import Any, cast
@@ -281,6 +281,27 @@ class QuietUvicorn(uvicorn.Server):
 
 
 @asynccontextmanager
+async def in_uvicorn(
+    application: Any, end: Callable[[], Awaitable[None]] | None = None, **settings: Any
+) -> AsyncIterator[int]:
+    """Its port. `end`: what is awaited before it stops."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        config = uvicorn.Config(
+            application, log_config=None, ws="websockets-sansio", ws_per_message_deflate=False, **settings
+        )
+        other = QuietUvicorn(config)
+        serving = asyncio.create_task(other.serve([listening]))
+        await until(lambda: other.started)
+        try:
+            yield int(listening.getsockname()[1])
+        finally:
+            if end is not None:
+                await end()
+            other.should_exit = True
+            await serving
+
+
+@asynccontextmanager
 async def _inside_another(made: World) -> AsyncIterator[None]:
     made.server.begin()
     inside = AsgiTransport(made.server, made.api)
@@ -288,22 +309,13 @@ async def _inside_another(made: World) -> AsyncIterator[None]:
     async def application(scope: Any, receive: Any, send: Any) -> None:
         await (inside.http if scope["type"] == "http" else inside.websocket)(scope, receive, send)
 
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        made.port = listening.getsockname()[1]
-        config = uvicorn.Config(
-            application, lifespan="off", log_config=None, ws="websockets-sansio", ws_max_size=1 << 25,
-            ws_per_message_deflate=False, server_header=False,
-        )  # fmt: skip
-        other = QuietUvicorn(config)
-        serving = asyncio.create_task(other.serve([listening]))
-        await until(lambda: other.started)
-        try:
-            yield
-        finally:
-            made.api.close()
-            await made.server.drain(2)
-            other.should_exit = True
-            await serving
+    async def end() -> None:
+        made.api.close()
+        await made.server.drain(2)
+
+    async with in_uvicorn(application, end, lifespan="off", ws_max_size=1 << 25, server_header=False) as port:
+        made.port = port
+        yield
 
 
 @asynccontextmanager

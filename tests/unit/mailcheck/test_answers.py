@@ -14,18 +14,7 @@ import pytest
 import zstandard
 
 from huahuo.eventstore.model import Secret
-from huahuo.mailcheck.servers.faults import (
-    Answer,
-    BrokenProtocol,
-    ConnectFailed,
-    ConnectionLost,
-    GrantRefused,
-    HttpFailed,
-    MailFault,
-    TimedOut,
-    issued,
-    refusal,
-)
+from huahuo.mailcheck.servers import faults
 from huahuo.mailcheck.servers.graph import WITHIN_S, Requests, is_passing, with_retries
 from huahuo.mailcheck.servers.network import Network
 from huahuo.mailcheck.servers.oauth import code_of
@@ -35,7 +24,6 @@ from tests.support.servers.forward_proxy import forward_proxy
 from tests.support.servers.tls import Authority
 from tests.support.servers.token_server import CLIENT_ID, GRAPH_SCOPE, TokenServer, token_server
 from tests.support.worlds.mail_world import MailWorld, in_real_world
-from huahuo.mailcheck.servers import faults
 
 
 def answer(status: int, fields: Any, **headers: str) -> faults.Answer:

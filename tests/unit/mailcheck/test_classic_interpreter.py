@@ -3,9 +3,9 @@
 from typing import Any
 
 import pytest
-from tests.support.models.firemail_talk import Talk
 
 from huahuo.mailcheck.classic import interpreter
+from tests.support.models.firemail_talk import Talk
 
 ADD = {"type": "add_email", "email": "a@example.com", "password": "canary", "mail_type": "imap"}
 

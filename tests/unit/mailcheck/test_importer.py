@@ -6,13 +6,6 @@ What is no client id is left out where that is certain, else refused.
 import pytest
 
 from huahuo.mailcheck import zh
-from huahuo.mailcheck.roster.importer import (
-    Account,
-    ImportData,
-    TooManyLines,
-    is_address,
-    parse,
-)
 from huahuo.mailcheck.roster import importer
 
 UUID = "9e5f94bc-e8a4-4e73-b8be-63364c29d753"

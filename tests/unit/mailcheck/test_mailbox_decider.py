@@ -2,19 +2,6 @@
 
 import msgspec
 import pytest
-from huahuo.mailcheck.mailbox.decider import (
-    Begin,
-    CheckHeld,
-    Content,
-    KeepContents,
-    MailsFound,
-    Plan,
-    Progress,
-    SeeUnread,
-)
-from huahuo.mailcheck.roster.decider import CheckEmails
-from tests.support.models.mail_book import NOW_MS, USER, Book, cursor, mail
-from tests.support.models.mail_rules import broken_mails
 
 from huahuo.mailcheck.mailbox import decider
 from huahuo.mailcheck.records import (
@@ -22,6 +9,8 @@ from huahuo.mailcheck.records import (
     Unread,
     rfc3339,
 )
+from huahuo.mailcheck.roster.decider import CheckEmails
+from tests.support.models.mail_book import NOW_MS, USER, Book, cursor, mail
 
 U = f"user/{USER}"
 M = "mailbox/1"

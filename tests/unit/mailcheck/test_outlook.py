@@ -9,9 +9,9 @@ from hashlib import sha256
 
 import pytest
 
+from huahuo.mailcheck.mime import outlook
 from huahuo.mailcheck.mime.mail import Attachment, ParsedMail, attached, mail_of_outlook, parse_mail
 from tests.support.models.outlook_file import FIXED, attachment, compound, sent, text
-from huahuo.mailcheck.mime import outlook
 
 SIGNATURE = struct.pack("<IH", 0x223E9F78, 1)
 BODY, SUBJECT, CODE_PAGE, PROPERTIES = 0x0002800C, 0x00018004, 0x00069007, 0x00069003

@@ -17,7 +17,6 @@ from huahuo.mailcheck.roster.decider import (
 )
 from tests.support.models.mail_book import USER, Book, snapshot_state
 from tests.support.models.mail_rules import leaks
-from huahuo.mailcheck.events import UidCursor
 
 U = f"user/{USER}"
 
