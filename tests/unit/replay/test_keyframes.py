@@ -4,7 +4,8 @@ import pytest
 
 from huahuo.eventstore.errors import Unavailable
 from huahuo.eventstore.model import Append, Keyframe
-from huahuo.replay.history.keyframes import KeyframePolicy, KeyframeWriter, load, state_at
+from huahuo.replay.history.keyframe_writer import KeyframeWriter
+from huahuo.replay.history.keyframes import KeyframePolicy, load, state_at
 from tests.support.models.faulty_log import FaultyLog, faulty_log
 from tests.support.worlds.entities import Account, AccountDecider, moved
 
