@@ -1,4 +1,4 @@
-"""Parts of the Python client: its address, its listeners, jobs, and the fetch of a dictionary."""
+"""Parts of the Python client: its address, jobs, and the fetch of a dictionary."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -8,39 +8,9 @@ from typing import Any
 import pytest
 
 from huahuo.transport.accounts.issuer_keys import refuse_url
-from huahuo.transport.client.client import Standing
 from huahuo.transport.client.connection import Unreachable, fetch, websocket_url
-from huahuo.transport.client.model import Event, Offline, Status
+from huahuo.transport.client.model import Event
 from huahuo.transport.client.subscription import Job, job_after
-
-REFUSED = Offline(None, "ConnectionRefusedError: refused", 0.5)
-
-
-def standing() -> Standing:
-    return Standing("ws://127.0.0.1:1/ws")
-
-
-def test_only_the_first_failed_attempt_is_logged(caplog: pytest.LogCaptureFixture) -> None:
-    one = standing()
-    for _ in range(3):
-        one.tell(REFUSED)
-    assert caplog.messages == [
-        "ws://127.0.0.1:1/ws: not connected: ConnectionRefusedError: refused; trying again until it is"
-    ]
-
-
-def test_a_listener_is_told_instead_of_the_log(caplog: pytest.LogCaptureFixture) -> None:
-    one, heard = standing(), list[Status]()
-    one.listen(heard.append)
-    one.tell(REFUSED)
-    assert (heard, caplog.messages) == ([REFUSED], [])
-
-
-def test_a_client_that_was_online_resumes_without_a_line(caplog: pytest.LogCaptureFixture) -> None:
-    one = standing()
-    one.change("online")
-    one.tell(REFUSED)
-    assert caplog.messages == []
 
 
 @pytest.mark.parametrize(
