@@ -31,7 +31,8 @@ from huahuo.eventstore.executor import acting_user
 from huahuo.eventstore.model import Page
 from huahuo.eventstore.port import Log
 from huahuo.replay.feed import Feed
-from huahuo.replay.history.keyframes import KeyframePolicy, KeyframeWriter
+from huahuo.replay.history.keyframe_writer import KeyframeWriter
+from huahuo.replay.history.keyframes import KeyframePolicy
 
 
 class InboxBytes:

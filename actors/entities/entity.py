@@ -44,7 +44,8 @@ from huahuo.eventstore.errors import (
 from huahuo.eventstore.model import Appended, Duplicate, StoredEvent
 from huahuo.eventstore.port import Log
 from huahuo.replay.feed import Feed
-from huahuo.replay.history.keyframes import KeyframeWriter, load
+from huahuo.replay.history.keyframe_writer import KeyframeWriter
+from huahuo.replay.history.keyframes import load
 
 OTHERS_WAIT_S_MAX: Final = 5.0
 """An entity that others ask, too, lets its user wait no longer than this."""

@@ -40,13 +40,7 @@ from huahuo.replay.history.detached_history import renumbered
 from huahuo.replay.history.history import History, event_at, merged, pages_of
 from huahuo.terminal import counted
 from huahuo.timetravel.app_guide import APP
-from huahuo.timetravel.findings import (
-    Report,
-    compare_decisions,
-    compare_folds,
-    compare_keyframes,
-    compare_versions,
-)
+from huahuo.timetravel.findings import Report, compare_decisions, compare_folds, compare_versions
 from huahuo.timetravel.history_files import load_export
 from huahuo.timetravel.look import Out
 
@@ -274,8 +268,7 @@ async def examine(
         ours = await judge(today, events, [], scratch / "ours")
         if other is None:
             compare_decisions(ours, report)
-            unreadable = await compare_folds(past, history, upto, report)
-            await compare_keyframes(past, history, upto, report, unreadable)
+            await compare_folds(past, history, upto, report)
         else:
             theirs = await judge(other, events, [], scratch / "theirs")
             compare_versions(ours, theirs, report)

@@ -4,16 +4,17 @@ Decisions are compared event by event; the current folds are compared with what 
 keyframes hold.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
 
 from huahuo.actors.actor.messages import where
 from huahuo.actors.plugins.past import Past
+from huahuo.eventstore.model import Keyframe
 from huahuo.replay.history.conditions import differences, written
-from huahuo.replay.history.history import History, pages_of, seq_at
-from huahuo.replay.history.timeline import Timeline
+from huahuo.replay.history.history import History, events_of, seq_at
+from huahuo.replay.history.subject import Fold, Subject
 
 _KEPT_MAX = 10_000
 """Differences kept in detail. Further ones are only counted."""
@@ -163,62 +164,54 @@ def _all_types(_event_type: str) -> bool:
     return True
 
 
-async def compare_folds(past: Past, history: History, upto: int, report: Report) -> set[str]:
-    """Fold every entity. Returns the streams that the current code cannot read, each reported once."""
+async def compare_folds(past: Past, history: History, upto: int, report: Report) -> None:
+    """Fold every entity, and compare the keyframes that the service stored with that.
+
+    Of an entity that the current code cannot read, the first such event is reported, once.
+    """
     known = {difference.position for difference in report.differences}
-    unreadable: set[str] = set()
     for stream in [name for kind in past.kinds for name in history.streams(f"{kind}/")]:
         subject = past.own_subject(stream)
         if subject is None:
             continue
         fold = subject.parts[0].fold
-        state, knows = fold.initial(stream), getattr(fold, "knows", _all_types)
-        async for page in pages_of(history, stream, 0, await seq_at(history, stream, upto)):
-            for event in page:
-                try:
-                    state = fold.evolve(state, event)
-                except Exception as error:  # noqa: BLE001  an application's code
-                    unreadable.add(stream)
-                    if event.position not in known:
-                        line = where(error).partition(" < ")[0]
-                        what = f"{event.type} (version {event.version}) raised {type(error).__name__}"
-                        report.add(Difference("error", event.position, stream, line, [f"{what}: {error}"]))
-                    break
-                if not knows(event.type):
-                    report.unknown[event.type] = report.unknown.get(event.type, 0) + 1
-                report.folded += 1
-            if stream in unreadable:
+        state, position, knows = fold.initial(stream), 0, getattr(fold, "knows", _all_types)
+        last = await seq_at(history, stream, upto)
+        frames = await _frames_up_to(history, stream, fold, last)
+
+        async for event in events_of(history, stream, 0, last):
+            while frames and frames[-1].seq < event.seq:
+                _compare(subject, frames.pop(), position, state, report)
+            try:
+                state = fold.evolve(state, event)
+            except Exception as error:  # noqa: BLE001  an application's code
+                if event.position not in known:
+                    line = where(error).partition(" < ")[0]
+                    what = f"{event.type} (version {event.version}) raised {type(error).__name__}"
+                    report.add(Difference("error", event.position, stream, line, [f"{what}: {error}"]))
                 break
-    return unreadable
+            position = event.position
+            if not knows(event.type):
+                report.unknown[event.type] = report.unknown.get(event.type, 0) + 1
+            report.folded += 1
+        else:
+            while frames:
+                _compare(subject, frames.pop(), position, state, report)
 
 
-async def compare_keyframes(
-    past: Past, history: History, upto: int, report: Report, unreadable: Collection[str]
-) -> None:
-    """Compare the keyframes that the service stored with the current folds of the events."""
-    for stream in [name for kind in past.kinds for name in history.streams(f"{kind}/")]:
-        subject = past.own_subject(stream)
-        if subject is None or stream in unreadable:
-            continue
-        part = subject.parts[0]
-        at = history.head(stream).seq
-        seqs: list[int] = []
-        while frame := await history.keyframe(stream, part.fold.name, part.fold.fingerprint, at=at):
-            seqs.append(frame.seq)
-            at = frame.seq - 1
-        timeline = Timeline(history, subject)
-        for seq in reversed(seqs):
-            frame = await history.keyframe(stream, part.fold.name, part.fold.fingerprint, at=seq)
-            position = await timeline.place_of(seq)
-            if frame is None or position > upto:
-                continue
-            async for _ in timeline.walk(position):
-                pass
-            stored = subject.show([part.fold.load(stream, frame.state)])
-            changes = differences(stored, timeline.show())
-            if changes:
-                texts = [
-                    f"{written(c.path)}: kept {as_json(c.before)}, folded {as_json(c.after)}"
-                    for c in changes[:10]
-                ]
-                report.add(Difference("keyframe", position, stream, "", texts))
+def _compare(subject: Subject, frame: Keyframe, position: int, state: Any, report: Report) -> None:
+    stored = subject.show([subject.parts[0].fold.load(frame.stream, frame.state)])
+    if found := differences(stored, subject.show([state])):
+        texts = [
+            f"{written(c.path)}: kept {as_json(c.before)}, folded {as_json(c.after)}" for c in found[:10]
+        ]
+        report.add(Difference("keyframe", position, frame.stream, "", texts))
+
+
+async def _frames_up_to(history: History, stream: str, fold: Fold[Any], seq: int) -> list[Keyframe]:
+    """The newest first."""
+    frames: list[Keyframe] = []
+    while frame := await history.keyframe(stream, fold.name, fold.fingerprint, at=seq):
+        frames.append(frame)
+        seq = frame.seq - 1
+    return frames

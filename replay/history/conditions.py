@@ -142,6 +142,8 @@ _ORDERS: Final[Mapping[str, Callable[[Any, Any], bool]]] = {
     "<=": operator.le,
     ">": operator.gt,
     ">=": operator.ge,
+    "in": lambda left, right: left in right,
+    "contains": operator.contains,
 }
 _WORDS: Final[Mapping[str, Any]] = {"true": True, "false": False, "null": None}
 
@@ -150,47 +152,15 @@ class BadPredicate(ValueError):  # noqa: N818  a fact about the text
     """The text is not a condition. The message says where it goes wrong."""
 
 
-class Literal(msgspec.Struct, frozen=True):
-    """A constant."""
+class Node(msgspec.Struct, frozen=True):
+    """A part of a condition: an operator over `left` and `right` (`not` has one operand, `const` none).
 
-    value: Any
-
-
-class Field(msgspec.Struct, frozen=True):
-    """The value at a path of the state, null if there is none."""
-
-    path: Path
-
-
-class Not(msgspec.Struct, frozen=True):
-    """`not`."""
-
-    of: "Node"
-
-
-class Both(msgspec.Struct, frozen=True):
-    """`and`."""
-
-    left: "Node"
-    right: "Node"
-
-
-class Either(msgspec.Struct, frozen=True):
-    """`or`."""
-
-    left: "Node"
-    right: "Node"
-
-
-class Compared(msgspec.Struct, frozen=True):
-    """Two operands and the operator between them."""
+    The left side of `const` is the constant itself, that of `path` the path.
+    """
 
     sign: str
-    left: "Node"
-    right: "Node"
-
-
-type Node = Literal | Field | Not | Both | Either | Compared
+    left: Any
+    right: Any = None
 
 
 def parse(text: str) -> Node:
@@ -214,13 +184,11 @@ def rises(node: Node, rising: frozenset[str]) -> bool:
     If so, bisection finds the first moment at which it is true.
     """
     match node:
-        case Both() | Either():
-            return rises(node.left, rising) and rises(node.right, rising)
-        case Compared(sign=">" | ">=", left=Field(path), right=Literal(value)):
+        case Node("and" | "or", left, right):
+            return rises(left, rising) and rises(right, rising)
+        case Node(">" | ">=", Node("path", path), Node("const", value)):
             return isinstance(value, int | float) and ".".join(path) in rising
-        case Compared(sign="==", left=Field(path), right=Literal(value=True)):
-            return ".".join(path) in rising
-        case Field(path):
+        case Node("==", Node("path", path), Node("const", True)) | Node("path", path):
             return ".".join(path) in rising
         case _:
             return False
@@ -228,32 +196,26 @@ def rises(node: Node, rising: frozenset[str]) -> bool:
 
 def fields(node: Node) -> frozenset[Path]:
     """The paths that the condition reads."""
-    match node:
-        case Literal():
-            return frozenset()
-        case Field(path):
-            return frozenset((path,))
-        case Not(of):
-            return fields(of)
-        case _:
-            return fields(node.left) | fields(node.right)
+    if node.sign == "path":
+        return frozenset((node.left,))
+    return frozenset().union(*(fields(one) for one in (node.left, node.right) if isinstance(one, Node)))
 
 
 def _value(node: Node, state: Any) -> Any:
-    match node:
-        case Literal():
-            return node.value
-        case Field():
-            found = look(state, node.path)
+    match node.sign:
+        case "const":
+            return node.left
+        case "path":
+            found = look(state, node.left)
             return None if found is MISSING else found
-        case Not():
-            return not _value(node.of, state)
-        case Both():
-            return bool(_value(node.left, state)) and bool(_value(node.right, state))
-        case Either():
-            return bool(_value(node.left, state)) or bool(_value(node.right, state))
-        case Compared():
-            return _compare(node.sign, _value(node.left, state), _value(node.right, state))
+        case "not":
+            return not _value(node.left, state)
+        case "and":
+            return holds(node.left, state) and holds(node.right, state)
+        case "or":
+            return holds(node.left, state) or holds(node.right, state)
+        case sign:
+            return _compare(sign, _value(node.left, state), _value(node.right, state))
 
 
 def _compare(sign: str, left: Any, right: Any) -> bool:
@@ -262,11 +224,7 @@ def _compare(sign: str, left: Any, right: Any) -> bool:
         same = isinstance(left, bool) == isinstance(right, bool) and left == right
         return same == (sign == "==")
     try:
-        if sign == "in":
-            return left in right
-        if sign == "contains":
-            return right in left
-        return _ORDERS[sign](left, right)
+        return bool(_ORDERS[sign](left, right))
     except TypeError:
         return False
 
@@ -298,7 +256,7 @@ class _Reader:
             raise BadPredicate(f"nested deeper than {DEPTH_MAX}")
         node = self._both(depth)
         while self._take("or"):
-            node = Either(node, self._both(depth))
+            node = Node("or", node, self._both(depth))
         return node
 
     def end(self) -> None:
@@ -308,18 +266,18 @@ class _Reader:
     def _both(self, depth: int) -> Node:
         node = self._negated(depth)
         while self._take("and"):
-            node = Both(node, self._negated(depth))
+            node = Node("and", node, self._negated(depth))
         return node
 
     def _negated(self, depth: int) -> Node:
         if depth > DEPTH_MAX:
             raise BadPredicate(f"nested deeper than {DEPTH_MAX}")
         if self._take("not"):
-            return Not(self._negated(depth + 1))
+            return Node("not", self._negated(depth + 1))
         left = self._operand(depth)
-        for sign in ("==", "!=", "<", "<=", ">", ">=", "in", "contains"):
+        for sign in ("==", "!=", *_ORDERS):
             if self._take(sign):
-                return Compared(sign, left, self._operand(depth))
+                return Node(sign, left, self._operand(depth))
         return left
 
     def _operand(self, depth: int) -> Node:
@@ -328,19 +286,19 @@ class _Reader:
         kind, text = self._tokens[self._at]
         self._at += 1
         if kind == "text":
-            return Literal(re.sub(r"\\(.)", r"\1", text[1:-1]))
+            return Node("const", re.sub(r"\\(.)", r"\1", text[1:-1]))
         if kind == "number":
-            return Literal(float(text) if "." in text else int(text))
+            return Node("const", float(text) if "." in text else int(text))
         if text == "(":
             node = self.condition(depth + 1)
             if not self._take(")"):
                 raise BadPredicate("a ( is not closed")
             return node
         if kind == "word" and text in _WORDS:
-            return Literal(_WORDS[text])
+            return Node("const", _WORDS[text])
         if kind == "word" and text not in ("and", "or", "not", "in", "contains"):
             try:
-                return Field(parse_path(text))
+                return Node("path", parse_path(text))
             except ValueError as error:
                 raise BadPredicate(str(error)) from None
         raise BadPredicate(f"did not expect {text!r}")

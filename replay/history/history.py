@@ -182,11 +182,14 @@ async def _last(history: History, stream: str, fits: Callable[[StoredEvent], boo
     return low
 
 
-async def pages_of(history: History, stream: str, after: int, upto: int) -> AsyncIterator[list[StoredEvent]]:
+async def pages_of(
+    history: History, stream: str, after: int, upto: int, *, events_max: int = PAGE_EVENTS_MAX,
+    bytes_max: int = PAGE_BYTES_MAX,
+) -> AsyncIterator[list[StoredEvent]]:  # fmt: skip
     """The events of one stream with `after` < seq <= `upto`, page by page."""
     while after < upto:
         page = await history.read(
-            stream, after, events_max=min(PAGE_EVENTS_MAX, upto - after), bytes_max=PAGE_BYTES_MAX
+            stream, after, events_max=min(events_max, upto - after), bytes_max=bytes_max
         )
         if page and place(page[-1], stream) > upto:
             page = [event for event in page if place(event, stream) <= upto]

@@ -4,18 +4,14 @@ A keyframe only saves time. If it is missing, unreadable or made by other code, 
 is folded from its beginning.
 """
 
-import asyncio
-from bisect import bisect_right
 from collections.abc import Callable
-from operator import attrgetter
 
 import msgspec
 import structlog
 
-from huahuo.eventstore.errors import EventStoreError
 from huahuo.eventstore.limits import INT64_MAX
-from huahuo.eventstore.model import LOG_STREAM, Keyframe, StoredEvent
-from huahuo.eventstore.port import Log
+from huahuo.eventstore.model import StoredEvent
+from huahuo.replay.history.history import History, pages_of, place
 from huahuo.replay.history.subject import Fold
 
 _log = structlog.get_logger(__name__)
@@ -23,6 +19,10 @@ _log = structlog.get_logger(__name__)
 _PAGE_EVENTS_MAX = 1024
 """Folding one page blocks the loop for a few milliseconds."""
 _PAGE_BYTES_MAX = 1 << 20
+FRAME_EVERY = 4096
+"""Events between the keyframes that a reader makes for itself."""
+_FRAMES_MAX = 256
+_FRAME_BYTES_MAX = 1 << 20
 
 
 class Loaded[S](msgspec.Struct, frozen=True):
@@ -33,20 +33,22 @@ class Loaded[S](msgspec.Struct, frozen=True):
     framed: int
 
 
-async def state_at[S](log: Log, stream: str, fold: Fold[S], *, at: int | None = None) -> tuple[int, S]:
+async def state_at[S](log: History, stream: str, fold: Fold[S], *, at: int | None = None) -> tuple[int, S]:
     """As `load`: the seq and the state alone."""
     loaded = await load(log, stream, fold, at=at)
     return loaded.seq, loaded.state
 
 
 async def load[S](
-    log: Log, stream: str, fold: Fold[S], *, at: int | None = None, frames_from: int = 1
-) -> Loaded[S]:
+    log: History, stream: str, fold: Fold[S], *, at: int | None = None, frames_from: int = 1,
+    window: int = 0, evolve: Callable[[S, StoredEvent], S] | None = None, own: dict[int, bytes] | None = None,
+) -> Loaded[S]:  # fmt: skip
     """The state of `fold` after event `at` of `stream` (None: after the newest).
 
     An `at` beyond the head means the head. Events that were compacted away are skipped, since compaction
     keeps all events that a fold needs. For fewer than `frames_from` events no keyframe is looked up, because
-    reading the events is as fast.
+    reading the events is as fast. `window`: only so many of the newest events are folded (0: all).
+    `evolve`: in place of the fold's own. `own`: keyframes that the reader keeps; long runs add to them.
 
     Raises:
         Closed, Unavailable: the log could not be read.
@@ -56,22 +58,33 @@ async def load[S](
     framed, state = 0, fold.initial(stream)
     if until >= frames_from or head.first > 1:
         framed, state = await _from_keyframe(log, stream, fold, until, state)
-    seq = framed
-    place: Callable[[StoredEvent], int] = attrgetter("position" if stream == LOG_STREAM else "seq")
-    evolve = fold.evolve
-    while seq < until:
-        page = await log.read(stream, seq, events_max=_PAGE_EVENTS_MAX, bytes_max=_PAGE_BYTES_MAX)
-        if page and at is not None and place(page[-1]) > until:
-            page = page[: bisect_right(page, until, key=place)]
-        if not page:
-            return Loaded(until, state, framed)
+    nearest = max((seq for seq in own or () if seq <= until), default=0)
+    if own and nearest > framed:
+        framed, state = nearest, fold.load(stream, own[nearest])
+    kept, after = framed, max(framed, until - window) if window else framed
+    evolve = evolve or fold.evolve
+    async for page in pages_of(
+        log, stream, after, until, events_max=_PAGE_EVENTS_MAX, bytes_max=_PAGE_BYTES_MAX
+    ):
         for event in page:
             state = evolve(state, event)
-        seq = place(page[-1])
-    return Loaded(seq, state, framed)
+        if own is not None and place(page[-1], stream) - kept >= FRAME_EVERY:
+            kept = place(page[-1], stream)
+            _keep(own, kept, fold.dump(state))
+    return Loaded(until, state, framed)
 
 
-async def _from_keyframe[S](log: Log, stream: str, fold: Fold[S], until: int, otherwise: S) -> tuple[int, S]:
+def _keep(frames: dict[int, bytes], seq: int, data: bytes) -> None:
+    if len(data) <= _FRAME_BYTES_MAX:
+        frames[seq] = data
+    if len(frames) > _FRAMES_MAX:
+        for other in sorted(frames)[::2]:
+            del frames[other]
+
+
+async def _from_keyframe[S](
+    log: History, stream: str, fold: Fold[S], until: int, otherwise: S
+) -> tuple[int, S]:
     frame = await log.keyframe(stream, fold.name, fold.fingerprint, at=until)
     if frame is not None:
         try:
@@ -98,62 +111,3 @@ class KeyframePolicy(msgspec.Struct, frozen=True):
     def due(self, events: int, *, size: int = 0, leaving: bool = False) -> bool:
         """Whether to make one now, `events` after the last one, which had `size` bytes (0: not known)."""
         return events >= max(self.leaving if leaving else self.every, size // self.bytes_per_event_max)
-
-
-class KeyframeWriter:
-    """Stores keyframes in the background. Callers do not wait, and keyframes over the bound are skipped."""
-
-    def __init__(
-        self,
-        log: Log,
-        policy: KeyframePolicy,
-        *,
-        pending_max: int = 256,
-        pending_bytes_max: int = 16 << 20,
-    ) -> None:
-        self._log = log
-        self._pending_max = pending_max
-        self._pending_bytes_max = pending_bytes_max
-        self.pending_bytes = 0
-        self._pending: set[asyncio.Task[None]] = set()
-        self.policy = policy
-        self.written = 0
-        self.failed = 0
-        self.left_out = 0
-
-    @property
-    def full(self) -> bool:
-        """Whether the next offer would be skipped."""
-        return len(self._pending) >= self._pending_max or self.pending_bytes >= self._pending_bytes_max
-
-    def offer[S](self, stream: str, fold: Fold[S], seq: int, state: S) -> int | None:
-        """Encode the state now and store it soon.
-
-        Returns:
-            The size in bytes, None if too many keyframes are waiting and this one is skipped.
-        """
-        if self.full:
-            self.left_out += 1
-            return None
-        frame = Keyframe(stream, fold.name, fold.fingerprint, seq, fold.dump(state))
-        self.pending_bytes += len(frame.state)
-        task = asyncio.get_running_loop().create_task(self._put(frame))
-        self._pending.add(task)
-        task.add_done_callback(self._pending.discard)
-        return len(frame.state)
-
-    async def flush(self) -> None:
-        """Wait until every accepted keyframe is stored or has failed."""
-        while self._pending:
-            await asyncio.wait(tuple(self._pending))
-
-    async def _put(self, frame: Keyframe) -> None:
-        try:
-            await self._log.put_keyframe(frame)
-        except EventStoreError as error:
-            self.failed += 1
-            _log.warning("keyframe_not_written", stream=frame.stream, error=type(error).__name__)
-        else:
-            self.written += 1
-        finally:
-            self.pending_bytes -= len(frame.state)

@@ -2,16 +2,15 @@
 
 Its state at any position, what each event changed, and stepping through its events.
 
-A seek starts at the newest keyframe before its target: one from the log, or one that this object made on
-an earlier walk. The states are updated in place, so keep only what `show` returns. A `Stepper`, a debugger
+A seek starts at the newest keyframe before its target: one from the log, or one that an earlier seek of this
+object made. The states are updated in place, so keep only what `show` returns. A `Stepper`, a debugger
 without its screen, knows the positions of all events that concern the subject, and seeks from keyframes,
 so a step back costs as much as a step forward.
 """
 
-from bisect import bisect_left, bisect_right, insort
-from collections.abc import AsyncIterator
-from operator import itemgetter
-from typing import Any, Final
+from bisect import bisect_left, bisect_right
+from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 import msgspec
 
@@ -37,18 +36,12 @@ from huahuo.replay.history.history import (
     Moment,
     event_at,
     merged,
-    pages_of,
-    place,
     position_at_time,
     position_of,
     seq_at,
 )
+from huahuo.replay.history.keyframes import FRAME_EVERY, load
 from huahuo.replay.history.subject import NotFolded, Part, Subject
-
-FRAME_EVERY: Final = 4096
-"""Events between the keyframes made on a walk, and events that `blame` looks back at once."""
-_FRAMES_MAX: Final = 256
-_FRAME_BYTES_MAX: Final = 1 << 20
 
 
 class Used(msgspec.Struct, frozen=True):
@@ -89,7 +82,9 @@ class Timeline:
         """The position up to which events are folded into the states."""
         self.used: list[Used] = []
         self._states: list[Any] = [part.fold.initial(part.stream) for part in subject.parts]
-        self._frames: list[list[tuple[int, bytes]]] = [[] for _ in subject.parts]
+        self._evolves = [self._evolve_of(part) for part in subject.parts]
+        self._frames = [dict[int, bytes]() for _ in subject.parts]
+        self._applied = 0
         self._streams = tuple(dict.fromkeys(part.stream for part in subject.parts))
 
     def show(self) -> dict[str, Any]:
@@ -99,10 +94,6 @@ class Timeline:
     async def place(self, moment: Moment) -> int:
         """The position of a moment for this subject."""
         return await position_of_moment(self.history, self.subject.stream, moment)
-
-    async def place_of(self, seq: int) -> int:
-        """The position of event `seq` of the subject's stream."""
-        return await position_of(self.history, self.subject.stream, seq)
 
     async def seek(self, position: int) -> dict[str, Any]:
         """Go to any position and show the state there."""
@@ -119,83 +110,41 @@ class Timeline:
         When a step is yielded, the timeline is right after its event.
         """
         subject, states = self.subject, self._states
-        concerns, glimpse = subject.concerns, subject.glimpse
-        folds = [
-            (number, part.stream, part.selective, part.fold.evolve)
-            for number, part in enumerate(subject.parts)
-        ]
-        walked = 0
         async for piece in merged(self.history, self._streams, self.position, upto):
             for event in piece:
-                concerned = concerns(event)
-                before = glimpse(states, event) if concerned else None
-                try:
-                    for number, stream, selective, evolve in folds:
-                        if (concerned or not selective) and stream in (event.stream, LOG_STREAM):
-                            states[number] = evolve(states[number], event)
-                except Exception as error:  # whatever a fold raises
-                    raise NotFolded(event, error) from error
+                concerned = subject.concerns(event)
+                before = subject.glimpse(states, event) if concerned else {}
+                for number, part in enumerate(subject.parts):
+                    if part.stream in (event.stream, LOG_STREAM):
+                        states[number] = self._evolves[number](states[number], event)
                 self.position = event.position
                 if concerned:
-                    yield Step(event, differences(before, glimpse(states, event)))
+                    yield Step(event, differences(before, subject.glimpse(states, event)))
                 elif every:
                     yield Step(event, [])
-            walked += len(piece)
-            if walked >= FRAME_EVERY:
-                walked = 0
-                await self._frame()
         self.position = max(self.position, upto)
 
-    async def _load(self, number: int, part: Part, position: int) -> tuple[Any, Used]:
-        history, fold = self.history, part.fold
-        upto = await seq_at(history, part.stream, position)
-        start, state = 0, None
-        frame = await history.keyframe(part.stream, fold.name, fold.fingerprint, at=upto)
-        frames = self._frames[number]
-        own = bisect_right(frames, upto, key=itemgetter(0)) - 1
-        if own >= 0 and (frame is None or frames[own][0] > frame.seq):
-            start, data = frames[own]
-        else:
-            start, data = (0, b"") if frame is None else (frame.seq, frame.state)
-        if data:
+    def _evolve_of(self, part: Part) -> Callable[[Any, StoredEvent], Any]:
+        evolve, concerns = part.fold.evolve, self.subject.concerns
+
+        def evolved(state: Any, event: StoredEvent) -> Any:
+            if part.selective and not concerns(event):
+                return state
+            self._applied += 1
             try:
-                state = fold.load(part.stream, data)
-            except ValueError:  # made by other code; ignoring it only costs time
-                start = 0
-        if state is None:
-            state = fold.initial(part.stream)
-        if part.window:
-            start = max(start, upto - part.window)
-        applied, framed, evolve = 0, 0, fold.evolve
-        async for page in pages_of(history, part.stream, start, upto):
-            ours = page
-            if part.selective:
-                ours = [event for event in page if self.subject.concerns(event)]
-            for event in ours:
-                try:
-                    state = evolve(state, event)
-                except Exception as error:  # whatever a fold raises
-                    raise NotFolded(event, error) from error
-            applied += len(ours)
-            framed += len(page)
-            if framed >= FRAME_EVERY:
-                framed = 0
-                self._keep(number, place(page[-1], part.stream), fold.dump(state))
-        return state, Used(part.stream, fold.name, upto, start, applied)
+                return evolve(state, event)
+            except Exception as error:  # whatever a fold raises
+                raise NotFolded(event, error) from error
 
-    async def _frame(self) -> None:
-        for number, part in enumerate(self.subject.parts):
-            seq = await seq_at(self.history, part.stream, self.position)
-            self._keep(number, seq, part.fold.dump(self._states[number]))
+        return evolved
 
-    def _keep(self, number: int, seq: int, data: bytes) -> None:
-        frames = self._frames[number]
-        known = bisect_right(frames, seq, key=itemgetter(0)) - 1
-        if len(data) > _FRAME_BYTES_MAX or (known >= 0 and seq - frames[known][0] < FRAME_EVERY // 2):
-            return
-        insort(frames, (seq, data), key=itemgetter(0))
-        if len(frames) > _FRAMES_MAX:
-            del frames[::2]
+    async def _load(self, number: int, part: Part, position: int) -> tuple[Any, Used]:
+        self._applied = 0
+        loaded = await load(
+            self.history, part.stream, part.fold, at=await seq_at(self.history, part.stream, position),
+            window=part.window, evolve=self._evolves[number], own=self._frames[number],
+        )  # fmt: skip
+        return loaded.state, Used(part.stream, part.fold.name, loaded.seq, loaded.framed, self._applied)
 
 
 async def position_of_moment(history: History, stream: str, moment: Moment) -> int:
@@ -362,11 +311,10 @@ class Stepper:
         """The content of the screen at the current event."""
         timeline, position = self._timeline, self._here()
         event, changes = None, list[Change]()
-        if position:
-            await timeline.seek(position - 1)
-            async for step in timeline.walk(position):
-                event, changes = step.event, step.changes
-        state = await timeline.seek(position)
+        await timeline.seek(max(0, position - 1))
+        async for step in timeline.walk(position):
+            event, changes = step.event, step.changes
+        state = timeline.show()
         watched = [(written(path), look(state, path)) for path in self.watching]
         return View(
             number=self._number,

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from huahuo.eventstore.model import LOG_STREAM, Append, NewEvent, StoredEvent
 from huahuo.replay.feed import Feed, Run
-from huahuo.replay.history.keyframes import KeyframePolicy, KeyframeWriter, state_at
+from huahuo.replay.history.keyframe_writer import KeyframeWriter
+from huahuo.replay.history.keyframes import KeyframePolicy, state_at
 from huahuo.replay.tail import EVENT_BYTES
 from tests.support.models.faulty_log import FaultyLog, faulty_log
 from tests.support.models.follower import follow

@@ -7,8 +7,7 @@ async with Client("http://127.0.0.1:8765", token=token, client="worker-1") as cl
 
 See docs/python-client.md. `Client` is what an application calls, and the shell with the timer and the tasks:
 it keeps the connection and hands on what the session says. `session` makes the decisions, `connection` opens
-and reads the socket. `Standing` tells listeners of the connection's state, `Answers` wakes the calls that
-wait.
+and reads the socket.
 """
 
 import asyncio
@@ -64,137 +63,8 @@ from huahuo.transport.protocol.codes import CloseCode
 _log = logging.getLogger("huahuo.client")
 
 
-class Standing:
-    """The state of a client's connection: listeners that are told of it, and tasks that wait for a change.
-
-    A program without a listener would wait in silence for a service that does not run or whose address is
-    wrong. So until the client has been online once, the first failed attempt is logged for it.
-    """
-
-    def __init__(self, url: str) -> None:
-        self._url = url
-        self._silent = True
-        """Nothing was logged, and the client was never online."""
-        self.state: State = "offline"
-        self.error: ClientStopped | None = None
-        """Why the client has stopped for good."""
-        self._listeners: list[Callable[[Status], None]] = []
-        self._changed = asyncio.Event()
-
-    def listen(self, listener: Callable[[Status], None]) -> Callable[[], None]:
-        """Call `listener` with each status from now on; returns a function that ends this."""
-        self._listeners.append(listener)
-        return lambda: self._listeners.remove(listener)
-
-    def tell(self, status: Status) -> None:
-        """Call all listeners. What one raises goes to the loop's exception handler."""
-        if self._silent and not self._listeners and isinstance(status, Offline):
-            self._silent = False
-            _log.warning("%s: not connected: %s; trying again until it is", self._url, status.reason)
-        for listener in list(self._listeners):
-            try:
-                listener(status)
-            except Exception as error:  # noqa: BLE001  a listener's fault is not the connection's
-                asyncio.get_running_loop().call_exception_handler(
-                    {"message": "a status listener failed", "exception": error}
-                )
-
-    def change(self, state: State) -> None:
-        """The connection has another state."""
-        self.state = state
-        self._silent = self._silent and state != "online"
-        self._changed.set()
-
-    def stop(self, error: ClientStopped) -> None:
-        """The client has stopped for good."""
-        self.error = error
-        self.change("stopped")
-
-    def raise_if_stopped(self) -> None:
-        """Raise the reason, if the client has stopped."""
-        if self.error is not None:
-            raise self.error
-
-    async def wait_online(self) -> None:
-        """Wait until the server has accepted the token. Raises ClientStopped: it never will."""
-        while self.state != "online":
-            self.raise_if_stopped()
-            self._changed.clear()
-            await self._changed.wait()
-
-    async def wait_stopped(self) -> ClientStopped:
-        """Wait until the client has stopped for good; returns the reason."""
-        while self.error is None:
-            self._changed.clear()
-            await self._changed.wait()
-        return self.error
-
-
 TIMER_STEP_S = 0.01
 """Not at once: while the writer waits for a full socket, the session can do nothing."""
-
-
-class Alarm:
-    """Calls `ring` at the deadline or before it. `ring` sets the alarm again."""
-
-    def __init__(self, ring: Callable[[], None]) -> None:
-        self._ring = ring
-        self._timer: asyncio.TimerHandle | None = None
-
-    def set(self, at: float | None) -> None:
-        """Ring at `at`. A timer for an earlier time stays, because its ring sets the alarm again."""
-        if at is None:
-            return
-        loop = asyncio.get_running_loop()
-        at = max(at, loop.time() + TIMER_STEP_S)
-        if self._timer is not None and self._timer.when() <= at:
-            return
-        self.stop()
-        self._timer = loop.call_at(at, self._due)
-
-    def stop(self) -> None:
-        """Do not ring."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-    def _due(self) -> None:
-        self._timer = None
-        self._ring()
-
-
-class Answers[K: Hashable, T]:
-    """One future for each key that is waited for."""
-
-    def __init__(self) -> None:
-        self._futures: dict[K, asyncio.Future[T]] = {}
-
-    def expect(self, key: K) -> asyncio.Future[T]:
-        """The future of `key`. The caller calls `forget` afterwards, whatever happened."""
-        future = self._futures[key] = asyncio.get_running_loop().create_future()
-        return future
-
-    def forget(self, key: K) -> None:
-        """The caller has the answer, or gave up."""
-        self._futures.pop(key, None)
-
-    def give(self, key: K, answer: T | Exception) -> None:
-        """The answer came: the caller of `expect` gets it, or it is raised there."""
-        _resolve(self._futures.get(key), answer)
-
-    def fail(self, error: Exception) -> None:
-        """No answer will come any more."""
-        for future in self._futures.values():
-            _resolve(future, error)
-
-
-def _resolve[T](future: asyncio.Future[T] | None, answer: T | Exception) -> None:
-    if future is None or future.done():
-        return
-    if isinstance(answer, Exception):
-        future.set_exception(answer)
-    else:
-        future.set_result(answer)
 
 
 class Client:
@@ -258,7 +128,13 @@ class Client:
         self._session = session
         self._tokens = tokens
         self._store = cursors or MemoryCursors()
-        self._standing = Standing(self.url)
+        self._state: State = "offline"
+        self._error: ClientStopped | None = None
+        """Why the client has stopped for good."""
+        self._listeners: list[Callable[[Status], None]] = []
+        self._changed = asyncio.Event()
+        self._silent = True
+        """Nothing was logged, and the client was never online."""
         self._socket: ClientConnection | None = None
         """The open one."""
         self._write = asyncio.Event()
@@ -268,34 +144,27 @@ class Client:
         self._receiver = Receiver(self.url, compression and not proxy, timeout_s=open_timeout_s)
         # Weak, so that an abandoned subscription is collected (see Subscription.__del__).
         self._subscriptions: WeakValueDictionary[str, Subscription] = WeakValueDictionary()
-        self._replies = Answers[str, dict[str, Any]]()
-        self._reached = Answers[int, None]()
+        self._waiting: dict[Hashable, asyncio.Future[Any]] = {}
+        """The calls that wait: for the answer to a command, by its id, or for a place in a stream."""
         self._retry_s = 0.0
         self._tasks: set[asyncio.Task[None]] = set()
-        self._alarm = Alarm(self._on_time)
+        self._timer: asyncio.TimerHandle | None = None
         self.snapshots: dict[str, Snapshot] = {}
         """The last snapshot handed to a consumer, by stream."""
 
-    def _begin(self) -> None:
-        """Connect, and stay connected."""
-        self._loop = asyncio.get_running_loop()
-        self._hurry = asyncio.Event()
-        self._stored = dict(self._store.load())
-        self._spawn(self._run())
-
     async def _run(self) -> None:
         while True:
-            self._standing.change("connecting")
-            self._standing.tell(Connecting())
+            self._change("connecting")
+            self._tell(Connecting())
             try:
                 code, reason = await self._use_once()
             except Exception as error:  # noqa: BLE001  else this task ends, and the client seems to be online
                 code, reason = None, f"{type(error).__name__}: {error}"
-                self._standing.tell(Problem("connection_failed", reason))
+                self._tell(Problem("connection_failed", reason))
                 self._loop.call_exception_handler({"message": "a connection failed", "exception": error})
             self._session.closed(code, reason, self._loop.time())
             self._pump()
-            if self._standing.error is not None:
+            if self._error is not None:
                 return
             self._hurry.clear()
             with contextlib.suppress(TimeoutError):
@@ -311,20 +180,14 @@ class Client:
         if self._session.phase == "stopped":
             return None, ""
         try:
-            socket = await self._open()
+            socket = await open_socket(
+                self.url, self._receiver.offered, timeout_s=self._open_timeout_s, proxy=self._proxy
+            )
         except InvalidStatus as error:
             too_many = error.response.status_code == 429  # noqa: PLR2004  Too Many Requests
             return CloseCode.TOO_MANY_CONNECTIONS if too_many else None, str(error)
         except (OSError, TimeoutError, WebSocketException) as error:
             return None, f"{type(error).__name__}: {error}"
-        return await self._use(socket, token)
-
-    async def _open(self) -> ClientConnection:
-        return await open_socket(
-            self.url, self._receiver.offered, timeout_s=self._open_timeout_s, proxy=self._proxy
-        )
-
-    async def _use(self, socket: ClientConnection, token: str) -> tuple[int | None, str]:
         self._socket = socket
         try:
             if socket.subprotocol not in self._receiver.offered:
@@ -335,7 +198,7 @@ class Client:
             await close_socket(socket)
 
     async def _converse(self, socket: ClientConnection, token: str) -> tuple[int | None, str]:
-        loop = asyncio.get_running_loop()
+        loop = self._loop
         self._session.connected(token, loop.time())
         self._pump()
         writer = self._spawn(self._send_all(socket))
@@ -347,18 +210,17 @@ class Client:
         except ConnectionClosed as error:
             return (error.rcvd.code, error.rcvd.reason) if error.rcvd else (None, "the connection was lost")
         except ProtocolViolation as error:
-            self._standing.tell(Problem("protocol_violation", str(error)))
+            self._tell(Problem("protocol_violation", str(error)))
             return None, str(error)
         finally:
             writer.cancel()
 
     async def _send_all(self, socket: ClientConnection) -> None:
-        loop = asyncio.get_running_loop()
         with contextlib.suppress(ConnectionClosed):  # the reader raises it too
             while True:
                 await self._write.wait()
                 self._write.clear()
-                for message in self._session.outgoing(loop.time()):
+                for message in self._session.outgoing(self._loop.time()):
                     await socket.send(message)
                 self._arm()
 
@@ -374,7 +236,7 @@ class Client:
             if await self._tokens.renew():
                 self._session.authenticate_again(cast("str", self._tokens.token))
         except Exception as error:  # noqa: BLE001  the application's own function
-            self._standing.tell(Problem("no_token", type(error).__name__))
+            self._tell(Problem("no_token", type(error).__name__))
         self._pump()
 
     def _pump(self) -> None:
@@ -385,9 +247,9 @@ class Client:
                     if (subscription := self._subscriptions.get(stream)) is not None:
                         subscription.wake()
                 case Replied(id=command_id, reply=reply):
-                    self._replies.give(command_id, reply)
+                    _resolve(self._waiting.get(command_id), reply)
                 case Reached(token=token, error=error):
-                    self._reached.give(token, error)
+                    _resolve(self._waiting.get(token), error)
                 case StreamEnded(stream=stream, error=error):
                     if (subscription := self._subscriptions.pop(stream, None)) is not None:
                         subscription.failed(error)
@@ -401,12 +263,19 @@ class Client:
     def _status(self, status: Status) -> None:
         match status:
             case Online():
-                self._standing.change("online")
+                self._silent = False
+                self._change("online")
             case Offline(retry_s=retry_s):
                 self._retry_s = retry_s
-                self._standing.change("offline")
+                self._change("offline")
             case Stopped(error=error):
-                self._stop(error)
+                self._error = error
+                self._change("stopped")
+                for followed in list(self._subscriptions.values()):
+                    followed.failed(error)
+                self._subscriptions.clear()
+                for future in self._waiting.values():
+                    _resolve(future, error)
             case Outcome(stream=stream):
                 if (subscription := self._subscriptions.get(stream)) is not None:
                     subscription.placed(status)
@@ -415,27 +284,51 @@ class Client:
                     self._spawn(self._refresh())
             case _:
                 pass
-        self._standing.tell(status)
+        self._tell(status)
 
-    def _stop(self, error: ClientStopped) -> None:
-        self._standing.stop(error)
-        for subscription in list(self._subscriptions.values()):
-            subscription.failed(error)
-        self._subscriptions.clear()
-        self._replies.fail(error)
-        self._reached.fail(error)
+    def _tell(self, status: Status) -> None:
+        """Call all listeners. What one raises goes to the loop's exception handler.
+
+        A program without a listener would wait in silence for a service that does not run or whose address is
+        wrong. So until the client has been online once, the first failed attempt is logged for it.
+        """
+        if self._silent and not self._listeners and isinstance(status, Offline):
+            self._silent = False
+            _log.warning("%s: not connected: %s; trying again until it is", self.url, status.reason)
+        for listener in list(self._listeners):
+            try:
+                listener(status)
+            except Exception as error:  # noqa: BLE001  a listener's fault is not the connection's
+                self._loop.call_exception_handler({"message": "a status listener failed", "exception": error})
+
+    def _change(self, state: State) -> None:
+        self._state = state
+        self._changed.set()
 
     def _save(self, cursors: dict[str, Cursor]) -> None:
         self._stored.update(cursors)
         try:
             self._store.save(cursors)
         except OSError as error:
-            self._standing.tell(Problem("cursors_not_saved", str(error)))
+            self._tell(Problem("cursors_not_saved", str(error)))
 
     def _arm(self) -> None:
-        self._alarm.set(self._session.deadline() if self._standing.error is None else None)
+        """Set the timer, unless it rings earlier: then it is set anew."""
+        at = self._session.deadline() if self._error is None else None
+        if at is None:
+            return
+        at = max(at, self._loop.time() + TIMER_STEP_S)
+        if self._timer is None or self._timer.when() > at:
+            self._disarm()
+            self._timer = self._loop.call_at(at, self._on_time)
+
+    def _disarm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     def _on_time(self) -> None:
+        self._timer = None
         self._session.tick(self._loop.time())
         if self._session.dead and self._socket is not None:
             self._socket.transport.abort()
@@ -450,10 +343,14 @@ class Client:
     @property
     def state(self) -> State:
         """Where the connection stands now."""
-        return self._standing.state
+        return self._state
 
     async def __aenter__(self) -> Self:
-        self._begin()
+        """Connect, and stay connected."""
+        self._loop = asyncio.get_running_loop()
+        self._hurry = asyncio.Event()
+        self._stored = dict(self._store.load())
+        self._spawn(self._run())
         return self
 
     async def __aexit__(
@@ -475,7 +372,7 @@ class Client:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._alarm.stop()
+        self._disarm()
 
     async def wait_online(self) -> None:
         """Wait until the server has accepted the token.
@@ -483,11 +380,21 @@ class Client:
         Raises:
             ClientStopped: the client has stopped, so it never will be.
         """
-        await self._standing.wait_online()
+        while self._state != "online":
+            self._raise_if_stopped()
+            self._changed.clear()
+            await self._changed.wait()
 
     async def wait_stopped(self) -> ClientStopped:
         """Wait until the client has stopped for good; returns the reason."""
-        return await self._standing.wait_stopped()
+        while self._error is None:
+            self._changed.clear()
+            await self._changed.wait()
+        return self._error
+
+    def _raise_if_stopped(self) -> None:
+        if self._error is not None:
+            raise self._error
 
     def reconnect_now(self) -> None:
         """Try to connect now, for example when the network is back or the user pressed a button."""
@@ -495,7 +402,8 @@ class Client:
 
     def on_status(self, listener: Callable[[Status], None]) -> Callable[[], None]:
         """Call `listener` with each status of the connection; returns a function that ends this."""
-        return self._standing.listen(listener)
+        self._listeners.append(listener)
+        return lambda: self._listeners.remove(listener)
 
     def events(
         self, stream: str, after: After | None = None, *, first: After = "head", log: str = ""
@@ -522,7 +430,7 @@ class Client:
         return self._subscribe(Batches(stream, self), after, first, log)
 
     def _subscribe[S: Subscription](self, subscription: S, after: After | None, first: After, log: str) -> S:
-        self._standing.raise_if_stopped()
+        self._raise_if_stopped()
         stream = subscription.stream
         cursor = None
         if after is None:
@@ -535,20 +443,20 @@ class Client:
         return subscription
 
     def take(self, stream: str) -> Item | None:
-        """See `subscription.Source`."""
+        """The next item for its consumer; None if there is none now."""
         item = self._session.take(stream)
         if isinstance(item, Snapshot):
             self.snapshots[stream] = item
         return item
 
     def processed(self, stream: str, era: int, seq: int) -> None:
-        """See `subscription.Source`."""
+        """The consumer has processed all events up to `seq`."""
         if self._session.processed(stream, era, seq, self._loop.time()):
             self._pump()
 
     def release(self, subscription: Subscription) -> None:
-        """See `subscription.Source`."""
-        if self._standing.error is not None:
+        """The consumer is gone."""
+        if self._error is not None:
             return
         if self._subscriptions.get(subscription.stream) in {None, subscription}:
             self._subscriptions.pop(subscription.stream, None)
@@ -570,15 +478,12 @@ class Client:
         """
         if at is None:
             return
-        self._standing.raise_if_stopped()
+        self._raise_if_stopped()
         token = self._session.wait_for(at["stream"], at["seq"])
-        future = self._reached.expect(token)
-        self._pump()
         try:
-            await future
+            await self._answer_to(token)
         finally:
-            self._session.stop_waiting(token)
-            self._reached.forget(token)
+            self._session.stop_waiting(at["stream"], token)
 
     async def send(self, action: str, /, **fields: Any) -> dict[str, Any]:
         """Send a command (or query) and wait for its reply, across reconnects.
@@ -597,15 +502,20 @@ class Client:
         self, action: str, fields: Mapping[str, Any], *, command_id: str | None = None
     ) -> dict[str, Any]:
         """As `send`. With the id of an earlier attempt in `command_id`, it returns that attempt's answer."""
-        self._standing.raise_if_stopped()
+        self._raise_if_stopped()
         command_id = self._session.command(action, dict(fields), command_id)
-        future = self._replies.expect(command_id)
-        self._pump()
         try:
-            return await future
+            return cast("dict[str, Any]", await self._answer_to(command_id))
         finally:
             self._session.forget(command_id)
-            self._replies.forget(command_id)
+
+    async def _answer_to(self, key: Hashable) -> Any:
+        self._waiting[key] = self._loop.create_future()
+        self._pump()
+        try:
+            return await self._waiting[key]
+        finally:
+            del self._waiting[key]
 
     def job(self, job_id: int) -> WatchedJob:
         """A job of the service, to watch and to cancel; see `job`."""
@@ -614,3 +524,12 @@ class Client:
     def pages(self, action: str, /, **fields: Any) -> AsyncIterator[dict[str, Any]]:
         """The replies of a query that answers page by page; see `subscription.pages`."""
         return pages(self.request, action, fields)
+
+
+def _resolve(future: asyncio.Future[Any] | None, answer: Any) -> None:
+    if future is None or future.done():
+        return
+    if isinstance(answer, Exception):
+        future.set_exception(answer)
+    else:
+        future.set_result(answer)

@@ -1,15 +1,14 @@
-"""When a connection counts as dead, why it ended, and when the client reconnects (PROTOCOL 10). Pure.
+"""When a connection counts as dead, and when the client reconnects (PROTOCOL 10). Pure.
 
-`Liveness` says when a heartbeat is due. `Farewell` keeps what the server said before its close.
+`Liveness` says when a heartbeat is due.
 """
 
 from collections.abc import Callable
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 
 from huahuo.transport.protocol.codes import AUTH_CLOSES, CLOSES, AuthCode, CloseCode, Rule, rule_of
-from huahuo.transport.protocol.kinds import AuthResult, GoawayFrame
 
 STABLE_S = 5.0
 """A connection that lasted this long resets the back-off."""
@@ -85,33 +84,6 @@ class Retry:
             delay_s = max(delay_s, SLOWLY_S * (1 + self._chance()))
         self._attempts += 1
         return Verdict(stop=False, code=code, why=why, delay_s=delay_s, new_token=rule is Rule.NEW_TOKEN)
-
-
-class Close(NamedTuple):
-    """How a connection ended. `code` is None if it was lost or never made."""
-
-    code: int | None
-    reason: str
-    verdict: Verdict
-
-
-class Farewell:
-    """What the server said on this connection: a `goaway`, a refused token, or neither."""
-
-    def __init__(self) -> None:
-        self.goaway: GoawayFrame | None = None
-        self.failure: AuthResult | None = None
-
-    def close(self, code: int | None, reason: str, now: float, retry: Retry) -> Close:
-        """The connection is closed. What the server said counts more than the code, which may be lost."""
-        retry_s = self.goaway.retry_s if self.goaway else None
-        if self.goaway is not None:
-            code, reason = self.goaway.code, self.goaway.reason or reason
-        failure = self.failure.code if self.failure else ""
-        verdict = retry.closed(code, now, retry_s, failure)
-        if self.failure is not None:
-            reason = f"{failure}: {verdict.why}"
-        return Close(code, reason or verdict.why, verdict)
 
 
 ANSWER_WITHIN_S: Final = 10.0

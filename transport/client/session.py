@@ -14,10 +14,12 @@ The shell (`huahuo.transport.client.client`) calls a method for each happening, 
                               └──────────▶ (away)           └──────────▶ (stopped)
 ```
 
-It has the consumers, what arrives for them, acks and cursors. `AckTimer` says when acks are
-sent and cursors stored; `Waiters` has the calls that wait until a stream reaches a seq (read-your-writes).
+It has the consumers, what arrives for them, acks and cursors, and the calls that wait until a stream reaches
+a seq (read-your-writes).
 """
 
+import math
+from itertools import count
 from typing import Any, Literal
 
 import msgspec
@@ -52,7 +54,7 @@ from huahuo.transport.client.model import (
     StreamInUse,
     TokenExpiring,
 )
-from huahuo.transport.client.retry import Farewell, Liveness, Retry
+from huahuo.transport.client.retry import Liveness, Retry
 from huahuo.transport.client.streams import Following, Followings
 from huahuo.transport.protocol.codes import NOT_RECORDED
 from huahuo.transport.protocol.flow_control import TokenBucket
@@ -74,97 +76,6 @@ ACK_AFTER_S = 0.25
 """An ack is sent this long after the first event it covers, or at half a window of events."""
 SAVE_EVERY_S = 0.25
 """The least time between two writes of the cursor store, however fast events come."""
-
-
-class AckTimer:
-    """Two deadlines, None while nothing is due: `ack_at` for the next ack, `save_at` for the cursors."""
-
-    __slots__ = ("_saved_at", "_unacked", "ack_at", "save_at")
-
-    def __init__(self) -> None:
-        self.ack_at: float | None = None
-        self.save_at: float | None = None
-        self._saved_at = 0.0
-        self._unacked = 0
-
-    def count(self, events: int) -> None:
-        """Count processed events that no ack covers yet."""
-        self._unacked += events
-
-    def forget(self) -> None:
-        """A new connection begins without unacked events."""
-        self._unacked = 0
-
-    def ack_soon(self, window: int, now: float) -> bool:
-        """Something can be acked. Returns whether the deadline moved."""
-        before = self.ack_at
-        if self._unacked >= max(1, window // 2):
-            self.ack_at = now
-        elif before is None:
-            self.ack_at = now + ACK_AFTER_S
-        return self.ack_at != before
-
-    def ack_due(self, now: float) -> bool:
-        """Whether the ack must be sent."""
-        return self.ack_at is not None and self.ack_at <= now
-
-    def acked(self, now: float) -> None:
-        """The ack is sent, or cannot be sent now; its cursors are to be stored."""
-        self.ack_at, self._unacked = None, 0
-        self.save_soon(now)
-
-    def save_soon(self, now: float) -> None:
-        """Cursors are to be stored."""
-        self.save_at = max(now, self._saved_at + SAVE_EVERY_S)
-
-    def save_due(self, now: float) -> bool:
-        """Whether cursors must be stored; if so, they count as stored now."""
-        if self.save_at is None or self.save_at > now:
-            return False
-        self._saved_at = now
-        return True
-
-
-class Waiters:
-    """The awaited seqs, by stream and token."""
-
-    def __init__(self) -> None:
-        self._seqs: dict[str, dict[int, int]] = {}
-        self._streams: dict[int, str] = {}
-        self._count = 0
-
-    def add(self, stream: str, seq: int) -> int:
-        """Wait for event `seq`; returns the token that `Reached` will carry."""
-        self._count += 1
-        self._seqs.setdefault(stream, {})[self._count] = seq
-        self._streams[self._count] = stream
-        return self._count
-
-    def forget(self, token: int) -> None:
-        """The caller gave up waiting."""
-        stream = self._streams.get(token)
-        if stream is not None:
-            self._remove(stream, [token])
-
-    def reached(self, stream: str, seq: int) -> list[Reached]:
-        """All events up to `seq` are processed: returns the waiters to tell."""
-        if not self._seqs:
-            return []
-        tokens = [token for token, at in self._seqs.get(stream, {}).items() if at <= seq]
-        self._remove(stream, tokens)
-        return [Reached(token) for token in tokens]
-
-    def failed(self, stream: str, error: Exception) -> list[Reached]:
-        """Events awaited on this stream may never come: returns the waiters to tell."""
-        tokens = list(self._seqs.get(stream, ()))
-        self._remove(stream, tokens)
-        return [Reached(token, error) for token in tokens]
-
-    def _remove(self, stream: str, tokens: list[int]) -> None:
-        for token in tokens:
-            del self._seqs[stream][token], self._streams[token]
-        if tokens and not self._seqs[stream]:
-            del self._seqs[stream]
 
 
 type Phase = Literal["away", "authenticating", "online", "stopped"]
@@ -199,9 +110,15 @@ class ClientSession:
         self._log = ""
         self._urgent: list[dict[str, Any]] = []
         self._happened: list[Happening] = []
-        self._waiters = Waiters()
+        self._awaited: dict[str, dict[int, int]] = {}
+        """The seqs that calls wait for, by stream and token."""
+        self._tokens = count(1)
         self._automatic: frozenset[str] = frozenset()
-        self._acks = AckTimer()
+        self._unacked = 0
+        """Processed events that no ack of this connection covers."""
+        self._ack_at: float | None = None
+        self._save_at: float | None = None
+        self._saved_at = 0.0
         self._language = language
         self.needs_token = False  # the last token used is no longer valid
         self.retry = retry
@@ -212,7 +129,8 @@ class ClientSession:
         """After a reconnect, a thousand commands may wait, and the server has a limit (PROTOCOL 6)."""
         self._resume: frozenset[str] = frozenset()
         self._liveness = Liveness()
-        self._farewell = Farewell()
+        self._goaway: GoawayFrame | None = None
+        self._failure: AuthResult | None = None
 
     # -- the application's side -----------------------------------------------------------------
 
@@ -241,7 +159,7 @@ class ClientSession:
         news = self.streams.leave(stream)  # what was processed last is forgotten with the stream
         if news and self.phase == "online":
             self._urgent.append({"action": "ack", "cursors": news})
-        self._acks.save_soon(now)
+        self._save_soon(now)
         if self.phase == "online" and name in self._automatic:
             if stream.active and not stream.expects:
                 stream.abandon()
@@ -252,7 +170,7 @@ class ClientSession:
         del self.streams[name]
         if self.phase == "online":
             self._urgent.append({"action": "unsubscribe", "stream": name})
-        self._happened += self._waiters.failed(name, NotSubscribed(name))
+        self._reach(name, math.inf, NotSubscribed(name))
 
     def take(self, name: str) -> Item | None:
         """The next item for the stream's consumer; None if there is none now."""
@@ -264,10 +182,10 @@ class ClientSession:
         stream = self.streams.get(name)
         if stream is None or stream.era != era or seq <= stream.processed:
             return False
-        self._acks.count(seq - max(stream.processed, 0))
+        self._unacked += seq - max(stream.processed, 0)
         stream.processed = seq
-        self._happened += self._waiters.reached(name, seq)
-        return self._acks.ack_soon(self.window, now)
+        self._reach(name, seq)
+        return self._ack_soon(now)
 
     def wait_for(self, name: str, seq: int) -> int:
         """Ask for `Reached` when event `seq` was processed (or arrived, if the stream has no consumer).
@@ -278,13 +196,24 @@ class ClientSession:
         stream = self.streams.get(name)
         if stream is None:
             raise NotSubscribed(name)
-        token = self._waiters.add(name, seq)
-        self._happened += self._waiters.reached(name, stream.processed)
+        token = next(self._tokens)
+        self._awaited.setdefault(name, {})[token] = seq
+        self._reach(name, stream.processed)
         return token
 
-    def stop_waiting(self, token: int) -> None:
+    def stop_waiting(self, name: str, token: int) -> None:
         """The caller of `wait_for` gave up."""
-        self._waiters.forget(token)
+        waiting = self._awaited.get(name, {})
+        waiting.pop(token, None)
+        if not waiting:
+            self._awaited.pop(name, None)
+
+    def _reach(self, name: str, seq: float, error: Exception | None = None) -> None:
+        """All events up to `seq` are processed, or with `error` never will be."""
+        for token, at in tuple(self._awaited.get(name, {}).items()):
+            if at <= seq:
+                self.stop_waiting(name, token)
+                self._happened.append(Reached(token, error))
 
     # -- what arrives ---------------------------------------------------------------------------
 
@@ -301,9 +230,9 @@ class ClientSession:
             if stream.buffered > 2 * self.window:
                 raise ProtocolViolation("the server ignores the window")
         elif moved:
-            self._acks.count(moved)
-            self._happened += self._waiters.reached(stream.name, stream.received)
-            self._acks.ack_soon(self.window, now)
+            self._unacked += moved
+            self._reach(stream.name, stream.received)
+            self._ack_soon(now)
 
     def placed(self, stream: Following, log: str, place: StreamPlace | Subscribed, now: float) -> None:
         """The server has placed the connection in the stream."""
@@ -315,10 +244,10 @@ class ClientSession:
         stream.place(log, place)
         self._happened.append(Outcome(stream.name, place.outcome, place.after, place.head))
         if place.outcome == "reset":
-            self._happened += self._waiters.failed(stream.name, LogReplaced(stream.name))
+            self._reach(stream.name, math.inf, LogReplaced(stream.name))
         if not stream.expects:
-            self._happened += self._waiters.reached(stream.name, stream.processed)
-            self._acks.ack_soon(self.window, now)  # store the place: a later run resumes behind it
+            self._reach(stream.name, stream.processed)
+            self._ack_soon(now)  # store the place: a later run resumes behind it
 
     def unsubscribed(self, message: Unsubscribed, now: float) -> None:
         """The server ended the subscription, for now or for good, or confirms that the client did."""
@@ -338,7 +267,7 @@ class ClientSession:
         stream = self.streams.get(message.stream)
         if stream is not None and stream.active:
             if stream.live(message):
-                self._acks.ack_soon(self.window, now)  # the check is stored with the cursor
+                self._ack_soon(now)  # the check is stored with the cursor
             self._happened.append(Live(message.stream, message.seq))
 
     def end(self, name: str, error: ClientError) -> None:
@@ -346,19 +275,32 @@ class ClientSession:
         stream = self.streams.pop(name, None)
         if stream is not None and stream.consumed:
             self._happened.append(StreamEnded(name, error))
-        self._happened += self._waiters.failed(name, error)
+        self._reach(name, math.inf, error)
 
     # -- acks and cursors ------------------------------------------------------------------------
 
+    def _ack_soon(self, now: float) -> bool:
+        """Something can be acked. Returns whether the deadline moved."""
+        before = self._ack_at
+        if self._unacked >= max(1, self.window // 2):
+            self._ack_at = now
+        elif before is None:
+            self._ack_at = now + ACK_AFTER_S
+        return self._ack_at != before
+
+    def _save_soon(self, now: float) -> None:
+        self._save_at = max(now, self._saved_at + SAVE_EVERY_S)
+
     def _acknowledge(self, now: float) -> None:
-        self._acks.acked(now)
+        self._ack_at, self._unacked = None, 0
+        self._save_soon(now)
         if self.phase == "online":
             news = self.streams.take_acks()
             if news:
                 self._urgent.append({"action": "ack", "cursors": news})
 
     def _save(self) -> None:
-        self._acks.save_at = None
+        self._save_at = None
         cursors = self.streams.take_cursors()
         if cursors:
             self._happened.append(Processed(cursors))
@@ -374,7 +316,7 @@ class ClientSession:
         """A socket is open: authenticate, and resume at the consumers' positions."""
         self.phase = "authenticating"
         self._liveness.connected(now)
-        self._farewell = Farewell()
+        self._goaway = self._failure = None
         resume = self.streams.resume(self._log)
         self._resume = frozenset(resume["cursors"])
         self._urgent = [
@@ -404,7 +346,11 @@ class ClientSession:
         self.phase = "away"
         self._liveness.closed()
         self._urgent.clear()
-        code, reason, verdict = self._farewell.close(code, reason, now, self.retry)
+        goaway, failure = self._goaway, self._failure.code if self._failure else ""
+        if goaway is not None:  # what the server said counts more than the code, which may be lost
+            code, reason = goaway.code, goaway.reason or reason
+        verdict = self.retry.closed(code, now, goaway.retry_s if goaway else None, failure)
+        reason = f"{failure}: {verdict.why}" if self._failure else reason or verdict.why
         self.needs_token = verdict.new_token
         self._commands.connection_lost()
         self.streams.connection_lost()
@@ -430,7 +376,7 @@ class ClientSession:
 
     def outgoing(self, now: float) -> list[str]:
         """The messages to send now, in order."""
-        if self._acks.ack_due(now):
+        if self._ack_at is not None and self._ack_at <= now:
             self._acknowledge(now)
         messages = [encode(message) for message in self._urgent]
         self._urgent.clear()
@@ -443,16 +389,17 @@ class ClientSession:
     def deadline(self) -> float | None:
         """The latest time at which `tick` and then `outgoing` must be called."""
         online = self.phase == "online"
-        times = [self._acks.ack_at, self._acks.save_at, self._liveness.deadline(online=online)]
+        times = [self._ack_at, self._save_at, self._liveness.deadline(online=online)]
         if online:
             times += [self._commands.next_at(self._pace), self.streams.next_at(self._pace.next_at_s())]
         return min((at for at in times if at is not None), default=None)
 
     def tick(self, now: float) -> None:
         """Do what is due at `now`."""
-        if self._acks.ack_due(now):
+        if self._ack_at is not None and self._ack_at <= now:
             self._acknowledge(now)
-        if self._acks.save_due(now):
+        if self._save_at is not None and self._save_at <= now:
+            self._saved_at = now
             self._save()
         if self._liveness.tick(now, online=self.phase == "online"):
             self._urgent.append({"action": "heartbeat"})
@@ -484,7 +431,7 @@ class ClientSession:
             message = parse(raw)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise ProtocolViolation("a message that cannot be read") from error
-        self._liveness.heard(now, is_answer=self._farewell.goaway is None and self.phase == "online")
+        self._liveness.heard(now, is_answer=self._goaway is None and self.phase == "online")
         match message:
             case Moving(stream=name):
                 stream = self.streams.get(name)
@@ -508,7 +455,7 @@ class ClientSession:
             case TokenExpiringFrame(in_s=in_s):
                 self._happened.append(TokenExpiring(in_s))
             case GoawayFrame(code=code, reason=reason):
-                self._farewell.goaway = message
+                self._goaway = message
                 self._liveness.expect_end(now)
                 self._happened.append(Goaway(code, reason))
             case HeartbeatFrame():
@@ -516,7 +463,7 @@ class ClientSession:
 
     def _authenticated(self, result: AuthResult, now: float) -> None:
         if not result.success:
-            self._farewell.failure = result
+            self._failure = result
             self._liveness.expect_end(now)
             return
         if self.phase == "online":  # a refreshed token changes no position
@@ -526,7 +473,7 @@ class ClientSession:
         self._liveness.online(result.heartbeat_s)
         self.retry.online(now)
         self._log = result.log
-        self._acks.forget()
+        self._unacked = 0
         self._automatic = frozenset({"system", f"user/{result.user.get('user_id')}"})
         self._happened.append(Online(result.log, result.session, result.user))
         for name, place in result.streams.items():
@@ -539,7 +486,7 @@ class ClientSession:
         for stream in self.streams.values():
             if not stream.active:
                 self.streams.want(stream, now)
-        self._acks.ack_soon(self.window, now)
+        self._ack_soon(now)
 
     def _replied(self, message: dict[str, Any], now: float) -> None:
         command_id = message.get("id")

@@ -22,19 +22,17 @@ from huahuo.transport.client.model import After, Event, Item, Outcome
 
 
 class Source(Protocol):
-    """The part of the client that a subscription uses."""
+    """The part of the client that a subscription and a job use; see `Client`."""
 
-    def take(self, stream: str) -> Item | None:
-        """The next item; None if there is none now."""
-        ...
+    def take(self, stream: str) -> Item | None: ...  # noqa: D102
 
-    def processed(self, stream: str, era: int, seq: int) -> None:
-        """The consumer has processed all events up to `seq`."""
-        ...
+    def processed(self, stream: str, era: int, seq: int) -> None: ...  # noqa: D102
 
-    def release(self, subscription: "Subscription") -> None:
-        """The consumer is gone."""
-        ...
+    def release(self, subscription: "Subscription") -> None: ...  # noqa: D102
+
+    def events(self, stream: str, after: After | None = None) -> "Events": ...  # noqa: D102
+
+    async def request(self, action: str, fields: Mapping[str, Any]) -> dict[str, Any]: ...  # noqa: D102
 
 
 class Subscription:
@@ -196,25 +194,13 @@ class Job(msgspec.Struct, frozen=True):
         return self.status not in _RUNNING
 
 
-class Asks(Protocol):
-    """The part of the client that a job uses."""
-
-    def events(self, stream: str, after: After | None = None) -> Events:
-        """See `Client.events`."""
-        ...
-
-    async def request(self, action: str, fields: Mapping[str, Any]) -> dict[str, Any]:
-        """See `Client.request`."""
-        ...
-
-
 class WatchedJob:
     """A job of the service as its user sees it: how far it is, how it ended, and a way to cancel it.
 
     `now` is the newest state that came.
     """
 
-    def __init__(self, client: Asks, job_id: int) -> None:
+    def __init__(self, client: Source, job_id: int) -> None:
         self.id = job_id
         self.now = Job()
         self._client = client

@@ -11,7 +11,8 @@ from huahuo import Entity, Event
 from huahuo.actors.domain.fold import EntityFold
 from huahuo.actors.domain.structs import Fault
 from huahuo.eventstore.model import Append, NewEvent
-from huahuo.replay.history.keyframes import KeyframePolicy, KeyframeWriter, load
+from huahuo.replay.history.keyframe_writer import KeyframeWriter
+from huahuo.replay.history.keyframes import KeyframePolicy, load
 from tests.support.models.faulty_log import FaultyLog, faulty_log
 
 

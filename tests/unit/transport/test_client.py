@@ -1,4 +1,4 @@
-"""Parts of the Python client: its address, its listeners, jobs, and the fetch of a dictionary."""
+"""Parts of the Python client: its address, jobs, and the fetch of a dictionary."""
 
 import asyncio
 from collections.abc import AsyncIterator
