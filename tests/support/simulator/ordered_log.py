@@ -64,7 +64,7 @@ class NetSequencer:
     proposal_bytes_max = 1 << 20
     trouble = ""
 
-    async def propose(self, proposal: bytes, proposal_id: str) -> int:
+    async def propose(self, proposal: bytes) -> int:
         [offset] = await self._ask("propose", proposal)
         return int(offset)
 

@@ -2,11 +2,10 @@
 
 from huahuo.eventstore.errors import Unavailable
 from huahuo.eventstore.model import Append, Keyframe
-from huahuo.replay.history.keyframes import KeyframePolicy, KeyframeWriter, state_at
+from huahuo.replay.history.keyframe_writer import KeyframeWriter
+from huahuo.replay.history.keyframes import KeyframePolicy, state_at
 from tests.support.models.faulty_log import FaultyLog, faulty_log
 from tests.support.worlds.entities import Account, AccountDecider, moved
-from huahuo.replay.history.keyframe_writer import KeyframeWriter
-from huahuo.replay.history.keyframes import KeyframePolicy, load, state_at
 
 STREAM = "account/a"
 
