@@ -1,4 +1,4 @@
-"""Types of the messages that the server sends of itself. Written by `scripts/kinds_page.py`."""
+"""Types of the messages that the server sends of itself. Written by `scripts/pages.py`."""
 
 from typing import Final
 

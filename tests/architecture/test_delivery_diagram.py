@@ -3,12 +3,7 @@
 import re
 
 from huahuo.transport.session.delivery_states import START, TABLE, DeliveryState, Step
-from scripts.delivery_diagram import PAGE, from_everywhere, picture, states, with_diagram
-
-
-def test_the_page_is_what_the_script_prints() -> None:
-    page = PAGE.read_text(encoding="utf-8")
-    assert with_diagram(page) == page, "run scripts/delivery_diagram.py"
+from scripts.pages import from_everywhere, picture, states
 
 
 def test_the_picture_draws_every_step_to_another_state_except_those_it_tells() -> None:

@@ -9,8 +9,7 @@ from typer.testing import CliRunner
 
 from huahuo.cli.main import app
 from huahuo.transport.protocol.codes import CloseCode, ErrorCode
-from scripts import events_page, failure_words, mail_page, said_words
-from scripts.settings_page import with_table
+from scripts.pages import WRITTEN
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -19,8 +18,9 @@ def text(path: str) -> str:
     return (ROOT / path).read_text(encoding="utf-8")
 
 
-def test_the_settings_page_shows_the_settings_of_today() -> None:
-    assert with_table(text("docs/settings.md")) == text("docs/settings.md"), "run scripts/settings_page.py"
+@pytest.mark.parametrize("path", WRITTEN)
+def test_what_follows_from_the_code_is_that_of_today(path: str) -> None:
+    assert WRITTEN[path](text(path)) == text(path), "python -m scripts.pages"
 
 
 @pytest.mark.parametrize("code", list(CloseCode), ids=str)
@@ -31,22 +31,6 @@ def test_every_close_code_is_in_the_protocol_page(code: CloseCode) -> None:
 @pytest.mark.parametrize("code", list(ErrorCode), ids=str)
 def test_every_error_code_is_in_the_protocol_page(code: ErrorCode) -> None:
     assert f"`{code}`" in text("docs/protocol.md")
-
-
-def test_the_mail_page_shows_the_failures_of_today() -> None:
-    assert mail_page.with_table(text("docs/mail.md")) == text("docs/mail.md"), "run scripts/mail_page.py"
-
-
-def test_the_console_knows_the_failures_of_today() -> None:
-    assert failure_words.PAGE.read_text(encoding="utf-8") == failure_words.written(), "run the script"
-
-
-def test_the_console_knows_the_texts_of_today() -> None:
-    assert said_words.PAGE.read_text(encoding="utf-8") == said_words.written(), "run the script"
-
-
-def test_the_protocol_page_shows_the_event_types_of_today() -> None:
-    assert events_page.with_table(text("docs/protocol.md")) == text("docs/protocol.md"), "run the script"
 
 
 @pytest.mark.parametrize(

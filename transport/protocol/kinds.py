@@ -1,7 +1,7 @@
 """Every kind of message that the server sends besides replies, and parts of long ones. Pure.
 
 This table is the only home of the kinds. The Python client decodes by it, `publish` refuses event types
-with these names, `scripts/kinds_page.py` writes the types of the browser client and the table in
+with these names, `scripts/pages.py` writes the types of the browser client and the table in
 docs/protocol.md from it, and a test compares the golden conversations with it.
 
 A field without a default is in every message of its kind. A field with a default may be missing: if it is

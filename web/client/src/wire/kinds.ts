@@ -1,4 +1,4 @@
-/** The kinds of messages that the server sends of itself. Written by `scripts/kinds_page.py`: do not edit. */
+/** The kinds of messages that the server sends of itself. Written by scripts/pages.py: do not edit. */
 
 import type { Outcome } from "../model/model.js";
 import type { DictionaryPlace } from "./inflow.js";

@@ -1,4 +1,4 @@
-/** What the service says, in both languages. Written by scripts/said_words.py: do not edit. */
+/** What the service says, in both languages. Written by scripts/pages.py: do not edit. */
 
 export const CATALOGUE: readonly (readonly [chinese: string, english: string])[] = [
   ["已设置该分组的代理", "the group's mailboxes use this proxy from now on"],

@@ -1,4 +1,4 @@
-/** Every kind of failure of a check. Written by scripts/failure_words.py: do not edit. */
+/** Every kind of failure of a check. Written by scripts/pages.py: do not edit. */
 
 export interface Failure {
   readonly code: string;
