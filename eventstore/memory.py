@@ -115,7 +115,8 @@ class Tables:
                 assert drop.key is not None
                 self.rows.get((drop.table, drop.part), {}).pop(drop.key, None)
             case PutBlob(id=name, packed=packed):
-                self.blobs[name] = (self.blobs.get(name, (0, b""))[0] + 1, packed)
+                refs, kept = self.blobs.get(name, (0, packed))
+                self.blobs[name] = (refs + 1, kept)
             case DropBlob(id=name):
                 refs, packed = self.blobs.pop(name, (0, b""))
                 if refs > 1:

@@ -66,7 +66,7 @@ def _kind_of(hint: Any) -> Any:
 
 @cache
 def _meanings(struct: type[msgspec.Struct]) -> dict[str, str]:
-    """The text below each field, as it stands in the source. Raises OSError: there is no source."""
+    """The text below each field, as it stands in the source. Raises OSError or TypeError: there is no source."""
     [body] = ast.parse(dedent(inspect.getsource(struct))).body
     assert isinstance(body, ast.ClassDef)
     found = {}
@@ -377,7 +377,7 @@ class Table:
     def _meaning(struct: type[msgspec.Struct], name: str) -> str:
         try:
             return _meanings(struct).get(name, "")
-        except OSError:
+        except (OSError, TypeError):  # TypeError: its module is not one that was imported by name
             return "see the program that has this setting"
 
     def default(self, name: str) -> Any:

@@ -32,7 +32,6 @@ OF_THE_SOCKET: Final = frozenset(
         # What is no HTTP is the other server's to refuse, in its own words; so is a GET with a body.
         "test_what_is_no_http_is_a_problem_too",
         "test_an_ack_makes_room_at_once_for_the_events_that_wait",
-        "test_a_body_in_a_form_that_is_not_read_and_a_head_without_end_are_refused",
         "test_a_body_with_two_ends_is_refused_and_ends_its_connection",
         "test_a_body_in_too_many_small_chunks_is_refused_before_they_are_all_read",
         # A client's end is told behind the messages that wait, or by the first answer that cannot be sent.

@@ -199,11 +199,11 @@ class Member(Node):
         return app.log.writer
 
     def tables(self) -> dict[str, Any]:
-        """What the replica holds, but for how the ordered log was cut into commits here."""
+        """What the replica holds, but for how the ordered log was cut into commits here, and its own notes."""
         assert self._app is not None
         assert isinstance(self._app.log, MemoryLog)
         tables = vars(self._app.log.store.tables)  # type: ignore[attr-defined]  # of the in-memory engine
-        return {name: value for name, value in tables.items() if name != "frames"}
+        return {name: value for name, value in tables.items() if name not in ("frames", "meta")}
 
     async def start(self) -> None:
         """As `Node`. Older code that does not know what is open, and is needed for it, is not kept."""
