@@ -71,7 +71,7 @@ def test_an_effect_that_never_returns_is_seen_stops_in_time_and_is_refused_witho
         assert finding(server).startswith("1 open, the oldest for ")
         assert server.stop() == 0  # without a deadline it would take for ever
         assert "the oldest is wait of thing/1, since " in finding(server)
-        (tmp_path / "things.py").write_text(APP.replace("Wait", "Rest"))
+        (tmp_path / "things.py").write_text(APP.replace("Wait", "Resting"))
         words = ("serve", "--port", "0", "--app", "things:app", "--data", str(server.data))
         done = huahuo_at(tmp_path, *words, **{**server.environ, "COLUMNS": "400"})
         assert done.returncode != 0
