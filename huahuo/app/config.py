@@ -66,7 +66,7 @@ def _kind_of(hint: Any) -> Any:
 
 @cache
 def _meanings(struct: type[msgspec.Struct]) -> dict[str, str]:
-    """The text below each field, as it stands in the source. Raises OSError or TypeError: there is no source."""
+    """The text below each field, as it stands in the source. Raises OSError or TypeError without one."""
     [body] = ast.parse(dedent(inspect.getsource(struct))).body
     assert isinstance(body, ast.ClassDef)
     found = {}

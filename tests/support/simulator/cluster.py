@@ -199,7 +199,7 @@ class Member(Node):
         return app.log.writer
 
     def tables(self) -> dict[str, Any]:
-        """What the replica holds, but for how the ordered log was cut into commits here, and its own notes."""
+        """What the replica holds, but for its own notes and how the log was cut into commits here."""
         assert self._app is not None
         assert isinstance(self._app.log, MemoryLog)
         tables = vars(self._app.log.store.tables)  # type: ignore[attr-defined]  # of the in-memory engine
