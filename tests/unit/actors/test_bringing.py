@@ -65,15 +65,6 @@ def in_host(test: Callable[[Host, Registry], None]) -> None:
     in_town(main)
 
 
-def test_a_plug_in_gets_its_own_settings_or_their_defaults() -> None:
-    def test(host: Host, registry: Registry) -> None:
-        one, other = Ringer(), Ringer("gong", "bang")
-        bring_all([one, other], host, {"ringer": Volume(9)}, registry)
-        assert (one.given, other.given) == (Volume(9), Volume(3))
-
-    in_host(test)
-
-
 @pytest.mark.parametrize("other", [Ringer(), Ringer("gong", "ring")])
 def test_a_name_that_is_taken_is_refused(other: Plugin) -> None:
     def test(host: Host, registry: Registry) -> None:

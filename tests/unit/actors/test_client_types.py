@@ -5,7 +5,7 @@ from enum import Enum
 from typing import Annotated, Any, Literal
 
 import pytest
-from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec import Meta, Struct
 
 from huahuo.actors.domain.client_actions import ListQuery, Rows
 from huahuo.actors.domain.client_types import Types, client_types
@@ -79,21 +79,6 @@ def application(key: type[Any]) -> str:
     return client_types(Entities([car]).catalog, {"get_cars": ListQuery("get_cars", cars)})
 
 
-def lines(text: str) -> list[str]:
-    return [line.strip() for line in text.splitlines()]
-
-
-def test_events_have_their_fields_and_no_type_of_their_own() -> None:
-    told = lines(application(int))
-    assert 'painted: { colour: "red" | "blue"; by: number | string | null };' in told
-    assert "emptied: object;" in told
-
-
-def test_natural_keys_are_texts_in_every_command_that_is_not_the_first() -> None:
-    told = application(str)
-    assert "fields: { car_id: string };\n" in told[told.index("empty_car: {") :]
-
-
 def test_a_command_without_action_is_nobodys_business() -> None:
     assert "nternal" not in application(int)
 
@@ -112,18 +97,3 @@ def test_a_command_without_action_is_nobodys_business() -> None:
 )
 def test_a_type_of_python_has_one_of_typescript(annotation: Any, text: str) -> None:
     assert Types(sent=False).of(annotation) == text
-
-
-def test_a_field_that_may_be_unset_may_be_absent() -> None:
-    class Maybe(Struct):
-        here: int
-        there: int | UnsetType = UNSET
-
-    assert Types(sent=False).inline(Maybe) == "{ here: number; there?: number }"
-
-
-def test_a_name_that_is_no_identifier_is_quoted() -> None:
-    class Odd(Struct, rename={"in_": "in-2"}):
-        in_: int
-
-    assert Types(sent=False).inline(Odd) == '{ "in-2": number }'

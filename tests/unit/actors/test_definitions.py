@@ -9,10 +9,9 @@ from typing import Any
 import pytest
 from msgspec import Struct
 
-from huahuo import DefinitionError, Entity, Event
+from huahuo import DefinitionError, Entity
 from huahuo.actors.domain.catalog import Catalog
 from huahuo.actors.domain.plugin import Entities
-from tests.support.worlds.orders import Order
 
 BEGIN = """
 from msgspec import Struct
@@ -450,17 +449,3 @@ def test_entities_are_given_as_a_list(entities: Any) -> None:
     with pytest.raises(DefinitionError, match=re.escape("entities=[order]")) as raised:
         Entities(entities)
     assert str(raised.value).startswith(__file__)
-
-
-def test_one_handler_may_handle_a_union() -> None:
-    class One(Event, type="one"): ...
-
-    class Two(Event, type="two"): ...
-
-    order = Entity("order", Order)
-
-    @order.evolve
-    def either(state: Order, event: One | Two) -> Order:
-        return state
-
-    assert set(order.evolves) == {One, Two}

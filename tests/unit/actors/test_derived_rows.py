@@ -11,11 +11,9 @@ from msgspec.structs import replace
 from huahuo import Command, Context, Decision, Drop, Entity, Event, Outcome, Put
 from huahuo.actors.domain import projections
 from huahuo.actors.domain.catalog import Catalog
-from huahuo.actors.domain.projections import at_rest, rebuild_rows, recorded
+from huahuo.actors.domain.projections import at_rest, rebuild_rows
 from huahuo.actors.domain.writing import Sent
 from huahuo.actors.entities.decider import Origin
-from huahuo.eventstore.model import Append, RowDrop, RowPut
-from huahuo.eventstore.replicated.writer import ReplicaWriter
 from tests.support.models.faulty_log import FaultyLog
 from tests.support.worlds.effects import Works, on_nodes
 from tests.support.worlds.orders import Engine, in_engine
@@ -216,32 +214,6 @@ async def file_all(engine: Engine) -> None:
         await engine.send("file_paper", what=what)
 
 
-@scenario(in_engine, [papers()])
-async def test_large_rows_are_recorded_by_events_of_less_than_their_bound(engine: Engine) -> None:
-    await engine.send("file_paper", what="large")
-    sizes = [len(event.body) for event in engine.log.appends[0].events[1:]]
-    assert len(sizes) == 4
-    assert max(sizes) < 1 << 19
-
-
-@scenario(in_engine, [papers()])
-async def test_a_table_that_is_made_anew_is_the_same(engine: Engine) -> None:
-    await file_all(engine)
-    before, other = await table_of_papers(engine.log), await table_of_papers(engine.log, "index.v2")
-    assert before["a"] == [(b"9", b"[9]")]
-    harm = (RowDrop("app:papers", "a"), RowPut("app:papers", "b", b"\xff\x00", b'"wrong"'))
-    await engine.log.append(Append(ts_ms=1, rows=(*harm, RowPut("app:papers", "c", b"more", b"1"))))
-    assert recorded(engine.log) == ["index.v2", "papers"]
-    told: list[tuple[int, int]] = []
-    await rebuild_rows(
-        engine.log, "papers", Catalog([]), now_ms=1, told=lambda *how_far: told.append(how_far)
-    )
-    assert await table_of_papers(engine.log) == before
-    assert await table_of_papers(engine.log, "index.v2") == other
-    head = engine.log.head("projection/papers").seq
-    assert told[-1] == (head, head)
-
-
 @pytest.mark.parametrize("appends", range(4))
 def test_a_rebuild_of_recorded_rows_that_was_cut_short_is_done_again_by_the_next_start(
     appends: int, monkeypatch: pytest.MonkeyPatch
@@ -260,9 +232,6 @@ def test_a_rebuild_of_recorded_rows_that_was_cut_short_is_done_again_by_the_next
         await engine.api.close()
 
     in_engine(test, [papers()])
-
-
-ACCOUNTS = 40
 
 
 class Paid(Event, type="account_paid"):
@@ -335,38 +304,3 @@ async def test_rows_are_written_by_the_version_that_is_final_and_made_anew_by_th
     await asyncio.sleep(1)
     assert await sums(newer) == {"euros": [5, 100]}, "the older one is final no more"
     assert await projections.outdated(newer.log, newer.engine.api.catalog) == ["sums"]
-
-
-@scenario(of_two_versions)
-async def test_a_table_is_made_anew_while_both_nodes_write_it(older: Works, newer: Works) -> None:
-    paid = [older.send("pay_account", cents=100 * n) for n in range(ACCOUNTS)]
-    await asyncio.gather(*paid)
-    await finalize(newer)  # now the newer one writes
-    news = [newer.send("pay_account", cents=100 * (ACCOUNTS + n)) for n in range(ACCOUNTS)]
-    catalog = newer.engine.api.catalog
-    await asyncio.gather(projections.rebuild_rows(newer.log, "sums", catalog, now_ms=1), *news)
-    assert (await sums(newer))["euros"] == list(range(2 * ACCOUNTS))
-
-
-@scenario(of_two_versions)
-async def test_what_was_decided_before_another_version_became_final_is_decided_again(
-    older: Works, newer: Works, *, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    await older.send("pay_account", cents=100)
-    replica = older.log.writer
-    assert isinstance(replica, ReplicaWriter)
-    propose = replica.sequencer.propose
-
-    async def later(proposal: bytes) -> int:
-        await asyncio.sleep(0.1)
-        return await propose(proposal)
-
-    monkeypatch.setattr(replica.sequencer, "propose", later)
-    late = asyncio.create_task(older.send("pay_account", cents=100))
-    await asyncio.sleep(0.05)  # it is decided, and not ordered yet
-    await finalize(newer)
-    assert (await late)["type"] == "success"
-    await asyncio.sleep(1)
-    assert await sums(newer) == {"euros": [1]}, "no row of the older version was written"
-    await projections.finish(newer.log, newer.engine.api.catalog, now_ms=1)
-    assert await sums(newer) == {"euros": [1, 1]}

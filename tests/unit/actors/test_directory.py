@@ -1,13 +1,9 @@
 """The directory of entities: who is in memory, and what may wait, in messages and in bytes."""
 
 import asyncio
-from contextlib import ExitStack
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from huahuo.actors import AskTimeout
 from huahuo.actors.entities.decider import Busy, Degraded
 from huahuo.actors.entities.directory import DirectoryLimits, InboxBytes
 from huahuo.actors.entities.entity import Execute, Query
@@ -139,15 +135,6 @@ async def test_an_inbox_is_bounded_in_bytes_too(town: Town) -> None:
 
 
 @scenario(in_town)
-async def test_an_ask_without_an_answer_in_time_says_so_and_may_still_be_done(town: Town) -> None:
-    gate = held(town)
-    with pytest.raises(AskTimeout):
-        await town.directory.ask("account", "a", Execute(Deposit(1), SERVICE), timeout_s=5)
-    gate.set()
-    assert await town.balance("a") == (1, 1)
-
-
-@scenario(in_town)
 async def test_an_entity_that_keeps_failing_is_left_alone_for_a_while(town: Town) -> None:
     broken = True
 
@@ -183,21 +170,6 @@ async def test_closing_finishes_what_was_taken_and_takes_no_more(town: Town) -> 
 
 
 @scenario(in_town)
-async def test_closing_does_not_wait_for_ever_for_an_entity_that_hangs(town: Town) -> None:
-    async def hangs(_append: Append) -> None:
-        await asyncio.Event().wait()
-
-    town.log.before_append = hangs
-    asked = asyncio.create_task(town.execute("a", Deposit(1)))
-    await asyncio.sleep(1)
-    before_s = asyncio.get_running_loop().time()
-    await town.directory.close(timeout_s=3)
-    assert asyncio.get_running_loop().time() - before_s == 3
-    asked.cancel()
-    await town.runtime.stop(timeout_s=1)
-
-
-@scenario(in_town)
 async def test_a_kind_is_registered_once(town: Town) -> None:
     with pytest.raises(ValueError, match="registered already"):
         town.directory.register("account", town.decider, lambda *_: None)
@@ -212,31 +184,4 @@ def test_all_inboxes_together_are_bounded_in_bytes() -> None:
             pass
         with inboxes.hold("a/3", 33):
             assert inboxes.total == 133
-    assert inboxes.total == 0
-
-
-def test_who_fills_the_room_does_not_keep_others_out() -> None:
-    inboxes = InboxBytes(each_max=100, all_max=100)
-    with inboxes.hold("a/1", 100):
-        with pytest.raises(Busy), inboxes.hold("a/1", 1):
-            pass
-        with inboxes.hold("a/2", 50):
-            pass
-
-
-@given(st.lists(st.tuples(st.integers(0, 9), st.integers(1, 150), st.booleans()), max_size=60))
-def test_what_is_held_never_exceeds_twice_the_bound_and_is_given_back(
-    steps: list[tuple[int, int, bool]],
-) -> None:
-    inboxes = InboxBytes(each_max=40, all_max=100)
-    with ExitStack() as all_held:
-        for key, size, gives_back in steps:
-            with ExitStack() as held:
-                try:
-                    held.enter_context(inboxes.hold(f"a/{key}", size))
-                except Busy:
-                    continue
-                assert inboxes.total <= 200
-                if not gives_back:
-                    all_held.push(held.pop_all())
     assert inboxes.total == 0

@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 
@@ -12,9 +12,7 @@ from huahuo.actors import (
     LoopActor,
     LoopRef,
     Reason,
-    Restart,
     Runtime,
-    Supervision,
     ask,
 )
 from tests.support.worlds.actors import in_world, settled, until
@@ -69,15 +67,6 @@ class Unbounded(Desk):
     inbox_limit = 0
 
 
-class Phoenix(Desk):
-    """A Desk that restarts 1 s after a failure and is not given the same message again."""
-
-    supervision: ClassVar[Supervision] = Restart(backoff_min_s=1, jitter=0)
-
-    def on_start(self) -> None:
-        self.seen.append("started")
-
-
 async def idle(runtime: Runtime, actor_class: type[Desk] = Desk) -> tuple[LoopRef[Desk], list[Any]]:
     seen: list[Any] = []
     ref: LoopRef[Desk] = runtime.start(actor_class, seen)
@@ -95,20 +84,6 @@ async def suspended(runtime: Runtime, actor_class: type[Desk] = Desk) -> tuple[L
 
 
 @scenario(in_world)
-async def test_a_handler_that_sends_to_its_own_actor_is_not_entered_again(runtime: Runtime) -> None:
-    ref, seen = await idle(runtime)
-
-    def resend() -> None:
-        ref.tell_now("inner")
-        seen.append("outer goes on")
-
-    ref.tell_now(resend)
-    assert seen[0] == "outer goes on"
-    await settled(runtime)
-    assert [one for one in seen if isinstance(one, str)] == ["outer goes on", "inner"]
-
-
-@scenario(in_world)
 async def test_a_fault_in_the_senders_call_is_the_actors_failure_and_not_the_senders(
     runtime: Runtime,
 ) -> None:
@@ -118,18 +93,6 @@ async def test_a_fault_in_the_senders_call_is_the_actors_failure_and_not_the_sen
     with pytest.raises(ActorDeadError):
         ref.tell_now("late")
     assert (seen, ref.actor_inbox.reason) == (["failed with ValueError"], Reason.FAILED)
-
-
-@pytest.mark.parametrize("send", ["tell_now", "tell_urgent"])
-@scenario(in_world)
-async def test_a_supervised_actor_restarts_after_a_fault_in_the_senders_call(
-    runtime: Runtime, *, send: str
-) -> None:
-    ref, seen = await idle(runtime, Phoenix)
-    getattr(ref, send)("boom")
-    ref.tell_now("a")
-    await ask(ref, "b")
-    assert seen == ["failed with ValueError", "started", "a", "b"]
 
 
 async def test_another_threads_message_is_queued_and_keeps_its_order() -> None:
@@ -154,41 +117,6 @@ async def test_another_threads_message_is_queued_and_keeps_its_order() -> None:
 
 
 @scenario(in_world)
-async def test_the_start_of_an_actor_comes_before_urgent_messages(runtime: Runtime) -> None:
-    seen: list[Any] = []
-    ref = runtime.start(Phoenix, seen)
-    assert ref.try_urgent("now", "not yet") == "not yet"
-    ref.tell("queued")
-    ref.tell_urgent("first")
-    ref.tell_urgent("second")
-    await settled(runtime)
-    assert seen == ["started", "urgent first", "urgent second", "queued"]
-
-
-@pytest.mark.parametrize("send", ["tell_now", "tell_urgent", "tell"])
-@scenario(in_world)
-async def test_an_urgent_message_from_the_actors_own_code_waits_until_that_is_done(
-    runtime: Runtime, *, send: str
-) -> None:
-    ref, seen = await idle(runtime)
-
-    def resend() -> None:
-        ref.tell_urgent("first")
-        ref.tell_urgent("second")
-        seen.append("goes on")
-
-    getattr(ref, send)(resend)
-    ref.tell("after")
-    await settled(runtime)
-    assert [one for one in seen if isinstance(one, str) and "function" not in one] == [
-        "goes on",
-        "urgent first",
-        "urgent second",
-        "after",
-    ]
-
-
-@scenario(in_world)
 async def test_a_fault_in_an_urgent_message_cancels_the_suspended_handler_first(runtime: Runtime) -> None:
     ref, seen = await idle(runtime)
     asked = asyncio.ensure_future(ask(ref, "wait"))
@@ -199,15 +127,6 @@ async def test_a_fault_in_an_urgent_message_cancels_the_suspended_handler_first(
         await asked
     await until(lambda: not ref.is_alive())
     assert seen == ["suspended", "cancelled", "failed with ValueError"]
-
-
-@scenario(in_world)
-async def test_a_fault_before_the_async_handler_began_ends_the_actor(runtime: Runtime) -> None:
-    ref, seen = await idle(runtime)
-    ref.tell_now("wait")  # its task has not run yet
-    ref.tell_urgent("boom")
-    await until(lambda: runtime.alive == 0)
-    assert seen == ["failed with ValueError"]
 
 
 @scenario(in_world)
@@ -230,33 +149,6 @@ async def test_a_handler_that_ends_well_although_it_was_cancelled_is_answered_an
     assert (answer, seen) == ("done all the same", ["suspended", "cancelled", "failed with ValueError"])
 
 
-def test_a_restart_after_a_fault_in_an_urgent_message_keeps_the_queue_and_repeats_nothing() -> None:
-    async def play(runtime: Runtime) -> tuple[list[Any], list[str]]:
-        ref, seen = await suspended(runtime, Phoenix)
-        ref.tell("queued")
-        ref.tell_urgent("boom")
-        await ask(ref, "last")
-        return seen, [letter.reason for letter in runtime.recent_dead_letters]
-
-    seen, letters = in_world(play)
-    assert seen == ["suspended", "cancelled", "failed with ValueError", "started", "queued", "last"]
-    assert letters == ["cut short", "poison"]  # the message in hand, and the urgent one
-
-
-@scenario(in_world)
-async def test_between_failure_and_restart_urgent_messages_wait(runtime: Runtime) -> None:
-    ref, seen = await idle(runtime, Phoenix)
-    ref.tell("boom")
-    await until(lambda: "failed with ValueError" in seen)
-    await asyncio.sleep(0.5)
-    seen.clear()
-    ref.tell_urgent("tick")
-    assert ref.try_urgent("now", "not yet") == "not yet"
-    ref.tell("queued")
-    await ask(ref, "last")
-    assert seen == ["started", "urgent tick", "queued", "last"]
-
-
 @scenario(in_world)
 async def test_an_async_on_urgent_is_a_fault(runtime: Runtime) -> None:
     class Slow(Desk):
@@ -275,12 +167,3 @@ async def test_urgent_messages_belong_on_the_actors_loop() -> None:
     with pytest.raises(RuntimeError, match="own loop"):
         await asyncio.to_thread(ref.tell_urgent, "tick")
     await runtime.stop()
-
-
-@scenario(in_world)
-async def test_an_actor_that_handles_a_message_is_not_passivated(runtime: Runtime) -> None:
-    ref, _ = await idle(runtime)
-    ended: list[bool] = []
-    ref.tell_now(lambda: ended.append(ref.stop_if_idle()))
-    ref.tell_urgent(lambda: ended.append(ref.stop_if_idle()))
-    assert ended == [False, False]

@@ -45,27 +45,6 @@ def test_users_take_turns() -> None:
     assert ids(made, 7) == [0, 10, 20, 1, 2, 3, 4]
 
 
-def test_a_full_group_keeps_no_other_back_and_goes_on_where_it_stopped() -> None:
-    narrow = spec("mail", at_once=1)
-    first, second, third = entry(1, 1, narrow), entry(2, 2, narrow), entry(3, 3, narrow)
-    made = line(first, second, third, entry(9, 3))
-    assert ids(made, 4) == [1, 9]
-    made.ended(first)
-    assert ids(made, 2) == [2]
-    made.ended(second)
-    assert ids(made, 2) == [3]
-
-
-def test_a_place_that_a_cancelled_effect_would_have_taken_goes_to_the_next() -> None:
-    narrow = spec("mail", at_once=1)
-    first = entry(1, 1, narrow)
-    made = line(first, entry(2, 2, narrow), entry(3, 3, narrow))
-    assert ids(made, 2) == [1]
-    made.ended(first)
-    assert made.remove(2) is not None
-    assert ids(made, 2) == [3]
-
-
 def test_there_is_no_room_over_the_bounds() -> None:
     made = line(entry(1, 1), entry(2, 1), waiting_max=3, per_user=2)
     assert not made.add(entry(3, 1))

@@ -9,27 +9,20 @@ import asyncio
 import msgspec
 import pytest
 
-from huahuo.actors.entities.decider import Answer, Busy
-from huahuo.actors.entities.entity import DECIDE_ATTEMPTS_MAX, CatchUp, Execute
+from huahuo.actors.entities.decider import Busy
+from huahuo.actors.entities.entity import DECIDE_ATTEMPTS_MAX, Execute
 from huahuo.eventstore.errors import CommandMismatch, Unavailable
 from huahuo.eventstore.model import Append, StoredEvent
 from tests.support.worlds.entities import (
     BY_ALICE,
     Deposit,
     Done,
-    Receipt,
     Town,
     Withdraw,
     in_town,
     others_deposit,
 )
 from tests.support.worlds.scenario import scenario
-
-
-@scenario(in_town)
-async def test_catching_up_answers_the_seq(town: Town) -> None:
-    await others_deposit(town, "a", 5)
-    assert await town.directory.ask("account", "a", CatchUp()) == 1
 
 
 @scenario(in_town)
@@ -40,26 +33,6 @@ async def test_catching_up_passes_over_what_was_compacted(town: Town) -> None:
         await others_deposit(town, "a", 1)
     town.log.compacted = {2, 4}
     assert await town.balance("a") == (4, 6)
-
-
-@scenario(in_town)
-async def test_effects_start_after_the_answer_was_given(town: Town) -> None:
-    answers: list[Answer[object]] = []
-    kind = "told after"
-    town.directory.register(
-        kind, town.decider, lambda *_: answers.append(future.get(timeout=0)), stream_prefix="account"
-    )
-    await town.directory.ask(kind, "a", CatchUp())
-    entity = town.directory.entity(kind, "a")
-    future = entity.ask(Execute(Deposit(5, receipt=True), BY_ALICE), block=False)
-    answer = await future
-    assert answers == [answer]
-
-
-@scenario(in_town)
-async def test_a_told_command_is_executed_without_an_answer(town: Town) -> None:
-    await town.directory.tell("account", "a", Execute(Deposit(5), BY_ALICE))
-    assert await town.balance("a") == (1, 5)
 
 
 @scenario(in_town)
@@ -128,28 +101,8 @@ class FailsOnce:
 
 
 @scenario(in_town)
-async def test_a_fold_that_fails_after_the_commit_is_answered_all_the_same_and_the_state_is_loaded_again(
-    town: Town,
-) -> None:
-    await town.execute("a", Deposit(5))
-    town.decider.evolve_hook = FailsOnce(2)
-    answer = await town.execute("a", Deposit(6, receipt=True))
-    assert answer.reply == Done(11)
-    assert await town.balance("a") == (2, 11)
-    assert town.effects == [("a", Receipt(11), 2)]
-
-
-@scenario(in_town)
 async def test_a_command_that_waits_behind_a_failed_fold_is_decided_on_a_sound_state(town: Town) -> None:
     await town.execute("a", Deposit(5))
     town.decider.evolve_hook = FailsOnce(2)
     answers = await asyncio.gather(town.execute("a", Deposit(6)), town.execute("a", Deposit(1)))
     assert [answer.reply for answer in answers] == [Done(11), Done(12)]
-
-
-@scenario(in_town)
-async def test_a_told_command_that_the_store_refuses_stops_nothing(town: Town) -> None:
-    town.log.lose = ["before"]
-    await town.directory.tell("account", "a", Execute(Deposit(5), BY_ALICE))
-    assert await town.balance("a") == (0, 0)
-    assert town.runtime.restarts == 0

@@ -139,45 +139,11 @@ async def test_an_impossible_answer_is_a_fault_that_writes_nothing_and_stops_not
     assert state == Blob("xxxxx")
 
 
-def test_a_decision_that_makes_the_state_too_large_is_folded_no_further_than_that() -> None:
-    folded = []
-    blob = Entity("blob", Blob)
-
-    @blob.evolve
-    def grown(state: Blob, event: Grown) -> Blob:
-        folded.append(event)
-        return replace(state, text=state.text + event.text)
-
-    @blob.decide
-    def do(state: Blob, command: Do, ctx: Context) -> Outcome:
-        return [Grown("x" * 400)] * 5
-
-    async def test(engine: Engine) -> None:
-        assert (await engine.send("do", what="much"))["code"] == "too_large"
-        assert len(folded) == 3
-
-    in_engine(test, [blob], SMALL)
-
-
 @scenario(in_engine, [blobs(), rooms()], SMALL)
 async def test_a_reply_that_no_frame_holds_is_refused_and_nothing_is_written(engine: Engine) -> None:
     ANSWERS["long reply"] = Decision([Grown("a")], reply={"text": "x" * 1_000})
     assert (await engine.send("do", what="long reply"))["code"] == "too_large"
     assert engine.log.position == 0
-
-
-@scenario(in_engine, [blobs(), rooms()], SMALL)
-async def test_a_handler_that_changes_the_state_in_place_is_named(engine: Engine) -> None:
-    with pytest.raises(
-        Exception, match=r"test_entity_answers.py:\d+: do, a handler of blob.decide.*in place"
-    ):
-        await engine.send("do", what="mutates")
-
-
-@scenario(in_engine, [blobs(), rooms()], SMALL)
-async def test_events_over_the_bound_are_refused(engine: Engine) -> None:
-    assert (await engine.send("do", what="too many"))["code"] == "too_large"
-    assert (await engine.send("do", what="many"))["type"] == "success"
 
 
 @scenario(in_engine, [blobs(), rooms()], SMALL)
@@ -228,14 +194,3 @@ async def test_a_table_without_a_name_is_a_fault(engine: Engine, *, table: str) 
 @scenario(in_engine, [blobs()])
 async def test_a_refusal_may_be_returned_or_raised(engine: Engine, *, what: str) -> None:
     assert (await engine.send("do", what=what))["code"] == "not_today"
-
-
-@scenario(in_engine, [blobs()])
-async def test_rows_secrets_and_the_end_of_a_key_are_in_the_same_commit(engine: Engine) -> None:
-    await engine.send("do", what="rows")
-    assert await engine.log.row("app:blobs", "all", b"k") == b'{"n":1}'
-    await engine.send("do", what="drop")
-    assert await engine.log.row("app:blobs", "all", b"k") is None
-    await engine.send("do", what="secret")
-    assert await engine.log.secret("blob/3", "password") == Secret("hunter2")
-    assert len(engine.log.appends) == 3

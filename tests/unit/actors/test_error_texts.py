@@ -7,8 +7,6 @@ import pytest
 
 from huahuo.actors.plugins.calls import TEXT_CHARS_MAX, Refusal, error_body
 from huahuo.actors.plugins.words import CHARS_MAX, Words
-from huahuo.transport.protocol.codes import ErrorCode
-from huahuo.transport.session import outgoing
 
 
 def words() -> Words:
@@ -35,8 +33,3 @@ def test_the_texts_of_a_refusal_are_cut_at_the_bound(length: int, told: str | No
     told = told or f"{'x' * (TEXT_CHARS_MAX - 1)}…"
     said = msgspec.json.decode(error_body(Refusal("conflict", "x" * length, "x" * length)))
     assert (said["message"], said["details"]) == (told, told)
-
-
-def test_the_details_of_a_message_that_is_no_command_are_cut_at_the_bound() -> None:
-    frame = outgoing.error(ErrorCode.INVALID_FIELD, "wrong", details="x" * 1_000_000)
-    assert len(frame) < TEXT_CHARS_MAX + 200

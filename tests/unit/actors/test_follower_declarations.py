@@ -71,20 +71,6 @@ async def test_an_unknown_kind_ends_the_start(engine: Engine, *, given: dict[str
         Engine(engine.log, [orders()], declare=declare)
 
 
-@pytest.mark.parametrize("kinds", [["user"], ["group"], ["system"], ["job"], ["order", "user"]])
-def test_kinds_of_the_service_may_be_followed(kinds: list[str]) -> None:
-    following = Following()
-    following.follower(NAME, kinds=kinds, without_entity=["parcel"])(to_crm)
-    following.check({"order", "job", "roster"}, ())
-    assert following.by_name[NAME].kinds == {*kinds, "parcel"}
-
-
-def test_an_entity_may_be_named_itself() -> None:
-    following = Following()
-    following.follower(NAME, kinds=[orders()])(to_crm)
-    assert following.by_name[NAME].kinds == {"order"}
-
-
 def test_a_name_of_a_table_is_refused() -> None:
     following = Following()
     following.follower("orders", kinds=["order"])(to_crm)

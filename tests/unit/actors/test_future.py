@@ -24,12 +24,6 @@ async def test_get_on_a_loop_thread_refuses_at_once() -> None:
         LoopFuture().get(timeout=5)
 
 
-@pytest.mark.virtual_time
-async def test_get_with_timeout_zero_only_looks_even_on_a_loop() -> None:
-    with pytest.raises(pykka.Timeout):
-        LoopFuture().get(timeout=0)
-
-
 async def test_a_value_set_by_another_thread_wakes_the_awaiting_task() -> None:
     future: LoopFuture[int] = LoopFuture()
     thread = threading.Thread(target=future.set, args=(5,))
@@ -64,14 +58,6 @@ async def test_map_filter_reduce_and_join_are_awaited_without_any_thread(when: s
 
 
 @pytest.mark.virtual_time
-async def test_all_readers_of_a_derived_future_see_the_same_object() -> None:
-    mapped = future_of(1).map(lambda _: object())
-    first, second = await asyncio.gather(mapped, mapped)
-    assert first is second
-    assert mapped.get() is first
-
-
-@pytest.mark.virtual_time
 async def test_joining_a_future_that_can_only_block_is_refused_when_awaited() -> None:
     joined = future_of(1).join(pykka.ThreadingFuture())
     with pytest.raises(TypeError, match="ThreadingFuture would block"):
@@ -85,29 +71,3 @@ async def test_a_foreign_get_hook_is_refused_when_awaited() -> None:
     with pytest.raises(TypeError, match="would block"):
         await future
     assert future.get() == 1
-
-
-@pytest.mark.virtual_time
-async def test_a_cancelled_reader_leaves_nothing_behind() -> None:
-    future: LoopFuture[None] = LoopFuture()
-    for _ in range(10):
-        with pytest.raises(TimeoutError):
-            async with asyncio.timeout(1):
-                await future
-    assert not future._callbacks  # noqa: SLF001  what a reader leaves behind
-
-
-def test_a_reader_whose_loop_is_closed_does_not_trouble_the_setter() -> None:
-    future: LoopFuture[int] = LoopFuture()
-    loop = asyncio.new_event_loop()
-    loop.set_exception_handler(lambda _loop, _context: None)  # it would log that the reader was abandoned
-    abandoned = loop.create_task(_read(future))
-    loop.run_until_complete(asyncio.sleep(0))
-    loop.close()
-    future.set(1)
-    assert future.get() == 1
-    assert not abandoned.done()
-
-
-async def _read(future: LoopFuture[int]) -> int:
-    return await future

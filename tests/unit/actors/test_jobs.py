@@ -1,14 +1,9 @@
 """The built-in kind `job`: what happens to one, who may cancel it, and that it always ends."""
 
-import asyncio
-from collections.abc import Awaitable, Callable
-
 import pytest
 
 from huahuo.actors.domain import jobs
 from huahuo.actors.domain.job_service import is_left
-from huahuo.actors.domain.structs import Refused
-from tests.support.worlds.effects import Works, on_nodes
 from tests.support.worlds.orders import ADMIN, ALICE, BOB, Engine, in_engine
 from tests.support.worlds.scenario import scenario
 
@@ -35,15 +30,6 @@ async def test_a_job_tells_its_progress_and_ends_once(engine: Engine) -> None:
 
 
 @scenario(in_engine)
-async def test_a_job_that_has_ended_is_told_nothing_more(engine: Engine) -> None:
-    await engine.api.jobs.begin("import", 42)
-    await engine.api.jobs.tell(1, jobs.EndJob("done"))
-    with pytest.raises(Refused, match="conflict"):
-        await engine.api.jobs.tell(1, jobs.report_of(50, ""))
-    assert (await engine.send("cancel_job", ALICE, job_id=1))["code"] == "conflict"
-
-
-@scenario(in_engine)
 async def test_its_user_and_administrators_cancel_it_and_nobody_else_sees_it(engine: Engine) -> None:
     await engine.api.jobs.begin("import", 42)
     assert (await engine.send("cancel_job", BOB, job_id=1))["code"] == "not_found"
@@ -57,13 +43,6 @@ async def test_its_user_and_administrators_cancel_it_and_nobody_else_sees_it(eng
 
 
 @scenario(in_engine)
-async def test_a_job_without_a_user_is_for_administrators(engine: Engine) -> None:
-    await engine.api.jobs.begin("tidy", None)
-    assert (await engine.send("cancel_job", ALICE, job_id=1))["code"] == "not_found"
-    assert (await engine.send("cancel_job", ADMIN, job_id=1))["type"] == "success"
-
-
-@scenario(in_engine)
 async def test_a_start_ends_every_job_that_was_left_open_and_no_other(engine: Engine) -> None:
     for number in range(300):
         await engine.api.jobs.begin(f"import {number}", 42)
@@ -74,80 +53,6 @@ async def test_a_start_ends_every_job_that_was_left_open_and_no_other(engine: En
     assert outcomes.count("interrupted") == 299
     await engine.api.work()
     assert await types(engine) == ["started", "ended"]
-
-
-@pytest.mark.parametrize("percent", [-1, 100.5, float("nan")])
-def test_a_progress_is_between_0_and_100(percent: float) -> None:
-    with pytest.raises(Refused, match="percent"):
-        jobs.report_of(percent, "")
-
-
-DIVIDED_AGAIN_S = 7.5
-"""When the others do what a node that died did."""
-ENDED_WITHIN_S = 10.0
-MANY = 12
-
-
-def dividing(test: Callable[[list[Works]], Awaitable[None]], names: str = "ab") -> None:
-    """Run `test` on nodes that divide the work."""
-
-    async def run(*nodes: Works) -> None:
-        await divide([*nodes], names)
-        await asyncio.sleep(30)
-        await test([*nodes])
-
-    on_nodes(run, names=names)
-
-
-async def divide(nodes: list[Works], names: str) -> None:
-    await asyncio.gather(*(node.divide(*names) for node in nodes))
-
-
-async def dies(node: Works) -> None:
-    node.disk.fence_off()
-    await node.abandon()
-    node.log.writer.halt("killed")  # type: ignore[attr-defined]
-
-
-async def ends(node: Works, job: int) -> list[str]:
-    return [body["outcome"] for body in await node.engine.bodies(f"job/{job}") if "outcome" in body]
-
-
-@scenario(dividing, "abc")
-async def test_the_jobs_of_a_node_that_died_are_ended_once_within_10_s_while_other_nodes_live(
-    nodes: list[Works],
-) -> None:
-    dead = nodes.pop()
-    left = [await dead.engine.api.jobs.begin("import", 42) for _ in range(MANY)]
-    kept = [await nodes[0].engine.api.jobs.begin("import", 42) for _ in range(MANY)]
-    await asyncio.sleep(5)
-    await dies(dead)
-    await asyncio.sleep(DIVIDED_AGAIN_S)
-    await divide(nodes, "ab")
-    await asyncio.sleep(ENDED_WITHIN_S - DIVIDED_AGAIN_S)
-    assert [await ends(nodes[0], job) for job in left] == [["interrupted"]] * MANY
-    await asyncio.sleep(120)
-    assert [await ends(nodes[1], job) for job in left] == [["interrupted"]] * MANY
-    assert [await ends(nodes[1], job) for job in kept] == [[]] * MANY
-    await dead.log.close()
-
-
-@scenario(dividing)
-async def test_the_job_of_a_node_that_is_drained_goes_on(nodes: list[Works]) -> None:
-    job = await nodes[1].engine.api.jobs.begin("import", 42)
-    await nodes[0].divide("a")
-    await nodes[1].divide()
-    await asyncio.sleep(600)
-    assert await ends(nodes[0], job) == []
-
-
-@scenario(dividing)
-async def test_the_jobs_of_a_nodes_last_life_are_ended_in_its_next_one(nodes: list[Works]) -> None:
-    left = [await nodes[1].engine.api.jobs.begin("import", 42) for _ in range(MANY)]
-    await nodes[1].crash()
-    await nodes[1].divide("a", "b")
-    await asyncio.sleep(4)
-    assert [await ends(nodes[0], job) for job in left] == [["interrupted"]] * MANY
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,6 @@ from huahuo.actors.domain.job_service import LateEnds
 from huahuo.actors.domain.jobs import EndJob
 from huahuo.eventstore.errors import Unavailable
 
-JOBS = 3
-
 
 @pytest.fixture(autouse=True)
 def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -22,26 +20,6 @@ def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 async def ended(ends: LateEnds, job_id: int) -> None:
     with contextlib.suppress(Unavailable):
         await ends.end(job_id, EndJob("done"))
-
-
-async def test_a_round_in_which_all_ends_fail_is_one_line_of_the_log() -> None:
-    calls: list[int] = []
-    enough = asyncio.Event()
-
-    async def tell(job_id: int, command: EndJob, trace: str) -> None:
-        calls.append(job_id)
-        if len(calls) > 2 * JOBS:
-            enough.set()
-            await asyncio.Event().wait()
-        raise Unavailable("no room")
-
-    ends = LateEnds(tell)
-    with capture_logs() as said:
-        for job_id in range(JOBS):
-            await ended(ends, job_id)
-        await enough.wait()
-        await ends.close()
-    assert [(one["event"], one["jobs"]) for one in said] == [("job_not_ended", JOBS)]
 
 
 async def test_an_end_that_was_written_meanwhile_is_not_tried_again() -> None:

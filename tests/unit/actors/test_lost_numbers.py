@@ -4,10 +4,9 @@ from math import inf, nan
 from typing import Any
 
 import pytest
-from msgspec import Raw, Struct
+from msgspec import Struct
 
 from huahuo import After, Command, Context, Decision, Effect, Entity, Event, Outcome, Principal, Put, to
-from huahuo.actors.domain.storable import refuse_lost
 from huahuo.actors.domain.structs import Fault
 from tests.support.worlds.orders import Engine, in_engine
 from tests.support.worlds.scenario import scenario
@@ -92,16 +91,3 @@ async def test_a_decision_with_a_number_that_json_does_not_have_is_a_fault(
     assert ANSWERS[what][1] in str(raised.value)
     assert "test_lost_numbers.py" in str(raised.value), "the handler is named"
     assert engine.log.position == 0
-
-
-@scenario(in_engine, [scales()])
-async def test_a_query_that_answers_such_a_number_is_a_fault(engine: Engine) -> None:
-    await engine.send("do", what="nothing wrong")
-    with pytest.raises(ValueError, match=r"data\.ratio is nan"):
-        await engine.send("get_ratio", scale_id=1)
-
-
-def test_json_that_is_ready_is_taken_also_if_it_holds_null() -> None:
-    refuse_lost(b'{"a":null}', {"a": Raw(b"null")}, "data")
-    with pytest.raises(ValueError, match=r"data\.b is nan"):
-        refuse_lost(b'{"a":null,"b":null}', {"a": Raw(b"null"), "b": nan}, "data")

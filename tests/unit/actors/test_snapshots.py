@@ -41,11 +41,6 @@ def test_several_sources_are_merged_by_key() -> None:
     assert (seq, text(state)) == (7, {"a": [1, 2], "b": {}})
 
 
-def test_sources_are_asked_again_until_they_answer_for_the_same_event() -> None:
-    seq, _state = asked(merged([source([6, 7], b"{}"), source([7], b"{}")], nothing))
-    assert seq == 7
-
-
 def test_a_stream_that_never_rests_is_answered_busy() -> None:
     with pytest.raises(Busy, match="user/1"):
         asked(merged([source([1], b"{}"), source([2], b"{}")], nothing))

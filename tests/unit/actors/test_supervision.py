@@ -49,25 +49,6 @@ def test_an_async_handler_and_async_hooks_are_supervised_alike() -> None:
     assert log == ["start", "boom", "on_failure", "start", "next"]
 
 
-def test_a_start_that_fails_is_tried_again_and_messages_wait() -> None:
-    attempts: list[int] = []
-
-    class Slow(Recorder):
-        supervision = Restart()
-
-        def on_start(self) -> None:
-            attempts.append(1)
-            if len(attempts) < 3:
-                raise OSError
-
-    async def play(runtime: Runtime) -> Any:
-        ref = runtime.start(Slow)
-        return await ask(ref, "waited")
-
-    assert in_world(play) == "waited"
-    assert len(attempts) == 3
-
-
 def test_a_constructor_that_fails_at_a_restart_counts_as_a_failure() -> None:
     builds: list[int] = []
 

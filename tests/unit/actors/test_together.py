@@ -1,7 +1,5 @@
 """Entities that are loaded together, and decide without a message, many in one append."""
 
-import asyncio
-
 from huahuo.actors.entities.group_commit import EVENTS_MAX, Together
 from tests.support.worlds.entities import Deposit, PayInto, Town, Withdraw, in_town
 from tests.support.worlds.scenario import scenario
@@ -18,16 +16,6 @@ def together(town: Town, **commands: object) -> Together | None:
     done = [add(town, group, key, command, f"c-{key}") for key, command in commands.items()]
     group.submit()
     return group if all(done) else None
-
-
-@scenario(in_town)
-async def test_an_entity_that_is_idle_and_loaded_decides_in_the_callers_call(town: Town) -> None:
-    await town.execute("a", Deposit(5))
-    begun = together(town, a=Deposit(2, receipt=True))
-    assert begun is not None
-    assert await begun.finish()
-    assert await town.balance("a") == (2, 7)
-    assert [receipt.balance for _, receipt, _ in town.effects] == [7]
 
 
 @scenario(in_town)
@@ -62,23 +50,7 @@ async def test_a_group_is_full_before_it_holds_up_the_log(town: Town) -> None:
 
 
 @scenario(in_town)
-async def test_an_entity_that_is_not_in_memory_does_nothing(town: Town) -> None:
-    assert together(town, a=Deposit(2)) is None
-    assert town.log.position == 0
-
-
-@scenario(in_town)
 async def test_a_decision_for_nothing_is_left_to_a_message(town: Town) -> None:
     await town.execute("a", Deposit(5))
     assert together(town, a=Withdraw(9)) is None
     assert await town.balance("a") == (1, 5)
-
-
-@scenario(in_town)
-async def test_a_long_stream_is_not_loaded_with_others(town: Town) -> None:
-    for _ in range(60):
-        await town.execute("a", Deposit(1))
-    await asyncio.sleep(1_000)
-    await town.directory.load([("account", "a")])
-    assert together(town, a=Deposit(1)) is None
-    assert await town.balance("a") == (60, 60)

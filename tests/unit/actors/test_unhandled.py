@@ -38,7 +38,6 @@ NO_EFFECT = [
 NO_EVOLVE = ["class Packed(Event): no handler", "write @order.evolve def …(state, event: Packed)"]
 NO_DECIDE = ["class Expire(Command): no handler", "write @order.decide def …(state, command: Expire, ctx)"]
 PLACE = "@order.decide\ndef place(state, command: Place, ctx):\n"
-PACKED = "\n@order.effect\nasync def pack(job: Pack, run): ...\n"
 
 IN_A_DECORATED_DECIDE = """
 def kept(function):
@@ -80,31 +79,6 @@ MISTAKES = {
     ),
 }
 
-RIGHT = {
-    "an effect with a handler": PLACE + "    return Decision([], effects=[Pack('tea')])" + PACKED,
-    "an event for a stream without an entity": (
-        "from huahuo import to\n" + PACKED_EVENT + PLACE + "    return [to('user/1', Packed())]"
-    ),
-    "a class that nothing names": PLACE + "    return [Placed('tea')]",
-    "the base of an effect with a handler": (
-        "class Box(Pack): ...\n" + PLACE + "    return [Placed('tea')] if issubclass(Box, Pack) else []\n"
-        "@order.effect\nasync def box(job: Box, run): ..."
-    ),
-    "the failure of an effect": (
-        PLACE + "    return [Placed('tea')]\n"
-        "@order.decide\ndef failed(state, command: EffectFailed, ctx):\n"
-        "    return [] if isinstance(command, EffectFailed) else [Placed('')]"
-    ),
-    "a command of another entity that a function makes": (
-        PLACE
-        + "    return [Placed('tea')]\nmade = [order]\ndel order\n"
-        + "class Cancel(Command, action='cancel_parcel'): ..."
-    ),
-    "a command of an entity that is left out": (
-        PLACE + "    return [Placed('tea')]\nclass Cancel(Command, action='cancel_parcel'): ...\n"
-        "parcel = Entity('parcel', Order)\n@parcel.decide\ndef cancel(state, command: Cancel, ctx): return []"
-    ),
-}
 
 _number = itertools.count()
 
@@ -131,21 +105,6 @@ def test_a_class_without_handler_is_named_with_its_file_and_what_to_write(
     assert said.partition(".py:")[2][0].isdecimal(), said
     assert "\n" not in said, said
     assert [part for part in parts if part not in said] == [], said
-
-
-@pytest.mark.parametrize("right", RIGHT)
-def test_what_has_a_handler_or_is_only_named_is_no_mistake(right: str, tmp_path: Path) -> None:
-    started(RIGHT[right], tmp_path)
-
-
-async def test_a_service_with_an_effect_without_handler_does_not_start(tmp_path: Path) -> None:
-    from huahuo import Huahuo
-
-    names: dict[str, Any] = {"__name__": "app"}
-    exec(BEGIN + MISTAKES["an effect that a decide starts"][0], names)
-    app = Huahuo(entities=[names["order"]], data=tmp_path / "data", port=0)
-    with pytest.raises(DefinitionError, match="no handler"):
-        await app.start()
 
 
 async def test_a_decide_below_the_call_of_huahuo_is_named(tmp_path: Path) -> None:

@@ -146,22 +146,6 @@ async def test_an_effect_that_only_newer_code_knows_holds_up_no_other_one_on_an_
 
 
 @scenario(on_nodes, opened)
-async def test_a_timer_that_only_newer_code_knows_holds_up_no_other_one_on_an_older_node(
-    newer: Works, older: Works
-) -> None:
-    await asyncio.gather(newer.divide("b"), older.divide("b"))
-    for _ in range(MANY):
-        hung = await newer.send("hang_bell", seconds=5)
-        await older.send("look_at_bell", bell_id=hung["bell_id"])  # loaded, it is decided in a round
-    await asyncio.sleep(10)
-    assert await sums(older) == (MANY, 0)
-    await older.divide("a")
-    await newer.divide("a")
-    await asyncio.sleep(10)
-    assert await sums(newer) == (MANY, MANY)
-
-
-@scenario(on_nodes, opened)
 async def test_a_timer_of_a_kind_that_only_newer_code_has_holds_up_no_other_one_on_an_older_node(
     newer: Works, older: Works
 ) -> None:

@@ -56,12 +56,3 @@ async def test_a_row_that_a_changed_key_hides_is_corrupt_and_not_absent(
     assert told
     assert log.corruption.places
     await log.close()
-
-
-async def test_no_owner_gets_a_second_key_where_the_index_may_hide_its_own(tmp_path: Path) -> None:
-    await filled(tmp_path)
-    change_key(tmp_path, "sqlite_autoindex_data_key_1", b"owner-19")
-    log = await opened(tmp_path)
-    with pytest.raises(Corrupt, match="index of table data_key"):
-        await log.append(Append(ts_ms=0, secrets=(SecretPut("owner-19", "password", Secret("new")),)))
-    await log.close()

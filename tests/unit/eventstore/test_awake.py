@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import ssl
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -11,8 +10,6 @@ import pytest
 from huahuo.actors import LoopActor, Runtime, ask
 from huahuo.actors.actor.messages import AskTimeout
 from huahuo.eventstore.ambient import AwakeAmbient, FakeAmbient, SystemAmbient
-from huahuo.mailcheck.servers.faults import TimedOut
-from huahuo.mailcheck.servers.imap_client import ImapClient, ImapStream
 from huahuo.testing.world import virtual_loop
 from huahuo.transport.access.revocations import Revocations
 from huahuo.transport.server.hub import Hub
@@ -48,15 +45,6 @@ def turned(clock: FakeAmbient, awake: AwakeAmbient, *steps_s: float) -> float:
     return awake.monotonic_s()
 
 
-def test_the_clock_leaves_out_lateness_of_more_than_a_second() -> None:
-    clock = FakeAmbient()
-    awake = AwakeAmbient(clock)
-    awake.expect(STEP_S)
-    assert turned(clock, awake, 0.1, 1.0, 0.1) == pytest.approx(1.2)
-    assert turned(clock, awake, 70.1) == pytest.approx(1.3)
-    assert awake.slept_s() == pytest.approx(70.0)
-
-
 def test_a_clock_read_before_the_timers_run_does_not_count_the_sleep_either() -> None:
     clock = FakeAmbient()
     awake = AwakeAmbient(clock)
@@ -83,19 +71,3 @@ async def test_an_ask_is_not_given_up_for_a_sleep() -> None:
         with pytest.raises(AskTimeout):
             await ask(ref, 10, timeout_s=5)
         await runtime.stop()
-
-
-async def test_an_answer_that_came_while_the_process_slept_is_no_timeout_of_the_mail_server() -> None:
-    async with wheel() as awake:
-        loop = virtual_loop()
-        stream = ImapStream("mail.example", ssl.create_default_context(), public=False)
-        client = ImapClient(stream, awake, command_timeout_s=30, fetch_timeout_s=30)
-
-        def stopped_and_continued() -> None:
-            loop.sleep_through(3600)
-            loop.call_later(0.01, stream.data_received, b"* OK hello\r\n")
-
-        loop.call_later(1, stopped_and_continued)
-        await client.greet()
-        with pytest.raises(TimedOut):
-            await client.greet()

@@ -29,9 +29,6 @@ from tests.support.worlds.logs import looped
 from tests.support.worlds.spoilt import filled, flip
 from tests.support.worlds.sqlite_logs import opened
 
-OUTSIDE_THE_CHAIN = (
-    "ack", "blob", "command", "counter", "data_key", "keyframe", "projection", "pruned", "sealed", "usage",
-)  # fmt: skip
 FLIPS = 60
 
 
@@ -83,14 +80,6 @@ def content(database: Path) -> dict[str, list[str]]:
     with closing(sqlite3.connect(database)) as connection:
         tables = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
         return {name: sorted(map(repr, connection.execute(f"SELECT * FROM {name}"))) for (name,) in tables}
-
-
-@pytest.mark.parametrize("table", OUTSIDE_THE_CHAIN)
-async def test_a_row_that_was_taken_away_is_noticed(backup: Path, tmp_path: Path, table: str) -> None:
-    sql(backup, f"DELETE FROM {table} WHERE crc = (SELECT min(crc) FROM {table})")
-    with pytest.raises(Damaged):
-        await put_back(backup, tmp_path / "data")
-    assert not (tmp_path / "data" / DATABASE).exists(), "nothing is put back"
 
 
 @pytest.mark.parametrize(

@@ -31,21 +31,6 @@ def change(directory: Path, *statements: str) -> None:
             connection.execute(sql)
 
 
-async def test_damaged_content_is_mended_by_the_next_who_brings_it(tmp_path: Path) -> None:
-    await shared(tmp_path)
-    change(tmp_path, ONE_BYTE)
-    log = await opened(tmp_path)
-    with pytest.raises(Corrupt):
-        await log.blob(blob_id(CONTENT))
-    await log.append(Append(ts_ms=0, blobs=(CONTENT,)))
-    assert await log.blob(blob_id(CONTENT)) == CONTENT
-    for _ in range(4):
-        await log.append(Append(ts_ms=0, drop_blobs=(blob_id(CONTENT),)))
-    assert await log.blob(blob_id(CONTENT)) is None
-    await log.close()
-    assert find_damage(tmp_path / DATABASE) == []
-
-
 async def test_damaged_content_is_not_called_whole_when_an_owner_leaves(tmp_path: Path) -> None:
     await shared(tmp_path)
     change(tmp_path, ONE_BYTE)

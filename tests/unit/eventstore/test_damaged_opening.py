@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 
 from huahuo.eventstore.errors import Corrupt, Damaged
-from huahuo.eventstore.executor import ThreadExecutor
 from huahuo.eventstore.model import Append, CommandKey, CommandRecord, NewEvent
 from huahuo.eventstore.sqlite.damage import find_damage
 from huahuo.eventstore.sqlite.directory_lock import LOCK
@@ -40,28 +39,6 @@ async def test_command_records_that_cannot_be_counted_are_told_when_they_are_ask
     await log.close()
 
 
-async def test_an_event_near_the_end_of_a_closed_log_that_cannot_be_read_stops_its_stream_alone(
-    tmp_path: Path,
-) -> None:
-    log = await opened(tmp_path)
-    for n in range(900):
-        body = b"%d" % n + b"x" * 300
-        await log.append(Append(ts_ms=0, events=(NewEvent(f"s{n}", "t", body),)))
-    await log.close()
-    data = bytearray((tmp_path / "log.db").read_bytes())
-    leaf = data.index(b"500" + b"x" * 300) // 8192 * 8192
-    data[leaf : leaf + 8] = b"\xff" * 8
-    (tmp_path / "log.db").write_bytes(data)
-    log = await opened(tmp_path)
-    assert "one of the newest events is damaged" in (await log.probe() or "")
-    with pytest.raises(Corrupt):
-        await log.read("s500", 0, events_max=9)
-    assert len(await log.read("s1", 0, events_max=9)) == 1
-    await log.append(Append(ts_ms=0, events=(NewEvent("s899", "t", b"{}"),)))
-    assert [event.seq for event in await log.read("s899", 0, events_max=9)] == [1, 2]
-    await log.close()
-
-
 @pytest.mark.parametrize("left", [b'{"log":"\xff"}', b"{", b"[]"])
 async def test_a_lock_file_that_cannot_be_read_does_not_keep_a_log_closed(
     tmp_path: Path, left: bytes
@@ -70,21 +47,4 @@ async def test_a_lock_file_that_cannot_be_read_does_not_keep_a_log_closed(
     (tmp_path / LOCK).write_bytes(left)
     log = await opened(tmp_path)
     assert [event.seq for event in await log.read("s1", 0, events_max=9)] == [1]
-    await log.close()
-
-
-@pytest.mark.parametrize("page", ["command", "projection", "sealed", "sqlite_autoindex_data_key_1"])
-async def test_after_a_power_cut_a_damaged_page_of_rows_does_not_keep_a_log_closed(
-    tmp_path: Path, page: str
-) -> None:
-    await filled(tmp_path)
-    spoil(tmp_path, page)
-    (tmp_path / LOCK).write_text('{"pid":1}')
-    log = await opened(tmp_path)
-    await log.append(Append(ts_ms=0, events=(NewEvent("s1", "t", b"{}"),)))
-    assert [event.seq for event in await log.read("s1", 0, events_max=9)] == [1, 2]
-    look = log.look_over(ThreadExecutor(1, "look"))
-    await look.finished()
-    await look.stop()
-    assert await log.probe()
     await log.close()

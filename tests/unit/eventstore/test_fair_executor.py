@@ -91,41 +91,6 @@ async def test_where_all_together_have_too_much_waiting_a_user_still_has_an_even
     await asyncio.gather(*tasks)
 
 
-async def test_the_services_own_jobs_are_never_refused() -> None:
-    jobs = Jobs(waiting_per_user_max=1, waiting_max=1)
-    tasks = [asyncio.ensure_future(jobs.fair.run(lambda: None)) for _ in range(20)]
-    await settle()
-    jobs.slow.release.set()
-    await asyncio.gather(*tasks)
-
-
-@pytest.mark.parametrize("called", [False, True], ids=["while it waits", "just after its turn came"])
-async def test_a_job_that_is_cancelled_while_it_waits_leaves_no_trace(called: bool) -> None:
-    jobs = Jobs()
-    [first] = jobs.start("user/1")
-    await settle()
-    [waiting] = jobs.start("user/2")
-    await settle()
-    if called:
-        jobs.slow.release.set()
-        await first
-    waiting.cancel()
-    await settle()
-    jobs.slow.release.set()
-    await asyncio.gather(*jobs.start("user/3", 3))
-    assert (jobs.fair.waiting, jobs.fair.free) == (0, 1)
-
-
-async def test_jobs_of_a_user_that_wait_leave_together() -> None:
-    jobs = Jobs(jobs_a_turn=4)
-    tasks = jobs.start("user/1", 10)
-    await settle()
-    jobs.slow.release.set()
-    await asyncio.gather(*tasks)
-    assert jobs.slow.begun == 1 + 3, "the first alone, then nine in three turns"
-    assert jobs.ran == ["user/1"] * 10
-
-
 async def test_a_turn_that_took_long_leaves_the_rest_first_in_line() -> None:
     now_s, ran = 0.0, list[int]()
     jobs = Jobs(jobs_a_turn=4, now_s=lambda: now_s)

@@ -44,30 +44,6 @@ async def test_a_backup_without_room_says_so_and_does_not_call_the_log_damaged(
     await log.close()
 
 
-async def left_by_a_killed_process(tmp_path: Path) -> Path:
-    """A directory with events that are in the write-ahead log only."""
-    log = await opened(tmp_path / "log")
-    for _ in range(5):
-        await log.append(append(event("a")))
-    killed = tmp_path / "killed"
-    shutil.copytree(tmp_path / "log", killed)
-    await log.close()
-    (killed / f"{DATABASE}-shm").unlink()
-    return killed
-
-
-async def test_an_opening_says_that_the_disk_is_full_and_nothing_is_lost(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    directory = await left_by_a_killed_process(tmp_path)
-    for bytes_max in (0, 4096, 40_000):
-        with full(monkeypatch, bytes_max), pytest.raises(NoRoom, match=f"the disk of {directory} is full"):
-            await opened(directory)
-    log = await opened(directory)
-    assert log.head("a").seq == 5
-    await log.close()
-
-
 async def test_a_directory_that_was_closed_and_one_that_is_new_say_it_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

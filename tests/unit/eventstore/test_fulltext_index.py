@@ -32,22 +32,6 @@ def index() -> Iterator[TextIndex]:
         yield opened
 
 
-def test_all_words_must_be_there_and_none_of_those_with_a_minus(index: TextIndex) -> None:
-    index.put([entry(1, "red apple"), entry(2, "green apple"), entry(3, "red car")])
-    assert items(index, "apple red") == [1]
-    assert items(index, "red -apple") == [3]
-    assert sorted(items(index, "appl*")) == [1, 2]
-
-
-def test_chinese_is_found_without_spaces_between_words(index: TextIndex) -> None:
-    index.put(
-        [entry(1, "您的登录验证码是482913，请勿告诉他人"), entry(2, "本月账单已出"), entry(3, "验收证明")]
-    )
-    assert items(index, "验证码") == [1]
-    assert items(index, "账单") == [2]
-    assert sorted(items(index, "验")) == [1, 3]
-
-
 def test_newest_first_or_oldest_first_page_by_page_without_gap(index: TextIndex) -> None:
     index.put([entry(n, "word", at_ms=NOW_MS + 60_000 * (n * 7 % 100)) for n in range(100)])
     ascending = sorted(range(100), key=lambda n: n * 7 % 100)
@@ -65,16 +49,6 @@ def test_newest_first_or_oldest_first_page_by_page_without_gap(index: TextIndex)
         assert seen == wanted
 
 
-def test_thousands_of_one_minute_all_get_a_number(index: TextIndex) -> None:
-    index.put([entry(n, "word") for n in range(3_000)])
-    assert len(items(index, "word", limit=5_000)) == 3_000
-
-
-def test_times_are_exact_from_and_until(index: TextIndex) -> None:
-    index.put([entry(n, "word", at_ms=NOW_MS + n) for n in range(5)])
-    assert sorted(items(index, "word", since_ms=NOW_MS + 1, until_ms=NOW_MS + 4)) == [1, 2, 3]
-
-
 def test_one_of_many_parts(index: TextIndex) -> None:
     index.put([entry(n, "word", part=n) for n in range(5)])
     assert sorted(items(index, "word", one_of=("m1", "m3"))) == [1, 3]
@@ -86,17 +60,6 @@ def test_a_second_put_of_the_same_item_changes_nothing(index: TextIndex) -> None
     index.put([entry(1, "first")])
     index.put([entry(1, "second")])
     assert (items(index, "first"), items(index, "second"), index.count) == ([1], [], 1)
-
-
-def test_an_index_goes_on_where_it_was(tmp_path: Path) -> None:
-    index = TextIndex(tmp_path / "i.db")
-    assert index.place == Place("", 0)
-    index.put([entry(1, "word")], Place("log", 9))
-    index.close()
-    with closing(TextIndex(tmp_path / "i.db")) as again:
-        assert (again.place, items(again, "word")) == (Place("log", 9), [1])
-        again.begin_anew()
-        assert (again.place, items(again, "word"), again.count) == (Place("", 0), [], 0)
 
 
 def test_an_unusable_or_older_file_is_begun_anew(tmp_path: Path) -> None:

@@ -8,13 +8,11 @@ from pathlib import Path
 import pytest
 
 from huahuo.eventstore.errors import MISREAD, Damaged
-from huahuo.eventstore.model import Append, NewEvent, Pruning
+from huahuo.eventstore.model import Append, NewEvent
 from huahuo.eventstore.sqlite import initial_state
-from huahuo.eventstore.sqlite.damage import find_damage
-from huahuo.eventstore.sqlite.initial_state import FALSE_INDEX, TAIL_EVENTS, prove_index
+from huahuo.eventstore.sqlite.initial_state import prove_index
 from huahuo.eventstore.sqlite.names import read_naming
 from huahuo.eventstore.sqlite.schema import DATABASE, PAGE_BYTES
-from tests.support.worlds.changed_columns import as_it_was, make
 from tests.support.worlds.spoilt import page_of
 from tests.support.worlds.sqlite_logs import opened
 
@@ -22,7 +20,6 @@ pytestmark = pytest.mark.slow
 
 SEEKS = {"_WALKED_MAX": 0, "_ROWS_A_STREAM": 0}
 HEADS = {"a": 3, "b": 1, "c": 1, "d": 40, "e": 2}
-GONE = "stream = (SELECT id FROM stream WHERE name = 'old')"
 
 
 @pytest.fixture(params=["walked", "sought"])
@@ -31,65 +28,12 @@ def _way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Non
         monkeypatch.setattr(initial_state, name, value)
 
 
-def change(directory: Path, *statements: str) -> None:
-    with closing(sqlite3.connect(directory / DATABASE, isolation_level=None)) as connection:
-        for sql in statements:
-            connection.execute(sql)
-
-
 async def filled(directory: Path) -> None:
     log = await opened(directory)
     for stream, head in HEADS.items():
         events = tuple(NewEvent(stream, "t", b"{}") for _ in range(head))
         await log.append(Append(ts_ms=0, events=events))
     await log.close()
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        (f"DELETE FROM seq_index WHERE {GONE} AND seq = 3",),
-        (f"DELETE FROM seq_index WHERE {GONE}",),
-        (f"UPDATE seq_index SET seq = 1000000 WHERE {GONE} AND seq = 3",),
-        (f"UPDATE seq_index SET seq = 4 WHERE {GONE} AND seq = 3",),
-        (f"UPDATE seq_index SET seq = 0 WHERE {GONE} AND seq = 3",),
-        (f"UPDATE seq_index SET stream = 9999 WHERE {GONE} AND seq = 3",),
-        (f"UPDATE seq_index SET stream = stream - 1 WHERE {GONE} AND seq = 3",),
-        (
-            f"DELETE FROM seq_index WHERE {GONE} AND seq = 3",
-            "INSERT INTO seq_index VALUES (9999, 1, 8, 0)",
-        ),
-    ],
-    ids=[
-        "last", "all", "far", "next", "lower", "no stream", "another stream", "in its place"
-    ],
-)  # fmt: skip
-@pytest.mark.usefixtures("_way")
-async def test_an_index_that_is_false_about_an_old_stream_keeps_the_log_closed(
-    tmp_path: Path, changes: tuple[str, ...]
-) -> None:
-    await make(tmp_path)
-    closed = tmp_path / "closed"
-    as_it_was(closed)
-    change(closed, *changes)
-    with pytest.raises(Damaged, match=FALSE_INDEX):
-        await opened(closed)
-    assert find_damage(closed / DATABASE)
-
-
-@pytest.mark.usefixtures("_way")
-async def test_a_row_that_says_the_first_of_a_stream_of_which_one_event_is_kept_keeps_the_log_closed(
-    tmp_path: Path,
-) -> None:
-    await filled(tmp_path)
-    log = await opened(tmp_path)
-    await log.append(Append(ts_ms=0, prune=Pruning((1, 2), {"a": 3})))
-    newer = tuple(NewEvent("newer", "t", b"{}") for _ in range(TAIL_EVENTS))  # these alone are looked at
-    await log.append(Append(ts_ms=0, events=newer))
-    await log.close()
-    change(tmp_path, "UPDATE seq_index SET seq = 1 WHERE position = 3")
-    with pytest.raises(Damaged, match=FALSE_INDEX):
-        await opened(tmp_path)
 
 
 def flipped(page: bytes) -> Iterator[bytes]:

@@ -1,19 +1,11 @@
 """Command records and acks, whose ids clients choose, are bounded on disk: per user and for all users."""
 
-import asyncio
-import sqlite3
-from contextlib import closing
 from pathlib import Path
-
-import pytest
 
 from huahuo.eventstore.ambient import FakeAmbient
 from huahuo.eventstore.core.command_records import AckClients, KeptLimits
-from huahuo.eventstore.errors import Corrupt
 from huahuo.eventstore.model import Ack, Append, CommandKey, CommandRecord, Duplicate
-from huahuo.eventstore.sqlite import store as sqlite_store
 from huahuo.eventstore.sqlite.log import SqliteLog
-from huahuo.eventstore.sqlite.schema import DATABASE
 from tests.support.worlds.logs import MASTER_KEY
 
 
@@ -32,25 +24,6 @@ async def opened(
 def command(user: str, id_: str) -> Append:
     record = CommandRecord(CommandKey(user, "dev", id_), b"f", b"{}")
     return Append(ts_ms=0, command=record, command_id=id_)
-
-
-@pytest.mark.parametrize("commands_a_second", [100, 400])
-async def test_forgetting_keeps_up_with_connections_that_never_rest(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, commands_a_second: int
-) -> None:
-    """Records are kept for ten seconds; the log never holds more than those and the ones of one pause."""
-    monkeypatch.setattr(sqlite_store, "COMMANDS_KEPT_MS", 10_000)
-    ambient = FakeAmbient(1)
-    log = await opened(tmp_path, ambient=ambient)
-    most = 0
-    for second in range(25):
-        for tenth in range(10):
-            ambient.advance(0.1)
-            asked = [f"{second}-{tenth}-{number}" for number in range(commands_a_second // 10)]
-            await asyncio.gather(*(log.append(command(f"u{len(id_)}", id_)) for id_ in asked))
-        most = max(most, log.command_records)
-    assert 10 * commands_a_second <= most <= 13 * commands_a_second
-    await log.close()
 
 
 async def test_a_user_that_sends_too_many_commands_loses_its_own_oldest_records(tmp_path: Path) -> None:
@@ -108,30 +81,3 @@ def test_clients_of_all_users_together_are_bounded() -> None:
     assert clients.use("1", "a") == []
     assert clients.use("3", "a") == [("2", "a")]
     assert len(clients) == 2
-
-
-async def test_a_record_whose_time_was_damaged_is_not_forgotten_before_its_time(tmp_path: Path) -> None:
-    log = await opened(tmp_path)
-    await log.append(command("u", "first"))
-    await log.append(command("u", "second"))
-    await log.close()
-    with closing(sqlite3.connect(tmp_path / DATABASE, isolation_level=None)) as connection:
-        connection.execute("UPDATE command SET ts = 1 WHERE id = 'first'")
-    log = await opened(tmp_path)
-    await log.append(command("u", "third"))
-    assert log.command_records == 3
-    with pytest.raises(Corrupt, match="command record u dev first"):
-        await log.append(command("u", "first"))
-    await log.close()
-
-
-async def test_a_damaged_clock_of_the_records_keeps_the_log_closed(tmp_path: Path) -> None:
-    ambient = FakeAmbient(1)
-    log = await opened(tmp_path, ambient=ambient)
-    ambient.advance(120)
-    await log.append(command("u", "first"))
-    await log.close()
-    with closing(sqlite3.connect(tmp_path / DATABASE, isolation_level=None)) as connection:
-        assert connection.execute("UPDATE meta SET value = X'5b312c315d' WHERE key = 'command_age'").rowcount
-    with pytest.raises(Corrupt, match="command_age"):
-        await opened(tmp_path)

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from huahuo.eventstore.corruption import PLACES_MAX, Corruption
 from huahuo.eventstore.errors import Corrupt
 from huahuo.eventstore.executor import ThreadExecutor
 from huahuo.eventstore.model import (
@@ -17,75 +16,8 @@ from huahuo.eventstore.model import (
     Secret,
     SecretPut,
 )
-from huahuo.eventstore.sqlite.damage import find_damage
-from huahuo.eventstore.sqlite.schema import DATABASE
-from tests.support.worlds.spoilt import change_key, filled, flip, hide_last_row, page_of, spoil
+from tests.support.worlds.spoilt import filled, flip, hide_last_row, page_of, spoil
 from tests.support.worlds.sqlite_logs import opened
-
-
-def hide(directory: Path, table: str, key: bytes, how: str) -> None:
-    index = f"sqlite_autoindex_{table}_1"
-    match how:
-        case "a key of the index":
-            change_key(directory, index, key)
-        case "an entry of the index":
-            hide_last_row(directory, index)
-        case "a row of the table":
-            hide_last_row(directory, table)
-        case "the page of the index":
-            spoil(directory, index)
-        case "both pages":
-            spoil(directory, index)
-            spoil(directory, table)
-
-
-HOW = (
-    "a key of the index",
-    "an entry of the index",
-    "a row of the table",
-    "the page of the index",
-    "both pages",
-)
-
-
-@pytest.mark.parametrize("how", HOW)
-async def test_a_command_that_waits_for_the_look_is_refused_if_its_record_may_be_hidden(
-    tmp_path: Path, how: str
-) -> None:
-    await filled(tmp_path)
-    hide(tmp_path, "command", b"command-2", how)
-    log = await opened(tmp_path)
-    look = log.look_over(ThreadExecutor(1, "look"))
-    for name in ("command-2", "a new one"):
-        command = CommandRecord(CommandKey("user/1", "c", name), b"f", b"{}")
-        with pytest.raises(Corrupt):
-            await log.append(Append(ts_ms=0, events=(NewEvent("s9", "t", b"{}"),), command=command))
-    assert log.head("s9").seq == 0
-    await log.append(Append(ts_ms=0, events=(NewEvent("s1", "t", b"{}"),)))
-    await look.finished()
-    assert "table command is damaged" in (await log.probe() or "")
-    await look.stop()
-    await log.close()
-    assert find_damage(tmp_path / DATABASE)
-
-
-@pytest.mark.parametrize("how", HOW)
-async def test_a_list_that_waits_for_the_look_is_refused_if_a_row_may_be_hidden(
-    tmp_path: Path, how: str
-) -> None:
-    await filled(tmp_path)
-    hide(tmp_path, "projection", b"key-2", how)
-    log = await opened(tmp_path)
-    look = log.look_over(ThreadExecutor(1, "look"))
-    with pytest.raises(Corrupt):
-        await log.rows("table", "part", limit=9)
-    with pytest.raises(Corrupt):
-        await log.row("table", "part", b"absent")
-    await look.finished()
-    assert "table projection is damaged" in (await log.probe() or "")
-    await look.stop()
-    await log.close()
-    assert find_damage(tmp_path / DATABASE)
 
 
 async def test_an_owner_whose_key_may_be_hidden_gets_no_second_one(tmp_path: Path) -> None:
@@ -117,15 +49,6 @@ async def test_damage_that_hides_nothing_is_an_alarm_and_commands_go_on(tmp_path
     await log.append(Append(ts_ms=0, events=(NewEvent("s9", "t", b"{}"),), command=new))
     await look.stop()
     await log.close()
-
-
-def test_a_damaged_table_is_remembered_however_many_places_are() -> None:
-    corruption = Corruption()
-    for n in range(PLACES_MAX):
-        corruption.note(Corrupt(f"stream {n}", "damaged"))
-    corruption.note(Corrupt("table command", "damaged"))
-    with pytest.raises(Corrupt):
-        corruption.must_not_hide("command")
 
 
 async def test_a_damaged_page_refuses_only_the_appends_that_write_to_it(tmp_path: Path) -> None:

@@ -12,11 +12,6 @@ def _seed_in(file: str) -> str:
     return file.splitlines()[-2]
 
 
-def test_a_file_with_the_line_ends_of_windows_is_read(tmp_path: Path) -> None:
-    _, file = with_operator(tmp_path)
-    assert UserKey(file.replace("\n", "\r\n").encode()).sign("n") == UserKey(file.encode()).sign("n")
-
-
 def test_a_file_without_a_block_or_with_a_damaged_or_foreign_seed_is_refused_without_its_content(
     tmp_path: Path,
 ) -> None:

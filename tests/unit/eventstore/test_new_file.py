@@ -9,23 +9,6 @@ import pytest
 from huahuo.eventstore.atomic_file import make_file
 
 
-def test_on_a_full_disk_nothing_is_left_and_the_next_try_makes_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "key"
-
-    def full(_descriptor: int) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    with monkeypatch.context() as disk:
-        disk.setattr(os, "fsync", full)
-        with pytest.raises(OSError, match="No space left"):
-            make_file(path, b"one\n")
-    assert not list(tmp_path.iterdir())
-    make_file(path, b"two\n")
-    assert path.read_bytes() == b"two\n"
-
-
 def test_a_second_one_that_was_faster_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "key"
     synced = os.fsync

@@ -9,12 +9,10 @@ import pytest
 from huahuo.eventstore.ambient import FakeAmbient
 from huahuo.eventstore.care.pruning import CompactionPolicy, compact
 from huahuo.eventstore.core.log import StoreLog
-from huahuo.eventstore.errors import Closed, QueueFull, Unavailable
-from huahuo.eventstore.executor import FairExecutor, acting_for
+from huahuo.eventstore.errors import Closed, Unavailable
 from huahuo.eventstore.model import Ack, Append, CommandKey, CommandRecord, Head, Keyframe
 from tests.support.worlds.logs import (
     MemoryEngine,
-    SqliteEngine,
     append,
     event,
     looped,
@@ -99,28 +97,6 @@ async def test_a_probe_of_a_disk_that_does_not_answer_says_so(monkeypatch: pytes
         monkeypatch.setattr(log.writer._executor, "run", slow)  # noqa: SLF001
         assert "takes longer than 0.01 s" in (await log.probe() or "")
         answer.set()
-
-
-async def read_for(log: Any, user: str) -> None:
-    with acting_for(user):
-        await log.read("user/1", 0, events_max=1)
-
-
-@looped
-async def test_reads_are_charged_to_their_user_and_bounded(tmp_path: Path) -> None:
-    async with opened(SqliteEngine(tmp_path)) as log:
-        await log.append(append(event()))
-        paid: list[str] = []
-        log.bill(lambda user, _: paid.append(user))
-        await asyncio.create_task(read_for(log, "user/7"))
-        assert paid == ["user/7"]
-        reads = log.readers
-        assert isinstance(reads, FairExecutor)
-        reads.waiting_per_user_max, reads.waiting_max = 1, 2
-        many = [asyncio.create_task(read_for(log, "user/7")) for _ in range(50)]
-        outcomes = await asyncio.gather(*many, return_exceptions=True)
-        assert any(isinstance(one, QueueFull) for one in outcomes)
-        assert reads.refused == sum(isinstance(one, QueueFull) for one in outcomes)
 
 
 @pytest.mark.parametrize("name", ["memory", "sqlite", "replica"])

@@ -7,7 +7,6 @@ import pytest
 
 from huahuo.eventstore.errors import (
     Closed,
-    EventStoreError,
     InUse,
     KeyConflict,
     NumbersSpent,
@@ -15,13 +14,11 @@ from huahuo.eventstore.errors import (
     Unavailable,
 )
 from huahuo.eventstore.model import Append, Appended, Keyframe
-from huahuo.eventstore.replicated.proposal import OLDEST, VERSION
 from huahuo.eventstore.replicated.writer import RETRY_S
-from huahuo.eventstore.sequencer.port import Misconfigured, ProposalTooLarge, Unreachable
+from huahuo.eventstore.sequencer.port import Misconfigured, ProposalTooLarge
 from tests.support.models.failing_store import Way, blind, failing, one_node
-from tests.support.models.memory_sequencer import MemoryOrder
 from tests.support.worlds.logs import append, event
-from tests.support.worlds.replicas import Cluster, Node
+from tests.support.worlds.replicas import Node
 
 pytestmark = [pytest.mark.anyio, pytest.mark.virtual_time]
 FRAME = Keyframe("s", "fold", "print", 1, b"state")
@@ -54,23 +51,6 @@ async def test_an_order_that_refuses_a_proposal_for_good_stops_the_node_with_its
         with pytest.raises(Unavailable):
             await node.log.append(append(event("s")))
         assert "it may lose what it acknowledged" in (node.writer.trouble or "")
-
-
-async def test_an_order_that_refuses_to_say_how_long_it_is_stops_the_node_with_its_reason() -> None:
-    made = Cluster("a", way=lambda order, _: Way(order))
-    [node] = made.nodes
-    await node.start()
-    await node.log.close()
-
-    def away(order: MemoryOrder, _: str) -> Way:
-        way = Way(order)
-        way.answers = 1  # while it opens
-        way.away = [Unreachable("away"), Misconfigured("it may lose what it acknowledged")]
-        return way
-
-    node._way = away  # noqa: SLF001  the way of its next life
-    with pytest.raises(EventStoreError, match="it may lose what it acknowledged"):
-        await node.start()
 
 
 async def test_what_is_durable_though_nobody_could_look_is_found_before_it_would_be_applied_twice(
@@ -132,18 +112,6 @@ async def test_an_append_that_cannot_be_sealed_fails_alone(monkeypatch: pytest.M
         assert isinstance(plain.result(), Appended)
 
 
-async def test_a_node_writes_a_format_that_it_knows_whatever_it_is_asked_for() -> None:
-    async with one_node() as made:
-        [node] = made.nodes
-        writer = node.writer
-        assert writer.format == VERSION
-        written = []
-        for version in (OLDEST - 1, VERSION + 1):
-            writer.write_format(version)
-            written.append(writer._codec.writes)  # noqa: SLF001  what it writes
-        assert written == [OLDEST, VERSION]
-
-
 async def test_a_node_tells_what_it_had_after_a_proposal_and_nothing_of_one_to_come() -> None:
     async with one_node() as made:
         [node] = made.nodes
@@ -153,15 +121,3 @@ async def test_a_node_tells_what_it_had_after_a_proposal_and_nothing_of_one_to_c
         assert told is not None
         assert (told.offset, told.chain) == (last, node.writer.place.chain)
         assert node.writer.told(last + 1) is None
-
-
-async def test_what_is_not_durable_though_nobody_could_look_is_applied_once_somebody_can(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    async with one_node() as made:
-        [node] = made.nodes
-        blind(node.log.store, monkeypatch)
-        failing(node.log.store, monkeypatch, OSError("no room"))
-        written = await node.log.append(append(event("s", b"one")))
-        assert isinstance(written, Appended)
-        assert [one.body for one in await node.history()] == [b"one"]

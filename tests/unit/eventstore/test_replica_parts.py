@@ -9,7 +9,7 @@ from huahuo.eventstore.core.chain import GENESIS
 from huahuo.eventstore.core.draft import Draft
 from huahuo.eventstore.core.storage_port import Place
 from huahuo.eventstore.errors import EventStoreError, NumbersSpent, Unavailable
-from huahuo.eventstore.replicated.order_reader import READ_AHEAD_MAX, Arrivals
+from huahuo.eventstore.replicated.order_reader import Arrivals
 from huahuo.eventstore.replicated.outbox import BLOCK, Reservations
 from huahuo.eventstore.replicated.state_machine import Reserved, Run, Shared, apply_all
 from huahuo.eventstore.sequencer.port import Misconfigured, Ordered, SequencerError
@@ -41,22 +41,6 @@ def arrivals(sequencer: MemorySequencer) -> tuple[Arrivals, list[str]]:
     return Arrivals(sequencer, wake=lambda: None, halt=halted.append), halted
 
 
-async def test_no_more_is_read_ahead_than_can_be_applied_soon() -> None:
-    order = Scripted(2 * READ_AHEAD_MAX)
-    coming, halted = arrivals(order)
-    reading = asyncio.ensure_future(coming.follow(0))
-    await asyncio.sleep(0.01)
-    assert (order.given, len(coming)) == (READ_AHEAD_MAX, READ_AHEAD_MAX)
-    coming.drop(READ_AHEAD_MAX // 2)
-    await asyncio.sleep(0.01)
-    assert (len(coming), reading.done()) == (READ_AHEAD_MAX, False)
-    coming.drop(2 * READ_AHEAD_MAX)
-    await asyncio.sleep(0.01)
-    coming.drop(2 * READ_AHEAD_MAX)
-    await reading
-    assert (order.given, halted) == (2 * READ_AHEAD_MAX, [])
-
-
 def run() -> tuple[Run, Draft]:
     draft = Draft(Place(0, GENESIS, {}), Nothing(), "", 0)
     return Run(draft, Shared(), {}, 1, CODEC), draft
@@ -85,17 +69,6 @@ async def test_an_order_that_refuses_to_be_read_stops_the_node_with_its_reason()
     coming, halted = arrivals(Scripted(1, Misconfigured("the log went back")))
     await coming.follow(0)
     assert halted == ["the log went back"]
-
-
-async def test_who_waits_at_the_end_is_told_and_who_gave_up_is_not() -> None:
-    coming, _ = arrivals(Scripted(0))
-    waits, gives_up = (asyncio.ensure_future(coming.applied(3)) for _ in range(2))
-    await asyncio.sleep(0)
-    gives_up.cancel()
-    coming.end("the end")
-    with pytest.raises(Unavailable, match="the end"):
-        await waits
-    assert (await asyncio.gather(gives_up, return_exceptions=True))[0].__class__ is asyncio.CancelledError
 
 
 async def test_blocks_that_follow_one_another_are_one_and_what_is_too_short_is_given_up() -> None:

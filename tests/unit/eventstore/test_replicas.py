@@ -4,23 +4,17 @@ import asyncio
 import errno
 
 import pytest
-from structlog.testing import capture_logs
 
-from huahuo.eventstore.core.seal import derive
-from huahuo.eventstore.core.storage_port import Group
 from huahuo.eventstore.errors import (
     Closed,
     EventStoreError,
     KeyConflict,
-    NumbersSpent,
     TooLarge,
     WrongKey,
 )
 from huahuo.eventstore.model import Append, Appended, Secret, SecretPut
-from huahuo.eventstore.replicated.proposal import VERSION, Codec
-from huahuo.eventstore.replicated.writer import RETRY_S
 from tests.support.models.memory_sequencer import MemorySequencer
-from tests.support.worlds.logs import MASTER_KEY, append, event
+from tests.support.worlds.logs import append, event
 from tests.support.worlds.replicas import Cluster, Node, cluster
 
 pytestmark = [pytest.mark.anyio, pytest.mark.virtual_time]
@@ -35,18 +29,6 @@ async def same_everywhere(made: Cluster) -> None:
     for node in rest:
         assert await node.history() == history
         assert (node.writer.place, node.writer.shared) == (first.writer.place, first.writer.shared)
-
-
-async def test_a_secret_sealed_on_one_node_opens_on_another() -> None:
-    async with cluster("ab") as made:
-        one, other = made.nodes
-        await one.log.append(Append(ts_ms=1, secrets=(SecretPut("o", "p", Secret("hunter2")),)))
-        await made.caught_up()
-        assert await other.log.secret("o", "p") == Secret("hunter2")
-        await other.log.append(Append(ts_ms=1, secrets=(SecretPut("o", "q", Secret("more")),)))
-        await other.log.append(Append(ts_ms=1, shred=("o",)))
-        await made.caught_up()
-        assert await one.log.secret("o", "q") is None
 
 
 async def test_of_two_nodes_that_make_a_key_for_one_owner_at_once_one_is_refused() -> None:
@@ -75,39 +57,6 @@ async def test_a_secret_sealed_under_a_key_that_is_shredded_meanwhile_is_refused
         await asyncio.wait([shredded, sealed])
         assert isinstance(sealed.exception(), KeyConflict)
         assert await other.log.secret("o", "q") is None
-
-
-async def test_no_number_is_handed_out_by_two_nodes() -> None:
-    async with cluster() as made:
-        handed: list[int] = []
-        for _ in range(3000):
-            for node in made.nodes:
-                try:
-                    handed.append(node.log.take("mail", 2))
-                except NumbersSpent as spent:
-                    await node.log.reserve(spent.counter, spent.count)
-                    handed.append(node.log.take("mail", 2))
-            await asyncio.sleep(0)
-        numbers = [number for first in handed for number in (first, first + 1)]
-        assert len(numbers) == len(set(numbers))
-        await same_everywhere(made)
-
-
-async def test_a_node_that_meets_a_newer_format_stops_there_and_says_so() -> None:
-    async with cluster("ab") as made:
-        one, other = made.nodes
-        await one.log.append(append(event("s")))
-        await made.caught_up()
-        codec = Codec(derive(MASTER_KEY, "proposals"), one.log.log_id, newest=VERSION + 1)
-        codec.writes = VERSION + 1
-        assert one.writer.proposer is not None
-        [(head, _, _)] = one.writer.proposer.make((), one.writer.agreement.last, 0).proposals
-        made.order.put(codec.encode(head, ()))
-        await asyncio.sleep(2)
-        assert f"format {VERSION + 1}" in (await other.log.probe() or "")
-        with pytest.raises(Closed):
-            await other.log.append(append(event("s")))
-        assert [e.body for e in await other.history()] == [b"{}"], "reads go on"
 
 
 async def begun(node: Node) -> None:
@@ -179,30 +128,6 @@ async def test_a_commit_that_fails_is_applied_again_and_nothing_is_lost() -> Non
         one.ambient.advance(2)
         assert await one.log.probe() is None
         await same_everywhere(made)
-
-
-async def test_a_node_that_has_room_for_a_probe_and_not_for_what_is_ordered_says_so(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    async with cluster("ab") as made:
-        one, other = made.nodes
-        commit, full = one.log.store.commit, [True]
-
-        def large_ones_fail(group: Group) -> None:
-            if group.events and full:
-                raise OSError(errno.ENOSPC, "No space left on device")
-            commit(group)
-
-        monkeypatch.setattr(one.log.store, "commit", large_ones_fail)
-        with capture_logs() as said:
-            await other.log.append(append(event("s", b"other")))
-            await asyncio.sleep(2.5 * RETRY_S)
-            assert "cannot apply what is ordered" in (await one.log.probe() or "")
-        assert [line["event"] for line in said].count("not_applied") == 1, "it is tried again without a word"
-        full.clear()
-        await one.caught_up()
-        one.ambient.advance(2)
-        assert await one.log.probe() is None
 
 
 async def test_an_append_is_refused_by_its_size_alone_and_what_is_behind_it_goes_through() -> None:

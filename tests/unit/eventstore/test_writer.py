@@ -116,18 +116,6 @@ class Hears:
             self.log.submit_for(self, text, append(event("a"), **more))
 
 
-async def test_a_hearer_is_told_of_all_its_appends_of_a_commit_at_once_after_the_listeners() -> None:
-    log = await opened(ModelDisk(), HeldExecutor())
-    hears = Hears(log)
-    seen: list[tuple[int, int]] = []
-    log.listen(lambda events: seen.append((len(events), len(hears.told))))
-    hears.ask("one", "two")
-    hears.ask("three", expected={"a": 7})
-    await turns()
-    assert hears.told == [[("one", 1), ("two", 2), ("three", "Conflict")]]
-    assert seen == [(2, 0)]
-
-
 async def test_a_hearer_that_fails_ends_neither_the_writer_nor_what_others_are_told() -> None:
     log = await opened(ModelDisk(), HeldExecutor())
     bad, good = Hears(log), Hears(log)
@@ -200,14 +188,6 @@ async def test_few_users_that_fill_the_queue_do_not_keep_another_one_out() -> No
     executor.held = False
     await executor.let_one_go()
     await asyncio.gather(*tasks)
-    await log.close()
-
-
-async def test_an_append_larger_than_a_users_share_is_taken_when_nothing_of_the_user_waits() -> None:
-    log = await opened(ModelDisk(), HeldExecutor())
-    log.writer.queue_bytes_per_user, log.writer.queue_bytes_max = 1000, 1 << 20
-    await log.append(by("user/1", 50_000))
-    assert log.head("user/1").seq == 1
     await log.close()
 
 

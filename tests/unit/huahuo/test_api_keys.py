@@ -84,27 +84,6 @@ async def test_the_log_keeps_a_hash_of_a_key_and_not_the_key(w: World) -> None:
     assert w.who(key).rights == ("read",)
 
 
-async def test_a_key_is_good_after_a_restart_and_a_wrong_one_never() -> None:
-    disk, ambient = ModelDisk(), FakeAmbient()
-    before = World()
-    await before.open(disk, ambient)
-    key = await before.add("read", "write")
-    await before.log.close()
-    after = World()
-    await after.open(disk, ambient)
-    assert after.who(key).user_id == 42
-    wrong = (
-        key[:-1] + ("A" if key[-1] != "A" else "B"),
-        key + "A",
-        "hhk_",
-        "hhk_9_" + key[-43:],
-        key[:-1],
-    )
-    for text in wrong:
-        assert after.refusal(text) == "token_invalid"
-    await after.log.close()
-
-
 async def test_nothing_is_kept_in_memory_of_keys_that_were_revoked(w: World) -> None:
     for number in range(1, 9):
         key = await w.add("read")
@@ -113,13 +92,6 @@ async def test_nothing_is_kept_in_memory_of_keys_that_were_revoked(w: World) -> 
         assert w.refusal(key) == "token_invalid"
     assert len(w.ended) == 8
     assert (len(w.book.state), len(w.book.state.used_ms), len(w.tokens.revocations)) == (0, 0, 0)
-
-
-async def test_a_token_is_still_a_token_and_has_every_right_of_its_user(w: World) -> None:
-    token = w.tokens.mint(ROOT, now_ms=w.ambient.now_ms(), ttl_s=60, jti="")
-    who = w.who(token)
-    assert (who.user_id, who.is_admin, who.rights) == (1, True, None)
-    assert all(may_call(who, one) for one in w.registry.commands.values())
 
 
 @pytest.mark.parametrize(

@@ -52,12 +52,6 @@ def test_what_is_no_service_is_told_as_one_that_is_not_ready(greeting: bytes, sa
         assert time_of(f"http://{place}") is None
 
 
-@pytest.mark.parametrize("url", ["http://a b:80", "http://.a:80"])
-def test_a_host_that_can_be_none_does_not_answer(url: str) -> None:
-    assert not_ready(url).startswith("no answer: ")
-    assert time_of(url) is None
-
-
 @pytest.mark.parametrize("form", ["{}", "http://{}/", "ws://{}", "WS://{}/ws", "http://{}/ws"])
 def test_a_service_is_asked_at_each_form_of_address_that_a_client_takes(form: str) -> None:
     with _greeted(

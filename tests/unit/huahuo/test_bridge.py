@@ -77,20 +77,6 @@ def test_a_call_that_takes_too_long_is_cancelled(bridge: Bridge) -> None:
     assert cancelled.wait(WITHIN_S)
 
 
-def test_what_a_post_raises_at_once_or_is_told_later_is_raised_in_the_caller(
-    bridge: Bridge, loop: asyncio.AbstractEventLoop
-) -> None:
-    def refuse(post: object) -> None:
-        raise LookupError(f"at once, {post is not None}")
-
-    def fail(post: object) -> None:
-        loop.call_soon(bridge.heard, [(post, LookupError("later"))])
-
-    for begin, text in ((refuse, "at once"), (fail, "later")):
-        with pytest.raises(LookupError, match=text):
-            bridge.post(begin, timeout_s=WITHIN_S)
-
-
 def test_a_post_that_waits_when_the_service_stops_ends_with_an_error_and_later_ones_are_refused(
     bridge: Bridge, loop: asyncio.AbstractEventLoop
 ) -> None:

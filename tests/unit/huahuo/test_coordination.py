@@ -7,12 +7,10 @@ from collections.abc import AsyncIterator
 import pytest
 
 from huahuo.actors.entities.rendezvous_hash import NOTHING, Share
-from huahuo.cluster import members
 from huahuo.cluster.coordination import LOOK_S, QUIET_S, Duty
-from huahuo.cluster.members import SILENT_S, Member
+from huahuo.cluster.members import Member
 from huahuo.errors import ConfigError
 from huahuo.eventstore.errors import Unavailable
-from huahuo.eventstore.model import Append
 from tests.support.worlds.replicas import Cluster, Node, cluster
 
 pytestmark = pytest.mark.virtual_time
@@ -118,48 +116,12 @@ async def test_a_node_whose_code_does_not_know_the_work_is_refused_where_no_othe
         await newer.duty.stop()
 
 
-async def test_nodes_that_left_the_work_to_others_say_so_once_nobody_does_it() -> None:
-    async with workers() as (made, each):
-        newer = [Worker(made.nodes[0]), Worker(made.nodes[1])]
-        for before, after in zip(each, newer, strict=False):
-            await before.duty.stop()
-            after.knows = False
-            await after.duty.start()
-        await made.pass_s(SILENT_S + 1.0)
-        assert each[2].working
-        assert [one.duty.undone for one in newer] == ["", ""]
-        await each[2].duty.stop()
-        await made.pass_s(1.0)
-        assert [one.duty.undone for one in newer] == [
-            "no node does effects, timers and the rest of the work: this effect is not known"
-        ] * 2
-        newer[0].knows = True
-        newer[0].duty.fit()
-        await made.pass_s(1.0)
-        assert [one.duty.undone for one in newer] == ["", ""]
-        for one in newer:
-            await one.duty.stop()
-
-
 async def test_a_node_that_is_gone_can_be_forgotten() -> None:
     async with workers() as (made, each):
         await each[2].duty.stop()
         await each[0].duty.remove("c")
         await made.caught_up()
         assert set(each[0].duty.members) == {"a", "b"}
-
-
-async def test_a_node_that_is_drained_while_its_work_stops_does_not_begin_it_again() -> None:
-    async with workers() as (made, each):
-        first = each[0]
-        first.may_rest.clear()
-        draining = asyncio.create_task(first.duty.unfit())
-        await made.pass_s(1.0)
-        first.may_rest.set()
-        await draining
-        await made.pass_s(1.0)
-        assert [worker.working for worker in each].count(True) == 1
-        assert not first.working
 
 
 async def test_work_that_could_not_begin_because_the_log_did_not_answer_is_begun_again() -> None:
@@ -170,16 +132,3 @@ async def test_work_that_could_not_begin_because_the_log_did_not_answer_is_begun
         await made.pass_s(2.0)
         assert sorted(worker.fails for worker in each[1:]) == [0, 1]
         assert sum(worker.working and worker.duty.works for worker in each[1:]) == 1
-
-
-async def test_a_row_of_a_node_that_is_long_gone_gets_no_part() -> None:
-    async with workers() as (made, each):
-        for worker in each:
-            await worker.duty.stop()
-        gone = Member(url="", build="t", keys="k", beat=7, at_ms=0, applied=0, divides=members.DIVISION)
-        await made.nodes[0].log.append(Append(ts_ms=0, rows=(members.put_member("gone", gone),)))
-        again = Worker(made.nodes[1])
-        await again.duty.start()
-        await made.pass_s(3.0)
-        assert again.share.nodes == ("b",)
-        await again.duty.stop()

@@ -41,11 +41,6 @@ async def test_a_process_is_frozen_killed_and_healed_again(tmp_path: Path) -> No
         assert (fact.last, fact.last_ms) == ("heal", 7)
 
 
-async def test_a_process_that_is_none_of_the_demo_is_not_known(tmp_path: Path) -> None:
-    async with one_process(tmp_path) as path:
-        assert not (await ask(path, Wanted("init", "kill"))).known
-
-
 class Node:
     """Answers probes and echoes lines, unless it hangs."""
 

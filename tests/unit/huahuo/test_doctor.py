@@ -114,7 +114,3 @@ def test_a_directory_behind_one_that_is_closed_to_this_user_is_told_with_what_to
     closed: Path, not_root: None
 ) -> None:
     assert "give it to the service's user" in unusable(closed / "backups" / "daily")
-
-
-def test_a_directory_that_is_not_there_yet_can_be_made(tmp_path: Path) -> None:
-    assert unusable(tmp_path / "backups" / "daily") == ""

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from huahuo.cli.main import main
-from huahuo.options import settings
 
 
 @pytest.fixture(autouse=True)
@@ -52,13 +51,6 @@ def test_the_list_of_commands_cuts_no_text_off(
     assert not [line for line in said(monkeypatch, capsys, *words.split()) if re.search(r"\w\.\.\.$", line)]
 
 
-def test_a_group_without_a_command_shows_its_help(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    lines = said(monkeypatch, capsys, "replay")
-    assert any("Usage: huahuo replay" in line for line in lines)
-
-
 def test_h_is_help(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(sys, "argv", ["huahuo", "token", "-h"])
     with pytest.raises(SystemExit) as end:
@@ -72,14 +64,3 @@ def test_an_import_of_a_file_that_is_not_there_makes_no_data_directory(
 ) -> None:
     assert said(monkeypatch, capsys, "import-firemail", "none.db") == ["huahuo: there is no file none.db"]
     assert not list(in_an_empty_folder.iterdir())
-
-
-def test_a_huahuo_toml_in_the_folder_is_read(in_an_empty_folder: Path) -> None:
-    (in_an_empty_folder / "huahuo.toml").write_text("port = 1234\n", encoding="utf-8")
-    assert settings(None, None).port == 1234
-
-
-def test_a_file_that_is_named_is_read_in_its_place(in_an_empty_folder: Path) -> None:
-    (in_an_empty_folder / "huahuo.toml").write_text("port = 1234\n", encoding="utf-8")
-    (in_an_empty_folder / "other.toml").write_text("port = 5678\n", encoding="utf-8")
-    assert settings(None, Path("other.toml")).port == 5678

@@ -2,17 +2,9 @@
 
 from pathlib import Path
 
-import pytest
-
 from huahuo.app import service_port
-from huahuo.replay.history.detached_history import parse_lines
 
 BROKEN = b'{"log":"\xa1"}'
-
-
-def test_the_first_line_of_an_export() -> None:
-    with pytest.raises(ValueError, match="not an export"):
-        parse_lines([BROKEN])
 
 
 def test_the_file_of_a_running_service(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import structlog
 from structlog.testing import capture_logs
 
 from huahuo.app import process
-from huahuo.app.process import STOP_WORK_S, AtStop, Parts
+from huahuo.app.process import Parts
 from huahuo.eventstore.ambient import SystemAmbient
 from tests.support.patience import WITHIN_S
 
@@ -65,26 +65,6 @@ async def test_a_part_that_fails_keeps_no_other_from_being_stopped_and_its_error
     with pytest.raises(OSError, match="gone"):
         await parts.stop(TIMEOUT_S)
     assert seen == ["log"]
-
-
-@pytest.mark.virtual_time
-async def test_a_stop_waits_for_work_that_ends_because_of_it_and_not_for_ever() -> None:
-    told, done, stuck = AtStop(), asyncio.Event(), asyncio.Event()
-
-    async def ends() -> None:
-        await asyncio.sleep(1)
-        done.set()
-
-    told.add(lambda: asyncio.ensure_future(ends()))
-    told.begin()
-    await told.finish(TIMEOUT_S)
-    assert done.is_set()
-    began_s, work = now_s(), asyncio.ensure_future(stuck.wait())
-    told.add(lambda: work)  # told at once, as the stop has begun
-    await told.finish(TIMEOUT_S)
-    assert now_s() - began_s == pytest.approx(STOP_WORK_S)
-    stuck.set()
-    await work
 
 
 DUMPS = """

@@ -23,7 +23,6 @@ from huahuo.publisher import (
     listed,
     one,
     outcome_of,
-    wait_s,
 )
 
 
@@ -60,10 +59,6 @@ def test_an_id_that_no_header_may_have_is_refused(command_id: str) -> None:
     assert key_of("parcel 7") == "parcel 7"
 
 
-def test_a_token_is_taken_without_the_lines_end_of_its_file() -> None:
-    assert bearer("a.b.c\n") == bearer("a.b.c")
-
-
 @pytest.mark.parametrize("token", ["", " \n", "canary\nX: y", "canary ключ", b"canary", None])
 def test_what_is_no_token_is_refused_and_not_shown(token: Any) -> None:
     with pytest.raises(Refused, match="token_invalid") as refused:
@@ -85,13 +80,6 @@ def test_a_reply_is_done_and_a_refusal_is_final() -> None:
     assert outcome_of(200, {}, b'{"type":"success"}') == Done({"type": "success"})
     assert outcome_of(409, {}, problem("sold_out")) == Refuse("sold_out", "why")
     assert outcome_of(403, {}, problem("forbidden")) == Refuse("forbidden", "why")
-
-
-@pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
-def test_after_a_passing_error_it_is_sent_again(status: int) -> None:
-    found = outcome_of(status, {"retry-after": "3"}, b"<html>a proxy</html>")
-    assert isinstance(found, Again)
-    assert found.after_s == 3
 
 
 def test_the_reason_of_a_passing_error_is_told_if_the_service_gave_it() -> None:
@@ -116,14 +104,6 @@ def test_something_else_at_that_address_is_told_apart(status: int, body: bytes) 
     found = outcome_of(status, {}, body)
     assert isinstance(found, Refuse)
     assert found.code == "not_understood"
-
-
-def test_the_pauses_grow_up_to_a_bound_and_a_wait_that_is_asked_for_is_bounded_too() -> None:
-    assert [wait_s(attempt, 1.0) for attempt in (0, 1, 2)] == [0.1, 0.2, 0.4]
-    assert wait_s(1000, 1.0) == 5.0
-    assert wait_s(5, 0.0) == 0.0
-    assert outcome_of(503, {"retry-after": "86400"}, b"") == Again("the service answered 503", 5.0)
-    assert outcome_of(503, {"retry-after": "Wed, 21 Oct 2026"}, b"") == Again("the service answered 503", 0.0)
 
 
 @pytest.mark.parametrize("url", ["127.0.0.1:8765", "ws://x", "http://", "http://x/?a=1"])

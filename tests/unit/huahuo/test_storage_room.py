@@ -12,19 +12,6 @@ def counted(per_day: int) -> tuple[Room, Begun, FakeAmbient]:
     return room, room.count_begun(per_day, ambient), ambient
 
 
-def test_a_user_that_begins_too_many_streams_is_refused_and_told_when_to_come_back() -> None:
-    room, begun, ambient = counted(4)
-    for _ in range(4):
-        assert room.refuse("user/1") is None
-        begun.note("user/1")
-    refusal = room.refuse("user/1")
-    assert refusal is not None
-    assert (refusal.code, refusal.retry_s) == ("rate_limited", 86_400 / 4)
-    assert room.refuse("user/2") is None
-    ambient.advance(86_400 / 4)
-    assert room.refuse("user/1") is None
-
-
 def test_what_was_under_way_at_the_bound_is_owed() -> None:
     _, begun, ambient = counted(4)
     for _ in range(6):
@@ -32,16 +19,6 @@ def test_what_was_under_way_at_the_bound_is_owed() -> None:
     assert begun.wait_s("user/1") == 3 * 86_400 / 4
     ambient.advance(86_400)
     assert begun.wait_s("user/1") == 0
-
-
-def test_administrators_and_the_service_begin_as_many_streams_as_they_want() -> None:
-    room, begun, _ = counted(1)
-    for _ in range(3):
-        begun.note("service")
-        begun.note("user/1")
-    assert room.refuse("service") is None
-    assert room.refuse("user/1", True) is None
-    assert room.refuse("user/1") is not None
 
 
 def test_of_too_many_users_the_longest_idle_are_forgotten() -> None:

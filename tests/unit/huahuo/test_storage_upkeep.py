@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 import pytest
 
-from huahuo.actors.plugins.past import Past
 from huahuo.eventstore.ambient import FakeAmbient
 from huahuo.eventstore.care.backup import put_back
 from huahuo.eventstore.care.pruning import RetentionRule
@@ -19,7 +18,7 @@ from huahuo.eventstore.sqlite.log import SqliteLog
 from huahuo.eventstore.sqlite.schema import DATABASE
 from huahuo.storage import copying
 from huahuo.storage.copying import Outcome, name_at, run, staged
-from huahuo.storage.upkeep import RETRY_S, Backups, facts_of, rules_of
+from huahuo.storage.upkeep import RETRY_S, Backups, rules_of
 from tests.support.worlds.logs import MemoryEngine, append, event, opened
 
 HOUR_S = 3600.0
@@ -177,20 +176,3 @@ def test_a_rule_has_a_pattern_and_a_span_or_a_size_or_both() -> None:
 def test_what_is_no_rule_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"rule|span"):
         rules_of((text,))
-
-
-def test_whole_events_go_only_of_streams_that_no_entity_folds() -> None:
-    is_free = facts_of(Past(), {"order", "mailbox"}).is_free
-    free = ("group/ops", "system", "ds/a/b", "chat/1")
-    folded = (
-        "user/1",
-        "order/1",
-        "mailbox/1",
-        "roster/1",
-        "audit",
-        "auth",
-        "log",
-        "effect/mailbox/1",
-        "job/1",
-    )
-    assert [is_free(one) for one in (*free, *folded)] == [True] * len(free) + [False] * len(folded)

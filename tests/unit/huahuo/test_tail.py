@@ -2,7 +2,6 @@
 
 import io
 import json
-from collections.abc import Mapping
 
 import pytest
 from rich.console import Console
@@ -13,7 +12,7 @@ from huahuo.cli import tail
 from huahuo.errors import ConfigError
 from huahuo.mailcheck import mail
 from huahuo.mailcheck.servers.faults import KINDS
-from huahuo.terminal import language_in, printable
+from huahuo.terminal import printable
 from huahuo.transport.client.model import Event
 
 
@@ -28,11 +27,6 @@ def _shown(*events: Event) -> str:
         for event in events:
             bars.event(event)
     return out.getvalue()
-
-
-@pytest.mark.parametrize("given", ["head", "start", "snapshot", "17"])
-def test_a_place_to_begin_is_a_word_or_a_number(given: str) -> None:
-    assert str(tail.position(given)) == given
 
 
 @pytest.mark.parametrize("given", ["-1", "1.5", "tail", "", "１７"])
@@ -94,44 +88,8 @@ def _told(kind: str, **fields: object) -> Event:
     return Event("user/42", 3, kind, {"type": kind, **fields})
 
 
-def _shown_in(language: Language, *events: Event) -> str:
-    out = io.StringIO()
-    console = Console(file=out, force_terminal=True, width=200, color_system=None, height=30)
-    with tail.Bars(console, Reader(mail().past, language)) as bars:
-        for event in events:
-            bars.event(event)
-    return out.getvalue()
-
-
 def _line(language: Language, event: Event) -> str:
     return tail.plain_line(tail.said(event, Reader(mail().past, language)))
-
-
-@pytest.mark.parametrize(
-    ("environ", "language"),
-    [
-        ({"LANG": "zh_CN.UTF-8"}, "zh"),
-        ({"LANG": "zh"}, "zh"),
-        ({"LANG": "zh_TW@euro"}, "zh"),
-        ({"LANG": "de_DE.UTF-8"}, "en"),
-        ({"LANG": "C"}, "en"),
-        ({"LC_ALL": "en_GB.UTF-8", "LANG": "zh_CN.UTF-8"}, "en"),
-        ({"LC_ALL": "", "LC_MESSAGES": "zh_CN", "LANG": "en_US"}, "zh"),
-        ({}, "en"),
-    ],
-)
-def test_the_locale_says_the_language_of_the_terminal(environ: Mapping[str, str], language: Language) -> None:
-    assert language_in(environ) == language
-
-
-def test_progress_and_end_of_a_check_are_said_in_the_readers_language() -> None:
-    events = (
-        _told("check_progress", email_id=7, progress=20, message="正在选择文件夹 INBOX"),
-        _told("email_status_update", email_id=7, status="ok", message="检查完成，共 3 封新邮件"),
-    )
-    assert "mailbox 7: ok done, new mails: 3" in _shown_in("en", *events)
-    assert "opening the folder INBOX" in _shown_in("en", *events[:1])
-    assert "mailbox 7: ok 检查完成，共 3 封新邮件" in _shown_in("zh", *events)
 
 
 def test_a_failure_is_said_in_one_language_with_the_servers_own_words() -> None:
@@ -144,22 +102,6 @@ def test_a_failure_is_said_in_one_language_with_the_servers_own_words() -> None:
     assert f'"advice":"{kind.advice_english}"' in english
     assert f'"message":"{kind.chinese}: NO 请稍后 (later)"' in chinese
     assert f'"advice":"{kind.advice_chinese}"' in chinese
-
-
-@pytest.mark.parametrize("code", KINDS)
-def test_each_failure_is_said_in_either_language(code: str) -> None:
-    kind, say = KINDS[code], mail().past.say
-    assert say(kind.message, "en").isascii()
-    assert say(kind.message, "zh") == kind.messages[0]
-
-
-def test_what_users_and_senders_wrote_is_never_said_in_other_words() -> None:
-    mail_received = _told(
-        "mail_received", subject="登录成功", sender="没有找到新邮件", message="没有找到新邮件"
-    )
-    assert _line("en", mail_received) == tail.plain_line(mail_received)
-    own = _told("email_status_update", status="error", message="本公司的系统正在维护 (see the intranet)")
-    assert _line("en", own) == tail.plain_line(own)
 
 
 def test_a_snapshots_rows_are_said_too() -> None:

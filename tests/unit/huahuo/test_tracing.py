@@ -86,10 +86,6 @@ def test_clients_of_a_newer_event_make_spans_however_many_acked_the_older_ones()
     assert traced.delivered() == [1, 1, 2, 2, 3, 3]
 
 
-def test_signals_that_were_lost_are_no_commit() -> None:
-    Traced().spans.committed(None)
-
-
 @pytest.mark.parametrize(
     ("text", "place"),
     [

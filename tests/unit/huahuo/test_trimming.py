@@ -63,18 +63,6 @@ async def parts(names: str = "ab") -> AsyncIterator[tuple[Cluster, list[Part]]]:
             await part.duty.stop()
 
 
-async def test_the_node_that_takes_the_work_over_trims_what_has_become_old_before() -> None:
-    async with parts() as (made, each):
-        await each[0].trimmer.turn()
-        await made.pass_s(KEEP_S - 10)
-        await each[0].duty.stop()
-        await made.pass_s(12.0)
-        assert each[1].duty.works
-        each[1].backed_up_ms = made.nodes[1].ambient.now_ms()
-        await each[1].trimmer.turn()
-        assert made.order.first > 1
-
-
 async def test_births_are_not_kept_without_end_while_nothing_may_be_trimmed() -> None:
     async with parts("a") as (made, [part]):
         for _ in range(MARKS_MAX + MARKS):
@@ -90,16 +78,6 @@ async def test_births_are_not_kept_without_end_while_nothing_may_be_trimmed() ->
 async def births(part: Part) -> int:
     [(_, value)] = await part.node.log.rows(MEMBERS_TABLE, "trimmed", after=b"", limit=9)
     return len(msgspec.json.decode(value)["births"])
-
-
-async def test_a_trim_by_hand_on_another_node_is_not_taken_back() -> None:
-    async with parts() as (made, each):
-        await each[0].trimmer.turn()
-        await made.pass_s(5.0)
-        mark, _ = await asyncio.gather(each[1].trimmer.now(), made.pass_s(5.0))
-        await made.pass_s(KEEP_S)
-        await each[0].trimmer.turn()
-        assert each[0].trimmer.trimmed.offset >= mark.offset
 
 
 async def test_a_living_node_that_has_not_applied_it_is_waited_for_and_named() -> None:

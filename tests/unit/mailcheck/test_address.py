@@ -7,77 +7,8 @@ import pytest
 from huahuo.actors.plugins.resolver import Resolver
 from huahuo.mailcheck.servers.faults import DnsFailed, HostRefused
 from huahuo.mailcheck.servers.network import Network
-from huahuo.mailcheck.servers.providers import Reason, host_name, is_public, refusal
+from huahuo.mailcheck.servers.providers import Reason, is_public, refusal
 
-
-@pytest.mark.parametrize(
-    ("given", "normal"),
-    [
-        ("imap.example.com", "imap.example.com"),
-        ("IMAP.Example.COM.", "imap.example.com"),
-        (" imap.qq.com ", "imap.qq.com"),
-        ("例子.中国", "xn--fsqu00a.xn--fiqs8s"),
-        ("bücher.example", "xn--bcher-kva.example"),
-        ("my_host.example", "my_host.example"),
-        ("localhost", "localhost"),
-        ("93.184.216.34", "93.184.216.34"),
-        ("[2606:4700::1111]", "2606:4700::1111"),
-        ("2606:4700:0:0::1111", "2606:4700::1111"),
-        ("127.0.0.1", "127.0.0.1"),
-        ("１２７．０．０．１", "127.0.0.1"),
-        ("imap。example。com", "imap.example.com"),
-    ],
-)
-def test_a_host_has_one_normal_form(given: str, normal: str) -> None:
-    assert host_name(given) == normal
-
-
-@pytest.mark.parametrize(
-    "given",
-    [
-        "",
-        ".",
-        "..",
-        "127.1",
-        "0x7f000001",
-        "0x7f.0.0.1",
-        "2130706433",
-        "017700000001",
-        "0177.0.0.1",
-        "127.0.0.01",
-        "1.2.3.4.5",
-        "256.1.1.1",
-        "imap.example.com:993",
-        "imap.example.com/x",
-        "user@imap.example.com",
-        "imap.example.com\r\nX: y",
-        "imap.exa\0mple.com",
-        "imap example.com",
-        "imap\t.example.com",
-        "a..b",
-        "-a.example",
-        "a-.example",
-        "x" * 64 + ".example",
-        ".".join(["x" * 50] * 6),
-        "[::1",
-        "[127.0.0.1]x",
-        "fe80::1%eth0",
-        "[fe80::1%25eth0]",
-        "1::2::3",
-        "http://imap.example.com",
-        "imap.example.com#",
-        "*.example.com",
-        "%6c%6f",
-        "\udcff.example",
-    ],
-)
-def test_odd_spellings_of_hosts_are_refused(given: str) -> None:
-    with pytest.raises(HostRefused) as refused:
-        host_name(given)
-    assert refused.value.reason == Reason.MALFORMED
-
-
-PUBLIC = ["93.184.216.34", "1.1.1.1", "223.5.5.5", "2606:4700::1111", "2400:3200::1", "2a00:1450:4001::200e"]
 PRIVATE = [
     *("127.0.0.1", "127.255.255.254", "10.0.0.1", "172.16.0.1", "172.31.255.255", "192.168.1.1"),
     *("100.64.0.1", "100.100.100.201", "100.127.255.255", "::1", "fc00::1", "fd12:3456::1"),
@@ -90,12 +21,6 @@ SPECIAL = [
     *("5f00::1", "fe80::1", "fec0::1", "ff02::1", "fd00:ec2::254", "::1%lo", "fe80::1%eth0"),
     *("100.100.100.200", "168.63.129.16"),  # metadata at Alibaba and Azure
 ]
-
-
-@pytest.mark.parametrize("address", PUBLIC)
-def test_public_addresses_are_allowed(address: str) -> None:
-    assert refusal(address, allow_private=False) is None
-    assert is_public(address)
 
 
 @pytest.mark.parametrize("address", PRIVATE)
@@ -145,29 +70,11 @@ async def test_a_name_that_leads_inside_is_refused_before_any_connection(bad: li
         await Network(resolver=resolver).open_stream("evil.example", 993, use_ssl=True, timeout_s=1)
 
 
-@pytest.mark.parametrize("port", [0, -1, 22, 25, 80, 8080, 65536, 144])
-async def test_other_ports_than_those_of_imap_are_refused(port: int) -> None:
-    resolver, asked = answers(["93.184.216.34"])
-    with pytest.raises(HostRefused) as refused:
-        await Network(resolver=resolver).addresses("h.example", port, 1)
-    assert refused.value.reason == Reason.PORT
-    assert asked == []
-
-
 @pytest.mark.parametrize("port", [0, -1, 65536])
 async def test_a_port_that_is_none_is_refused_even_where_private_servers_are_allowed(port: int) -> None:
     resolver, _ = answers(["127.0.0.1"])
     with pytest.raises(HostRefused):
         await Network(allow_private=True, resolver=resolver).addresses("h.example", port, 1)
-
-
-async def test_a_name_without_address_is_a_dns_failure() -> None:
-    async def fails(host: str, port: int) -> list[str]:
-        raise OSError("no such name")
-
-    for resolver in (fails, answers([])[0]):
-        with pytest.raises(DnsFailed):
-            await Network(resolver=resolver).addresses("nowhere.example", 993, 1)
 
 
 async def test_a_resolver_that_never_answers_is_a_dns_failure() -> None:

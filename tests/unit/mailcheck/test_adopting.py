@@ -2,11 +2,10 @@
 
 from typing import Any
 
-import msgspec
 import pytest
 
-from huahuo.mailcheck.classic.queries import adopted_content_of, fetched_of, moment_ms
-from huahuo.mailcheck.events import IMPORTED, FetchedMail
+from huahuo.mailcheck.classic.queries import adopted_content_of, moment_ms
+from huahuo.mailcheck.events import FetchedMail
 from tests.support.models.mail_book import mail
 from tests.support.worlds.mail_world import MailWorld, mail_world
 
@@ -42,14 +41,6 @@ def test_times_without_a_zone_are_utc(said: object, ms: int | None) -> None:
     assert moment_ms(said) == ms
 
 
-def test_a_mail_without_a_time_is_of_now_and_keeps_the_names_of_its_attachments() -> None:
-    attachment = {"filename": "a.pdf", "content_type": None, "size": None}
-    mail = fetched_of({"id": 7, "content": "x", "attachments": [attachment]}, now_ms=5)
-    assert (mail.uid, mail.folder, mail.date_ms, mail.has_attachments) == (7, "IMPORTED", 5, True)
-    stored = msgspec.json.decode(mail.content)
-    assert stored["attachments"] == [{"name": "a.pdf", "type": "", "size": 0}]
-
-
 AT_MS = 1_780_000_000_000
 SENDER = "Alice <alice@example.com>"
 
@@ -76,38 +67,6 @@ async def check(world: MailWorld, *mails: FetchedMail) -> list[str]:
     running.finish(len(mails))
     await world.ended(1, after=before)
     return [one["subject"] for one in (await world.said())[before:] if one["type"] == "mail_received"]
-
-
-@pytest.mark.parametrize(
-    ("said", "known"),
-    [
-        ({}, True),
-        ({"received_time": "2026-05-29 04:26:40"}, True),
-        ({"received_time": "2026-05-29 04:27:50"}, False),
-        ({"sender": "alice@example.com"}, True),
-        ({"sender": "bob@example.com"}, False),
-        ({"subject": "  hello "}, True),
-        ({"subject": "Hello again"}, False),
-    ],
-    ids=[
-        "the same",
-        "in another zone",
-        "another time",
-        "only the address",
-        "another sender",
-        "spaced",
-        "another subject",
-    ],
-)
-@mail_world()
-async def test_a_mail_that_came_over_is_known_by_subject_sender_and_date(
-    world: MailWorld, said: dict[str, Any], known: bool
-) -> None:
-    await world.add("a@example.com")
-    await take_over(world, said)
-    assert await check(world, there(1, "Hello")) == ([] if known else ["Hello"])
-    rows = (await world.do("get_mail_records", email_id=1))["data"]
-    assert {row["folder"] for row in rows} == ({"INBOX"} if known else {"INBOX", IMPORTED})
 
 
 @mail_world()

@@ -10,8 +10,6 @@ from huahuo.actors.plugins.calls import Reply, json_reply
 from huahuo.eventstore.ambient import SystemAmbient
 from huahuo.mailcheck import en, zh
 from huahuo.mailcheck.api.contents import ASKING_AT_ONCE, Asking
-from huahuo.mailcheck.checks.check_effect import CheckFailed
-from huahuo.mailcheck.servers.faults import outcome_of
 
 ALICE, BOB = "user/1", "user/2"
 FOUND = json_reply({"type": "folders"})
@@ -41,16 +39,6 @@ async def test_a_third_query_of_a_user_is_refused_until_one_has_ended() -> None:
     answers.set()
     assert await asyncio.gather(*waiting) == [FOUND] * ASKING_AT_ONCE
     assert await asking.answer(ALICE, found) is FOUND
-
-
-async def test_a_server_that_fails_is_said_with_what_to_do() -> None:
-    asking = Asking(SystemAmbient(), zh.ASKING_ALREADY, en.SERVERS_AT_ONCE)
-
-    async def failing() -> Reply:
-        raise CheckFailed(outcome_of("bad_credentials"))
-
-    refused = said(await asking.answer(ALICE, failing))
-    assert (refused["code"], refused["details"]) == ("unavailable", outcome_of("bad_credentials").advice)
 
 
 @pytest.mark.virtual_time

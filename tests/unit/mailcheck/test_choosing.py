@@ -23,33 +23,6 @@ async def import_many(world: MailWorld) -> None:
 
 
 @mail_world()
-async def test_a_filter_reaches_all_mailboxes_however_many(world: MailWorld) -> None:
-    await import_many(world)
-    reply = await world.do("label_emails", filter={}, add_tags=["all"])
-    assert (reply["type"], len(reply["email_ids"])) == ("success", MANY)
-    reply = await world.do("label_emails", filter={"text": "m12"}, group="twelve")
-    some = [row["id"] for row in (await world.rows()).values() if row.get("group") == "twelve"]
-    assert sorted(reply["email_ids"]) == sorted(some)
-    assert reply["message"] == f"已更新 {len(some)} 个邮箱的标签"
-    gone = await world.do("delete_emails", filter={"group": "twelve"})
-    assert sorted(gone["email_ids"]) == sorted(some)
-    assert len(await world.rows()) == MANY - len(some)
-
-
-@mail_world()
-async def test_a_filter_and_a_list_together_are_refused_and_nothing_found_is_a_warning(
-    world: MailWorld,
-) -> None:
-    await world.add("a@example.com")
-    both = await world.do("check_emails", email_ids=[1], filter={})
-    assert (both["code"], both["message"]) == ("invalid_field", "字段无效：filter")
-    none = await world.do("check_emails", filter={"tag": "none"})
-    assert (none["type"], none["email_ids"]) == ("warning", [])
-    neither = await world.do("check_emails")
-    assert neither["code"] == "invalid_field"
-
-
-@mail_world()
 async def test_of_a_users_commands_with_a_filter_each_waits_for_the_one_before(world: MailWorld) -> None:
     await import_many(world)
     under_way, most, hold = 0, 0, world.directory.hold

@@ -97,27 +97,3 @@ def test_nodes_that_need_a_token_at_once_ask_one_after_the_other() -> None:
         assert endpoint.good != "revoked"
 
     run_virtual(main())
-
-
-def test_the_claim_of_a_node_that_is_gone_holds_nobody_up_for_long() -> None:
-    async def main() -> None:
-        endpoint = Strict()
-        async with cluster("ab") as nodes:
-            gone, stays = nodes.nodes
-            await add_mailbox(gone)
-            await nodes.caught_up()
-            async with tokens_of(gone, endpoint) as (_, of_gone), tokens_of(stays, endpoint) as (tokens, own):
-                assert await of_gone.claim(1)
-                await nodes.caught_up()
-                assert not await own.claim(1)
-                await gone.crash()
-                virtual = asyncio.get_running_loop()
-                begun_s = virtual.time()
-                asked = asyncio.create_task(tokens.get(1, PROVIDER, graph=False))
-                while not asked.done():
-                    await asyncio.sleep(0.5)
-                    stays.ambient.advance(0.5)
-                assert (await asked).generation == 1
-                assert virtual.time() - begun_s < 30
-
-    run_virtual(main())

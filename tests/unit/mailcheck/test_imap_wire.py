@@ -19,8 +19,6 @@ from huahuo.mailcheck.servers.faults import (
 from huahuo.mailcheck.servers.imap_client import Idle, ImapStream
 from huahuo.mailcheck.servers.imap_grammar import (
     CREDENTIAL_BYTES_MAX,
-    Fetched,
-    fetched,
     login_pieces,
 )
 from huahuo.mailcheck.servers.providers import Providers
@@ -37,50 +35,6 @@ def test_what_cannot_be_sent_is_refused_for_user_and_password(evil: str) -> None
 def test_the_pieces_do_not_show_the_password() -> None:
     assert "canary" not in repr(login_pieces("bob", Secret("canary")))
     assert "canary" not in repr(login_pieces("bob", Secret("cänary canary")))
-
-
-def test_a_fetch_tells_uid_size_date_and_body() -> None:
-    told = fetched([b'3 FETCH (UID 9 RFC822.SIZE 120 INTERNALDATE "01-Jul-2025 10:00:00 +0800")'])
-    assert told == Fetched(9, 120, 1_751_335_200_000)
-    assert fetched([(b"3 FETCH (UID 9 BODY[] {4}", b"body"), b")"]) == Fetched(9, body=b"body")
-    assert fetched([(b"3 fetch (BODY[]<0> {4}", b"body"), b" UID 9)"]) == Fetched(9, body=b"body")
-    assert fetched([b'3 FETCH (UID 9 BODY[] "quoted")']) == Fetched(9, body=b"quoted")
-    assert fetched([b'3 FETCH (UID 9 BODY[] "123")']) == Fetched(9, body=b"123")
-    assert fetched([b"3 FETCH (UID 9 BODY[] NIL)"]) == Fetched(9)
-
-
-@pytest.mark.parametrize(
-    "date",
-    [
-        b"01-Jul-2025 10:00:00 +0800",
-        b" 1-jan-1999 00:00:00 -0330",
-        b"29-FEB-2024 23:59:59 +0000",
-        b"31-Feb-2025 10:00:00 +0000",
-        b"01-Xyz-2025 10:00:00 +0000",
-    ],
-)
-def test_the_usual_order_of_what_is_asked_says_the_same_as_any_other(date: bytes) -> None:
-    usual = fetched([b'3 FETCH (UID 9 RFC822.SIZE 120 INTERNALDATE "' + date + b'")'])
-    other = fetched([b'3 FETCH (RFC822.SIZE 120 INTERNALDATE "' + date + b'" UID 9)'])
-
-    assert usual == other
-    assert usual is not None
-
-
-@pytest.mark.parametrize(
-    "date",
-    [
-        b"nonsense",
-        b"",
-        b"31-Feb-2025 99:00:00 +0000",
-        b"01-Jan-0001 00:00:00 +0000",
-        b"01-Jan-2025 00:00:00 +9900",
-    ],
-)
-def test_a_date_that_is_none_does_not_lose_the_mail(date: bytes) -> None:
-    told = fetched([b'3 FETCH (UID 9 RFC822.SIZE 1 INTERNALDATE "' + date + b'")'])
-    assert told is not None
-    assert (told.uid, told.size) == (9, 1)
 
 
 LINE_MAX = 1024
@@ -124,15 +78,6 @@ class Held:
         self.hears(answer)
         await self.idle.begin(LINE_MAX)
         return self
-
-
-async def test_a_mail_is_news_once() -> None:
-    held = await Held().begun()
-    assert held.wire.sent == b"h7 IDLE\r\n"
-    held.hears(b"* 4 EXI")
-    assert held.news == 0
-    held.hears(b"STS\r\n* 1 RECENT\r\n* 5 EXISTS\r\n")
-    assert held.news == 1
 
 
 async def test_a_mail_that_came_before_the_server_agreed_is_news() -> None:
@@ -216,13 +161,3 @@ def test_all_who_have_a_place_at_a_server_share_its_bound() -> None:
     assert connections.of_watchers(plan("H.example")).try_take(0.0)
     assert not connections.of_watchers(plan("h.example")).try_take(0.0)
     assert connections.hosts == 1
-
-
-async def test_where_nodes_divide_checks_their_bound_at_one_host_is_a_number_of_places() -> None:
-    connections = Connections(Providers(), 2, checks_per_host_max=1)
-    first, others = connections.of_check(plan("h.example")), connections.of_check(plan("other.example"))
-    async with first, others, connections.of_mail(plan("h.example")):
-        second = asyncio.ensure_future(connections.of_check(plan("H.example")).__aenter__())
-        await asyncio.sleep(0)
-        assert not second.done()
-    await second

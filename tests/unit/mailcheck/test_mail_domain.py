@@ -3,43 +3,12 @@
 import asyncio
 from typing import Any
 
-import msgspec
 import pytest
 
-from huahuo.eventstore.errors import Unavailable
-from huahuo.eventstore.model import StoredEvent
 from huahuo.mailcheck.plugin.domain import UnknownMailbox
-from huahuo.mailcheck.servers.providers import Place
-from tests.support.models.mail_book import USER, mail
+from tests.support.models.mail_book import USER
 from tests.support.models.mail_rules import broken_checks
 from tests.support.worlds.mail_world import MailWorld, mail_world
-
-
-@mail_world()
-async def test_a_check_gets_target_and_secret_and_its_results_are_told_in_order(world: MailWorld) -> None:
-    await world.add("a@example.com", server="imap.example.com", port=1143, use_ssl=False)
-    await world.do("check_emails", email_ids=[1])
-    check = await world.script.next()
-    target = check.target
-    assert target.places == (Place("imap.example.com", 1143, "offered"),)
-    assert (target.user, target.secret.reveal()) == ("a@example.com", "canary-password")
-    assert check.since is None
-    await check.sink.progress(10, "正在登录邮箱")
-    await check.mails(mail(1), mail(2))
-    check.finish(2)
-    assert (await world.ended(1))["status"] == "ok"
-    assert [e["type"] for e in await world.said()] == [
-        "email_added",
-        "email_status_update",
-        "email_status_update",
-        "check_progress",
-        "check_progress",
-        "mail_received",
-        "mail_received",
-        "check_progress",
-        "email_status_update",
-    ]
-    assert (await world.rows())[1]["message"] == "检查完成，共 2 封新邮件"
 
 
 @mail_world()
@@ -60,26 +29,6 @@ async def test_a_server_that_takes_no_passwords_is_not_asked_to_take_one(world: 
     assert world.script.begun == 0
 
 
-@mail_world(checks_max=3, checks_per_host_max=2)
-async def test_checks_are_bounded_in_all_and_for_each_server_and_none_is_forgotten(world: MailWorld) -> None:
-    for n in range(12):
-        await world.add(f"{n}@example.com", server="busy.example.com" if n < 8 else f"s{n}.example.com")
-    await world.do("check_emails", email_ids=list(range(1, 13)))
-    hosts = []
-    for _ in range(12):
-        check = await world.script.next()
-        hosts.append(check.target.host)
-        assert world.mail.checks_running <= 3
-        check.finish()
-    assert world.script.running_peak <= 3
-    # A busy server does not keep the others waiting until it is done.
-    assert hosts.index("s11.example.com") < 9
-    for n in range(1, 13):
-        assert (await world.ended(n))["status"] == "ok"
-    await world.mail.idle()
-    assert (world.mail.checks_running, world.mail.checks_waiting) == (0, 0)
-
-
 @mail_world(checks_max=1, checks_waiting_max=1)
 async def test_what_finds_no_room_in_the_line_is_picked_up_later(world: MailWorld) -> None:
     for n in range(4):
@@ -89,30 +38,6 @@ async def test_what_finds_no_room_in_the_line_is_picked_up_later(world: MailWorl
         (await world.script.next()).finish()
     for n in range(1, 5):
         assert (await world.ended(n))["status"] == "ok"
-
-
-@mail_world(checks_max=1)
-async def test_a_check_that_was_only_queued_runs_after_a_restart(world: MailWorld) -> None:
-    await world.add("a@example.com")
-    await world.add("b@example.com")
-    await world.do("check_emails", email_ids=[1, 2])
-    await world.script.next()
-    await world.restart()
-    for _ in range(2):
-        (await world.script.next()).finish()
-    assert (await world.ended(1))["status"] == (await world.ended(2))["status"] == "ok"
-
-
-@mail_world()
-async def test_a_check_whose_start_was_lost_with_the_answer_begins_all_the_same(world: MailWorld) -> None:
-    await world.add()
-    world.log.lose = ["after"]
-    with pytest.raises(Unavailable):
-        await world.reply("check_emails", email_ids=[1], command_id="c1")
-    (await world.script.next()).finish()
-    assert (await world.ended(1))["status"] == "ok"
-    repeat = await world.reply("check_emails", email_ids=[1], command_id="c1")
-    assert (repeat.duplicate, msgspec.json.decode(repeat.body)["accepted"]) == (True, [1])
 
 
 @mail_world()
@@ -145,16 +70,6 @@ async def test_a_report_that_ends_our_check_stops_it(world: MailWorld) -> None:
     await check.cancelled.wait()
 
 
-def causes(events: list[StoredEvent], principal: str = "service") -> dict[str, set[str]]:
-    """By entity: which events the service's own events were caused by."""
-    at = {e.position: f"{e.entity} {e.type}" for e in events}
-    found: dict[str, set[str]] = {}
-    for event in events:
-        if event.principal == principal:
-            found.setdefault(event.entity, set()).add(at.get(event.cause, "nothing"))
-    return found
-
-
 OTHER = USER + 1
 
 
@@ -176,17 +91,6 @@ async def test_users_take_turns_at_a_server_that_both_wait_for(world: MailWorld)
         check.finish()
     await world.mail.idle()
     assert begun.index(f"0@u{OTHER}.example") <= 2
-    assert world.script.running_peak == 1
-
-
-@mail_world(checks_per_host_max=1)
-async def test_a_host_is_one_whatever_the_case_of_its_name(world: MailWorld) -> None:
-    await world.add("a@example.com", server="imap.example.com")
-    await world.add("b@example.com", server="IMAP.example.com")
-    await world.do("check_emails", email_ids=[1, 2])
-    for _ in range(2):
-        (await world.script.next()).finish()
-    await world.mail.idle()
     assert world.script.running_peak == 1
 
 

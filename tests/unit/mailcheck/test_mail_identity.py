@@ -44,26 +44,6 @@ def listed(*lines: bytes) -> list[Folder]:
     return [folder for line in lines if (folder := folder_of([line])) is not None]
 
 
-@pytest.mark.parametrize(
-    ("line", "name"),
-    [
-        (rb'LIST (\HasNoChildren \Junk) "/" Odd', "Odd"),
-        (rb'LIST () "/" "Junk Email"', "Junk Email"),
-        (rb'LIST () "/" "&V4NXPpCuTvY-"', "垃圾邮件"),
-        (rb'LIST () "." "INBOX.spam"', "INBOX.spam"),
-        (rb'LIST () "/" "Courrier ind&AOk-sirable"', "Courrier indésirable"),
-        (rb"LIST () NIL {4}", "Junk"),
-    ],
-)
-def test_junk_is_found_by_its_use_or_by_its_name_in_many_languages(line: bytes, name: str) -> None:
-    inbox, archive = rb'LIST () "/" INBOX', rb'LIST () "/" "Archive"'
-    parts = [(line, b"Junk"), b""] if line.endswith(b"}") else [line]
-    folder = folder_of(parts)  # type: ignore[arg-type]
-    assert folder is not None
-    found = chosen([*listed(inbox, archive), folder], (JUNK,))
-    assert [one.name for one in found] == [name]
-
-
 @pytest.mark.parametrize("name", [b"x\r\nh9 DELETE INBOX", b"a\0b", b"\x1b[2J", b"", b"\xff", b"x" * 1001])
 def test_a_folder_whose_name_cannot_be_sent_is_left_out(name: bytes) -> None:
     parts: list[Part] = [(rb'LIST (\Junk) "/" {%d}' % len(name), name), b""]

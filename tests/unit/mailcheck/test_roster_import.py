@@ -2,21 +2,15 @@
 
 import asyncio
 from collections.abc import Callable
-from typing import Literal
-
-import pytest
 
 from huahuo.actors.plugins.calls import Refusal, UserId
 from huahuo.actors.plugins.plugin import JobDoor, JobOutcome
-from huahuo.eventstore.model import Secret
 from huahuo.mailcheck import zh
 from huahuo.mailcheck.api.import_export import PER_USER_MAX, SILENT_S
-from huahuo.mailcheck.events import StartCheck
-from huahuo.mailcheck.records import ImportResult, LineFailure
+from huahuo.mailcheck.records import ImportResult
 from huahuo.mailcheck.roster.decider import ImportEmails
-from huahuo.mailcheck.roster.importer import bytes_in_memory, parse
+from huahuo.mailcheck.roster.importer import parse
 from tests.support.models.mail_book import USER, Book
-from tests.support.models.mail_rules import leaks
 from tests.support.worlds.mail_world import MailWorld, in_mail_world, mail_world
 
 U = f"user/{USER}"
@@ -26,50 +20,6 @@ def do_import(book: Book, text: str, mail_type: str = "imap") -> ImportResult | 
     reply = book.roster(USER, ImportEmails(mail_type, parse(text, mail_type))).reply
     assert isinstance(reply, ImportResult | Refusal)
     return reply
-
-
-def test_all_good_lines_come_in_one_append_and_the_others_are_told_by_number() -> None:
-    book = Book()
-    book.add("old@x.com")
-    text = "a@x.com----canary-1\n\nOLD@x.com----canary-2\nrubbish-canary\nb@163.com----canary-3\na@x.com----x"
-    assert do_import(book, text) == ImportResult(
-        total=5,
-        success=2,
-        failed=3,
-        failed_details=[
-            LineFailure(3, "邮箱地址已存在"),
-            LineFailure(4, zh.TWO_FIELDS),
-            LineFailure(6, "邮箱地址重复"),
-        ],
-    )
-    assert [(e["email_id"], e["email"], e["server"]) for e in book.said(U, 1)] == [
-        (2, "a@x.com", "imap.x.com"),
-        (3, "b@163.com", "imap.163.com"),
-    ]
-    assert book.secrets["mailbox/3", "password"] == Secret("canary-3")
-    assert leaks(["canary-1", "canary-2", "rubbish-canary"], *(e.body for e in book.events)) == []
-
-
-@pytest.mark.parametrize("validate", ["login", "check"])
-def test_each_mailbox_of_an_import_is_signed_in_to_or_checked_if_it_asks_for_that(
-    validate: Literal["login", "check"],
-) -> None:
-    book = Book()
-    data = parse("a@x.com----p\nb@y.com----p", "imap")
-    decision = book.roster(USER, ImportEmails("imap", data, validate))
-    started = [one for one in decision.effects if isinstance(one, StartCheck)]
-    is_login = validate == "login"
-    assert [(one.email_id, one.host, one.login) for one in started] == [
-        (1, "imap.x.com", is_login),
-        (2, "imap.y.com", is_login),
-    ]
-    assert book.roster_state(USER).checks == {one.email_id: one.check_id for one in started}
-
-
-def test_an_import_counts_more_in_memory_than_its_text_and_by_its_lines() -> None:
-    one, many = "a" * 4_000, "a\n" * 2_000
-    assert bytes_in_memory(one) >= 2 * len(one)
-    assert bytes_in_memory(many) >= bytes_in_memory(one) + 400 * 1_999
 
 
 def test_the_bound_of_mailboxes_holds_line_by_line() -> None:
@@ -89,16 +39,6 @@ def test_an_address_of_one_provider_is_no_mailbox_of_another() -> None:
         (1, zh.OTHER_TYPE.format("outlook", "outlook"))
     ]
     assert [e["email"] for e in book.said(U)] == ["b@qq.com", "c@example.com"]
-
-
-def test_columns_say_where_each_mailbox_is() -> None:
-    book = Book()
-    text = "email,password,mail_type,server,port\na@x.com,p,imap,mail.y.com,1143\nb@qq.com,p,qq,,"
-    assert do_import(book, text) == ImportResult(2, 2, 0, [])
-    assert [(e["mail_type"], e["server"], e["port"]) for e in book.said(U)] == [
-        ("imap", "mail.y.com", 1143),
-        ("qq", "imap.qq.com", 993),
-    ]
 
 
 class Board:
@@ -142,24 +82,6 @@ def job_world(test: Callable[[MailWorld, Board], object]) -> None:
 
 def lines(first: int, count: int) -> str:
     return "\n".join(f"m{n}@example.com----canary" for n in range(first, first + count))
-
-
-def test_several_commands_are_one_job_with_progress_and_an_end() -> None:
-    async def test(world: MailWorld, board: Board) -> None:
-        begun = await world.do("begin_import", lines=4)
-        assert (begun["job_id"], board.begun) == (1, [("import_emails", USER)])
-        await world.do("import_emails", data=lines(1, 2), mail_type="imap", job_id=1)
-        await world.do("import_emails", data=lines(2, 2), mail_type="imap", job_id=1)
-        assert board.said == [
-            (1, 50, "已导入 2 个邮箱，失败 0 行，共 4 行"),
-            (1, 99, "已导入 3 个邮箱，失败 1 行，共 4 行"),
-        ]
-        ended = await world.do("end_import", job_id=1)
-        assert (ended["success"], ended["failed"]) == (3, 1)
-        assert board.ended == {1: ("done", "已导入 3 个邮箱，失败 1 行，共 4 行")}
-        assert (await world.do("end_import", job_id=1))["code"] == "not_found"
-
-    job_world(test)
 
 
 def test_a_cancelled_import_takes_no_more_lines() -> None:

@@ -16,30 +16,9 @@ from huahuo.eventstore.model import RowDrop
 from huahuo.mailcheck.api import mail_actions
 from huahuo.mailcheck.api.contents import Keeping
 from huahuo.mailcheck.mailbox.decider import SeeUnread
-from huahuo.mailcheck.records import INDEX_FILE, INDEX_NAME, MAILS, PURGES
+from huahuo.mailcheck.records import INDEX_FILE, INDEX_NAME, MAILS
 from tests.support.worlds.mail_world import MailWorld, mail_world
 from tests.support.worlds.search_world import found, letter, receive
-
-
-@mail_world(searching=True)
-async def test_subject_sender_recipients_and_text_are_found_newest_first(world: MailWorld) -> None:
-    await world.add("a@example.com")
-    await receive(
-        world,
-        1,
-        letter(1, "您的验证码", "登录验证码 482913"),
-        letter(2, "Invoice", "for the trip to Paris", sender="Rail <tickets@rail.example>"),
-        letter(3, "Hello", "", html="<p>Paris in <b>spring</b></p><style>.invisible{}</style>"),
-        letter(4, "List", "", to="team@lists.example"),
-    )
-    assert await found(world, "paris") == ["Hello", "Invoice"]
-    assert await found(world, "paris", sort="received_time") == ["Invoice", "Hello"]
-    assert await found(world, "验证码") == ["您的验证码"]
-    assert await found(world, "from:rail") == ["Invoice"]
-    assert await found(world, "to:team") == ["List"]
-    assert await found(world, "subject:paris") == []
-    assert await found(world, "invisible") == []
-    assert len(await found(world)) == 4
 
 
 @mail_world(searching=True)
@@ -62,28 +41,6 @@ async def test_filters_limit_what_is_found(world: MailWorld) -> None:
     assert await found(world, has_attachments=True) == ["three"]
     since, until = (f"2026-09-21T13:{minute:02}:20Z" for minute in (15, 17))
     assert await found(world, since=since, until=until) == ["three", "two"]
-
-
-@mail_world(searching=True)
-async def test_a_deleted_mailbox_is_found_no_more_and_leaves_no_word_in_the_file(
-    world: MailWorld, tmp_path: Path
-) -> None:
-    world.files = tmp_path
-    await world.restart()
-    await world.add("a@example.com")
-    await world.add("b@example.com")
-    await receive(world, 1, *(letter(n, f"kanarienvogel{n}", f"金丝雀 text{n}") for n in range(1, 40)))
-    await receive(world, 2, letter(1, "other"))
-    await world.do("delete_emails", email_ids=[1])
-    await world.mail.idle()
-    assert await found(world) == ["other"]
-    assert await world.log.rows(MAILS, "1", limit=1) == []
-    assert await world.log.rows(PURGES, "", limit=1) == []
-    await world.mail.close()
-    left = b"".join(path.read_bytes() for path in tmp_path.iterdir())
-    assert b"kanarien" not in left
-    assert "丝雀".encode() not in left
-    assert b"other" in left
 
 
 @pytest.mark.parametrize("passed_over", [64, 0])
@@ -143,18 +100,6 @@ async def test_an_entry_that_leads_to_no_mail_is_not_passed_over_and_the_index_i
     assert (await world.do("search_mails", query="first"))["code"] == "busy"
     await world.mail.idle()
     assert await found(world) == ["second", "first"]
-
-
-@mail_world(searching=True)
-async def test_a_rebuild_while_the_service_runs_loses_and_doubles_nothing(world: MailWorld) -> None:
-    await world.add("a@example.com")
-    await receive(world, 1, *(letter(n, f"mail {n}") for n in range(1, 300)))
-    await world.projections[INDEX_NAME].rebuild("user/1")
-    await world.mail.idle()
-    assert len(await found(world, "mail", limit=200)) == 200
-    page = await world.do("search_mails", query="mail", limit=200)
-    rest = await world.do("search_mails", query="mail", limit=200, before=page["next"])
-    assert (len(rest["data"]), rest["next"], rest["behind"]) == (99, None, 0)
 
 
 @pytest.mark.parametrize(

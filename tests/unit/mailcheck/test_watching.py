@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import pytest
 
-from huahuo.mailcheck.checks.backoff import Host, Pace, renew_s
+from huahuo.mailcheck.checks.backoff import Host, Pace
 from huahuo.mailcheck.checks.check_effect import CheckFailed
 from huahuo.mailcheck.checks.watchers import MailboxGone, Seen, Turns, Watched
 from huahuo.mailcheck.servers.faults import ConnectionLost, outcome_of
@@ -51,33 +51,6 @@ async def statuses(world: MailWorld) -> list[str]:
     return [e["status"] for e in await world.said() if "status" in e]
 
 
-@mail_world(watch=SLOW)
-async def test_watching_is_switched_for_ids_or_a_filter_and_others_are_refused(world: MailWorld) -> None:
-    first, second = [await world.add(f"{name}@x.com") for name in ("a", "b")]
-    strange = await world.add("c@x.com", user_id=USER + 1)
-    answer = await world.do("watch_emails", email_ids=[first, strange, 99], on=True)
-    assert (answer["accepted"], answer["refused"]) == ([first], [strange, 99])
-    answer = await world.do("watch_emails", filter={}, on=True)
-    assert (answer["accepted"], answer["refused"]) == ([first, second], [])
-    assert [e["email_id"] for e in await world.said() if e.get("watched")] == [first, second]
-    await world.do("watch_emails", filter={"text": "a@"}, on=False)
-    assert {n: row["watched"] for n, row in (await world.rows()).items()} == {first: False, second: True}
-    assert (await world.do("watch_emails", on=True))["code"] == "invalid_field"
-    assert world.mail.watching.count == 1
-
-
-@mail_world(watch=SLOW)
-async def test_a_filter_of_many_mailboxes_is_switched_in_parts_with_one_answer(world: MailWorld) -> None:
-    lines = "\n".join(f"m{n}@x.com----secret" for n in range(501))
-    await world.do("import_emails", data=lines, mail_type="imap")
-    numbers = list(await world.rows())
-    reply = await world.reply("watch_emails", command_id="w1", filter={}, on=True)
-    again = await world.reply("watch_emails", command_id="w1", filter={}, on=True)
-    for one in (reply, again):
-        assert b'"accepted":[%s]' % ",".join(map(str, numbers)).encode() in one.body
-    assert len([e for e in await world.said() if e["type"] == "email_updated"]) == 501
-
-
 @mail_world(checks_per_host_max=3, watch=SLOW)
 async def test_no_more_than_a_few_look_at_one_server_at_once(world: MailWorld) -> None:
     await watched(world, 20)
@@ -104,18 +77,6 @@ async def test_a_server_that_limits_us_is_left_alone_and_others_are_not(world: M
     assert world.mail.watching.hosts_left_alone == 1
     assert {look.target.host for look in await looks(world, 90)} == {"imap.limits.com", "imap.other.com"}
     assert (world.mail.watching.hosts_left_alone, world.mail.watching.backoffs) == (0, 1)
-
-
-@mail_world(watch=SLOW)
-async def test_one_mailbox_tries_a_server_that_was_away_before_the_others(world: MailWorld) -> None:
-    await watched(world, 10)
-    for look in [await world.script.next() for _ in range(8)]:
-        refuse(look, "connect")
-    trying = await world.script.next()
-    await asyncio.sleep(30)
-    assert world.script.running == 1
-    trying.finish()
-    assert len(await looks(world, 60)) >= 9
 
 
 @mail_world(watch=Pace(poll_s=5.0))
@@ -145,37 +106,6 @@ async def test_a_token_endpoint_that_is_away_closes_no_mail_server(world: MailWo
     assert world.mail.watching.hosts_left_alone == 0
 
 
-def test_a_token_endpoint_that_is_away_opens_no_mail_server() -> None:
-    host = Host()
-    host.failed(outcome_of("connect"), 0.0, 1.0)
-    host.begin()
-    assert not host.failed(outcome_of("http_away"), 10.0, 1.0)
-    assert (host.failures, host.tries) == (1, False)
-
-
-@mail_world(watch=SLOW)
-async def test_a_mailbox_that_is_limited_behind_its_own_proxy_waits_as_for_a_limit(world: MailWorld) -> None:
-    (number,) = await watched(world, 1)
-    (await world.script.next()).finish()
-    await world.do("update_email", email_id=number, proxy="http://203.0.113.7:3128")
-    refuse(await world.script.next(), "throttled")
-    assert await looks(world, 29) == []
-    assert world.mail.watching.hosts_left_alone == 0
-    assert len(await looks(world, 40)) == 1
-
-
-@mail_world(watch=SLOW)
-async def test_a_way_of_ones_own_says_nothing_good_of_a_server_either(world: MailWorld) -> None:
-    (number,) = await watched(world, 1)
-    refuse(await world.script.next(), "connect")
-    await world.do("update_email", email_id=number, proxy="http://203.0.113.7:3128")
-    own = await world.script.next()
-    assert own.target.proxy is not None
-    own.finish()
-    await asyncio.sleep(1)
-    assert world.mail.watching.hosts_left_alone == 1
-
-
 @mail_world(watch=SLOW)
 async def test_a_failure_is_told_when_it_happened_twice_and_the_return_once(world: MailWorld) -> None:
     await watched(world, 1)
@@ -190,19 +120,6 @@ async def test_a_failure_is_told_when_it_happened_twice_and_the_return_once(worl
     assert (await world.until(U, lambda body: body.get("status") == "ok"))["check_id"] == 0
     assert len(await looks(world, 10_000)) > 5
     assert await statuses(world) == ["error", "ok"]
-
-
-@mail_world(watch=SLOW)
-async def test_after_a_refused_sign_in_only_the_user_or_a_check_starts_it_again(world: MailWorld) -> None:
-    [number] = await watched(world, 1)
-    refuse(await world.script.next(), "login_refused")
-    await world.until(U, lambda body: body.get("status") == "need_reauth")
-    assert await looks(world, 100_000 / 2) == []
-    head = world.log.head(U).seq
-    await world.do("check_emails", email_ids=[number])
-    (await world.script.next()).finish()
-    await world.ended(number, after=head)
-    assert len(await looks(world, 10)) == 1
 
 
 class Idling:
@@ -301,16 +218,3 @@ async def test_a_mailbox_with_news_comes_before_those_without_and_once() -> None
     await until(lambda: not turns.watched[4].running)
     assert work.begun.empty()
     await turns.close()
-
-
-@pytest.mark.parametrize("watched", [1, 100, 800])
-def test_up_to_eight_hundred_mailboxes_are_looked_at_each_minute(watched: int) -> None:
-    assert 36.0 <= renew_s(Pace(), watched, watched, 1.0) <= renew_s(Pace(), watched, watched, 0.0) == 60.0
-
-
-@pytest.mark.parametrize("there", [1, 1_000, 3_000, 10_000])
-@pytest.mark.parametrize("watched", [10_000, 30_000])
-def test_looks_are_bounded_at_one_server_and_in_all(there: int, watched: int) -> None:
-    each_s = renew_s(Pace(renew_s=10_000.0), there, watched, 0.5)
-    assert there / each_s < 17
-    assert watched / each_s < 63

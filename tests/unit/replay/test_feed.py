@@ -31,18 +31,6 @@ async def test_readers_of_the_same_run_get_the_same_object() -> None:
         assert numbers(later.events) == [1, 2, 3]
 
 
-async def test_a_reader_that_gives_up_does_not_take_the_page_from_the_others() -> None:
-    async with feed_over_log(tail_events_max=1) as (log, feed):
-        await write(log, "a", "a", "a")
-        log.read_gate = asyncio.Event()
-        impatient = asyncio.create_task(feed.fetch("a", 0, **READ_ALL))
-        patient = asyncio.create_task(feed.fetch("a", 0, **READ_ALL))
-        await asyncio.sleep(0)
-        impatient.cancel()
-        log.read_gate.set()
-        assert numbers((await patient).events) == [1, 2, 3]
-
-
 async def test_a_resume_storm_reads_only_a_few_pages_at_a_time() -> None:
     async with feed_over_log(tail_events_max=1, reads_max=3) as (log, feed):
         streams = [f"s/{n}" for n in range(100)]
@@ -50,13 +38,6 @@ async def test_a_resume_storm_reads_only_a_few_pages_at_a_time() -> None:
         await asyncio.gather(*(feed.fetch(s, 0, **READ_ALL) for s in streams))
         assert log.reading_peak == 3
         assert feed.fetches == 100
-
-
-async def test_a_stream_whose_end_was_compacted_is_skipped_to_its_head() -> None:
-    async with feed_over_log(tail_events_max=1) as (log, feed):
-        await write(log, "a", "a", "a", "b")
-        log.compacted = {2, 3}
-        assert (await feed.fetch("a", 1, **READ_ALL)).skipped_to == 3
 
 
 async def test_a_tap_that_raises_does_not_keep_the_events_from_the_others() -> None:

@@ -10,22 +10,10 @@ from huahuo.replay.history.detached_history import (
     Skip,
     apart,
     fork,
-    header,
-    line,
-    parse_lines,
 )
 from tests.support.worlds.replaying import U, tell
 
 EVENTS = tell().history.events
-
-
-def test_causes_follow_their_events_and_a_cause_that_was_skipped_is_none() -> None:
-    requested = next(e for e in EVENTS if e.type == "check_requested")
-    moved = fork(EVENTS, [Skip(("log", 1))])
-    caused = next(e for e in moved if e.type == "check_started")
-    assert moved[caused.cause - 1].type == "check_requested"
-    without = fork(EVENTS, [Skip(("log", requested.position))])
-    assert next(e for e in without if e.type == "check_started").cause == 0
 
 
 def test_a_field_that_is_set_is_another_and_the_rest_stays() -> None:
@@ -56,9 +44,3 @@ def test_an_edit_of_what_is_not_there_is_refused(edit: Edit) -> None:
 def test_a_path_that_is_not_in_the_body_is_refused() -> None:
     with pytest.raises(ValueError, match="has no"):
         fork(EVENTS, [Put((U, 1), ("nothing", "there"), 1)])
-
-
-def test_an_export_reads_back_as_the_same_events() -> None:
-    lines = [header("log-1", len(EVENTS)), *(line(event) for event in EVENTS)]
-    head, events = parse_lines(lines)
-    assert (head.log, list(events)) == ("log-1", EVENTS)

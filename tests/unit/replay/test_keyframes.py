@@ -26,29 +26,10 @@ async def balance(
     return seq, state.balance
 
 
-async def keep(log: FaultyLog, seq: int, account: Account, fingerprint: str = "v1") -> None:
-    frame = Keyframe(STREAM, "account", fingerprint, seq, AccountDecider().dump(account))
-    await log.put_keyframe(frame)
-
-
-async def test_a_keyframe_of_other_code_is_not_used() -> None:
-    log = await account_log()
-    await keep(log, 8, Account(STREAM, 1000, 8), fingerprint="v0")
-    assert await balance(log) == (10, 55)
-
-
 async def test_an_unreadable_keyframe_is_passed_over() -> None:
     log = await account_log()
     await log.put_keyframe(Keyframe(STREAM, "account", "v1", 8, b"not a state"))
     assert await balance(log) == (10, 55)
-
-
-async def test_what_was_compacted_away_is_passed_over() -> None:
-    log = await account_log()
-    log.compacted = {2, 3, 9, 10}
-    assert await balance(log) == (10, 55 - 2 - 3 - 9 - 10)
-    assert await balance(log, at=9) == (9, 55 - 2 - 3 - 9 - 10)
-    assert await balance(log, at=2) == (2, 1)
 
 
 async def test_too_many_bytes_of_keyframes_at_once_are_left_out() -> None:

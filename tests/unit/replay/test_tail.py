@@ -1,7 +1,5 @@
 """The tail: a bounded, contiguous memory of the newest events."""
 
-import hashlib
-import tracemalloc
 from collections.abc import Iterator
 
 import pytest
@@ -33,29 +31,6 @@ def numbers(tail: Tail, stream: str, after: int, events_max: int = 99, bytes_max
 
 def holds(tail: Tail, stream: str, after: int) -> bool:
     return tail.events(stream, after, events_max=1, bytes_max=1) is not None
-
-
-def test_an_event_weighs_about_what_it_takes_of_memory() -> None:
-    tail = Tail(events_max=20_000, bytes_max=1 << 30)
-    tracemalloc.start()
-    try:
-        before, _ = tracemalloc.get_traced_memory()
-        for first in range(1, 10_000, 50):
-            tail.extend([as_stored(place) for place in range(first, first + 50)])
-        held = tracemalloc.get_traced_memory()[0] - before
-    finally:
-        tracemalloc.stop()
-    assert 0.75 < held / tail.weight < 1.1
-
-
-def as_stored(place: int) -> StoredEvent:
-    """An event as a log makes it: of what it holds, only `build` and `type` are shared."""
-    stream, body, user = f"group/{place % 100}", b"%300d" % place, f"user/{place % 1000}"
-    at_ms = 1_700_000_000_000 + place
-    chain = hashlib.sha256(body).digest()
-    return StoredEvent(
-        place, stream, place // 100 + 1, "said", body, 1, at_ms, "", user, f"{place}", 0, "b", chain
-    )
 
 
 def test_a_question_has_few_chunks_sorted_and_the_next_one_a_few_more(

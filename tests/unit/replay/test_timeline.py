@@ -2,9 +2,7 @@
 
 import pytest
 
-from huahuo.eventstore.model import Keyframe
 from huahuo.mailcheck.plugin.past import sealed_in, subject_of
-from huahuo.mailcheck.roster.state import RosterFold
 from huahuo.replay.history.conditions import parse, parse_path
 from huahuo.replay.history.history import (
     AtHead,
@@ -19,7 +17,7 @@ from huahuo.replay.history.history import (
 )
 from huahuo.replay.history.subject import RecentSubject
 from huahuo.replay.history.timeline import Step, Timeline, blame, first_true
-from tests.support.worlds.replaying import U, deleted, tell
+from tests.support.worlds.replaying import deleted, tell
 
 GOOD, BROKEN = "mailbox/1", "mailbox/2"
 
@@ -106,37 +104,6 @@ async def test_moments_are_places_in_the_log() -> None:
         assert await seq_at(history, event.stream, event.position) == event.seq
         assert await event_of(history, event.stream, event.seq) == event
     assert await seq_at(history, GOOD, own[0].position - 1) == 0
-
-
-class Framed(ListHistory):
-    """A history with one keyframe, which may be unreadable."""
-
-    frame: Keyframe | None = None
-
-    async def keyframe(
-        self, stream: str, fold: str, fingerprint: str, *, at: int | None = None
-    ) -> Keyframe | None:
-        frame = self.frame
-        held = frame is not None and (frame.stream, frame.fold) == (stream, fold)
-        return frame if held and frame is not None and (at is None or frame.seq <= at) else None
-
-
-@pytest.mark.parametrize("broken", [False, True])
-async def test_a_seek_starts_at_a_keyframe_and_says_so_and_one_that_is_unreadable_costs_only_time(
-    broken: bool,
-) -> None:
-    events = tell().history.events
-    history = Framed(events, "framed")
-    fold = RosterFold()
-    state = fold.initial(U)
-    for event in [e for e in events if e.stream == U][:5]:
-        state = fold.evolve(state, event)
-    history.frame = Keyframe(U, fold.name, fold.fingerprint, 5, b"\xc1" if broken else fold.dump(state))
-    framed, plain = await line(history, U), await line(ListHistory(events, "plain"), U)
-    for position in range(history.position + 1):
-        assert await framed.seek(position) == await plain.seek(position)
-    (used,) = framed.used
-    assert (used.keyframe, used.applied) == ((0, used.seq) if broken else (5, used.seq - 5))
 
 
 async def test_a_stream_without_a_fold_shows_its_newest_events_and_reads_no_more_than_those() -> None:

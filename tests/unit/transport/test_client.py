@@ -31,12 +31,6 @@ def test_an_address_is_that_of_a_server_of_a_mount_or_of_a_socket(given: str, me
     assert websocket_url(given) == meant
 
 
-@pytest.mark.parametrize("given", ["", "notaurl", "ftp://a:1", "http://", "http://a:x", "http://a b"])
-def test_what_is_no_address_is_refused_with_what_to_write(given: str) -> None:
-    with pytest.raises(ValueError, match="write http://HOST:PORT"):
-        websocket_url(given)
-
-
 RUNNING = Job("import", 40, "4 of 10", "running")
 
 
@@ -63,16 +57,6 @@ def event(type_: str, **data: Any) -> Event:
 )
 def test_an_event_changes_what_it_says(said: Event, shown: Job) -> None:
     assert job_after(RUNNING, said) == shown
-
-
-def test_a_snapshot_replaces_everything() -> None:
-    state = {"name": "other", "user": 42, "percent": 1, "message": "", "status": "done", "error": ""}
-    assert job_after(RUNNING, event("snapshot", state=state, outcome="gap")) == Job("other", 1, "", "done")
-
-
-def test_a_job_is_over_when_it_has_an_outcome() -> None:
-    running = [Job(status=status).ended for status in ("new", "running", "cancelling")]
-    assert (running, Job(status="done").ended) == ([False] * 3, True)
 
 
 BYTES_MAX = 1_000
@@ -118,17 +102,6 @@ async def test_a_plain_answer_is_read_however_it_is_framed(answer: bytes) -> Non
 
 
 @pytest.mark.parametrize(
-    "status", ["301 Moved", "302 Found", "307 Temporary Redirect", "404 Not Found", "500 No"]
-)
-async def test_a_redirect_is_not_followed_and_an_error_is_no_key_set(status: str) -> None:
-    async with serving(said("200 OK")) as there:
-        moved = said(status, headers=f"Location: {there}\r\n")
-        async with serving(moved) as url:
-            with pytest.raises(Unreachable, match=status[:3]):
-                await fetch(url, bytes_max=BYTES_MAX, timeout_s=5)
-
-
-@pytest.mark.parametrize(
     "answer",
     [
         b"", b"hello\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{}",
@@ -141,32 +114,11 @@ async def test_what_is_no_whole_answer_is_refused(answer: bytes) -> None:
             await fetch(url, bytes_max=BYTES_MAX, timeout_s=5)
 
 
-async def test_a_body_without_end_is_cut_off() -> None:
-    async with serving(b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * (BYTES_MAX + 1), then_hang=True) as url:
-        with pytest.raises(Unreachable, match="longer than"):
-            await fetch(url, bytes_max=BYTES_MAX, timeout_s=5)
-
-
 @pytest.mark.parametrize("begun", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{"])
 async def test_a_server_that_hangs_is_given_up_at_the_deadline(begun: bytes) -> None:
     async with serving(begun, then_hang=True) as url:
         with pytest.raises(Unreachable, match="did not come within"):
             await fetch(url, bytes_max=BYTES_MAX, timeout_s=0.1)
-
-
-async def test_a_server_that_is_not_there_is_unreachable() -> None:
-    async with serving(b"") as url:
-        pass
-    with pytest.raises(Unreachable):
-        await fetch(url, bytes_max=BYTES_MAX, timeout_s=5)
-
-
-@pytest.mark.parametrize(
-    "url", ["https://issuer.example/keys", "https://issuer.example:444/k?x=1", "http://127.0.0.1:8080/keys",
-            "http://localhost/keys", "http://[::1]:80/keys"],
-)  # fmt: skip
-def test_keys_come_over_tls_or_from_this_machine(url: str) -> None:
-    assert refuse_url(url) == ""
 
 
 @pytest.mark.parametrize(

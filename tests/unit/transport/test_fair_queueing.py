@@ -3,7 +3,6 @@
 import asyncio
 from collections import Counter
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import pytest
@@ -14,7 +13,6 @@ from huahuo.transport.load.fair_queueing import (
     VISIT_S,
     Crowded,
     Lines,
-    Place,
     Rounds,
     Turns,
 )
@@ -32,48 +30,6 @@ def owe(made: Turns, user: str, seconds: float) -> None:
     now_s = asyncio.get_running_loop().time()
     made.shares.charge("user/9", 0.001, now_s)
     made.shares.charge(user, seconds, now_s)
-
-
-async def test_a_place_that_is_left_is_given_to_the_next_whether_it_waited_or_had_its_turn() -> None:
-    made, began = turns(waiting_max=2), list[int]()
-
-    def begin(number: int, _place: Place) -> None:
-        began.append(number)
-
-    places = [made.stand_in_line("user/1", partial(begin, number)) for number in range(AT_ONCE + 2)]
-    assert made.stand_in_line("user/1", partial(begin, -1)) is None  # too many wait
-    assert began == list(range(AT_ONCE))
-    waiting, last, first = places[AT_ONCE], places[-1], places[0]
-    assert waiting is not None
-    assert last is not None
-    assert first is not None
-    waiting.leave()
-    for _ in range(2):  # only the first time counts
-        first.leave()
-    assert (began, made.waiting) == ([*range(AT_ONCE), AT_ONCE + 1], 0)
-    for place in places[1:]:
-        assert place is not None
-        place.leave()
-    async with asyncio.timeout(0.001), made.turn("user/1"):
-        pass
-
-
-async def test_another_user_does_not_wait_for_a_users_line() -> None:
-    made = turns()
-
-    async def for_ever() -> None:
-        async with made.turn("user/1"):
-            await asyncio.sleep(1e9)
-
-    tasks = [asyncio.create_task(for_ever()) for _ in range(100)]
-    await asyncio.sleep(0)
-    async with asyncio.timeout(0.001), made.turn("user/2"):
-        pass
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
-    async with asyncio.timeout(0.001), made.turn("user/1"):
-        pass
 
 
 async def test_more_than_the_bound_of_one_user_are_refused() -> None:
@@ -163,38 +119,6 @@ async def test_however_many_users_come_one_after_the_other_what_may_wait_is_boun
     assert made.waiting == 0
 
 
-async def test_one_that_leaves_the_line_when_it_ends_does_not_take_the_next_line_with_it() -> None:
-    made = turns()
-    begun: list[int] = []
-    ends, never = asyncio.Event(), asyncio.Event()
-
-    async def work(number: int, end: asyncio.Event) -> None:
-        async with made.turn("user/1"):
-            begun.append(number)
-            await end.wait()
-
-    first = [asyncio.create_task(work(number, ends)) for number in range(AT_ONCE + 1)]
-    await asyncio.sleep(0)
-    ends.set()
-    later = [asyncio.create_task(work(number, never)) for number in range(10, 10 + AT_ONCE)]
-    first[AT_ONCE].cancel()  # the others end and the later ones begin before it notices
-    for _ in range(4):
-        await asyncio.sleep(0)
-    later += [asyncio.create_task(work(number, never)) for number in range(20, 20 + AT_ONCE)]
-    for _ in range(4):
-        await asyncio.sleep(0)
-    assert [number for number in begun if number >= 10] == list(range(10, 10 + AT_ONCE))
-    never.set()
-    await asyncio.gather(*first, *later, return_exceptions=True)
-    assert made.waiting == 0
-
-
-async def test_what_is_longer_than_may_be_is_not_made_to_its_end() -> None:
-    pieces = iter([b"abc", b"def", b"ghi"])
-    assert await turns().join("user/1", pieces, 5) is None
-    assert list(pieces) == [b"ghi"]
-
-
 COST_S = 0.0012
 
 
@@ -226,14 +150,6 @@ class World:
     async def until_idle(self) -> None:
         while self.rounds.waiting:  # noqa: ASYNC110  virtual time
             await asyncio.sleep(fair_queueing.HELD_S)
-
-
-async def test_what_waits_goes_in_the_order_in_which_it_came() -> None:
-    world = World()
-    for number in range(50):
-        world.ask("a", str(number))
-    await world.until_idle()
-    assert world.went == [str(number) for number in range(50)]
 
 
 async def test_one_who_asks_now_and_then_waits_for_two_turns_however_many_others_wait() -> None:
@@ -289,44 +205,6 @@ async def test_a_fault_in_one_message_keeps_no_other_waiting() -> None:
     world.ask("b", "other")
     await world.until_idle()
     assert {"after", "other"} <= set(world.went)
-
-
-async def test_what_ends_a_turn_by_more_than_a_fault_keeps_no_other_waiting() -> None:
-    world = World()
-    told: list[object] = []
-    asyncio.get_running_loop().set_exception_handler(lambda _loop, about: told.append(about["exception"]))
-    for _ in range(5):
-        world.ask("a")
-
-    def cancelled() -> None:
-        raise asyncio.CancelledError
-
-    world.rounds.wait("a", cancelled)
-    world.ask("a", "after")
-    world.ask("b", "other")
-    await world.until_idle()
-    assert {"after", "other"} <= set(world.went)
-    assert [type(one) for one in told] == [asyncio.CancelledError]
-
-
-async def test_many_without_room_make_no_turn_long() -> None:
-    world = World()
-    looked: list[str] = []
-
-    def no_room(owner: str) -> bool:
-        looked.append(owner)
-        return False
-
-    for number in range(4 * fair_queueing.LOOKS):
-        world.rounds.wait(f"user/{number}", world.piece("never"), short=False)
-    world.rounds.room.append(no_room)
-    most = 0
-    for _ in range(8):
-        before = len(looked)
-        await asyncio.sleep(fair_queueing.HELD_S)
-        most = max(most, len(looked) - before)
-    assert most <= 2 * fair_queueing.LOOKS
-    assert len(set(looked)) == 4 * fair_queueing.LOOKS
 
 
 DEBT_S = 0.01

@@ -43,17 +43,6 @@ def test_a_command_of_a_user_over_its_share_waits_while_others_pass() -> None:
     in_town(test)
 
 
-def test_a_command_does_not_wait_for_ever_however_much_its_user_owes() -> None:
-    async def test(town: Town) -> None:
-        for user in range(1, 101):
-            owe(town.fairness, f"user/{user}", 2.0)
-        began_s = asyncio.get_running_loop().time()
-        await town.execute("a", Deposit(5), Origin("user/1"))
-        assert asyncio.get_running_loop().time() - began_s <= PAID_S_MAX + 0.1
-
-    in_town(test)
-
-
 def test_however_much_of_a_user_waits_an_entity_holds_up_others_for_five_seconds_at_most() -> None:
     async def test(town: Town) -> None:
         loop = asyncio.get_running_loop()
@@ -71,25 +60,6 @@ def test_however_much_of_a_user_waits_an_entity_holds_up_others_for_five_seconds
         assert (await town.execute("a", Deposit(5), Origin("user/2"))).reply == Done(10)
         assert loop.time() - began_s <= OTHERS_WAIT_S_MAX + 0.1
         assert (await first).reply == Done(5)
-        await asyncio.gather(*pieces)
-
-    in_town(test)
-
-
-def test_where_nobody_else_asks_a_command_waits_behind_what_its_user_asked_before() -> None:
-    async def test(town: Town) -> None:
-        went: list[str] = []
-
-        async def piece() -> None:
-            await town.fairness.paid("user/1")
-            owe(town.fairness, "user/1", 2.0)
-            went.append("piece")
-
-        owe(town.fairness, "user/1", 2.0)
-        pieces = [asyncio.ensure_future(piece()) for _ in range(3)]
-        await asyncio.sleep(0)
-        await town.execute("a", Deposit(5), Origin("user/1"))
-        assert went == ["piece"] * 3
         await asyncio.gather(*pieces)
 
     in_town(test)
@@ -140,16 +110,3 @@ async def test_where_a_query_gives_way_it_goes_on_once_its_user_owes_no_more_tha
     await world.do(query)
     assert loop.time() - began_s >= (4 * 2 * FREE_S - FREE_S) / SHARE - 4 * 2 * FREE_S
     assert len(set(steps_at_s)) == 4
-
-
-async def test_work_that_is_only_paid_for_does_not_wait_where_it_gives_way() -> None:
-    world = World()
-
-    async def send() -> float:
-        world.work(10 * FREE_S)
-        await asyncio.sleep(0)
-        return world.now_s()
-
-    ended_s = await Paced(send(), USER, world.fairness, world.now_s, waits=False)
-    assert ended_s == pytest.approx(10 * FREE_S)
-    assert not world.fairness.may_go(USER), "it is paid for all the same"

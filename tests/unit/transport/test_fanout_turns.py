@@ -49,16 +49,6 @@ class Crowd:
         return [len(driver.sent) for driver in self.drivers]
 
 
-def test_a_subscriber_that_left_meanwhile_is_served_no_more() -> None:
-    many = Crowd(step_s=0.002)
-    many.commit("a")
-    gone = many.drivers[-1]
-    many.fanout.leave("system", gone)
-    while many.turns:
-        many.turn()
-    assert many.heard() == [1] * (SIZE - 1) + [0]
-
-
 def test_more_than_may_be_kept_meanwhile_is_read_from_the_log() -> None:
     many = Crowd(step_s=0.002)
     many.commit("a")

@@ -24,21 +24,9 @@ from huahuo.eventstore.errors import (
 from huahuo.eventstore.model import Append, CommandRecord, NewEvent
 from huahuo.transport.commands.gate import FEW, Gate
 from tests.support.models.faulty_log import FaultyLog, faulty_log
-from tests.support.worlds.gates import CANARY, DONE, Handler, Held, World, spec, world
+from tests.support.worlds.gates import CANARY, DONE, Handler, Held, spec, world
 from tests.support.worlds.people import ALICE, ROOT
 from tests.support.worlds.services import body, call
-
-
-async def test_a_repeat_of_what_an_earlier_version_executed_gets_its_first_answer() -> None:
-    before = await world()
-    await before.gate.execute(call(id="c1"), spec(before.appending()))
-    after = World(before.log)
-    again = await after.gate.execute(call(id="c1"), NOT_KNOWN)
-    assert (again.body, again.at, again.duplicate) == (DONE.body, ("user/42", 1), True)
-    assert body((await after.gate.execute(call(id="c1", fingerprint=b"other"), NOT_KNOWN)).body)["code"] == (
-        "invalid_field"
-    )
-    assert not after.observed, "the name is the client's"
 
 
 async def test_what_another_node_executed_is_waited_for_where_the_action_is_not_known() -> None:
@@ -70,14 +58,6 @@ async def test_a_repeat_under_way_with_another_content_is_refused() -> None:
     assert body(other.body)["code"] == "invalid_field"
     handler.go.set()
     assert await first == DONE
-
-
-async def test_a_repeat_after_the_end_with_another_content_is_refused() -> None:
-    w = await world()
-    await w.gate.execute(call({"n": 1}, id="c1"), spec(Handler(DONE)))
-    other = await w.gate.execute(call({"n": 2}, id="c1"), spec(Handler(DONE)))
-    assert body(other.body)["code"] == "invalid_field"
-    assert (await w.gate.execute(call({"n": 1}, id="c1"), spec(Handler(DONE)))).body == DONE.body
 
 
 @pytest.mark.parametrize(
@@ -120,34 +100,6 @@ async def test_an_internal_error_is_found_in_the_log_by_its_correlation_id() -> 
     assert body(reply.body)["details"] == line["correlation_id"]
     assert len(line["correlation_id"]) == 16
     assert line["log_level"] == "error"
-
-
-async def test_a_broken_repeat_does_not_take_the_place_of_the_command_under_way() -> None:
-    w = await world()
-    go = asyncio.Event()
-    handler = w.appending()
-
-    async def slow(made: Call[Any]) -> Reply:
-        await go.wait()
-        return await handler(made)
-
-    first = asyncio.create_task(w.gate.execute(call(id="c1"), spec(Handler(slow))))
-    await asyncio.sleep(0)
-    refused = error_reply(Refusal("invalid_field", "…"))
-    assert await w.record(call(id="c1", fingerprint=b"broken"), refused) == refused
-    go.set()
-    assert (await first).at == ("user/42", 1)
-
-
-async def test_a_repeat_of_one_append_gets_its_first_answer_while_it_runs_and_after() -> None:
-    w = await world()
-    first, second = await asyncio.gather(
-        w.gate.execute(call(id="c1"), w.one_append()), w.gate.execute(call(id="c1"), w.one_append())
-    )
-    third = await w.gate.execute(call(id="c1"), w.one_append())
-    assert [reply.duplicate for reply in (first, second, third)] == [False, True, True]
-    assert {reply.at for reply in (first, second, third)} == {("user/42", 1)}
-    assert w.log.head("user/42").seq == 1
 
 
 async def test_a_plain_handler_that_raises_is_answered_internal() -> None:

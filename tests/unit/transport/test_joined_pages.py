@@ -5,41 +5,8 @@ from collections.abc import Sequence
 
 from huahuo.eventstore.model import Joined
 from huahuo.replay.feed import SharedReads
-from huahuo.transport.protocol.dialects import DOCUMENT
-from huahuo.transport.protocol.flow_control import TransportSettings
 from huahuo.transport.protocol.frames import FrameCache
-from tests.support.drivers.session import Driver, ModelLog, Run, payloads
-
-
-def page(log: ModelLog, stream: str, after: int, count: int) -> Run:
-    events = log.streams[stream][after : after + count]
-    return Run(after, joined=Joined(after + 1, len(events), b",".join(e.body for e in events)))
-
-
-def reader(events: int, settings: TransportSettings | None = None) -> Driver:
-    """A connection that is `events` behind in its stream and waits for the first page."""
-    driver = Driver(settings=settings)
-    for _ in range(events):
-        driver.log.append("user/42")
-    driver.hold_events = True
-    driver.login(resume={"log": driver.log.log_id, "cursors": {"user/42": 0}})
-    return driver
-
-
-def test_a_joined_page_makes_the_frame_that_its_events_make() -> None:
-    log = ModelLog()
-    for _ in range(5):
-        log.append("a")
-    by_event = FrameCache(bytes_max=1 << 20, frame_bytes_max=1 << 18).run(
-        "a", 2, log.streams["a"][1:4], batch=True
-    )
-    joined = page(log, "a", 1, 3).joined
-    assert joined is not None
-    frames = FrameCache(bytes_max=1 << 20, frame_bytes_max=1 << 18)
-    framed = frames.joined("a", joined)
-    assert framed == by_event
-    assert frames.joined("a", joined) is framed
-    assert frames.run("a", 2, log.streams["a"][1:4], batch=True) is framed
+from tests.support.drivers.session import payloads
 
 
 def test_a_joined_page_over_the_frame_limit_makes_no_frame_but_one_event_always_does() -> None:
@@ -49,39 +16,6 @@ def test_a_joined_page_over_the_frame_limit_makes_no_frame_but_one_event_always_
     framed = frames.joined("a", Joined(1, 1, body))
     assert framed is not None
     assert body in payloads(framed.data)[0]
-
-
-def test_a_page_is_joined_for_batched_connections_and_not_on_the_log() -> None:
-    driver = reader(3)
-    sub = driver.session.next_read()
-    assert sub is not None
-    assert driver.session.delivery.joins(sub)
-    assert not driver.session.delivery.joins(driver.session.delivery.add("log", 0, waiting=True))
-    classic = Driver(dialect=DOCUMENT).session.delivery
-    assert not classic.joins(classic.add("user/42", 0, waiting=True))
-
-
-def test_while_a_reply_is_awaited_a_joined_page_is_read_again_event_by_event() -> None:
-    driver = reader(3)
-    delivery, sub = driver.session.delivery, driver.session.next_read()
-    assert sub is not None
-    delivery.expect(("user/42", "c-1"))
-    assert not delivery.joins(sub)
-    assert driver.session.took(sub, page(driver.log, "user/42", 0, 3), 0.0) == []
-    delivery.answered(("user/42", "c-1"))
-    assert driver.session.next_read() is sub
-    assert not delivery.joins(sub), "one way or the other it gets on"
-    assert driver.session.took(sub, driver.log.run("user/42", 0, 3), 0.0)
-    assert (sub.flow.sent, delivery.joins(sub)) == (3, True)
-
-
-def test_a_joined_page_larger_than_the_credit_is_not_sent() -> None:
-    driver = reader(5, TransportSettings(window=4))
-    sub = driver.session.next_read()
-    assert sub is not None
-    assert driver.session.page_events_max(sub) == 4
-    assert driver.session.took(sub, page(driver.log, "user/42", 0, 5), 0.0) == []
-    assert (sub.flow.sent, driver.session.delivery.joins(sub)) == (0, False)
 
 
 async def test_what_nobody_waits_for_any_more_is_not_read() -> None:

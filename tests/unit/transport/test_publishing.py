@@ -60,56 +60,6 @@ async def world() -> World:
     return World(await faulty_log())
 
 
-async def test_a_published_event_carries_its_fields_at_its_top_level() -> None:
-    w = await world()
-    reply = await w.act("publish", {"stream": "group/ops", "type": "deploy", "version": "1.4", "n": [1]})
-    (event,) = await w.events("group/ops")
-    assert body(event.body) == {
-        "type": "deploy",
-        "timestamp": rfc3339(w.ambient.now_ms()),
-        "version": "1.4",
-        "n": [1],
-    }
-    assert body(reply.body)["type"] == "success"
-    assert reply.at == ("group/ops", 1)
-    assert (event.type, event.principal, event.ts_ms) == ("deploy", "user/1", w.ambient.now_ms())
-
-
-@pytest.mark.parametrize(
-    "type_",
-    [
-        "events",
-        "snapshot",
-        "goaway",
-        "authentication_result",
-        "error",
-        "success",
-        "heartbeat",
-        "skipped",
-        "live",
-        "lag",
-        "subscribed",
-        "emails_list",
-        *DOMAIN,
-        "",
-        "a b",
-        "x" * 65,
-        None,
-        7,
-        "t\n",
-    ],
-)
-async def test_types_of_the_protocol_and_of_domains_and_no_names_are_refused(type_: object) -> None:
-    assert await (await world()).refused({"stream": "system", "type": type_}) == "invalid_field"
-
-
-async def test_a_system_notification_may_be_published_to_system_only() -> None:
-    w = await world()
-    note = {"type": "system_notification", "message": "维护", "level": "warning"}
-    assert await w.refused({"stream": "group/ops", **note}) == "invalid_field"
-    assert (await w.act("publish", {"stream": "system", **note})).at == ("system", 1)
-
-
 @pytest.mark.parametrize(
     "broken", [{"message": 7}, {"message": None}, {"level": "loud"}, {"level": 1}, {"level": []}]
 )
@@ -123,45 +73,6 @@ async def test_a_system_notification_has_a_text_and_a_known_level(broken: dict[s
         **broken,
     }
     assert await w.refused(note) == "invalid_field"
-
-
-async def test_an_embedding_application_publishes_and_learns_the_position() -> None:
-    w = await world()
-    await w.publisher.notify("系统将在5分钟后进行维护", "warning")
-    place = await w.publisher.publish("group/ops", "deploy_started", {"version": "1.4"})
-    assert place == ("group/ops", 1, 2)
-    assert [event.principal for event in await w.events("log")] == ["service", "service"]
-
-
-@pytest.mark.parametrize(
-    "fields",
-    [
-        {"x": object()},
-        {"x": "\ud800"},
-        {"x": {1: {2: object}}},
-        {"x": math.nan},
-        {"x": [1.5, {"y": (math.inf,)}]},
-        {"x": {"y": -math.inf}},
-        {"x": 1 << 53},
-        {"x": [-(1 << 53)]},
-        {"type": "other"},
-        {"stream": "auth"},
-    ],
-)
-async def test_what_json_or_the_log_cannot_take_is_refused_as_a_value_error(fields: dict[str, Any]) -> None:
-    w = await world()
-    with pytest.raises(PublishRefused) as caught:
-        await w.publisher.publish("system", "t", fields)
-    assert isinstance(caught.value, ValueError)
-    assert caught.value.refusal.code == "invalid_field"
-    assert w.log.position == 0
-
-
-async def test_a_self_containing_value_is_refused() -> None:
-    endless: list[Any] = []
-    endless.append(endless)
-    with pytest.raises(PublishRefused):
-        await (await world()).publisher.publish("system", "t", {"x": endless})
 
 
 @pytest.mark.parametrize(
@@ -254,17 +165,6 @@ async def test_a_revocation_that_names_not_exactly_one_user_or_token_is_refused(
     params: dict[str, Any],
 ) -> None:
     assert await (await world()).refused(params, "revoke") == "invalid_field"
-
-
-async def test_a_snapshot_of_the_largest_events_stays_below_sixteen_megabytes() -> None:
-    w = await world()
-    for _ in range(50):
-        await w.publisher.publish("system", "n", {"pad": "x" * 262_000})
-    seq, state = await w.registry.snapshots["system"]("system")
-    assert isinstance(state, bytes)
-    assert seq == 50
-    assert len(state) < 16 << 20
-    assert len(msgspec.json.decode(state)["recent"]) == 50
 
 
 async def test_a_snapshot_leaves_out_what_was_compacted_away() -> None:

@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from simloop import SimLoop
 
 from huahuo.transport.wire.sends import Sends, Way, descriptor_of
 from tests.support.patience import WITHIN_S
@@ -72,17 +71,6 @@ async def sends(request: pytest.FixtureRequest) -> Sends:
     made = Sends(request.param)
     assert made.open() == request.param
     return made
-
-
-def test_where_the_network_is_simulated_the_transports_write() -> None:
-    async def opened() -> Way:
-        return Sends("auto").open()
-
-    loop = SimLoop(seed=1)
-    try:
-        assert loop.run_until_complete(opened()) == "transport"
-    finally:
-        loop.close()
 
 
 async def differ(way: Way, seed: int) -> list[bytes]:

@@ -13,7 +13,7 @@ from huahuo.actors.entities.decider import Busy, Degraded
 from huahuo.actors.plugins.calls import Parted
 from huahuo.eventstore.ambient import FakeAmbient
 from huahuo.eventstore.errors import Closed, Corrupt, QueueFull, TooLarge, Unavailable
-from huahuo.eventstore.model import Head, StoredEvent
+from huahuo.eventstore.model import Head
 from huahuo.transport.load.fair_queueing import Crowded, Turns
 from huahuo.transport.load.shares import Shares
 from huahuo.transport.workers import channel as module
@@ -24,7 +24,6 @@ from huahuo.transport.workers.channel import (
     OwnerPort,
     error_named,
     error_raised,
-    message,
 )
 from huahuo.transport.workers.owner import PartsKept
 from huahuo.transport.workers.owner_proxies import RemoteLog
@@ -75,25 +74,6 @@ async def ends() -> AsyncIterator[tuple[Channel, End]]:
         there.channel.close()
 
 
-_LEFT = message(OwnerPort.left, "a")
-
-
-@pytest.mark.parametrize(
-    "data",
-    [
-        _LEFT[:-1] + b"\xff", _LEFT[:-3] + b"\x91\x01\x01", _LEFT[:4] + b"\xff" + _LEFT[5:],
-        b"\0\0\0\x02" + _LEFT[4:], b"\xff" * 20,
-    ],
-    ids=["text", "type", "method", "short", "long"],
-)  # fmt: skip
-async def test_a_message_that_is_none_ends_the_channel(data: bytes) -> None:
-    async with ends() as (here, there):
-        here.send(data)
-        async with asyncio.timeout(WITHIN_S):
-            await there.lost.wait()
-        assert there.came == []
-
-
 async def test_one_message_that_cannot_be_handled_is_not_the_fault_of_the_next() -> None:
     async with ends() as (here, there):
         there.cannot = "left"
@@ -131,10 +111,6 @@ class Asked:
 def log_of(**heads: int) -> RemoteLog:
     owner = Asked({name: Head(1, seq, b"l" * 32) for name, seq in heads.items()})
     return RemoteLog(cast("Channel", owner), "log", 0, b"")
-
-
-def event(position: int, stream: str, seq: int) -> StoredEvent:
-    return StoredEvent(position, stream, seq, "noted", b"{}", 1, 0, "", "", "", 0, "t", bytes([seq]) * 32)
 
 
 async def test_heads_of_streams_that_nobody_reads_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
