@@ -137,6 +137,21 @@ async def test_an_id_of_an_earlier_run_brings_its_answer_back() -> None:
         assert server.log.head(STREAM).seq == 1
 
 
+async def test_an_id_is_refused_as_long_as_an_earlier_call_has_not_returned() -> None:
+    async with behind_proxy() as (server, _), client_of(server) as client:
+        stopped = asyncio.create_task(client.request("note", {"text": "a"}, command_id="mine-1"))
+        first = asyncio.create_task(client.request("note", {"text": "b"}, command_id="mine-2"))
+        await asyncio.sleep(0)
+        stopped.cancel()
+        for command_id in ("mine-1", "mine-2"):
+            with pytest.raises(ValueError, match="waits for its answer already"):
+                await client.request("note", {"text": "c"}, command_id=command_id)
+        assert (await first)["at"]["stream"] == STREAM
+        with pytest.raises(asyncio.CancelledError):
+            await stopped
+        assert await client.request("note", {"text": "a"}, command_id="mine-1")
+
+
 async def test_without_a_client_id_each_object_has_command_ids_of_its_own() -> None:
     async with behind_proxy() as (server, _):
         for _ in range(2):

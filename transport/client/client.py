@@ -503,6 +503,8 @@ class Client:
     ) -> dict[str, Any]:
         """As `send`. With the id of an earlier attempt in `command_id`, it returns that attempt's answer."""
         self._raise_if_stopped()
+        if command_id in self._waiting:  # also if its answer is there, and its caller has yet to take it
+            raise ValueError(f"{command_id} waits for its answer already")
         command_id = self._session.command(action, dict(fields), command_id)
         try:
             return cast("dict[str, Any]", await self._answer_to(command_id))
