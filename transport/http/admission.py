@@ -4,8 +4,7 @@ It is asked with a request's head, so the body of a stranger is never read.
 """
 
 import re
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from functools import partial
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 import msgspec
@@ -107,8 +106,8 @@ class Admission:
         """Whether the site has a page there, for a GET."""
         self.tickets = Tickets(self._wires.ambient.token)
 
-    def admit(self, request: Request) -> Visit | Answer | Awaitable[Visit | Answer] | None:
-        """The visit, or the refusal, maybe after others judged the token. None: the path is not the API's."""
+    async def admit(self, request: Request) -> Visit | Answer | None:
+        """The visit, or the refusal. None: the path is not the API's."""
         if request.framed_twice:
             return problem(ErrorCode.BAD_MESSAGE, http_zh.FRAMED_TWICE, ends=True)
         route = route_of(request.path) or self._plugins.find(request.method, request.path)
@@ -122,10 +121,10 @@ class Admission:
         if cors is None:
             self._server.admission.tell_refused_origin(request.all("origin"))
             return problem(ErrorCode.FORBIDDEN, http_zh.ORIGIN_REFUSED, ends=True)
-        found = self._admitted(request, route, cors)
-        if isinstance(found, Visit | Answer):
-            return _shown(found, route, cors, self.speech_of(request, route))
-        return self._admitted_later(found, request, route, cors)
+        found = await self._admitted(request, route, cors)
+        if isinstance(found, Visit):
+            return found
+        return told(route, found, self.speech_of(request, route)).adding(cors)
 
     def _of_node(
         self, judge: Callable[[Request, str, str], Verified | Answer], request: Request, route: Route
@@ -136,23 +135,14 @@ class Admission:
         address = self._server.admission.address_of(request.peer, request.all("x-forwarded-for"))
         found = judge(request, route.name, address)
         if isinstance(found, Answer):
-            wait_s = self._addresses.take(address, self._wires.ambient.monotonic_s())
-            limited = problem(ErrorCode.RATE_LIMITED, http_zh.TOO_MANY_REQUESTS, retry_s=wait_s, ends=True)
-            return limited if wait_s > 0 else found
+            return self._limited(address) or found
         return Visit(
             request=request, route=route, token="", verified=found, address=address, cors=(),
             purse=self._wires.supply.budget.purse(found.principal.name),
             load=Load(self._wires.supply.intake, found.principal.name), speech=self.speech_of(request, route),
         )  # fmt: skip
 
-    async def _admitted_later(
-        self, pending: Awaitable[Visit | Answer], request: Request, route: Route, cors: Headers
-    ) -> Visit | Answer:
-        return _shown(await pending, route, cors, self.speech_of(request, route))
-
-    def _admitted(
-        self, request: Request, route: Route, cors: Headers
-    ) -> Visit | Answer | Awaitable[Visit | Answer]:
+    async def _admitted(self, request: Request, route: Route, cors: Headers) -> Visit | Answer:
         if request.method not in route.methods:
             return wrong_method(route.methods)
         if request.method == "OPTIONS":
@@ -170,58 +160,47 @@ class Admission:
         now_s = self._wires.ambient.monotonic_s()
         address = self._server.admission.address_of(request.peer, request.all("x-forwarded-for"))
         token = self._token(request, route, now_s)
-        anybody = self._anybody(request, route, address) if token is None else None
-        visit = partial(self._visit, request, route, cors, address)
-        if anybody is not None:
-            return visit("", anybody)
-        if route.target is Target.LOGIN:
-            return visit("", self._stranger(address, now_s))
-        plugin = route.plugin
-        if plugin is not None and plugin.who is not None:
-            known = plugin.who(asked_of(request, route, address))
-            if known is not None:
-                return visit(token or "", self._for_plugin(route, Verified(known, 0)))
-        if not token and plugin is not None and plugin.access == "anyone":
-            return visit("", self._stranger(address, now_s))
-        if token is None:
-            return self._without_token(address, now_s)
-        verdict = self._wires.verifier.verify(token, self._wires.ambient.now_ms())
-        judged = partial(self._judged, route, token, address)
-        if isinstance(verdict, Verified | AuthFailure):
-            return visit(token, judged(verdict))
-        return _later(verdict, lambda found: visit(token, judged(found)))
-
-    def _judged(self, route: Route, token: str, address: str, verdict: Verdict) -> Verified | Answer:
-        """The user of a token, or the refusal."""
-        plugin = route.plugin
-        if plugin is not None and plugin.access == "anyone" and isinstance(verdict, AuthFailure):
-            return self._stranger(address, self._wires.ambient.monotonic_s())
-        return self._for_plugin(route, self._told(verdict, token, address))
-
-    def _for_plugin(self, route: Route, verified: Verified | Answer) -> Verified | Answer:
-        """The user, if the route of a plug-in is for this user."""
-        admins_only = route.plugin is not None and route.plugin.access == "admin"
-        if admins_only and isinstance(verified, Verified) and not verified.principal.is_admin:
-            return problem(ErrorCode.FORBIDDEN, zh.ADMINS_ONLY)
-        return verified
-
-    def _visit(
-        self, request: Request, route: Route, cors: Headers, address: str, token: str,
-        verified: Verified | Answer,
-    ) -> Visit | Answer:  # fmt: skip
+        verified = await self._who(request, route, address, token)
         if isinstance(verified, Answer):
             return verified
+        if route.plugin is not None and route.plugin.access == "admin" and not verified.principal.is_admin:
+            return problem(ErrorCode.FORBIDDEN, zh.ADMINS_ONLY)
         name = verified.principal.name
         wait_s = self._users.take(name, self._wires.ambient.monotonic_s())
         if wait_s > 0:
             return problem(ErrorCode.RATE_LIMITED, http_zh.TOO_MANY_OF_USER, retry_s=wait_s)
         supply = self._wires.supply
         return Visit(
-            request=request, route=route, token=token, verified=verified, address=address, cors=cors,
+            request=request, route=route, token=token or "", verified=verified, address=address, cors=cors,
             purse=supply.budget.purse(name), load=Load(supply.intake, name),
             speech=self.speech_of(request, route),
             stranger=verified.expires_at_ms == _STRANGER_MS,
         )  # fmt: skip
+
+    async def _who(
+        self, request: Request, route: Route, address: str, token: str | None
+    ) -> Verified | Answer:
+        """Who asks, or the refusal, maybe after others judged the token."""
+        if token is None and route.target is Target.DURABLE and self.durable is not None:
+            anybody = self.durable(request, address)
+            if anybody is not None:
+                return anybody
+        plugin = route.plugin
+        if plugin is not None and plugin.who is not None:
+            known = plugin.who(asked_of(request, route, address))
+            if known is not None:
+                return Verified(known, 0)
+        anyone = plugin is not None and plugin.access == "anyone"
+        if route.target is Target.LOGIN or (anyone and not token):
+            return self._stranger(address)
+        if token is None:
+            return self._limited(address) or problem(ErrorCode.UNAUTHENTICATED, http_zh.NO_TOKEN, ends=True)
+        verdict = self._wires.verifier.verify(token, self._wires.ambient.now_ms())
+        if not isinstance(verdict, Verified | AuthFailure):
+            verdict = await verdict
+        if anyone and isinstance(verdict, AuthFailure):
+            return self._stranger(address)
+        return self._told(verdict, token, address)
 
     def speech_of(self, request: Request, route: Route) -> Speech:
         """See `speech`."""
@@ -236,11 +215,6 @@ class Admission:
         language = language_of(preferred, shared.language or "en")
         return Speech(shared.words, language, language)
 
-    def _anybody(self, request: Request, route: Route, address: str) -> Verified | None:
-        if route.target is not Target.DURABLE or self.durable is None:
-            return None
-        return self.durable(request, address)
-
     def _token(self, request: Request, route: Route, now_s: float) -> str | None:
         said = request.header("authorization") or ""
         if said[: len(_BEARER)].lower() == _BEARER:
@@ -250,18 +224,18 @@ class Admission:
             return self.tickets.use(ticket, now_s) or ""
         return None
 
-    def _stranger(self, address: str, now_s: float) -> Verified | Answer:
-        """Somebody without a token, who may try to sign in."""
-        wait_s = self._addresses.take(address, now_s)
+    def _limited(self, address: str) -> Answer | None:
+        """The refusal of an address that asks too often without a token."""
+        wait_s = self._addresses.take(address, self._wires.ambient.monotonic_s())
         if wait_s > 0:
             return problem(ErrorCode.RATE_LIMITED, http_zh.TOO_MANY_REQUESTS, retry_s=wait_s, ends=True)
-        return Verified(Principal(f"login.{_SAFE.sub('_', address)}"[:64], "stranger"), _STRANGER_MS)
+        return None
 
-    def _without_token(self, address: str, now_s: float) -> Answer:
-        wait_s = self._addresses.take(address, now_s)
-        if wait_s > 0:
-            return problem(ErrorCode.RATE_LIMITED, http_zh.TOO_MANY_REQUESTS, retry_s=wait_s, ends=True)
-        return problem(ErrorCode.UNAUTHENTICATED, http_zh.NO_TOKEN, ends=True)
+    def _stranger(self, address: str) -> Verified | Answer:
+        """Somebody without a token, who may try to sign in."""
+        return self._limited(address) or Verified(
+            Principal(f"login.{_SAFE.sub('_', address)}"[:64], "stranger"), _STRANGER_MS
+        )
 
     def _told(self, verdict: Verdict, token: str, address: str) -> Verified | Answer:
         """The user, or the refusal after it was counted, logged, and held back where it must be."""
@@ -273,11 +247,3 @@ class Admission:
             return verdict
         refusal = problem(verdict.code, REFUSED[verdict.code], ends=True)
         return msgspec.structs.replace(refusal, hold_s=hold_s)
-
-
-def _shown(found: Visit | Answer, route: Route, cors: Headers, speech: Speech) -> Visit | Answer:
-    return told(route, found, speech).adding(cors) if isinstance(found, Answer) else found
-
-
-async def _later(verdict: Awaitable[Verdict], then: Callable[[Verdict], Visit | Answer]) -> Visit | Answer:
-    return then(await verdict)

@@ -12,7 +12,7 @@ names. A client without a WebSocket, and tabs that share one, must know.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from http import HTTPStatus
 from typing import Any, Final, Protocol
 from urllib.parse import quote
@@ -218,9 +218,9 @@ class Api:
         if self._durable is not None:
             self._durable.refuse_growth = ask
 
-    def admit(self, request: Request) -> Visit | Answer | Awaitable[Visit | Answer] | None:
+    async def admit(self, request: Request) -> Visit | Answer | None:
         """See `Admission.admit`."""
-        return self._admission.admit(request)
+        return await self._admission.admit(request)
 
     def body_bytes_max(self, visit: Visit) -> int:
         """The largest body of this request; it has no business with any in a GET."""
@@ -233,7 +233,7 @@ class Api:
         most = self._wires.shared.settings.message_bytes_max
         return BODY_BYTES_MAX if visit.route.target is Target.LOGIN else most
 
-    def make_room(self, visit: Visit, size: int, held: int) -> Answer | Awaitable[Answer | None] | None:
+    async def make_room(self, visit: Visit, size: int, held: int) -> Answer | None:
         """Make room for a body; the refusal if it is coded, too large, or finds no room in time.
 
         `held`: what was read of it. The bodies of nodes have a bound of their own.
@@ -248,12 +248,7 @@ class Api:
                 ErrorCode.BAD_MESSAGE, http_zh.BODY_CODED, status=status, headers=plain, ends=True
             )
             return told(visit.route, coded, visit.speech).adding(visit.cors)
-        if size and visit.payer and not visit.load.take(size):
-            return self._room_later(visit, held)
-        return None
-
-    async def _room_later(self, visit: Visit, held: int) -> Answer | None:
-        if await visit.load.waited(held, ROOM_S):
+        if not (size and visit.payer) or visit.load.take(size) or await visit.load.waited(held, ROOM_S):
             return None
         full = problem(ErrorCode.BUSY, http_zh.NO_ROOM, ends=True)
         return told(visit.route, full, visit.speech).adding(visit.cors)

@@ -309,9 +309,7 @@ class AsgiTransport:
         if scope.get("http_version") == "1.1" and len(request.all("host")) != 1:
             await self._say(scope, send, problem(ErrorCode.BAD_MESSAGE, http_zh.NO_HOST, ends=True), receive)
             return
-        found = self._api.admit(request)
-        if not isinstance(found, Visit | Answer | None):
-            found = await found
+        found = await self._api.admit(request)
         if not isinstance(found, Visit):
             answer = await self._api.site(request) if found is None else found
             if answer.hold_s:
@@ -346,9 +344,7 @@ class AsgiTransport:
             announced is None and not one_at_a_time(scope)  # HTTP/2 needs no header for a body
         ):
             size = self._api.body_bytes_max(visit)
-        refusal = self._api.make_room(visit, size, 0)
-        if not isinstance(refusal, Answer | None):
-            refusal = await refusal
+        refusal = await self._api.make_room(visit, size, 0)
         if refusal is not None:
             return refusal, True
         body = bytearray()

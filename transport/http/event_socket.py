@@ -392,7 +392,6 @@ class NativeOutlet(asyncio.Protocol):
         "_refuse",
         "began",
         "paused",
-        "settled",
         "socket",
         "transport",
     )
@@ -411,8 +410,6 @@ class NativeOutlet(asyncio.Protocol):
         self.paused = False
         self.began = False
         """Whether the socket is this outlet's."""
-        self.settled = False
-        """Whether it is known what the answer is."""
         self.socket: Reader | None = None
 
     # For the event socket -----------------------------------------------------------------------------
@@ -428,14 +425,12 @@ class NativeOutlet(asyncio.Protocol):
 
     def refuse(self, answer: Answer) -> None:
         """See `Outlet`."""
-        self.settled = True
         refuse, self._refuse, self._open, self.socket = self._refuse, None, None, None
         if refuse is not None:
             refuse(answer)
 
     def begin(self, status: HTTPStatus, headers: Headers) -> None:
         """See `Outlet`."""
-        self.settled = True
         open_, self._refuse, self._open = self._open, None, None
         if open_ is not None and not self.transport.is_closing():
             self.began = True

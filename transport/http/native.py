@@ -3,17 +3,18 @@
 h11 parses requests and frames answers. Bytes that are not an HTTP request are refused here. An unusual
 request for a WebSocket is judged by the library (`server.handshakes`).
 
-A connection answers its requests one at a time and stays open between them; each answer is made by one
-task. Until a token was accepted, it waits in the lobby like every other socket. When a reader of
-server-sent events begins, its outlet becomes the socket's protocol, and nothing of this module is kept for
-it. Before a connection ends, the part of a refused request that has not come is read and dropped. One
-timer of the loop (`TimeLimit`) bounds the wait for what comes next.
+A connection answers its requests one at a time and stays open between them; a task lives from the first
+byte of a request to the end of its answer. Until a token was accepted, it waits in the lobby like every
+other socket. When a reader of server-sent events begins, its outlet becomes the socket's protocol, and
+nothing of this module is kept for it. Before a connection ends, the part of a refused request that has not
+come is read and dropped. One timer of the loop (`TimeLimit`) bounds the wait for what comes next.
 """
 
 import asyncio
 import math
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
+from functools import partial
 from http import HTTPStatus
 from typing import Final
 
@@ -32,7 +33,6 @@ from huahuo.transport.protocol.codes import ErrorCode
 from huahuo.transport.protocol.problem import code_of
 from huahuo.transport.server.handshakes import peer_of
 from huahuo.transport.server.server import Server
-from huahuo.transport.session.outgoing import Speech
 from huahuo.transport.words import http_zh
 
 LINGER_SILENCE_S: Final = 1.0
@@ -111,7 +111,7 @@ def _refusal(refusal: Response) -> Answer:
 
 
 class HttpConnection(asyncio.Protocol):
-    """A connection of plain HTTP. h11 parses requests; `answer_writer` writes the answers.
+    """A connection of plain HTTP: `_serve` reads requests with h11 and answers one after the other.
 
     Implements `ports.InLobby`.
     """
@@ -127,134 +127,32 @@ class HttpConnection(asyncio.Protocol):
         self._h11 = h11.Connection(h11.SERVER, max_incomplete_event_size=messages.HEAD_BYTES_MAX)
         self._request: h11.Request | None = None
         self._task: asyncio.Task[None] | None = None
+        """Serves the requests that came."""
+        self._awaited: asyncio.Future[None] | None = None
+        """Done when more of a body has come."""
+        self._drained: asyncio.Future[None] | None = None
+        """Done when all that was written has left. None: it has."""
         self._limit = TimeLimit(transport.abort)
         """In which a request, its body, or the reading of an answer must come."""
         self._trusted = False
         """Whether a token was accepted."""
         self._paused = False
-        self._writing = False
-        self._sending = False
-        self._ends = False
         self._discards = False
         transport.set_write_buffer_limits(0)
         self._head = bytearray()
         """The bytes of a request until its head is read."""
-        self._deadline_s = deadline_s
         self._held_bytes = 0
         self._visit: Visit | None = None
         self._asking = ""
         """Whose request is counted."""
-        self._body = bytearray()
-        self._chunks = 0
         self._now_s = owner.server.wires.ambient.monotonic_s
         self._reader: Reader | None = None
         self._limit.set(max(0.0, deadline_s - asyncio.get_running_loop().time()))
-
-    def pause_writing(self) -> None:
-        """Part of an answer waits to be sent."""
-        self._writing = True
-
-    def resume_writing(self) -> None:
-        """All of it was sent."""
-        self._writing = False
-        # Later: if the transport is closed in this call, asyncio tells twice that the connection is lost.
-        asyncio.get_running_loop().call_soon(self._resumed)
-
-    def _resumed(self) -> None:
-        if self.transport.is_closing():
-            return
-        if self._sending:
-            self._written()
-        elif self._task is None:
-            self._resume_reading()
-        self._go_on()
-
-    def _respond(self, answer: Answer) -> None:
-        if self.transport.is_closing():
-            return
-        if self._task is not None:
-            self._task.cancel()
-            self._task = None
-        if (
-            self._request is not None
-            and self._h11.their_state is h11.SEND_BODY
-            and not messages.has_body(self._request)
-        ):
-            self._h11.next_event()  # the end of the request, so that nothing is waited for behind the answer
-        answer = worded(answer, self._speech)
-        ends = answer.ends or not self._owner.server.is_serving() or self._h11.their_state is h11.SEND_BODY
-        said = [self._h11.send(messages.head_of(answer, ends=ends)) or b""]
-        if answer.body and not messages.without_body(answer, self._request):
-            said.append(self._h11.send(h11.Data(data=answer.body)) or b"")
-        said.append(self._h11.send(h11.EndOfMessage()) or b"")
-        self._ends, self._sending = ends, True
-        if len(answer.body) > _COPIED_BYTES_MAX:
-            for part in said:  # asyncio's `writelines` never gets rid of an empty part
-                self.transport.write(part)
-        else:
-            self.transport.write(b"".join(said))
-        if self._writing:
-            # To read the answer in; no other request is looked at before.
-            self._limit.set(BODY_S if self._trusted else self._owner.open_timeout_s)
-        else:
-            self._written()
-
-    def _written(self) -> None:
-        """The answer has left for the client."""
-        self._sending = False
-        self._end_visit()
-        if self._h11.our_state is h11.DONE and self._h11.their_state is h11.DONE and not self._ends:
-            self._next()
-        elif self._h11.their_state in (h11.SEND_BODY, h11.ERROR):
-            # Unread bytes would turn the close into a reset, and the answer would be lost.
-            self._discards = True
-            self._resume_reading()
-            self._limit.set_last(LINGER_S)
-            self._limit.set(LINGER_SILENCE_S)
-        else:
-            self.transport.close()
-
-    def _resume_reading(self) -> None:
-        if self._paused:
-            self._paused = False
-            self.transport.resume_reading()
-
-    def _answer_bad(self, error: h11.RemoteProtocolError) -> None:
-        """What came is no request. Where no answer is possible any more, only close."""
-        if self._h11.our_state in (h11.IDLE, h11.SEND_RESPONSE):
-            self._refuse(HTTPStatus(error.error_status_hint))
-        elif not self._sending:
-            self.transport.close()
-
-    def _refuse(self, status: HTTPStatus) -> None:
-        """Refuse a request that cannot be read."""
-        self._respond(problem(code_of(status), http_zh.NO_REQUEST, status=status, ends=True))
-
-    @property
-    def _speech(self) -> Speech:
-        """Says texts in the language that the request prefers, if one was read."""
-        return self._api.speech(messages.languages(self._request))
-
-    def _start(self, work: "asyncio._CoroutineLike[None]") -> None:
-        self._limit.set(None)
-        self._task = asyncio.ensure_future(work)
-        self._task.add_done_callback(self._ended)
-
-    def _ended(self, task: "asyncio.Task[None]") -> None:
-        if not task.cancelled() and task.exception() is not None:
-            _log.error("http_connection_failed", exc_info=task.exception())
-            self.transport.abort()
 
     # What the event loop calls ------------------------------------------------------------------------
 
     def data_received(self, data: bytes) -> None:
         """Bytes came."""
-        began_s = self._now_s()
-        self._receive(data)
-        if self._visit is not None:  # without one, requests are bounded by their number
-            self._charge(self._visit, began_s)
-
-    def _receive(self, data: bytes) -> None:
         if self._discards:
             self._limit.set(LINGER_SILENCE_S)
             return
@@ -263,26 +161,37 @@ class HttpConnection(asyncio.Protocol):
             self._owner.server.holds(self, self._held_bytes)
         if self._request is None:
             self._head += data
-        try:
-            self._h11.receive_data(data)
-        except h11.RemoteProtocolError as error:
-            self._answer_bad(error)
-        self._go_on()
-        busy = self._task is not None or self._writing
-        if busy and not self._paused and len(self._h11.trailing_data[0]) > _PIPELINED_BYTES_MAX:
-            self._paused = True
-            self.transport.pause_reading()
+        self._h11.receive_data(data)
+        if not self._busy:
+            # At once, in this call: most requests are answered without a wait.
+            loop = asyncio.get_running_loop()
+            self._task = asyncio.Task(self._serve(), loop=loop, eager_start=True)
+            self._task.add_done_callback(self._ended)
+        elif self._awaited is not None:
+            _settle(self._awaited, None)
+        elif len(self._h11.trailing_data[0]) > _PIPELINED_BYTES_MAX:
+            self._pause_reading()
 
     def eof_received(self) -> bool:
         """The client will send nothing more. Requests that came are still answered, unless one must wait."""
         asked = {} if self._visit is None else self._visit.request.query
         waits = self._reader is not None or "wait" in asked or "live" in asked
-        if waits or not (self._writing or self._task is not None):
+        if waits or self._awaited is not None or not self._busy:
             return False
         if self._h11.their_state is not h11.ERROR:
             self._h11.receive_data(b"")  # so that the connection ends after the last answer
         self._limit.set_last(HALF_CLOSED_S)
         return True
+
+    def pause_writing(self) -> None:
+        """Part of an answer waits to be sent."""
+        self._drained = asyncio.get_running_loop().create_future()
+
+    def resume_writing(self) -> None:
+        """All of it was sent."""
+        drained, self._drained = self._drained, None
+        if drained is not None:
+            _settle(drained, None)
 
     def connection_lost(self, _exc: Exception | None) -> None:
         """TCP is gone."""
@@ -294,228 +203,215 @@ class HttpConnection(asyncio.Protocol):
         self._end_visit()
         self._owner.gone(self)
 
-    # Requests -----------------------------------------------------------------------------------------
-
     def close_if_idle(self) -> None:
         """Close, unless a request is being answered."""
-        if self._task is None:
+        if not self._busy or self._awaited is not None:
             self.transport.close()
 
-    def _advance(self) -> None:
-        while self._task is None and not (self._writing or self._discards or self.transport.is_closing()):
-            event = self._h11.next_event()
-            match event:
-                case h11.Request():
-                    self._begin(event)
-                case h11.Data():
-                    self._body += event.data
-                    self._chunks += event.chunk_start
-                    self._bound_body()
-                case h11.EndOfMessage():
-                    self._complete()
-                case h11.ConnectionClosed():
-                    self.transport.close()
-                    return
-                case _:
-                    return
+    # Requests -----------------------------------------------------------------------------------------
 
-    def _begin(self, event: h11.Request) -> None:
-        self._request = event
-        self._chunks = 0
+    @property
+    def _busy(self) -> bool:
+        return self._task is not None and not self._task.done()
+
+    async def _serve(self) -> None:
+        """Answer the requests that came, until more must come or the connection is no longer ours."""
+        try:
+            while not self.transport.is_closing():
+                began_s = self._now_s()
+                event = self._h11.next_event()
+                if isinstance(event, h11.ConnectionClosed):
+                    self.transport.close()
+                if not isinstance(event, h11.Request):
+                    return
+                self._request = event
+                answer = await self._answer(event, began_s)
+                if answer is None or not await self._respond(answer):
+                    return
+        except h11.RemoteProtocolError as error:
+            if self._h11.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+                await self._respond(_unreadable(HTTPStatus(error.error_status_hint)))
+            else:  # no answer is possible any more
+                self.transport.close()
+
+    def _ended(self, task: "asyncio.Task[None]") -> None:
+        if not task.cancelled() and task.exception() is not None:
+            _log.error("http_connection_failed", exc_info=task.exception())
+            self.transport.abort()
+
+    async def _answer(self, event: h11.Request, began_s: float) -> Answer | None:
+        """The answer to a request. None: its socket is another's now."""
         read, self._head = bytes(self._head), bytearray()
         head = read[: len(read) - len(self._h11.trailing_data[0])]
         if (refused := messages.refusal_of(head)) is not None:
-            self._refuse(refused)
-            return
+            return _unreadable(refused)
         try:
             target = event.target.decode("ascii")
             request = Request.of(
                 event.method.decode(), target, event.headers.raw_items(), peer_of(self.transport)
             )
         except ValueError:
-            self._respond(problem(ErrorCode.BAD_MESSAGE, http_zh.NO_TARGET, ends=True))
-            return
+            return problem(ErrorCode.BAD_MESSAGE, http_zh.NO_TARGET, ends=True)
         if request.is_upgrade:
-            self._open_socket(event, request)
-            return
-        found = self._api.admit(request)
-        if isinstance(found, Visit):
-            self._admitted(event, found)
-        elif isinstance(found, Answer):
-            self._start(self._later(found))
-        elif found is None and request.method in ("GET", "HEAD") and messages.has_body(event):
-            self._respond(problem(ErrorCode.BAD_MESSAGE, http_zh.NO_BODY_HERE, ends=True))
-        elif found is None:
-            self._start(self._site(request))
-        else:
-            self._start(self._judged(event, found))
+            return self._open_socket(event, request)
+        self._limit.set(None)
+        parsing_s = self._now_s() - began_s
+        found = await self._api.admit(request)
+        if isinstance(found, Visit):  # others may have judged the token: only our own time is charged
+            return await self._admitted(event, found, self._now_s() - parsing_s)
+        if found is None:
+            if request.method in ("GET", "HEAD") and messages.has_body(event):
+                return problem(ErrorCode.BAD_MESSAGE, http_zh.NO_BODY_HERE, ends=True)
+            return await self._api.site(request)
+        if found.hold_s:
+            await asyncio.sleep(found.hold_s)
+        return found
 
-    def _open_socket(self, event: h11.Request, request: Request) -> None:
-        """Hand the socket to a WebSocket, with what was read behind its request."""
+    def _open_socket(self, event: h11.Request, request: Request) -> Answer | None:
+        """Hand the socket to a WebSocket, with what was read behind its request; or the refusal."""
         if messages.has_body(event):
-            self._respond(problem(ErrorCode.BAD_MESSAGE, http_zh.NO_BODY_HERE, ends=True))
-            return
+            return problem(ErrorCode.BAD_MESSAGE, http_zh.NO_BODY_HERE, ends=True)
         if len(event.target) > _LINE_BYTES_MAX:
-            self._refuse(HTTPStatus.REQUEST_URI_TOO_LONG)
-            return
+            return _unreadable(HTTPStatus.REQUEST_URI_TOO_LONG)
         lines = [len(name) + len(value) for name, value in request.headers]
         if len(lines) > _LINES_MAX or max(lines) > _LINE_BYTES_MAX:
-            self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
-            return
+            return _unreadable(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
         handshakes = self._owner.server.handshakes
         version = f"HTTP/{event.http_version.decode()}"
         asked = UpgradeRequest(request.path, UpgradeHeaders(request.headers), request.method, version)
         found = handshakes.judge(asked, request.peer)
         if isinstance(found, Response):
-            self._respond(_refusal(found))
-            return
-        self._discards = True
+            return _refusal(found)
         self._limit.set(None)
         self._owner.gone(self)
         said, address, entry = found
         handshakes.welcome(self.transport, said, self._h11.trailing_data[0], address, entry)
+        return None
 
-    async def _judged(self, event: h11.Request, pending: Awaitable[Visit | Answer]) -> None:
-        """Go on with a request when its token has been judged. What follows it waits."""
-        found = await pending
-        if isinstance(found, Answer):
-            await self._later(found)
-            return
-        self._task = None
-        if self.transport.is_closing():
-            found.close()
-            return
-        self._admitted(event, found)
-        if self._task is None:
-            self._resume_reading()
-        self._go_on()
-
-    def _admitted(self, event: h11.Request, visit: Visit) -> None:
-        """Read the body of an admitted request. Somebody without a token stays in the lobby meanwhile."""
+    async def _admitted(self, event: h11.Request, visit: Visit, began_s: float) -> Answer | None:
+        """The answer to an admitted request. Somebody without a token stays in the lobby meanwhile."""
         if not visit.stranger:
             if visit.payer and not self._owner.begins(visit.payer):
                 visit.close()
-                self._respond(problem(ErrorCode.RATE_LIMITED, http_zh.TOO_MANY_OF_USER).adding(visit.cors))
-                return
+                return problem(ErrorCode.RATE_LIMITED, http_zh.TOO_MANY_OF_USER).adding(visit.cors)
             self._asking = visit.payer
             self._trust()
         self._visit = visit
-        self._limit.set(BODY_S if self._trusted else self._owner.open_timeout_s)
+        body = await self._body(event, visit, began_s)
+        if isinstance(body, Answer):
+            return body
+        self._limit.set(None)
+        if self._api.wants_events(visit):
+            return await self._follow(visit)
+        return await self._api.answer(visit, body)
+
+    async def _body(self, event: h11.Request, visit: Visit, began_s: float) -> bytes | Answer:
+        """The body of a request, or its refusal. The user pays for the time since `began_s`.
+
+        While it waits for room, no more than `_PIPELINED_BYTES_MAX` of it is read.
+        """
+        bytes_max = self._api.body_bytes_max(visit)
         announced = messages.body_bytes(event)
-        if announced is None:
-            announced = self._api.body_bytes_max(visit)
-        refusal = self._api.make_room(visit, announced, len(self._h11.trailing_data[0]))
-        if isinstance(refusal, Answer | None):
-            self._let_in(refusal)
-            return
-        if not self._paused:
-            self._paused = True
-            self.transport.pause_reading()
-        self._start(self._let_in_later(refusal))
-
-    async def _let_in_later(self, pending: Awaitable[Answer | None]) -> None:
-        """Read a body on once there is room for it, and for what will be made of it."""
-        refusal = await pending
-        self._task = None
-        if not self.transport.is_closing():
-            self._limit.set(BODY_S if self._trusted else self._owner.open_timeout_s)
-            self._resume_reading()
-            self._let_in(refusal)
-            self._go_on()
-
-    def _let_in(self, refusal: Answer | None) -> None:
+        size = bytes_max if announced is None else announced
+        self._charge(visit, began_s)
+        refusal = await self._api.make_room(visit, size, len(self._h11.trailing_data[0]))
         if refusal is not None:
-            self._respond(refusal)
-        elif self._h11.they_are_waiting_for_100_continue:
+            return refusal
+        began_s = self._now_s()
+        self._limit.set(self._reading_s)
+        if self._h11.they_are_waiting_for_100_continue:
             go_on = h11.InformationalResponse(status_code=100, headers=[], reason=b"Continue")
             self.transport.write(self._h11.send(go_on) or b"")
+        body, chunks = bytearray(), 0
+        while not isinstance(part := self._h11.next_event(), h11.EndOfMessage):
+            if isinstance(part, h11.Data):
+                body += part.data
+                chunks += part.chunk_start
+                if len(body) > bytes_max:
+                    return self._api.too_large(visit)
+                if chunks > max(_CHUNKS_MAX, len(body) // _CHUNK_BYTES_MIN):
+                    return self._api.too_many_chunks(visit)
+                continue
+            self._charge(visit, began_s)
+            self._resume_reading()
+            self._awaited = asyncio.get_running_loop().create_future()
+            await self._awaited
+            self._awaited = None
+            began_s = self._now_s()
+        self._charge(visit, began_s)
+        return bytes(body)
 
-    def _bound_body(self) -> None:
-        if self._visit is None:
-            return
-        if len(self._body) > self._api.body_bytes_max(self._visit):
-            self._respond(self._api.too_large(self._visit))
-        elif self._chunks > max(_CHUNKS_MAX, len(self._body) // _CHUNK_BYTES_MIN):
-            self._respond(self._api.too_many_chunks(self._visit))
-
-    def _complete(self) -> None:
-        visit, body = self._visit, bytes(self._body)
-        self._body.clear()
-        if visit is None:
-            return
-        if self._api.wants_events(visit):
-            self._visit = None
-            self._follow(visit)
-        else:
-            self._start(self._answered(visit, body))
-
-    def _follow(self, visit: Visit) -> None:
-        self._limit.set(None)
+    async def _follow(self, visit: Visit) -> Answer | None:
+        """Open a reader of server-sent events, to which the socket goes; or the refusal."""
+        self._visit = None
         self._end_count()
-        outlet = NativeOutlet(self.transport, self._respond, self._opened)
+        decided: asyncio.Future[Answer | None] = asyncio.get_running_loop().create_future()
+
+        def opened(status: HTTPStatus, headers: Headers) -> bool:
+            """Write the head of a stream of events. True: it comes in chunks."""
+            self.transport.write(self._h11.send(messages.head_of_events(status, headers)) or b"")
+            self._reader = None
+            self._owner.gone(self)
+            _settle(decided, None)
+            return self._request is not None and self._request.http_version == b"1.1"
+
+        outlet = NativeOutlet(self.transport, partial(_settle, decided), opened)
         found = self._api.follow(visit, outlet)
         if isinstance(found, Answer):
-            self._respond(found)
-            return
+            return found
         outlet.socket = found
         if not outlet.began:
             self._reader = found  # the socket is still this connection's: tell the reader of its loss
-            if not outlet.settled:
-                self._start(self._waiting())
+        return await decided
 
-    async def _waiting(self) -> None:
-        """No other request is looked at until the answer begins."""
-        await asyncio.get_running_loop().create_future()
+    # Answers ------------------------------------------------------------------------------------------
 
-    def _opened(self, status: HTTPStatus, headers: Headers) -> bool:
-        """Write the head of a stream of events and leave the socket to its outlet. True: in chunks."""
-        self.transport.write(self._h11.send(messages.head_of_events(status, headers)) or b"")
-        chunked = self._request is not None and self._request.http_version == b"1.1"
-        self._limit.set(None)
-        self._reader = None
-        task, self._task = self._task, None
-        if task is not None:
-            task.cancel()
-        self._owner.gone(self)
-        return chunked
-
-    async def _answered(self, visit: Visit, body: bytes) -> None:
-        answer = await self._api.answer(visit, body)
+    async def _respond(self, answer: Answer) -> bool:
+        """Send an answer. True: the connection may have another request."""
+        if self.transport.is_closing():
+            return False
         began_s = self._now_s()
-        self._finish(answer)
-        self._charge(visit, began_s)
-
-    def _charge(self, visit: Visit, began_s: float) -> None:
-        """Let the user pay for the loop's time since then, by the clock that pays debts off."""
-        if visit.payer:
-            self._owner.server.wires.supply.turns.charge_since(visit.payer, began_s)
-
-    async def _later(self, answer: Answer) -> None:
-        if answer.hold_s:
-            await asyncio.sleep(answer.hold_s)
-        self._finish(answer)
-
-    async def _site(self, request: Request) -> None:
-        self._finish(await self._api.site(request))
-
-    def _finish(self, answer: Answer) -> None:
-        self._task = None
-        self._respond(answer)
-        self._go_on()
-
-    def _go_on(self) -> None:
-        """Look at the next request, if it came already."""
-        try:
-            self._advance()
-        except h11.RemoteProtocolError as error:
-            self._answer_bad(error)
+        if (
+            self._request is not None
+            and self._h11.their_state is h11.SEND_BODY
+            and not messages.has_body(self._request)
+        ):
+            self._h11.next_event()  # the end of the request, so that nothing is waited for behind the answer
+        answer = worded(answer, self._api.speech(messages.languages(self._request)))
+        ends = answer.ends or not self._owner.server.is_serving() or self._h11.their_state is h11.SEND_BODY
+        said = [self._h11.send(messages.head_of(answer, ends=ends)) or b""]
+        if answer.body and not messages.without_body(answer, self._request):
+            said.append(self._h11.send(h11.Data(data=answer.body)) or b"")
+        said.append(self._h11.send(h11.EndOfMessage()) or b"")
+        if len(answer.body) > _COPIED_BYTES_MAX:
+            for part in said:  # asyncio's `writelines` never gets rid of an empty part
+                self.transport.write(part)
+        else:
+            self.transport.write(b"".join(said))
+        if self._visit is not None:
+            self._charge(self._visit, began_s)
+        if self._drained is not None:  # to read the answer in; no other request is looked at before
+            self._limit.set(self._reading_s)
+            await self._drained
+        self._end_visit()
+        if self._h11.our_state is h11.DONE and self._h11.their_state is h11.DONE and not ends:
+            self._next()
+            return True
+        if self._h11.their_state in (h11.SEND_BODY, h11.ERROR):
+            # Unread bytes would turn the close into a reset, and the answer would be lost.
+            self._discards = True
+            self._resume_reading()
+            self._limit.set_last(LINGER_S)
+            self._limit.set(LINGER_SILENCE_S)
+        else:
+            self.transport.close()
+        return False
 
     def _next(self) -> None:
         """Ready for another request on this connection."""
         self._h11.start_next_cycle()
         self._request = None
         self._head += self._h11.trailing_data[0]
-        self._deadline_s = asyncio.get_running_loop().time() + KEEP_ALIVE_S
         self._held_bytes = len(self._h11.trailing_data[0])
         if self._trusted:
             self._trusted = False
@@ -523,6 +419,26 @@ class HttpConnection(asyncio.Protocol):
         self._owner.server.holds(self, self._held_bytes)
         self._limit.set(KEEP_ALIVE_S)
         self._resume_reading()
+
+    @property
+    def _reading_s(self) -> float:
+        """Within which the client must have sent a body, or read an answer."""
+        return BODY_S if self._trusted else self._owner.open_timeout_s
+
+    def _pause_reading(self) -> None:
+        if not self._paused:
+            self._paused = True
+            self.transport.pause_reading()
+
+    def _resume_reading(self) -> None:
+        if self._paused:
+            self._paused = False
+            self.transport.resume_reading()
+
+    def _charge(self, visit: Visit, began_s: float) -> None:
+        """Let the user pay for the loop's time since then, by the clock that pays debts off."""
+        if visit.payer:
+            self._owner.server.wires.supply.turns.charge_since(visit.payer, began_s)
 
     def _trust(self) -> None:
         if not self._trusted:
@@ -539,6 +455,16 @@ class HttpConnection(asyncio.Protocol):
         if self._asking:
             self._owner.ended(self._asking)
             self._asking = ""
+
+
+def _settle[T](future: asyncio.Future[T], result: T) -> None:
+    if not future.done():  # as when the connection was lost meanwhile
+        future.set_result(result)
+
+
+def _unreadable(status: HTTPStatus) -> Answer:
+    """The refusal of a request that cannot be read."""
+    return problem(code_of(status), http_zh.NO_REQUEST, status=status, ends=True)
 
 
 REQUESTS_PER_USER: Final = 512

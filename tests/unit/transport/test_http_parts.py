@@ -207,6 +207,12 @@ class Everything:
     def __getattr__(self, name: str) -> Any:
         return self if name in ("server", "api", "wires", "ambient") else lambda *_: None
 
+    def monotonic_s(self) -> float:
+        return 0.0
+
+    async def admit(self, _request: object) -> None:
+        """No path is the API's."""
+
     async def site(self, _request: object) -> Answer:
         return Answer(HTTPStatus.OK, (), b"x" * 1_000_000)
 
