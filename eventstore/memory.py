@@ -27,6 +27,7 @@ from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.core.chain import GENESIS, check, merged
 from huahuo.eventstore.core.command_records import AGE_KEY, AgeNote
 from huahuo.eventstore.core.log import StoreLog
+from huahuo.eventstore.core.row_changes import HORIZONS
 from huahuo.eventstore.core.seal import Vault
 from huahuo.eventstore.core.storage_port import (
     PASSED_KEPT,
@@ -66,6 +67,8 @@ from huahuo.eventstore.model import (
     Head,
     Joined,
     Keyframe,
+    RowRange,
+    RowsAtOnce,
     StoredEvent,
     Tombstone,
     Usage,
@@ -104,6 +107,18 @@ class Tables:
             self.streams.setdefault(event.stream, []).append(event)
         for change in group.changes:
             self._apply(change)
+
+    def rows_in(self, asked: RowRange) -> list[tuple[bytes, bytes]]:
+        """The rows of a range."""
+        rows = self.rows.get((asked.table, asked.part), {})
+        keys = sorted(key for key in rows if key >= asked.low and (asked.high is None or key <= asked.high))
+        if asked.descending:
+            keys.reverse()
+        return [(key, rows[key]) for key in keys[: asked.limit]]
+
+    def horizons(self) -> dict[str, int]:
+        """See `Loaded`."""
+        return {key.decode(): int(value) for key, value in self.rows.get((HORIZONS, ""), {}).items()}
 
     def _apply(self, change: Change) -> None:
         match change:
@@ -395,7 +410,7 @@ class MemoryStore:
         age = None if noted is None else msgspec.json.decode(noted, type=AgeNote)
         return Loaded(
             self._birth.log_id, len(history), chain, heads, dict(tables.counters),
-            age=age, shared=tables.shared, passed=tables.passed,
+            age=age, shared=tables.shared, passed=tables.passed, horizons=tables.horizons(),
         )  # fmt: skip
 
     def is_indexed(self, _position: int) -> bool:
@@ -497,6 +512,12 @@ class MemoryStore:
             return [(key, rows[key]) for key in keys[first : first + limit]]
         end = len(keys) if before is None else bisect_left(keys, before)
         return [(key, rows[key]) for key in reversed(keys[max(0, end - limit) : end])]
+
+    def rows_at_once(self, asked: Sequence[RowRange]) -> RowsAtOnce:
+        """See `Reads`."""
+        tables = self.tables
+        position = max((one[-1].position for one in (tables.events, tables.pruned) if one), default=0)
+        return RowsAtOnce(position, [tables.rows_in(one) for one in asked])
 
     def row(self, table: str, part: str, key: bytes) -> bytes | None:
         """See `Reads`."""

@@ -162,6 +162,24 @@ class RowDrop(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
     blobs: tuple[str, ...] = ()
 
 
+class RowRange(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """The first `limit` rows of a part with `low` <= key <= `high`; both "" and None bound nothing."""
+
+    table: str
+    part: str
+    limit: int
+    low: bytes = b""
+    high: bytes | None = None
+    descending: bool = False
+
+
+class RowsAtOnce(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """The (key, value) rows of several ranges, all after the commit that ends at `position`."""
+
+    position: int
+    rows: list[list[tuple[bytes, bytes]]]
+
+
 class SecretPut(msgspec.Struct, frozen=True):
     """Seal `value` under the data key of `owner` (made if it has none)."""
 

@@ -6,7 +6,7 @@ fault; an append's outcome may be unknown (`Unavailable`). Nothing above may ass
 """
 
 from asyncio import Future
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Protocol
 
 from huahuo.eventstore.corruption import Corruption
@@ -21,12 +21,18 @@ from huahuo.eventstore.model import (
     Joined,
     Keyframe,
     Page,
+    RowRange,
+    RowsAtOnce,
     Secret,
     StoredEvent,
 )
 
 type Listener = Callable[[Sequence[StoredEvent]], None]
 """Called on the loop with newly durable events, in position order, after their appends resolved."""
+
+
+type RowListener = Callable[[Collection[tuple[str, str]] | None], None]
+"""Called on the loop with the (table, part) of changed rows; None: any rows may have changed."""
 
 
 class Hearer(Protocol):
@@ -203,6 +209,25 @@ class Log(Protocol):
 
     async def row(self, table: str, part: str, key: bytes) -> bytes | None:
         """One row's value."""
+        ...
+
+    async def rows_at_once(self, asked: Sequence[RowRange]) -> RowsAtOnce:
+        """Several ranges of rows, as one commit left them. Raises as `rows`.
+
+        That commit may be newer than `position`, by what is durable and not told yet.
+        """
+        ...
+
+    def listen_to_rows(self, listener: RowListener) -> Callable[[], None]:
+        """Call `listener` after each commit that changed rows of tracked tables (`row_changes`).
+
+        It is told after the listeners of events. The returned function ends that.
+        """
+        ...
+
+    @property
+    def horizons(self) -> Mapping[str, int]:
+        """Of each tracked table (`row_changes`), the position up to which changes are not all known."""
         ...
 
     async def keyframe(

@@ -10,6 +10,7 @@ import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 
+from huahuo.eventstore.core import row_changes
 from huahuo.eventstore.core.chain import link
 from huahuo.eventstore.core.storage_port import (
     NOTHING,
@@ -50,6 +51,12 @@ _EVENTS_A_STRETCH = 512
 """After this many, about 1.5 ms, the job offers the interpreter lock to other threads (`give_way`)."""
 
 type Outcome = Appended | Duplicate | Exception
+type Part = tuple[str, str]
+"""A table, and a part of it."""
+
+
+class NoPosition(ValueError):  # noqa: N818  a refusal
+    """Rows of a tracked table came without an event."""
 
 
 class Draft:
@@ -73,6 +80,11 @@ class Draft:
         self._found: Mapping[CommandKey, CommandRecord] = {}
         self._looked_up: frozenset[CommandKey] = frozenset()
         self._keys: dict[str, bytes | None] = {}
+        self._known_horizons = place.horizons
+        self.horizons: dict[str, int] = {}
+        """Tables that are tracked (`row_changes`) and whose horizon these appends moved."""
+        self.touched: set[Part] = set()
+        """The parts of tracked tables whose rows they changed."""
 
     def group(self) -> Group:
         """The commit, as data."""
@@ -133,11 +145,14 @@ class Draft:
             events = self._number(append, seqs)
             changes: list[Change] = []
             keys: dict[str, bytes | None] | None = None
+            horizons: dict[str, int] = {}
+            touched: set[Part] = set()
             if append.shred or carried.keys or append.drop_secrets:
                 keys = {}
                 self._seal(append, carried, changes, keys)
             if append.rows or carried.blobs or append.drop_blobs:
-                self._beside(append, carried, changes)
+                position = events[-1].position if events else 0
+                self._beside(append, carried, changes, position, horizons, touched)
             if append.prune is not None:
                 changes.append(Prune(append.prune.positions, dict(append.prune.firsts)))
                 self.firsts.update(append.prune.firsts)
@@ -163,11 +178,15 @@ class Draft:
                 self.changes += changes
                 if keys:
                     self._keys.update(keys)
+                if horizons:
+                    self.horizons.update(horizons)
+                if touched:
+                    self.touched |= touched
             return Appended(self.position, events, command)
         except UnicodeEncodeError:
             return ValueError("a text of the append holds a lone surrogate")
-        except KeyConflict as conflict:
-            return conflict
+        except (KeyConflict, NoPosition) as refused:
+            return refused
 
     def _number(self, append: Append, seqs: dict[str, int]) -> tuple[StoredEvent, ...]:
         """The events of `append` with positions and seqs. `seqs` gets the last seq of each stream."""
@@ -258,20 +277,43 @@ class Draft:
             keys.update(self._lookup.wrapped_keys(unknown))
         return keys
 
-    def _beside(self, append: Append, carried: Carried, changes: list[Change]) -> None:
+    def _beside(
+        self, append: Append, carried: Carried, changes: list[Change],
+        position: int, horizons: dict[str, int], touched: set[Part],
+    ) -> None:  # fmt: skip
+        """`position`: where the append ends, 0 without events.
+
+        Raises:
+            NoPosition: rows of a tracked table came without an event.
+        """
         check_text(append.owner)
         table = part = ""
+        tracked = False
         for row in append.rows:
             if row.table != table or row.part != part:  # mostly those of the row before
                 table, part = row.table, row.part
                 check_text(table, part)
+                tracked = table in self._known_horizons or table in self.horizons
+                if tracked:
+                    if not position:
+                        raise NoPosition(f"rows of {table!r}, which lists follow, came without an event")
+                    touched.add((table, part))
             if isinstance(row, RowPut):
+                if table == row_changes.HORIZONS:
+                    row = _placed(row, position or self.position, horizons)  # noqa: PLW2901
                 changes.append(PutRow(row))
+                if tracked:
+                    changes.append(PutRow(row_changes.note(table, part, position, row.key)))
                 continue
             if row.blobs and self._has_row(row, changes):
                 check_text(*row.blobs)
                 changes.extend(DropBlob(name, append.owner) for name in row.blobs)
             changes.append(DropRow(row))
+            if tracked and row.key is not None:
+                changes.append(PutRow(row_changes.note(table, part, position, row.key)))
+            elif tracked:
+                changes.append(DropRow(RowDrop(row_changes.CHANGES + table, part)))
+                changes.append(PutRow(_placed(row_changes.track(table), position, horizons)))
         changes += carried.blobs
         for dropped in append.drop_blobs:
             check_text(dropped)
@@ -300,6 +342,12 @@ class Draft:
             return 0
         self.firsts.setdefault(stream, ended.first)
         return ended.seq
+
+
+def _placed(put: RowPut, position: int, horizons: dict[str, int]) -> RowPut:
+    """The row of a horizon with its position, which is noted in `horizons`."""
+    horizons[put.key.decode()] = at = int(put.value or position)
+    return RowPut(put.table, put.part, put.key, str(at).encode())
 
 
 def check_text(*texts: str) -> None:

@@ -28,7 +28,7 @@ from huahuo.eventstore.errors import EventStoreError
 from huahuo.eventstore.executor import Charge, Executor, FairExecutor, give_way
 from huahuo.eventstore.limits import check_names, check_number, weigh
 from huahuo.eventstore.model import Ack, Append, Appended, Duplicate, Head, Keyframe, Secret
-from huahuo.eventstore.port import Hearer, Listener
+from huahuo.eventstore.port import Hearer, Listener, RowListener
 
 PROBE_EVERY_S = 1.0
 PROBE_TIMEOUT_S = 5.0
@@ -114,6 +114,10 @@ class StoreLog(LogReader):
     def listen(self, listener: Listener) -> Callable[[], None]:
         """See `Log`."""
         return self.writer.listen(listener)
+
+    def listen_to_rows(self, listener: RowListener) -> Callable[[], None]:
+        """See `Log`."""
+        return self.writer.listen_to_rows(listener)
 
     def bill(self, charge: Charge) -> None:
         """From now on, report to `charge` the cost of each principal's appends and of each user's reads."""

@@ -11,7 +11,7 @@ remove an event unnoticed, an attacker would have to forge a receipt, which brea
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from hashlib import blake2b
 from itertools import pairwise
 
@@ -34,6 +34,8 @@ from huahuo.eventstore.model import (
     Keyframe,
     NewEvent,
     Page,
+    RowRange,
+    RowsAtOnce,
     StoredEvent,
     Tombstone,
     Usage,
@@ -291,6 +293,18 @@ class LogReader:
             await self.before_lists()
         self.corruption.must_not_hide("projection")
         return await self._read(lambda: self._reads.rows(table, part, before, after, limit))
+
+    async def rows_at_once(self, asked: Sequence[RowRange]) -> RowsAtOnce:
+        """See `Log`. Raises as `rows`."""
+        if self.before_lists is not None:
+            await self.before_lists()
+        self.corruption.must_not_hide("projection")
+        return await self._read(lambda: self._reads.rows_at_once(asked))
+
+    @property
+    def horizons(self) -> Mapping[str, int]:
+        """See `Log`."""
+        return self._place().horizons
 
     async def row(self, table: str, part: str, key: bytes) -> bytes | None:
         """See `Log`."""

@@ -39,6 +39,8 @@ from huahuo.eventstore.model import (
     Keyframe,
     RowDrop,
     RowPut,
+    RowRange,
+    RowsAtOnce,
     StoredEvent,
     Tombstone,
     Usage,
@@ -434,10 +436,12 @@ class Loaded(msgspec.Struct, frozen=True):
     shared: bytes = b""
     passed: tuple[Passed, ...] = ()
     packed: PackedHeads = NOTHING_PACKED
+    horizons: dict[str, int] = {}
+    """Of each table whose changes are tracked (`row_changes`), up to where they are not all known."""
 
     def place(self) -> "Place":
         """Where a log begins that was loaded so."""
-        return Place(self.position, self.chain, self.heads, self.packed)
+        return Place(self.position, self.chain, self.heads, self.packed, dict(self.horizons))
 
 
 class Place(msgspec.Struct):
@@ -452,6 +456,8 @@ class Place(msgspec.Struct):
     heads: dict[str, Head]
     """Of all streams that are not packed, and of those that were written to lately, or asked for a link."""
     packed: PackedHeads = NOTHING_PACKED
+    horizons: dict[str, int] = msgspec.field(default_factory=dict)
+    """See `Loaded`."""
     unpacked: OrderedDict[str, None] = msgspec.field(default_factory=OrderedDict)
     """The streams that are in both; what `heads` says is newer."""
 
@@ -622,6 +628,10 @@ class Reads(Protocol):
 
     def row(self, table: str, part: str, key: bytes) -> bytes | None:
         """See `Log.row`."""
+        ...
+
+    def rows_at_once(self, asked: Sequence[RowRange]) -> RowsAtOnce:
+        """See `Log.rows_at_once`."""
         ...
 
     def keyframe(self, stream: str, fold: str, fingerprint: str, at: int) -> Keyframe | None:

@@ -15,7 +15,7 @@ the group gets `Unavailable`: nothing is acknowledged on a second attempt.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from functools import partial
 from typing import Any, Protocol
 
@@ -24,7 +24,7 @@ import structlog
 
 from huahuo.eventstore.ambient import Ambient
 from huahuo.eventstore.core.command_records import AGE_KEY, AgeClock
-from huahuo.eventstore.core.draft import Draft, Outcome
+from huahuo.eventstore.core.draft import Draft, Outcome, Part
 from huahuo.eventstore.core.group_queue import GroupQueue, cost_of
 from huahuo.eventstore.core.seal import Prepared, Vault, carry
 from huahuo.eventstore.core.storage_port import Change, Loaded, PutCounter, PutMeta, Reads, Store
@@ -40,7 +40,7 @@ from huahuo.eventstore.errors import (
 )
 from huahuo.eventstore.executor import Charge, Executor
 from huahuo.eventstore.model import LOG_STREAM, Append, Appended, Duplicate, Head, StoredEvent
-from huahuo.eventstore.port import Hearer, Listener
+from huahuo.eventstore.port import Hearer, Listener, RowListener
 
 PETTY_S = 50e-6
 """Smaller parts are not charged: in a group of many users, charging would cost as much as the part."""
@@ -76,6 +76,8 @@ class Commit(msgspec.Struct, frozen=True):
     chain: bytes
     wrote: bool
     spent_s: float
+    horizons: dict[str, int]
+    touched: set[Part]
 
 
 def decided(draft: Draft, pending: Pending, vault: Vault) -> Outcome:
@@ -140,6 +142,17 @@ def tell_listeners(listeners: Sequence[Listener], events: Sequence[StoredEvent])
             listener(events)
         except Exception:  # noqa: BLE001  one bad listener must not end the writer
             _log.exception("listener_failed")
+
+
+def _added[T](listeners: list[T], listener: T) -> Callable[[], None]:
+    """Add a listener; returns what removes it."""
+    listeners.append(listener)
+
+    def forget() -> None:
+        if listener in listeners:
+            listeners.remove(listener)
+
+    return forget
 
 
 QUEUE_BYTES_PER_USER = 16 << 20
@@ -219,6 +232,7 @@ class Writer:
         self._ages = AgeClock(loaded.age, ambient.now_ms(), ambient.monotonic_s())
         self._taken: set[str] = set()
         self._listeners: list[Listener] = []
+        self._row_listeners: list[RowListener] = []
         self._in_doubt = False
 
     @property
@@ -304,13 +318,11 @@ class Writer:
 
     def listen(self, listener: Listener) -> Callable[[], None]:
         """See `Log.listen`."""
-        self._listeners.append(listener)
+        return _added(self._listeners, listener)
 
-        def forget() -> None:
-            if listener in self._listeners:
-                self._listeners.remove(listener)
-
-        return forget
+    def listen_to_rows(self, listener: RowListener) -> Callable[[], None]:
+        """See `Log.listen_to_rows`."""
+        return _added(self._row_listeners, listener)
 
     def _put(self, owner: str, pending: Pending, events: int, size: int) -> None:
         """Not a coroutine, because each append has one already."""
@@ -446,6 +458,8 @@ class Writer:
             place.pack()
         place.position = commit.position
         place.chain = commit.chain
+        if commit.horizons:
+            place.horizons.update(commit.horizons)
         if commit.wrote:
             self.failure = None
             if self.failed_bytes and sum(pending.size for pending in items) >= self.failed_bytes:
@@ -457,11 +471,20 @@ class Writer:
             tell_hearers(items, commit.outcomes)
             came_s += self._ambient.monotonic_s() - told_s  # hearers charge their own time
         tell_listeners(self._listeners, commit.events)
+        if commit.touched or commit.horizons:
+            self._tell_of_rows(commit.touched)
         spent_s = commit.spent_s + self._ambient.monotonic_s() - came_s
         if not alone:
             tell_hearers(items, commit.outcomes)
         if self.charge is not None:
             bill(items, spent_s, self.charge)
+
+    def _tell_of_rows(self, touched: Collection[Part] | None) -> None:
+        for listener in tuple(self._row_listeners):
+            try:
+                listener(touched)
+            except Exception:  # noqa: BLE001  one bad listener must not end the writer
+                _log.exception("listener_failed")
 
     def _resolve(self, items: Sequence[Pending], outcomes: Sequence[Outcome]) -> None:
         """Resolve the futures of those that have one."""
@@ -511,6 +534,7 @@ class Writer:
         for counter, following in found.counters.items():
             self._counters[counter] = max(following, self._counters.get(counter, 1))
         self._in_doubt = False
+        asyncio.get_running_loop().call_soon(self._tell_of_rows, None)  # what of them is durable is not known
         return missed
 
     # Jobs run on the executor's thread. While one runs, the loop changes nothing that it uses.
@@ -538,7 +562,7 @@ class Writer:
         spent_s = self._ambient.thread_s() - began_s if charged else 0.0
         return Commit(
             outcomes, draft.events, newest, draft.firsts, draft.ended,
-            draft.position, draft.chain, wrote, spent_s,
+            draft.position, draft.chain, wrote, spent_s, draft.horizons, draft.touched,
         )  # fmt: skip
 
     def _look(self) -> tuple[Loaded, list[StoredEvent]]:

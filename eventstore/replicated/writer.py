@@ -184,7 +184,7 @@ class ReplicaWriter(Writer):
             items,
             Commit(
                 outcomes, draft.events, newest, draft.firsts, draft.ended,
-                draft.position, draft.chain, True, applied.spent_s,
+                draft.position, draft.chain, True, applied.spent_s, draft.horizons, draft.touched,
             ),
         )  # fmt: skip
         for sent in ended:
@@ -247,6 +247,7 @@ class ReplicaWriter(Writer):
         self._counters = dict(found.counters)
         self.shared = shared
         self._arrivals.drop(shared.offset)
+        asyncio.get_running_loop().call_soon(self._tell_of_rows, None)
         return missed
 
     # What concerns only this replica.

@@ -26,6 +26,7 @@ from huahuo.eventstore.sqlite.damage import read_counters, sum_of_counters
 from huahuo.eventstore.sqlite.directory_lock import Left
 from huahuo.eventstore.sqlite.events import count_pruned, is_pruned
 from huahuo.eventstore.sqlite.names import EndedFilter, Names, Naming
+from huahuo.eventstore.sqlite.rows import ALL_HORIZONS, select_range
 from huahuo.eventstore.sqlite.schema import get_meta
 from huahuo.eventstore.sqlite.seq_index import Links
 from huahuo.eventstore.sqlite.unindexed import Unindexed
@@ -185,7 +186,8 @@ def load(
     if log_id is None:
         raise Corrupt("the log's own value `log`", "missing")
     position, chain = select_end(connection)
-    return Loaded(log_id.decode(), position, chain, heads, counters, packed=packed)
+    horizons = {key.decode(): int(value) for key, value in select_range(connection, ALL_HORIZONS)}
+    return Loaded(log_id.decode(), position, chain, heads, counters, packed=packed, horizons=horizons)
 
 
 def _heads(

@@ -22,6 +22,8 @@ from huahuo.eventstore.model import (
     Head,
     Joined,
     Keyframe,
+    RowRange,
+    RowsAtOnce,
     StoredEvent,
     Tombstone,
     Usage,
@@ -40,7 +42,7 @@ from huahuo.eventstore.sqlite.events import (
     select_stream,
     select_tombstones,
 )
-from huahuo.eventstore.sqlite.initial_state import load
+from huahuo.eventstore.sqlite.initial_state import load, select_end
 from huahuo.eventstore.sqlite.names import (
     Names,
     read_naming,
@@ -48,7 +50,8 @@ from huahuo.eventstore.sqlite.names import (
     select_head,
     select_number,
 )
-from huahuo.eventstore.sqlite.schema import SELECT_COUNTED, SELECT_USAGE, fitting, get_meta, must_fit, row_crc
+from huahuo.eventstore.sqlite.rows import select_page, select_range
+from huahuo.eventstore.sqlite.schema import SELECT_COUNTED, SELECT_USAGE, fitting, get_meta, must_fit
 from huahuo.eventstore.sqlite.unindexed import Unindexed
 
 _IDS_A_STATEMENT = 256
@@ -142,20 +145,15 @@ class SqliteReads:
         self, table: str, part: str, before: bytes | None, after: bytes | None, limit: int
     ) -> list[tuple[bytes, bytes]]:
         """See `Reads`."""
-        sql = "SELECT key, value, crc FROM projection WHERE tbl = ? AND part = ? {} LIMIT ?"
-        bounds: tuple[bytes, ...] = ()
-        if after is not None:
-            sql, bounds = sql.format("AND key > ? ORDER BY key"), (after,)
-        elif before is not None:
-            sql, bounds = sql.format("AND key < ? ORDER BY key DESC"), (before,)
-        else:
-            sql = sql.format("ORDER BY key DESC")
         with self._pool.connection(f"projection {table} {part}") as connection:
-            found = connection.execute(sql, (table, part, *bounds, limit)).fetchall()
-            for key, value, crc in found:  # `must_fit`, without its call: a start reads each open effect
-                if crc != row_crc("projection", table, part, key, value):
-                    must_fit(crc, "projection", table, part, key, value)
-            return [(key, value) for key, value, _ in found]
+            return select_page(connection, table, part, before, after, limit)
+
+    def rows_at_once(self, asked: Sequence[RowRange]) -> RowsAtOnce:
+        """See `Reads`."""
+        place = f"projection {asked[0].table} {asked[0].part}" if len(asked) == 1 else "several projections"
+        with self._pool.connection(place) as connection, snapshot(connection):
+            rows = [select_range(connection, one) for one in asked]
+            return RowsAtOnce(select_end(connection)[0], rows)
 
     def row(self, table: str, part: str, key: bytes) -> bytes | None:
         """See `Reads`."""
