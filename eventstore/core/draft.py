@@ -300,7 +300,7 @@ class Draft:
                     touched.add((table, part))
             if isinstance(row, RowPut):
                 if table == row_changes.HORIZONS:
-                    row = _placed(row, position or self.position, horizons)  # noqa: PLW2901
+                    row = self._placed(row, position or self.position, horizons)  # noqa: PLW2901
                 changes.append(PutRow(row))
                 if tracked:
                     changes.append(PutRow(row_changes.note(table, part, position, row.key)))
@@ -313,11 +313,18 @@ class Draft:
                 changes.append(PutRow(row_changes.note(table, part, position, row.key)))
             elif tracked:
                 changes.append(DropRow(RowDrop(row_changes.CHANGES + table, part)))
-                changes.append(PutRow(_placed(row_changes.track(table), position, horizons)))
+                changes.append(PutRow(self._placed(row_changes.track(table), position, horizons)))
         changes += carried.blobs
         for dropped in append.drop_blobs:
             check_text(dropped)
             changes.append(DropBlob(dropped, append.owner))
+
+    def _placed(self, put: RowPut, position: int, horizons: dict[str, int]) -> RowPut:
+        """The row of a horizon with its position, which is noted in `horizons`, and never decreases."""
+        table = put.key.decode()
+        before = horizons.get(table) or self.horizons.get(table) or self._known_horizons.get(table, 0)
+        horizons[table] = at = max(before, int(put.value or position))
+        return RowPut(put.table, put.part, put.key, str(at).encode())
 
     def _has_row(self, drop: RowDrop, changes: Sequence[Change]) -> bool:
         """Whether the row is there after `changes` and those of the appends before."""
@@ -342,12 +349,6 @@ class Draft:
             return 0
         self.firsts.setdefault(stream, ended.first)
         return ended.seq
-
-
-def _placed(put: RowPut, position: int, horizons: dict[str, int]) -> RowPut:
-    """The row of a horizon with its position, which is noted in `horizons`."""
-    horizons[put.key.decode()] = at = int(put.value or position)
-    return RowPut(put.table, put.part, put.key, str(at).encode())
 
 
 def check_text(*texts: str) -> None:
