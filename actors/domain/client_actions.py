@@ -10,7 +10,7 @@ rows of a projection, in sorted pages:
 
 from base64 import b64decode, urlsafe_b64encode
 from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Any, Final, Protocol
+from typing import Annotated, Any, Final, Literal, Protocol
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
@@ -134,10 +134,17 @@ _TAKEN: Final = frozenset({"action", "id", "limit", "before"})
 
 
 class Rows(Struct, frozen=True):
-    """Which rows a list is about: those that decisions `Put` under this table and part."""
+    """Which rows a list is about: those that decisions `Put` under this table and part.
+
+    A live list (`app.list`) may have several parts, up to 100, which are merged by key, and only the keys
+    from `since` to `until`, both included. An action (`app.query`) has one part, newest key first.
+    """
 
     table: str
-    part: str = ""
+    part: str | Sequence[str] = ""
+    order: Literal["descending", "ascending"] = "descending"
+    since: str | None = None
+    until: str | None = None
 
 
 class _Page(Struct, frozen=True):
@@ -268,6 +275,9 @@ class ClientActions:
                 return error_reply(Refusal(rows.code, rows.message, rows.details))
             if not isinstance(rows, Rows):
                 raise TypeError(f"{place_of(query.answer)}: it returns {type(rows).__name__}: return Rows(…)")
+            if not isinstance(rows.part, str) or rows != Rows(rows.table, rows.part):
+                why = "an action lists one part, newest first: use app.list for other lists"
+                raise TypeError(f"{place_of(query.answer)}: {why}")
             position, limit = log.position, call.params.limit  # the position first: a lower bound
             found = await log.rows(TABLE_PREFIX + rows.table, rows.part, before=before, limit=limit + 1)
             return Reply(page_body(query.action, found, limit, position))

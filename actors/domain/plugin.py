@@ -22,6 +22,7 @@ from huahuo.actors.domain.effect_streams import EffectStreams
 from huahuo.actors.domain.entity import Entity
 from huahuo.actors.domain.fold import EntityFold, Held
 from huahuo.actors.domain.job_service import OwnJobs
+from huahuo.actors.domain.live_lists import LiveLists
 from huahuo.actors.domain.projection_rows import RowVersions
 from huahuo.actors.domain.storable import COUNTER, as_builtins, holds_sets, is_key, key_of
 from huahuo.actors.domain.structs import DefinitionError, Refused, holds_secret, place_of_user, traits
@@ -443,6 +444,7 @@ class Entities(Plugin):
         jobs.add_to(job)
         self.catalog = Catalog((job, *entities))
         self.lists = Lists(self._taken)
+        self.live = LiveLists()
         self.following = Following()
         self.clockwork: Clockwork | None = None
         """What fires the timers, once they were brought to a service."""
@@ -493,6 +495,7 @@ class Entities(Plugin):
                 *(api.clients.list_action(one) for one in self.lists.by_action.values()),
                 *projections.actions(host, self.catalog, api.followers),
             ],
+            lists=list(self.live.by_name.values()),
             snapshots=dict.fromkeys(self.catalog.by_kind, api.snapshot),
             guarded=frozenset({*self.catalog.by_kind, "effect", "timer", "projection"}),
             right_types=self.catalog.right_types,

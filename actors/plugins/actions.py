@@ -19,6 +19,7 @@ from huahuo.actors.plugins.calls import Call, Parted, Principal, Reply
 from huahuo.actors.plugins.words import Language, Words
 from huahuo.eventstore.limits import BROWSER_INT_MAX
 from huahuo.eventstore.model import NewEvent
+from huahuo.replay.list_window import ListRange
 
 type Message = Mapping[str, Any]
 
@@ -255,7 +256,10 @@ type Id = Annotated[int, Meta(ge=-BROWSER_INT_MAX, le=BROWSER_INT_MAX)]
 
 
 CONNECTION_ACTIONS: Final = frozenset(
-    {"ack", "authenticate", "heartbeat", "heartbeat_response", "subscribe", "unsubscribe"}
+    {
+        *("ack", "authenticate", "heartbeat", "heartbeat_response"),
+        *("follow", "subscribe", "unfollow", "unsubscribe"),
+    }
 )
 """Each connection answers these itself, so nobody else can have them."""
 SERVICE_ACTIONS: Final = frozenset(
@@ -300,6 +304,18 @@ type SnapshotOf = Callable[[str], Awaitable[tuple[int, bytes | Parted]]]
 
 type MayRead = Callable[[str, Principal], Awaitable[bool | None]]
 """Whether a user may read this stream now. None: nobody can say it."""
+
+
+class LiveList(msgspec.Struct, frozen=True):
+    """A list of rows that clients may follow.
+
+    `fields`: the struct of what a client gives, None if it gives nothing. `ask` says which rows this user
+    may have; None: none. It may raise what the application's function raises.
+    """
+
+    name: str
+    fields: type[msgspec.Struct] | None
+    ask: Callable[[Principal, msgspec.Struct | None], ListRange | None]
 
 
 class Action(msgspec.Struct, frozen=True):
@@ -351,6 +367,8 @@ class Registry:
         self.tongues: list[Tongue] = []
         """Other languages on the WebSocket; the first that knows a client's first message serves it."""
         self.routes: dict[tuple[str, str], HttpRoute] = {}
+        self.lists: dict[str, LiveList] = {}
+        """What clients may follow, by name."""
 
     def route(self, route: HttpRoute) -> None:
         """Register a request over HTTP. Raises ValueError if it is answered already."""

@@ -22,7 +22,7 @@ from huahuo.actors.entities.decider import Decider
 from huahuo.actors.entities.directory import Directory
 from huahuo.actors.entities.entity import Effects, Fairness
 from huahuo.actors.entities.rendezvous_hash import Share
-from huahuo.actors.plugins.actions import Action, HttpRoute, MayRead, SnapshotOf, Tongue
+from huahuo.actors.plugins.actions import Action, HttpRoute, LiveList, MayRead, SnapshotOf, Tongue
 from huahuo.actors.plugins.calls import Principal, UserId
 from huahuo.actors.plugins.past import Past
 from huahuo.actors.plugins.resolver import Names, Resolver
@@ -306,6 +306,8 @@ class Brought:
     """Return when nothing runs or waits, for tests."""
     routes: Sequence[HttpRoute] = ()
     """Requests over HTTP that it answers, on the service's port and inside an ASGI server."""
+    lists: Sequence[LiveList] = ()
+    """Lists of rows that clients may follow."""
     tongues: Sequence[Tongue] = ()
     """Languages of other programs' clients on the WebSocket, translated by it."""
     api: object = None

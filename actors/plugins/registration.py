@@ -156,6 +156,10 @@ def _register(brought: Brought, host: Host, registry: Registry) -> None:
     registry.tongues += brought.tongues
     registry.guarded |= brought.guarded
     registry.right_types |= brought.right_types
+    for one in brought.lists:
+        if one.name in registry.lists:
+            raise ValueError(f"the list {one.name!r} belongs to a plug-in already: choose another name")
+        registry.lists[one.name] = one
 
 
 def _judge(kind: str, readers: Readers, host: Host) -> MayRead:

@@ -55,10 +55,6 @@ type Part = tuple[str, str]
 """A table, and a part of it."""
 
 
-class NoPosition(ValueError):  # noqa: N818  a refusal
-    """Rows of a tracked table came without an event."""
-
-
 class Draft:
     """A group in the making."""
 
@@ -185,8 +181,8 @@ class Draft:
             return Appended(self.position, events, command)
         except UnicodeEncodeError:
             return ValueError("a text of the append holds a lone surrogate")
-        except (KeyConflict, NoPosition) as refused:
-            return refused
+        except KeyConflict as conflict:
+            return conflict
 
     def _number(self, append: Append, seqs: dict[str, int]) -> tuple[StoredEvent, ...]:
         """The events of `append` with positions and seqs. `seqs` gets the last seq of each stream."""
@@ -283,8 +279,8 @@ class Draft:
     ) -> None:  # fmt: skip
         """`position`: where the append ends, 0 without events.
 
-        Raises:
-            NoPosition: rows of a tracked table came without an event.
+        Rows of a tracked table that come without an event have no position of their own. So whoever stands
+        here, or before, is to read the table anew.
         """
         check_text(append.owner)
         table = part = ""
@@ -295,23 +291,24 @@ class Draft:
                 check_text(table, part)
                 tracked = table in self._known_horizons or table in self.horizons
                 if tracked:
-                    if not position:
-                        raise NoPosition(f"rows of {table!r}, which lists follow, came without an event")
                     touched.add((table, part))
+                    if not position:
+                        anew = row_changes.horizon(table, self.position + 1)
+                        changes.append(PutRow(self._placed(anew, 0, horizons)))
             if isinstance(row, RowPut):
                 if table == row_changes.HORIZONS:
                     row = self._placed(row, position or self.position, horizons)  # noqa: PLW2901
                 changes.append(PutRow(row))
-                if tracked:
+                if tracked and position:
                     changes.append(PutRow(row_changes.note(table, part, position, row.key)))
                 continue
             if row.blobs and self._has_row(row, changes):
                 check_text(*row.blobs)
                 changes.extend(DropBlob(name, append.owner) for name in row.blobs)
             changes.append(DropRow(row))
-            if tracked and row.key is not None:
+            if tracked and position and row.key is not None:
                 changes.append(PutRow(row_changes.note(table, part, position, row.key)))
-            elif tracked:
+            elif tracked and row.key is None:
                 changes.append(DropRow(RowDrop(row_changes.CHANGES + table, part)))
                 changes.append(PutRow(self._placed(row_changes.track(table), position, horizons)))
         changes += carried.blobs

@@ -73,6 +73,13 @@ class Application:
         """
         return self.entities.lists.query(action)
 
+    def list[F: Callable[..., Any]](self, name: str, /) -> Callable[[F], F]:
+        """A list that clients may follow: `answer(who, fields)` says which rows. Declare it before the start.
+
+        Raises DefinitionError: the name is taken, or the function does not fit.
+        """
+        return self.entities.live.list(name)
+
     def follower[F: Callable[..., Awaitable[None]]](
         self,
         name: str,

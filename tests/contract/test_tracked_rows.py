@@ -51,12 +51,14 @@ async def test_a_dropped_part_moves_the_horizon_and_takes_its_notes_along(engine
         assert await noted(log, "p", 0) == []
 
 
-async def test_rows_of_a_tracked_table_need_an_event_and_others_do_not(engine: Engine) -> None:
+async def test_rows_without_an_event_move_the_horizon_behind_all_who_read_before(engine: Engine) -> None:
     async with opened(engine) as log:
         await write(log, row_changes.track("t"))
-        with pytest.raises(ValueError, match="without an event"):
-            await log.append(Append(ts_ms=1, rows=(RowPut("t", "p", b"k", b""),)))
-        await log.append(Append(ts_ms=1, rows=(RowPut("other", "p", b"k", b""),)))
+        await log.append(Append(ts_ms=1, rows=(RowPut("t", "p", b"k", b""),)))
+        assert log.horizons == {"t": 2}
+        assert await noted(log, "p", 0) == []
+        await write(log, RowPut("t", "p", b"k", b""))
+        assert await noted(log, "p", 1) == [(2, b"k")]
 
 
 async def test_ranges_read_at_once_are_those_of_one_commit(engine: Engine) -> None:

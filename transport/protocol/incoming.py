@@ -20,8 +20,9 @@ from typing import Annotated, Any, Final, Literal, TypeGuard, cast
 import msgspec
 
 from huahuo.actors.plugins.words import Language
-from huahuo.eventstore.limits import BROWSER_INT_MAX
+from huahuo.eventstore.limits import BROWSER_INT_MAX, KEY_BYTES_MAX
 from huahuo.eventstore.model import Secret
+from huahuo.replay.list_window import LIMIT_MAX
 from huahuo.transport.protocol.codes import ErrorCode
 from huahuo.transport.protocol.strict_json import (
     VALUES_MAX,
@@ -164,6 +165,46 @@ class Acks(msgspec.Struct, frozen=True):
     """PROTOCOL 5: processed up to these seqs."""
 
     cursors: dict[StreamName, Seq]
+
+
+type Key = Annotated[str, msgspec.Meta(max_length=KEY_BYTES_MAX)]
+type KeyAndPart = Annotated[list[Key], msgspec.Meta(min_length=2, max_length=2)]
+"""A list: in a union with a text that has a bound, msgspec 0.22 reads beyond the end of a tuple's type."""
+
+
+class From(msgspec.Struct, frozen=True):
+    """Where a follower of a list stands. `bound`: its last row, as [key, part] where there are several parts.
+
+    Without `bound` it has all rows of the list.
+    """
+
+    log: Annotated[str, msgspec.Meta(max_length=ID_CHARS_MAX)]
+    position: Seq
+    of: Annotated[str, msgspec.Meta(max_length=ID_CHARS_MAX)]
+    bound: Key | KeyAndPart | None = None
+
+
+class Follow(msgspec.Struct, frozen=True, rename={"since": "from"}):
+    """A list to follow from now on, or (`view`) another limit for one that is followed."""
+
+    list: Annotated[str, msgspec.Meta(max_length=ID_CHARS_MAX)] = ""
+    fields: dict[str, Any] = {}
+    limit: Annotated[int, msgspec.Meta(ge=1, le=LIMIT_MAX)] = 100
+    view: Seq | None = None
+    since: From | None = None
+
+
+class Unfollow(msgspec.Struct, frozen=True):
+    """Follow this view no more."""
+
+    view: Seq
+
+
+class ViewAcks(msgspec.Struct, frozen=True):
+    """Of each view, the position of the last `rows` that was applied; and `cursors`, as in `Acks`."""
+
+    views: dict[Annotated[str, msgspec.Meta(max_length=16)], Seq]
+    cursors: dict[StreamName, Seq] = {}
 
 
 def parse(data: str | bytes, *, bytes_max: int, depth_max: int) -> Parsed | Invalid:

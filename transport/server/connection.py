@@ -29,6 +29,7 @@ from huahuo.transport.load.intake import Load
 from huahuo.transport.protocol.codes import CloseCode
 from huahuo.transport.protocol.dialects import Dialect
 from huahuo.transport.server.answering import Answering
+from huahuo.transport.server.following import Following
 from huahuo.transport.server.pump import Pump
 from huahuo.transport.server.signing_in import found_links, note_verdict, tell_alarm
 from huahuo.transport.server.snapshots import Supply
@@ -219,6 +220,7 @@ class Connection(LoopActor):
         settings = wires.shared.settings
         self._pump = Pump(self, self._actor_ref, ws=ws, session=self._session, wires=wires)
         self._answers: Answering | None = None
+        self._lists: Following | None = None
         ws.bound_buffer(
             settings.write_buffer_bytes_max if dialect.batched else settings.classic_buffer_bytes_max
         )
@@ -454,6 +456,18 @@ class Connection(LoopActor):
             )
         return self._answers
 
+    @property
+    def _following(self) -> Following:
+        """Made at the first list: many connections follow none."""
+        if self._lists is None:
+            shared = self._wires.shared
+            self._lists = Following(
+                self, self._actor_ref, ws=self._ws, session=self._session, pump=self._pump,
+                views=self._wires.views, log_id=shared.log.log_id,
+                most=shared.settings.subscriptions_max,
+            )  # fmt: skip
+        return self._lists
+
     def carry_out(self, todo: Iterable[Output], size: int = 0) -> interface.Verify | interface.LookUp | None:
         """See `pump.Shell`. `size`: of the message that asked for it."""
         asked = None
@@ -477,6 +491,12 @@ class Connection(LoopActor):
                     self._pump.unwatch(one.stream)
                 case interface.TakeSnapshot():
                     self._pump.take_snapshot(one.sub)
+                case interface.Follow():
+                    self._following.follow(one)
+                case interface.Unfollow():
+                    self._following.unfollow(one)
+                case interface.AckedViews() if self._lists is not None:
+                    self._lists.acked(one.views)
                 case interface.Alarm():
                     self._wires.meter.cursor_ahead()
                     tell_alarm(one)
@@ -511,7 +531,9 @@ class Connection(LoopActor):
         return self._verify(asked, now) if isinstance(asked, interface.Verify) else self._look_up(asked, now)
 
     def hold(self, stream: str) -> None:
-        """Send nothing more of `stream` until its readers have been judged again."""
+        """Send nothing more of `stream` until its readers have been judged again; and of lists."""
+        if self._lists is not None:
+            self._lists.judge_all()
         principal = self._session.principal
         if principal is not None and self._session.hold(stream):
             verdict = self._wires.verdicts.of(principal, stream)
@@ -555,6 +577,8 @@ class Connection(LoopActor):
                 admitted = hub.join(self._actor_ref, verdict, client)
             elif self._session.may_refresh(verdict):
                 hub.refreshed(self._actor_ref, verdict)
+                if self._lists is not None:
+                    self._lists.judge_all()
         if isinstance(admitted, bool):
             return self._admit(verdict, admitted, now)
         return self._later(admitted, partial(self._admit, verdict))
@@ -624,6 +648,8 @@ class Connection(LoopActor):
         """See `pump.Shell`."""
         self._tell_free()
         self._pump.run()
+        if self._lists is not None:
+            self._lists.go_on()
         if not self.place.waits:
             self._ws.go_on_soon()
 
@@ -654,12 +680,14 @@ class Connection(LoopActor):
         if self._answers is not None:
             self._answers.let_go()
         self._pump.let_go()
-        self._acks = self.quick_acks = None
+        self._acks = self.quick_acks = self._lists = None
         del self._answers, self._pump, self.place
 
     def leave(self) -> None:
         """See `pump.Shell`."""
         self._wires.hub.leave(self._actor_ref)
+        if self._lists is not None:
+            self._lists.end()
         self._pump.stop()
         self._tell_free()
 

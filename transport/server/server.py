@@ -28,11 +28,12 @@ from huahuo.transport.load.shares import Budget, BudgetLimits, Estimates, Shares
 from huahuo.transport.protocol.codes import CloseCode
 from huahuo.transport.protocol.dialects import DOCUMENT, Compression, Dialect
 from huahuo.transport.protocol.flow_control import TransportSettings
-from huahuo.transport.protocol.frames import FrameCache, ServerSent
+from huahuo.transport.protocol.frames import FrameCache, ServerSent, text_frame
 from huahuo.transport.server.connection import Connection
 from huahuo.transport.server.fanout import FanOut
 from huahuo.transport.server.handshakes import Admission, Handshakes, peer_of
 from huahuo.transport.server.snapshots import Pictures, Supply
+from huahuo.transport.server.views import Ask, Views, asks
 from huahuo.transport.server.wires import Outbox, Rejudging, Verdicts, Wires
 from huahuo.transport.session import outgoing
 from huahuo.transport.session.interface import Shared, knows_all
@@ -82,12 +83,13 @@ class Server:
         may_read: MayRead | None = None,
         language: Language | None = None,
         knows: Callable[[str], bool] = knows_all,
+        ask: Ask | None = None,
     ) -> None:
         """Wire a server. `fingerprint_key` (up to 64 bytes) must be the same after a restart.
 
         Without `compression` the compressed dialects are not offered. `executor` compresses long messages;
         without it they are compressed on the loop. `may_read` judges the streams that have no other judge.
-        `knows`: see `Shared`.
+        `knows`: see `Shared`. `ask`: who says which rows a user may follow; None: the lists of `registry`.
         """
         self._door = door
         self._lobby = Lobby(
@@ -169,6 +171,7 @@ class Server:
             verdicts=verdicts,
             outbox=outbox,
             sends=sends,
+            views=Views(log, ask or asks(registry.lists, log, ambient), text_frame),
             ack_reader=AckReader(ambient.monotonic_s),
         )
         supply = wires.supply
@@ -180,6 +183,8 @@ class Server:
         if wires.verdicts.judged:
             self._untap.callback(feed.tap(self.rejudging.committed))
         self._untap.callback(feed.tap(wires.fanout.committed))
+        self.rejudging.lists = wires.views.judge_again
+        self._untap.callback(wires.views.close)
         self._listening: list[asyncio.Server] = []
         self._tongues = tuple(registry.tongues)
         self._begun = False

@@ -28,6 +28,7 @@ from huahuo.transport.access.door import Door, Notices
 from huahuo.transport.access.rights import Judged, Verifier, may_read
 from huahuo.transport.server.fanout import FanOut
 from huahuo.transport.server.snapshots import Supply
+from huahuo.transport.server.views import Views
 from huahuo.transport.session.interface import Shared
 from huahuo.transport.wire.frame_reader import AckReader
 from huahuo.transport.wire.ports import CommandGate, Hub, Meter
@@ -118,6 +119,8 @@ class Rejudging:
         self._fanout = fanout
         self._judged = judged
         self._right_types = frozenset(right_types)
+        self.lists: Callable[[UserId | None], None] | None = None
+        """Told of each `now`: lists are judged again too."""
         self.also: Callable[[str | None, UserId | None], None] | None = None
         """Told of each `now`: other processes have readers, too."""
 
@@ -137,6 +140,8 @@ class Rejudging:
         """Judge again who may read `stream` (None: any), of this user (None: all)."""
         if self.also is not None:
             self.also(stream, user_id)
+        if self.lists is not None:
+            self.lists(user_id)
         for one in self._fanout.watched() if stream is None else (stream,):
             if self._judged.concerns(one):
                 self._fanout.hold(one, user_id)
@@ -160,4 +165,5 @@ class Wires(msgspec.Struct, frozen=True, kw_only=True):
     verdicts: Verdicts
     outbox: Outbox
     sends: Sends
+    views: Views
     ack_reader: AckReader

@@ -15,6 +15,7 @@ from huahuo.actors.plugins.calls import Call, Principal, Reply
 from huahuo.actors.plugins.words import Language, Words
 from huahuo.eventstore.model import Head, Joined, StoredEvent
 from huahuo.transport.access.rights import Judged
+from huahuo.transport.protocol import incoming
 from huahuo.transport.protocol.codes import CloseCode
 from huahuo.transport.protocol.dialects import Compression
 from huahuo.transport.protocol.flow_control import TransportSettings
@@ -93,6 +94,26 @@ class Acked(msgspec.Struct, frozen=True):
     seq: int
 
 
+class Follow(msgspec.Struct, frozen=True):
+    """The client wants to follow a list."""
+
+    asked: incoming.Follow
+    request_id: str | None
+
+
+class Unfollow(msgspec.Struct, frozen=True):
+    """The client follows this view no more."""
+
+    view: int
+    request_id: str | None
+
+
+class AckedViews(msgspec.Struct, frozen=True):
+    """The client applied what was sent of these views, up to these positions."""
+
+    views: Mapping[str, int]
+
+
 class Alarm(msgspec.Struct, frozen=True):
     """A client knows events that the log does not hold, so history was lost. Tell the operator.
 
@@ -113,7 +134,20 @@ class Close(msgspec.Struct, frozen=True):
 
 
 type Output = (
-    bytes | Verify | LookUp | Execute | Record | TakeSnapshot | Watch | Unwatch | Acked | Alarm | Close
+    bytes
+    | Verify
+    | LookUp
+    | Execute
+    | Record
+    | TakeSnapshot
+    | Watch
+    | Unwatch
+    | Acked
+    | Follow
+    | Unfollow
+    | AckedViews
+    | Alarm
+    | Close
 )
 
 

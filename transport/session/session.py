@@ -42,14 +42,17 @@ from huahuo.transport.session.delivery import Delivery
 from huahuo.transport.session.delivery_states import DeliveryState, Subscription
 from huahuo.transport.session.interface import (
     Acked,
+    AckedViews,
     Close,
     Execute,
+    Follow,
     LookUp,
     Now,
     Output,
     Record,
     RunLike,
     Shared,
+    Unfollow,
     Verify,
 )
 from huahuo.transport.session.liveness import Liveness
@@ -419,6 +422,16 @@ class Session:
             return [self._speech.error(ErrorCode.UNAUTHENTICATED, zh.SIGN_IN_FIRST, request_id=parsed.id)]
         if parsed.action == "subscribe":
             return self._subscribe(parsed, self._verified.principal)
+        if parsed.action == "follow":
+            follow = incoming.convert(parsed, incoming.Follow)
+            return [
+                self._speech.refusal(follow) if isinstance(follow, Invalid) else Follow(follow, parsed.id)
+            ]
+        if parsed.action == "unfollow":
+            unfollow = incoming.convert(parsed, incoming.Unfollow)
+            if isinstance(unfollow, Invalid):
+                return [self._speech.refusal(unfollow)]
+            return [Unfollow(unfollow.view, parsed.id)]
         return self._readers.unsubscribe(parsed)  # the only one of CONNECTION_ACTIONS that is left
 
     def _parse(self, data: str | bytes) -> Parsed | Invalid:
@@ -429,6 +442,10 @@ class Session:
         if not self._strikes.take(now.s):
             return self.close(CloseCode.RATE_LIMITED, en.MESSAGES_TOO_LONG)
         return [self._speech.error(ErrorCode.RATE_LIMITED, zh.TOO_OFTEN, request_id=request_id)]
+
+    def refusal(self, code: ErrorCode, text: str, details: str, request_id: str | None) -> bytes:
+        """An error in the client's language."""
+        return self._speech.error(code, text, details=details, request_id=request_id)
 
     def hold(self, stream: str) -> bool:
         """Send nothing more of `stream` until `judged`. False: it is not subscribed."""
@@ -512,13 +529,19 @@ class Session:
         return self._readers.acks(cursors, now_s)
 
     def _ack(self, parsed: Parsed, now: Now) -> list[Output]:
-        asked = incoming.convert(parsed, incoming.Acks)
+        asked: incoming.ViewAcks | incoming.Acks | Invalid
+        if "views" in parsed.fields:
+            asked = incoming.convert(parsed, incoming.ViewAcks)
+        else:
+            asked = incoming.convert(parsed, incoming.Acks)
         if isinstance(asked, Invalid):
             # A bad ack causes an answer, so it counts against the rate.
             counted = self._bucket.take(now.s)
             return [self._speech.refusal(asked)] if counted else self._rate_limited(parsed.id, now)
         acked = self._readers.acks(asked.cursors, now.s)
         outputs: list[Output] = [*acked]
+        if isinstance(asked, incoming.ViewAcks):
+            outputs.append(AckedViews(asked.views))
         beyond = len(acked) < len(asked.cursors)
         if beyond and self._bucket.take(now.s):
             text = zh.BAD_ACK

@@ -28,10 +28,11 @@ from huahuo.actors.entities.decider import Busy, Degraded
 from huahuo.actors.plugins.calls import Principal, UserId
 from huahuo.actors.plugins.words import Catalogue
 from huahuo.eventstore.errors import Closed, Corrupt, QueueFull, TooLarge, Unavailable
-from huahuo.eventstore.model import Head, Joined, Page, StoredEvent
+from huahuo.eventstore.model import Head, Joined, Page, RowRange, RowsAtOnce, StoredEvent
 from huahuo.transport.access.rights import AuthFailure, Verified
 from huahuo.transport.load.fair_queueing import Crowded
 from huahuo.transport.protocol.flow_control import TransportSettings
+from huahuo.transport.server.views import Answered
 
 type Columns = tuple[
     list[int], list[str], list[int], list[str] | str, list[bytes], list[int] | int, list[int],
@@ -165,6 +166,9 @@ class WorkerPort(Protocol):
     def commit(self, events: Columns) -> None:
         """Newly durable events, in the order of the log."""
 
+    def rows_changed(self, parts: list[tuple[str, str]] | None) -> None:
+        """Rows of these parts of tracked tables changed (None: of any)."""
+
     def pruned(self) -> None:
         """Events were pruned: the first seq of any stream may have changed."""
 
@@ -234,6 +238,12 @@ class OwnerPort(Protocol):
 
     def read_joined(self, pages: list[Page]) -> Soon[list[Joined | None]]:
         """Read pages."""
+
+    def ask_list(self, principal: Principal, name: str, given: dict[str, Any]) -> Soon[Answered]:
+        """Which rows of a live list may this user have?"""
+
+    def rows_at_once(self, ranges: list[RowRange]) -> Soon[RowsAtOnce]:
+        """Read rows at one commit."""
 
     def snapshot(self, stream: str) -> Soon[SnapshotTaken]:
         """The state of a stream."""

@@ -8,7 +8,7 @@ it out.
 import asyncio
 import math
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import structlog
@@ -16,11 +16,12 @@ import structlog
 from huahuo.actors.plugins.calls import Principal
 from huahuo.eventstore.core.reader import is_receipt
 from huahuo.eventstore.errors import EventStoreError
-from huahuo.eventstore.model import Head, Joined, Page, StoredEvent
+from huahuo.eventstore.model import Head, Joined, Page, RowRange, RowsAtOnce, StoredEvent
 from huahuo.eventstore.port import Log
 from huahuo.transport.access.door import Entry
 from huahuo.transport.access.rights import Verdict, Verified
 from huahuo.transport.protocol.codes import CloseCode
+from huahuo.transport.server.views import Answered
 from huahuo.transport.words import en
 from huahuo.transport.workers.channel import (
     LATER,
@@ -212,6 +213,14 @@ class Desk(OwnerPort):
         """See `OwnerPort`."""
         return await self._owner.feed.join_as_today(pages)
 
+    async def ask_list(self, principal: Principal, name: str, given: dict[str, Any]) -> Answered:
+        """See `OwnerPort`."""
+        return await self._owner.server.wires.views.ask(principal, name, given)
+
+    async def rows_at_once(self, ranges: list[RowRange]) -> RowsAtOnce:
+        """See `OwnerPort`."""
+        return await self._owner.log.rows_at_once(ranges)
+
     async def snapshot(self, stream: str) -> SnapshotTaken:
         """See `OwnerPort`."""
         seq, state = await self._owner.registry.snapshots[stream.partition("/")[0]](stream)
@@ -253,7 +262,7 @@ async def _later(verdict: Awaitable[Verdict]) -> Judged:
 
 
 def tell_commits(log: Log, desks: Callable[[], Iterable[Desk]]) -> Callable[[], None]:
-    """Tell the `desks` of each commit from now on; the result ends that."""
+    """Tell the `desks` of each commit, and of changed rows, from now on; the result ends that."""
 
     def committed(events: Sequence[StoredEvent]) -> None:
         data = message(WorkerPort.commit, columns_of(events))
@@ -263,4 +272,15 @@ def tell_commits(log: Log, desks: Callable[[], Iterable[Desk]]) -> Callable[[], 
             if pruned:
                 desk.channel.say(WorkerPort.pruned)
 
-    return log.listen(committed)
+    def rows_changed(parts: Collection[tuple[str, str]] | None) -> None:
+        data = message(WorkerPort.rows_changed, None if parts is None else list(parts))
+        for desk in desks():
+            desk.channel.send_at_once(data)
+
+    ends = (log.listen(committed), log.listen_to_rows(rows_changed))
+
+    def end() -> None:
+        for one in ends:
+            one()
+
+    return end

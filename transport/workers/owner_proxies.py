@@ -9,7 +9,7 @@ grows with what its own clients read, not with the log.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, Final, cast
 
 from huahuo.actors.plugins import calls
@@ -18,13 +18,14 @@ from huahuo.actors.plugins.calls import Call, Principal, Refusal, Reply, error_r
 from huahuo.eventstore.ambient import Ambient, AwakeAmbient
 from huahuo.eventstore.corruption import Corruption
 from huahuo.eventstore.errors import EventStoreError
-from huahuo.eventstore.model import LOG_STREAM, Head, Joined, Page, StoredEvent
-from huahuo.eventstore.port import Listener, Log
+from huahuo.eventstore.model import LOG_STREAM, Head, Joined, Page, RowRange, RowsAtOnce, StoredEvent
+from huahuo.eventstore.port import Listener, Log, RowListener
 from huahuo.transport.access.door import AddressDoor, Entry
 from huahuo.transport.access.rights import NOT_NOW, AuthFailure, Verdict, Verified
 from huahuo.transport.commands.gate import Done, Running
 from huahuo.transport.protocol.codes import CloseCode, ErrorCode
 from huahuo.transport.server.hub import HasCursors, Wheel, close_connection
+from huahuo.transport.server.views import Answered, Ask
 from huahuo.transport.wire.ports import LiveConnection
 from huahuo.transport.words import zh
 from huahuo.transport.workers.channel import (
@@ -237,6 +238,18 @@ def judge_of(channel: Channel) -> MayRead:
     return cast("Callable[[str, Principal], Any]", judge)
 
 
+def asks_of(channel: Channel) -> Ask:
+    """Asks which rows of a list a user may have."""
+
+    async def ask(who: Principal, name: str, given: Mapping[str, Any]) -> Answered:
+        try:
+            return await channel.ask(OwnerPort.ask_list, who, name, dict(given))
+        except OwnerFailed:
+            return Answered(code=ErrorCode.INTERNAL, message=zh.INTERNAL)
+
+    return ask
+
+
 _UNAVAILABLE: Final = error_reply(Refusal(ErrorCode.UNAVAILABLE, zh.OUTCOME_UNKNOWN))
 _INTERNAL: Final = error_reply(Refusal(ErrorCode.INTERNAL, zh.INTERNAL))
 
@@ -320,6 +333,7 @@ class RemoteLog:
         self._chain = chain
         self._heads: dict[str, Head] = {}
         self._listeners: list[Listener] = []
+        self._row_listeners: list[RowListener] = []
         self.log_id = log_id
         self.corruption = Corruption()
         self.is_read: Callable[[str], bool] = lambda _stream: True
@@ -368,6 +382,20 @@ class RemoteLog:
                 heads[stream] = Head(known.first, event.seq, event.chain)
         for listener in tuple(self._listeners):
             listener(events)
+
+    def listen_to_rows(self, listener: RowListener) -> Callable[[], None]:
+        """See `Log`."""
+        self._row_listeners.append(listener)
+        return lambda: self._row_listeners.remove(listener)
+
+    def rows_changed(self, parts: Collection[tuple[str, str]] | None) -> None:
+        """The owner tells that rows changed."""
+        for listener in tuple(self._row_listeners):
+            listener(parts)
+
+    def rows_at_once(self, ranges: Sequence[RowRange]) -> Awaitable[RowsAtOnce]:
+        """See `Log`."""
+        return self._channel.ask(OwnerPort.rows_at_once, list(ranges))
 
     async def links(self, places: Sequence[tuple[str, int]]) -> list[bytes | None]:
         """See `Log`. A place with seq 0 brings the head of its stream, with its link."""

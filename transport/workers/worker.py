@@ -51,6 +51,7 @@ from huahuo.transport.workers.owner_proxies import (
     RemoteHub,
     RemoteLog,
     RemoteVerifier,
+    asks_of,
     judge_of,
     snapshots_of,
 )
@@ -303,6 +304,7 @@ class Worker(WorkerPort):
             may_read=judge_of(channel) if hello.judges_others else None,
             language=cast("Language", manners.language) if manners.language else None,
             knows=log.knows,
+            ask=asks_of(channel),
         )
         log.is_read = server.fanout.watches
         server.handshakes.usher = Usher(
@@ -321,6 +323,10 @@ class Worker(WorkerPort):
     def commit(self, events: Columns) -> None:
         """See `WorkerPort`."""
         self.log.committed(events)
+
+    def rows_changed(self, parts: list[tuple[str, str]] | None) -> None:
+        """See `WorkerPort`."""
+        self.log.rows_changed(parts)
 
     def pruned(self) -> None:
         """See `WorkerPort`. Old events go in many small steps, and one look is enough for several of them."""

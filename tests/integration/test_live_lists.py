@@ -1,0 +1,431 @@
+"""Lists that clients follow: their rows are the first ones of one commit, whatever happens in between."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from msgspec import Struct
+
+from huahuo import (
+    Command,
+    Context,
+    Decision,
+    DefinitionError,
+    Drop,
+    Entity,
+    Event,
+    Huahuo,
+    Outcome,
+    Principal,
+    Put,
+    Refused,
+    Rows,
+)
+from tests.support.drivers.rawclient import RawClient, connected
+
+
+class Offered(Event, type="lot_offered"):
+    category: str
+    price: int
+
+
+class Closed(Event, type="lot_closed"): ...
+
+
+class Invited(Event, type="guest_invited", rights=True):
+    guest: str
+
+
+class Lot(Struct, frozen=True):
+    category: str = ""
+
+
+class Room(Struct, frozen=True):
+    guests: tuple[str, ...] = ()
+
+
+class Offer(Command, action="offer_lot", creates=True, open=True):
+    category: str
+    price: int
+
+
+class Close(Command, action="close_lot", open=True): ...
+
+
+class Invite(Command, action="invite_guest", creates=True, open=True):
+    guest: str
+
+
+class Category(Struct, frozen=True):
+    category: str
+    at_least: str | None = None
+
+
+def lots() -> Entity[Lot]:
+    lot = Entity("lot", Lot, key=str)
+
+    @lot.evolve
+    def offered(state: Lot, event: Offered) -> Lot:
+        return Lot(event.category)
+
+    @lot.evolve
+    def closed(state: Lot, event: Closed) -> Lot:
+        return Lot()
+
+    @lot.decide
+    def offer(state: Lot, command: Offer, ctx: Context) -> Outcome:
+        row = Put("lots", command.category, str(ctx.id), {"price": command.price})
+        return Decision([Offered(command.category, command.price)], rows=[row])
+
+    @lot.decide
+    def close(state: Lot, command: Close, ctx: Context) -> Outcome:
+        return Decision([Closed()], rows=[Drop("lots", state.category, str(ctx.id))])
+
+    return lot
+
+
+def rooms() -> Entity[Room]:
+    room = Entity("room", Room, key=str)
+
+    @room.evolve
+    def invited(state: Room, event: Invited) -> Room:
+        return Room((event.guest,))
+
+    @room.decide
+    def invite(state: Room, command: Invite, ctx: Context) -> Outcome:
+        return Decision([Invited(command.guest)])
+
+    room.readers(lambda state, who: True)
+    return room
+
+
+def application(data: Path, guests: set[str], **more: Any) -> Huahuo:
+    app = Huahuo(entities=[lots(), rooms()], data=data, port=0, **more)
+
+    @app.list("lots")
+    def lots_of(who: Principal, fields: Category) -> Rows:
+        parts = fields.category.split("+")
+        part = parts[0] if len(parts) == 1 else parts
+        return Rows("lots", part, order="ascending", since=fields.at_least)
+
+    @app.list("newest")
+    def newest(who: Principal) -> Rows:
+        return Rows("lots", "cars")
+
+    @app.list("invited")
+    def invited(who: Principal) -> Rows | Refused:
+        if who.username not in guests:
+            return Refused("denied", "by invitation only")
+        return Rows("lots", "cars" if "everything" not in guests else "vans", order="ascending")
+
+    @app.list("broken")
+    def broken(who: Principal) -> Any:
+        raise KeyError("canary")
+
+    return app
+
+
+class Page:
+    """What a client makes of the messages of one view."""
+
+    def __init__(self, ws: RawClient, *, acks: bool = True) -> None:
+        self.ws = ws
+        self.acks = acks
+        self.following: dict[str, Any] = {}
+        self.rows: list[list[Any]] = []
+
+    async def follow(
+        self, name: str = "lots", limit: int = 3, since: dict[str, Any] | None = None, **more: Any
+    ) -> str:
+        """Returns the outcome."""
+        if since is not None:
+            more["from"] = since
+        if name:
+            more["list"] = name
+        await self.ws.say(action="follow", id="f", limit=limit, **more)
+        self.following = await self.ws.until("following", id="f")
+        if self.following["outcome"] != "denied":
+            await self.changed()
+        outcome: str = self.following["outcome"]
+        return outcome
+
+    async def changed(self) -> dict[str, Any]:
+        """Apply the next change."""
+        change = await self.ws.until("rows", view=self.following["view"])
+        assert "more" not in change
+        gone = [*change["drop"], *(row[0] for row in change["put"])]
+        kept = [] if change.get("reset") else [row for row in self.rows if row[0] not in gone]
+        self.rows = sorted([*kept, *change["put"]])[: self.following["limit"]]
+        self.following["position"] = change["position"]
+        if self.acks:
+            await self.ws.say(action="ack", views={str(self.following["view"]): change["position"]})
+        return change
+
+    def since(self) -> dict[str, Any]:
+        """Where it stands."""
+        place = {name: self.following[name] for name in ("log", "position", "of")}
+        if len(self.rows) == self.following["limit"]:
+            place["bound"] = self.rows[-1][0]
+        return place
+
+    @property
+    def prices(self) -> list[int]:
+        return [row[1]["price"] for row in self.rows]
+
+
+@pytest.fixture
+def guests() -> set[str]:
+    return set()
+
+
+@pytest.fixture
+async def app(tmp_path: Path, guests: set[str]) -> AsyncIterator[Huahuo]:
+    app = application(tmp_path / "data", guests)
+    async with app:
+        yield app
+
+
+@asynccontextmanager
+async def signed_in(app: Huahuo, user_id: int = 42, name: str = "ann") -> AsyncIterator[RawClient]:
+    async with connected(app.url) as ws:
+        await ws.authenticate(app.token(user_id, name))
+        yield ws
+
+
+async def offer(app: Huahuo, lot: int, price: int, category: str = "cars") -> None:
+    await app.send("offer_lot", lot_id=f"{lot:04d}", category=category, price=price)
+
+
+CARS = {"category": "cars"}
+
+
+async def test_a_list_comes_whole_and_then_each_change_of_its_first_rows(app: Huahuo) -> None:
+    for lot in (1, 2, 3, 4):
+        await offer(app, lot, lot * 10)
+    async with signed_in(app) as ws:
+        page = Page(ws)
+        assert await page.follow(fields=CARS) == "fresh"
+        assert page.prices == [10, 20, 30]
+        await app.send("close_lot", lot_id="0002")
+        await page.changed()
+        assert page.prices == [10, 30, 40]
+        await offer(app, 1, 11)
+        assert (await page.changed())["put"] == [["0001", {"price": 11}]]
+        await offer(app, 1, 12, "vans")
+        await offer(app, 9, 90)
+        await offer(app, 3, 31)
+        await page.changed()
+        assert page.prices == [11, 31, 40]
+        assert not [one for one in await ws.quiet() if one["type"] == "rows"]
+
+
+async def test_who_comes_back_gets_only_what_changed(app: Huahuo) -> None:
+    for lot in (1, 2, 3, 4, 5):
+        await offer(app, lot, lot * 10)
+    async with signed_in(app) as ws:
+        page = Page(ws)
+        await page.follow(fields=CARS)
+    await app.send("close_lot", lot_id="0001")
+    await offer(app, 2, 21)
+    await app.stop()
+    async with app, signed_in(app) as ws:
+        page.ws = ws
+        assert await page.follow(fields=CARS, since=page.since()) == "resumed"
+        assert page.prices == [21, 30, 40]
+        [rows] = [one for one in ws.seen if one["type"] == "rows"]
+        assert ([row[0] for row in rows["put"]], rows["drop"]) == (["0002", "0004"], ["0001"])
+
+
+@pytest.mark.parametrize("wrong", [{"log": "other"}, {"of": "other"}, {"position": 1 << 40}, {"position": 0}])
+async def test_who_comes_back_from_elsewhere_gets_the_list_anew(app: Huahuo, wrong: dict[str, Any]) -> None:
+    await offer(app, 1, 10)
+    async with signed_in(app) as ws:
+        page = Page(ws)
+        await page.follow(fields=CARS)
+        assert await page.follow(fields=CARS, since=page.since() | wrong) == "reset"
+        assert page.prices == [10]
+
+
+async def test_another_limit_is_another_view_that_ends_the_one_before(app: Huahuo) -> None:
+    for lot in (1, 2, 3, 4, 5):
+        await offer(app, lot, lot * 10)
+    async with signed_in(app) as ws:
+        page = Page(ws)
+        await page.follow(fields=CARS, limit=2)
+        before = page.following["view"]
+        assert await page.follow("", view=before, limit=4) == "resumed"
+        assert page.following["was"] == before
+        assert page.prices == [10, 20, 30, 40]
+        assert await page.follow("", view=page.following["view"], limit=1) == "resumed"
+        await offer(app, 1, 11)
+        await page.changed()
+        assert page.prices == [11]
+        assert [one["view"] for one in await ws.quiet() if one["type"] == "rows"] == []
+
+
+async def test_several_parts_are_merged_by_key(app: Huahuo) -> None:
+    await offer(app, 3, 30)
+    await offer(app, 1, 10, "vans")
+    async with signed_in(app) as ws:
+        page = Page(ws)
+        await page.follow(fields={"category": "vans+cars"})
+        assert page.rows == [["0001", {"price": 10}, "vans"], ["0003", {"price": 30}, "cars"]]
+
+
+async def test_a_list_may_begin_at_a_key(app: Huahuo) -> None:
+    for lot in (1, 2, 3):
+        await offer(app, lot, lot * 10)
+    async with signed_in(app) as ws:
+        page = Page(ws)
+        await page.follow(fields={"category": "cars", "at_least": "0002"})
+        assert page.prices == [20, 30]
+
+
+async def test_equal_lists_are_one_view_for_all_clients(app: Huahuo) -> None:
+    await offer(app, 1, 10)
+    async with signed_in(app) as one, signed_in(app, 43, "bob") as two:
+        first, second, third = Page(one), Page(two), Page(two)
+        await first.follow(fields=CARS)
+        await second.follow(fields=CARS)
+        await third.follow(fields=CARS, limit=5)
+        assert first.following["view"] == second.following["view"] != third.following["view"]
+
+
+async def test_a_client_that_does_not_ack_gets_four_changes_and_later_the_newest(app: Huahuo) -> None:
+    await offer(app, 1, 1)
+    async with signed_in(app) as ws:
+        page = Page(ws, acks=False)
+        await page.follow(fields=CARS)
+        for price in range(2, 20):
+            await offer(app, 1, price)
+            if price <= 4:
+                await page.changed()
+        assert [one for one in await ws.quiet() if one["type"] == "rows"] == []
+        page.acks = True
+        view = str(page.following["view"])
+        await ws.say(action="ack", views={view: page.following["position"]})
+        await page.changed()
+        assert page.prices == [19]
+
+
+async def test_who_unfollows_hears_no_more(app: Huahuo) -> None:
+    async with signed_in(app) as ws:
+        page = Page(ws)
+        await page.follow(fields=CARS)
+        await ws.say(action="unfollow", id="u", view=page.following["view"])
+        await ws.until("unfollowed", id="u", view=page.following["view"])
+        await offer(app, 1, 10)
+        assert [one for one in await ws.quiet() if one["type"] == "rows"] == []
+        await ws.say(action="unfollow", id="again", view=page.following["view"])
+        await ws.until("unfollowed", id="again")
+
+
+@pytest.mark.parametrize(
+    ("asked", "code"),
+    [
+        ({"list": "unknown"}, "not_found"),
+        ({"view": 77}, "not_found"),
+        ({"list": "lots", "fields": {"category": "cars", "colour": "red"}}, "invalid_field"),
+        ({"list": "lots"}, "invalid_field"),
+        ({"list": "newest", "limit": 1001}, "invalid_field"),
+        ({"list": "newest", "limit": 0}, "invalid_field"),
+        ({"list": "newest", "from": "yesterday"}, "invalid_field"),
+        (
+            {"list": "newest", "from": {"log": "a", "position": 1, "of": "b", "bound": "系" * 400}},
+            "invalid_field",
+        ),
+        ({"list": "newest", "from": {"log": "a", "position": -1, "of": "b"}}, "invalid_field"),
+        ({"list": "broken"}, "internal"),
+    ],
+)
+async def test_what_cannot_be_followed_is_a_typed_error_and_closes_nothing(
+    app: Huahuo, asked: dict[str, Any], code: str
+) -> None:
+    async with signed_in(app) as ws:
+        await ws.say(action="follow", id="f", **asked)
+        error = await ws.until("error", id="f")
+        assert error["code"] == code
+        assert "canary" not in str(error)
+        assert await Page(ws).follow("newest") == "fresh"
+
+
+async def test_a_bound_in_the_wrong_form_for_the_list_is_a_typed_error(app: Huahuo) -> None:
+    async with signed_in(app) as ws:
+        page = Page(ws)
+        await page.follow("newest")
+        await ws.say(action="follow", id="g", list="newest", **{"from": page.since() | {"bound": ["a", "b"]}})
+        assert (await ws.until("error", id="g"))["code"] == "invalid_field"
+
+
+async def test_lists_and_streams_of_a_connection_have_one_bound(tmp_path: Path) -> None:
+    app = application(tmp_path / "data", set(), subscriptions_max=3)
+    async with app, signed_in(app) as ws:
+        await Page(ws).follow("newest")
+        await ws.say(action="follow", id="g", list="newest", limit=7)
+        assert (await ws.until("error", id="g"))["code"] == "too_large"
+
+
+async def test_a_list_that_is_not_for_the_user_is_denied(app: Huahuo) -> None:
+    async with signed_in(app) as ws:
+        page = Page(ws)
+        assert await page.follow("invited") == "denied"
+        assert "view" not in page.following
+
+
+async def test_a_right_that_ends_ends_the_list(app: Huahuo, guests: set[str]) -> None:
+    guests.add("ann")
+    await offer(app, 1, 10)
+    async with signed_in(app) as ws:
+        page = Page(ws)
+        assert await page.follow("invited") == "fresh"
+        await app.send("invite_guest", room_id="1", guest="ann")
+        await ws.say(action="subscribe", id="s", stream="room/1")
+        await ws.until("subscribed", stream="room/1", outcome="fresh")
+        guests.clear()
+        await app.send("invite_guest", room_id="1", guest="bob")
+        ended = await ws.until("unfollowed", view=page.following["view"])
+        assert ended["reason"] == "forbidden"
+        await offer(app, 1, 11)
+        assert [one for one in await ws.quiet() if one["type"] == "rows"] == []
+
+
+async def test_another_answer_of_the_list_begins_it_anew(app: Huahuo, guests: set[str]) -> None:
+    guests.add("ann")
+    await offer(app, 1, 10)
+    await offer(app, 2, 20, "vans")
+    async with signed_in(app) as ws:
+        page = Page(ws)
+        await page.follow("invited")
+        before = page.following["view"]
+        guests.add("everything")
+        await ws.say(action="authenticate", token=app.token(42, "ann"))
+        page.following = await ws.until("following", was=before, outcome="reset")
+        assert "id" not in page.following
+        await page.changed()
+        assert page.prices == [20]
+
+
+async def test_the_lists_of_workers_are_those_of_their_owner(tmp_path: Path) -> None:
+    app = application(tmp_path / "data", set(), workers=2)
+    async with app, signed_in(app) as ws:
+        await offer(app, 1, 10)
+        page = Page(ws)
+        await page.follow(fields=CARS)
+        await offer(app, 2, 20)
+        await page.changed()
+        assert page.prices == [10, 20]
+        assert await Page(ws).follow("invited") == "denied"
+
+
+def test_a_field_that_each_list_has_cannot_be_a_list_s_own(tmp_path: Path) -> None:
+    class Limited(Struct, frozen=True):
+        limit: int
+
+    app = Huahuo(entities=[lots()])
+    with pytest.raises(DefinitionError, match="a field may not be called 'limit'"):
+
+        @app.list("limited")
+        def limited(who: Principal, fields: Limited) -> Rows:
+            return Rows("lots")

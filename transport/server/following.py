@@ -1,0 +1,289 @@
+"""The lists that one connection follows: its places in views, acks, and what its user may have.
+
+At most `UNACKED_MAX` changes of a view are sent ahead of the client's acks, for as long as it likes: a
+client that pauses acks nothing. Rights are the list's function. It is asked again where the readers of a
+stream are, and nothing is sent until it has answered.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from huahuo.actors.plugins.calls import UserId
+from huahuo.eventstore.errors import EventStoreError
+from huahuo.eventstore.limits import KEY_BYTES_MAX
+from huahuo.replay.list_window import Cursor, ListPlace, ListRange, Window
+from huahuo.transport.protocol.codes import ErrorCode
+from huahuo.transport.protocol.incoming import From
+from huahuo.transport.server.pump import Pump, Shell
+from huahuo.transport.server.views import Answered, View, Views
+from huahuo.transport.session import outgoing
+from huahuo.transport.session.interface import Follow, Unfollow
+from huahuo.transport.session.session import Session
+from huahuo.transport.wire.connection_ref import ConnectionRef
+from huahuo.transport.wire.ports import Socket
+from huahuo.transport.words import en, zh
+
+UNACKED_MAX: Final = 4
+
+
+class Followed:
+    """One list of the connection. Implements `views.Follower`."""
+
+    __slots__ = ("_of", "asked", "cursor", "held", "resumes", "unacked", "view", "was")
+
+    def __init__(self, of: "Following", asked: Follow | None, cursor: Cursor | None, was: int = 0) -> None:
+        self._of = of
+        self.asked = asked
+        """The request that is answered with the first rows; None: it has been, or there was none."""
+        self.cursor = cursor
+        self.was = was
+        self.resumes = asked is not None and (asked.asked.since is not None or was > 0)
+        self.held = False
+        self.unacked: list[int] = []
+        self.view: View | None = None
+
+    @property
+    def user_id(self) -> UserId:
+        """See `Follower`."""
+        return self._of.user_id
+
+    def may_take(self) -> bool:
+        """See `Follower`."""
+        return not self.held and len(self.unacked) < UNACKED_MAX and self._of.has_room()
+
+    def take(self, change: Window, frames: Sequence[bytes]) -> None:
+        """See `Follower`."""
+        view = self.view
+        assert view is not None, "it has entered one"
+        first = self.asked is not None or self.was > 0
+        if first:
+            frames = [self._of.begun(self, view, change), *frames]
+        self.cursor = change.cursor
+        if first or change.reset or change.put or change.drop:
+            self.unacked.append(change.cursor.position)
+            self._of.write(frames)
+
+    def judge(self) -> None:
+        """See `Follower`."""
+        self._of.judge(self)
+
+
+class Following:
+    """See the module. Made at the first `follow` of a connection."""
+
+    def __init__(
+        self, shell: Shell, ref: ConnectionRef, *, ws: Socket, session: Session, pump: Pump, views: Views,
+        log_id: str, most: int,
+    ) -> None:  # fmt: skip
+        """`most`: views and subscriptions that a connection may have."""
+        self._shell = shell
+        self._ref = ref
+        self._ws = ws
+        self._session = session
+        self._pump = pump
+        self._views = views
+        self._log_id = log_id
+        self._most = most
+        self._followed: dict[int, Followed] = {}
+        self._pending = 0
+
+    @property
+    def user_id(self) -> UserId:
+        """Whose connection it is."""
+        principal = self._session.principal
+        assert principal is not None, "who follows has signed in"
+        return principal.user_id
+
+    def has_room(self) -> bool:
+        """Whether the socket takes more now."""
+        return self._ws.has_room()
+
+    def write(self, frames: Sequence[bytes]) -> None:
+        """Send frames."""
+        self._ref.tell_step(lambda: self._pump.write_all(frames))
+
+    def follow(self, one: Follow) -> None:
+        """Begin to follow a list, or change the limit of a view."""
+        asked, was = one.asked, None
+        if asked.view is not None:
+            was = self._followed.get(asked.view)
+            if was is None:
+                self._refuse(one, ErrorCode.NOT_FOUND, zh.NO_VIEW)
+                return
+        elif len(self._followed) + self._pending + len(self._session.delivery.subs) >= self._most:
+            self._refuse(one, ErrorCode.TOO_LARGE, zh.TOO_MANY_VIEWS.format(self._most))
+            return
+        bound = None if asked.since is None else asked.since.bound
+        if bound is not None and max(len(text.encode()) for text in _texts(bound)) > KEY_BYTES_MAX:
+            why = f"from.bound: {en.BYTES_MOST.format(KEY_BYTES_MAX)}"
+            self._refuse(one, ErrorCode.INVALID_FIELD, zh.FIELD_WRONG, why)
+            return
+        self._pending += 1
+        self._shell.start_task(self._ask(one, was))
+
+    async def _ask(self, one: Follow, was: Followed | None) -> None:
+        view = None if was is None else was.view
+        name, fields = (one.asked.list, one.asked.fields) if view is None else (view.name, view.fields)
+        answered = await self._answered(name, fields)
+        self._ref.step(lambda: self._begin(one, was, name, fields, answered))
+
+    async def _answered(self, name: str, fields: Mapping[str, Any]) -> Answered:
+        principal = self._session.principal
+        assert principal is not None, "who follows has signed in"
+        try:
+            return await self._views.ask(principal, name, fields)
+        except EventStoreError:
+            return Answered(code=ErrorCode.UNAVAILABLE, message=zh.LISTS_NOT_NOW)
+
+    def _begin(
+        self, one: Follow, was: Followed | None, name: str, fields: Mapping[str, Any], answered: Answered
+    ) -> None:
+        self._pending -= 1
+        if self._session.closed:
+            return
+        if answered.code:
+            self._refuse(one, ErrorCode(answered.code), answered.message, answered.details)
+            return
+        if answered.rows is not None and not _fits(one.asked.since, answered.rows):
+            self._refuse(one, ErrorCode.INVALID_FIELD, zh.FIELD_WRONG, f"from.bound: {en.BOUND_FORM}")
+            return
+        if answered.rows is None:
+            if was is not None:
+                self._drop(was)
+            self._say(type="following", id=one.request_id, outcome="denied")
+            return
+        of = _with_limit(answered.rows, one.asked.limit)
+        cursor = self._cursor(one, of) if one.asked.since is not None or was is None else _same(was, of)
+        old = 0
+        if was is not None and was.view is not None:
+            old = was.view.number
+            self._drop(was)
+        self._enter(Followed(self, one, cursor, old), name, fields, of)
+
+    def _cursor(self, one: Follow, of: ListRange) -> Cursor | None:
+        since = one.asked.since
+        if since is None or since.log != self._log_id or since.of != of.name:
+            return None
+        if since.bound is None:
+            return Cursor(since.position, None)
+        if isinstance(since.bound, str):
+            return Cursor(since.position, ListPlace(since.bound.encode(), of.parts[0].encode()))
+        return Cursor(since.position, ListPlace(*(text.encode() for text in since.bound)))
+
+    def _enter(self, followed: Followed, name: str, fields: Mapping[str, Any], of: ListRange) -> None:
+        view = self._views.enter(name, fields, of, followed)
+        known = self._followed.pop(view.number, None)
+        if known is not None:  # a second `follow` of the same moves it
+            self._views.leave(view, known)
+        followed.view = view
+        self._followed[view.number] = followed
+
+    def begun(self, followed: Followed, view: View, change: Window) -> bytes:
+        """What announces a view whose first rows are there."""
+        outcome = "resumed" if not change.reset else "reset" if followed.resumes or followed.was else "fresh"
+        before, asked, was = followed.cursor, followed.asked, followed.was
+        followed.asked, followed.was = None, 0
+        return outgoing.message(
+            type="following",
+            id=None if asked is None else asked.request_id,
+            view=view.number,
+            was=was or None,
+            outcome=outcome,
+            log=self._log_id,
+            position=change.cursor.position if change.reset or before is None else before.position,
+            of=view.of.name,
+            limit=view.of.limit,
+        )
+
+    def unfollow(self, one: Unfollow) -> None:
+        """Follow a view no more. It is answered even if there was none."""
+        followed = self._followed.get(one.view)
+        if followed is not None:
+            self._drop(followed)
+        self._say(type="unfollowed", id=one.request_id, view=one.view)
+
+    def acked(self, views: Mapping[str, int]) -> None:
+        """The client has applied what was sent up to these positions."""
+        for number, position in views.items():
+            followed = self._followed.get(int(number)) if number.isdecimal() else None
+            if followed is None or followed.view is None:
+                continue
+            was_full = not followed.may_take()
+            followed.unacked = [one for one in followed.unacked if one > position]
+            if was_full:
+                self._views.wake(followed.view)
+
+    def go_on(self) -> None:
+        """The socket takes more again."""
+        for followed in self._followed.values():
+            if followed.view is not None:
+                self._views.wake(followed.view)
+
+    def judge_all(self) -> None:
+        """Ask again for each view which rows the user may have."""
+        for followed in tuple(self._followed.values()):
+            self.judge(followed)
+
+    def judge(self, followed: Followed) -> None:
+        """Ask again which rows the user may have of a view."""
+        if not followed.held and not self._session.closed:
+            followed.held = True
+            self._shell.start_task(self._judged(followed))
+
+    async def _judged(self, followed: Followed) -> None:
+        view = followed.view
+        assert view is not None, "it has entered one"
+        answered = await self._answered(view.name, view.fields)
+        self._ref.step(lambda: self._decided(followed, view, answered))
+
+    def _decided(self, followed: Followed, view: View, answered: Answered) -> None:
+        if self._session.closed or self._followed.get(view.number) is not followed:
+            return
+        followed.held = False
+        if answered.rows is None:
+            self._drop(followed)
+            reason = "corrupt" if answered.code else "forbidden"
+            self._say(type="unfollowed", view=view.number, reason=reason)
+            return
+        of = _with_limit(answered.rows, view.of.limit)
+        if of == view.of:
+            self._views.wake(view)
+            return
+        self._drop(followed)
+        self._enter(Followed(self, followed.asked, None, view.number), view.name, view.fields, of)
+
+    def end(self) -> None:
+        """The connection ends. Idempotent."""
+        for followed in tuple(self._followed.values()):
+            self._drop(followed)
+
+    def _drop(self, followed: Followed) -> None:
+        view = followed.view
+        if view is not None and self._followed.get(view.number) is followed:
+            del self._followed[view.number]
+            self._views.leave(view, followed)
+
+    def _refuse(self, one: Follow, code: ErrorCode, text: str, details: str = "") -> None:
+        self._pump.write(self._session.refusal(code, text, details, one.request_id))
+
+    def _say(self, **members: object) -> None:
+        self._pump.write(outgoing.message(**members))
+
+
+def _fits(since: From | None, of: ListRange) -> bool:
+    """Whether a bound has a part where the list has several, and none where it has one."""
+    return since is None or since.bound is None or isinstance(since.bound, str) == (len(of.parts) == 1)
+
+
+def _texts(bound: str | Sequence[str]) -> Sequence[str]:
+    return (bound,) if isinstance(bound, str) else bound
+
+
+def _with_limit(rows: ListRange, limit: int) -> ListRange:
+    return ListRange(rows.table, rows.parts, limit, rows.low, rows.high, rows.descending)
+
+
+def _same(was: Followed, of: ListRange) -> Cursor | None:
+    """Where a follower stands whose limit changes; nowhere if its rows are others."""
+    view = was.view
+    return was.cursor if view is not None and view.of.name == of.name else None
