@@ -95,6 +95,8 @@ def one_refresh_at_a_time(history: History) -> Verdict:
         if what == "unheard":
             del lives[life]
             continue
+        if what == "over" and life not in lives:
+            continue  # it ended unheard
         lives[life] += 1 if what == "begun" else -1
         tally.judged += what == "begun"
         if what == "begun" and sum(lives.values()) > 1:

@@ -1,5 +1,6 @@
 """Access tokens in memory: when one is used again, when another is asked for, which endpoint comes first."""
 
+import asyncio
 import json
 from collections.abc import Mapping
 from typing import Any, cast
@@ -10,7 +11,7 @@ from huahuo.eventstore.model import Secret
 from huahuo.mailcheck.events import Way
 from huahuo.mailcheck.servers.faults import Answer
 from huahuo.mailcheck.servers.graph import Requests
-from huahuo.mailcheck.servers.oauth import Grant, Tokens
+from huahuo.mailcheck.servers.oauth import CLAIM_S_MAX, Grant, Tokens
 from huahuo.mailcheck.servers.providers import Provider, Proxy
 from huahuo.testing.world import VirtualAmbient, run_virtual, virtual_loop
 
@@ -169,5 +170,34 @@ def test_the_tokens_of_a_deleted_mailbox_are_dropped() -> None:
         await kept.get(1, PROVIDER, graph=True)
         kept.forget(1)
         assert kept.kept == 0
+
+    run_virtual(main())
+
+
+def test_a_claim_whose_answer_came_late_is_left_and_made_again_before_anything_is_asked() -> None:
+    class Slow(Kept):
+        """Its first claim takes longer than others wait for a silent node."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.did: list[str] = []
+
+        async def claim(self, email_id: int) -> bool:
+            self.did.append("claim")
+            if self.did == ["claim"]:
+                await asyncio.sleep(CLAIM_S_MAX)
+            return True
+
+        async def leave(self, email_id: int) -> None:
+            self.did.append("leave")
+
+        async def read(self, email_id: int) -> Grant | None:
+            self.did.append("read")
+            return await super().read(email_id)
+
+    async def main() -> None:
+        grants = Slow()
+        await tokens(Endpoint(), grants).get(1, PROVIDER, graph=False)
+        assert grants.did == ["claim", "leave", "claim", "read", "leave"]
 
     run_virtual(main())
