@@ -282,7 +282,7 @@ def _written(annotation: Any) -> tuple[str, bool]:
             value = "unknown" if args[1] is Any else _written(args[1])[0]
             return f"Record<string, {value}>", False
         case origin if origin is list:
-            return f"{_written(args[0])[0]}[]", False
+            return f"{'unknown' if args[0] is Any else _written(args[0])[0]}[]", False
         case origin if origin is tuple:
             return f"[{', '.join(_written(one)[0] for one in args)}]", False
     return PLAIN.get(annotation) or NESTED[annotation], False

@@ -6,14 +6,18 @@ WIRE_TYPES: Final = frozenset(
     {
         "authentication_result",
         "events",
+        "following",
         "goaway",
         "heartbeat",
         "lag",
         "live",
+        "reached",
+        "rows",
         "skipped",
         "snapshot",
         "subscribed",
         "token_expiring",
+        "unfollowed",
         "unsubscribed",
     }
 )

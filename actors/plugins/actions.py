@@ -80,7 +80,7 @@ RESERVED: Final = frozenset(
     {
         *("streams", "commands", "ds", "seen", "publish", "acks", "ticket", "login", "who", "ws"),
         *("healthz", "readyz", "metrics", "assets", "client", "console", "mail-frame", "accounts", "setup"),
-        "nodes",
+        *("nodes", "lists"),
     }
 )
 """First parts of paths that the service keeps for itself."""

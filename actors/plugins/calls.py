@@ -164,6 +164,7 @@ class Reply(msgspec.Struct, frozen=True):
     `recorded`: the handler has stored it in the log together with its events, under `call.key`.
     `duplicate`: the call repeats a command, and this is its first answer.
     `parted` (queries only): the real answer, which may be long; `body` then holds only its `type`.
+    `position`: of the log after the commit; 0 if it is not known.
     """
 
     body: bytes
@@ -171,6 +172,7 @@ class Reply(msgspec.Struct, frozen=True):
     recorded: bool = False
     duplicate: bool = False
     parted: Parted | None = None
+    position: int = 0
 
 
 class Refusal(msgspec.Struct, frozen=True):
@@ -234,4 +236,4 @@ def from_entity(body: bytes, answer: Answer[object], call: Call[object]) -> Repl
     """
     if answer.duplicate is not None:
         return Reply(answer.duplicate.reply, answer.at, recorded=True, duplicate=True)
-    return Reply(body, answer.at, recorded=call.key is not None)
+    return Reply(body, answer.at, recorded=call.key is not None, position=answer.position)

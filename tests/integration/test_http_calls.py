@@ -32,7 +32,7 @@ async def test_a_command_sent_twice_with_one_key_takes_effect_once() -> None:
         first = await c.post("/commands/note", json={"text": "a"}, headers={"Idempotency-Key": "k1"})
         again = await c.post("/commands/note", json={"text": "a"}, headers={"Idempotency-Key": '"k1"'})
         assert first.json() == {
-            "type": "success", "message": "ok", "n": 1, "id": "k1", "at": {"stream": STREAM, "seq": 1}
+            "type": "success", "message": "ok", "n": 1, "id": "k1", "at": {"stream": STREAM, "seq": 1, "position": 1}
         }  # fmt: skip
         assert again.json() == first.json() | {"duplicate": True}
         other = await c.post("/commands/note", json={"text": "b", "id": "k1"})
@@ -97,10 +97,10 @@ async def test_administrators_publish_one_event_or_many_in_one_commit() -> None:
     async with world() as w, http(w, ADMIN) as c:
         one = {"stream": STREAM, "type": "parcel_seen", "fields": {"order_id": 7}}
         answer = await c.post("/publish", json=one, headers={"Idempotency-Key": "p1"})
-        assert answer.json()["at"] == {"stream": STREAM, "seq": 1}
+        assert answer.json()["at"] == {"stream": STREAM, "seq": 1, "position": 1}
         assert (await c.post("/publish", json=one, headers={"Idempotency-Key": "p1"})).json()["duplicate"]
         many = await c.post("/publish", json=[one, {**one, "stream": "group/ops"}])
-        assert many.json()["at"] == {"stream": "group/ops", "seq": 1}
+        assert many.json()["at"] == {"stream": "group/ops", "seq": 1, "position": 3}
         page = await c.get(f"/streams/{STREAM}")
         assert [event["order_id"] for event in page.json()["events"]] == [7, 7]
         position = w.log.position
@@ -413,7 +413,10 @@ async def test_a_route_may_know_its_clients_itself() -> None:
 async def test_a_handler_calls_actions_as_its_user_once_per_command_id() -> None:
     async with world(routes=Parcels().routes()) as w, http(w) as c:
         first = await c.post("/parcels", json={"text": "a"}, headers={"Idempotency-Key": "k"})
-        assert (first.status_code, first.json()["at"]) == (201, {"stream": "user/42", "seq": 1})
+        assert (first.status_code, first.json()["at"]) == (
+            201,
+            {"stream": "user/42", "seq": 1, "position": 1},
+        )
         again = await c.post("/parcels", json={"text": "a"}, headers={"Idempotency-Key": "k"})
         assert again.json()["duplicate"]
         assert w.log.head("user/42").seq == 1

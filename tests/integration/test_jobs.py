@@ -112,7 +112,7 @@ def test_a_cancel_of_its_user_ends_the_block(world: AppWorld) -> None:
 
     running = world.begin(work())
     world.advance(seconds=1)
-    assert alice.send("cancel_job", job_id=1)["at"] == {"stream": "job/1", "seq": 2}
+    assert alice.send("cancel_job", job_id=1)["at"] == {"stream": "job/1", "seq": 2, "position": 2}
     world.run(asyncio.wait_for(running, 5))
     assert state_of(world).status == "cancelled"
     assert after

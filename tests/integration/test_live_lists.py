@@ -1,10 +1,13 @@
 """Lists that clients follow: their rows are the first ones of one commit, whatever happens in between."""
 
+import json
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from msgspec import Struct
 
@@ -23,7 +26,10 @@ from huahuo import (
     Refused,
     Rows,
 )
+from huahuo.transport.protocol.incoming import Follow, Unfollow, ViewAcks
+from huahuo.transport.protocol.kinds import KINDS, name_of
 from tests.support.drivers.rawclient import RawClient, connected
+from tests.support.drivers.snippets import ROOT, run, snippet
 
 
 class Offered(Event, type="lot_offered"):
@@ -429,3 +435,86 @@ def test_a_field_that_each_list_has_cannot_be_a_list_s_own(tmp_path: Path) -> No
         @app.list("limited")
         def limited(who: Principal, fields: Limited) -> Rows:
             return Rows("lots")
+
+
+async def test_a_command_s_reply_comes_before_its_rows_and_reached_comes_after_them(app: Huahuo) -> None:
+    async with signed_in(app) as ws:
+        page = Page(ws)
+        await page.follow(fields=CARS)
+        for lot in range(1, 4):
+            ws.seen.clear()
+            await ws.say(action="offer_lot", id=f"o{lot}", lot_id=f"{lot:04d}", category="cars", price=lot)
+            reached = await ws.until("reached")
+            assert [
+                one["type"] for one in ws.seen if one["type"] in ("lot", "rows", "reached", "success")
+            ] == [
+                "success",
+                "rows",
+                "reached",
+            ]
+            reply = next(one for one in ws.seen if one["type"] == "success")
+            assert reply["at"]["position"] == reached["position"]
+            assert "but" not in reached
+            view = str(page.following["view"])
+            await ws.say(action="ack", views={view: reached["position"]})
+
+
+async def test_what_changes_no_list_is_reached_too(app: Huahuo) -> None:
+    async with signed_in(app) as ws:
+        page = Page(ws)
+        await page.follow(fields=CARS)
+        await ws.say(action="offer_lot", id="o", lot_id="0001", category="vans", price=1)
+        reached = await ws.until("reached")
+        [reply] = [one for one in ws.seen if one["type"] == "success"]
+        assert reached["position"] == reply["at"]["position"]
+        assert not [one for one in ws.seen if one["type"] == "rows" and one["put"]]
+
+
+async def test_a_list_that_waits_for_acks_is_named_in_reached(app: Huahuo) -> None:
+    async with signed_in(app) as ws:
+        page = Page(ws, acks=False)
+        await page.follow(fields=CARS)
+        for price in range(1, 8):
+            await ws.say(action="offer_lot", id=f"p{price}", lot_id="0001", category="cars", price=price)
+            reached = await ws.until("reached")
+        assert reached["but"] == [page.following["view"]]
+
+
+PAGE = str(ROOT / "docs" / "live-lists.md")
+
+
+async def test_the_application_of_the_page_has_a_live_list(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HUAHUO_PORT", "0")
+    names: dict[str, Any] = {"__name__": "auctions"}
+    await run(snippet(PAGE, "auction"), names)
+    app = names["app"]
+    async with app, signed_in(app) as ws:
+        page = Page(ws)
+        await page.follow("open_auctions", fields=CARS)
+        made = await app.send("open_auction", category="cars", title="Volvo", ends_ms=1790003500000)
+        await page.changed()
+        assert [row[1]["title"] for row in page.rows] == ["Volvo"]
+        await app.send("end_auction", auction_id=made["auction_id"])
+        await page.changed()
+        assert page.rows == []
+        assert await page.follow("open_auctions", fields={"category": "secret"}) == "denied"
+
+
+def test_the_messages_on_the_page_have_the_fields_that_the_service_knows() -> None:
+    known = {name_of(kind): kind for kind in KINDS}
+    asked: dict[str, Any] = {"follow": Follow, "unfollow": Unfollow, "ack": ViewAcks}
+    decoder, seen = json.JSONDecoder(), set[str]()
+    for text in re.findall(r"```json\n(.*?)```", Path(PAGE).read_text(encoding="utf-8"), re.DOTALL):
+        rest = text.strip()
+        while rest:
+            message, end = decoder.raw_decode(rest)
+            rest = rest[end:].strip()
+            tag = message.get("type") or message["action"]
+            struct: Any = known.get(tag) or asked[tag]
+            names = {field.encode_name for field in msgspec.structs.fields(struct)}
+            assert message.keys() - {"type", "action", "id"} <= names, tag
+            seen.add(tag)
+    assert seen == {"follow", "following", "rows", "ack", "unfollow", "unfollowed", "reached"}

@@ -132,7 +132,7 @@ def test_an_admin_publishes_several_events_in_one_commit_and_a_user_none(world: 
         {"stream": "user/42", "type": "parcel_seen", "fields": {"order_id": 7}},
         {"stream": "group/ops", "type": "parcel_seen"},
     ]
-    assert root.send("publish", events=events)["at"] == {"stream": "group/ops", "seq": 1}
+    assert root.send("publish", events=events)["at"] == {"stream": "group/ops", "seq": 1, "position": 2}
     with pytest.raises(CommandError, match="invalid_field"):
         root.send("publish", events=[*events, {"stream": "order/1", "type": "x"}])
     with pytest.raises(CommandError, match="invalid_field"):

@@ -323,7 +323,7 @@ async def test_authorize_says_who_publishes(tmp_path: Path, accounts: Accounts) 
     event = {"stream": "room/1", "type": "said", "fields": {"text": "a"}}
     async with app, http_client(app.url, "alice-1") as http, http_client(app.url, "bob-1") as other:
         first = await http.post("/publish", json=event, headers={"Idempotency-Key": "k"})
-        assert first.json()["at"] == {"stream": "room/1", "seq": 1}
+        assert first.json()["at"] == {"stream": "room/1", "seq": 1, "position": 1}
         again = await http.post("/publish", json=event, headers={"Idempotency-Key": "k"})
         assert again.json() == first.json() | {"duplicate": True}
         both = await http.post("/publish", json=[event, event | {"stream": "room/2"}])

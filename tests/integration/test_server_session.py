@@ -274,7 +274,7 @@ async def test_a_classic_client_talks_and_listens() -> None:
         await client.say(action="note", id="c", text="hello")
         reply = await client.until("success")
         event = await client.next()
-        assert reply["at"] == {"stream": "user/42", "seq": 1}
+        assert reply["at"] == {"stream": "user/42", "seq": 1, "position": 1}
         assert (event["type"], event["text"], event["stream"], event["seq"]) == (
             "noted",
             "hello",

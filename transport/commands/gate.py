@@ -88,7 +88,8 @@ class Running:
         if self.reply is not None:
             return self.reply
         assert isinstance(written, Appended), "the other one is a duplicate"
-        return Reply(self._body, (self._stream, written.events[-1].seq), recorded=self.call.key is not None)
+        at, is_recorded = (self._stream, written.events[-1].seq), self.call.key is not None
+        return Reply(self._body, at, recorded=is_recorded, position=written.position)
 
     def ended(self) -> asyncio.Future[None]:
         """Done when the answer was told. It is to be waited for, not cancelled."""

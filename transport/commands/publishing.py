@@ -242,7 +242,8 @@ class Publisher:
         if isinstance(written, Duplicate):
             self._types.give_back(call.principal.name, brought)
             return from_record(written.command)
-        return Reply(asked.body, (stream, written.events[-1].seq), recorded=record is not None)
+        at = stream, written.events[-1].seq
+        return Reply(asked.body, at, recorded=record is not None, position=written.position)
 
     def _listed(self, fields: Mapping[str, Any], now_ms: int) -> tuple[tuple[NewEvent, ...], int]:
         """The events of a `publish` with a list, and the bytes of their bodies."""

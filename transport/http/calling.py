@@ -31,7 +31,7 @@ from huahuo.transport.protocol.incoming import ID_CHARS_MAX, Invalid, Parsed
 from huahuo.transport.server.wires import Wires
 from huahuo.transport.session.calls import Calls
 from huahuo.transport.session.interface import Execute, Record
-from huahuo.transport.session.outgoing import Speech
+from huahuo.transport.session.outgoing import Speech, with_position
 from huahuo.transport.words import http_zh, zh
 
 CLIENT: Final = "http"
@@ -119,6 +119,7 @@ class Calling:
             return problem(ErrorCode.BUSY, http_zh.QUERIES_WAIT)
         if reply is None:
             return problem(ErrorCode.BUSY, http_zh.ANSWERS_UNREAD)
+        reply = with_position(reply, wires.shared.log)
         said = visit.speech.reply(reply, made.request_id) if reply.body else b""
         if not said or len(said) > wires.shared.settings.reply_bytes_max:
             return problem(ErrorCode.TOO_LARGE, zh.REPLY_TOO_LARGE)

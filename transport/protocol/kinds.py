@@ -146,9 +146,49 @@ class HeartbeatFrame(Kind, frozen=True, tag="heartbeat"):
     timestamp: Annotated[str, MAYBE] = ""
 
 
+class Following(Kind, frozen=True, tag="following"):
+    """The answer to `follow`: `view` names the list from now on. Without an id: its rows are others now."""
+
+    outcome: OutcomeName
+    id: Annotated[str, MAYBE] = ""
+    view: int = 0
+    was: Annotated[int, MAYBE] = 0
+    log: str = ""
+    position: int = 0
+    of: str = ""
+    limit: int = 0
+    order: str = ""
+
+
+class RowsFrame(Kind, frozen=True, tag="rows"):
+    """What brings a followed list to the commit `position`."""
+
+    view: int
+    position: int
+    put: list[list[Any]]
+    drop: list[Any]
+    reset: Annotated[bool, MAYBE] = False
+    more: Annotated[bool, MAYBE] = False
+
+
+class ReachedFrame(Kind, frozen=True, tag="reached"):
+    """All followed lists contain `position`, but those whose acks are awaited."""
+
+    position: int
+    but: Annotated[list[int], MAYBE] = []
+
+
+class Unfollowed(Kind, frozen=True, tag="unfollowed"):
+    """The answer to `unfollow`, or (with `reason`) the end of a list."""
+
+    view: int
+    id: Annotated[str, MAYBE] = ""
+    reason: Annotated[str, MAYBE] = ""
+
+
 KINDS: Final[tuple[type[Kind], ...]] = (
     AuthResult, Subscribed, Unsubscribed, EventsFrame, LiveFrame, SnapshotFrame, SkippedFrame, LagFrame,
-    TokenExpiringFrame, GoawayFrame, HeartbeatFrame,
+    TokenExpiringFrame, GoawayFrame, HeartbeatFrame, Following, RowsFrame, ReachedFrame, Unfollowed,
 )  # fmt: skip
 
 

@@ -25,6 +25,7 @@ from huahuo.transport.protocol.kinds import ONLY, Part
 from huahuo.transport.server.pump import Pump, Shell
 from huahuo.transport.server.wires import Wires
 from huahuo.transport.session.interface import Execute, Output, Record
+from huahuo.transport.session.outgoing import with_position
 from huahuo.transport.session.session import Session
 from huahuo.transport.wire.connection_ref import ConnectionEnded, ConnectionRef
 from huahuo.transport.wire.ports import Begun, Socket
@@ -145,7 +146,11 @@ class Answering:
         began_s = self._wires.ambient.monotonic_s()
         answered, self._answered = self._answered, []
         todo: list[Output] = []
-        for asked, reply in answered:
+        position = 0
+        for asked, told in answered:
+            reply = with_position(told, self._wires.shared.log)
+            if reply.at is not None:
+                position = max(position, reply.position)
             try:
                 todo += self._session.replied(asked, reply)
             except Exception:
@@ -153,7 +158,7 @@ class Answering:
                 self.say_internal(asked)
                 raise
         self._shell.carry_out(todo)
-        self._shell.went_on(began_s)
+        self._shell.went_on(began_s, position)
 
     # Queries ------------------------------------------------------------------------------------------
 

@@ -653,10 +653,12 @@ class Connection(LoopActor):
         if not self.place.waits:
             self._ws.go_on_soon()
 
-    def went_on(self, began_s: float) -> None:
+    def went_on(self, began_s: float, position: int = 0) -> None:
         """See `pump.Shell`."""
         self.stir()
         self.go_on()
+        if position and self._lists is not None:
+            self._lists.reach(position)
         self.place.charge(began_s, self._wires.ambient.monotonic_s())
 
     # The end ------------------------------------------------------------------------------------------

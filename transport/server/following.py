@@ -5,6 +5,7 @@ client that pauses acks nothing. Rights are the list's function. It is asked aga
 stream are, and nothing is sent until it has answered.
 """
 
+from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -17,6 +18,7 @@ from huahuo.transport.protocol.incoming import From
 from huahuo.transport.server.pump import Pump, Shell
 from huahuo.transport.server.views import Answered, View, Views
 from huahuo.transport.session import outgoing
+from huahuo.transport.session.delivery_states import Cause
 from huahuo.transport.session.interface import Follow, Unfollow
 from huahuo.transport.session.session import Session
 from huahuo.transport.wire.connection_ref import ConnectionRef
@@ -29,7 +31,7 @@ UNACKED_MAX: Final = 4
 class Followed:
     """One list of the connection. Implements `views.Follower`."""
 
-    __slots__ = ("_of", "asked", "cursor", "held", "resumes", "unacked", "view", "was")
+    __slots__ = ("_of", "asked", "cursor", "held", "resumes", "unacked", "view", "waits", "was")
 
     def __init__(self, of: "Following", asked: Follow | None, cursor: Cursor | None, was: int = 0) -> None:
         self._of = of
@@ -39,6 +41,8 @@ class Followed:
         self.was = was
         self.resumes = asked is not None and (asked.asked.since is not None or was > 0)
         self.held = False
+        self.waits = False
+        """There may be changes that it cannot take now."""
         self.unacked: list[int] = []
         self.view: View | None = None
 
@@ -58,14 +62,22 @@ class Followed:
         first = self.asked is not None or self.was > 0
         if first:
             frames = [self._of.begun(self, view, change), *frames]
-        self.cursor = change.cursor
+        self.cursor, self.waits = change.cursor, False
         if first or change.reset or change.put or change.drop:
             self.unacked.append(change.cursor.position)
             self._of.write(frames)
 
+    def wait(self) -> None:
+        """See `Follower`."""
+        self.waits = True
+
     def judge(self) -> None:
         """See `Follower`."""
         self._of.judge(self)
+
+    def reach(self, position: int) -> None:
+        """See `Follower`."""
+        self._of.reach(position)
 
 
 class Following:
@@ -86,6 +98,9 @@ class Following:
         self._most = most
         self._followed: dict[int, Followed] = {}
         self._pending = 0
+        self._awaited = self._reached = 0
+        self._late = deque[tuple[frozenset[Cause], Sequence[bytes]]]()
+        """Frames, each with the commands whose replies come before it."""
 
     @property
     def user_id(self) -> UserId:
@@ -99,8 +114,36 @@ class Following:
         return self._ws.has_room()
 
     def write(self, frames: Sequence[bytes]) -> None:
-        """Send frames."""
-        self._ref.tell_step(lambda: self._pump.write_all(frames))
+        """Send frames, after the replies to all commands that are running: they may be what changed."""
+        self._ref.tell_step(lambda: self._write(frames))
+
+    def _write(self, frames: Sequence[bytes]) -> None:
+        running = self._session.delivery.running
+        if running or self._late:
+            self._late.append((frozenset(running), frames))
+        else:
+            self._pump.write_all(frames)
+
+    def reach(self, position: int) -> None:
+        """Say when all lists contain `position`, which a command of the client reached."""
+        if self._followed and position > self._awaited:
+            known, self._awaited = self._awaited, position
+            if known == self._reached:  # else one is under way, and this one follows
+                self._reach()
+
+    def _reach(self) -> None:
+        position = self._awaited
+        views = [one.view for one in self._followed.values() if one.view is not None]
+        self._views.when_told(views, lambda: self._say_reached(position))
+
+    def _say_reached(self, position: int) -> None:
+        self._reached = position
+        if self._session.closed:
+            return
+        but = [number for number, one in self._followed.items() if one.waits or one.held]
+        self.write([outgoing.message(type="reached", position=position, but=but or None)])
+        if self._awaited > position:
+            self._reach()
 
     def follow(self, one: Follow) -> None:
         """Begin to follow a list, or change the limit of a view."""
@@ -193,6 +236,7 @@ class Following:
             position=change.cursor.position if change.reset or before is None else before.position,
             of=view.of.name,
             limit=view.of.limit,
+            order="descending" if view.of.descending else "ascending",
         )
 
     def unfollow(self, one: Unfollow) -> None:
@@ -214,7 +258,9 @@ class Following:
                 self._views.wake(followed.view)
 
     def go_on(self) -> None:
-        """The socket takes more again."""
+        """The socket takes more again, or a command was answered."""
+        while self._late and self._late[0][0].isdisjoint(self._session.delivery.running):
+            self._pump.write_all(self._late.popleft()[1])
         for followed in self._followed.values():
             if followed.view is not None:
                 self._views.wake(followed.view)

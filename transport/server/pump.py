@@ -80,8 +80,11 @@ class Shell(Protocol):
         """Let go on what waited for the session, and send what may be sent."""
         ...
 
-    def went_on(self, began_s: float) -> None:
-        """Something was answered, by work of the loop since `began_s`: what waited may go on."""
+    def went_on(self, began_s: float, position: int = 0) -> None:
+        """Something was answered, by work of the loop since `began_s`: what waited may go on.
+
+        `position`: of the log after what was answered.
+        """
         ...
 
     def leave(self) -> None:

@@ -11,7 +11,8 @@ owner reads the rows.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+import math
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -34,6 +35,7 @@ MESSAGE_BYTES_MAX: Final = 256 << 10
 _VIEWS_AT_ONCE: Final = 64
 _TOLD_A_TURN: Final = 256
 _RETRY_S: Final = 1.0
+_HOUR_S: Final = 3_600.0
 
 _log = structlog.get_logger(__name__)
 
@@ -100,8 +102,16 @@ class Follower(Protocol):
         """It gets a change, and stands at its cursor from now on."""
         ...
 
+    def wait(self) -> None:
+        """There may be changes that it cannot take now."""
+        ...
+
     def judge(self) -> None:
         """Ask again which rows it may have, and take nothing until then."""
+        ...
+
+    def reach(self, position: int) -> None:
+        """The log is at `position`: its client is to know how far its lists are."""
         ...
 
 
@@ -114,6 +124,8 @@ class View:
         self.fields = fields
         self.of = of
         self.followers: dict[Follower, None] = {}
+        self.tellings = 0.0
+        """How often its followers were told what changed; infinite once it has none."""
 
     def place(self, at: ListPlace) -> object:
         """A place as the messages have it: its key, with its part where the list has several."""
@@ -158,7 +170,10 @@ class Views:
         self._of_part: dict[tuple[str, str], dict[View, None]] = {}
         self._made = 0
         self._due: dict[View, None] = {}
+        self._telling: Collection[View] = ()
         self._running: asyncio.Task[None] | None = None
+        self._waiting: list[tuple[dict[View, float], Callable[[], None]]] = []
+        self._hourly: asyncio.Task[None] | None = None
         self._moved = asyncio.Event()
         self._unlisten = (log.listen(lambda _events: self._moved.set()), log.listen_to_rows(self._changed))
 
@@ -172,8 +187,9 @@ class Views:
         for forget in self._unlisten:
             forget()
         self._due.clear()
-        if self._running is not None:
-            self._running.cancel()
+        for task in (self._running, self._hourly):
+            if task is not None:
+                task.cancel()
 
     def enter(self, name: str, fields: Mapping[str, Any], of: ListRange, follower: Follower) -> View:
         """Let `follower` follow these rows from where it stands."""
@@ -186,6 +202,8 @@ class Views:
                 self._of_part.setdefault((of.table, part), {})[view] = None
         view.followers[follower] = None
         self.wake(view)
+        if self._hourly is None:
+            self._hourly = asyncio.get_running_loop().create_task(self._each_hour(), name="live lists age")
         return view
 
     def leave(self, view: View, follower: Follower) -> None:
@@ -194,6 +212,8 @@ class Views:
             return
         del self._views[view.name, msgspec.json.encode(view.fields, order="deterministic"), view.of]
         self._due.pop(view, None)
+        view.tellings = math.inf
+        self._answer_waiting()
         for part in view.of.parts:
             place = view.of.table, part
             del self._of_part[place][view]
@@ -205,6 +225,39 @@ class Views:
         self._due[view] = None
         if self._running is None:
             self._running = asyncio.get_running_loop().create_task(self._run(), name="live lists")
+
+    def when_told(self, views: Iterable[View], then: Callable[[], None]) -> None:
+        """Call `then` once the followers of these views were told of all that has changed by now."""
+        awaited = {
+            view: view.tellings + (view in self._due) + (view in self._telling)
+            for view in views
+            if view in self._due or view in self._telling
+        }
+        if awaited:
+            self._waiting.append((awaited, then))
+        else:
+            then()
+
+    def _answer_waiting(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for awaited, then in waiting:
+            if all(view.tellings >= count for view, count in awaited.items()):
+                then()
+            else:
+                self._waiting.append((awaited, then))
+
+    async def _each_hour(self) -> None:
+        """A cursor of a list in which nothing changes does not grow old."""
+        while self._views:
+            await asyncio.sleep(_HOUR_S)
+            told, position = 0, self._log.position
+            for view in tuple(self._views.values()):
+                for follower in tuple(view.followers):
+                    follower.reach(position)
+                    told += 1
+                    if not told % _TOLD_A_TURN:
+                        await asyncio.sleep(0)
+        self._hourly = None
 
     def judge_again(self, user_id: UserId | None = None) -> None:
         """Ask again which rows the followers of this user (None: all) may have."""
@@ -226,16 +279,22 @@ class Views:
                 views = tuple(self._due)[:_VIEWS_AT_ONCE]
                 for view in views:
                     del self._due[view]
+                self._telling = views
                 try:
                     await self._tell(views)
+                    for view in views:
+                        view.tellings += 1
+                    self._telling = ()
+                    self._answer_waiting()
                 except Closed:
                     return
                 except EventStoreError as error:
                     _log.warning("lists_not_read", error=str(error))
                     self._due.update(dict.fromkeys(views))
                     await asyncio.sleep(_RETRY_S)
+                self._telling = ()
         finally:
-            self._running = None
+            self._telling, self._running = (), None
 
     async def _tell(self, views: Sequence[View]) -> None:
         """Bring the followers of these views up to date that can take it."""
@@ -244,6 +303,8 @@ class Views:
             for follower in view.followers:
                 if follower.may_take():
                     places.setdefault((view, follower.cursor), []).append(follower)
+                else:
+                    follower.wait()
         if not places:
             return
         ranges: list[RowRange] = []
@@ -261,8 +322,11 @@ class Views:
             frames = [self._framed(message) for message in view.messages(change)]
             start = end
             for follower in followers:
-                if follower in view.followers and follower.cursor is cursor and follower.may_take():
-                    follower.take(change, frames)
+                if follower in view.followers and follower.cursor is cursor:
+                    if follower.may_take():
+                        follower.take(change, frames)
+                    else:
+                        follower.wait()
                 told += 1
                 if not told % _TOLD_A_TURN:
                     await asyncio.sleep(0)

@@ -14,7 +14,7 @@ an ack, at a tick, or when it goes another way than the others. Everything that 
 the window calls `leave_pace` or `catch_up` first.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Final, cast
 
 from huahuo.eventstore.core.chain import check_of
@@ -396,6 +396,11 @@ class Delivery:
         """A command of this connection runs: hold its events until `answered`."""
         self.leave_pace()
         self._pending[cause] = self._pending.get(cause, 0) + 1
+
+    @property
+    def running(self) -> Collection[Cause]:
+        """The commands of this connection that are not answered yet."""
+        return self._pending.keys()
 
     def answered(self, cause: Cause) -> None:
         """The reply is sent: its command's events may follow."""

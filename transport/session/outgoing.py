@@ -13,12 +13,13 @@ import msgspec
 from huahuo.actors.plugins.calls import Reply, cut
 from huahuo.actors.plugins.words import Language, Words
 from huahuo.eventstore.core.chain import check_of
-from huahuo.eventstore.model import Head
+from huahuo.eventstore.model import LOG_STREAM, Head
 from huahuo.transport.access.rights import NOT_NOW, AuthFailure, Verified
 from huahuo.transport.protocol.codes import CLOSES, AuthCode, CloseCode, ErrorCode
 from huahuo.transport.protocol.frames import spliced, text_frame
 from huahuo.transport.protocol.incoming import Invalid
 from huahuo.transport.protocol.kinds import ONLY, Outcome, Part, Place
+from huahuo.transport.session.interface import LogView
 from huahuo.transport.words import zh
 
 _encode = msgspec.json.encode
@@ -78,6 +79,13 @@ def error(code: ErrorCode, text: str, *, details: str = "", request_id: str | No
     return message(type="error", id=request_id, code=code, message=text, details=cut(details) or None)
 
 
+def with_position(answer: Reply, log: LogView) -> Reply:
+    """The answer with a position, if it has a place. A repeat has the log's of now."""
+    if answer.at is None or answer.position:
+        return answer
+    return msgspec.structs.replace(answer, position=log.head(LOG_STREAM).seq)
+
+
 def reply(answer: Reply, request_id: str | None, part: Part = ONLY, body: bytes = b"") -> bytes:
     """A reply as JSON: its body with `id`, `at` and `duplicate` added, and the members of its part.
 
@@ -88,7 +96,8 @@ def reply(answer: Reply, request_id: str | None, part: Part = ONLY, body: bytes 
     if request_id is not None:
         tail.append(b'"id":' + _encode(request_id))
     if answer.at is not None:
-        tail.append(b'"at":{"stream":%b,"seq":%d}' % (_encode(answer.at[0]), answer.at[1]))
+        position = b',"position":%d' % answer.position if answer.position else b""
+        tail.append(b'"at":{"stream":%b,"seq":%d%b}' % (_encode(answer.at[0]), answer.at[1], position))
     if answer.duplicate:
         tail.append(b'"duplicate":true')
     if part is not ONLY and part.members:

@@ -128,6 +128,7 @@ class Told(msgspec.Struct, frozen=True, array_like=True):
     recorded: bool = False
     duplicate: bool = False
     parted: int = 0
+    position: int = 0
 
 
 class LinksFound(msgspec.Struct, frozen=True, array_like=True):

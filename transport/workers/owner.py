@@ -265,4 +265,4 @@ class CallsOf:
         if reply is None:
             return Told(None)
         parted = 0 if reply.parted is None else self._parts.keep(reply.parted, user)
-        return Told(reply.body, reply.at, reply.recorded, reply.duplicate, parted)
+        return Told(reply.body, reply.at, reply.recorded, reply.duplicate, parted, reply.position)

@@ -304,7 +304,7 @@ class RemoteGate:
         if told.body is None:
             return None
         parted = RemoteParted.of(self._channel, told.parted) if told.parted else None
-        return Reply(told.body, told.at, told.recorded, told.duplicate, parted)
+        return Reply(told.body, told.at, told.recorded, told.duplicate, parted, told.position)
 
     def _all_told(self) -> None:
         self._telling = None

@@ -258,6 +258,11 @@ export class Session extends Readers {
       case "heartbeat":
         this.urgent.push({ action: "heartbeat_response" });
         return;
+      case "following":
+      case "rows":
+      case "reached":
+      case "unfollowed":
+        return;
       default:
         this.status(message);
     }

@@ -110,6 +110,46 @@ export interface HeartbeatFrame {
   readonly timestamp?: string;
 }
 
+/** The answer to `follow`: `view` names the list from now on. Without an id: its rows are others now. */
+export interface FollowingFrame {
+  readonly type: "following";
+  readonly outcome: Outcome;
+  readonly id?: string;
+  readonly view: number;
+  readonly was?: number;
+  readonly log: string;
+  readonly position: number;
+  readonly of: string;
+  readonly limit: number;
+  readonly order: string;
+}
+
+/** What brings a followed list to the commit `position`. */
+export interface RowsFrame {
+  readonly type: "rows";
+  readonly view: number;
+  readonly position: number;
+  readonly put: unknown[][];
+  readonly drop: unknown[];
+  readonly reset?: boolean;
+  readonly more?: boolean;
+}
+
+/** All followed lists contain `position`, but those whose acks are awaited. */
+export interface ReachedFrame {
+  readonly type: "reached";
+  readonly position: number;
+  readonly but?: number[];
+}
+
+/** The answer to `unfollow`, or (with `reason`) the end of a list. */
+export interface UnfollowedFrame {
+  readonly type: "unfollowed";
+  readonly view: number;
+  readonly id?: string;
+  readonly reason?: string;
+}
+
 export type Known = 
   | AuthResultFrame
   | SubscribedFrame
@@ -121,7 +161,11 @@ export type Known =
   | LagFrame
   | TokenExpiringFrame
   | GoawayFrame
-  | HeartbeatFrame;
+  | HeartbeatFrame
+  | FollowingFrame
+  | RowsFrame
+  | ReachedFrame
+  | UnfollowedFrame;
 /** Those that move a cursor. */
 export type Moving = EventsFrame | SnapshotFrame | SkippedFrame;
 
@@ -137,6 +181,10 @@ export const KINDS: ReadonlySet<string> = new Set([
   "token_expiring",
   "goaway",
   "heartbeat",
+  "following",
+  "rows",
+  "reached",
+  "unfollowed",
 ]);
 export const MOVING: ReadonlySet<string> = new Set([
   "events",
