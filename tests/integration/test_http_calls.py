@@ -32,7 +32,8 @@ async def test_a_command_sent_twice_with_one_key_takes_effect_once() -> None:
         first = await c.post("/commands/note", json={"text": "a"}, headers={"Idempotency-Key": "k1"})
         again = await c.post("/commands/note", json={"text": "a"}, headers={"Idempotency-Key": '"k1"'})
         assert first.json() == {
-            "type": "success", "message": "ok", "n": 1, "id": "k1", "at": {"stream": STREAM, "seq": 1, "position": 1}
+            "type": "success", "message": "ok", "n": 1, "id": "k1",
+            "at": {"stream": STREAM, "seq": 1, "position": 1},
         }  # fmt: skip
         assert again.json() == first.json() | {"duplicate": True}
         other = await c.post("/commands/note", json={"text": "b", "id": "k1"})
