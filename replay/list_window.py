@@ -10,7 +10,7 @@ The notes of changed rows (`eventstore.core.row_changes`) say what to look at. I
 than are worth reading, the whole window is shorter, and is sent (`reset`).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from hashlib import blake2b
 from itertools import chain
 from typing import Final, NamedTuple
@@ -60,6 +60,25 @@ class ListRange(msgspec.Struct, frozen=True):
         """Whether such a row is one of the list."""
         return self.low <= place.key and (self.high is None or place.key <= self.high)
 
+    def with_limit(self, limit: int) -> "ListRange":
+        """The same rows, and at most so many."""
+        return ListRange(self.table, self.parts, limit, self.low, self.high, self.descending)
+
+    def shown(self, place: ListPlace) -> str | tuple[str, str]:
+        """A place as messages have it: its key, with its part where the list has several."""
+        return place.key.decode() if len(self.parts) == 1 else (place.key.decode(), place.part.decode())
+
+    def place_of(self, shown: str | Sequence[str] | None) -> ListPlace | None:
+        """The place that was shown like this. Raises ValueError: in this list there is none like it."""
+        if shown is None:
+            return None
+        if isinstance(shown, str) != (len(self.parts) == 1):
+            raise ValueError("a key where the list has one part, else a key and a part")
+        if isinstance(shown, str):
+            return ListPlace(shown.encode(), self.parts[0].encode())
+        key, part = shown
+        return ListPlace(key.encode(), part.encode())
+
     def is_behind(self, place: ListPlace, bound: ListPlace) -> bool:
         """Whether `place` comes after `bound` in the order of the list."""
         return place < bound if self.descending else place > bound
@@ -94,15 +113,7 @@ def asked(of: ListRange, cursor: Cursor | None) -> list[RowRange]:
 
 def window(of: ListRange, cursor: Cursor | None, found: RowsAtOnce) -> Window:
     """What brings a reader from `cursor` (None: it has nothing) to the commit that was read."""
-    count = len(of.parts)
-    rows = sorted(
-        (
-            ListRow(ListPlace(key, part.encode()), value)
-            for part, some in zip(of.parts, found.rows[:count], strict=True)
-            for key, value in some
-        ),
-        reverse=of.descending,
-    )[: of.limit]
+    rows = _merged(of, found.rows[: len(of.parts)])[: of.limit]
     now = Cursor(found.position, rows[-1].place if len(rows) == of.limit else None)
     changed = None if cursor is None else _changed(of, cursor, found)
     if cursor is None or changed is None:
@@ -116,6 +127,35 @@ def window(of: ListRange, cursor: Cursor | None, found: RowsAtOnce) -> Window:
     put = [row for row in rows if row.place in changed or is_new(row.place)]
     drop = sorted(place for place in changed if place not in here and not is_new(place))
     return Window(put, drop, now, reset=False)
+
+
+def _merged(of: ListRange, parts: Sequence[Sequence[tuple[bytes, bytes]]]) -> list[ListRow]:
+    """The rows that were read of each part, in the order of the list."""
+    return sorted(
+        (
+            ListRow(ListPlace(key, part.encode()), value)
+            for part, some in zip(of.parts, parts, strict=True)
+            for key, value in some
+        ),
+        reverse=of.descending,
+    )
+
+
+def page_ranges(of: ListRange, after: ListPlace | None) -> list[RowRange]:
+    """What to read, at once, for `page`."""
+    low, high = of.low, of.high
+    if after is not None and of.descending:
+        high = after.key if high is None else min(after.key, high)
+    elif after is not None:
+        low = max(after.key, low)
+    count = of.limit + 2  # of each part one row may be the one that the page is behind
+    return [RowRange(of.table, part, count, low, high, of.descending) for part in of.parts]
+
+
+def page(of: ListRange, after: ListPlace | None, found: RowsAtOnce) -> tuple[list[ListRow], bool]:
+    """The first rows behind a place (None: of all), and whether there are more."""
+    behind = [row for row in _merged(of, found.rows) if after is None or of.is_behind(row.place, after)]
+    return behind[: of.limit], len(behind) > of.limit
 
 
 def _changed(of: ListRange, cursor: Cursor, found: RowsAtOnce) -> set[ListPlace] | None:

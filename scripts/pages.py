@@ -274,15 +274,16 @@ def _written(annotation: Any) -> tuple[str, bool]:
         return str(browser), False
     if typing.get_origin(annotation) is typing.Annotated:
         return _written(typing.get_args(annotation)[0])
+    if annotation is Any:
+        return "unknown", False
     args = typing.get_args(annotation)
     match typing.get_origin(annotation):
         case types.UnionType:
             return " | ".join([_written(one)[0] for one in args if one is not type(None)] + ["null"]), True
         case origin if origin is dict:
-            value = "unknown" if args[1] is Any else _written(args[1])[0]
-            return f"Record<string, {value}>", False
+            return f"Record<string, {_written(args[1])[0]}>", False
         case origin if origin is list:
-            return f"{'unknown' if args[0] is Any else _written(args[0])[0]}[]", False
+            return f"{_written(args[0])[0]}[]", False
         case origin if origin is tuple:
             return f"[{', '.join(_written(one)[0] for one in args)}]", False
     return PLAIN.get(annotation) or NESTED[annotation], False

@@ -5,8 +5,9 @@ import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import httpx
 import msgspec
 import pytest
 from msgspec import Struct
@@ -28,6 +29,7 @@ from huahuo import (
 )
 from huahuo.transport.protocol.incoming import Follow, Unfollow, ViewAcks
 from huahuo.transport.protocol.kinds import KINDS, name_of
+from tests.support.drivers.http import client as http_client
 from tests.support.drivers.rawclient import RawClient, connected
 from tests.support.drivers.snippets import ROOT, run, snippet
 
@@ -512,9 +514,107 @@ def test_the_messages_on_the_page_have_the_fields_that_the_service_knows() -> No
         while rest:
             message, end = decoder.raw_decode(rest)
             rest = rest[end:].strip()
+            if "list" in message and "rows" in message:
+                continue  # a page over HTTP
             tag = message.get("type") or message["action"]
             struct: Any = known.get(tag) or asked[tag]
             names = {field.encode_name for field in msgspec.structs.fields(struct)}
             assert message.keys() - {"type", "action", "id"} <= names, tag
             seen.add(tag)
     assert seen == {"follow", "following", "rows", "ack", "unfollow", "unfollowed", "reached"}
+
+
+class Sent(NamedTuple):
+    """A server-sent event."""
+
+    name: str
+    data: Any
+    id: str
+
+
+@asynccontextmanager
+async def lines_of(http: httpx.AsyncClient, url: str, **headers: str) -> AsyncIterator[AsyncIterator[Sent]]:
+    """The events of a reader."""
+
+    async def events(answer: httpx.Response) -> AsyncIterator[Sent]:
+        event: dict[str, str] = {}
+        async for line in answer.aiter_lines():
+            name, colon, value = line.partition(": ")
+            if name and colon:
+                event[name] = value
+            elif not line and event:
+                yield Sent(event.get("event", ""), json.loads(event.get("data", "null")), event.get("id", ""))
+                event = {}
+
+    async with http.stream("GET", url, headers={"Accept": "text/event-stream"} | headers) as answer:
+        assert answer.status_code == 200
+        yield events(answer)
+
+
+async def next_rows(events: AsyncIterator[Sent]) -> Sent:
+    async for one in events:
+        if one.name == "rows":
+            return one
+    raise AssertionError("it ended")
+
+
+async def test_a_list_is_read_in_pages_over_http(app: Huahuo) -> None:
+    for lot in (1, 2, 3):
+        await offer(app, lot, lot * 10)
+    async with http_client(app.url, app.token(42, "ann")) as http:
+        first = (await http.get("/lists/lots?category=cars&limit=2")).json()
+        assert [row[0] for row in first["rows"]] == ["0001", "0002"]
+        assert (first["list"], first["position"] >= 3) == ("lots", True)
+        rest = (await http.get("/lists/lots", params=CARS | {"limit": 2, "after": first["next"]})).json()
+        assert (rest["rows"], rest["next"]) == ([["0003", {"price": 30}]], None)
+        newest = (await http.get("/lists/newest?limit=2")).json()
+        assert [row[1]["price"] for row in newest["rows"]] == [30, 20]
+        rest = (await http.get("/lists/newest", params={"limit": 2, "after": newest["next"]})).json()
+        assert [row[1]["price"] for row in rest["rows"]] == [10]
+        both = (await http.get("/lists/lots?category=vans%2Bcars&limit=1")).json()
+        assert both["rows"] == [["0001", {"price": 10}, "cars"]]
+        rest = (await http.get("/lists/lots", params={"category": "vans+cars", "after": both["next"]})).json()
+        assert len(rest["rows"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("path", "code"),
+    [
+        ("/lists/unknown", "not_found"),
+        ("/lists/lots", "invalid_field"),
+        ("/lists/lots?category=cars&colour=red", "invalid_field"),
+        ("/lists/lots?category=cars&limit=1001", "invalid_field"),
+        ("/lists/lots?category=cars&after=x", "invalid_field"),
+        ("/lists/lots?category=cars&wait=1", "invalid_field"),
+        ("/lists/invited", "forbidden"),
+        ("/lists/broken", "internal"),
+    ],
+)
+@pytest.mark.parametrize("accept", ["application/json", "text/event-stream"])
+async def test_a_list_that_cannot_be_read_over_http_is_a_problem(
+    app: Huahuo, path: str, code: str, accept: str
+) -> None:
+    async with http_client(app.url, app.token(42, "ann")) as http:
+        answer = await http.get(path, headers={"Accept": accept})
+        assert (answer.json()["code"], answer.status_code >= 400) == (code, True)
+        assert "canary" not in answer.text
+
+
+async def test_a_reader_of_events_comes_back_to_what_changed(app: Huahuo) -> None:
+    for lot in (1, 2, 3):
+        await offer(app, lot, lot * 10)
+    async with http_client(app.url, app.token(42, "ann")) as http:
+        async with lines_of(http, "/lists/lots?category=cars&limit=2") as events:
+            first = await next_rows(events)
+            assert [row[0] for row in first.data["put"]] == ["0001", "0002"]
+            for price in range(11, 20):
+                await offer(app, 1, price)
+                changed = await next_rows(events)
+                assert changed.data["put"] == [["0001", {"price": price}]]
+        await app.send("close_lot", lot_id="0001")
+        headers = {"Last-Event-ID": changed.id}
+        for more, sent in (("", headers), (f"&after={changed.id}", {})):
+            async with lines_of(http, f"/lists/lots?category=cars&limit=2{more}", **sent) as events:
+                back = await next_rows(events)
+                assert "reset" not in back.data
+                assert (back.data["drop"], [row[0] for row in back.data["put"]]) == (["0001"], ["0003"])

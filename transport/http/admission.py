@@ -33,7 +33,7 @@ from huahuo.transport.session.outgoing import REFUSED, Speech
 from huahuo.transport.words import http_zh, zh
 
 STREAM_CHARS_MAX: Final = 128
-_NAMED: Final = (Target.STREAM, Target.COMMAND, Target.DURABLE)
+_NAMED: Final = (Target.STREAM, Target.COMMAND, Target.DURABLE, Target.LIST)
 """What the rest of the path names."""
 _STRANGER_MS: Final = -1
 """In place of an expiry, for somebody without a token."""
@@ -220,7 +220,7 @@ class Admission:
         if said[: len(_BEARER)].lower() == _BEARER:
             return said[len(_BEARER) :].strip()
         ticket = request.query.get("ticket")
-        if ticket is not None and route.target is Target.STREAM:
+        if ticket is not None and route.target in (Target.STREAM, Target.LIST):
             return self.tickets.use(ticket, now_s) or ""
         return None
 

@@ -31,6 +31,7 @@ from huahuo.transport.http import stream_pages
 from huahuo.transport.http.admission import Admission, Visit
 from huahuo.transport.http.calling import Calling, PluginCalls, state_of
 from huahuo.transport.http.event_socket import EventSocket, Outlet, Reader, Shared
+from huahuo.transport.http.lists import ListPages, follow_of
 from huahuo.transport.http.messages import (
     EVENT_STREAM,
     Answer,
@@ -189,6 +190,7 @@ class Api:
         self._admission = Admission(server, limit, self.users, wires.shared.settings.origins, plugins)
         self._admission.page_at_login = page_at_login
         self._reading = Reading(wires, self.arrivals, shared=shared_caches)
+        self._lists = ListPages(wires)
         self._calling = Calling(wires)
         self._plugin_calls = PluginCalls(wires, self._calling)
         self._seeing = Seeing(wires, log, acked, self._reading)
@@ -270,9 +272,8 @@ class Api:
         request = visit.request
         if visit.route.target is Target.DURABLE:
             return request.method == "GET" and request.query.get("live") == "sse"
-        return (
-            visit.route.target is Target.STREAM and request.method == "GET" and request.accepts(EVENT_STREAM)
-        )
+        follows = visit.route.target in (Target.STREAM, Target.LIST)
+        return follows and request.method == "GET" and request.accepts(EVENT_STREAM)
 
     async def answer(self, visit: Visit, body: bytes) -> Answer:
         """Answer a request. Whatever happens, there is one. Close its purse when it was sent."""
@@ -323,6 +324,8 @@ class Api:
         match visit.route.target:
             case Target.STREAM:
                 return await self._reading.page(visit)
+            case Target.LIST:
+                return await self._lists.page(visit)
             case Target.SEEN:
                 return await self._seeing.seen(visit)
             case Target.PUBLISH:
@@ -356,11 +359,14 @@ class Api:
         request, stream = visit.request, visit.route.name
         visit.close()  # its connection has parts of its own
         durable = visit.route.target is Target.DURABLE
-        query = {} if durable else request.query  # it has another form there, which its room reads
+        log = self._wires.shared.log
+        begin: dict[str, Any] = {}
         try:
-            after = stream_pages.place_asked(
-                query, None if durable else request.joined("last-event-id"), "head"
-            )
+            if visit.route.target is Target.LIST:
+                begin = follow_of(stream, request.query, request.joined("last-event-id"))
+            elif not durable:  # it has another form there, which its room reads
+                after = stream_pages.place_asked(request.query, request.joined("last-event-id"), "head")
+                begin = after.subscription(stream, log.head(stream), log.log_id)
         except AskedWrongly as error:
             return problem(ErrorCode.INVALID_FIELD, str(error)).adding(visit.cors)
         door = self._wires.door
@@ -373,13 +379,11 @@ class Api:
             assert self._durable is not None, "it was admitted"
             self.readers += 1
             return self._durable.follow(visit, outlet, lambda: self._left(visit.address))
-        log = self._wires.shared.log
-        subscribe = after.subscription(stream, log.head(stream), log.log_id)
         socket = EventSocket(outlet, self._texts, visit.address, visit.cors, self._gone)
         self._server.follow(socket, SERVER_SENT)
         self.readers += 1
         sign_in = {"action": "authenticate", "token": visit.token, "language": visit.speech.language}
-        socket.ask([msgspec.json.encode(said) for said in (sign_in, subscribe)])
+        socket.ask([msgspec.json.encode(said) for said in (sign_in, begin)])
         return socket
 
     async def site(self, request: Request) -> Answer:

@@ -9,12 +9,13 @@ service's own port; `asgi` has the other one.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Final, Protocol
 
 import msgspec
 
+from huahuo.transport.http.lists import encoded
 from huahuo.transport.http.messages import (
     EVENT_STREAM,
     NO_STORE,
@@ -113,6 +114,9 @@ class _Large(msgspec.Struct):
 
     type: str
     seq: int = 0
+    position: int = 0
+    bound: str | list[str] | None = None
+    more: bool = False
 
 
 def _read(message: bytes) -> dict[str, Any]:
@@ -159,7 +163,7 @@ class EventSocket:
 
     __slots__ = (
         "_after", "_asked", "_begun", "_cors", "_expiring", "_gone", "_heartbeat_s", "_open", "_outcome",
-        "_outlet", "_shared", "_stuck", "address", "close_code", "listener", "load", "root", "trusted",
+        "_outlet", "_place", "_shared", "_stuck", "address", "close_code", "listener", "load", "root", "trusted",
     )  # fmt: skip
 
     def __init__(
@@ -188,6 +192,8 @@ class EventSocket:
         self._outcome = ""
         self._after = 0
         self._stuck = 0
+        self._place: dict[str, Any] = {}
+        """Where the reader of a list stands."""
         self._asked: list[bytes] = []
 
     # What a connection needs (`wire.ports.Socket`) --------------------------------------------------
@@ -324,6 +330,16 @@ class EventSocket:
                     self._refuse(from_error(said))
             case "subscribed":
                 self._subscribed(said)
+            case "following":
+                self._following(said, payload)
+            case "rows":
+                self._outlet.write(
+                    frames.event("rows", payload, b"" if said.get("more") else self._moved(said))
+                )
+            case "reached" if self._place and "but" not in said:
+                self._outlet.write(b"id: %b\n\n" % self._moved(said | {"bound": self._place.get("bound")}))
+            case "reached":
+                pass
             case "snapshot":
                 message = b'{"outcome":"%b",%b' % (self._outcome.encode(), payload[1:])
                 self._outlet.write(texts.named(self._outcome or "snapshot", message, said["seq"]))
@@ -333,7 +349,7 @@ class EventSocket:
                     if wait:
                         self._outlet.write(frames.retry(wait[0] + (wait[1] - wait[0]) / 2))
                     self._outlet.write(texts.named("goaway", payload))
-            case "unsubscribed":
+            case "unsubscribed" | "unfollowed":
                 self._unsubscribed(said, payload)
             case kind:  # `to`: the cursor that it moves to
                 if self._begun:
@@ -348,17 +364,34 @@ class EventSocket:
             return
         if outcome == "pending":
             return  # another one follows, or `unsubscribed`
-        if not self._begun:
-            self._begun = True
-            heartbeat = ("Huahuo-Heartbeat", str(self._heartbeat_s))
-            self._outlet.begin(HTTPStatus.OK, (*_HEADERS, heartbeat, *self._cors))
-            self._outlet.write(frames.retry(frames.RETRY_MS / 1000))
-            if self._expiring:
-                self._outlet.write(self._shared.texts.named("token_expiring", self._expiring))
+        self._begin()
         if outcome in _STATES:
             self._outcome = outcome
         elif "after" in said:
             self._outlet.write(self._shared.texts.place(said["after"]))
+
+    def _begin(self) -> None:
+        if self._begun:
+            return
+        self._begun = True
+        heartbeat = ("Huahuo-Heartbeat", str(self._heartbeat_s))
+        self._outlet.begin(HTTPStatus.OK, (*_HEADERS, heartbeat, *self._cors))
+        self._outlet.write(frames.retry(frames.RETRY_MS / 1000))
+        if self._expiring:
+            self._outlet.write(self._shared.texts.named("token_expiring", self._expiring))
+
+    def _following(self, said: dict[str, Any], payload: bytes) -> None:
+        if said["outcome"] == "denied":
+            self._refuse(problem(ErrorCode.FORBIDDEN, http_zh.NOT_YOURS_TO_READ))
+            return
+        self._begin()
+        self._place = {name: said[name] for name in ("log", "position", "of")}
+        self._outlet.write(frames.event("following", payload))
+
+    def _moved(self, said: Mapping[str, Any]) -> bytes:
+        """Where the reader of a list stands after a message, as the id of an event."""
+        self._place["position"], self._place["bound"] = said["position"], said.get("bound")
+        return encoded(self._place).encode()
 
     def _unsubscribed(self, said: dict[str, Any], payload: bytes) -> None:
         """The only stream of this reader ended, so the answer ends too."""
@@ -370,7 +403,7 @@ class EventSocket:
             return
         if said.get("retry_s"):
             self._outlet.write(frames.retry(said["retry_s"]))
-        self._outlet.write(self._shared.texts.named("unsubscribed", payload))
+        self._outlet.write(frames.event(said["type"], payload))
         self._finish(CloseCode.NORMAL, _END_S)
 
 

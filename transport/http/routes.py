@@ -36,6 +36,7 @@ class Target(Enum):
     TICKET = auto()
     WHO = auto()
     DURABLE = auto()
+    LIST = auto()
     LOGIN = auto()
     PLUGIN = auto()
     NODE = auto()
@@ -68,6 +69,7 @@ EXACT: Final[Mapping[str, Route]] = {
 BELOW: Final[Mapping[str, Route]] = {
     "/streams/": Route(Target.STREAM, _READ, parameters=("after", "limit", "wait", "ticket")),
     "/commands/": Route(Target.COMMAND, _WRITE),
+    "/lists/": Route(Target.LIST, _READ, parameters=None),
     "/ds/": Route(Target.DURABLE, ("GET", "HEAD", "PUT", "POST", "DELETE", "OPTIONS"), parameters=None),
 }
 
@@ -268,8 +270,28 @@ _OPERATIONS: Final[Mapping[Target, _Said]] = {
         signed_in=False,
     ),
     Target.DURABLE: _Said("A durable stream: see the protocol Durable Streams"),
+    Target.LIST: _Said(
+        "A page of a live list, whose fields are parameters; with `Accept: text/event-stream` its changes",
+        (
+            _query("limit", {"type": "integer", "minimum": 1, "maximum": LIMIT_MAX}, "Rows in a page"),
+            _query("after", _TEXT, "`next` of the page before"),
+            _query("ticket", _TEXT, "In place of a token, where only a URL can be given"),
+        ),
+        answer={
+            "type": "object",
+            "required": ["list", "log", "position", "of", "rows", "next"],
+            "properties": {
+                "list": _TEXT,
+                "log": _TEXT,
+                "position": _SEQ,
+                "of": _TEXT,
+                "rows": {"type": "array", "items": {"type": "array"}},
+                "next": {"type": ["string", "null"]},
+            },
+        },
+    ),
 }
-_NAME_OF: Final[Mapping[Target, str]] = {Target.STREAM: "stream", Target.DURABLE: "path"}
+_NAME_OF: Final[Mapping[Target, str]] = {Target.STREAM: "stream", Target.DURABLE: "path", Target.LIST: "list"}
 
 
 def openapi_document(

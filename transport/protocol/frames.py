@@ -304,6 +304,12 @@ class ServerSent:
         return b"%bevent: %b\ndata: %b\n\n" % (place, name.encode(), message)
 
 
+def event(name: str, message: bytes, id_: bytes = b"") -> bytes:
+    """A message of the service as an event of this name; `id_`: the reader's place after it."""
+    place = b"id: %b\n" % id_ if id_ else b""
+    return b"%bevent: %b\ndata: %b\n\n" % (place, name.encode(), message)
+
+
 def retry(seconds: float) -> bytes:
     """How long the reader should wait before it comes back."""
     return b"retry: %d\n\n" % round(seconds * 1000)

@@ -172,6 +172,9 @@ type KeyAndPart = Annotated[list[Key], msgspec.Meta(min_length=2, max_length=2)]
 """A list: in a union with a text that has a bound, msgspec 0.22 reads beyond the end of a tuple's type."""
 
 
+type Bound = Key | KeyAndPart
+
+
 class From(msgspec.Struct, frozen=True):
     """Where a follower of a list stands. `bound`: its last row, as [key, part] where there are several parts.
 
@@ -181,7 +184,7 @@ class From(msgspec.Struct, frozen=True):
     log: Annotated[str, msgspec.Meta(max_length=ID_CHARS_MAX)]
     position: Seq
     of: Annotated[str, msgspec.Meta(max_length=ID_CHARS_MAX)]
-    bound: Key | KeyAndPart | None = None
+    bound: Bound | None = None
 
 
 class Follow(msgspec.Struct, frozen=True, rename={"since": "from"}):
@@ -293,12 +296,17 @@ def convert[T](parsed: Parsed, wanted: type[T]) -> T | Invalid:
     return converted(fields, parsed.id, wanted)
 
 
-def converted[T](fields: dict[str, Any], request_id: str | None, wanted: type[T]) -> T | Invalid:
-    """As `convert`, of fields without `action` and `id`; they may become the value itself."""
+def converted[T](
+    fields: dict[str, Any], request_id: str | None, wanted: type[T], *, strict: bool = True
+) -> T | Invalid:
+    """As `convert`, of fields without `action` and `id`; they may become the value itself.
+
+    Not `strict`: numbers and truths may be texts.
+    """
     if wanted is dict:
         return cast("T", fields)
     try:
-        return msgspec.convert(fields, wanted, strict=True, dec_hook=_secret)
+        return msgspec.convert(fields, wanted, strict=strict, dec_hook=_secret)
     except msgspec.ValidationError as error:
         if _KEY not in str(error):
             return _refused(str(error), request_id)

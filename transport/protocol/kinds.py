@@ -167,6 +167,7 @@ class RowsFrame(Kind, frozen=True, tag="rows"):
     position: int
     put: list[list[Any]]
     drop: list[Any]
+    bound: Annotated[Any, MAYBE] = None
     reset: Annotated[bool, MAYBE] = False
     more: Annotated[bool, MAYBE] = False
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 from huahuo.actors.plugins.calls import UserId
 from huahuo.eventstore.errors import EventStoreError
 from huahuo.eventstore.limits import KEY_BYTES_MAX
-from huahuo.replay.list_window import Cursor, ListPlace, ListRange, Window
+from huahuo.replay.list_window import Cursor, ListRange, Window
 from huahuo.transport.protocol.codes import ErrorCode
 from huahuo.transport.protocol.incoming import From
 from huahuo.transport.server.pump import Pump, Shell
@@ -64,7 +64,8 @@ class Followed:
             frames = [self._of.begun(self, view, change), *frames]
         self.cursor, self.waits = change.cursor, False
         if first or change.reset or change.put or change.drop:
-            self.unacked.append(change.cursor.position)
+            if self._of.acks:
+                self.unacked.append(change.cursor.position)
             self._of.write(frames)
 
     def wait(self) -> None:
@@ -108,6 +109,11 @@ class Following:
         principal = self._session.principal
         assert principal is not None, "who follows has signed in"
         return principal.user_id
+
+    @property
+    def acks(self) -> bool:
+        """Whether it acks what was sent."""
+        return self._session.acks
 
     def has_room(self) -> bool:
         """Whether the socket takes more now."""
@@ -174,7 +180,7 @@ class Following:
         principal = self._session.principal
         assert principal is not None, "who follows has signed in"
         try:
-            return await self._views.ask(principal, name, fields)
+            return await self._views.ask(principal, name, fields, as_text=not self._session.acks)
         except EventStoreError:
             return Answered(code=ErrorCode.UNAVAILABLE, message=zh.LISTS_NOT_NOW)
 
@@ -195,7 +201,7 @@ class Following:
                 self._drop(was)
             self._say(type="following", id=one.request_id, outcome="denied")
             return
-        of = _with_limit(answered.rows, one.asked.limit)
+        of = answered.rows.with_limit(one.asked.limit)
         cursor = self._cursor(one, of) if one.asked.since is not None or was is None else _same(was, of)
         old = 0
         if was is not None and was.view is not None:
@@ -207,11 +213,7 @@ class Following:
         since = one.asked.since
         if since is None or since.log != self._log_id or since.of != of.name:
             return None
-        if since.bound is None:
-            return Cursor(since.position, None)
-        if isinstance(since.bound, str):
-            return Cursor(since.position, ListPlace(since.bound.encode(), of.parts[0].encode()))
-        return Cursor(since.position, ListPlace(*(text.encode() for text in since.bound)))
+        return Cursor(since.position, of.place_of(since.bound))
 
     def _enter(self, followed: Followed, name: str, fields: Mapping[str, Any], of: ListRange) -> None:
         view = self._views.enter(name, fields, of, followed)
@@ -291,7 +293,7 @@ class Following:
             reason = "corrupt" if answered.code else "forbidden"
             self._say(type="unfollowed", view=view.number, reason=reason)
             return
-        of = _with_limit(answered.rows, view.of.limit)
+        of = answered.rows.with_limit(view.of.limit)
         if of == view.of:
             self._views.wake(view)
             return
@@ -323,10 +325,6 @@ def _fits(since: From | None, of: ListRange) -> bool:
 
 def _texts(bound: str | Sequence[str]) -> Sequence[str]:
     return (bound,) if isinstance(bound, str) else bound
-
-
-def _with_limit(rows: ListRange, limit: int) -> ListRange:
-    return ListRange(rows.table, rows.parts, limit, rows.low, rows.high, rows.descending)
 
 
 def _same(was: Followed, of: ListRange) -> Cursor | None:

@@ -25,7 +25,8 @@ from huahuo.eventstore.core import row_changes
 from huahuo.eventstore.errors import Closed, EventStoreError
 from huahuo.eventstore.model import Append, RowRange, RowsAtOnce
 from huahuo.eventstore.port import Log
-from huahuo.replay.list_window import Cursor, ListPlace, ListRange, ListRow, Window, asked, window
+from huahuo.replay.list_window import Cursor, ListRange, ListRow, Window, asked, window
+from huahuo.transport.access.rights import READ
 from huahuo.transport.protocol.codes import ErrorCode
 from huahuo.transport.protocol.incoming import Invalid, converted
 from huahuo.transport.words import en, zh
@@ -49,13 +50,22 @@ class Answered(msgspec.Struct, frozen=True, array_like=True):
     details: str = ""
 
 
-type Ask = Callable[[Principal, str, Mapping[str, Any]], Awaitable[Answered]]
+class Ask(Protocol):
+    """Asks which rows of a list a user may have."""
+
+    def __call__(
+        self, who: Principal, name: str, given: Mapping[str, Any], /, *, as_text: bool = False
+    ) -> Awaitable[Answered]:
+        """`as_text`: all fields were given as texts. Raises EventStoreError."""
+        ...
 
 
 def asks(lists: Mapping[str, LiveList], log: Log, ambient: Ambient) -> Ask:
     """Asks the functions of this process. A table is tracked from its first answer on."""
 
-    async def ask(who: Principal, name: str, given: Mapping[str, Any]) -> Answered:
+    async def ask(
+        who: Principal, name: str, given: Mapping[str, Any], /, *, as_text: bool = False
+    ) -> Answered:
         one = lists.get(name)
         if one is None:
             return Answered(code=ErrorCode.NOT_FOUND, message=zh.NO_LIST)
@@ -64,9 +74,11 @@ def asks(lists: Mapping[str, LiveList], log: Log, ambient: Ambient) -> Ask:
         for unknown in sorted(given.keys() - set(known)):
             return _wrong(f"{unknown:.64}: {en.NO_FIELD}")
         if one.fields is not None:
-            fields = converted(dict(given), None, one.fields)
+            fields = converted(dict(given), None, one.fields, strict=not as_text)
             if isinstance(fields, Invalid):
                 return Answered(code=fields.code, message=fields.message, details=fields.details)
+        if who.rights is not None and READ not in who.rights:
+            return Answered()
         try:
             rows = one.ask(who, fields)
         except Exception:  # noqa: BLE001  an application's function
@@ -127,10 +139,6 @@ class View:
         self.tellings = 0.0
         """How often its followers were told what changed; infinite once it has none."""
 
-    def place(self, at: ListPlace) -> object:
-        """A place as the messages have it: its key, with its part where the list has several."""
-        return at.key.decode() if len(self.of.parts) == 1 else (at.key.decode(), at.part.decode())
-
     def messages(self, change: Window) -> list[bytes]:
         """The change as JSON, in messages of bounded size."""
         pieces = list(self._pieces(change))
@@ -139,24 +147,28 @@ class View:
         }  # fmt: skip
         if change.reset:
             head["reset"] = True
+        bound = change.cursor.bound
+        tail = {} if bound is None else {"bound": self.of.shown(bound)}
         return [
-            msgspec.json.encode(head | piece | ({"more": True} if number < len(pieces) else {}))
+            msgspec.json.encode(head | piece | ({"more": True} if number < len(pieces) else tail))
             for number, piece in enumerate(pieces, 1)
         ]
 
     def _pieces(self, change: Window) -> Iterator[dict[str, object]]:
-        drop, put, size = [self.place(at) for at in change.drop], list[object](), 0
+        drop, put, size = [self.of.shown(at) for at in change.drop], list[object](), 0
         for row in change.put:
             size += len(row.value) + len(row.place.key)
             if put and size > MESSAGE_BYTES_MAX:
                 yield {"put": put, "drop": drop}
                 drop, put, size = [], [], len(row.value) + len(row.place.key)
-            put.append(self._row(row))
+            put.append(row_of(self.of, row))
         yield {"put": put, "drop": drop}
 
-    def _row(self, row: ListRow) -> object:
-        key, value = row.place.key.decode(), msgspec.Raw(row.value)
-        return (key, value) if len(self.of.parts) == 1 else (key, value, row.place.part.decode())
+
+def row_of(of: ListRange, row: ListRow) -> tuple[object, ...]:
+    """A row as messages have it: its key, its value, and its part where the list has several."""
+    key, value = row.place.key.decode(), msgspec.Raw(row.value)
+    return (key, value) if len(of.parts) == 1 else (key, value, row.place.part.decode())
 
 
 class Views:
@@ -164,7 +176,7 @@ class Views:
 
     def __init__(self, log: Log, ask: Ask, framed: Callable[[bytes], bytes]) -> None:
         self.ask = ask
-        self._log = log
+        self.log = log
         self._framed = framed
         self._views: dict[tuple[str, bytes, ListRange], View] = {}
         self._of_part: dict[tuple[str, str], dict[View, None]] = {}
@@ -250,7 +262,7 @@ class Views:
         """A cursor of a list in which nothing changes does not grow old."""
         while self._views:
             await asyncio.sleep(_HOUR_S)
-            told, position = 0, self._log.position
+            told, position = 0, self.log.position
             for view in tuple(self._views.values()):
                 for follower in tuple(view.followers):
                     follower.reach(position)
@@ -312,8 +324,8 @@ class Views:
         for view, cursor in places:
             ranges += asked(view.of, cursor)
             spans.append(len(ranges))
-        found = await self._log.rows_at_once(ranges)
-        while self._log.position < found.position:
+        found = await self.log.rows_at_once(ranges)
+        while self.log.position < found.position:
             self._moved.clear()
             await self._moved.wait()
         start, told = 0, 0

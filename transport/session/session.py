@@ -443,6 +443,11 @@ class Session:
             return self.close(CloseCode.RATE_LIMITED, en.MESSAGES_TOO_LONG)
         return [self._speech.error(ErrorCode.RATE_LIMITED, zh.TOO_OFTEN, request_id=request_id)]
 
+    @property
+    def acks(self) -> bool:
+        """Whether its client can ack. A reader of server-sent events says nothing after its request."""
+        return not self._dialect.event_texts
+
     def refusal(self, code: ErrorCode, text: str, details: str, request_id: str | None) -> bytes:
         """An error in the client's language."""
         return self._speech.error(code, text, details=details, request_id=request_id)

@@ -44,6 +44,7 @@ LOG_NOT_READ = "the log cannot be read now: try again later"
 STATE_TOO_LARGE = "the state of this stream is too large for one answer"
 NO_SUCH_EVENT = "{} has no event {}"
 STREAM_AND_CLIENT = "stream and client are needed"
+PLACE_NEEDED = "{}: a place that the service gave out is needed"
 AFTER_NEEDED = (
     "after, or Last-Event-ID: a number, <log>:<number>, -<number>, head, start or snapshot is needed"
 )

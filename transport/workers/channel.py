@@ -240,7 +240,9 @@ class OwnerPort(Protocol):
     def read_joined(self, pages: list[Page]) -> Soon[list[Joined | None]]:
         """Read pages."""
 
-    def ask_list(self, principal: Principal, name: str, given: dict[str, Any]) -> Soon[Answered]:
+    def ask_list(
+        self, principal: Principal, name: str, given: dict[str, Any], as_text: bool
+    ) -> Soon[Answered]:
         """Which rows of a live list may this user have?"""
 
     def rows_at_once(self, ranges: list[RowRange]) -> Soon[RowsAtOnce]:

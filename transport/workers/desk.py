@@ -213,9 +213,11 @@ class Desk(OwnerPort):
         """See `OwnerPort`."""
         return await self._owner.feed.join_as_today(pages)
 
-    async def ask_list(self, principal: Principal, name: str, given: dict[str, Any]) -> Answered:
+    async def ask_list(
+        self, principal: Principal, name: str, given: dict[str, Any], as_text: bool
+    ) -> Answered:
         """See `OwnerPort`."""
-        return await self._owner.server.wires.views.ask(principal, name, given)
+        return await self._owner.server.wires.views.ask(principal, name, given, as_text=as_text)
 
     async def rows_at_once(self, ranges: list[RowRange]) -> RowsAtOnce:
         """See `OwnerPort`."""

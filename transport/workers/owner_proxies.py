@@ -241,9 +241,11 @@ def judge_of(channel: Channel) -> MayRead:
 def asks_of(channel: Channel) -> Ask:
     """Asks which rows of a list a user may have."""
 
-    async def ask(who: Principal, name: str, given: Mapping[str, Any]) -> Answered:
+    async def ask(
+        who: Principal, name: str, given: Mapping[str, Any], /, *, as_text: bool = False
+    ) -> Answered:
         try:
-            return await channel.ask(OwnerPort.ask_list, who, name, dict(given))
+            return await channel.ask(OwnerPort.ask_list, who, name, dict(given), as_text)
         except OwnerFailed:
             return Answered(code=ErrorCode.INTERNAL, message=zh.INTERNAL)
 

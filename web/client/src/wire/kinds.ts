@@ -131,6 +131,7 @@ export interface RowsFrame {
   readonly position: number;
   readonly put: unknown[][];
   readonly drop: unknown[];
+  readonly bound?: unknown;
   readonly reset?: boolean;
   readonly more?: boolean;
 }
