@@ -163,7 +163,8 @@ class EventSocket:
 
     __slots__ = (
         "_after", "_asked", "_begun", "_cors", "_expiring", "_gone", "_heartbeat_s", "_open", "_outcome",
-        "_outlet", "_place", "_shared", "_stuck", "address", "close_code", "listener", "load", "root", "trusted",
+        "_outlet", "_place", "_shared", "_stuck", "address", "close_code", "listener", "load", "root",
+        "trusted",
     )  # fmt: skip
 
     def __init__(

@@ -40,9 +40,8 @@ def encoded(place: object) -> str:
 
 def _decoded[T](text: str, decoder: msgspec.json.Decoder[T], name: str) -> T:
     """Raises AskedWrongly: the text is no such place."""
+    text = text[:_TEXT_CHARS_MAX]
     try:
-        if len(text) > _TEXT_CHARS_MAX:
-            raise ValueError
         return decoder.decode(urlsafe_b64decode(text + "=" * (-len(text) % 4)))
     except (ValueError, msgspec.MsgspecError, RecursionError):
         raise AskedWrongly(http_zh.PLACE_NEEDED.format(name)) from None
