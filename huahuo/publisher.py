@@ -562,4 +562,4 @@ class Publisher:
 
 
 def _at(said: Mapping[str, Any]) -> At:
-    return At(said["at"]["stream"], said["at"]["seq"], said["at"].get("position", 0))
+    return At(said["at"]["stream"], said["at"]["seq"])

@@ -202,6 +202,8 @@ async def test_a_command_of_an_import_whose_answer_is_lost_is_carried_out_once(
     assert (result["total"], result["success"], result["failed"]) == (8_000, 8_000, 0)
     assert answers.keys() == {"begin_import", "import_emails", "end_import"}
     for first, again, *_others in answers.values():
+        places = [one.pop("at", {}) for one in (first, again)]
+        assert len({(place.get("stream"), place.get("seq")) for place in places}) == 1
         assert again == {**first, "duplicate": True}
 
 
