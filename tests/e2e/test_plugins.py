@@ -73,7 +73,7 @@ def test_without_a_plug_in_events_are_published_and_mail_is_unknown(tmp_path: Pa
 
     with service_of(tmp_path, []) as service:
         assert service.publish("system", "notice", {"text": "x"}) == 1
-        assert told(service, publish, admin=True)["at"] == {"stream": "group/ops", "seq": 1}
+        assert told(service, publish, admin=True)["at"] == {"stream": "group/ops", "seq": 1, "position": 2}
         assert told(service, add) == "unknown_action"
         with pytest.raises(HuahuoError, match="no plug-in 'mail'"):
             service.update_email_status(1, "ok")
