@@ -43,7 +43,8 @@ def test_a_browser_orders_follows_resumes_over_a_kill_and_others_are_denied(tmp_
         async with joined(server.url, server.token(42, "alice"), client="dev-7") as alice:
             said = await order_tea(alice)
             assert said == {
-                "type": "success", "id": "c1", "order_id": 1, "at": {"stream": "order/1", "seq": 1, "position": said["at"]["position"]},
+                "type": "success", "id": "c1", "order_id": 1,
+                "at": {"stream": "order/1", "seq": 1, "position": said["at"]["position"]},
             }  # fmt: skip
             await alice.say(action="subscribe", id="s1", stream="order/1", after="snapshot")
             assert (await alice.until("subscribed"))["outcome"] == "snapshot"
