@@ -1,10 +1,12 @@
 /** `huahuo-client`: see the README. */
 
-export { Client, type Place } from "./client/client.js";
+export { Client, type ListOptions, type Place } from "./client/client.js";
 export type { ClientOptions, SendOptions } from "./client/options.js";
 export { type CursorStore, IndexedDbCursors, type IndexedDbOptions, MemoryCursors } from "./client/cursors.js";
 export { type ClientErrorCode, HuahuoError } from "./model/errors.js";
 export { cancelJob, hasEnded, type Job, JOB_FOLD, type WatchedJob } from "./client/job.js";
+export type { Draft, ListState, LiveList } from "./client/list.js";
+export type { FieldsOf, Lists, RowOf } from "./model/lists.js";
 export type { Decode, Decoder, DictionaryPlace } from "./wire/inflow.js";
 export type * from "./model/model.js";
 export type { Observable } from "./model/observable.js";

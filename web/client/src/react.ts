@@ -2,7 +2,8 @@
 
 import { useCallback, useEffect, useRef, useState, useSyncExternalStore } from "react";
 import {
-  cancelJob, type Client, type Fold, type Job, JOB_FOLD, type Observable, type Reply, type State, type View, watch,
+  cancelJob, type Client, type FieldsOf, type Fold, type Job, JOB_FOLD, type ListOptions, type Lists, type ListState, type LiveList,
+  type Observable, type Reply, type RowOf, type State, type View, watch,
 } from "./index.js";
 
 /** An observable's value. The component renders again when it changes. */
@@ -40,6 +41,46 @@ export function useStream<S, T>(client: Client, stream: string, fold: Fold<S, T>
     };
   }, [client, stream]);
   return view;
+}
+
+export interface ListView<Row> {
+  readonly rows: readonly Row[];
+  /** How many rows would change at `resume`. */
+  readonly waiting: number;
+  readonly state: ListState;
+  /** To ask for `more`, to `pause` and to `resume`. Null at the first rendering. */
+  readonly list: LiveList<Row> | null;
+}
+
+const NO_ROWS: readonly never[] = [];
+const CONNECTING: ListState = { name: "connecting" };
+
+/**
+ * A live list, for as long as the component is mounted. `fields` may be written inline.
+ *
+ * @param name its name; "" follows none
+ */
+export function useList<N extends keyof Lists>(client: Client, name: N, fields: FieldsOf<N>, options?: ListOptions): ListView<RowOf<N>>;
+export function useList<Row = unknown>(client: Client, name: string, fields?: object, options?: ListOptions): ListView<Row>;
+export function useList(client: Client, name: string, fields: any = {}, options: ListOptions = {}): ListView<any> {
+  const [list, setList] = useState<LiveList<unknown> | null>(null);
+  const [, again] = useState(0);
+  const given = JSON.stringify(fields);
+  useEffect(() => {
+    if (!name) return undefined;
+    const made = client.list<unknown>(name as never, JSON.parse(given) as object, options);
+    const render = () => again((count) => count + 1);
+    const ends = [made.rows, made.waiting, made.state].map((one: Observable<unknown>) => one.subscribe(render));
+    setList(made);
+    return () => {
+      setList(null);
+      for (const end of ends) end();
+      made.close();
+    };
+  }, [client, name, given, options.limit]);
+  return {
+    rows: list?.rows.value ?? NO_ROWS, waiting: list?.waiting.value ?? 0, state: list?.state.value ?? CONNECTING, list,
+  };
 }
 
 export interface JobView extends View<Job> {

@@ -1,8 +1,9 @@
 /** Vue 3: `huahuo-client/vue`. */
 
-import { onScopeDispose, readonly, shallowRef, type ShallowRef, toValue, watch as watchRef, type WatchSource } from "vue";
+import { isRef, onScopeDispose, readonly, shallowRef, type ShallowRef, toValue, watch as watchRef, type WatchSource } from "vue";
 import {
-  cancelJob, type Client, type Fold, type Job, JOB_FOLD, type Observable, type Reply, type State, type View, watch,
+  cancelJob, type Client, type FieldsOf, type Fold, type Job, JOB_FOLD, type ListOptions, type Lists, type ListState, type LiveList,
+  type Observable, type Reply, type RowOf, type State, type View, watch,
 } from "./index.js";
 
 type Ref<T> = Readonly<ShallowRef<T>>;
@@ -42,6 +43,56 @@ export function useStream<S, T>(client: Client, stream: string | WatchSource<str
   else watchRef(stream, follow, { immediate: true });
   onScopeDispose(() => close());
   return readonly(ref) as Ref<View<S>>;
+}
+
+/**
+ * A live list, for the lifetime of the component: its rows as a ref, and the list itself for `more`, `pause` and
+ * `resume`.
+ *
+ * @param fields its fields, or a ref or getter of them
+ */
+export function useList<N extends keyof Lists>(
+  client: Client, name: N, fields: FieldsOf<N> | WatchSource<FieldsOf<N>>, options?: ListOptions,
+): ListRefs<RowOf<N>>;
+export function useList<Row = unknown>(
+  client: Client, name: string, fields?: object | WatchSource<object>, options?: ListOptions,
+): ListRefs<Row>;
+export function useList(
+  client: Client, name: string, fields: any = {}, options: ListOptions = {},
+): ListRefs<any> {
+  const rows = shallowRef<readonly unknown[]>([]);
+  const waiting = shallowRef(0);
+  const state = shallowRef<ListState>({ name: "connecting" });
+  const list = shallowRef<LiveList<unknown> | null>(null);
+  let close = (): void => undefined;
+  const follow = (given: object) => {
+    close();
+    const made = client.list<unknown>(name as never, given, options);
+    list.value = made;
+    rows.value = made.rows.value;
+    state.value = made.state.value;
+    const ends = [
+      made.rows.subscribe((value) => (rows.value = value)),
+      made.waiting.subscribe((value) => (waiting.value = value)),
+      made.state.subscribe((value) => (state.value = value)),
+    ];
+    close = () => {
+      for (const end of ends) end();
+      made.close();
+    };
+  };
+  if (typeof fields === "function" || isRef(fields)) watchRef(fields as WatchSource<object>, follow, { immediate: true });
+  else follow(fields);
+  onScopeDispose(() => close());
+  return { rows, waiting, state, list };
+}
+
+export interface ListRefs<Row> {
+  readonly rows: Ref<readonly Row[]>;
+  /** How many rows would change at `resume`. */
+  readonly waiting: Ref<number>;
+  readonly state: Ref<ListState>;
+  readonly list: Ref<LiveList<Row> | null>;
 }
 
 /**

@@ -56,7 +56,7 @@ test("what is not used is left out", async () => {
 
 test("nothing is needed at run time but by the modules that are for it", () => {
   const needs: Record<string, string[]> = {
-    "client/cursors.ts": ["idb"],
+    
     "vue.ts": ["vue"], "react.ts": ["react"], "wire/zstd.ts": ["@bokuweb/zstd-wasm"],
   };
   for (const name of readdirSync(here("../src"), { recursive: true, encoding: "utf8" })) {

@@ -49,6 +49,18 @@ test("a fold of a stream that may not be read has its error", async () => {
 });
 
 describe("Vue", () => {
+  test("has the rows of a list for as long as its scope lives, and those of other fields after they change", async () => {
+    world.log.lists.set("open", { a: 1, b: 2 });
+    const scope = effectScope();
+    const fields = ref({ n: 1 });
+    const refs = scope.run(() => vue.useList(tab.client, "open", fields, { limit: 5 }));
+    await until(() => expect(refs?.rows.value).toEqual([1, 2]));
+    fields.value = { n: 2 };
+    await until(() => expect(world.said("follow").at(-1)?.["fields"]).toEqual({ n: 2 }));
+    scope.stop();
+    await until(() => expect(world.connection?.model.views.open).toEqual([]));
+  });
+
   test("has the value for as long as its scope lives", async () => {
     const scope = effectScope();
     const view = scope.run(() => vue.useStream(tab.client, STREAM, SUM));
@@ -87,6 +99,20 @@ describe("React", () => {
     const state = react.useConnection(tab.client);
     return createElement("p", null, `${state.name} ${error?.code ?? value}`);
   };
+
+  test("useList renders the rows, and closes the list with the component", async () => {
+    world.log.lists.set("open", { a: 1, b: 2 });
+    const node = document.createElement("div");
+    const root = createRoot(node);
+    const Page = () => createElement("p", null, react.useList(tab.client, "open", { n: 1 }, { limit: 5 }).rows.join());
+    root.render(createElement(StrictMode, null, createElement(Page)));
+    await until(() => expect(node.textContent).toBe("1,2"));
+    world.log.lists.set("open", { c: 3 });
+    world.pump();
+    await until(() => expect(node.textContent).toBe("1,2,3"));
+    root.unmount();
+    await until(() => expect(world.connection?.model.views.open).toEqual([]));
+  });
 
   test("has the value for as long as the component is mounted, in strict mode too", async () => {
     const box = document.createElement("div");

@@ -7,11 +7,18 @@ import { iterate } from "./iterate.js";
 import { watchJob, type WatchedJob } from "./job.js";
 import type { At, Commands, Item, Language, Reply, Status, StreamEvent } from "../model/model.js";
 import type { Rest, SendOptions, Undeclared } from "./options.js";
+import { LIMIT_MAX, LiveList } from "./list.js";
+import type { FieldsOf, Lists, RowOf, UndeclaredList } from "../model/lists.js";
 import { abortable } from "../session/outbox.js";
 import { type SubscribeOptions, Subscription } from "./subscription.js";
 
 /** Where a loop over a stream begins. */
 export type Place = Pick<SubscribeOptions, "after" | "tabs">;
+
+export interface ListOptions {
+  /** At most so many rows, up to 1,000 (100). */
+  readonly limit?: number;
+}
 
 const ignore = () => undefined; // the loop itself throws the error
 
@@ -76,8 +83,18 @@ export class Client extends Connection {
   ): Promise<Reply & Record<string, unknown>>;
   async send(action: string, fields: object = {}, options: SendOptions = {}): Promise<Reply> {
     this.raiseIfStopped();
-    const { signal, id = `${this.page}-${++this.count}` } = options;
-    const reply = await this.outbox.add(id, encodeCommand(action, id, fields), signal);
+    const { signal, optimistic, id = `${this.page}-${++this.count}` } = options;
+    const message = encodeCommand(action, id, fields);
+    const guessed = optimistic ? [...this.lists] : [];
+    if (optimistic) for (const list of guessed) list.guess(id, optimistic);
+    let position = 0;
+    let reply: Reply;
+    try {
+      reply = await this.outbox.add(id, message, signal);
+      position = reply.at?.position ?? 0;
+    } finally {
+      for (const list of guessed) list.settle(id, position);
+    }
     if (options.applied && reply.at) {
       try {
         await abortable(this.applied(reply.at), signal);
@@ -106,7 +123,8 @@ export class Client extends Connection {
   }
 
   /**
-   * Read your writes: wait until every subscription of this tab to that stream has handled the event.
+   * Read your writes: wait until every subscription of this tab to that stream has handled the event, and
+   * every live list of this tab shows the commit.
    * Inside a handler of the same stream, waiting for it is a deadlock.
    *
    * @throws HuahuoError `not_subscribed`, `log_replaced`, `stream_denied`, `stopped`
@@ -114,10 +132,37 @@ export class Client extends Connection {
   async applied(at: At): Promise<void> {
     this.raiseIfStopped();
     const readers = [...this.subscriptions].filter((one) => one.stream === at.stream);
-    if (readers.length === 0) {
+    const lists = at.position ? [...this.lists] : [];
+    await Promise.all(lists.map((one) => one.has(at.position ?? 0)));
+    if (readers.length === 0 && lists.length === 0) {
       throw new HuahuoError("not_subscribed", `${at.stream}: nothing in this tab reads it`);
     }
     await Promise.all(readers.map((one) => one.reached(at.seq)));
+  }
+
+  // -- lists --------------------------------------------------------------------------------------
+
+  /**
+   * Follow a live list: its first `limit` rows (100 without it), as long as it is not closed. `fields` are those that
+   * the application's list has.
+   *
+   * @throws HuahuoError `stopped`
+   */
+  list<N extends keyof Lists>(name: N, fields: FieldsOf<N>, options?: ListOptions): LiveList<RowOf<N>>;
+  list<Row = unknown>(name: UndeclaredList<string>, fields?: object, options?: ListOptions): LiveList<Row>;
+  list(name: string, fields: object = {}, options: ListOptions = {}): LiveList<unknown> {
+    this.raiseIfStopped();
+    const list = new LiveList<unknown>(name, fields, Math.min(options.limit ?? 100, LIMIT_MAX), this.listSource);
+    this.lists.add(list);
+    return list;
+  }
+
+  /** The user signs out: forget the rows that were kept for the next page, and stop. */
+  async signOut(): Promise<void> {
+    const prefix = await this.listKey();
+    for (const list of this.lists) list.forget();
+    this.close();
+    await this.store.forget?.(prefix);
   }
 
   // -- life ---------------------------------------------------------------------------------------
@@ -131,7 +176,7 @@ export class Client extends Connection {
   /** Ack what was processed and stop. Pending calls fail with `stopped`. Other tabs continue. */
   close(): void {
     if (this.states.value.name === "stopped") return;
-    for (const subscription of [...this.subscriptions]) subscription.close();
+    for (const one of [...this.subscriptions, ...this.lists]) one.close();
     this.stop(new HuahuoError("stopped", "the client was closed by the application"));
   }
 }

@@ -10,6 +10,8 @@ import type { EngineMessage, StateData, TabMessage } from "../wire/messages.js";
 import { userOf } from "./identity.js";
 import type { Cursor, Language, Reply, State, Status } from "../model/model.js";
 import type { ClientOptions } from "./options.js";
+import { Lists } from "../session/lists.js";
+import type { Kept, ListSource, LiveList } from "./list.js";
 import { watchPage } from "./page.js";
 import { guarded, type Observable, Subject } from "../model/observable.js";
 import { Outbox } from "../session/outbox.js";
@@ -19,6 +21,8 @@ import { type Applied, Tabs } from "./tabs.js";
 import { otherUser, TokenSource } from "./token.js";
 
 const ID_CHARS_MAX = 64;
+
+type Reader = Subscription | LiveList<unknown>;
 
 /** Its fields that are declared alone get their values in the constructor, and take no room in the bundle. */
 export class Connection {
@@ -31,7 +35,7 @@ export class Connection {
   private declare readonly host: Host;
   private declare readonly url: string;
   protected declare readonly page: string;
-  private declare store: CursorStore;
+  protected declare store: CursorStore;
   private scope = "";
   /** Whose cursors, and tabs, these are: what the token says, else what the server says. */
   private user = "";
@@ -45,7 +49,8 @@ export class Connection {
   protected count = 0;
   protected language: Language | undefined;
   protected readonly subscriptions = new Set<Subscription>();
-  private readonly readers = new Map<string, Subscription>();
+  protected readonly lists = new Set<LiveList<unknown>>();
+  private readonly readers = new Map<string, Reader>();
   protected declare readonly outbox: Outbox;
   protected readonly listeners = new Set<(status: Status) => void>();
   private readonly over = new AbortController();
@@ -137,6 +142,7 @@ export class Connection {
       window: this.options.window ?? 512,
       backoffMs: this.options.backoffMs ?? [500, 20_000],
       decoder: this.options.decoder,
+      lists: new Lists(),
       deliver: (tab, message) => {
         if (this.tabs) this.tabs.down(tab, message);
         else this.heard(message);
@@ -150,7 +156,7 @@ export class Connection {
 
   /** Tell a new owner of the connection about this tab's readers and commands. */
   private again(): void {
-    for (const subscription of this.subscriptions) subscription.attach();
+    for (const one of [...this.subscriptions, ...this.lists]) one.attach();
     this.outbox.again();
   }
 
@@ -171,9 +177,9 @@ export class Connection {
         this.outbox.answered(message.id, message.error ? fromData(message.error) : (message.reply as Reply));
         return;
       default: {
-        const subscription = this.readers.get(message.reader);
-        if (subscription) subscription.heard(message);
-        else if (message.is === "item") this.up({ do: "detach", reader: message.reader });
+        const reader = this.readers.get(message.reader);
+        if (reader) reader.heard(message);
+        else if (message.is === "item" || message.is === "list") this.up({ do: "detach", reader: message.reader });
       }
     }
   }
@@ -193,7 +199,7 @@ export class Connection {
     if (this.over.signal.aborted) return;
     this.over.abort();
     this.states.set({ name: "stopped", error });
-    for (const subscription of [...this.subscriptions]) subscription.fail(error);
+    for (const one of [...this.subscriptions, ...this.lists]) one.fail(error);
     this.outbox.fail(error);
     this.leave();
     this.isOpen();
@@ -212,6 +218,10 @@ export class Connection {
     if (this.suspended) return;
     this.suspended = true;
     for (const subscription of this.subscriptions) subscription.pause();
+    for (const list of this.lists) {
+      list.detach();
+      list.keep();
+    }
     this.leave();
   }
 
@@ -229,9 +239,36 @@ export class Connection {
   }
 
   /** Its readers get nothing any more. */
-  private forget(subscription: Subscription): void {
-    for (const [reader, known] of this.readers) if (known === subscription) this.readers.delete(reader);
+  private forget(one: Reader): void {
+    for (const [reader, known] of this.readers) if (known === one) this.readers.delete(reader);
   }
+
+  private newReader(one: Reader): string {
+    const reader = `${this.page}.${++this.count}`;
+    this.forget(one);
+    this.readers.set(reader, one);
+    return reader;
+  }
+
+  /** The key of what is kept of a list; without a list, what all such keys begin with. */
+  protected async listKey(list = "", fields: object = {}): Promise<string> {
+    await this.opened;
+    return `${this.scope} list ${list && JSON.stringify([list, fields])}`;
+  }
+
+  protected readonly listSource: ListSource = {
+    newReader: (list) => this.newReader(list),
+    send: (message) => this.up(message),
+    load: async (list, fields) => {
+      const key = await this.listKey(list, fields);
+      return ((await this.store.recall?.(key)) as Kept | undefined) ?? null;
+    },
+    save: async (list, fields, kept) => this.store.remember?.(await this.listKey(list, fields), kept),
+    closed: (list) => {
+      this.lists.delete(list);
+      this.forget(list);
+    },
+  };
 
   private tell(status: Status): void {
     for (const listener of [...this.listeners]) guarded(() => listener(status));
@@ -250,12 +287,7 @@ export class Connection {
         await client.opened;
         return `${client.scope} ${stream}`;
       },
-      newReader: (subscription: Subscription) => {
-        const reader = `${client.page}.${++client.count}`;
-        client.forget(subscription);
-        client.readers.set(reader, subscription);
-        return reader;
-      },
+      newReader: (subscription: Subscription) => client.newReader(subscription),
       send: (message: TabMessage) => client.up(message),
       applied: ({ stream }: Subscription, cursor: Cursor) => client.tabs?.tellApplied({ stream, ...cursor }),
       problem: (code: string, message: string) => client.tell({ type: "problem", code, message }),

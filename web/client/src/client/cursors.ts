@@ -1,6 +1,5 @@
 /** Stores of cursors, which outlive a page. */
 
-import { openDB, unwrap, wrap, type IDBPDatabase } from "idb";
 import { HuahuoError, misuse } from "../model/errors.js";
 import type { Cursor } from "../model/model.js";
 
@@ -14,6 +13,11 @@ export interface CursorStore {
    * a later cursor of the same log is stored. At the same seq, a cursor with a check replaces the stored one.
    */
   save(key: string, cursor: Cursor, base?: Cursor | null): Promise<boolean>;
+  /** Keep any value (null: none) until the next page. */
+  remember?(key: string, value: unknown): Promise<void>;
+  recall?(key: string): Promise<unknown>;
+  /** Forget what was kept under keys that begin with `prefix`. */
+  forget?(prefix: string): Promise<void>;
   /** As `save`, inside a transaction of the application. Settles with the transaction. */
   commit?(transaction: IDBTransaction, key: string, cursor: Cursor, base: Cursor | null): Promise<boolean>;
 }
@@ -64,11 +68,11 @@ export interface IndexedDbOptions {
 /** In IndexedDB: outlives the page, and all tabs share it. */
 export class IndexedDbCursors implements CursorStore {
   private readonly store: string;
-  private opened: Promise<IDBPDatabase> | null;
+  private opened: Promise<IDBDatabase> | null;
 
   constructor(options: IndexedDbOptions = {}) {
     this.store = options.store ?? STORE;
-    this.opened = options.database ? Promise.resolve(options.database).then((database) => wrap(database)) : null;
+    this.opened = options.database ? Promise.resolve(options.database) : null;
   }
 
   /** Make the object store. Call it in `onupgradeneeded` of the application's database. */
@@ -84,9 +88,8 @@ export class IndexedDbCursors implements CursorStore {
     });
   }
 
-  async load(key: string): Promise<Cursor | null> {
-    const { store } = await this.transaction("readonly");
-    return ((await store.get(key).catch(failed)) as Cursor | undefined) ?? null;
+  load(key: string): Promise<Cursor | null> {
+    return this.recall(key) as Promise<Cursor | null>;
   }
 
   save(key: string, cursor: Cursor, base?: Cursor | null): Promise<boolean> {
@@ -97,51 +100,80 @@ export class IndexedDbCursors implements CursorStore {
     });
   }
 
+  async remember(key: string, value: unknown): Promise<void> {
+    const transaction = await this.transaction("readwrite");
+    const store = transaction.objectStore(this.store);
+    sent(value === null ? store.delete(key) : store.put(value, key));
+    await done(transaction).catch(failed);
+  }
+
+  async recall(key: string): Promise<unknown> {
+    const transaction = await this.transaction("readonly");
+    return (await got(transaction.objectStore(this.store).get(key)).catch(failed)) ?? null;
+  }
+
+  async forget(prefix: string): Promise<void> {
+    const transaction = await this.transaction("readwrite");
+    sent(transaction.objectStore(this.store).delete(IDBKeyRange.bound(prefix, `${prefix}\uffff`)));
+    await done(transaction).catch(failed);
+  }
+
   commit(transaction: IDBTransaction, key: string, cursor: Cursor, base: Cursor | null): Promise<boolean> {
     if (!transaction.objectStoreNames.contains(this.store)) {
       throw misuse(`commit: the transaction must include the object store "${this.store}"`);
     }
     if (transaction.mode === "readonly") throw misuse("commit: the transaction must be readwrite");
-    const ours = wrap(transaction);
-    const store = ours.objectStore(this.store) as unknown as Store;
+    const store = transaction.objectStore(this.store);
     let conflict = false;
     // Another tab applied these events, so this transaction must not apply them again.
-    const decided = store.get(key).then((kept) => {
-      conflict = !replaces(cursor, (kept as Cursor | undefined) ?? null, base);
-      if (conflict) ours.abort();
-      else void store.put(cursor, key).catch(() => undefined); // `done` tells of it
+    const decided = got<Cursor | undefined>(store.get(key)).then((kept) => {
+      conflict = !replaces(cursor, kept ?? null, base);
+      if (conflict) transaction.abort();
+      else sent(store.put(cursor, key));
     });
-    return Promise.all([decided, ours.done]).then(() => true, (error: unknown) => (conflict ? false : failed(error)));
+    return Promise.all([decided, done(transaction)]).then(() => true, (error: unknown) => (conflict ? false : failed(error)));
   }
 
   private async change<T, R>(key: string, work: (kept: T | null, put: (value: T) => void) => R): Promise<R> {
-    const { store, done } = await this.transaction("readwrite");
-    const changed = store.get(key).then((kept) =>
-      work((kept as T | undefined) ?? null, (value) => void store.put(value, key).catch(() => undefined)),
-    );
-    return Promise.all([changed, done]).then(([result]) => result, failed);
+    const transaction = await this.transaction("readwrite");
+    const store = transaction.objectStore(this.store);
+    const changed = got<T | undefined>(store.get(key)).then((kept) => work(kept ?? null, (value) => sent(store.put(value, key))));
+    return Promise.all([changed, done(transaction)]).then(([result]) => result, failed);
   }
 
-  private async transaction(mode: "readonly" | "readwrite"): Promise<{ store: Store; done: Promise<void> }> {
-    this.opened ??= openDB(STORE, 1, {
-      upgrade: (database) => IndexedDbCursors.createStore(unwrap(database), this.store),
-      blocking: (_current, _blocked, event) => {
-        (event.target as IDBDatabase).close(); // else a deletion of the database would block
-        this.opened = null;
-      },
-    }).catch(failed);
-    const database = await this.opened;
+  private async transaction(mode: "readonly" | "readwrite"): Promise<IDBTransaction> {
+    const database = await (this.opened ??= this.open().catch(failed));
     if (!database.objectStoreNames.contains(this.store)) {
       throw misuse(`the database has no object store "${this.store}": call IndexedDbCursors.createStore in onupgradeneeded`);
     }
-    return database.transaction(this.store, mode) as unknown as { store: Store; done: Promise<void> };
+    return database.transaction(this.store, mode);
+  }
+
+  private async open(): Promise<IDBDatabase> {
+    const request = indexedDB.open(STORE, 1);
+    request.onupgradeneeded = () => IndexedDbCursors.createStore(request.result, this.store);
+    const database = await got(request);
+    database.onversionchange = () => {
+      database.close(); // else a deletion of the database would block
+      this.opened = null;
+    };
+    return database;
   }
 }
 
-interface Store {
-  get(key: string): Promise<unknown>;
-  put(value: unknown, key: string): Promise<unknown>;
-}
+/** Its result. The package idb gives promises in place of requests. */
+const got = <T>(request: IDBRequest<T>): Promise<T> => "then" in request ? (request as unknown as Promise<T>) : new Promise((resolve, reject) => {
+  request.onsuccess = () => resolve(request.result);
+  request.onerror = () => reject(request.error as Error);
+});
+
+/** Its transaction tells how it ended. */
+const sent = (request: IDBRequest): void => void got(request).catch(() => undefined);
+
+const done = (transaction: IDBTransaction): Promise<void> => new Promise((resolve, reject) => {
+  transaction.addEventListener("complete", () => resolve());
+  transaction.addEventListener("abort", () => reject(transaction.error as Error));
+});
 
 function failed(cause: unknown): never {
   const text = cause instanceof Error && cause.message ? cause.message : "the transaction was aborted";

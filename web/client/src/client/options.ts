@@ -3,6 +3,7 @@
 import type { Host } from "../session/host.js";
 import type { Decoder } from "../wire/inflow.js";
 import type { CursorStore } from "./cursors.js";
+import type { Draft } from "./list.js";
 import type { Commands, Language } from "../model/model.js";
 
 export interface ClientOptions {
@@ -39,6 +40,11 @@ export interface ClientOptions {
 export interface SendOptions {
   /** Wait until this tab's subscriptions have handled the event that the command caused. */
   readonly applied?: boolean;
+  /**
+   * Changes each live list of this tab at once, as the command probably will. What it changed is undone when the
+   * server's own rows are there, or when the command is refused.
+   */
+  readonly optimistic?: (draft: Draft) => void;
   /** The command's id. A repeat, even by another page, is not executed again. Default: a new id. */
   readonly id?: string;
   /** Stops the waiting. A command that was sent already may be executed. */

@@ -159,6 +159,8 @@ export type Status =
 export interface At {
   readonly stream: string;
   readonly seq: number;
+  /** Of the log after the commit. */
+  readonly position?: number;
 }
 
 /** The answer to a command. */

@@ -9,6 +9,7 @@ import { UNSUPPORTED_VERSION } from "../model/codes.js";
 import { HuahuoError, toData } from "../model/errors.js";
 import type { Host } from "./host.js";
 import { type Decoder, Inflow } from "../wire/inflow.js";
+import type { Lists } from "./lists.js";
 import type { EngineMessage, StateData, TabMessage } from "../wire/messages.js";
 import type { Language, State } from "../model/model.js";
 import { Retry } from "./retry.js";
@@ -32,6 +33,8 @@ export interface EngineOptions {
   readonly token: (fresh: boolean) => Promise<string>;
   readonly renewable: boolean;
   readonly window: number;
+  /** The live lists. Undefined: none are followed. */
+  readonly lists?: Lists;
   readonly backoffMs: readonly [number, number];
   /** Loads the decoder for compressed messages. Undefined: the client does not ask for compression. */
   readonly decoder: (() => Promise<Decoder>) | undefined;
@@ -60,9 +63,9 @@ export class Engine {
   private pumping = false;
 
   constructor(private readonly options: EngineOptions) {
-    const { host, client, window, backoffMs, renewable } = options;
+    const { host, client, window, backoffMs, renewable, lists } = options;
     const retry = new Retry(() => host.random(), backoffMs[0], backoffMs[1], renewable);
-    this.session = new Session({ client, window, retry, prefix: host.id() });
+    this.session = new Session({ client, window, retry, prefix: host.id(), lists });
   }
 
   start(): void {
@@ -95,6 +98,7 @@ export class Engine {
   /** Drop the readers of a tab that is gone. Its commands are still executed. */
   forgetTab(tab: string): void {
     this.session.detachAll(`${tab}.`);
+    this.session.lists?.detachAll(`${tab}.`);
     this.pump();
   }
 
@@ -105,7 +109,13 @@ export class Engine {
         this.session.attach(message.reader, message.stream, message.start, message.cursor);
         break;
       case "detach":
-        this.session.detach(message.reader);
+        if (!this.session.lists?.detach(message.reader)) this.session.detach(message.reader);
+        break;
+      case "follow":
+        this.session.lists?.follow(message.reader, message.list, message.fields, message.limit, message.place);
+        break;
+      case "applied":
+        this.session.lists?.applied(message.reader, message.position);
         break;
       case "done":
         this.session.processed(message.reader, message.era, message.seq);

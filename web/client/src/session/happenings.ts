@@ -1,9 +1,11 @@
 /** What the session tells its shell, for the application. It mirrors `transport/client/model.py`. */
 
 import type { HuahuoError } from "../model/errors.js";
+import type { ListHappening } from "./lists.js";
 import type { Check, Cursor, Outcome, Reply, State, Status } from "../model/model.js";
 
 export type Happening =
+  | ListHappening
   /** `take` has an item for this reader. */
   | { readonly is: "readable"; readonly reader: string }
   /** The reader is placed at `cursor`. Events after it follow. */

@@ -23,6 +23,7 @@ import { HuahuoError } from "../model/errors.js";
 import type { DictionaryPlace } from "../wire/inflow.js";
 import type { Check, Language, Reply, User } from "../model/model.js";
 import type { Happening } from "./happenings.js";
+import type { Lists } from "./lists.js";
 import { Liveness } from "./liveness.js";
 import { Readers } from "./readers.js";
 import type { Retry } from "./retry.js";
@@ -39,6 +40,8 @@ export interface SessionOptions {
   readonly window?: number;
   /** Rate limit of messages to the server; 0 = no limit. */
   readonly messagesPerS?: number;
+  /** The live lists, if any are to be followed. */
+  readonly lists?: Lists | undefined;
 }
 
 export class Session extends Readers {
@@ -51,6 +54,7 @@ export class Session extends Readers {
   private readonly client: string;
   private readonly prefix: string;
   private readonly retry: Retry;
+  readonly lists: Lists | undefined;
   private readonly commands: CommandQueue;
   private readonly pace: Pace;
   private log = "";
@@ -64,6 +68,7 @@ export class Session extends Readers {
     this.client = options.client;
     this.prefix = options.prefix;
     this.retry = options.retry;
+    this.lists = options.lists;
     this.pace = new Pace(options.messagesPerS ?? 90);
     this.commands = new CommandQueue((attempt) => this.retry.delayMs(attempt));
   }
@@ -125,6 +130,7 @@ export class Session extends Readers {
     this.needsToken = verdict.newToken;
     const why = (failure && `${failure.code}: ${failure.message}`) || goaway?.reason || reason || verdict.why;
     this.commands.connectionLost();
+    this.lists?.away();
     for (const pipe of this.pipes.values()) {
       pipe.connectionLost();
       if (!pipe.readers.size) this.pipes.delete(pipe.name);
@@ -167,6 +173,7 @@ export class Session extends Readers {
       pipe.asked = `${this.prefix}-s${++this.count}`;
       messages.push(JSON.stringify({ action: "subscribe", id: pipe.asked, stream: pipe.name, ...ask }));
     }
+    for (const message of this.lists?.outgoing(now, this.prefix, () => this.pace.take(now)) ?? []) messages.push(JSON.stringify(message));
     messages.push(...this.commands.due(this.pace, now));
     return messages;
   }
@@ -175,7 +182,7 @@ export class Session extends Readers {
   deadline(): number {
     let at = Math.min(this.acks.at, this.liveness.deadline(this.phase === "online"));
     if (this.phase !== "online") return at;
-    at = Math.min(at, this.commands.nextAt(this.pace));
+    at = Math.min(at, this.commands.nextAt(this.pace), this.lists?.nextAt(this.pace.nextAt()) ?? at);
     for (const pipe of this.pipes.values()) {
       if (pipe.next(this.log)) at = Math.min(at, Math.max(pipe.retryAt, this.pace.nextAt()));
     }
@@ -192,7 +199,7 @@ export class Session extends Readers {
   drain(): Happening[] {
     const { happened } = this;
     this.happened = [];
-    return happened;
+    return this.lists ? [...happened, ...this.lists.drain()] : happened;
   }
 
   /** Add a command. A known id changes nothing while it is unanswered. */
@@ -262,6 +269,7 @@ export class Session extends Readers {
       case "rows":
       case "reached":
       case "unfollowed":
+        this.lists?.received(message);
         return;
       default:
         this.status(message);
@@ -306,12 +314,14 @@ export class Session extends Readers {
         this.happened.push({ is: "reply", id, reply: error ?? (message as unknown as Reply) });
       }
     } else if (error) {
+      const again = NOT_RECORDED.has(error.code) ? now + Math.max(retryMs, this.retry.delayMs(1)) : 0;
+      if (this.lists?.failed(id, error, again)) return;
       const pipe = id ? [...this.pipes.values()].find((one) => one.asked === id) : undefined;
       if (!pipe) {
         this.problem(error.code, error.message);
-      } else if (NOT_RECORDED.has(error.code)) {
+      } else if (again) {
         pipe.asked = "";
-        pipe.retryAt = now + Math.max(retryMs, this.retry.delayMs(1));
+        pipe.retryAt = again;
       } else {
         this.end(pipe.name, error);
       }

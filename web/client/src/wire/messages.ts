@@ -1,6 +1,8 @@
 /** Messages between a tab and the connection's owner (the same or another tab). Types only. */
 
 import type { ErrorData } from "../model/errors.js";
+import type { ListPlace } from "../model/lists.js";
+import type { ListChange } from "../session/lists.js";
 import type { After, Check, Cursor, Item, Outcome, Reply, State, Status } from "../model/model.js";
 
 /** From a tab. */
@@ -11,6 +13,9 @@ export type TabMessage =
   | { readonly do: "done"; readonly reader: string; readonly era: number; readonly seq: number }
   | { readonly do: "command"; readonly id: string; readonly text: string }
   | { readonly do: "forget"; readonly id: string }
+  | { readonly do: "follow"; readonly reader: string; readonly list: string; readonly fields: object; readonly limit: number; readonly place: ListPlace | null }
+  /** The reader of a list has applied what came up to `position`. */
+  | { readonly do: "applied"; readonly reader: string; readonly position: number }
   /** The connection should be checked. */
   | { readonly do: "wake" };
 
@@ -24,6 +29,8 @@ export type EngineMessage =
   | { readonly is: "placed"; readonly reader: string; readonly cursor: Cursor; readonly outcome: Outcome }
   | { readonly is: "ended"; readonly reader: string; readonly error: ErrorData }
   | { readonly is: "lost"; readonly reader: string }
+  | { readonly is: "list"; readonly reader: string; readonly change: ListChange }
+  | { readonly is: "reached"; readonly reader: string; readonly position: number }
   | { readonly is: "reply"; readonly id: string; readonly reply?: Reply; readonly error?: ErrorData }
   | { readonly is: "state"; readonly state: StateData }
   | { readonly is: "status"; readonly status: Status };

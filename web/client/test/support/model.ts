@@ -3,6 +3,8 @@
  * Written from docs/protocol.md alone. It throws when a client does what the page forbids.
  */
 
+import { ModelLists, ModelViews } from "./lists.js";
+
 type Message = Record<string, unknown> & { action: string };
 type Frame = Record<string, unknown>;
 
@@ -15,6 +17,7 @@ export class ModelLog {
   /** Where its compressed messages' dictionary is. */
   dictionary: Frame | undefined;
   count = 0;
+  readonly lists = new ModelLists();
 
   stream(name: string) {
     let found = this.streams.get(name);
@@ -55,8 +58,11 @@ export class ModelConnection {
   /** Commands wait for `answer` instead of being executed at once. */
   hold = false;
   denied = new Set<string>();
+  readonly views: ModelViews;
 
-  constructor(readonly log: ModelLog, private readonly user = 42, private readonly runMax = 4) {}
+  constructor(readonly log: ModelLog, private readonly user = 42, private readonly runMax = 4) {
+    this.views = new ModelViews(log.lists, () => log.id);
+  }
 
   /** A message of the client; the frames that leave at once. */
   take(text: string): Frame[] {
@@ -73,8 +79,13 @@ export class ModelConnection {
       case "unsubscribe":
         this.places.delete(message["stream"] as string);
         return [{ type: "unsubscribed", stream: message["stream"] }];
+      case "follow":
+        return this.views.follow(message);
+      case "unfollow":
+        return this.views.unfollow(message);
       case "ack":
-        for (const [stream, seq] of Object.entries(message["cursors"] as Record<string, number>)) {
+        if (message["views"]) this.views.ack(message["views"] as Record<string, number>);
+        for (const [stream, seq] of Object.entries((message["cursors"] ?? {}) as Record<string, number>)) {
           const place = this.places.get(stream);
           if (!place || seq > place.peak) throw new Error(`bad_ack: ${stream} ${seq}`);
           place.acked = Math.max(place.acked, Math.min(seq, place.sent));
@@ -109,7 +120,7 @@ export class ModelConnection {
         return { type: "live", stream, seq: place.sent };
       }
     }
-    return null;
+    return this.views.step();
   }
 
   execute(message: Message): Frame {
