@@ -234,3 +234,79 @@ async def test_a_killed_service_ends_its_jobs_as_interrupted_once_and_the_page_g
         await tab.reload()
         await shows(tab, 1, "interrupted")
         await shows(tab, 2, "done")
+
+
+AUCTION = Path(__file__).resolve().parents[2] / "examples" / "auction"
+OPEN = (
+    "[...document.querySelectorAll('#lots li')].map((line) => line.firstChild.textContent.trim()).join('|')"
+)
+
+
+@asynccontextmanager
+async def opened_auction(chromium: Chromium, tmp_path: Path) -> AsyncIterator[tuple[Serving, Tab, Tab]]:
+    """The service of the example, and two tabs of alice."""
+    async with profile(chromium) as browser, asyncio.timeout(ALL_WITHIN_S):
+        with serving(tmp_path / "data", app="auction:app", folder=AUCTION) as server:
+            folder = tmp_path / "pages"
+            folder.mkdir()
+            page = (AUCTION / "auction.html").read_text(encoding="utf-8")
+            page = page.replace("http://127.0.0.1:8765", server.url)
+            (folder / "auction.html").write_text(page, encoding="utf-8")
+            async with pages(folder) as site:
+                address = f"{site}/auction.html#{server.token(1, 'alice')}"
+                yield server, await browser.open(address), await browser.open(address)
+
+
+async def test_an_auction_is_the_same_in_two_tabs_over_reloads_and_a_kill_and_ends(
+    chromium: Chromium, tmp_path: Path
+) -> None:
+    async with opened_auction(chromium, tmp_path) as (server, one, two):
+        for title, seconds in (("Volvo", 3600), ("Saab", 1800)):
+            await one.fill("#title", title)
+            await one.fill("#seconds", str(seconds))
+            await one.press("Enter")
+            for tab in (one, two):
+                await tab.until(f"{OPEN}.includes('{title}: 0')")
+        for tab in (one, two):
+            await tab.until(f"{OPEN} === 'Saab: 0|Volvo: 0'")
+        await two.click("#lots button")
+        await one.until(f"{OPEN} === 'Saab: 1|Volvo: 0'")
+        await one.click("#lots li:last-child button:last-child")
+        await two.until("document.querySelector('#watched li')?.textContent.startsWith('Volvo')")
+        server.kill()
+        server.start()
+        await two.reload()
+        await one.click("#lots button")
+        for tab in (one, two):
+            await tab.until(f"{OPEN} === 'Saab: 2|Volvo: 0'")
+        await two.fill("#title", "Fiat")
+        await two.fill("#seconds", "3")
+        await two.press("Enter")
+        await one.until(f"{OPEN}.startsWith('Fiat')")
+        for tab in (one, two):
+            await tab.until(f"{OPEN} === 'Saab: 2|Volvo: 0'")
+
+
+async def test_the_winner_of_an_auction_gets_one_mail_and_an_import_opens_each_lot_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HUAHUO_PORT", "0")
+    spec = importlib.util.spec_from_file_location("auction_example", AUCTION / "auction.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = sys.modules["auction_example"] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    lots = tmp_path / "lots.csv"
+    lots.write_text("cars,Volvo,1\nvans,Transit,3600\n", encoding="utf-8")
+    async with module.app as app, asyncio.timeout(ALL_WITHIN_S):
+        for _ in range(2):
+            await module.import_lots(lots)
+        await app.send("bid", as_user=7, lot_id=1, amount=5)
+        async for event in app.follow("lot/1"):
+            if event["type"] == "lot_mailed":
+                break
+        [mail] = tmp_path.glob("auction-mails/*.eml")
+        assert b"7@example.com" in mail.read_bytes()
+        state, seq = await app.state(module.lot, 3)
+        assert (state, seq) == (module.Lot(), 0)

@@ -23,6 +23,7 @@ export interface ListState {
 export interface Draft {
   readonly list: string;
   readonly fields: object;
+  keys(): readonly string[];
   /** The value of a row. */
   get(key: string): unknown;
   put(key: string, value: unknown): void;
@@ -273,6 +274,7 @@ export class LiveList<Row> {
       const draft: Draft = {
         list: this.name,
         fields: this.fields,
+        keys: () => this.sorted(guessed.values()).map(([key]) => key),
         get: (key) => guessed.get(idOf(key))?.[1],
         put: (key, value) => void guessed.set(idOf(key), [key, value]),
         drop: (key) => void guessed.delete(idOf(key)),
