@@ -519,6 +519,11 @@ class MemoryStore:
         position = max((one[-1].position for one in (tables.events, tables.pruned) if one), default=0)
         return RowsAtOnce(position, [tables.rows_in(one) for one in asked])
 
+    def parts(self, table: str, after: str | None, limit: int) -> list[str]:
+        """See `Reads`."""
+        known = [part for (name, part), rows in self.tables.rows.items() if name == table and rows]
+        return sorted(part for part in known if after is None or part > after)[:limit]
+
     def row(self, table: str, part: str, key: bytes) -> bytes | None:
         """See `Reads`."""
         return self.tables.rows.get((table, part), {}).get(key)

@@ -218,6 +218,10 @@ class Log(Protocol):
         """
         ...
 
+    async def parts(self, table: str, *, after: str | None, limit: int) -> list[str]:
+        """The names of a table's parts that have rows, in order, behind `after` (None: from the first on)."""
+        ...
+
     def listen_to_rows(self, listener: RowListener) -> Callable[[], None]:
         """Call `listener` after each commit that changed rows of tracked tables (`row_changes`).
 

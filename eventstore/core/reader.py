@@ -301,6 +301,11 @@ class LogReader:
         self.corruption.must_not_hide("projection")
         return await self._read(lambda: self._reads.rows_at_once(asked))
 
+    async def parts(self, table: str, *, after: str | None, limit: int) -> list[str]:
+        """See `Log`. Raises as `rows`."""
+        self.corruption.must_not_hide("projection")
+        return await self._read(lambda: self._reads.parts(table, after, limit))
+
     @property
     def horizons(self) -> Mapping[str, int]:
         """See `Log`."""

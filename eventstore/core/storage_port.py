@@ -634,6 +634,10 @@ class Reads(Protocol):
         """See `Log.rows_at_once`."""
         ...
 
+    def parts(self, table: str, after: str | None, limit: int) -> list[str]:
+        """See `Log.parts`."""
+        ...
+
     def keyframe(self, stream: str, fold: str, fingerprint: str, at: int) -> Keyframe | None:
         """See `Log.keyframe`; the state is packed."""
         ...

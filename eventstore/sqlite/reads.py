@@ -50,7 +50,7 @@ from huahuo.eventstore.sqlite.names import (
     select_head,
     select_number,
 )
-from huahuo.eventstore.sqlite.rows import select_page, select_range
+from huahuo.eventstore.sqlite.rows import select_page, select_parts, select_range
 from huahuo.eventstore.sqlite.schema import SELECT_COUNTED, SELECT_USAGE, fitting, get_meta, must_fit
 from huahuo.eventstore.sqlite.unindexed import Unindexed
 
@@ -154,6 +154,11 @@ class SqliteReads:
         with self._pool.connection(place) as connection, snapshot(connection):
             rows = [select_range(connection, one) for one in asked]
             return RowsAtOnce(select_end(connection)[0], rows)
+
+    def parts(self, table: str, after: str | None, limit: int) -> list[str]:
+        """See `Reads`."""
+        with self._pool.connection(f"projection {table}") as connection:
+            return select_parts(connection, table, after, limit)
 
     def row(self, table: str, part: str, key: bytes) -> bytes | None:
         """See `Reads`."""

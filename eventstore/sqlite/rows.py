@@ -38,6 +38,17 @@ def select_page(
     return _select(connection, table, part, "ORDER BY key DESC", (limit,))
 
 
+def select_parts(connection: sqlite3.Connection, table: str, after: str | None, limit: int) -> list[str]:
+    """See `Log.parts`. Each part is one look into the index, however many rows it has."""
+    found: list[str] = []
+    sql = "SELECT part FROM projection WHERE tbl = ? AND part {} ? ORDER BY part LIMIT 1"
+    row = connection.execute(sql.format(">=" if after is None else ">"), (table, after or "")).fetchone()
+    while row is not None and len(found) < limit:
+        found.append(row[0])
+        row = connection.execute(sql.format(">"), (table, row[0])).fetchone()
+    return found
+
+
 def _select(
     connection: sqlite3.Connection, table: str, part: str, where: str, values: Sequence[Value]
 ) -> list[tuple[bytes, bytes]]:

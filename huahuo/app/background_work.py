@@ -22,6 +22,7 @@ from huahuo.cluster.trimming import Trimmer
 from huahuo.errors import ConfigError, HuahuoError
 from huahuo.eventstore.audit.index import DATABASE as INDEX
 from huahuo.eventstore.audit.tables import discard
+from huahuo.eventstore.care.change_notes import ChangeNotes
 from huahuo.eventstore.care.pruning import Retention
 from huahuo.eventstore.core.log import StoreLog
 from huahuo.eventstore.deadline import cancel_all
@@ -138,6 +139,7 @@ class Storing:
         self.room = Room(settings.disk_low_bytes)
         self.looking: Looking | None = None
         self.retention: Retention | None = None
+        self.notes: ChangeNotes | None = None
         self.backups: Backups | None = None
         self.quotas: Quotas | None = None
         self._erasing: Erasing | None = None
@@ -186,6 +188,9 @@ class Storing:
             self.looking = looking = Looking(self.room, free_bytes(settings.data), host.executor)
             await looking.look()
             parts.run("free space", looking.run())
+        if isinstance(log, StoreLog):
+            self.notes = ChangeNotes(log, host.ambient, settings.list_changes_s)
+            parts.run("changes of lists", retain(self.notes))
         if isinstance(log, StoreLog) and settings.retention:
             try:
                 rules = rules_of(settings.retention)
@@ -230,7 +235,9 @@ class Storing:
         discard(self._settings.data / INDEX)
         return erased
 
-    def _others_pruned(self) -> None:
+    async def _others_pruned(self) -> None:
+        if self.notes is not None:
+            await self.notes.drop_all()
         if self.retention is not None:
             self.retention.begin_anew()
 

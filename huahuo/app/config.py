@@ -215,6 +215,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """streams that one user may begin within a day, mailboxes included; then `rate_limited`;
     administrators are not bounded; 0 = no limit
     """
+    list_changes_s: _Span = 604_800.0
+    """seconds for which a live list knows what changed; who was away for longer gets it anew"""
     retention: tuple[str, ...] = ()
     """streams and what stays of them, `group/*=30d`, `ds/*=7d 1GiB`; first match counts"""
     disk_low_bytes: _Count = 256 << 20

@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from itertools import batched
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 import msgspec
 import structlog
@@ -24,7 +24,7 @@ from huahuo.actors.plugins.calls import UserId
 from huahuo.actors.plugins.past import Past
 from huahuo.actors.plugins.plugin import Forgotten
 from huahuo.eventstore.ambient import Ambient, json_bytes, rfc3339
-from huahuo.eventstore.care.pruning import BATCH_EVENTS, Facts, Retention, RetentionRule, prune
+from huahuo.eventstore.care.pruning import BATCH_EVENTS, Facts, RetentionRule, prune
 from huahuo.eventstore.core.log import StoreLog
 from huahuo.eventstore.core.reader import AUDIT_STREAM
 from huahuo.eventstore.errors import EventStoreError
@@ -142,7 +142,15 @@ def facts_of(past: Past, guarded: Collection[str]) -> Facts:
     return Facts(is_free, past.prunable, past.series_of)
 
 
-async def retain(retention: Retention) -> None:
+class Steps(Protocol):
+    """Upkeep in small steps."""
+
+    async def step(self) -> bool:
+        """Do one. Returns whether there may be more now. Raises EventStoreError."""
+        ...
+
+
+async def retain(retention: Steps) -> None:
     """Apply the rules. What is left to do at the end is done after the next start."""
     while True:
         try:
@@ -205,7 +213,11 @@ class Erasing:
     """
 
     def __init__(
-        self, log: StoreLog, ambient: Ambient, steps: Sequence[Step], pruned: Callable[[], object]
+        self,
+        log: StoreLog,
+        ambient: Ambient,
+        steps: Sequence[Step],
+        pruned: Callable[[], Awaitable[None]],
     ) -> None:
         """`pruned` is called when events were pruned, for those who count events."""
         self._log = log
@@ -231,7 +243,7 @@ class Erasing:
             policy: dict[str, object] = {"erased": own}
             removed["events"] += await prune(self._log, some, policy, self._ambient, by)
         await self._log.forget_user(own, tuple(streams))
-        self._pruned()
+        await self._pruned()
         return Erased(user_id, dict(removed), _remains(elsewhere, stay, prefix, len(durable)))
 
     async def _end(self, streams: Collection[str], by: str) -> None:

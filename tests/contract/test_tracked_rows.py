@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from huahuo.eventstore.ambient import FakeAmbient
+from huahuo.eventstore.care.change_notes import ChangeNotes
 from huahuo.eventstore.core import row_changes
 from huahuo.eventstore.model import Append, RowDrop, RowPut, RowRange
 from huahuo.eventstore.port import Log
@@ -75,3 +77,32 @@ async def test_ranges_read_at_once_are_those_of_one_commit(engine: Engine) -> No
         assert found.position == log.position == 1
         keys = [[key for key, _ in rows] for rows in found.rows]
         assert keys == [[b"a", b"b"], [b"d", b"c"], [b"b", b"c"], []]
+
+
+async def test_notes_that_are_old_go_and_the_horizon_moves_behind_them(engine: Engine) -> None:
+    ambient = FakeAmbient()
+    day_ms, now_ms = 86_400_000, ambient.now_ms()
+    async with opened(engine) as log:
+        await write(log, row_changes.track("t"))
+        for number, (age_days, part) in enumerate([(9, "p"), (8, "q"), (8, "p"), (6, "p"), (1, "q")]):
+            put = RowPut("t", part, b"k%d" % number, b"")
+            ts_ms = now_ms - age_days * day_ms
+            await log.append(Append(ts_ms=ts_ms, events=(event("a"),), rows=(put,)))
+        notes = ChangeNotes(log, ambient, 7 * 86_400)
+        while await notes.step():
+            pass
+        assert log.horizons == {"t": 4}
+        assert await noted(log, "p", 0) == [(5, b"k3")]
+        assert await noted(log, "q", 0) == [(6, b"k4")]
+        assert not await notes.step()
+        await notes.drop_all()
+        assert log.horizons == {"t": 6}
+        assert await noted(log, "p", 0) == await noted(log, "q", 0) == []
+
+
+async def test_the_parts_of_a_table_are_named_in_order(engine: Engine) -> None:
+    async with opened(engine) as log:
+        await write(log, *(RowPut("t", part, b"%d" % n, b"") for part in ("b", "", "a") for n in (1, 2)))
+        assert await log.parts("t", after=None, limit=9) == ["", "a", "b"]
+        assert await log.parts("t", after="", limit=1) == ["a"]
+        assert await log.parts("other", after=None, limit=9) == []
