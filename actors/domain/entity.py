@@ -370,6 +370,9 @@ class Entity[S]:
         self.keyframe_every = keyframe_every
         self.may_read: Callable[..., bool] | None = None
         self.readers_take_id = False
+        self.shown: Callable[..., Any] | None = None
+        """See `view`."""
+        self.view_takes_id = False
         self.queries: dict[str, EntityQuery] = Table(f"{kind}.query")
         self.tables: dict[str, Handler] = {}
         """By table, what says which rows an entity has: see `rows`."""
@@ -487,6 +490,21 @@ class Entity[S]:
             raise DefinitionError(f"{place_of(judge)}: {judge.__name__}, the readers of {self.kind}: {why}")
         self.may_read = judge
         return judge
+
+    def view[F: Callable[..., Any]](self, shown: F, /) -> F:
+        """What clients that follow the entity's state see of it: `view(state)`, or with `id` behind. Pure.
+
+        It returns what JSON holds as an object. Without it, they see the state.
+        """
+        must_be_plain(shown, f"the view of {self.kind}")
+        self.view_takes_id = takes(shown, ("state", "id"))
+        if not self.view_takes_id:
+            must_take(shown, ("state",), f"the view of {self.kind}")
+        if self.shown is not None:
+            why = f"{place_of(self.shown)} says already what clients see: remove one of the two"
+            raise DefinitionError(f"{place_of(shown)}: {shown.__name__}, the view of {self.kind}: {why}")
+        self.shown = shown
+        return shown
 
     def query[F: Callable[..., Any]](self, action: str, /) -> Callable[[F], F]:
         """A question that the entity's readers may ask: `answer(state, who)` gives what JSON can hold."""

@@ -369,6 +369,20 @@ class EntityApi:
         )
         return cut
 
+    async def viewed(self, stream: str) -> tuple[int, bytes]:
+        """As `snapshot`, of what `@entity.view` shows."""
+        kind, _, rest = stream.partition("/")
+        entity = self.catalog.by_kind[kind]
+        key, shown = key_of(rest, entity.key), entity.shown
+        if key is None:
+            raise LookupError(stream)
+        assert shown is not None, "only such kinds are asked"
+        given = (key,) if entity.view_takes_id else ()
+        cut: tuple[int, bytes] = await self._host.directory.ask(
+            kind, key, Query(lambda seq, held: (seq, msgspec.json.encode(shown(held.state, *given))))
+        )
+        return cut
+
     async def state(self, kind: str, key: int | str) -> tuple[Any, int]:
         """The state of an entity, and the seq of the last event in it."""
         entity = self.catalog.by_kind[kind]
@@ -497,6 +511,7 @@ class Entities(Plugin):
             ],
             lists=list(self.live.by_name.values()),
             snapshots=dict.fromkeys(self.catalog.by_kind, api.snapshot),
+            views={kind: api.viewed for kind, entity in self.catalog.by_kind.items() if entity.shown},
             guarded=frozenset({*self.catalog.by_kind, "effect", "timer", "projection"}),
             right_types=self.catalog.right_types,
             words=(zh, en),

@@ -15,6 +15,7 @@ WIRE_TYPES: Final = frozenset(
         "rows",
         "skipped",
         "snapshot",
+        "state",
         "subscribed",
         "token_expiring",
         "unfollowed",

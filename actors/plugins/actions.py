@@ -355,6 +355,8 @@ class Registry:
     def __init__(self) -> None:
         self.commands: dict[str, Action] = {}
         self.snapshots: dict[str, SnapshotOf] = {}
+        self.views: dict[str, SnapshotOf] = {}
+        """By kind of stream, what those who follow its state see in place of its snapshot."""
         self.event_types: set[str] = set()
         self.guarded: set[str] = set()
         """Kinds of streams that only entities write."""

@@ -261,6 +261,8 @@ class Brought:
     actions: Sequence[Action] = ()
     snapshots: Mapping[str, SnapshotOf] = field(default_factory=dict)
     """By kind of stream. A kind has one source; of `user` see `user_snapshot`."""
+    views: Mapping[str, SnapshotOf] = field(default_factory=dict)
+    """By kind of stream, what those who follow its state see in place of its snapshot."""
     user_snapshot: SnapshotOf | None = None
     """A part of the snapshot of `user/<id>`. The parts of all plug-ins are merged by key (`snapshots`)."""
     guarded: frozenset[str] = frozenset()

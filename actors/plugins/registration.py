@@ -149,6 +149,7 @@ def _register(brought: Brought, host: Host, registry: Registry) -> None:
         if route.first in RESERVED:
             raise ValueError(f"the route {route.method} {route.path}: /{route.first} belongs to the service")
         registry.route(route)
+    registry.views.update(brought.views)
     for name, of in brought.snapshots.items():
         registry.snapshot(name, of)
     if brought.words is not None:

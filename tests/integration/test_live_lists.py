@@ -492,6 +492,7 @@ async def test_the_application_of_the_page_has_a_live_list(
     monkeypatch.setenv("HUAHUO_PORT", "0")
     names: dict[str, Any] = {"__name__": "auctions"}
     await run(snippet(PAGE, "auction"), names)
+    await run(snippet(PAGE, "view"), names)
     app = names["app"]
     async with app, signed_in(app) as ws:
         page = Page(ws)
@@ -502,6 +503,8 @@ async def test_the_application_of_the_page_has_a_live_list(
         await app.send("end_auction", auction_id=made["auction_id"])
         await page.changed()
         assert page.rows == []
+        await ws.say(action="follow", id="s", state="auction/1")
+        assert (await ws.until("state"))["state"]["is_open"] is False
         assert await page.follow("open_auctions", fields={"category": "secret"}) == "denied"
 
 
@@ -521,7 +524,7 @@ def test_the_messages_on_the_page_have_the_fields_that_the_service_knows() -> No
             names = {field.encode_name for field in msgspec.structs.fields(struct)}
             assert message.keys() - {"type", "action", "id"} <= names, tag
             seen.add(tag)
-    assert seen == {"follow", "following", "rows", "ack", "unfollow", "unfollowed", "reached"}
+    assert seen == {"follow", "following", "rows", "ack", "unfollow", "unfollowed", "reached", "state"}
 
 
 class Sent(NamedTuple):

@@ -178,22 +178,24 @@ type Bound = Key | KeyAndPart
 class From(msgspec.Struct, frozen=True):
     """Where a follower of a list stands. `bound`: its last row, as [key, part] where there are several parts.
 
-    Without `bound` it has all rows of the list.
+    Without `bound` it has all rows of the list. `seq`: of the state that it has, if it follows one.
     """
 
     log: Annotated[str, msgspec.Meta(max_length=ID_CHARS_MAX)]
-    position: Seq
-    of: Annotated[str, msgspec.Meta(max_length=ID_CHARS_MAX)]
+    position: Seq = 0
+    of: Annotated[str, msgspec.Meta(max_length=ID_CHARS_MAX)] = ""
+    seq: Seq = 0
     bound: Bound | None = None
 
 
 class Follow(msgspec.Struct, frozen=True, rename={"since": "from"}):
-    """A list to follow from now on, or (`view`) another limit for one that is followed."""
+    """A list or a `state` to follow from now on, or (`view`) another limit for a list that is followed."""
 
     list: Annotated[str, msgspec.Meta(max_length=ID_CHARS_MAX)] = ""
     fields: dict[str, Any] = {}
     limit: Annotated[int, msgspec.Meta(ge=1, le=LIMIT_MAX)] = 100
     view: Seq | None = None
+    state: StreamName | None = None
     since: From | None = None
 
 

@@ -179,6 +179,15 @@ class ReachedFrame(Kind, frozen=True, tag="reached"):
     but: Annotated[list[int], MAYBE] = []
 
 
+class StateFrame(Kind, frozen=True, tag="state"):
+    """The followed state after event `seq`, or what differs from the one before (RFC 7396)."""
+
+    view: int
+    seq: int
+    state: Annotated[dict[str, Any], MAYBE] = {}
+    patch: Annotated[dict[str, Any], MAYBE] = {}
+
+
 class Unfollowed(Kind, frozen=True, tag="unfollowed"):
     """The answer to `unfollow`, or (with `reason`) the end of a list."""
 
@@ -189,7 +198,8 @@ class Unfollowed(Kind, frozen=True, tag="unfollowed"):
 
 KINDS: Final[tuple[type[Kind], ...]] = (
     AuthResult, Subscribed, Unsubscribed, EventsFrame, LiveFrame, SnapshotFrame, SkippedFrame, LagFrame,
-    TokenExpiringFrame, GoawayFrame, HeartbeatFrame, Following, RowsFrame, ReachedFrame, Unfollowed,
+    TokenExpiringFrame, GoawayFrame, HeartbeatFrame, Following, RowsFrame, ReachedFrame, StateFrame,
+    Unfollowed,
 )  # fmt: skip
 
 

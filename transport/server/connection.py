@@ -463,7 +463,8 @@ class Connection(LoopActor):
             shared = self._wires.shared
             self._lists = Following(
                 self, self._actor_ref, ws=self._ws, session=self._session, pump=self._pump,
-                views=self._wires.views, log_id=shared.log.log_id,
+                views=self._wires.views, states=self._wires.states, verdicts=self._wires.verdicts,
+                log_id=shared.log.log_id,
                 most=shared.settings.subscriptions_max,
             )  # fmt: skip
         return self._lists

@@ -16,7 +16,9 @@ from huahuo.replay.list_window import Cursor, ListRange, Window
 from huahuo.transport.protocol.codes import ErrorCode
 from huahuo.transport.protocol.incoming import From
 from huahuo.transport.server.pump import Pump, Shell
+from huahuo.transport.server.states import States, StateView
 from huahuo.transport.server.views import Answered, View, Views
+from huahuo.transport.server.wires import Verdicts
 from huahuo.transport.session import outgoing
 from huahuo.transport.session.delivery_states import Cause
 from huahuo.transport.session.interface import Follow, Unfollow
@@ -81,12 +83,70 @@ class Followed:
         self._of.reach(position)
 
 
+class FollowedState:
+    """One state that the connection follows. Implements `states.StateFollower`."""
+
+    __slots__ = ("_of", "asked", "begun", "held", "resumes", "seq", "unacked", "view", "waits")
+
+    def __init__(self, of: "Following", asked: str | None, seq: int, *, resumes: bool) -> None:
+        self._of = of
+        self.asked = asked
+        self.seq = seq
+        self.resumes = resumes
+        self.begun = False
+        self.held = False
+        self.waits = False
+        self.unacked: list[int] = []
+        self.view: StateView | None = None
+
+    @property
+    def user_id(self) -> UserId:
+        """See `StateFollower`."""
+        return self._of.user_id
+
+    def may_take(self) -> bool:
+        """See `StateFollower`."""
+        return not self.held and len(self.unacked) < UNACKED_MAX and self._of.has_room()
+
+    def wait(self) -> None:
+        """See `StateFollower`."""
+        self.waits = True
+
+    def take(self, seq: int, frame: bytes | None) -> None:
+        """See `StateFollower`."""
+        assert self.view is not None, "it has entered one"
+        frames = [] if frame is None else [frame]
+        if not self.begun:
+            self.begun = True
+            frames.insert(0, self._of.state_begun(self, self.view, has_it=frame is None))
+        self.seq, self.waits = seq, False
+        if frame is not None and self._of.acks:
+            self.unacked.append(seq)
+        if frames:
+            self._of.write(frames)
+
+    def ack(self, seq: int) -> None:
+        """The client has what was sent up to this event."""
+        self.unacked = [one for one in self.unacked if one > seq]
+        if self.waits and self.view is not None:
+            self._of.wake_state(self.view)
+
+    def fail(self, reason: str) -> None:
+        """See `StateFollower`."""
+        self._of.end_state(self, reason)
+
+    def judge(self) -> None:
+        """See `StateFollower`."""
+        if self.view is not None:
+            self._of.judge_state(self, self.view)
+
+
 class Following:
     """See the module. Made at the first `follow` of a connection."""
 
     def __init__(
         self, shell: Shell, ref: ConnectionRef, *, ws: Socket, session: Session, pump: Pump, views: Views,
-        log_id: str, most: int,
+        states: States, verdicts: Verdicts, log_id: str, most: int,
     ) -> None:  # fmt: skip
         """`most`: views and subscriptions that a connection may have."""
         self._shell = shell
@@ -95,6 +155,9 @@ class Following:
         self._session = session
         self._pump = pump
         self._views = views
+        self._states = states
+        self._verdicts = verdicts
+        self._of_states: dict[int, FollowedState] = {}
         self._log_id = log_id
         self._most = most
         self._followed: dict[int, Followed] = {}
@@ -152,15 +215,20 @@ class Following:
             self._reach()
 
     def follow(self, one: Follow) -> None:
-        """Begin to follow a list, or change the limit of a view."""
+        """Begin to follow a list or a state, or change the limit of a list."""
         asked, was = one.asked, None
+        count = len(self._followed) + len(self._of_states) + self._pending
         if asked.view is not None:
             was = self._followed.get(asked.view)
             if was is None:
                 self._refuse(one, ErrorCode.NOT_FOUND, zh.NO_VIEW)
                 return
-        elif len(self._followed) + self._pending + len(self._session.delivery.subs) >= self._most:
+        elif count + len(self._session.delivery.subs) >= self._most:
             self._refuse(one, ErrorCode.TOO_LARGE, zh.TOO_MANY_VIEWS.format(self._most))
+            return
+        if asked.state is not None:
+            self._pending += 1
+            self._shell.start_task(self._judge_state(one, asked.state, None))
             return
         bound = None if asked.since is None else asked.since.bound
         if bound is not None and max(len(text.encode()) for text in _texts(bound)) > KEY_BYTES_MAX:
@@ -241,17 +309,83 @@ class Following:
             order="descending" if view.of.descending else "ascending",
         )
 
+    async def _judge_state(self, one: Follow | None, stream: str, held: "FollowedState | None") -> None:
+        principal = self._session.principal
+        assert principal is not None, "who follows has signed in"
+        may = self._states.has(stream) and await self._verdicts.of(principal, stream)
+        self._ref.step(lambda: self._state_judged(one, stream, held, may=may))
+
+    def _state_judged(
+        self, one: Follow | None, stream: str, held: "FollowedState | None", *, may: bool | None
+    ) -> None:
+        """Of a request, or (`held`) of a state that is followed."""
+        if one is not None:
+            self._pending -= 1
+        if self._session.closed:
+            return
+        if held is not None:
+            held.held = False
+            if not may:
+                self.end_state(held, "corrupt" if may is None else "forbidden")
+            elif held.view is not None:
+                self._states.wake(held.view)
+        elif one is not None and not may:
+            self._say(type="following", id=one.request_id, outcome="denied")
+        elif one is not None:
+            since = one.asked.since
+            seq = since.seq if since is not None and since.log == self._log_id else 0
+            followed = FollowedState(self, one.request_id, seq, resumes=since is not None)
+            view = self._states.enter(stream, followed)
+            known = self._of_states.pop(view.number, None)
+            if known is not None:  # a second `follow` of the same begins anew
+                self._states.leave(view, known)
+            followed.view = view
+            self._of_states[view.number] = followed
+
+    def state_begun(self, followed: "FollowedState", view: StateView, *, has_it: bool) -> bytes:
+        """What announces a state whose first telling is there."""
+        outcome = "resumed" if has_it else "reset" if followed.resumes else "fresh"
+        return outgoing.message(
+            type="following", id=followed.asked, view=view.number, outcome=outcome, log=self._log_id
+        )
+
+    def judge_state(self, followed: "FollowedState", view: StateView) -> None:
+        """Ask again whether the user may have a state."""
+        if not followed.held and not self._session.closed:
+            followed.held = True
+            self._shell.start_task(self._judge_state(None, view.stream, followed))
+
+    def end_state(self, followed: "FollowedState", reason: str) -> None:
+        """The state is told no more."""
+        view = followed.view
+        if view is not None and self._of_states.get(view.number) is followed:
+            self._leave_state(followed)
+            self._say(type="unfollowed", view=view.number, reason=reason)
+
+    def _leave_state(self, followed: "FollowedState") -> None:
+        view = followed.view
+        assert view is not None, "it has entered one"
+        del self._of_states[view.number]
+        self._states.leave(view, followed)
+
     def unfollow(self, one: Unfollow) -> None:
         """Follow a view no more. It is answered even if there was none."""
         followed = self._followed.get(one.view)
         if followed is not None:
             self._drop(followed)
+        elif (state := self._of_states.get(one.view)) is not None:
+            self._leave_state(state)
         self._say(type="unfollowed", id=one.request_id, view=one.view)
 
     def acked(self, views: Mapping[str, int]) -> None:
         """The client has applied what was sent up to these positions."""
         for number, position in views.items():
-            followed = self._followed.get(int(number)) if number.isdecimal() else None
+            if not number.isdecimal():
+                continue
+            if (state := self._of_states.get(int(number))) is not None:
+                state.ack(position)
+                continue
+            followed = self._followed.get(int(number))
             if followed is None or followed.view is None:
                 continue
             was_full = not followed.may_take()
@@ -266,11 +400,20 @@ class Following:
         for followed in self._followed.values():
             if followed.view is not None:
                 self._views.wake(followed.view)
+        for state in self._of_states.values():
+            if state.view is not None and state.waits:
+                self._states.wake(state.view)
+
+    def wake_state(self, view: StateView) -> None:
+        """A follower of a state can take more."""
+        self._states.wake(view)
 
     def judge_all(self) -> None:
         """Ask again for each view which rows the user may have."""
         for followed in tuple(self._followed.values()):
             self.judge(followed)
+        for state in tuple(self._of_states.values()):
+            state.judge()
 
     def judge(self, followed: Followed) -> None:
         """Ask again which rows the user may have of a view."""
@@ -304,6 +447,8 @@ class Following:
         """The connection ends. Idempotent."""
         for followed in tuple(self._followed.values()):
             self._drop(followed)
+        for state in tuple(self._of_states.values()):
+            self._leave_state(state)
 
     def _drop(self, followed: Followed) -> None:
         view = followed.view

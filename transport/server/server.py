@@ -7,6 +7,7 @@ A request for a WebSocket passes the origin check and the limits per address (`h
 import asyncio
 import contextlib
 import socket
+from collections import ChainMap
 from collections.abc import Callable
 from typing import Any
 
@@ -33,6 +34,7 @@ from huahuo.transport.server.connection import Connection
 from huahuo.transport.server.fanout import FanOut
 from huahuo.transport.server.handshakes import Admission, Handshakes, peer_of
 from huahuo.transport.server.snapshots import Pictures, Supply
+from huahuo.transport.server.states import States
 from huahuo.transport.server.views import Ask, Views, asks
 from huahuo.transport.server.wires import Outbox, Rejudging, Verdicts, Wires
 from huahuo.transport.session import outgoing
@@ -135,6 +137,7 @@ class Server:
         verdicts, outbox = Verdicts(registry.judges, may_read), Outbox()
         gate.told = outbox.flush
         turns.rounds.room.append(gate.has_room)
+        views = Views(log, ask or asks(registry.lists, log, ambient), text_frame)
         self._wires = wires = Wires(
             shared=Shared(
                 shared_log=feed.catch_up is not None,
@@ -171,7 +174,8 @@ class Server:
             verdicts=verdicts,
             outbox=outbox,
             sends=sends,
-            views=Views(log, ask or asks(registry.lists, log, ambient), text_frame),
+            views=views,
+            states=States(log, ChainMap(registry.views, registry.snapshots), text_frame, views.number),
             ack_reader=AckReader(ambient.monotonic_s),
         )
         supply = wires.supply
@@ -183,8 +187,9 @@ class Server:
         if wires.verdicts.judged:
             self._untap.callback(feed.tap(self.rejudging.committed))
         self._untap.callback(feed.tap(wires.fanout.committed))
-        self.rejudging.lists = wires.views.judge_again
+        self.rejudging.lists = wires.judge_followed
         self._untap.callback(wires.views.close)
+        self._untap.callback(wires.states.close)
         self._listening: list[asyncio.Server] = []
         self._tongues = tuple(registry.tongues)
         self._begun = False

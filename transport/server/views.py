@@ -189,6 +189,11 @@ class Views:
         self._moved = asyncio.Event()
         self._unlisten = (log.listen(lambda _events: self._moved.set()), log.listen_to_rows(self._changed))
 
+    def number(self) -> int:
+        """The next number of a view."""
+        self._made += 1
+        return self._made
+
     @property
     def count(self) -> int:
         """How many there are."""
@@ -208,8 +213,7 @@ class Views:
         key = (name, msgspec.json.encode(fields, order="deterministic"), of)
         view = self._views.get(key)
         if view is None:
-            self._made += 1
-            view = self._views[key] = View(self._made, name, fields, of)
+            view = self._views[key] = View(self.number(), name, fields, of)
             for part in of.parts:
                 self._of_part.setdefault((of.table, part), {})[view] = None
         view.followers[follower] = None

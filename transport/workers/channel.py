@@ -251,6 +251,9 @@ class OwnerPort(Protocol):
     def snapshot(self, stream: str) -> Soon[SnapshotTaken]:
         """The state of a stream."""
 
+    def view(self, stream: str) -> Soon[SnapshotTaken]:
+        """The state of a stream as its followers see it."""
+
     def part(self, parted: int, start: int, bytes_max: int) -> Soon[tuple[bytes, int | None]]:
         """A part of an answer or state (`actors.plugins.calls.Parted`): text, where the next begins."""
 

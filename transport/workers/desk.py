@@ -13,6 +13,7 @@ from typing import Any
 
 import structlog
 
+from huahuo.actors.plugins.actions import SnapshotOf
 from huahuo.actors.plugins.calls import Principal
 from huahuo.eventstore.core.reader import is_receipt
 from huahuo.eventstore.errors import EventStoreError
@@ -225,7 +226,15 @@ class Desk(OwnerPort):
 
     async def snapshot(self, stream: str) -> SnapshotTaken:
         """See `OwnerPort`."""
-        seq, state = await self._owner.registry.snapshots[stream.partition("/")[0]](stream)
+        return await self._taken(self._owner.registry.snapshots, stream)
+
+    async def view(self, stream: str) -> SnapshotTaken:
+        """See `OwnerPort`."""
+        registry = self._owner.registry
+        return await self._taken({**registry.snapshots, **registry.views}, stream)
+
+    async def _taken(self, of: Mapping[str, SnapshotOf], stream: str) -> SnapshotTaken:
+        seq, state = await of[stream.partition("/")[0]](stream)
         if isinstance(state, bytes):
             return SnapshotTaken(seq, state)
         return SnapshotTaken(seq, b"", self._parts.keep(state, stream))

@@ -217,11 +217,11 @@ class RemoteParted:
         return self._channel.ask(OwnerPort.part, self._number, start, bytes_max)
 
 
-def snapshots_of(channel: Channel) -> SnapshotOf:
-    """Takes the state of any stream."""
+def snapshots_of(channel: Channel, *, viewed: bool = False) -> SnapshotOf:
+    """Takes the state of any stream. `viewed`: as its followers see it."""
 
     async def of(stream: str) -> tuple[int, bytes | calls.Parted]:
-        taken = await channel.ask(OwnerPort.snapshot, stream)
+        taken = await channel.ask(OwnerPort.view if viewed else OwnerPort.snapshot, stream)
         if taken.parted:
             return taken.seq, RemoteParted.of(channel, taken.parted)
         return taken.seq, taken.state

@@ -412,6 +412,7 @@ def _registry(hello: Hello, channel: Channel) -> Registry:
             facts.action, dict, _never, query=facts.query, compressible=facts.compressible
         )
     registry.snapshots = dict.fromkeys(hello.snapshots, snapshots_of(channel))
+    registry.views = dict.fromkeys(hello.snapshots, snapshots_of(channel, viewed=True))
     registry.judges = dict.fromkeys(hello.judges, judge_of(channel))
     registry.right_types = set(hello.right_types)
     registry.words = Words.of(hello.words)

@@ -203,6 +203,23 @@ test("tabs share one connection and one view, also when its owner dies", async (
   await shows(second, [1, 2, 3, 9, 5]);
 });
 
+test("the state of an entity is the server's, over cuts and in every tab", async () => {
+  world.log.lists.states.set("order/7", { seq: 3, state: { n: 1, gone: 1, kept: { a: [1] } } });
+  const entity = tab.client.entity("order/7");
+  await until(() => expect(entity.value).toEqual({ value: { n: 1, gone: 1, kept: { a: [1] } }, seq: 3, error: undefined }));
+  world.log.lists.states.set("order/7", { seq: 4, state: { n: 2, kept: { a: [1] } } });
+  world.pump();
+  await until(() => expect(entity.value.value).toEqual({ n: 2, kept: { a: [1] } }));
+  const again = tab.client.entity("order/7");
+  await until(() => expect(again.value.seq).toBe(4));
+  world.cut();
+  world.log.lists.states.set("order/7", { seq: 5, state: { n: 3, kept: {} } });
+  await until(() => expect(entity.value.value).toEqual({ n: 3, kept: {} }));
+  await until(() => expect(again.value.seq).toBe(5));
+  const denied = tab.client.entity("order/8");
+  await until(() => expect(denied.value.error?.code).toBe("stream_denied"));
+});
+
 test("a store of Svelte is called at once, and with each change", async () => {
   const list = tab.client.list(LIST);
   await shows(list, [1, 2, 3]);

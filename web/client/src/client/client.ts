@@ -7,6 +7,7 @@ import { iterate } from "./iterate.js";
 import { watchJob, type WatchedJob } from "./job.js";
 import type { At, Commands, Item, Language, Reply, Status, StreamEvent } from "../model/model.js";
 import type { Rest, SendOptions, Undeclared } from "./options.js";
+import { EntityState } from "./entity.js";
 import { LIMIT_MAX, LiveList } from "./list.js";
 import type { FieldsOf, Lists, RowOf, UndeclaredList } from "../model/lists.js";
 import { abortable } from "../session/outbox.js";
@@ -157,6 +158,19 @@ export class Client extends Connection {
     return list;
   }
 
+  /**
+   * The state of an entity (`order/7`), or of any stream that has a snapshot, folded by the server. Close it with
+   * `close()`. With the types of the application: `client.entity<States["order"]>("order/7")`.
+   *
+   * @throws HuahuoError `stopped`
+   */
+  entity<S = Record<string, unknown>>(stream: string): EntityState<S> {
+    this.raiseIfStopped();
+    const entity = new EntityState<S>(stream, this.entitySource);
+    this.entities.add(entity as EntityState<unknown>);
+    return entity;
+  }
+
   /** The user signs out: forget the rows that were kept for the next page, and stop. */
   async signOut(): Promise<void> {
     const prefix = await this.listKey();
@@ -176,7 +190,7 @@ export class Client extends Connection {
   /** Ack what was processed and stop. Pending calls fail with `stopped`. Other tabs continue. */
   close(): void {
     if (this.states.value.name === "stopped") return;
-    for (const one of [...this.subscriptions, ...this.lists]) one.close();
+    for (const one of [...this.subscriptions, ...this.lists, ...this.entities]) one.close();
     this.stop(new HuahuoError("stopped", "the client was closed by the application"));
   }
 }

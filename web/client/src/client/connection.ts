@@ -11,6 +11,7 @@ import { userOf } from "./identity.js";
 import type { Cursor, Language, Reply, State, Status } from "../model/model.js";
 import type { ClientOptions } from "./options.js";
 import { Lists } from "../session/lists.js";
+import type { EntitySource, EntityState } from "./entity.js";
 import type { Kept, ListSource, LiveList } from "./list.js";
 import { watchPage } from "./page.js";
 import { guarded, type Observable, Subject } from "../model/observable.js";
@@ -22,7 +23,7 @@ import { otherUser, TokenSource } from "./token.js";
 
 const ID_CHARS_MAX = 64;
 
-type Reader = Subscription | LiveList<unknown>;
+type Reader = Subscription | LiveList<unknown> | EntityState<unknown>;
 
 /** Its fields that are declared alone get their values in the constructor, and take no room in the bundle. */
 export class Connection {
@@ -50,6 +51,7 @@ export class Connection {
   protected language: Language | undefined;
   protected readonly subscriptions = new Set<Subscription>();
   protected readonly lists = new Set<LiveList<unknown>>();
+  protected readonly entities = new Set<EntityState<unknown>>();
   private readonly readers = new Map<string, Reader>();
   protected declare readonly outbox: Outbox;
   protected readonly listeners = new Set<(status: Status) => void>();
@@ -156,7 +158,7 @@ export class Connection {
 
   /** Tell a new owner of the connection about this tab's readers and commands. */
   private again(): void {
-    for (const one of [...this.subscriptions, ...this.lists]) one.attach();
+    for (const one of [...this.subscriptions, ...this.lists, ...this.entities]) one.attach();
     this.outbox.again();
   }
 
@@ -199,7 +201,7 @@ export class Connection {
     if (this.over.signal.aborted) return;
     this.over.abort();
     this.states.set({ name: "stopped", error });
-    for (const one of [...this.subscriptions, ...this.lists]) one.fail(error);
+    for (const one of [...this.subscriptions, ...this.lists, ...this.entities]) one.fail(error);
     this.outbox.fail(error);
     this.leave();
     this.isOpen();
@@ -218,9 +220,9 @@ export class Connection {
     if (this.suspended) return;
     this.suspended = true;
     for (const subscription of this.subscriptions) subscription.pause();
-    for (const list of this.lists) {
-      list.detach();
-      list.keep();
+    for (const one of [...this.lists, ...this.entities]) {
+      one.detach();
+      one.keep();
     }
     this.leave();
   }
@@ -255,6 +257,15 @@ export class Connection {
     await this.opened;
     return `${this.scope} list ${list && JSON.stringify([list, fields])}`;
   }
+
+  protected readonly entitySource: EntitySource = {
+    newReader: (entity) => this.newReader(entity),
+    send: (message) => this.up(message),
+    closed: (entity) => {
+      this.entities.delete(entity);
+      this.forget(entity);
+    },
+  };
 
   protected readonly listSource: ListSource = {
     newReader: (list) => this.newReader(list),

@@ -1,16 +1,16 @@
 /**
- * The live lists that tabs follow over one connection (docs/live-lists.md). Pure. The rows are the tabs'; here
- * is where each list stands, and who reads it.
+ * The live lists and states that tabs follow over one connection (docs/live-lists.md). Pure. The rows are the
+ * tabs'; here is where each list stands, and who reads it.
  *
- * A `Feed` is a list with its fields and its limit. All of its readers have got the same changes. One that
+ * A `Feed` is a list with its fields and its limit, or (without a limit) the state of a stream. All of its readers have got the same changes. One that
  * joins from another place is given all rows, and so are the others then.
  */
 
 import { HuahuoError } from "../model/errors.js";
 import type { Bound, ListPlace, ListRow, Order } from "../model/lists.js";
-import type { FollowingFrame, ReachedFrame, RowsFrame, UnfollowedFrame } from "../wire/kinds.js";
+import type { FollowingFrame, ReachedFrame, RowsFrame, StateFrame, UnfollowedFrame } from "../wire/kinds.js";
 
-export type ListFrame = FollowingFrame | RowsFrame | ReachedFrame | UnfollowedFrame;
+export type ListFrame = FollowingFrame | RowsFrame | ReachedFrame | StateFrame | UnfollowedFrame;
 
 /** What a reader applies: it drops, puts, sorts and cuts. `reset`: it forgets what it has. */
 export interface ListChange {
@@ -24,9 +24,13 @@ export interface ListChange {
 /** News for a reader. */
 export type ListHappening =
   | { readonly is: "list"; readonly reader: string; readonly change: ListChange }
-  /** Its list contains this position. */
+  /** Its state after event `seq`, or what differs from the one before. */
+  | { readonly is: "followed"; readonly reader: string; readonly seq: number; readonly state?: Json; readonly patch?: Json }
+  /** Its list contains this position; its state is the newest. */
   | { readonly is: "reached"; readonly reader: string; readonly position: number }
   | { readonly is: "ended"; readonly reader: string; readonly error: HuahuoError };
+
+type Json = Record<string, unknown>;
 
 class Feed {
   /** By reader, up to where it has applied what came. */
@@ -120,7 +124,11 @@ export class Lists {
       const { list, fields, limit, place } = feed;
       feed.asked = `${prefix}-l${++this.count}`;
       feed.askAgain = false;
-      messages.push({ action: "follow", id: feed.asked, list, fields, limit, ...(place && { from: place }) });
+      const { log, position: seq } = place ?? {};
+      messages.push({
+        action: "follow", id: feed.asked,
+        ...(limit ? { list, fields, limit, ...(place && { from: place }) } : { state: list, ...(seq && { from: { log, seq } }) }),
+      });
     }
     return messages;
   }
@@ -154,11 +162,21 @@ export class Lists {
       }
       case "reached":
         for (const feed of this.views.values()) {
-          if (!feed.place || frame.but?.includes(feed.view) || feed.place.position > frame.position) continue;
+          if (!feed.limit || !feed.place || frame.but?.includes(feed.view) || feed.place.position > frame.position) continue;
           feed.place = { ...feed.place, position: frame.position };
           for (const reader of feed.readers.keys()) this.happened.push({ is: "reached", reader, position: frame.position });
         }
         return;
+      case "state": {
+        const feed = this.views.get(frame.view);
+        if (!feed?.place) return;
+        const { seq, state, patch } = frame;
+        feed.place = { ...feed.place, position: seq };
+        for (const reader of feed.readers.keys()) {
+          this.happened.push({ is: "followed", reader, seq, ...(state ? { state } : { patch: patch ?? {} }) });
+        }
+        return;
+      }
       case "unfollowed": {
         const feed = this.views.get(frame.view);
         if (feed && frame.reason) this.end(feed, denied(feed));
@@ -191,7 +209,10 @@ export class Lists {
     feed.parts = [];
     feed.order = frame.order as Order;
     const { log, of, position } = frame;
-    feed.place = { log, of, position };
+    const seq = feed.place?.position ?? 0;
+    feed.place = feed.limit ? { log, of, position } : { log, of: "", position: seq };
+    if (feed.limit || frame.outcome !== "resumed") return;
+    for (const reader of feed.readers.keys()) this.happened.push({ is: "reached", reader, position: seq });
   }
 
   private rows(feed: Feed, last: RowsFrame): void {

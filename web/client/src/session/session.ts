@@ -268,6 +268,7 @@ export class Session extends Readers {
       case "following":
       case "rows":
       case "reached":
+      case "state":
       case "unfollowed":
         this.lists?.received(message);
         return;

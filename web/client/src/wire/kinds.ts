@@ -143,6 +143,15 @@ export interface ReachedFrame {
   readonly but?: number[];
 }
 
+/** The followed state after event `seq`, or what differs from the one before (RFC 7396). */
+export interface StateFrame {
+  readonly type: "state";
+  readonly view: number;
+  readonly seq: number;
+  readonly state?: Record<string, unknown>;
+  readonly patch?: Record<string, unknown>;
+}
+
 /** The answer to `unfollow`, or (with `reason`) the end of a list. */
 export interface UnfollowedFrame {
   readonly type: "unfollowed";
@@ -166,6 +175,7 @@ export type Known =
   | FollowingFrame
   | RowsFrame
   | ReachedFrame
+  | StateFrame
   | UnfollowedFrame;
 /** Those that move a cursor. */
 export type Moving = EventsFrame | SnapshotFrame | SkippedFrame;
@@ -185,6 +195,7 @@ export const KINDS: ReadonlySet<string> = new Set([
   "following",
   "rows",
   "reached",
+  "state",
   "unfollowed",
 ]);
 export const MOVING: ReadonlySet<string> = new Set([

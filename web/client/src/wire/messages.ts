@@ -31,6 +31,7 @@ export type EngineMessage =
   | { readonly is: "lost"; readonly reader: string }
   | { readonly is: "list"; readonly reader: string; readonly change: ListChange }
   | { readonly is: "reached"; readonly reader: string; readonly position: number }
+  | { readonly is: "followed"; readonly reader: string; readonly seq: number; readonly state?: Record<string, unknown>; readonly patch?: Record<string, unknown> }
   | { readonly is: "reply"; readonly id: string; readonly reply?: Reply; readonly error?: ErrorData }
   | { readonly is: "state"; readonly state: StateData }
   | { readonly is: "status"; readonly status: Status };

@@ -12,6 +12,8 @@ const byBytes = (one: string, other: string) => Buffer.compare(bytes(one), bytes
 export class ModelLists {
   position = 0;
   readonly denied = new Set<string>();
+  /** By stream, a state after an event. */
+  readonly states = new Map<string, { seq: number; state: Frame }>();
   private readonly rows = new Map<string, Map<string, { value: unknown; at: number }>>();
 
   /** Commit changes of one list; undefined drops. */
@@ -39,6 +41,7 @@ interface View { list: string; limit: number; place: From | null; unacked: numbe
 /** The views of one connection. */
 export class ModelViews {
   private readonly views = new Map<number, View>();
+  private readonly told = new Map<number, { stream: string; seq: number }>();
 
   constructor(private readonly lists: ModelLists, private readonly log: () => string) {}
 
@@ -46,7 +49,8 @@ export class ModelViews {
     return [...this.views.values()].map(({ list }) => list);
   }
 
-  follow({ id, list, limit = 100, from }: Message & { list?: string; limit?: number; from?: From }): Frame[] {
+  follow({ id, list, limit = 100, from, ...more }: Message & { list?: string; limit?: number; from?: From & { seq?: number }; state?: string }): Frame[] {
+    if (more.state) return this.followState(more.state, id, from);
     const name = list as string;
     if (this.lists.denied.has(name)) return [{ type: "following", id, outcome: "denied" }];
     if (name === "unknown") return [{ type: "error", id, code: "not_found", message: "no such list" }];
@@ -59,7 +63,18 @@ export class ModelViews {
     }, this.rows(number)];
   }
 
+  private followState(stream: string, id: unknown, from?: { log: string; seq?: number }): Frame[] {
+    const found = this.lists.states.get(stream);
+    if (!found) return [{ type: "following", id, outcome: "denied" }];
+    const view = 500_000 + stream.length;
+    this.told.set(view, { stream, seq: found.seq });
+    const has = from?.log === this.log() && from.seq === found.seq;
+    const following = { type: "following", id, view, outcome: has ? "resumed" : from ? "reset" : "fresh", log: this.log() };
+    return has ? [following] : [following, { type: "state", view, ...found }];
+  }
+
   unfollow({ id, view }: Message): Frame[] {
+    this.told.delete(view as number);
     this.views.delete(view as number);
     return [{ type: "unfollowed", id, view }];
   }
@@ -81,6 +96,13 @@ export class ModelViews {
     for (const [number, { list, place, unacked }] of this.views) {
       const changed = [...this.lists.table(list).values()].some(({ at }) => at > (place?.position ?? 0));
       if (changed && unacked.length < 4) return this.rows(number);
+    }
+    for (const [view, told] of this.told) {
+      const { seq, state } = this.lists.states.get(told.stream) as { seq: number; state: Frame };
+      if (told.seq < seq) {
+        told.seq = seq;
+        return { type: "state", view, seq, patch: { n: state["n"], gone: null } };
+      }
     }
     return null;
   }

@@ -1,0 +1,214 @@
+"""The states that clients follow: one view for all who follow the same stream.
+
+After an event of its stream the state is asked for once (`State`: by the fold of the service itself), and
+those who have the state before it get what differs (RFC 7396), all others the whole. A follower who cannot
+take more now gets the newest state later, so nothing is kept for it but the last state of each view.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, Protocol
+
+import msgspec
+import structlog
+
+from huahuo.actors.actor.messages import AskTimeout
+from huahuo.actors.entities.decider import Busy
+from huahuo.actors.plugins.actions import SnapshotOf
+from huahuo.actors.plugins.calls import UserId
+from huahuo.eventstore.errors import Closed, Corrupt, EventStoreError
+from huahuo.eventstore.model import StoredEvent
+from huahuo.eventstore.port import Log
+
+_RETRY_S: Final = 1.0
+_NOT_NOW: Final = (EventStoreError, Busy, AskTimeout, TimeoutError)
+
+_log = structlog.get_logger(__name__)
+
+
+class StateFollower(Protocol):
+    """A connection's part in a view."""
+
+    seq: int
+    """Of the last event in the state that it has; 0: it has none."""
+
+    def may_take(self) -> bool:
+        """Whether more may be sent to it now."""
+        ...
+
+    def wait(self) -> None:
+        """There may be a newer state that it cannot take now."""
+        ...
+
+    def take(self, seq: int, frame: bytes | None) -> None:
+        """It gets the state after event `seq`. None: it has it."""
+        ...
+
+    def fail(self, reason: str) -> None:
+        """The state cannot be told."""
+        ...
+
+    @property
+    def user_id(self) -> UserId:
+        """Whose it is."""
+        ...
+
+    def judge(self) -> None:
+        """Ask again whether it may have the state, and take nothing until then."""
+        ...
+
+
+class StateView:
+    """See the module. `number`: the same for all clients of this process."""
+
+    def __init__(self, number: int, stream: str) -> None:
+        self.number = number
+        self.stream = stream
+        self.followers: dict[StateFollower, None] = {}
+        self.seq = 0
+        self.state: dict[str, Any] = {}
+
+
+def merge_patch(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What RFC 7396 makes of `old` to become `new`. None: it cannot say it, since a member becomes null."""
+    patch: dict[str, Any] = dict.fromkeys(old.keys() - new.keys())
+    for name, value in new.items():
+        before = old.get(name)
+        if name in old and _same(before, value):
+            continue
+        if isinstance(value, dict) and isinstance(before, dict):
+            patch[name] = inner = merge_patch(before, value)
+            if inner is None:
+                return None
+        elif _has_null(value):
+            return None
+        else:
+            patch[name] = value
+    return patch
+
+
+def _same(one: Any, other: Any) -> bool:
+    # 1, 1.0 and true are equal in Python.
+    return one == other and msgspec.json.encode(one) == msgspec.json.encode(other)
+
+
+def _has_null(value: Any) -> bool:
+    return value is None or (isinstance(value, dict) and any(map(_has_null, value.values())))
+
+
+class States:
+    """The followed states of this process. `of`: by kind, who tells a state. `number`: gives out numbers."""
+
+    def __init__(
+        self,
+        log: Log,
+        of: Mapping[str, SnapshotOf],
+        framed: Callable[[bytes], bytes],
+        number: Callable[[], int],
+    ) -> None:
+        self._of = of
+        self._framed = framed
+        self._number = number
+        self._views: dict[str, StateView] = {}
+        self._due: dict[StateView, None] = {}
+        self._running: asyncio.Task[None] | None = None
+        self._unlisten = log.listen(self._committed)
+
+    def has(self, stream: str) -> bool:
+        """Whether a stream of this kind has a state."""
+        return stream.partition("/")[0] in self._of
+
+    def close(self) -> None:
+        """Tell nobody any more."""
+        self._unlisten()
+        self._due.clear()
+        if self._running is not None:
+            self._running.cancel()
+
+    def enter(self, stream: str, follower: StateFollower) -> StateView:
+        """Let `follower` follow this stream's state from what it has."""
+        view = self._views.get(stream)
+        if view is None:
+            view = self._views[stream] = StateView(self._number(), stream)
+        view.followers[follower] = None
+        self.wake(view)
+        return view
+
+    def leave(self, view: StateView, follower: StateFollower) -> None:
+        """The end of `enter`. Idempotent."""
+        if view.followers.pop(follower, self) is self or view.followers:
+            return
+        del self._views[view.stream]
+        self._due.pop(view, None)
+
+    def judge_again(self, user_id: UserId | None) -> None:
+        """Ask again who may have a state, of this user's followers (None: of all)."""
+        for view in tuple(self._views.values()):
+            for follower in tuple(view.followers):
+                if user_id is None or follower.user_id == user_id:
+                    follower.judge()
+
+    def wake(self, view: StateView) -> None:
+        """Something happened, or a follower can take more."""
+        self._due[view] = None
+        if self._running is None:
+            self._running = asyncio.get_running_loop().create_task(self._run(), name="followed states")
+
+    def _committed(self, events: Sequence[StoredEvent]) -> None:
+        if self._views:
+            for event in events:
+                view = self._views.get(event.stream)
+                if view is not None:
+                    self.wake(view)
+
+    async def _run(self) -> None:
+        try:
+            while self._due:
+                view = next(iter(self._due))
+                del self._due[view]
+                await self._look(view)
+        finally:
+            self._running = None
+
+    async def _look(self, view: StateView) -> None:
+        try:
+            seq, state = await self._of[view.stream.partition("/")[0]](view.stream)
+        except (Closed, asyncio.CancelledError):
+            raise
+        except Corrupt:
+            self._fail(view, "corrupt")
+        except _NOT_NOW as error:
+            _log.warning("state_not_taken", stream=view.stream, error=type(error).__name__)
+            self._due[view] = None
+            await asyncio.sleep(_RETRY_S)
+        except Exception:  # noqa: BLE001  an application's code
+            _log.exception("state_failed", stream=view.stream)
+            self._fail(view, "corrupt")
+        else:
+            if isinstance(state, bytes):
+                self._tell(view, seq, state)
+            else:
+                self._fail(view, "too_large")
+
+    def _fail(self, view: StateView, reason: str) -> None:
+        for follower in tuple(view.followers):
+            follower.fail(reason)
+
+    def _tell(self, view: StateView, seq: int, raw: bytes) -> None:
+        state: dict[str, Any] = msgspec.json.decode(raw)
+        patch = merge_patch(view.state, state) if view.seq and view.seq != seq else None
+        before, view.seq, view.state = view.seq, seq, state
+        head = {"type": "state", "view": view.number, "seq": seq}
+        whole: bytes | None = None
+        change: bytes | None = None
+        for follower in tuple(view.followers):
+            if not follower.may_take():
+                follower.wait()
+            elif follower.seq == seq and seq:
+                follower.take(seq, None)
+            elif patch is not None and follower.seq == before:
+                change = change or self._framed(msgspec.json.encode(head | {"patch": patch}))
+                follower.take(seq, change)
+            else:
+                whole = whole or self._framed(msgspec.json.encode(head | {"state": state}))
+                follower.take(seq, whole)
