@@ -112,7 +112,9 @@ class States:
         self._views: dict[str, StateView] = {}
         self._due: dict[StateView, None] = {}
         self._running: asyncio.Task[None] | None = None
-        self._unlisten = log.listen(self._committed)
+        self._log = log
+        self._unlisten: Callable[[], None] | None = None
+        """While there are views."""
 
     def has(self, stream: str) -> bool:
         """Whether a stream of this kind has a state."""
@@ -120,7 +122,7 @@ class States:
 
     def close(self) -> None:
         """Tell nobody any more."""
-        self._unlisten()
+        self._listen(on=False)
         self._due.clear()
         if self._running is not None:
             self._running.cancel()
@@ -130,6 +132,7 @@ class States:
         view = self._views.get(stream)
         if view is None:
             view = self._views[stream] = StateView(self._number(), stream)
+            self._listen(on=True)
         view.followers[follower] = None
         self.wake(view)
         return view
@@ -140,6 +143,14 @@ class States:
             return
         del self._views[view.stream]
         self._due.pop(view, None)
+        self._listen(on=bool(self._views))
+
+    def _listen(self, *, on: bool) -> None:
+        if on and self._unlisten is None:
+            self._unlisten = self._log.listen(self._committed)
+        elif not on and self._unlisten is not None:
+            self._unlisten()
+            self._unlisten = None
 
     def judge_again(self, user_id: UserId | None) -> None:
         """Ask again who may have a state, of this user's followers (None: of all)."""
@@ -155,11 +166,10 @@ class States:
             self._running = asyncio.get_running_loop().create_task(self._run(), name="followed states")
 
     def _committed(self, events: Sequence[StoredEvent]) -> None:
-        if self._views:
-            for event in events:
-                view = self._views.get(event.stream)
-                if view is not None:
-                    self.wake(view)
+        for event in events:
+            view = self._views.get(event.stream)
+            if view is not None:
+                self.wake(view)
 
     async def _run(self) -> None:
         try:
