@@ -258,7 +258,7 @@ type Id = Annotated[int, Meta(ge=-BROWSER_INT_MAX, le=BROWSER_INT_MAX)]
 CONNECTION_ACTIONS: Final = frozenset(
     {
         *("ack", "authenticate", "heartbeat", "heartbeat_response"),
-        *("follow", "subscribe", "unfollow", "unsubscribe"),
+        *("follow", "present", "subscribe", "unfollow", "unsubscribe"),
     }
 )
 """Each connection answers these itself, so nobody else can have them."""

@@ -27,7 +27,7 @@ from huahuo import (
     Refused,
     Rows,
 )
-from huahuo.transport.protocol.incoming import Follow, Unfollow, ViewAcks
+from huahuo.transport.protocol.incoming import Follow, Present, Unfollow, ViewAcks
 from huahuo.transport.protocol.kinds import KINDS, name_of
 from tests.support.drivers.http import client as http_client
 from tests.support.drivers.rawclient import RawClient, connected
@@ -510,7 +510,7 @@ async def test_the_application_of_the_page_has_a_live_list(
 
 def test_the_messages_on_the_page_have_the_fields_that_the_service_knows() -> None:
     known = {name_of(kind): kind for kind in KINDS}
-    asked: dict[str, Any] = {"follow": Follow, "unfollow": Unfollow, "ack": ViewAcks}
+    asked: dict[str, Any] = {"follow": Follow, "unfollow": Unfollow, "present": Present, "ack": ViewAcks}
     decoder, seen = json.JSONDecoder(), set[str]()
     for text in re.findall(r"```json\n(.*?)```", Path(PAGE).read_text(encoding="utf-8"), re.DOTALL):
         rest = text.strip()
@@ -524,7 +524,17 @@ def test_the_messages_on_the_page_have_the_fields_that_the_service_knows() -> No
             names = {field.encode_name for field in msgspec.structs.fields(struct)}
             assert message.keys() - {"type", "action", "id"} <= names, tag
             seen.add(tag)
-    assert seen == {"follow", "following", "rows", "ack", "unfollow", "unfollowed", "reached", "state"}
+    assert seen == {
+        "follow",
+        "following",
+        "rows",
+        "ack",
+        "unfollow",
+        "unfollowed",
+        "reached",
+        "state",
+        "present",
+    }
 
 
 class Sent(NamedTuple):

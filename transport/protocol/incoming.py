@@ -189,14 +189,27 @@ class From(msgspec.Struct, frozen=True):
 
 
 class Follow(msgspec.Struct, frozen=True, rename={"since": "from"}):
-    """A list or a `state` to follow from now on, or (`view`) another limit for a list that is followed."""
+    """A list, a `state` or a `presence` to follow from now on; or (`view`) another limit for a list.
+
+    `data`: what the others are shown of this connection. `count`: the number of rows in place of them.
+    """
 
     list: Annotated[str, msgspec.Meta(max_length=ID_CHARS_MAX)] = ""
     fields: dict[str, Any] = {}
     limit: Annotated[int, msgspec.Meta(ge=1, le=LIMIT_MAX)] = 100
     view: Seq | None = None
     state: StreamName | None = None
+    presence: StreamName | None = None
+    data: Any = None
+    count: bool = False
     since: From | None = None
+
+
+class Present(msgspec.Struct, frozen=True):
+    """Other data of this connection in a presence that it follows."""
+
+    view: Seq
+    data: Any = None
 
 
 class Unfollow(msgspec.Struct, frozen=True):

@@ -170,6 +170,7 @@ class RowsFrame(Kind, frozen=True, tag="rows"):
     bound: Annotated[Any, MAYBE] = None
     reset: Annotated[bool, MAYBE] = False
     more: Annotated[bool, MAYBE] = False
+    count: Annotated[int, MAYBE] = 0
 
 
 class ReachedFrame(Kind, frozen=True, tag="reached"):

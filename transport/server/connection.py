@@ -460,13 +460,9 @@ class Connection(LoopActor):
     def _following(self) -> Following:
         """Made at the first list: many connections follow none."""
         if self._lists is None:
-            shared = self._wires.shared
             self._lists = Following(
-                self, self._actor_ref, ws=self._ws, session=self._session, pump=self._pump,
-                views=self._wires.views, states=self._wires.states, verdicts=self._wires.verdicts,
-                log_id=shared.log.log_id,
-                most=shared.settings.subscriptions_max,
-            )  # fmt: skip
+                self, self._actor_ref, ws=self._ws, session=self._session, pump=self._pump, wires=self._wires
+            )
         return self._lists
 
     def carry_out(self, todo: Iterable[Output], size: int = 0) -> interface.Verify | interface.LookUp | None:
@@ -496,6 +492,8 @@ class Connection(LoopActor):
                     self._following.follow(one)
                 case interface.Unfollow():
                     self._following.unfollow(one)
+                case interface.Present():
+                    self._following.present(one)
                 case interface.AckedViews() if self._lists is not None:
                     self._lists.acked(one.views)
                 case interface.Alarm():

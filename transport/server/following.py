@@ -9,19 +9,23 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+import msgspec
+
 from huahuo.actors.plugins.calls import UserId
+from huahuo.eventstore.ambient import rfc3339
 from huahuo.eventstore.errors import EventStoreError
 from huahuo.eventstore.limits import KEY_BYTES_MAX
 from huahuo.replay.list_window import Cursor, ListRange, Window
 from huahuo.transport.protocol.codes import ErrorCode
 from huahuo.transport.protocol.incoming import From
+from huahuo.transport.server.presence import DATA_BYTES_MAX, Room
 from huahuo.transport.server.pump import Pump, Shell
-from huahuo.transport.server.states import States, StateView
-from huahuo.transport.server.views import Answered, View, Views
-from huahuo.transport.server.wires import Verdicts
+from huahuo.transport.server.states import StateView
+from huahuo.transport.server.views import Answered, View
+from huahuo.transport.server.wires import Wires
 from huahuo.transport.session import outgoing
 from huahuo.transport.session.delivery_states import Cause
-from huahuo.transport.session.interface import Follow, Unfollow
+from huahuo.transport.session.interface import Follow, Present, Unfollow
 from huahuo.transport.session.session import Session
 from huahuo.transport.wire.connection_ref import ConnectionRef
 from huahuo.transport.wire.ports import Socket
@@ -141,25 +145,74 @@ class FollowedState:
             self._of.judge_state(self, self.view)
 
 
+class FollowedPresence:
+    """One room that the connection is in. Implements `presence.PresenceFollower`."""
+
+    __slots__ = ("_of", "asked", "counts", "held", "position", "room", "since_ms", "unacked", "waits")
+
+    def __init__(self, of: "Following", asked: str | None, since_ms: int, *, counts: bool) -> None:
+        self._of = of
+        self.asked = asked
+        self.since_ms = since_ms
+        self.counts = counts
+        self.position = 0
+        self.held = False
+        self.waits = False
+        self.unacked: list[int] = []
+        self.room: Room | None = None
+
+    @property
+    def number(self) -> int:
+        """Of its view."""
+        assert self.room is not None, "it has entered one"
+        return self.room.count_number if self.counts else self.room.number
+
+    def may_take(self) -> bool:
+        """See `PresenceFollower`."""
+        return not self.held and len(self.unacked) < UNACKED_MAX and self._of.has_room()
+
+    def wait(self) -> None:
+        """See `PresenceFollower`."""
+        self.waits = True
+
+    @property
+    def user_id(self) -> UserId:
+        """See `PresenceFollower`."""
+        return self._of.user_id
+
+    def judge(self) -> None:
+        """See `PresenceFollower`."""
+        self._of.judge_member(self)
+
+    def take(self, position: int, frames: Sequence[bytes]) -> None:
+        """See `PresenceFollower`."""
+        self.position, self.waits = position, False
+        if self._of.acks:
+            self.unacked.append(position)
+        self._of.write(frames)
+
+
 class Following:
     """See the module. Made at the first `follow` of a connection."""
 
     def __init__(
-        self, shell: Shell, ref: ConnectionRef, *, ws: Socket, session: Session, pump: Pump, views: Views,
-        states: States, verdicts: Verdicts, log_id: str, most: int,
-    ) -> None:  # fmt: skip
-        """`most`: views and subscriptions that a connection may have."""
+        self, shell: Shell, ref: ConnectionRef, *, ws: Socket, session: Session, pump: Pump, wires: Wires
+    ) -> None:
         self._shell = shell
         self._ref = ref
         self._ws = ws
         self._session = session
         self._pump = pump
-        self._views = views
-        self._states = states
-        self._verdicts = verdicts
+        self._views = wires.views
+        self._states = wires.states
+        self._verdicts = wires.verdicts
         self._of_states: dict[int, FollowedState] = {}
-        self._log_id = log_id
-        self._most = most
+        self._presence = wires.presence
+        self._ambient = wires.ambient
+        self._in_rooms: dict[int, FollowedPresence] = {}
+        self._log_id = wires.shared.log.log_id
+        self._most = wires.shared.settings.subscriptions_max
+        """Of what it follows and reads together."""
         self._followed: dict[int, Followed] = {}
         self._pending = 0
         self._awaited = self._reached = 0
@@ -217,7 +270,7 @@ class Following:
     def follow(self, one: Follow) -> None:
         """Begin to follow a list or a state, or change the limit of a list."""
         asked, was = one.asked, None
-        count = len(self._followed) + len(self._of_states) + self._pending
+        count = len(self._followed) + len(self._of_states) + len(self._in_rooms) + self._pending
         if asked.view is not None:
             was = self._followed.get(asked.view)
             if was is None:
@@ -225,6 +278,11 @@ class Following:
                 return
         elif count + len(self._session.delivery.subs) >= self._most:
             self._refuse(one, ErrorCode.TOO_LARGE, zh.TOO_MANY_VIEWS.format(self._most))
+            return
+        if asked.presence is not None:
+            if self._is_short(asked.data, one.request_id):
+                self._pending += 1
+                self._shell.start_task(self._judge_presence(one, asked.presence, None))
             return
         if asked.state is not None:
             self._pending += 1
@@ -309,6 +367,78 @@ class Following:
             order="descending" if view.of.descending else "ascending",
         )
 
+    def _is_short(self, data: Any, request_id: str | None) -> bool:
+        if len(msgspec.json.encode(data)) <= DATA_BYTES_MAX:
+            return True
+        why = f"data: {en.BYTES_MOST.format(DATA_BYTES_MAX)}"
+        self._pump.write(self._session.refusal(ErrorCode.INVALID_FIELD, zh.FIELD_WRONG, why, request_id))
+        return False
+
+    async def _judge_presence(self, one: Follow | None, stream: str, held: FollowedPresence | None) -> None:
+        principal = self._session.principal
+        assert principal is not None, "who follows has signed in"
+        may = await self._verdicts.of(principal, stream)
+        self._ref.step(lambda: self._presence_judged(one, stream, held, may=may))
+
+    def _presence_judged(
+        self, one: Follow | None, stream: str, held: FollowedPresence | None, *, may: bool | None
+    ) -> None:
+        """Of a request, or (`held`) of a room that it is in."""
+        if one is not None:
+            self._pending -= 1
+        if self._session.closed:
+            return
+        if held is not None:
+            held.held = False
+            if held.room is None or self._in_rooms.get(held.number) is not held:
+                return
+            if may:
+                self._presence.wake(held.room)
+                return
+            number = held.number
+            self._leave_room(held)
+            self._say(type="unfollowed", view=number, reason="corrupt" if may is None else "forbidden")
+        elif one is not None and not may:
+            self._say(type="following", id=one.request_id, outcome="denied")
+        elif one is not None:
+            self._enter_room(one, stream)
+
+    def _enter_room(self, one: Follow, stream: str) -> None:
+        for known in tuple(self._in_rooms.values()):  # a second `follow` of the same begins anew
+            if known.room is not None and known.room.stream == stream:
+                self._leave_room(known)
+        member = FollowedPresence(self, one.request_id, self._ambient.now_ms(), counts=one.asked.count)
+        row = self._row(member, one.asked.data)
+        member.room = self._presence.enter(stream, member, self._session.id, row)
+        self._in_rooms[member.number] = member
+        self._say(type="following", id=one.request_id, view=member.number, outcome="fresh", log=self._log_id)
+
+    def _row(self, member: FollowedPresence, data: Any) -> bytes:
+        principal = self._session.principal
+        assert principal is not None, "who follows has signed in"
+        return msgspec.json.encode(
+            {
+                "client": self._session.client,
+                "user": {"user_id": principal.user_id, "username": principal.username},
+                "since": rfc3339(member.since_ms),
+                "data": data,
+            }
+        )
+
+    def present(self, one: Present) -> None:
+        """Show the others in a room something else of this connection."""
+        member = self._in_rooms.get(one.view)
+        if member is None or member.room is None:
+            self._pump.write(self._session.refusal(ErrorCode.NOT_FOUND, zh.NO_VIEW, "", one.request_id))
+        elif self._is_short(one.data, one.request_id):
+            self._presence.present(member.room, self._session.id, self._row(member, one.data))
+
+    def _leave_room(self, member: FollowedPresence) -> None:
+        room = member.room
+        if room is not None and self._in_rooms.get(member.number) is member:
+            del self._in_rooms[member.number]
+            self._presence.leave(room, member, self._session.id)
+
     async def _judge_state(self, one: Follow | None, stream: str, held: "FollowedState | None") -> None:
         principal = self._session.principal
         assert principal is not None, "who follows has signed in"
@@ -375,6 +505,8 @@ class Following:
             self._drop(followed)
         elif (state := self._of_states.get(one.view)) is not None:
             self._leave_state(state)
+        elif (member := self._in_rooms.get(one.view)) is not None:
+            self._leave_room(member)
         self._say(type="unfollowed", id=one.request_id, view=one.view)
 
     def acked(self, views: Mapping[str, int]) -> None:
@@ -384,6 +516,11 @@ class Following:
                 continue
             if (state := self._of_states.get(int(number))) is not None:
                 state.ack(position)
+                continue
+            if (member := self._in_rooms.get(int(number))) is not None:
+                member.unacked = [one for one in member.unacked if one > position]
+                if member.waits and member.room is not None:
+                    self._presence.wake(member.room)
                 continue
             followed = self._followed.get(int(number))
             if followed is None or followed.view is None:
@@ -403,6 +540,9 @@ class Following:
         for state in self._of_states.values():
             if state.view is not None and state.waits:
                 self._states.wake(state.view)
+        for member in self._in_rooms.values():
+            if member.waits and member.room is not None:
+                self._presence.wake(member.room)
 
     def wake_state(self, view: StateView) -> None:
         """A follower of a state can take more."""
@@ -414,6 +554,14 @@ class Following:
             self.judge(followed)
         for state in tuple(self._of_states.values()):
             state.judge()
+        for member in tuple(self._in_rooms.values()):
+            member.judge()
+
+    def judge_member(self, member: FollowedPresence) -> None:
+        """Ask again whether the user may be in a room."""
+        if not member.held and member.room is not None and not self._session.closed:
+            member.held = True
+            self._shell.start_task(self._judge_presence(None, member.room.stream, member))
 
     def judge(self, followed: Followed) -> None:
         """Ask again which rows the user may have of a view."""
@@ -449,6 +597,8 @@ class Following:
             self._drop(followed)
         for state in tuple(self._of_states.values()):
             self._leave_state(state)
+        for member in tuple(self._in_rooms.values()):
+            self._leave_room(member)
 
     def _drop(self, followed: Followed) -> None:
         view = followed.view

@@ -33,6 +33,7 @@ from huahuo.transport.protocol.frames import FrameCache, ServerSent, text_frame
 from huahuo.transport.server.connection import Connection
 from huahuo.transport.server.fanout import FanOut
 from huahuo.transport.server.handshakes import Admission, Handshakes, peer_of
+from huahuo.transport.server.presence import Presence
 from huahuo.transport.server.snapshots import Pictures, Supply
 from huahuo.transport.server.states import States
 from huahuo.transport.server.views import Ask, Views, asks
@@ -176,6 +177,7 @@ class Server:
             sends=sends,
             views=views,
             states=States(log, ChainMap(registry.views, registry.snapshots), text_frame, views.number),
+            presence=Presence(text_frame, views.number),
             ack_reader=AckReader(ambient.monotonic_s),
         )
         supply = wires.supply
@@ -190,6 +192,7 @@ class Server:
         self.rejudging.lists = wires.judge_followed
         self._untap.callback(wires.views.close)
         self._untap.callback(wires.states.close)
+        self._untap.callback(wires.presence.close)
         self._listening: list[asyncio.Server] = []
         self._tongues = tuple(registry.tongues)
         self._begun = False

@@ -27,6 +27,7 @@ from huahuo.replay.feed import Feed
 from huahuo.transport.access.door import Door, Notices
 from huahuo.transport.access.rights import Judged, Verifier, may_read
 from huahuo.transport.server.fanout import FanOut
+from huahuo.transport.server.presence import Presence
 from huahuo.transport.server.snapshots import Supply
 from huahuo.transport.server.states import States
 from huahuo.transport.server.views import Views
@@ -168,9 +169,11 @@ class Wires(msgspec.Struct, frozen=True, kw_only=True):
     sends: Sends
     views: Views
     states: States
+    presence: Presence
     ack_reader: AckReader
 
     def judge_followed(self, user_id: UserId | None) -> None:
         """Ask again which rows and states the user's (None: everybody's) followers may have."""
         self.views.judge_again(user_id)
         self.states.judge_again(user_id)
+        self.presence.judge_again(user_id)

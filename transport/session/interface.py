@@ -108,6 +108,14 @@ class Unfollow(msgspec.Struct, frozen=True):
     request_id: str | None
 
 
+class Present(msgspec.Struct, frozen=True):
+    """The client changes what others are shown of it in a presence."""
+
+    view: int
+    data: Any
+    request_id: str | None
+
+
 class AckedViews(msgspec.Struct, frozen=True):
     """The client applied what was sent of these views, up to these positions."""
 
@@ -145,6 +153,7 @@ type Output = (
     | Acked
     | Follow
     | Unfollow
+    | Present
     | AckedViews
     | Alarm
     | Close

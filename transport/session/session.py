@@ -49,6 +49,7 @@ from huahuo.transport.session.interface import (
     LookUp,
     Now,
     Output,
+    Present,
     Record,
     RunLike,
     Shared,
@@ -427,6 +428,11 @@ class Session:
             return [
                 self._speech.refusal(follow) if isinstance(follow, Invalid) else Follow(follow, parsed.id)
             ]
+        if parsed.action == "present":
+            present = incoming.convert(parsed, incoming.Present)
+            if isinstance(present, Invalid):
+                return [self._speech.refusal(present)]
+            return [Present(present.view, present.data, parsed.id)]
         if parsed.action == "unfollow":
             unfollow = incoming.convert(parsed, incoming.Unfollow)
             if isinstance(unfollow, Invalid):

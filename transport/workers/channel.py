@@ -170,6 +170,9 @@ class WorkerPort(Protocol):
     def rows_changed(self, parts: list[tuple[str, str]] | None) -> None:
         """Rows of these parts of tracked tables changed (None: of any)."""
 
+    def present(self, source: str, stream: str, put: dict[str, bytes], drop: list[str]) -> None:
+        """The presence of a stream changed elsewhere."""
+
     def pruned(self) -> None:
         """Events were pruned: the first seq of any stream may have changed."""
 
@@ -247,6 +250,12 @@ class OwnerPort(Protocol):
 
     def rows_at_once(self, ranges: list[RowRange]) -> Soon[RowsAtOnce]:
         """Read rows at one commit."""
+
+    def present(self, stream: str, put: dict[str, bytes], drop: list[str]) -> None:
+        """The presence of a stream changed here."""
+
+    def presence(self, stream: str) -> Soon[dict[str, dict[str, bytes]]]:
+        """Who else is in the presence of a stream, by source?"""
 
     def snapshot(self, stream: str) -> Soon[SnapshotTaken]:
         """The state of a stream."""

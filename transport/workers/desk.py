@@ -9,7 +9,7 @@ import asyncio
 import math
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import structlog
 
@@ -71,6 +71,9 @@ class RemoteConnection:
         return self.seqs
 
 
+_OWNER: Final = "owner"
+
+
 class Desk(OwnerPort):
     """See the module. `ready`: the worker listens; `lost`: it is gone."""
 
@@ -82,9 +85,13 @@ class Desk(OwnerPort):
         self._calls = CallsOf(owner, self._parts, self.channel)
         self._joined: dict[int, RemoteConnection] = {}
         self._addresses: Counter[str] = Counter()
+        self._presence = owner.server.wires.presence
+        self._source = ""
 
     def greet(self, number: int) -> None:
         """Tell the worker all that it needs. From now on it must be told of every commit."""
+        self._source = f"worker {number}"
+        self._presence.sinks[self._source] = self._tell_presence
         self.channel.say(WorkerPort.hello, self._owner.hello(number))
 
     async def look_at_positions(self, within_s: float) -> None:
@@ -224,6 +231,18 @@ class Desk(OwnerPort):
         """See `OwnerPort`."""
         return await self._owner.log.rows_at_once(ranges)
 
+    def present(self, stream: str, put: dict[str, bytes], drop: list[str]) -> None:
+        """See `OwnerPort`."""
+        self._presence.heard(self._source, stream, put, drop)
+
+    async def presence(self, stream: str) -> dict[str, dict[str, bytes]]:
+        """See `OwnerPort`."""
+        known = self._presence.known(stream, self._source)
+        return {name or _OWNER: rows for name, rows in known.items()}
+
+    def _tell_presence(self, source: str, stream: str, put: dict[str, bytes], drop: list[str]) -> None:
+        self.channel.say(WorkerPort.present, source or _OWNER, stream, put, drop)
+
     async def snapshot(self, stream: str) -> SnapshotTaken:
         """See `OwnerPort`."""
         return await self._taken(self._owner.registry.snapshots, stream)
@@ -254,6 +273,8 @@ class Desk(OwnerPort):
     def _lost(self) -> None:
         """The channel is over: the worker's connections are gone, and count no more."""
         self._calls.end()
+        self._presence.sinks.pop(self._source, None)
+        self._presence.gone(self._source)
         for connection in self._joined.values():
             self._owner.hub.leave(connection)
         self._joined.clear()

@@ -25,6 +25,7 @@ from huahuo.transport.access.rights import NOT_NOW, AuthFailure, Verdict, Verifi
 from huahuo.transport.commands.gate import Done, Running
 from huahuo.transport.protocol.codes import CloseCode, ErrorCode
 from huahuo.transport.server.hub import HasCursors, Wheel, close_connection
+from huahuo.transport.server.presence import Sink
 from huahuo.transport.server.views import Answered, Ask
 from huahuo.transport.wire.ports import LiveConnection
 from huahuo.transport.words import zh
@@ -250,6 +251,21 @@ def asks_of(channel: Channel) -> Ask:
             return Answered(code=ErrorCode.INTERNAL, message=zh.INTERNAL)
 
     return ask
+
+
+def presence_of(channel: Channel) -> Callable[[str], Awaitable[dict[str, dict[str, bytes]]]]:
+    """Asks who else is in the presence of a stream."""
+    return lambda stream: channel.ask(OwnerPort.presence, stream)
+
+
+def tells_presence(channel: Channel) -> Sink:
+    """Tells the owner who of this process is in the presence of a stream."""
+
+    def tell(source: str, stream: str, put: dict[str, bytes], drop: list[str]) -> None:
+        if not source:  # it is this process's own
+            channel.say(OwnerPort.present, stream, put, drop)
+
+    return tell
 
 
 _UNAVAILABLE: Final = error_reply(Refusal(ErrorCode.UNAVAILABLE, zh.OUTCOME_UNKNOWN))

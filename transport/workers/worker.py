@@ -34,6 +34,7 @@ from huahuo.transport.load.fair_queueing import Turns
 from huahuo.transport.load.metrics import Metrics
 from huahuo.transport.load.shares import Shares
 from huahuo.transport.protocol.dialects import DOCUMENT, Compression
+from huahuo.transport.server.presence import Presence
 from huahuo.transport.server.server import Server
 from huahuo.transport.wire.lobby import Asked, Greeting, understood
 from huahuo.transport.workers.channel import (
@@ -53,7 +54,9 @@ from huahuo.transport.workers.owner_proxies import (
     RemoteVerifier,
     asks_of,
     judge_of,
+    presence_of,
     snapshots_of,
+    tells_presence,
 )
 
 LABEL: Final = "worker"
@@ -262,6 +265,7 @@ class Worker(WorkerPort):
         self._tasks: set[asyncio.Task[None]] = set()
         self._beating: asyncio.TimerHandle | None = None
         self._looks = False
+        self._presence: Presence | None = None
         self.over = asyncio.Event()
         """Set when it has nothing more to do: it was drained, or its owner is gone."""
 
@@ -307,6 +311,9 @@ class Worker(WorkerPort):
             ask=asks_of(channel),
         )
         log.is_read = server.fanout.watches
+        self._presence = presence = server.wires.presence
+        presence.fill = presence_of(channel)
+        presence.sinks["owner"] = tells_presence(channel)
         server.handshakes.usher = Usher(
             server,
             door,
@@ -327,6 +334,11 @@ class Worker(WorkerPort):
     def rows_changed(self, parts: list[tuple[str, str]] | None) -> None:
         """See `WorkerPort`."""
         self.log.rows_changed(parts)
+
+    def present(self, source: str, stream: str, put: dict[str, bytes], drop: list[str]) -> None:
+        """See `WorkerPort`."""
+        if self._presence is not None:
+            self._presence.heard(source, stream, put, drop)
 
     def pruned(self) -> None:
         """See `WorkerPort`. Old events go in many small steps, and one look is enough for several of them."""

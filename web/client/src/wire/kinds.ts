@@ -134,6 +134,7 @@ export interface RowsFrame {
   readonly bound?: unknown;
   readonly reset?: boolean;
   readonly more?: boolean;
+  readonly count?: number;
 }
 
 /** All followed lists contain `position`, but those whose acks are awaited. */
