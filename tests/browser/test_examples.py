@@ -16,6 +16,7 @@ from tests.support.drivers.browser import Browser, Chromium, Tab, pages, profile
 from tests.support.drivers.stage import stage
 from tests.support.patience import ALL_WITHIN_S
 from tests.support.proofs import WHOLE
+from tests.support.servers.proxy import chaos_proxy
 from tests.support.servers.serving import Serving, serving
 
 CHAT = Path(__file__).resolve().parents[2] / "examples" / "chat"
@@ -285,6 +286,27 @@ async def test_an_auction_is_the_same_in_two_tabs_over_reloads_and_a_kill_and_en
         await one.until(f"{OPEN}.startsWith('Fiat')")
         for tab in (one, two):
             await tab.until(f"{OPEN} === 'Saab: 2|Volvo: 0'")
+
+
+async def test_lists_are_live_where_no_websocket_gets_through(chromium: Chromium, tmp_path: Path) -> None:
+    async with profile(chromium) as browser, asyncio.timeout(ALL_WITHIN_S):
+        with serving(tmp_path / "data", app="auction:app", folder=AUCTION) as server:
+            async with chaos_proxy(server.port) as proxy:
+                proxy.refused = 0
+                page = (AUCTION / "auction.html").read_text(encoding="utf-8")
+                page = page.replace("http://127.0.0.1:8765", f"http://127.0.0.1:{proxy.port}")
+                folder = tmp_path / "pages"
+                folder.mkdir()
+                (folder / "auction.html").write_text(page, encoding="utf-8")
+                async with pages(folder) as site:
+                    tab = await browser.open(f"{site}/auction.html#{server.token(1, 'alice')}")
+                    await tab.fill("#title", "Volvo")
+                    await tab.press("Enter")
+                    await tab.until(f"{OPEN} === 'Volvo: 0'")
+                    assert proxy.refused >= 2
+                    proxy.cut()
+                    await tab.click("#lots button")
+                    await tab.until(f"{OPEN} === 'Volvo: 1'")
 
 
 async def test_the_winner_of_an_auction_gets_one_mail_and_an_import_opens_each_lot_once(

@@ -61,27 +61,6 @@ test("it ends if a page is not answered for twenty seconds", async () => {
   expect(closed).toEqual([1006]);
 });
 
-test.each([
-  [`h.${btoa('{"user_id":7,"username":"Eve","exp":4102444800}')}.s`, ["/who", "/streams/user/7", "/streams/system"]],
-  ["opaque", ["/who"]],
-])("with a server that has no /who yet, the token says who the user is: %s", async (token, paths) => {
-  const older = (url: string, init?: RequestInit) => {
-    const found = answer(url, init);
-    return url.endsWith("/who") ? Promise.resolve(new Response("{}", { status: 404 })) : found;
-  };
-  const socket = new HttpSocket("ws://host:1/ws", older), said: string[] = [], ends: string[] = [];
-  socket.onmessage = ({ data }) => said.push(data);
-  socket.onclose = ({ reason }) => ends.push(reason);
-  socket.onopen = () => socket.send(JSON.stringify({ action: "authenticate", token, client: "c" }));
-  await vi.advanceTimersByTimeAsync(10);
-  expect(asked.slice(0, 3)).toEqual(paths);
-  if (token === "opaque") expect(ends).toEqual([expect.stringMatching(/older than this client.*update it/)]);
-  else {
-    const user = { user_id: 7, username: "Eve", is_admin: false, groups: [] };
-    expect(JSON.parse(said[0] ?? "")).toMatchObject({ user });
-  }
-});
-
 test.each([401, 403, 404])("a token that the server does not say the user of (%s) is nobody's", async (status) => {
   expect(await whose("ws://host:1/ws", "t", () => Promise.resolve(new Response("", { status })))).toBe("");
 });
@@ -90,4 +69,32 @@ test("the server says whose stream is followed, so a token may be anything", asy
   connected(answer);
   await vi.advanceTimersByTimeAsync(10);
   expect(asked.slice(0, 3)).toEqual(["/who", "/streams/user/alice", "/streams/system"]);
+});
+
+test("a live list is an answer of its own, with the place in its address and a number of this socket", async () => {
+  const told: Record<string, unknown>[] = [];
+  let address = "";
+  const socket = new HttpSocket("ws://host:1/ws", (url, init) => {
+    if (url.includes("/lists/")) address = url;
+    return answer(url, init);
+  });
+  socket.onmessage = ({ data }) => told.push(JSON.parse(data) as Record<string, unknown>);
+  socket.onopen = () => socket.send(JSON.stringify({ action: "authenticate", token: "opaque", client: "c" }));
+  await vi.advanceTimersByTimeAsync(1);
+  const from = { log: "a", of: "o", position: 7, bound: "\u7cfb" };
+  socket.send(JSON.stringify({ action: "follow", id: "l1", list: "open lots", fields: { category: "cars", n: 3 }, limit: 5, from }));
+  await vi.advanceTimersByTimeAsync(1);
+  const { pathname, searchParams } = new URL(address);
+  expect([pathname, searchParams.get("category"), searchParams.get("n"), searchParams.get("limit")]).toEqual(["/lists/open%20lots", "cars", "3", "5"]);
+  expect(JSON.parse(Buffer.from(searchParams.get("after") ?? "", "base64url").toString())).toEqual(from);
+  say('event: following\ndata: {"type":"following","view":99,"outcome":"resumed","log":"a","position":7,"of":"o","limit":5,"order":"ascending"}\n\n');
+  say('id: x\nevent: rows\ndata: {"type":"rows","view":99,"position":8,"put":[["k",1]],"drop":[]}\n\n');
+  await vi.advanceTimersByTimeAsync(1);
+  expect(told.slice(-2)).toEqual([
+    { type: "following", id: "l1", view: 1, outcome: "resumed", log: "a", position: 7, of: "o", limit: 5, order: "ascending" },
+    { type: "rows", view: 1, position: 8, put: [["k", 1]], drop: [] },
+  ]);
+  say('event: unfollowed\ndata: {"type":"unfollowed","view":99,"reason":"forbidden"}\n\n');
+  await vi.advanceTimersByTimeAsync(1);
+  expect(told.at(-1)).toEqual({ type: "unfollowed", view: 1, reason: "forbidden" });
 });

@@ -6,7 +6,6 @@
  */
 
 import { AUTH_CLOSES, LOST } from "../model/codes.js";
-import { claimsOf, payloadOf } from "../wire/address.js";
 import { MOVING } from "../wire/kinds.js";
 
 type Json = Record<string, unknown>;
@@ -34,7 +33,6 @@ const LATE_S = 10;
 const PAGE_S = 20, COMMAND_S = 60;
 /** Timers of JavaScript hold at most 24 days. */
 const TIMER_S_MAX = 2_000_000;
-const NOT_FOUND = 404;
 
 /** What `HttpSocket` needs of the browser. */
 export type Fetch = (url: string, init?: RequestInit) => Promise<Response>;
@@ -56,6 +54,7 @@ export class HttpSocket {
   private readonly base: string;
   private readonly over = new AbortController();
   private readonly readers = new Map<string, AbortController>();
+  private views = 0;
   private readonly places = new Map<string, number>();
   token = "";
   private user = "";
@@ -93,9 +92,15 @@ export class HttpSocket {
         this.places.delete(stream);
         return this.say({ type: "unsubscribed", stream, id: message["id"] });
       }
-      case "ack": return void (await this.ask("acks", { client: this.client, cursors: message["cursors"] }));
+      case "ack":
+        if (message["cursors"]) await this.ask("acks", { client: this.client, cursors: message["cursors"] });
+        return;
+      case "follow": return this.followList(message);
+      case "unfollow":
+        this.readers.get(`view ${String(message["view"])}`)?.abort();
+        return this.say({ type: "unfollowed", id: message["id"], view: message["view"] });
       case "heartbeat":
-        await this.ask("healthz");
+        await this.ask("who"); // not /healthz, which pages of another origin may not ask with a token
         return this.say({ type: "heartbeat_response" });
       default: return this.command(message);
     }
@@ -105,7 +110,7 @@ export class HttpSocket {
     const before = this.token;
     this.token = String(message["token"]);
     this.language = String(message["language"] ?? this.language);
-    const { user, expires_at, heartbeat_s } = await this.who();
+    const { user, expires_at, heartbeat_s } = await this.ask("who");
     const id = String((user as Json)["user_id"]);
     if (before !== "" && id !== this.user) {
       this.token = before;
@@ -118,16 +123,6 @@ export class HttpSocket {
       expires_at, heartbeat_s, window: message["window"] ?? 512, streams: Object.fromEntries(places) as Json,
     });
     for (const [stream, , page] of places) if (page) this.follow(stream, page);
-  }
-
-  private who(): Promise<Json> {
-    return this.ask("who").catch((error: Refused) => {
-      if (error.status !== NOT_FOUND) throw error;
-      // A server that is older than /who. It verifies the token at the requests that follow.
-      const { user } = claimsOf(this.token);
-      if (!user) throw new Error("the server is older than this client: update it, or use a JWT");
-      return { user: { user_id: user, username: user, is_admin: false, groups: [], ...payloadOf(this.token) } };
-    });
   }
 
   private begin(message: Json): Promise<[string, Json, Page | null][]> {
@@ -153,6 +148,31 @@ export class HttpSocket {
     const page = await this.page(asked);
     this.say({ type: "subscribed", id: message["id"], stream, log: this.log, ...place(asked, page) });
     if (page) this.follow(stream, page);
+  }
+
+  /** A live list is an answer of its own. States are not told over HTTP: the connection that comes back has them. */
+  private async followList({ id, list, fields, limit, from }: Json): Promise<void> {
+    if (!list) return this.say({ type: "error", id, code: "unavailable", message: "not over HTTP", retry_s: 30 });
+    const query = new URLSearchParams({ limit: String(limit) });
+    for (const [name, value] of Object.entries(fields as Json)) query.set(name, String(value));
+    if (from) query.set("after", encoded(from));
+    const reader = new AbortController();
+    const view = ++this.views;
+    this.readers.set(`view ${view}`, reader);
+    const said = (type: string, data: Json) => {
+      if (type === "token_expiring" || type === "goaway") return this.said("", type, data);
+      this.say({ ...data, type, view, ...(type === "following" && (data["was"] ? { was: view } : { id })) });
+      if (type === "unfollowed") reader.abort();
+    };
+    try {
+      await this.sent(`lists/${encodeURIComponent(String(list))}?${query}`, reader.signal, said);
+    } catch (error) {
+      if (reader.signal.aborted) return;
+      const { code, detail, retry_s } = (error as Partial<Refused>).problem ?? {};
+      if (!code || AUTH_CLOSES[code as string]) throw error;
+      if (code === "forbidden") this.say({ type: "following", id, outcome: "denied" });
+      else this.say({ type: "error", id, code, message: detail, retry_s });
+    }
   }
 
   private async command(message: Json): Promise<void> {
@@ -196,11 +216,15 @@ export class HttpSocket {
   }
 
   private async read(stream: string, after: number, signal: AbortSignal): Promise<void> {
-    const ended = AbortSignal.any([signal, this.over.signal]);
     const url = `streams/${encodeURI(stream)}?after=${encodeURIComponent(`${this.log}:${after}`)}`;
+    await this.sent(url, signal, (name, data) => this.said(stream, name, data));
+  }
+
+  /** Server-sent events, until the answer ends. */
+  private async sent(url: string, signal: AbortSignal, said: (name: string, data: Json) => void): Promise<void> {
+    const ended = AbortSignal.any([signal, this.over.signal]);
     const answer = await this.asked(url, { headers: { Accept: "text/event-stream" }, signal: ended });
-    // A version before this header does not say when a comment is due.
-    const silenceS = Number(answer.headers.get("Huahuo-Heartbeat") ?? Infinity) + LATE_S;
+    const silenceS = Number(answer.headers.get("Huahuo-Heartbeat")) + LATE_S;
     const parts = (answer.body as ReadableStream<Uint8Array<ArrayBuffer>>).pipeThrough(new TextDecoderStream()).getReader();
     let rest = "", name = "", data = "";
     const next = () => this.within(silenceS, parts.read());
@@ -211,7 +235,7 @@ export class HttpSocket {
         if (line.startsWith("event: ")) name = line.slice(7);
         else if (line.startsWith("data: ")) data = line.slice(6);
         else if (line === "") {
-          if (data && !ended.aborted) this.said(stream, name, JSON.parse(data) as Json);
+          if (data && !ended.aborted) said(name, JSON.parse(data) as Json);
           name = data = "";
         }
       }
@@ -291,6 +315,12 @@ export class HttpSocket {
   }
 }
 
+/** A place as text that may stand in a URL. */
+function encoded(place: unknown): string {
+  const bytes = new TextEncoder().encode(JSON.stringify(place));
+  return btoa(String.fromCharCode(...bytes)).replace(/\+/g, "-").replace(/\//g, "_").replace(/=/g, "");
+}
+
 async function objectOf(answer: Response): Promise<Json> {
   const text = await answer.text();
   return text.startsWith("{") ? (JSON.parse(text) as Json) : {};
@@ -303,8 +333,7 @@ function place({ after }: Asked, page: Page | null): Json {
 }
 
 /**
- * The user that a token names, as the server says; "" if it refuses the token, which a connection then explains,
- * or is too old to say it.
+ * The user that a token names, as the server says; "" if it refuses the token, which a connection then explains.
  *
  * @throws the server cannot be reached, or cannot say it now
  */
@@ -314,7 +343,7 @@ export async function whose(url: string, token: string, fetch: Fetch): Promise<s
   try {
     return String(((await socket.ask("who"))["user"] as Json)["user_id"]);
   } catch (error) {
-    if ((error as Refused).status <= NOT_FOUND) return ""; // a server that is older than /who says that
+    if ((error as Refused).status < 500) return "";
     throw error;
   }
 }
