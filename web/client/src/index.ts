@@ -6,7 +6,7 @@ export { type CursorStore, IndexedDbCursors, type IndexedDbOptions, MemoryCursor
 export { type ClientErrorCode, HuahuoError } from "./model/errors.js";
 export { cancelJob, hasEnded, type Job, JOB_FOLD, type WatchedJob } from "./client/job.js";
 export type { EntityState } from "./client/entity.js";
-export type { Draft, ListState, LiveList } from "./client/list.js";
+export type { Draft, ListState, LiveList, Present } from "./client/list.js";
 export type { FieldsOf, Lists, RowOf } from "./model/lists.js";
 export type { Decode, Decoder, DictionaryPlace } from "./wire/inflow.js";
 export type * from "./model/model.js";

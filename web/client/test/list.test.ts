@@ -220,6 +220,18 @@ test("the state of an entity is the server's, over cuts and in every tab", async
   await until(() => expect(denied.value.error?.code).toBe("stream_denied"));
 });
 
+test("a presence shows who is there, and what one shows of oneself, also after a cut", async () => {
+  const here = tab.client.presence("room/7", { typing: false });
+  const data = () => here.rows.value.map((row) => row.data as unknown).sort();
+  await until(() => expect(here.rows.value).toHaveLength(2));
+  here.present({ typing: true });
+  await until(() => expect(data()).toEqual([{ typing: true }]));
+  world.cut();
+  await until(() => expect(world.said("follow").at(-1)).toMatchObject({ presence: "room/7", data: { typing: true } }));
+  expect(world.said("follow").at(-1)).not.toHaveProperty("from");
+  here.close();
+});
+
 test("a store of Svelte is called at once, and with each change", async () => {
   const list = tab.client.list(LIST);
   await shows(list, [1, 2, 3]);

@@ -8,7 +8,7 @@ import { watchJob, type WatchedJob } from "./job.js";
 import type { At, Commands, Item, Language, Reply, Status, StreamEvent } from "../model/model.js";
 import type { Rest, SendOptions, Undeclared } from "./options.js";
 import { EntityState } from "./entity.js";
-import { LIMIT_MAX, LiveList } from "./list.js";
+import { LIMIT_MAX, LiveList, type Present } from "./list.js";
 import type { FieldsOf, Lists, RowOf, UndeclaredList } from "../model/lists.js";
 import { abortable } from "../session/outbox.js";
 import { type SubscribeOptions, Subscription } from "./subscription.js";
@@ -169,6 +169,19 @@ export class Client extends Connection {
     const entity = new EntityState<S>(stream, this.entitySource);
     this.entities.add(entity as EntityState<unknown>);
     return entity;
+  }
+
+  /**
+   * Who follows the presence of a stream now, this page too: a row for each connection. All tabs are one
+   * connection. `present(data)` changes what the others are shown of it.
+   *
+   * @throws HuahuoError `stopped`
+   */
+  presence<Data = unknown>(stream: string, data: Data): LiveList<Present<Data>> {
+    this.raiseIfStopped();
+    const list = new LiveList<Present<Data>>(stream, { data }, -1, this.listSource);
+    this.lists.add(list as LiveList<unknown>);
+    return list;
   }
 
   /** The user signs out: forget the rows that were kept for the next page, and stop. */

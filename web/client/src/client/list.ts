@@ -19,6 +19,14 @@ export interface ListState {
   readonly error?: HuahuoError;
 }
 
+/** A connection in a presence. */
+export interface Present<Data> {
+  readonly client: string;
+  readonly user: { readonly user_id: number | string; readonly username: string };
+  readonly since: string;
+  readonly data: Data;
+}
+
 /** A list as an optimistic change sees it. A change is undone when the server's own is there, or none comes. */
 export interface Draft {
   readonly list: string;
@@ -124,6 +132,12 @@ export class LiveList<Row> {
     this.show();
   }
 
+  /** Of a presence: what the others are shown of this page. */
+  present(data: unknown): void {
+    Object.assign(this.fields, { data });
+    this.source.send({ do: "present", reader: this.reader, data });
+  }
+
   /** Follow it no more. Its rows stay as they are. */
   close(): void {
     this.detach();
@@ -137,7 +151,7 @@ export class LiveList<Row> {
   // -- the client's part --------------------------------------------------------------------------
 
   private async begin(): Promise<void> {
-    const kept = await this.source.load(this.name, this.fields).catch(() => null);
+    const kept = this.limit > 0 ? await this.source.load(this.name, this.fields).catch(() => null) : null;
     if (this.over) return;
     if (kept) {
       const { place, order, rows } = kept;
@@ -157,7 +171,7 @@ export class LiveList<Row> {
     this.detach();
     this.reader = this.source.newReader(this as LiveList<unknown>);
     const { reader, name: list, fields, limit, place } = this;
-    this.source.send({ do: "follow", reader, list, fields, limit, place });
+    this.source.send({ do: "follow", reader, list, fields, limit, place: limit > 0 ? place : null });
   }
 
   detach(): void {
@@ -191,6 +205,7 @@ export class LiveList<Row> {
 
   /** Show a change at once. It is undone by `settle`. */
   guess(id: string, change: (draft: Draft) => void): void {
+    if (this.limit < 0) return;
     this.guesses.set(id, { change, until: Infinity });
     this.show();
   }
@@ -208,7 +223,7 @@ export class LiveList<Row> {
   has(position: number): Promise<void> {
     const { value } = this.fares;
     if (value.error) return Promise.reject(value.error);
-    if (this.paused || (this.place && this.place.position >= position)) return Promise.resolve();
+    if (this.paused || this.limit < 0 || (this.place && this.place.position >= position)) return Promise.resolve();
     return new Promise((resolve, reject) => this.waiters.push({ position, resolve, reject }));
   }
 
@@ -233,7 +248,7 @@ export class LiveList<Row> {
     for (const row of put) this.current.set(idOf(row[0], row[2]), row);
     this.order = order;
     this.place = place;
-    if (this.current.size > this.limit) {
+    if (this.limit > 0 && this.current.size > this.limit) {
       this.current = new Map(this.sorted().slice(0, this.limit).map((row) => [idOf(row[0], row[2]), row]));
     }
     if (this.paused) {
@@ -282,7 +297,7 @@ export class LiveList<Row> {
       for (const { change } of this.guesses.values()) change(draft);
     }
     this.answer();
-    this.ordered = this.sorted(rows.values()).slice(0, this.limit);
+    this.ordered = this.sorted(rows.values()).slice(0, this.limit > 0 ? this.limit : LIMIT_MAX);
     this.shown.set(this.ordered.map(([, value]) => value));
   }
 
@@ -295,7 +310,7 @@ export class LiveList<Row> {
   keep(): void {
     clearTimeout(this.keeping);
     this.keeping = undefined;
-    if (!this.place) return;
+    if (!this.place || this.limit < 0) return;
     const kept = { place: this.place, order: this.order, rows: this.sorted() };
     void this.source.save(this.name, this.fields, kept).catch(() => undefined);
   }

@@ -111,12 +111,6 @@ export class Engine {
       case "detach":
         if (!this.session.lists?.detach(message.reader)) this.session.detach(message.reader);
         break;
-      case "follow":
-        this.session.lists?.follow(message.reader, message.list, message.fields, message.limit, message.place);
-        break;
-      case "applied":
-        this.session.lists?.applied(message.reader, message.position);
-        break;
       case "done":
         this.session.processed(message.reader, message.era, message.seq);
         break;
@@ -131,6 +125,8 @@ export class Engine {
       case "wake":
         this.wake();
         return;
+      default:
+        this.session.lists?.receive(message);
     }
     this.pump();
   }

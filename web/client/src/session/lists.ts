@@ -2,12 +2,14 @@
  * The live lists and states that tabs follow over one connection (docs/live-lists.md). Pure. The rows are the
  * tabs'; here is where each list stands, and who reads it.
  *
- * A `Feed` is a list with its fields and its limit, or (without a limit) the state of a stream. All of its readers have got the same changes. One that
+ * A `Feed` is a list with its fields and its limit; or the state of a stream (limit 0), or its presence (-1), whose
+ * `fields` are what is shown of its readers. All of its readers have got the same changes. One that
  * joins from another place is given all rows, and so are the others then.
  */
 
 import { HuahuoError } from "../model/errors.js";
 import type { Bound, ListPlace, ListRow, Order } from "../model/lists.js";
+import type { TabMessage } from "../wire/messages.js";
 import type { FollowingFrame, ReachedFrame, RowsFrame, StateFrame, UnfollowedFrame } from "../wire/kinds.js";
 
 export type ListFrame = FollowingFrame | RowsFrame | ReachedFrame | StateFrame | UnfollowedFrame;
@@ -61,18 +63,35 @@ export class Lists {
   private readonly acks = new Map<number, number>();
   private count = 0;
 
-  follow(reader: string, list: string, fields: object, limit: number, place: ListPlace | null): void {
+  /** A message of a tab that is for lists. */
+  receive(message: Extract<TabMessage, { do: "follow" | "present" | "applied" }>): void {
+    const { reader } = message;
+    if (message.do === "follow") this.follow(reader, message.list, message.fields, message.limit, message.place);
+    else if (message.do === "applied") this.applied(reader, message.position);
+    else this.present(reader, message.data);
+  }
+
+  private follow(reader: string, list: string, fields: object, limit: number, place: ListPlace | null): void {
     this.detach(reader);
-    const key = JSON.stringify([list, fields, limit]);
+    const key = JSON.stringify([list, limit, limit < 0 ? "" : fields]);
     let feed = this.feeds.get(key);
     if (!feed) {
       this.feeds.set(key, (feed = new Feed(key, list, fields, limit, place)));
     } else if (!same(feed.place, place)) {
       feed.place = null;
       feed.askAgain = true;
+      if (limit < 0) Object.assign(feed.fields, fields);
     }
     feed.readers.set(reader, 0);
     this.of.set(reader, feed);
+  }
+
+  /** What is shown of a reader of a presence. */
+  private present(reader: string, data: unknown): void {
+    const feed = this.of.get(reader);
+    if (!feed) return;
+    Object.assign(feed.fields, { data });
+    if (feed.view) this.urgent.push({ action: "present", view: feed.view, data });
   }
 
   detach(reader: string): boolean {
@@ -89,7 +108,7 @@ export class Lists {
   }
 
   /** The reader has applied what came up to `position`. A list is acked as far as its first reader is. */
-  applied(reader: string, position: number): void {
+  private applied(reader: string, position: number): void {
     const feed = this.of.get(reader);
     if (!feed) return;
     feed.readers.set(reader, position);
@@ -127,7 +146,9 @@ export class Lists {
       const { log, position: seq } = place ?? {};
       messages.push({
         action: "follow", id: feed.asked,
-        ...(limit ? { list, fields, limit, ...(place && { from: place }) } : { state: list, ...(seq && { from: { log, seq } }) }),
+        ...(limit > 0
+          ? { list, fields, limit, ...(place && { from: place }) }
+          : limit ? { presence: list, ...fields } : { state: list, ...(seq && { from: { log, seq } }) }),
       });
     }
     return messages;
@@ -162,7 +183,7 @@ export class Lists {
       }
       case "reached":
         for (const feed of this.views.values()) {
-          if (!feed.limit || !feed.place || frame.but?.includes(feed.view) || feed.place.position > frame.position) continue;
+          if (feed.limit <= 0 || !feed.place || frame.but?.includes(feed.view) || feed.place.position > frame.position) continue;
           feed.place = { ...feed.place, position: frame.position };
           for (const reader of feed.readers.keys()) this.happened.push({ is: "reached", reader, position: frame.position });
         }
@@ -210,7 +231,7 @@ export class Lists {
     feed.order = frame.order as Order;
     const { log, of, position } = frame;
     const seq = feed.place?.position ?? 0;
-    feed.place = feed.limit ? { log, of, position } : { log, of: "", position: seq };
+    feed.place = feed.limit > 0 ? { log, of, position } : { log, of: "", position: seq };
     if (feed.limit || frame.outcome !== "resumed") return;
     for (const reader of feed.readers.keys()) this.happened.push({ is: "reached", reader, position: seq });
   }

@@ -14,6 +14,7 @@ export type TabMessage =
   | { readonly do: "command"; readonly id: string; readonly text: string }
   | { readonly do: "forget"; readonly id: string }
   | { readonly do: "follow"; readonly reader: string; readonly list: string; readonly fields: object; readonly limit: number; readonly place: ListPlace | null }
+  | { readonly do: "present"; readonly reader: string; readonly data: unknown }
   /** The reader of a list has applied what came up to `position`. */
   | { readonly do: "applied"; readonly reader: string; readonly position: number }
   /** The connection should be checked. */

@@ -41,6 +41,7 @@ interface View { list: string; limit: number; place: From | null; unacked: numbe
 /** The views of one connection. */
 export class ModelViews {
   private readonly views = new Map<number, View>();
+  private room = { view: 0, position: 0, data: null as unknown };
   private readonly told = new Map<number, { stream: string; seq: number }>();
 
   constructor(private readonly lists: ModelLists, private readonly log: () => string) {}
@@ -49,7 +50,8 @@ export class ModelViews {
     return [...this.views.values()].map(({ list }) => list);
   }
 
-  follow({ id, list, limit = 100, from, ...more }: Message & { list?: string; limit?: number; from?: From & { seq?: number }; state?: string }): Frame[] {
+  follow({ id, list, limit = 100, from, ...more }: Message & { list?: string; limit?: number; from?: From & { seq?: number }; state?: string; presence?: string; data?: unknown }): Frame[] {
+    if (more.presence) return this.enter(more.presence, id, more.data);
     if (more.state) return this.followState(more.state, id, from);
     const name = list as string;
     if (this.lists.denied.has(name)) return [{ type: "following", id, outcome: "denied" }];
@@ -61,6 +63,21 @@ export class ModelViews {
       type: "following", id, view: number, outcome: resumes ? "resumed" : from ? "reset" : "fresh", log: this.log(),
       position: this.lists.position, of: name, limit, order: "ascending",
     }, this.rows(number)];
+  }
+
+  private enter(stream: string, id: unknown, data: unknown): Frame[] {
+    const view = 700_000 + stream.length;
+    this.room = { view, position: 2, data };
+    return [
+      { type: "following", id, view, outcome: "fresh", log: this.log() },
+      { type: "rows", view, position: 2, reset: true, drop: [], put: [["s-1", { data }], ["s-2", { data: "other" }]] },
+    ];
+  }
+
+  present({ data }: Message): Frame[] {
+    const { view, position } = this.room;
+    this.room.position += 1;
+    return [{ type: "rows", view, position: position + 1, drop: ["s-2"], put: [["s-1", { data }]] }];
   }
 
   private followState(stream: string, id: unknown, from?: { log: string; seq?: number }): Frame[] {

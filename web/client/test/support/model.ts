@@ -81,6 +81,8 @@ export class ModelConnection {
         return [{ type: "unsubscribed", stream: message["stream"] }];
       case "follow":
         return this.views.follow(message);
+      case "present":
+        return this.views.present(message);
       case "unfollow":
         return this.views.unfollow(message);
       case "ack":
