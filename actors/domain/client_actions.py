@@ -10,7 +10,7 @@ rows of a projection, in sorted pages:
 
 from base64 import b64decode, urlsafe_b64encode
 from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Any, Final, Literal, Protocol
+from typing import Annotated, Any, Final, Generic, Literal, Protocol
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
@@ -21,7 +21,15 @@ from huahuo.actors.domain.entity import Entity, EntityQuery, Handler, must_name,
 from huahuo.actors.domain.fold import Held
 from huahuo.actors.domain.projection_rows import TABLE_PREFIX
 from huahuo.actors.domain.storable import is_key, refuse_lost
-from huahuo.actors.domain.structs import Command, DefinitionError, HandlerExit, Refused, place_of, traits
+from huahuo.actors.domain.structs import (
+    Command,
+    DefinitionError,
+    HandlerExit,
+    Refused,
+    Value,
+    place_of,
+    traits,
+)
 from huahuo.actors.domain.writing import Done, Sent
 from huahuo.actors.entities.decider import Answer, Origin
 from huahuo.actors.entities.entity import Query
@@ -133,8 +141,10 @@ _LIMIT: Final = 100
 _TAKEN: Final = frozenset({"action", "id", "limit", "before"})
 
 
-class Rows(Struct, frozen=True):
+class Rows(Struct, Generic[Value], frozen=True):  # noqa: UP046  as `Put`
     """Which rows a list is about: those that decisions `Put` under this table and part.
+
+    `Rows[Offer]` in an annotation says of which type the values are: `huahuo types` tells pages.
 
     A live list (`app.list`) may have several parts, up to 100, which are merged by key, and only the keys
     from `since` to `until`, both included. An action (`app.query`) has one part, newest key first.

@@ -15,6 +15,7 @@ import typing
 from collections.abc import Iterable, Mapping
 from enum import Enum
 from textwrap import indent
+from types import MappingProxyType
 from typing import Any, Final
 
 import msgspec
@@ -25,6 +26,7 @@ from huahuo.actors.domain.catalog import Catalog, creates
 from huahuo.actors.domain.client_actions import ListQuery
 from huahuo.actors.domain.entity import Entity, Handler
 from huahuo.actors.domain.structs import traits
+from huahuo.actors.plugins.actions import LiveList
 
 _IDENTIFIER: Final = re.compile(r"[A-Za-z_$][A-Za-z0-9_$]*")
 _LINE_CHARS_MAX: Final = 110
@@ -133,12 +135,19 @@ def key(name: str) -> str:
 
 _HEAD: Final = """\
 // Made by `huahuo types`. Do not change it: run the command again.
-import type {} from "huahuo-client";
+import type {{ {} }} from "huahuo-client";
+"""
+_APP: Final = """\
+/** `const client: AppClient = new Client({{ … }})` knows this application only. */
+export interface App {{ commands: {}; lists: {}; states: States }}
+export type AppClient = TypedClient<App>;
 """
 _OTHERS: Final = "Readonly<Record<string, unknown>>"
 
 
-def client_types(catalog: Catalog, lists: Mapping[str, ListQuery]) -> str:
+def client_types(
+    catalog: Catalog, lists: Mapping[str, ListQuery], live: Mapping[str, LiveList] = MappingProxyType({})
+) -> str:
     """The text of a module of TypeScript. The client knows jobs already."""
     entities = [entity for kind, entity in catalog.by_kind.items() if kind != jobs.KIND]
     told, sent = Types(sent=False), Types(sent=True)
@@ -152,14 +161,31 @@ def client_types(catalog: Catalog, lists: Mapping[str, ListQuery]) -> str:
     for entity in entities:
         commands |= _commands(entity, sent) | _queries(entity, told, sent)
     commands |= {action: _list(one, sent) for action, one in lists.items()}
+    followed = {
+        name: "{{ fields: {}; row: {} }}".format(
+            "object" if one.fields is None else sent.inline(one.fields),
+            "unknown" if one.row is Any else told.of(one.row),
+        )
+        for name, one in live.items()
+    }
     about = "The state of each kind, as the snapshots of its streams have it."
     return "\n".join(
         [
-            _HEAD,
+            _HEAD.format("Commands, Lists, TypedClient" if followed else "Commands, TypedClient"),
             *_interfaces(told, sent),
             f"/** {about} */\nexport {_table('States', states)}\n",
+            _APP.format(_picked("Commands", commands), _picked("Lists", followed)),
             'declare module "huahuo-client" {',
-            indent(f"{_table('EventTypes', events)}\n{_table('Commands', commands)}", "  "),
+            indent(
+                "\n".join(
+                    [
+                        _table("EventTypes", events),
+                        _table("Commands", commands),
+                        *([_table("Lists", followed)] if followed else []),
+                    ]
+                ),
+                "  ",
+            ),
             "}",
         ]
     )
@@ -212,6 +238,11 @@ def _returned(answer: Handler, told: Types) -> str:
 def _interfaces(told: Types, sent: Types) -> Iterable[str]:
     for name, text in (told.declared | sent.declared).items():
         yield f"export type {name} = {text};\n"
+
+
+def _picked(name: str, keys: Iterable[str]) -> str:
+    names = " | ".join(map(json.dumps, sorted(keys)))
+    return f"Pick<{name}, {names}>" if names else "Record<never, never>"
 
 
 def _table(name: str, rows: Mapping[str, str]) -> str:

@@ -9,6 +9,7 @@ log then notes which rows change, so that a client that comes back gets only tho
 is known when the function has answered: a table is tracked from its first answer on.
 """
 
+import typing
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -49,10 +50,22 @@ class LiveLists:
                 if fields is not None and taken in fields.__struct_encode_fields__:
                     raise DefinitionError(f"{where}: a field may not be called {taken!r}: every list has it")
             self._places[name] = place_of(answer)
-            self.by_name[name] = LiveList(name, fields, _asks(answer, name))
+            self.by_name[name] = LiveList(name, fields, _asks(answer, name), _row_of(answer))
             return answer
 
         return register
+
+
+def _row_of(answer: Handler) -> Any:
+    """`Offer` of a function that returns `Rows[Offer]`, or that or something else."""
+    try:
+        returned = typing.get_type_hints(answer).get("return")
+    except Exception:  # noqa: BLE001  whatever an annotation raises that cannot be resolved
+        return Any
+    for one in (returned, *typing.get_args(returned)):
+        if typing.get_origin(one) is Rows:
+            return typing.get_args(one)[0]
+    return Any
 
 
 def _asks(answer: Handler, name: str) -> Callable[[Principal, msgspec.Struct | None], ListRange | None]:

@@ -17,7 +17,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from types import FrameType, FunctionType, MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, Never, cast, get_type_hints
+from typing import TYPE_CHECKING, Any, Final, Generic, Never, TypeVar, cast, get_type_hints
 
 import msgspec
 from msgspec import Struct, StructMeta
@@ -401,13 +401,24 @@ type ToStart = Effect | After | Every | CancelEffects
 """What a decision may name under `effects`."""
 
 
-class Put(Struct, frozen=True):
-    """Write one row of a projection. Rows of a `part` are sorted by `key`; `value` is what JSON can hold."""
+if TYPE_CHECKING:  # so that `Put` alone is a whole type, also for Python 3.12
+    from typing_extensions import TypeVar as DefaultingTypeVar
+
+    Value = DefaultingTypeVar("Value", default=Any)
+else:
+    Value = TypeVar("Value")
+
+
+class Put(Struct, Generic[Value], frozen=True):  # noqa: UP046  a parameter with a default needs Python 3.13
+    """Write one row of a projection. Rows of a `part` are sorted by `key`; `value` is what JSON can hold.
+
+    `Put[Offer]` in an annotation says of which type the values are.
+    """
 
     table: str
     part: str
     key: str | bytes
-    value: Any
+    value: Value
 
 
 class Drop(Struct, frozen=True):

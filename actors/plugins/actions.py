@@ -310,12 +310,14 @@ class LiveList(msgspec.Struct, frozen=True):
     """A list of rows that clients may follow.
 
     `fields`: the struct of what a client gives, None if it gives nothing. `ask` says which rows this user
-    may have; None: none. It may raise what the application's function raises.
+    may have; None: none. It may raise what the application's function raises. `row`: the annotation of the
+    values, `Any` if it is not said.
     """
 
     name: str
     fields: type[msgspec.Struct] | None
     ask: Callable[[Principal, msgspec.Struct | None], ListRange | None]
+    row: Any = Any
 
 
 class Action(msgspec.Struct, frozen=True):

@@ -97,6 +97,7 @@ def types() -> str:
         ConfigError: no application is named.
     """
     entities = chosen().entities
-    if len(entities.catalog.by_kind) == 1 and not entities.lists.by_action:  # the kind `job` is always there
+    lists = entities.lists.by_action or entities.live.by_name
+    if len(entities.catalog.by_kind) == 1 and not lists:  # the kind `job` is always there
         raise ConfigError("name the application whose types you want: --app MODULE:NAME")
-    return client_types(entities.catalog, entities.lists.by_action)
+    return client_types(entities.catalog, entities.lists.by_action, entities.live.by_name)

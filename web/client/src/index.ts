@@ -13,3 +13,4 @@ export type * from "./model/model.js";
 export type { Observable } from "./model/observable.js";
 export type { Commit, Handlers, SubscribeOptions, Subscription } from "./client/subscription.js";
 export { type Fold, type View, watch, type Watched } from "./client/view.js";
+export type { Application, TypedClient } from "./client/typed.js";
