@@ -43,6 +43,7 @@ from huahuo.cluster.members import Load, Member
 from huahuo.cluster.node_requests import Asker, NodesDoor, Peers
 from huahuo.cluster.replica_copies import Copies
 from huahuo.cluster.shared_places import Borrowing
+from huahuo.cluster.shared_presence import SharedPresence
 from huahuo.cluster.trimming import Trimmer
 from huahuo.dictionaries import zstd_dictionaries
 from huahuo.errors import ConfigError, HuahuoError, ways_on
@@ -616,6 +617,9 @@ class App:
         among = AmongNodes(peers, duty, hub, self._clients, ambient, parts)
         failures = self.login.failures
         among.share({"requests": self._pages.limit, "calls": self.http.users, **failures})
+        shared = SharedPresence(self.server.wires.presence, peers)
+        shared.start()
+        parts.add("presence over nodes", shared.stop)
         storing, gauge = self.storing, self._metrics.gauge
         self.trimmer = trimmer = Trimmer(
             log=log,

@@ -631,3 +631,13 @@ async def test_a_reader_of_events_comes_back_to_what_changed(app: Huahuo) -> Non
                 back = await next_rows(events)
                 assert "reset" not in back.data
                 assert (back.data["drop"], [row[0] for row in back.data["put"]]) == (["0001"], ["0003"])
+
+
+async def test_the_lists_that_a_page_begins_with_do_not_count_against_the_rate(tmp_path: Path) -> None:
+    app = application(tmp_path / "data", set(), messages_per_s=1)
+    async with app, signed_in(app) as ws:
+        for limit in range(1, 21):
+            await ws.say(action="follow", id=f"f{limit}", list="newest", limit=limit)
+        for limit in range(1, 21):
+            await ws.until("following", id=f"f{limit}")
+        assert not [one for one in ws.seen if one["type"] == "error"]

@@ -204,10 +204,13 @@ class Presence:
 
     def _soon(self, room: Room) -> None:
         if room.telling is None:
-            room.telling = asyncio.get_running_loop().call_later(_TOGETHER_S, self._tell, room)
+            room.telling = asyncio.get_running_loop().call_later(_TOGETHER_S, self.tell, room)
 
-    def _tell(self, room: Room) -> None:
-        room.telling = None
+    def tell(self, room: Room) -> None:
+        """Tell now what has changed."""
+        if room.telling is not None:
+            room.telling.cancel()
+            room.telling = None
         if not room.followers and (self.fill is not None or not room.sources):
             self._rooms.pop(room.stream, None)
             return

@@ -131,7 +131,8 @@ class Session:
     """See the module. One per connection."""
 
     __slots__ = (
-        "_asked", "_bucket", "_calls", "_compression", "_dialect", "_go_on", "_readers", "_root", "_shared",
+        "_asked", "_bucket", "_calls", "_compression", "_dialect", "_follows", "_go_on", "_readers", "_root",
+        "_shared",
         "_speech", "_state", "_strikes", "_verified", "ack_front", "acked_stream", "client", "delivery",
         "id", "liveness", "parts", "replies", "user",
     )  # fmt: skip
@@ -170,6 +171,7 @@ class Session:
         self.replies = Replies(self._compression, settings.reply_bytes_max, self._speech)
         self._calls = Calls(session_id, shared.commands, shared.fingerprint_key, classic=not dialect.batched)
         rate, burst = settings.messages_per_s, settings.messages_burst
+        self._follows = 0
         self._bucket = TokenBucket(rate, burst, now.s)
         self._strikes = TokenBucket(rate, _STRIKES * burst, now.s)
         self.ack_front = b"{}"  # no ack begins so
@@ -405,7 +407,7 @@ class Session:
         parsed = self._parse(data)
         if isinstance(parsed, Parsed) and parsed.action == "ack" and self._state is State.OPEN:
             return self._ack(parsed, now)
-        if not self._bucket.take(now.s):
+        if not self._is_early_follow(parsed) and not self._bucket.take(now.s):
             return self._rate_limited(parsed.id, now)
         if isinstance(parsed, Invalid):
             return [self._speech.refusal(parsed)]
@@ -439,6 +441,13 @@ class Session:
                 return [self._speech.refusal(unfollow)]
             return [Unfollow(unfollow.view, parsed.id)]
         return self._readers.unsubscribe(parsed)  # the only one of CONNECTION_ACTIONS that is left
+
+    def _is_early_follow(self, parsed: Parsed | Invalid) -> bool:
+        """Whether it is one of the first `follow`s, which a page sends all at once: they are not counted."""
+        if isinstance(parsed, Invalid) or parsed.action != "follow" or self._verified is None:
+            return False
+        self._follows += 1
+        return self._follows <= self._shared.settings.subscriptions_max
 
     def _parse(self, data: str | bytes) -> Parsed | Invalid:
         settings = self._shared.settings
