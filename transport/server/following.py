@@ -346,6 +346,8 @@ class Following:
         known = self._followed.pop(view.number, None)
         if known is not None:  # a second `follow` of the same moves it
             self._views.leave(view, known)
+            if known.cursor != followed.cursor:  # the client may apply more before it hears of this
+                followed.cursor = None
         followed.view = view
         self._followed[view.number] = followed
 

@@ -338,7 +338,7 @@ class Views:
             frames = [self._framed(message) for message in view.messages(change)]
             start = end
             for follower in followers:
-                if follower in view.followers and follower.cursor is cursor:
+                if follower in view.followers and follower.cursor == cursor:
                     if follower.may_take():
                         follower.take(change, frames)
                     else:
