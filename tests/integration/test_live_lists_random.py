@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from huahuo import Huahuo
-from tests.integration.test_live_lists import application
 from tests.support.drivers.rawclient import RawClient, connected
 from tests.support.proofs import WHOLE
+from tests.support.worlds.lots import application
 
 STEPS = 150
 PARTS = ("cars", "vans")
