@@ -21,6 +21,7 @@ from huahuo.eventstore.model import StoredEvent
 from huahuo.eventstore.port import Log
 
 _RETRY_S: Final = 1.0
+_AT_ONCE: Final = 64
 _NOT_NOW: Final = (EventStoreError, Busy, AskTimeout, TimeoutError)
 
 _log = structlog.get_logger(__name__)
@@ -67,6 +68,8 @@ class StateView:
         self.followers: dict[StateFollower, None] = {}
         self.seq = 0
         self.state: dict[str, Any] = {}
+        self.due = False
+        self.looking: asyncio.Task[None] | None = None
 
 
 def merge_patch(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -110,8 +113,7 @@ class States:
         self._framed = framed
         self._number = number
         self._views: dict[str, StateView] = {}
-        self._due: dict[StateView, None] = {}
-        self._running: asyncio.Task[None] | None = None
+        self._turns = asyncio.Semaphore(_AT_ONCE)
         self._log = log
         self._unlisten: Callable[[], None] | None = None
         """While there are views."""
@@ -123,9 +125,9 @@ class States:
     def close(self) -> None:
         """Tell nobody any more."""
         self._listen(on=False)
-        self._due.clear()
-        if self._running is not None:
-            self._running.cancel()
+        for view in self._views.values():
+            if view.looking is not None:
+                view.looking.cancel()
 
     def enter(self, stream: str, follower: StateFollower) -> StateView:
         """Let `follower` follow this stream's state from what it has."""
@@ -142,7 +144,6 @@ class States:
         if view.followers.pop(follower, self) is self or view.followers:
             return
         del self._views[view.stream]
-        self._due.pop(view, None)
         self._listen(on=bool(self._views))
 
     def _listen(self, *, on: bool) -> None:
@@ -161,9 +162,9 @@ class States:
 
     def wake(self, view: StateView) -> None:
         """Something happened, or a follower can take more."""
-        self._due[view] = None
-        if self._running is None:
-            self._running = asyncio.get_running_loop().create_task(self._run(), name="followed states")
+        view.due = True
+        if view.looking is None:
+            view.looking = asyncio.get_running_loop().create_task(self._look(view), name="followed state")
 
     def _committed(self, events: Sequence[StoredEvent]) -> None:
         for event in events:
@@ -171,26 +172,30 @@ class States:
             if view is not None:
                 self.wake(view)
 
-    async def _run(self) -> None:
-        try:
-            while self._due:
-                view = next(iter(self._due))
-                del self._due[view]
-                await self._look(view)
-        finally:
-            self._running = None
-
     async def _look(self, view: StateView) -> None:
+        """Tell what is due. Each state has a task of its own then: an entity may take long to answer."""
+        try:
+            while view.due and view.followers:
+                view.due = False
+                async with self._turns:
+                    again = await self._ask(view)
+                if again:
+                    view.due = True
+                    await asyncio.sleep(_RETRY_S)
+        finally:
+            view.looking = None
+
+    async def _ask(self, view: StateView) -> bool:
+        """Ask for the state once, and tell it. True: it is to be tried again."""
         try:
             seq, state = await self._of[view.stream.partition("/")[0]](view.stream)
-        except (Closed, asyncio.CancelledError):
-            raise
+        except Closed:
+            return False
         except Corrupt:
             self._fail(view, "corrupt")
         except _NOT_NOW as error:
             _log.warning("state_not_taken", stream=view.stream, error=type(error).__name__)
-            self._due[view] = None
-            await asyncio.sleep(_RETRY_S)
+            return True
         except Exception:  # noqa: BLE001  an application's code
             _log.exception("state_failed", stream=view.stream)
             self._fail(view, "corrupt")
@@ -199,6 +204,7 @@ class States:
                 self._tell(view, seq, state)
             else:
                 self._fail(view, "too_large")
+        return False
 
     def _fail(self, view: StateView, reason: str) -> None:
         for follower in tuple(view.followers):
